@@ -1,0 +1,123 @@
+"""`config` as vLLM's command line: `max_model_len: 4096` is `--max-model-len 4096`.
+
+True is a bare flag, False its `--no-` form, a list several values after one flag, an object JSON, null nothing.
+`extra_args` is appended as it is. What is decided elsewhere cannot be set here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from agent.engines import EngineError
+
+NOT_FLAGS = frozenset({"port", "extra_args"})
+
+_FLAG = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}", re.ASCII)
+# The last of two equal flags wins in silence, so none of these may come a second time.
+_DECIDED = {
+    "model": "the deployment's own `model` decides",
+    "model-tag": "the deployment's own `model` decides",
+    "host": "the agent binds the port (its setting --address)",
+    "port": "give it as config.port",
+    "uds": "the agent reaches its models by TCP",
+    "api-key": "each deployment has a key of its own, handed over by environment",
+    "config": "give the flags themselves",
+}
+_SHORT = {"tensor-parallel-size": "-tp", "pipeline-parallel-size": "-pp", "data-parallel-size": "-dp"}
+
+
+def flags(config: Mapping[str, Any]) -> Iterator[str]:
+    """The arguments that `config` stands for. Raises EngineError INVALID_CONFIG, naming the key."""
+    for key, value in config.items():
+        if key not in NOT_FLAGS:
+            yield from _flag(key, value)
+    yield from _extra_args(config)
+
+
+def given(config: Mapping[str, Any], flag: str) -> bool:
+    """Whether `flag` (without dashes) is set, as a key or among `extra_args`."""
+    keys = (key.replace("_", "-") for key in config)
+    return flag in keys or any(flag == name for name, _ in _extra_flags(config))
+
+
+def value_of(config: Mapping[str, Any], flag: str) -> str | None:
+    """The value of `flag`, the first of several; None where it is not set."""
+    for key, value in config.items():
+        if key.replace("_", "-") == flag:
+            first = value[0] if isinstance(value, list) and value else value
+            return str(first) if first else None
+    return next((value for name, value in _extra_flags(config) if name == flag), None)
+
+
+def sendable(where: str, text: str) -> str:
+    """`text`, if a process can be given it: no NUL, no half of a surrogate pair. Else EngineError INVALID_CONFIG."""
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise EngineError("INVALID_CONFIG", f"{where}: holds a character that no process can be given")
+    return text
+
+
+def _flag(key: str, value: Any) -> Iterator[str]:
+    where = f"config.{key[:140]}"
+    if not _FLAG.fullmatch(key):
+        raise EngineError("INVALID_CONFIG", f"{where}: not the name of a vLLM flag")
+    name = key.replace("_", "-")
+    _check_undecided(where, name)
+    if value is True:
+        yield f"--{name}"
+    elif value is False:
+        yield f"--no-{name}"
+    elif isinstance(value, list):
+        yield from _several(where, name, value)
+    elif value is not None:
+        text = _text(where, value)
+        # A value with a leading dash would be read as the next flag.
+        yield from (f"--{name}={text}",) if text.startswith("-") else (f"--{name}", text)
+
+
+def _several(where: str, name: str, values: list[Any]) -> Iterator[str]:
+    texts = [_text(where, value) for value in values]
+    if any(text.startswith("-") for text in texts):
+        raise EngineError("INVALID_CONFIG", f"{where}: a value in a list cannot start with '-'")
+    if texts:
+        yield from (f"--{name}", *texts)
+
+
+def _text(where: str, value: Any) -> str:
+    return sendable(where, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _extra_args(config: Mapping[str, Any]) -> list[str]:
+    extra = config.get("extra_args") or []
+    if not isinstance(extra, list) or not all(isinstance(each, str) for each in extra):
+        raise EngineError("INVALID_CONFIG", "config.extra_args: expected a list of strings")
+    if extra and not extra[0].startswith("-"):
+        raise EngineError("INVALID_CONFIG", "config.extra_args[0]: expected a flag")
+    for index, each in enumerate(extra):
+        where = f"config.extra_args[{index}]"
+        sendable(where, each)
+        if each.startswith("--"):
+            _check_undecided(where, _name(each))
+    return extra
+
+
+def _extra_flags(config: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """The flags in `extra_args`, each with the value that follows it."""
+    extra = _extra_args(config)
+    for each, after in zip(extra, [*extra[1:], "-"], strict=True):
+        if each.startswith("-"):
+            value = each.partition("=")[2] or (None if after.startswith("-") else after)
+            yield next((name for name, short in _SHORT.items() if each.startswith(short)), _name(each)), value
+
+
+def _name(argument: str) -> str:
+    return argument[2:].partition("=")[0].replace("_", "-")
+
+
+def _check_undecided(where: str, name: str) -> None:
+    for decided, why in _DECIDED.items():
+        # argparse takes any beginning of a flag for the flag; a lone `--` would end the flags.
+        if decided.startswith(name):
+            raise EngineError("INVALID_CONFIG", f"{where}: cannot be set here: {why}")

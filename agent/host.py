@@ -1,0 +1,236 @@
+"""Facts about this host: GPUs, disk, addresses, ports, processes. The only import of pynvml and psutil.
+
+A host without a GPU or a driver is no error: it has none. Indexes are NVML's, which follow the PCI bus.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import platform
+import re
+import shutil
+import socket
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import psutil
+import pynvml  # type: ignore[import-untyped]
+
+from agent.engines import EngineError
+from agent.vllm import PORTS
+from chalicelib.contract.messages import Disk, GpuDevice, GpuInfo, GpuUsage, SystemInfo
+
+# GPUs
+
+
+def gpu_info() -> GpuInfo:
+    """The devices, each with what its driver tells of it. One that fell off the bus keeps its place, without facts."""
+    driver = _nvml("nvmlSystemGetDriverVersion")
+    cuda = _nvml("nvmlSystemGetCudaDriverVersion_v2")
+    version = f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None
+    devices = [
+        GpuDevice(
+            index=index,
+            name=_nvml("nvmlDeviceGetName", handle) or "",
+            memory_total=getattr(_nvml("nvmlDeviceGetMemoryInfo", handle), "total", 0),
+            cuda_version=version,
+            uuid=_nvml("nvmlDeviceGetUUID", handle),
+            driver_version=driver,
+        )
+        for index, handle in _devices()
+    ]
+    return GpuInfo(count=len(devices), devices=devices)
+
+
+def gpu_usage() -> list[GpuUsage]:
+    """Memory in bytes and utilization in percent, of the devices that answer."""
+    usage = []
+    for index, handle in _devices():
+        memory = _nvml("nvmlDeviceGetMemoryInfo", handle)
+        if memory is not None:
+            rates = _nvml("nvmlDeviceGetUtilizationRates", handle)
+            usage.append(GpuUsage(index=index, memory_used=memory.used, utilization=getattr(rates, "gpu", 0)))
+    return usage
+
+
+def _devices() -> Iterator[tuple[int, Any]]:
+    # NVML counts its initialisations and answers all but the first at once; a driver that comes later is found so.
+    with suppress(pynvml.NVMLError):
+        pynvml.nvmlInit()
+        for index in range(min(pynvml.nvmlDeviceGetCount(), 64)):
+            yield index, _nvml("nvmlDeviceGetHandleByIndex", index)
+
+
+def _nvml(question: str, *arguments: Any) -> Any:
+    """NVML's answer; None where the device or the driver has none, which is common (MIG, WSL, a lost GPU)."""
+    if None in arguments:
+        return None
+    try:
+        return getattr(pynvml, question)(*arguments)
+    except pynvml.NVMLError:
+        return None
+
+
+# The machine
+
+
+def system_info() -> SystemInfo:
+    return SystemInfo(
+        hostname=socket.gethostname()[:256],
+        cpu_count=psutil.cpu_count() or 0,
+        memory_total=psutil.virtual_memory().total,
+        os=_os_name(),
+    )
+
+
+def _os_name() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"][:256]
+    except (OSError, KeyError):
+        return platform.platform()[:256]
+
+
+def disk(path: Path) -> Disk:
+    """Bytes of the file system that holds `path`, which may not exist yet. Raises OSError."""
+    place = next(each for each in (path, *path.absolute().parents) if each.exists())
+    total, used, free = shutil.disk_usage(place)
+    return Disk(total=total, used=used, free=free, percent=round(100 * used / total, 1) if total else 0)
+
+
+def machine_id(state_dir: Path) -> str:
+    """Names this machine: derived from /etc/machine-id (which is not to be given away), else random and kept."""
+    with suppress(OSError):
+        text = Path("/etc/machine-id").read_text(encoding="ascii", errors="replace").strip()
+        if re.fullmatch(r"[0-9a-f]{32}", text):
+            return hashlib.sha256(b"muster:" + text.encode()).hexdigest()[:32]
+    kept = state_dir / "machine-id"
+    with suppress(FileNotFoundError):
+        return kept.read_text(encoding="ascii").strip()
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = kept.with_name("machine-id.new")
+    fresh.write_text(uuid.uuid4().hex, encoding="ascii")
+    fresh.rename(kept)
+    return kept.read_text(encoding="ascii")
+
+
+def local_addresses() -> set[str]:
+    """The IP addresses of this host's interfaces, without scopes."""
+    families = (socket.AF_INET, socket.AF_INET6)
+    interfaces = psutil.net_if_addrs().values()
+    return {each.address.partition("%")[0] for several in interfaces for each in several if each.family in families}
+
+
+# Ports
+
+
+def check_port(bind: str, port: int) -> None:
+    """Raises EngineError PORT_IN_USE, or INVALID_CONFIG where `bind` is no address of this host."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # Connections of a dead predecessor may linger; they keep nobody from listening.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except socket.gaierror as error:
+        raise EngineError("INVALID_CONFIG", f"{bind}: not an address of this host: {error.strerror}") from error
+    except OSError as error:
+        taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        code = "PORT_IN_USE" if taken else "INVALID_CONFIG"
+        raise EngineError(code, f"port {port} on {bind}: {error.strerror}") from error
+
+
+def free_port(wanted: int | None, bind: str, taken: Collection[int]) -> int:
+    """`wanted`, or else the first of `PORTS` that is free and not in `taken`. Raises EngineError PORT_IN_USE."""
+    if wanted is not None:
+        if wanted in taken:
+            raise EngineError("PORT_IN_USE", f"port {wanted} is another deployment's: choose another config.port")
+        check_port(bind, wanted)
+        return wanted
+    for port in PORTS:
+        if port not in taken and _is_free(bind, port):
+            return port
+    raise EngineError("PORT_IN_USE", f"no free port from {PORTS[0]} to {PORTS[-1]} on {bind}")
+
+
+def _is_free(bind: str, port: int) -> bool:
+    try:
+        check_port(bind, port)
+    except EngineError as error:
+        if error.error_code != "PORT_IN_USE":
+            raise
+        return False
+    return True
+
+
+# Processes
+
+
+def start_ticks(pid: int) -> int | None:
+    """When a live process started, in clock ticks since boot, which no change of the clock moves; None if it is dead.
+
+    With the pid it names one process for good: pids come again, but not at the same tick. (proc(5), /proc/pid/stat)
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state in "ZX" else int(fields[18])
+
+
+def marked(variable: str, value: str) -> list[int]:
+    """The pids of live processes that were started with `variable=value` in their environment, oldest first."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.environ().get(variable) == value and process.status() != psutil.STATUS_ZOMBIE:
+                found.append((process.create_time(), process.pid))
+    return [pid for _, pid in sorted(found)]
+
+
+# Sampling
+
+
+class Sampler:
+    """Keeps the last known usage at hand, so that a heartbeat never waits for NVML or a disk.
+
+    A driver that hangs holds up the sampler's own thread; what it saw last stays, and ends with the process.
+    """
+
+    def __init__(self, path: Path, every: float = 5.0) -> None:
+        self._path = path
+        self._every = every
+        self._latest: tuple[list[GpuUsage], Disk | None] = ([], None)
+        self._ended = Event()
+        self._thread = Thread(target=self._run, name="sampler", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Returns at once; the thread ends when it wakes."""
+        self._ended.set()
+
+    def latest(self) -> tuple[list[GpuUsage], Disk | None]:
+        """The last sample: ([], None) before the first. Never blocks."""
+        return self._latest
+
+    def sample(self) -> None:
+        try:
+            space: Disk | None = disk(self._path)
+        except OSError:  # a disk that does not answer has no figures; everything else goes on
+            space = None
+        self._latest = (gpu_usage(), space)
+
+    def _run(self) -> None:
+        while True:
+            self.sample()
+            if self._ended.wait(self._every):
+                return
+

@@ -1,0 +1,99 @@
+"""From a deploy command to one instance to start: vLLM's arguments, its environment, its port. Nothing is started here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from agent.engines import EngineError, RunSpec
+from agent.flags import flags, given, sendable, value_of
+from agent.labels import instance_name
+from agent.policy import CONTAINER_HUB_CACHE, HostPolicy, refusal
+from chalicelib.contract.messages import Deploy, FromHost
+
+__all__ = ["PORTS", "HostPolicy", "desired_port", "refusal", "run_spec", "served_model_name"]
+
+PORTS = range(20000, 30000)
+"""Where a port is taken from when the deployment wants none in particular."""
+
+_PASSED_ON = (
+    *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+)
+"""The host's variables that every instance gets: how to reach the hub, and as whom."""
+
+_PARALLEL = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
+
+
+def desired_port(command: Deploy) -> int | None:
+    """The port that the deployment asks for, if any. Raises EngineError INVALID_CONFIG for what is no port."""
+    port = command.config.get("port")
+    if port is None:
+        return None
+    if not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535:
+        raise EngineError("INVALID_CONFIG", f"config.port: expected a number from 1 to 65535, got {port!r:.80}")
+    return port
+
+
+def served_model_name(command: Deploy) -> str:
+    """What clients of the model's API send as `model`."""
+    return value_of(command.config, "served-model-name") or command.model
+
+
+def run_spec(
+    command: Deploy,
+    *,
+    worker_id: str,
+    bind: str,
+    port: int,
+    policy: HostPolicy,
+    host_env: Mapping[str, str],
+    uses_images: bool,
+) -> RunSpec:
+    """What to start for `command`. Raises EngineError INVALID_CONFIG, naming the field."""
+    location = policy.location(command.model)
+    # The official image took its model by flag before it took it by position. Inside a container vLLM listens on all
+    # of the container's addresses; the engine publishes the port on `bind` alone.
+    head = ("--model", location) if uses_images else (location, "--host", bind)
+    return RunSpec(
+        name=instance_name(command.deployment_id, command.generation),
+        worker_id=worker_id,
+        deployment_id=command.deployment_id,
+        generation=command.generation,
+        model=command.model,
+        image=(command.image or policy.default_image) if uses_images else None,
+        arguments=(*head, "--port", str(port), *flags(command.config), *_implied(command, location)),
+        env=_environment(command, policy, host_env, uses_images),
+        gpus=tuple(command.gpus),
+        bind=bind,
+        port=port,
+        mounts=tuple(policy.mounts(command.model)) if uses_images else (),
+    )
+
+
+def _implied(command: Deploy, location: str) -> Iterator[str]:
+    """Flags that follow from the rest of the command, unless it gives them itself."""
+    if len(command.gpus) > 1 and not any(given(command.config, flag) for flag in _PARALLEL):
+        yield from ("--tensor-parallel-size", str(len(command.gpus)))
+    if location != command.model and not given(command.config, "served-model-name"):
+        yield from ("--served-model-name", command.model)
+
+
+def _environment(command: Deploy, policy: HostPolicy, host_env: Mapping[str, str], uses_images: bool) -> dict[str, str]:
+    env = {name: host_env[name] for name in _PASSED_ON if host_env.get(name)}
+    env.update((name, _value(name, value, host_env)) for name, value in command.env.items())
+    if policy.hub_cache is not None:
+        env["HF_HUB_CACHE"] = CONTAINER_HUB_CACHE if uses_images else str(policy.hub_cache)
+    return env
+
+
+def _value(name: str, value: str | FromHost, host_env: Mapping[str, str]) -> str:
+    where = f"env.{name}"
+    if name.startswith("MUSTER_"):
+        raise EngineError("INVALID_CONFIG", f"{where}: names that start with MUSTER_ are the agent's own")
+    if name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
+        raise EngineError("INVALID_CONFIG", f"{where}: the deployment's `gpus` decides")
+    if isinstance(value, str):
+        return sendable(where, value)
+    if name not in host_env:
+        raise EngineError("INVALID_CONFIG", f"{where}: from_host, but the agent's environment has no {name}")
+    return host_env[name]
