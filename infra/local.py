@@ -1,0 +1,97 @@
+"""The control plane on one machine: the unchanged app, chalice's local server, and a database inside the process.
+
+    python -m infra.local serve --host 127.0.0.1 --port 8000 --data DIR
+    chalice local --stage local
+
+Both come through `prepare`, which app.py calls in the stage `local` before anything else is loaded. Environment:
+MUSTER_DATA, MUSTER_HEARTBEAT (5 seconds here), MUSTER_ADMIN_KEY, MUSTER_REGISTRATION_TOKEN, and
+AWS_ENDPOINT_URL_DYNAMODB for another database than the embedded one.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import chalice.local
+import click
+from chalice.cli.factory import CLIFactory
+
+from infra.local_dynamodb import REGION, Engine
+from infra.local_server import DevServer, Site, stop
+from infra.local_store import DataDirectory, DataInUse, Store
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@functools.cache
+def prepare() -> Site:
+    """Set the environment's defaults, start the embedded database, and give `chalice local` our server. Once."""
+    os.environ.setdefault("MUSTER_HEARTBEAT", "5")
+    os.environ.setdefault("AWS_DEFAULT_REGION", REGION)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    for chatty in ("botocore", "pynamodb"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        site = _site(DataDirectory(_data_path()))
+    except (DataInUse, OSError) as error:
+        stop(f"muster: {error}")
+    chalice.local.LocalDevServer = functools.partial(DevServer, site)  # type: ignore[assignment, misc]
+    return site
+
+
+def _site(data: DataDirectory) -> Site:
+    credentials = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+    if os.environ.get("AWS_ENDPOINT_URL_DYNAMODB"):
+        for name, value in credentials.items():
+            os.environ.setdefault(name, value)
+        return Site(data, None)
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
+        os.environ.pop(name, None)
+    os.environ.update(credentials, AWS_EC2_METADATA_DISABLED="true")  # nothing here is meant for a real account
+    data.lock()
+    engine = Engine(Store(data.path / "muster.sqlite3"))
+    engine.attach()
+    return Site(data, engine)
+
+
+def _data_path() -> Path:
+    """Outside the project, where `chalice local` would reload at every write."""
+    if given := os.environ.get("MUSTER_DATA"):
+        return Path(given).absolute()
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "muster"
+
+
+@click.group()
+def main() -> None:
+    """Muster on this machine."""
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True, help="0 takes a free one.")
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Where everything is kept.")
+def serve(host: str, port: int, data: Path | None) -> None:
+    """Run the control plane until it is interrupted."""
+    if data:
+        os.environ["MUSTER_DATA"] = str(data)
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
+    factory = CLIFactory(str(PROJECT), environ=os.environ)
+    config = factory.create_config_obj(chalice_stage_name="local")
+    factory.create_local_server(config.chalice_app, config, host, port).serve_forever()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    from infra import local  # not this copy of the module: prepare() must happen once
+
+    local.main()

@@ -1,0 +1,119 @@
+"""Chalice's local server as an operator meets it: its start, its first words, its minute hand and its end."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from socketserver import TCPServer
+from typing import Any, NoReturn
+
+from chalice.app import Chalice
+from chalice.config import Config
+from chalice.local import LocalDevServer, ThreadedHTTPServer
+
+from infra.local_dynamodb import Engine
+from infra.local_http import Handler
+from infra.local_store import DataDirectory
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Site:
+    """`engine` is None where another database is used."""
+
+    data: DataDirectory
+    engine: Engine | None
+
+
+class HttpServer(ThreadedHTTPServer):
+    """A thread for each connection, so that long waits starve nobody."""
+
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], handler: Any) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
+
+    def server_bind(self) -> None:
+        """Without http.server's look-up of the host's name, which may take seconds."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.exception("a connection from %s failed", client_address[0])
+
+
+class DevServer(LocalDevServer):
+    """What `chalice local` and `serve` both run."""
+
+    def __init__(self, site: Site, app_object: Chalice, config: Config, host: str, port: int) -> None:
+        self._site = site
+        try:
+            super().__init__(app_object, config, host, port, handler_cls=Handler, server_cls=HttpServer)
+        except OSError as error:
+            reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
+            stop(f"muster: cannot listen on {host} port {port}: {reason}")
+        self.port = self.server.server_address[1]
+
+    def serve_forever(self) -> None:
+        from chalicelib import tables, workers
+
+        tables.create_tables()
+        introduce(self._site.data, time.time())
+        every_minute(workers.expire)
+        if self._site.engine:
+            every_minute(self._site.engine.sweep)
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        print(f"Serving on http://{host}:{self.port}  (data in {self._site.data.path})", flush=True)
+        self.server.serve_forever()
+
+
+def introduce(data: DataDirectory, now: float) -> None:
+    """Make the first credentials; those that the environment does not give are shown, once. `now`: epoch seconds."""
+    from chalicelib import tokens
+
+    lines = []
+    for variable, title, kind, seed in (
+        ("MUSTER_ADMIN_KEY", "Admin API key", "key", tokens.seed_admin_key),
+        ("MUSTER_REGISTRATION_TOKEN", "Registration token", "registration", tokens.seed_registration_token),
+    ):
+        given = os.environ.get(variable)
+        if given:
+            seed(given, now)
+        elif not data.introduced:
+            secret = tokens.new_secret(kind)  # type: ignore[arg-type]
+            seed(secret, now)
+            lines.append(f"  {title:20}{secret}")
+    if lines:
+        print("First start. Keep these; they are not shown again:", *lines, sep="\n", flush=True)
+    data.mark_introduced()
+
+
+def every_minute(function: Callable[[float], object]) -> None:
+    """Call it with epoch seconds, in the background. An error is logged, and the next minute tries again."""
+
+    def run() -> None:
+        while True:
+            time.sleep(60)
+            try:
+                function(time.time())
+            except Exception:  # the next minute may do better, and serving goes on
+                log.exception("a scheduled function failed")
+
+    threading.Thread(target=run, daemon=True).start()
+
+
+def stop(message: str) -> NoReturn:
+    """End the process with exit code 1, from whatever thread: chalice's reloader serves in one of its own."""
+    print(message, file=sys.stderr, flush=True)
+    if threading.current_thread() is threading.main_thread():
+        raise SystemExit(1)
+    os._exit(1)

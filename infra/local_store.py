@@ -1,0 +1,85 @@
+"""A data directory: who uses it, what was said once, and every item of the embedded database, one SQLite row each.
+
+A write is on disk before it is answered (WAL with a sync at each commit), so neither `kill -9` nor a power cut takes
+back what a caller was told.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+Change = tuple[str, str, bytes | None]
+"""Table, key, and the item as it now is; None for one that is gone."""
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS items (
+    table_name TEXT NOT NULL, key TEXT NOT NULL, item BLOB NOT NULL, PRIMARY KEY (table_name, key)
+) WITHOUT ROWID
+"""
+
+
+class DataInUse(Exception):
+    """Another process has this data directory."""
+
+
+class DataDirectory:
+    """Only its owner may read it: it holds the keys of the models' own APIs. OSError where it cannot be made."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock: int | None = None
+
+    def lock(self) -> None:
+        """Held until the process ends, however it ends. Raises DataInUse."""
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise DataInUse(f"{self.path} is in use by another muster server; stop it, or give another DATA") from error
+        self._lock = descriptor
+
+    @property
+    def introduced(self) -> bool:
+        """Whether the first secrets were shown."""
+        return (self.path / "introduced").exists()
+
+    def mark_introduced(self) -> None:
+        (self.path / "introduced").touch(mode=0o600)
+
+
+class Store:
+    """The items. Not thread-safe: the engine calls it under its own lock."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, check_same_thread=False)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute(SCHEMA)
+
+    def items(self, table: str) -> Iterator[bytes]:
+        for (item,) in self._connection.execute("SELECT item FROM items WHERE table_name = ?", (table,)):
+            yield item
+
+    def get(self, table: str, key: str) -> bytes | None:
+        row = self._connection.execute(
+            "SELECT item FROM items WHERE table_name = ? AND key = ?", (table, key)
+        ).fetchone()
+        return row[0] if row else None
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """All of them or, with sqlite3.Error, none."""
+        with self._connection as transaction:
+            for table, key, item in changes:
+                if item is None:
+                    transaction.execute("DELETE FROM items WHERE table_name = ? AND key = ?", (table, key))
+                else:
+                    transaction.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", (table, key, item))
+
+    def close(self) -> None:
+        self._connection.close()
