@@ -1,0 +1,58 @@
+# Everything here works in a fresh clone with git, make and Python 3.11 or newer; `make` alone lists it.
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve agent test check format wheel lock clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY) ## Create .venv with every tool in the version that requirements-dev.txt pins
+
+$(READY): requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "muster needs Python 3.11 or newer; PYTHON=/path/to/python3 names another one" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+demo: setup ## A control plane, a worker and a model from nothing (ONCE=1, PROMPT=..., MODEL=...)
+	@$(BIN)/python -m infra.demo
+
+serve: setup ## The control plane on this machine (HOST, PORT, DATA=directory)
+	@exec $(BIN)/python -m infra.local serve --host "$(HOST)" --port "$(PORT)" $(if $(DATA),--data "$(DATA)")
+
+agent: setup ## A worker agent; its settings are MUSTER_* variables, or ARGS="--url ..."
+	@exec $(BIN)/muster-agent $(ARGS)
+
+test: setup ## All tests; those that need Docker are skipped where there is none
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+
+format: setup ## Let ruff format the code
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+wheel: setup ## The package for GPU hosts, in dist/
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+lock: ## Pin the newest versions that pyproject.toml allows in requirements-dev.txt
+	@$(PYTHON) -m venv --clear .venv/lock && .venv/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
+	@{ echo "# Made by make lock from the dev dependencies in pyproject.toml."; \
+		.venv/lock/bin/python -m pip freeze --all --exclude muster --exclude pip; } > requirements-dev.txt
+
+clean: ## Remove .venv and what the tools left
+	@rm -rf $(VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
