@@ -1,0 +1,57 @@
+"""What was acknowledged survives `kill -9` of serve."""
+
+from pathlib import Path
+
+from .client import Operator
+from .serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
+from .workers import Agent, Worker
+
+
+def test_kill_and_restart_in_the_middle_of_a_deploy(tmp_path: Path) -> None:
+    serve = Serve(tmp_path / "data")
+    serve.start()
+    try:
+        admin = Operator(serve.url, ADMIN_KEY)
+        token = admin.post("/api/registration-tokens", {"max_uses": 5}).expect(201)["token"]
+        viewer = Operator(serve.url, admin.post("/api/api-keys", {"name": "v", "role": "viewer"}).expect(201)["key"])
+        agent, literal = Agent(serve.url, token), Worker(serve.url, REGISTRATION_TOKEN)
+        agent.register()
+        agent.beat()
+        literal.register()
+        literal.beat()
+        made = admin.deploy(agent.worker_id, name="chat", gpus=1, env={"A": "b"})
+        command = agent.fetch("deploy")
+        agent.say(made["deployment_id"], "downloading", made["generation"]).expect(200)
+        unsent = admin.deploy(literal.worker_id)["deployment_id"]
+
+        serve.kill()
+        serve.start()
+
+        assert viewer.status(made["deployment_id"]) == "downloading"
+        assert viewer.get(f"/api/workers/{agent.worker_id}").expect(200)["name"] == agent.name
+        assert agent.types(made["deployment_id"]) == [], "it was acked, or reported, before"
+        agent.say(made["deployment_id"], "running", command["generation"], container_id="abc").expect(200)
+        assert viewer.status(made["deployment_id"]) == "running"
+        literal.start(unsent)
+        assert viewer.status(unsent) == "running"
+        Worker(serve.url, token).register()
+        body = {"model": "m", "name": "chat", "worker_id": agent.worker_id}
+        admin.post("/api/deployments", body).expect(409, "DEPLOYMENT_NAME_IN_USE")
+    finally:
+        serve.stop()
+
+
+def test_every_acknowledged_write_is_there_after_a_kill(tmp_path: Path) -> None:
+    serve = Serve(tmp_path / "data")
+    serve.start()
+    try:
+        admin = Operator(serve.url, ADMIN_KEY)
+        for _ in range(3):
+            worker = Worker(serve.url, REGISTRATION_TOKEN)
+            worker.register()
+            made = admin.deploy(worker.worker_id)["deployment_id"]
+            serve.kill()
+            serve.start()
+            worker.start(made)
+    finally:
+        serve.stop()
