@@ -56,7 +56,7 @@ CAUSES: tuple[Cause, ...] = (
         False,
         r"No CUDA GPUs are available|Failed to infer device type|could not select device driver|invalid device ordinal"
         r"|GPU is lost|CUDA-capable device\(s\) is/are busy|nvidia-container-cli: |Driver/library version mismatch"
-        r"|[Dd]river [Nn]ot [Ll]oaded|CUDA unknown error|found no NVIDIA driver|NVMLError_",
+        r"|[Dd]river [Nn]ot [Ll]oaded|CUDA unknown error|found no NVIDIA driver|NVMLError_\w+: ",
         "The GPU cannot be used: check `nvidia-smi` on the host, and that its containers are given GPUs.",
     ),
     _cause(
@@ -69,10 +69,10 @@ CAUSES: tuple[Cause, ...] = (
     _cause(
         "CUDA_OUT_OF_MEMORY",
         False,
-        r"CUDA out of memory|CUDA error: out of memory|OutOfMemoryError|HIP out of memory|CUBLAS_STATUS_ALLOC_FAILED"
+        r"CUDA out of memory|CUDA error: out of memory|OutOfMemoryError: |HIP out of memory|CUBLAS_STATUS_ALLOC_FAILED"
         r"|less than desired GPU memory utilization",
-        "Not enough free GPU memory: lower --gpu-memory-utilization, --max-model-len or --max-num-seqs, spread the model "
-        "over more `gpus` (--tensor-parallel-size), or end what else uses the GPU.",
+        "Not enough free GPU memory: lower --gpu-memory-utilization, --max-model-len or --max-num-seqs, "
+        "spread the model over more `gpus` (--tensor-parallel-size), or end what else uses the GPU.",
     ),
     _cause(
         "CONTEXT_TOO_LONG",
@@ -91,22 +91,22 @@ CAUSES: tuple[Cause, ...] = (
     _cause(
         "MODEL_GATED",
         True,
-        r"GatedRepoError|Cannot access gated repo|trying to access a gated repo|Access to model \S+ is restricted",
+        r"GatedRepoError: |Cannot access gated repo|trying to access a gated repo|Access to model \S+ is restricted",
         "The model is gated, and there is no valid token: set HF_TOKEN in the deployment's `env` or on the host.",
     ),
     _cause(
         "MODEL_NOT_FOUND",
         True,
-        r"HFValidationError|Repo id must be in the form|RepositoryNotFoundError|Repository Not Found for url"
+        r"HFValidationError: |Repo id must be in the form|RepositoryNotFoundError: |Repository Not Found for url"
         r"|is not a local folder and is not a valid model identifier|Invalid repository ID or local directory"
-        r"|RevisionNotFoundError|does not appear to have a file named config\.json",
+        r"|RevisionNotFoundError: |does not appear to have a file named config\.json",
         "There is no such model: check `model` (and --revision). A private one needs HF_TOKEN; a folder must be there.",
     ),
     _cause(
         "HUB_UNREACHABLE",
         False,
-        r"We couldn't connect to 'https?://|LocalEntryNotFoundError|thrown while requesting (?:HEAD|GET) https?://"
-        r"|Max retries exceeded with url.*huggingface|OfflineModeIsEnabled",
+        r"We couldn't connect to 'https?://|LocalEntryNotFoundError: "
+        r"|Max retries exceeded with url.*huggingface|OfflineModeIsEnabled: ",
         "The hub cannot be reached and the weights are not in the cache: check the host's network, HF_ENDPOINT and "
         "proxy variables, or deploy a local path.",
     ),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import platform
 import re
 import shutil
@@ -19,7 +20,7 @@ from threading import Event, Thread
 from typing import Any
 
 import psutil
-import pynvml  # type: ignore[import-untyped]
+import pynvml
 
 from agent.engines import EngineError
 from agent.vllm import PORTS
@@ -182,6 +183,18 @@ def start_ticks(pid: int) -> int | None:
         return None
     state, *fields = stat.rpartition(")")[2].split()
     return None if state in "ZX" else int(fields[18])
+
+
+def boot_id() -> str:
+    """Random for each boot of the machine; pids and ticks mean nothing in another."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def reap_group(leader: int) -> None:
+    """Buries the dead of a process group that are this process's children, by birth or (as PID 1) by adoption."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-leader, os.WNOHANG)[0]:
+            pass
 
 
 def marked(variable: str, value: str) -> list[int]:

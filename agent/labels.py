@@ -25,14 +25,14 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
 
 @dataclass(frozen=True)
 class Owner:
-    """What an instance's labels say. `port` and `bind` are where its model listens."""
+    """What an instance's labels say; all None for what Muster did not start. Its model listens on `bind` and `port`."""
 
-    worker_id: str
-    deployment_id: str
-    generation: int
-    model: str
-    port: int | None
-    bind: str | None
+    worker_id: str | None = None
+    deployment_id: str | None = None
+    generation: int | None = None
+    model: str | None = None
+    port: int | None = None
+    bind: str | None = None
 
 
 def instance_name(deployment_id: str, generation: int) -> str:
@@ -54,8 +54,8 @@ def write(spec: RunSpec) -> dict[str, str]:
     }
 
 
-def read(labels: Mapping[str, str]) -> Owner | None:
-    """Whose it is; None where the labels are missing or not Muster's own writing."""
+def read(labels: Mapping[str, str]) -> Owner:
+    """Whose it is: nobody's where the labels are missing or not Muster's own writing."""
     try:
         return Owner(
             worker_id=labels[WORKER],
@@ -66,4 +66,4 @@ def read(labels: Mapping[str, str]) -> Owner | None:
             bind=labels.get(BIND),
         )
     except (KeyError, ValueError):
-        return None
+        return Owner()

@@ -1,4 +1,4 @@
-"""From a deploy command to one instance to start: vLLM's arguments, its environment, its port. Nothing is started here."""
+"""From a deploy command to one instance to start: vLLM's arguments, environment and port. Nothing is started here."""
 
 from __future__ import annotations
 
