@@ -4,35 +4,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from .client import Operator
-from .counting_proxy import Call, CountingProxy
-from .serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve, free_port
+from .counting_dynamodb import Call, CountingDynamoDB
+from .serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 from .workers import Agent
 
 READS = {"Query", "GetItem", "BatchGetItem", "TransactGetItems"}
 
 
 @pytest.fixture
-def metered(tmp_path: Path) -> Iterator[tuple[Serve, CountingProxy]]:
-    """A serve whose database is on the far side of a counting proxy."""
-    port = free_port()
-    database = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+def metered(tmp_path: Path) -> Iterator[tuple[Serve, CountingDynamoDB]]:
+    """A serve, and the database that it was pointed to."""
+    database = CountingDynamoDB()
     database.start()
-    proxy = CountingProxy(port)
-    proxy.start()
     aws = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1"}
-    serve = Serve(tmp_path / "data", AWS_ENDPOINT_URL_DYNAMODB=proxy.url, **aws)
+    serve = Serve(tmp_path / "data", AWS_ENDPOINT_URL_DYNAMODB=database.url, **aws)
     serve.start()
-    yield serve, proxy
+    yield serve, database
     serve.stop()
-    proxy.stop()
     database.stop()
 
 
-def test_twenty_idle_beats_with_8_gpus_and_16_deployments(metered: tuple[Serve, CountingProxy]) -> None:
-    serve, proxy = metered
+def test_twenty_idle_beats_with_8_gpus_and_16_deployments(metered: tuple[Serve, CountingDynamoDB]) -> None:
+    serve, database = metered
     operator, agent = Operator(serve.url, ADMIN_KEY), Agent(serve.url, REGISTRATION_TOKEN, gpus=8)
     agent.register()
     agent.beat()
@@ -45,7 +40,7 @@ def test_twenty_idle_beats_with_8_gpus_and_16_deployments(metered: tuple[Serve, 
     for _ in range(3):
         assert agent.beat(*ids, disk=disk)["commands"] == []
 
-    beats = [_calls_of_a_beat(agent, ids, disk, proxy) for _ in range(20)]
+    beats = [_calls_of_a_beat(agent, ids, disk, database) for _ in range(20)]
     looked = [calls for calls in beats if any(call.operation in READS for call in calls)]
     assert 1 <= len(looked) <= 2, beats
     for calls in beats:
@@ -54,8 +49,8 @@ def test_twenty_idle_beats_with_8_gpus_and_16_deployments(metered: tuple[Serve, 
         assert writes[0].bytes <= 1024, f"more than one write unit: {writes[0].bytes} bytes"
 
 
-def _calls_of_a_beat(agent: Agent, ids: list[str], disk: dict[str, float], proxy: CountingProxy) -> list[Call]:
+def _calls_of_a_beat(agent: Agent, ids: list[str], disk: dict[str, float], database: CountingDynamoDB) -> list[Call]:
     """What the database was asked during one heartbeat, the scheduled function's scan aside."""
-    before = len(proxy.calls)
+    before = len(database.calls)
     agent.beat(*ids, disk=disk)
-    return [call for call in proxy.calls[before:] if call.operation != "Scan"]
+    return [call for call in database.calls[before:] if call.operation != "Scan"]
