@@ -246,4 +246,3 @@ class Sampler:
             self.sample()
             if self._ended.wait(self._every):
                 return
-
