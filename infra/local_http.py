@@ -27,10 +27,6 @@ from infra.local_gateway import Gateway, MethodNotAllowed
 
 log = logging.getLogger(__name__)
 
-IDLE_SECONDS = 75.0
-"""How long a kept connection may say nothing: longer than the slowest heartbeat."""
-REQUEST_SECONDS = 30.0
-"""How long a request may take to arrive once it began."""
 WRITE_SECONDS = 30.0
 DRAIN_SECONDS = 3.0
 LARGEST_BODY = 6 * 1024 * 1024
@@ -57,8 +53,12 @@ class Input(io.RawIOBase):
 
 
 class Handler(ChaliceRequestHandler):
-    """One connection."""
+    """One connection. It may say nothing for `idle` seconds, longer than between heartbeats; a request that began has
+    `patience` seconds to arrive.
+    """
 
+    idle = 75.0
+    patience = 30.0
     wbufsize = -1
     disable_nagle_algorithm = True
     default_request_version = "HTTP/1.1"
@@ -80,14 +80,14 @@ class Handler(ChaliceRequestHandler):
         self.rfile = io.BufferedReader(self._input)
 
     def handle_one_request(self) -> None:
-        self._input.deadline = time.monotonic() + IDLE_SECONDS
+        self._input.deadline = time.monotonic() + self.idle
         try:
             super().handle_one_request()
         except ConnectionError:
             self.close_connection = True  # the caller has gone; there is nobody to tell
 
     def parse_request(self) -> bool:
-        self._input.deadline = time.monotonic() + REQUEST_SECONDS
+        self._input.deadline = time.monotonic() + self.patience
         self.requestline = self.raw_requestline.decode("iso-8859-1").rstrip("\r\n")
         if len(self.requestline.split()) != 3:
             self.request_version, self.command = self.default_request_version, ""
@@ -142,7 +142,7 @@ class Handler(ChaliceRequestHandler):
             length = content_length(self.headers)
             return self._read(length), None
         except TimeoutError:
-            return None, ApiError("INVALID_REQUEST", f"the body did not arrive within {REQUEST_SECONDS:.0f} seconds")
+            return None, ApiError("INVALID_REQUEST", f"the body did not arrive within {self.patience:g} seconds")
         except ApiError as error:
             return None, error
 

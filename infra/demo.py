@@ -1,0 +1,271 @@
+"""`make demo`: a control plane, a worker and a model from nothing, and a question for the model.
+
+Environment: ONCE=1 ends after the answer; PROMPT is what the model is asked; MODEL is what is deployed, CONFIG its
+settings as JSON. It serves a real model where vLLM is on the PATH, or where there are a GPU and Docker; else it uses
+infra/standin.py, and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import psutil
+import requests
+from docker.errors import DockerException
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+
+from agent.host import gpu_info
+from infra.demo_api import Api
+from infra.demo_stage import PROJECT, DemoFailed, Stage, attempts, remove_containers
+
+console = Console(highlight=False)
+
+MODEL = "Qwen/Qwen3-0.6B"
+WORDS = (
+    "amber",
+    "brook",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "heron",
+    "island",
+    "kestrel",
+    "lantern",
+    "nimbus",
+)
+START_SECONDS = 60.0
+MODEL_SECONDS = 1800.0
+"""An image and weights may have to be fetched first."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """How this machine can serve a model. `arguments` are the agent's."""
+
+    engine: str
+    arguments: tuple[str, ...]
+    gpus: int
+    real: bool
+
+
+def look_at_host() -> Host:
+    gpus = min(gpu_info().count, 1)
+    if shutil.which("vllm"):
+        return Host("process", ("--engine", "process"), gpus, real=True)
+    if gpus and _docker_answers():
+        return Host("docker", ("--engine", "docker"), gpus, real=True)
+    command = f"{sys.executable} {PROJECT / 'infra' / 'standin.py'}"
+    return Host("process", ("--engine", "process", "--vllm-command", command), 0, real=False)
+
+
+def _docker_answers() -> bool:
+    try:
+        docker.from_env().close()
+        return True
+    except DockerException:
+        return False
+
+
+class Demo:
+    def __init__(self, stage: Stage, host: Host, model: str) -> None:
+        self._stage = stage
+        self._host = host
+        self._model = model
+        self.key, self._token = f"mst_key_{secrets.token_urlsafe(32)}", f"mst_reg_{secrets.token_urlsafe(32)}"
+
+    def start_control_plane(self) -> Api:
+        step("Starting the control plane")
+        self._stage.start(
+            "control plane",
+            [sys.executable, "-m", "infra.local", "serve", "--port", "0", "--data", str(self._stage.path / "data")],
+            {"MUSTER_ADMIN_KEY": self.key, "MUSTER_REGISTRATION_TOKEN": self._token, "MUSTER_HEARTBEAT": "2"},
+        )
+        for _ in attempts(START_SECONDS):
+            self._stage.check()
+            for line in self._stage.read("control plane").splitlines():
+                if line.startswith("Serving on "):
+                    url = line.split()[2]
+                    say(f"{url}  [dim](API key {self.key})[/]")
+                    return Api(url, self.key)
+        raise DemoFailed(f"the control plane did not start within {START_SECONDS:.0f} s", "control plane")
+
+    def start_agent(self, api: Api) -> str:
+        """The worker's id."""
+        step("Joining this machine as a worker")
+        arguments = ["--url", api.url, "--name", "demo", "--state-dir", str(self._stage.path / "agent")]
+        if Path(self._model).is_dir():
+            arguments += ["--model-root", str(Path(self._model).resolve().parent)]
+        self._stage.start(
+            "agent",
+            [sys.executable, "-m", "agent", *arguments, "--address", "127.0.0.1", *self._host.arguments],
+            {"MUSTER_TOKEN": self._token},
+        )
+        for _ in attempts(START_SECONDS):
+            self._stage.check()
+            for worker in api.get("/api/workers")["workers"]:
+                gpus = ", ".join(gpu["name"] for gpu in worker["gpu_info"]["devices"]) or "no GPU"
+                say(f"worker {worker['worker_id']}: {worker['system_info']['os']}, {gpus}, {self._host.engine} engine")
+                return str(worker["worker_id"])
+        raise DemoFailed(f"the agent did not register within {START_SECONDS:.0f} s", "agent")
+
+    def deploy(self, api: Api) -> dict[str, Any]:
+        """The deployment, once it runs."""
+        step(f"Deploying {self._model}")
+        config = json.loads(os.environ.get("CONFIG") or "{}")
+        created = api.post("/api/deployments", {"model": self._model, "gpus": self._host.gpus, "config": config})
+        shown = ""
+        for _ in attempts(MODEL_SECONDS, 0.1):
+            self._stage.check()
+            deployment = api.get(f"/api/deployments/{created['deployment_id']}")
+            line = _status_line(deployment)
+            if line != shown:
+                say(line)
+                shown = line
+            if deployment["status"] == "running":
+                return deployment
+            if deployment["status"] == "error":
+                raise DemoFailed(_why(deployment), "agent")
+        raise DemoFailed(f"the model did not run within {MODEL_SECONDS:.0f} s", "agent")
+
+    def ask(self, deployment: dict[str, Any], prompt: str) -> None:
+        url = deployment["endpoint"].removesuffix("/").removesuffix("/v1") + "/v1/chat/completions"
+        step(f"Asking it at {url}")
+        say(f"[bold]{escape(prompt)}[/]")
+        session = requests.Session()
+        session.trust_env = False  # no proxy lies between this machine and itself
+        answer = session.post(
+            url,
+            headers={"Authorization": f"Bearer {deployment['api_key']}"},
+            json={
+                "model": deployment["served_model_name"],
+                "messages": [{"role": "user", "content": prompt}],
+                "max_tokens": 128,
+            },
+            timeout=300,
+        )
+        if not answer.ok:
+            raise DemoFailed(f"the model answered {answer.status_code}: {answer.text[:500]}", "agent")
+        text = answer.json()["choices"][0]["message"]["content"]
+        console.print(Panel(escape(text), title="answer", title_align="left", border_style="green", width=100))
+
+    def show_host(self, api: Api, worker: str, deployment: dict[str, Any]) -> None:
+        step("What the control plane sees of it")
+        logs = api.wait_for(f"/api/deployments/{deployment['deployment_id']}/logs", {"lines": 6})["logs"]
+        for line in logs.splitlines()[-6:]:
+            say(f"log   [dim]{escape(line)}[/]")
+        disk = api.wait_for(f"/api/workers/{worker}/storage/disk")
+        say(f"disk  {disk['free'] / 1e9:.1f} GB free of {disk['total'] / 1e9:.1f} GB")
+        if self._host.engine == "docker":
+            for image in api.wait_for(f"/api/workers/{worker}/images")["images"]:
+                say(f"image {', '.join(image['tags']) or image['id']}, {image['size'] / 1e9:.2f} GB")
+        for container in api.wait_for(f"/api/workers/{worker}/containers")["containers"]:
+            if container["ours"]:
+                say(f"runs  {escape(container['name'])}, {container['state']}{_process_line(container.get('pid'))}")
+
+    def stop(self, api: Api) -> None:
+        """The model; an agent that ends leaves its models running on purpose."""
+        step("Cleaning up")
+        try:
+            for deployment in api.get("/api/deployments")["deployments"]:
+                path = f"/api/deployments/{deployment['deployment_id']}"
+                api.post(f"{path}/stop", None)
+                for _ in attempts(60):
+                    if api.get(path)["status"] in ("stopped", "error"):
+                        break
+            if self._host.engine == "docker":
+                for worker in api.get("/api/workers")["workers"]:
+                    remove_containers(worker["worker_id"])
+        except (DemoFailed, requests.RequestException) as error:
+            say(f"[yellow]the model could not be stopped in order, so it is killed:[/] {escape(str(error))}")
+
+
+def _status_line(deployment: dict[str, Any]) -> str:
+    progress = deployment["progress"] or {}
+    done = f" {100 * progress['current'] // progress['total']} %" if progress.get("total") else ""
+    phase = f" ({progress['phase']}{done})" if progress else ""
+    message = f": {escape(deployment['message'])}" if deployment["message"] else ""
+    return f"[cyan]{deployment['status']}[/]{phase}{message}"
+
+
+def _why(deployment: dict[str, Any]) -> str:
+    crash = deployment["last_crash"] or {}
+    logs = "\n".join(crash.get("logs", "").splitlines()[-25:])
+    return f"the deployment failed: {deployment['error_code']}: {deployment['message']}\n{logs}".rstrip()
+
+
+def _process_line(pid: int | None) -> str:
+    """The same process as the operating system shows it."""
+    if pid is None or not psutil.pid_exists(pid):
+        return ""
+    return f"; ps {pid}: [dim]{escape(' '.join(psutil.Process(pid).cmdline())[:100])}[/]"
+
+
+def step(text: str) -> None:
+    console.print(f"\n[bold green]==>[/] [bold]{escape(text)}[/]")
+
+
+def say(*lines: str) -> None:
+    for line in lines:
+        console.print(f"    {line}", soft_wrap=True)
+
+
+def run(stage: Stage, once: bool) -> None:
+    host = look_at_host()
+    demo = Demo(stage, host, os.environ.get("MODEL") or MODEL)
+    if not host.real:
+        say(
+            "[yellow]There is neither vLLM nor a GPU with Docker here. A stand-in answers in vLLM's place:[/]",
+            "[yellow]it takes vLLM's flags and has its endpoints, but no model runs.[/]",
+        )
+    api = demo.start_control_plane()
+    try:
+        worker = demo.start_agent(api)
+        deployment = demo.deploy(api)
+        prompt = os.environ.get("PROMPT") or "Say something about " + " ".join(secrets.SystemRandom().sample(WORDS, 4))
+        demo.ask(deployment, prompt)
+        demo.show_host(api, worker, deployment)
+        if not once:
+            step("It stays up until Ctrl-C. Try, for example:")
+            say(f"curl -H 'Authorization: Bearer {demo.key}' {api.url}/api/deployments")
+            while True:
+                stage.check()
+                time.sleep(1)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what was started goes away first
+        demo.stop(api)
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    once = os.environ.get("ONCE", "") not in ("", "0")
+    with Stage() as stage:
+        try:
+            run(stage, once)
+        except KeyboardInterrupt:
+            return 0
+        except (DemoFailed, requests.RequestException) as error:
+            console.print(f"\n[bold red]The demo failed:[/] {escape(str(error))}", soft_wrap=True)
+            if isinstance(error, DemoFailed) and error.log:
+                console.print(Panel(escape(stage.tail(error.log)), title=f"{error.log}: its last lines"))
+            return 1
+    if once:
+        console.print("\n[bold green]Done.[/] Nothing was left behind.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
