@@ -1,0 +1,206 @@
+"""muster-agent: makes this host a worker."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import shutil
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from random import SystemRandom
+from uuid import uuid4
+
+import click
+
+from agent import host
+from agent.api import Api
+from agent.backoff import Backoff
+from agent.crew import Host, Memory
+from agent.engines import Engine, EngineError
+from agent.fleet import spawn_thread
+from agent.identity import StateDir, StateError, host_run
+from agent.journal import Database
+from agent.loop import Agent, Refused
+from agent.policy import HostPolicy
+from agent.reporter import Reporter
+from agent.reserve import ReserveFile
+from agent.settings import SettingError, bind_address, check_url, hub_cache, labels, model_environment
+from agent.signals import Signals
+from chalicelib.contract.messages import Registration
+
+log = logging.getLogger("agent")
+
+FLUSH_SECONDS = 3.0
+
+
+@click.command(context_settings={"auto_envvar_prefix": "MUSTER", "max_content_width": 120})
+@click.option("--url", required=True, metavar="URL", help="The control plane, e.g. https://muster.example.com")
+@click.option(
+    "--token",
+    metavar="TOKEN",
+    help="Registration token. Better in MUSTER_TOKEN, where other users of this host cannot read it. Keep it: after"
+    " a loss of the state folder it brings this worker back.",
+)
+@click.option("--name", required=True, metavar="NAME", help="The worker's name, one per control plane.")
+@click.option(
+    "--state-dir", required=True, type=click.Path(path_type=Path, file_okay=False), help="The agent's own folder."
+)
+@click.option(
+    "--engine",
+    required=True,
+    type=click.Choice(["docker", "process"]),
+    help="docker, or process where this host is a container itself: runs vLLM as a child.",
+)
+@click.option(
+    "--address",
+    metavar="HOST",
+    help="Where models of this worker can be reached: a name or address of this host, which models then listen at, or"
+    " a URL with {port} in it that a proxy on this host serves. Without it models listen on 127.0.0.1.",
+)
+@click.option(
+    "--allow-image",
+    "allow_images",
+    multiple=True,
+    metavar="PATTERN",
+    help="Image repository that may run here; * matches anything, a tag or digest is compared too. Repeatable."
+    " [default: vllm/vllm-openai]",
+)
+@click.option(
+    "--model-root",
+    type=click.Path(path_type=Path, file_okay=False, exists=True, resolve_path=True),
+    help="Folder whose weights may be deployed by path. Without it none may.",
+)
+@click.option("--vllm-command", default="vllm serve", show_default=True, help="How the process engine starts vLLM.")
+@click.option("--label", "label_pairs", multiple=True, metavar="KEY=VALUE", help="A label of this worker. Repeatable.")
+@click.option("--insecure", is_flag=True, help="Allow plain http to a control plane that is not on this host.")
+@click.option("--rejoin", is_flag=True, help="End parking: register again, with the registration token.")
+@click.version_option(package_name="muster")
+def main(
+    url: str,
+    token: str | None,
+    name: str,
+    state_dir: Path,
+    engine: str,
+    address: str | None,
+    allow_images: tuple[str, ...],
+    model_root: Path | None,
+    vllm_command: str,
+    label_pairs: tuple[str, ...],
+    insecure: bool,
+    rejoin: bool,
+) -> None:
+    """Make this host a worker: register it, run what it is asked to, report how that goes.
+
+    Each option is also a variable: MUSTER_URL, MUSTER_TOKEN, MUSTER_STATE_DIR and so on. Models go on running when the
+    agent ends, and are adopted when it starts again.
+    """
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    # Models are children of this process, or are given variables of it: the agent's credential is not among them.
+    os.environ.pop("MUSTER_TOKEN", None)
+    try:
+        control_plane = check_url(url, insecure)
+        bind = bind_address(address, host.local_addresses())
+        worker_labels = labels(label_pairs)
+        state = StateDir(state_dir.absolute())
+    except (SettingError, StateError) as error:
+        raise click.ClickException(str(error)) from error
+    memory = Memory.of(Database(state.path / "journal.sqlite3", ReserveFile(state.path / "reserve")))
+    try:
+        _prepare(memory, state, name, token, rejoin)
+        chosen = _engine(engine, state.path, vllm_command)
+    except (SettingError, EngineError) as error:
+        raise click.ClickException(str(error)) from error
+    policy = HostPolicy(
+        allow_images=allow_images or HostPolicy.allow_images, model_root=model_root, hub_cache=hub_cache(os.environ)
+    )
+    place = Host(
+        engine=chosen,
+        policy=policy,
+        bind=bind,
+        host_env=model_environment(os.environ),
+        state_dir=state.path,
+        free_port=host.free_port,
+        disk=lambda: host.disk(chosen.root()),
+        clock=time.time,
+    )
+    registration = Registration(
+        name=name,
+        token=token or "",
+        gpu_info=host.gpu_info(),
+        system_info=host.system_info(),
+        machine_id=host.machine_id(state.path),
+        boot_id=uuid4().hex,
+        agent_version=_version(),
+        labels=worker_labels or None,
+        address=address,
+    )
+    _run(control_plane, registration, place, memory, state)
+
+
+def _prepare(memory: Memory, state: StateDir, name: str, token: str | None, rejoin: bool) -> None:
+    """Hold the journal against the settings and this run of the host. Raises SettingError."""
+    database = memory.database
+    if rejoin:
+        state.unpark()
+        database.set_meta(token=None, name=None)
+    known = database.meta("name")
+    if known not in (None, name):
+        raise SettingError("--name", f"{state.path} belongs to worker {known!r}; use another --state-dir, or --rejoin")
+    if not token and database.meta("token") is None:
+        raise SettingError("--token", "needed for the first start here (or MUSTER_TOKEN)")
+    database.set_meta(name=name)
+    memory.records.begin_run(host_run())
+
+
+def _engine(kind: str, state_dir: Path, vllm_command: str) -> Engine:
+    """Imported late: a host without Docker needs no Docker library, and the other way round. Raises SettingError."""
+    if kind == "docker":
+        from agent.engines.docker import DockerEngine
+
+        return DockerEngine()
+    from agent.engines.process import ProcessEngine
+
+    try:
+        command = tuple(shlex.split(vllm_command))
+    except ValueError as error:
+        raise SettingError("--vllm-command", str(error)) from error
+    if not command or shutil.which(command[0]) is None:
+        raise SettingError("--vllm-command", f"{vllm_command!r}: there is no such program on the PATH")
+    return ProcessEngine(state_dir, command)
+
+
+def _run(url: str, registration: Registration, place: Host, memory: Memory, state: StateDir) -> None:
+    """Until a signal. Ends with 1 where the control plane will not have this worker at all."""
+    signals = Signals()
+    sampler = host.Sampler(place.engine.root())
+    sampler.start()
+    random = SystemRandom()
+    agent = Agent(Api(url), registration, place, memory, state, sampler.latest, random)
+    reporter = Reporter(Api(url), memory.spool, agent, Backoff(random), time.sleep)
+    agent.start()
+    spawn_thread("reporter", reporter.run)
+    try:
+        agent.run(time.monotonic, signals.wait)
+    except Refused as error:
+        raise click.ClickException(f"the control plane did not take this worker: {error}") from error
+    log.info("ending; models go on running")
+    if agent.crew is not None:
+        agent.crew.close()
+    if agent.identity is not None:
+        reporter.flush(FLUSH_SECONDS)
+    agent.goodbye()
+    memory.records.forgive()
+
+
+def _version() -> str:
+    try:
+        return version("muster")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+if __name__ == "__main__":
+    main()

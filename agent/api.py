@@ -1,0 +1,157 @@
+"""The control plane as the agent sees it: four requests, and one place that says whether a failure is worth a retry."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote
+
+import msgspec
+import requests
+from msgspec import Raw, Struct
+from requests.auth import AuthBase
+
+from chalicelib.contract.messages import Heartbeat, Registered, Registration
+from chalicelib.contract.resources import ErrorBody
+
+T = TypeVar("T")
+
+TIMEOUT = (5.0, 30.0)
+"""Seconds to connect, and between two bytes of the answer."""
+MAX_ANSWER = 16 * 1024 * 1024
+PASSING = frozenset({408, 425, 429})
+
+
+class Retry(Exception):
+    """It may work later. `after` is what the other side asked for, in seconds."""
+
+    def __init__(self, message: str, after: float | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class Fatal(Exception):
+    """The control plane's own no: the same request will not be taken later either."""
+
+    def __init__(self, status: int, error_code: str, message: str) -> None:
+        super().__init__(f"{status} {error_code}: {message}")
+        self.status = status
+        self.error_code = error_code
+
+    @property
+    def unauthorized(self) -> bool:
+        """The credential is not good any more; registering again gets a new one."""
+        return self.status == 401 or self.error_code == "WORKER_NOT_FOUND"
+
+    @property
+    def superseded(self) -> bool:
+        """Another agent is this worker now, or nobody shall be."""
+        return self.status == 410 or self.error_code == "SESSION_SUPERSEDED"
+
+
+class Answer(Struct):
+    """HeartbeatAnswer with its commands still undecoded, so that one that is unknown here does not cost the others."""
+
+    commands: list[Raw]
+    inbox: int
+    next_heartbeat_in: float
+
+
+def failure(status: int, body: bytes, retry_after: str | None = None) -> Retry | Fatal:
+    """What an answer other than success means.
+
+    An undecodable body was not written by the control plane, but by a proxy on the way that may mend itself. A body
+    that is too large for that proxy stays too large.
+    """
+    after = float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else None
+    error = _decode(body, ErrorBody)
+    said = f"{status} {error.error_code}: {error.message}" if error else f"{status} from something in between"
+    if status in PASSING or status >= 500:
+        return Retry(said, after)
+    if error is None and status != 413:
+        return Retry(said, after)
+    return Fatal(status, error.error_code if error else "PAYLOAD_TOO_LARGE", error.message if error else said)
+
+
+class Bearer(AuthBase):
+    """As an AuthBase, because requests prefers a ~/.netrc entry to a header."""
+
+    def __init__(self, token: str | None) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token is not None:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class Api:
+    """One per thread. Every method raises Retry or Fatal."""
+
+    def __init__(self, url: str, session: requests.Session | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._session = session or requests.Session()
+
+    def register(self, body: Registration, token: str | None) -> Registered:
+        """`token` is the one that an earlier registration gave."""
+        return self._post("/api/workers/register", _sparse(body), token, Registered)
+
+    def heartbeat(self, worker_id: str, token: str, body: Heartbeat, timeout: tuple[float, float] = TIMEOUT) -> Answer:
+        return self._post(f"{_worker(worker_id)}/heartbeat", _sparse(body), token, Answer, timeout)
+
+    def tell(
+        self, worker_id: str, token: str, kind: Literal["status", "result"], about: str, body: dict[str, Any]
+    ) -> None:
+        """Send a deployment's status or an operation's result; `about` is the id of either."""
+        collection = "deployments" if kind == "status" else "commands"
+        self._post(f"{_worker(worker_id)}/{collection}/{quote(about, safe='')}/{kind}", body, token, dict)
+
+    def _post(
+        self, path: str, body: Any, token: str | None, answer: type[T], timeout: tuple[float, float] = TIMEOUT
+    ) -> T:
+        try:
+            with self._session.post(
+                self._url + path,
+                data=msgspec.json.encode(body),
+                headers={"Content-Type": "application/json", "Accept": "application/json"},
+                auth=Bearer(token),
+                timeout=timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                content = read_limited(response, MAX_ANSWER)
+        except (requests.RequestException, OSError) as error:
+            raise Retry(f"cannot reach {self._url}: {type(error).__name__}") from error
+        if 300 <= response.status_code < 400:
+            raise Retry(f"{response.status_code}: {self._url} redirects elsewhere; give the URL that it redirects to")
+        if not response.ok:
+            raise failure(response.status_code, content, response.headers.get("Retry-After"))
+        decoded = _decode(content, answer)
+        if decoded is None:
+            raise Retry(f"{response.status_code} with a body that is not the control plane's")
+        return decoded
+
+
+def read_limited(response: requests.Response, limit: int) -> bytes:
+    """The body, decompressed. Raises requests.RequestException when it is longer than `limit` bytes."""
+    content = bytearray()
+    for chunk in response.iter_content(65536):
+        content += chunk
+        if len(content) > limit:
+            raise requests.exceptions.ContentDecodingError(f"an answer of more than {limit} bytes")
+    return bytes(content)
+
+
+def _decode(content: bytes, shape: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(content, type=shape)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _sparse(body: Struct) -> dict[str, Any]:
+    """Without the fields that are not given: absent and null are not the same to every server."""
+    return {name: value for name, value in msgspec.to_builtins(body).items() if value is not None}
+
+
+def _worker(worker_id: str) -> str:
+    return f"/api/workers/{quote(worker_id, safe='')}"

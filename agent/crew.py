@@ -1,0 +1,121 @@
+"""Everybody who works for one worker id: made when it is known, let go when that ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.actor import Tools
+from agent.archive import Archive
+from agent.contact import Contact
+from agent.engines import Engine
+from agent.fleet import Fleet, Spawn, spawn_thread
+from agent.handlers import Handlers
+from agent.health import Probe, is_ready
+from agent.inventory import Inventory
+from agent.journal import Database
+from agent.ledger import Ledger
+from agent.operations import Operations
+from agent.policy import HostPolicy
+from agent.pulls import Pulls
+from agent.records import Records
+from agent.spool import Spool
+from agent.start import FreePort, Starter
+from agent.watch import Watch
+from chalicelib.contract.messages import Disk
+
+
+@dataclass(frozen=True)
+class Host:
+    """What the crew works on: the engine and the owner's settings. `host_env` may hold secrets."""
+
+    engine: Engine
+    policy: HostPolicy
+    bind: str
+    host_env: Mapping[str, str] = field(repr=False)
+    state_dir: Path
+    free_port: FreePort
+    disk: Callable[[], Disk]
+    clock: Callable[[], float]
+    probe: Probe = is_ready
+    spawn: Spawn = spawn_thread
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The journal's parts."""
+
+    database: Database
+    spool: Spool
+    records: Records
+    ledger: Ledger
+    contact: Contact
+
+    @classmethod
+    def of(cls, database: Database) -> Memory:
+        spool = Spool(database)
+        return cls(database, spool, Records(database, spool), Ledger(database, spool), Contact(database))
+
+
+@dataclass(frozen=True)
+class Crew:
+    worker_id: str
+    inventory: Inventory
+    fleet: Fleet
+    operations: Operations
+    watch: Watch
+
+    @classmethod
+    def hire(cls, worker_id: str, host: Host, memory: Memory) -> Crew:
+        inventory = Inventory(host.engine, host.clock)
+        pulls = Pulls(host.engine, memory.ledger, inventory, host.clock)
+        archive = Archive(memory.database, host.state_dir / "logs")
+        tools = Tools(
+            engine=host.engine,
+            inventory=inventory,
+            records=memory.records,
+            archive=archive,
+            pulls=pulls,
+            starter=Starter(
+                engine=host.engine,
+                inventory=inventory,
+                policy=host.policy,
+                worker_id=worker_id,
+                bind=host.bind,
+                host_env=host.host_env,
+                free_port=host.free_port,
+            ),
+            probe=host.probe,
+            worker_id=worker_id,
+            clock=host.clock,
+            may_start=memory.contact.may_start,
+        )
+        fleet = Fleet(tools, host.spawn)
+        handlers = Handlers(
+            engine=host.engine,
+            inventory=inventory,
+            fleet=fleet,
+            archive=archive,
+            pulls=pulls,
+            ledger=memory.ledger,
+            worker_id=worker_id,
+            hub_cache=host.policy.hub_cache,
+            default_image=host.policy.default_image,
+            disk=host.disk,
+            clock=host.clock,
+        )
+        operations = Operations(handlers, memory.ledger, host.clock, host.spawn)
+        return cls(worker_id, inventory, fleet, operations, Watch(inventory, fleet))
+
+    def resume(self, spawn: Spawn) -> None:
+        """Go on where the journal says that the agent was."""
+        spawn("watch", self.watch.run)
+        self.fleet.resume()
+        self.operations.resume()
+
+    def close(self) -> None:
+        """What runs goes on running."""
+        self.watch.close()
+        self.operations.close()
+        self.fleet.close()

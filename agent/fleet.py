@@ -1,0 +1,97 @@
+"""The deployments of this host: an actor for each, made from the journal at start and from commands after that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from threading import Lock, Thread
+
+from agent.actor import Actor, Tools
+from agent.engines import Instance
+from agent.records import Record
+from chalicelib.contract.messages import Deploy, Stop
+
+Spawn = Callable[[str, Callable[[], None]], None]
+
+
+def spawn_thread(name: str, target: Callable[[], None]) -> None:
+    # A daemon: an agent that ends does not wait for a pull.
+    Thread(target=target, name=name, daemon=True).start()
+
+
+class Fleet:
+    """Tests give a `spawn` that does nothing, and step the actors themselves."""
+
+    def __init__(self, tools: Tools, spawn: Spawn = spawn_thread) -> None:
+        self._tools = tools
+        self._spawn = spawn
+        self._lock = Lock()
+        self._closed = False
+        self.actors: dict[str, Actor] = {}
+
+    def resume(self) -> None:
+        """Go on with what the journal says, with or without a control plane."""
+        for record in self._tools.records.all():
+            if not record.at_rest:
+                self._go(self._actor(record))
+
+    def submit(self, command: Deploy | Stop) -> None:
+        """An intent that is journaled, or that was journaled before and is said again."""
+        actor = self._actor(self._tools.records.get(command.deployment_id) or Record(command))
+        actor.submit(command)
+        self._go(actor)
+
+    def notice(self) -> None:
+        """Look after deployments at rest that have something running after all."""
+        for deployment_id in {each.deployment_id for each in self._ours()}:
+            if deployment_id is None:
+                continue
+            actor = self.actors.get(deployment_id)
+            record = actor.record if actor else self._tools.records.get(deployment_id)
+            # Without a record it is an orphan: shown, and never touched unasked.
+            if record is not None and record.at_rest:
+                actor = self._actor(record)
+                actor.wake()
+                self._go(actor)
+
+    def active(self) -> list[str]:
+        """Deployments with an instance of ours that runs, or is about to; from what was seen last, without waiting."""
+        starting = {id for id, actor in self.actors.copy().items() if actor.coming_up}
+        if self._tools.inventory.seen is None:
+            # Before the first look at the host the journal is the best guess.
+            live = {each.deployment_id for each in self._tools.records.all() if each.container_id}
+        else:
+            live = {each.deployment_id for each in self._ours() if each.deployment_id and each.state == "running"}
+        return sorted(live | starting)
+
+    def expect_end(self, instance: Instance) -> bool:
+        """An operator is about to end it. False when no deployment here cares for it: an orphan."""
+        actor = self.actors.get(instance.deployment_id or "")
+        if actor is None:
+            return False
+        actor.expect_end(instance.id)
+        return True
+
+    def wanted(self) -> list[Deploy]:
+        """The deploys that are alive here, or shall be: what uses images and weights."""
+        live = (each.command for each in self._tools.records.all() if not each.at_rest)
+        return [command for command in live if isinstance(command, Deploy)]
+
+    def close(self) -> None:
+        """Let go of all of them; what runs goes on running."""
+        with self._lock:
+            self._closed = True
+            actors = list(self.actors.values())
+        for actor in actors:
+            actor.close()
+
+    def _ours(self) -> Iterable[Instance]:
+        seen = self._tools.inventory.seen or ()
+        return [each for each in seen if each.worker_id == self._tools.worker_id and each.deployment_id is not None]
+
+    def _actor(self, record: Record) -> Actor:
+        with self._lock:
+            return self.actors.setdefault(record.deployment_id, Actor(record, self._tools))
+
+    def _go(self, actor: Actor) -> None:
+        if not self._closed and actor.take_thread():
+            self._spawn(f"deployment-{actor.record.deployment_id[:8]}", actor.run)

@@ -1,0 +1,177 @@
+"""What each operation does: takes its command, returns the struct that the operator is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+
+from msgspec import Struct
+
+from agent.archive import Archive
+from agent.engines import Engine, EngineError, Instance
+from agent.fleet import Fleet
+from agent.inventory import Inventory
+from agent.ledger import Ledger
+from agent.logs import bounded, tail
+from agent.models import cached_models, delete_model
+from agent.pulls import Pulls
+from chalicelib.contract import messages as m
+
+STOP_GRACE = 30.0
+
+OnProgress = Callable[[m.Progress], None]
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """`disk` samples the disk that fills up; `default_image` is what a deployment that names none runs."""
+
+    engine: Engine
+    inventory: Inventory
+    fleet: Fleet
+    archive: Archive
+    pulls: Pulls
+    ledger: Ledger
+    worker_id: str
+    hub_cache: Path | None
+    default_image: str
+    disk: Callable[[], m.Disk]
+    clock: Callable[[], float]
+
+    def run(self, command: m.OperationCommand, on_progress: OnProgress, cancelled: Event) -> Struct:
+        """Raises EngineError with the code that the operator is shown; Cancelled when the agent ends."""
+        match command:
+            case m.PullImage():
+                return self.pulls.pull(command.image, on_progress, cancelled)
+            case m.DeleteImage():
+                return self._delete_image(command)
+            case m.ListImages():
+                return m.Images(self.engine.images())
+            case m.ListContainers():
+                return m.Containers([self._shown(each) for each in self.engine.instances()])
+            case m.ListModels():
+                return m.Models(cached_models(self.hub_cache) if self.hub_cache else [])
+            case m.DeleteModel():
+                return self._delete_model(command)
+            case m.ContainerLogs():
+                return self._logs(command)
+            case m.StopContainer():
+                return self._stop_container(command)
+            case m.DiskUsage():
+                return self.disk()
+            case m.Prune():
+                return self._prune(command)
+
+    # Containers
+
+    def _shown(self, instance: Instance) -> m.Container:
+        return m.Container(
+            id=instance.id,
+            name=instance.name[:256],
+            image=instance.image[:512],
+            state=instance.state,
+            ours=self._is_ours(instance),
+            deployment_id=instance.deployment_id,
+            generation=instance.generation,
+            pid=instance.pid,
+            created=_rfc3339(instance.created),
+        )
+
+    def _is_ours(self, instance: Instance) -> bool:
+        return instance.worker_id == self.worker_id and instance.deployment_id is not None
+
+    def _find(self, key: str) -> Instance | None:
+        """By id, name or deployment (its newest), or by the unique beginning of an id."""
+        instances = self.engine.instances()
+        exact = [each for each in instances if key in (each.id, each.name)]
+        of_deployment = [each for each in instances if key == each.deployment_id and self._is_ours(each)]
+        begun = [each for each in instances if each.id.startswith(key)]
+        if exact:
+            return exact[0]
+        if of_deployment:
+            return max(of_deployment, key=lambda each: (each.generation or 0, each.created))
+        return begun[0] if len(begun) == 1 else None
+
+    def _owned(self, instance: Instance | None, key: str) -> Instance:
+        if instance is None:
+            raise EngineError("CONTAINER_NOT_FOUND", f"no container {key} on this worker")
+        if not self._is_ours(instance):
+            raise EngineError("NOT_OURS", f"{key} was not started by this worker's agent, which leaves it alone")
+        return instance
+
+    def _logs(self, command: m.ContainerLogs) -> m.Logs:
+        instance = self._find(command.container_id)
+        saved = self.archive.find(command.container_id) if instance is None else None
+        if saved is not None:
+            return bounded(tail(saved, command.lines, command.since))
+        owned = self._owned(instance, command.container_id)
+        return bounded(self.engine.logs(owned.id, command.lines, command.since))
+
+    def _stop_container(self, command: m.StopContainer) -> m.Container:
+        instance = self._owned(self._find(command.container_id), command.container_id)
+        attended = self.fleet.expect_end(instance)
+        self.engine.stop(instance.id, STOP_GRACE)
+        if not attended:
+            self.archive.bury(self.engine, instance, self.clock())
+        self.inventory.changed()
+        return self._shown(replace(instance, state="exited"))
+
+    # Images and weights
+
+    def _delete_image(self, command: m.DeleteImage) -> m.Deleted:
+        user = self._images_in_use().get(command.image_id)
+        if user is not None and not command.force:
+            raise EngineError("IMAGE_IN_USE", f"deployment {user} uses {command.image_id}")
+        deleted = self.engine.delete_image(command.image_id, command.force)
+        self._freed()
+        return m.Deleted(deleted)
+
+    def _delete_model(self, command: m.DeleteModel) -> m.Deleted:
+        user = next((each.deployment_id for each in self.fleet.wanted() if each.model == command.model), None)
+        if user is not None:
+            raise EngineError("MODEL_IN_USE", f"deployment {user} uses {command.model}: stop it first")
+        if self.hub_cache is None:
+            raise EngineError("MODEL_NOT_FOUND", "this worker has no cache of weights")
+        deleted = delete_model(self.hub_cache, command.model)
+        self._freed()
+        return deleted
+
+    def _prune(self, command: m.Prune) -> m.Pruned:
+        ours = self.ledger.pulled() if command.images else frozenset()
+        in_use = self._images_in_use()
+        pruned = self.engine.prune(
+            images=frozenset(each for each in ours if each not in in_use),
+            containers=command.containers,
+            volumes=command.volumes,
+            dry_run=command.dry_run,
+        )
+        if not command.dry_run:
+            self._freed()
+        kept = [
+            m.Kept(image.id, image.size, f"deployment {in_use[image.id]} uses it")
+            for image in (self.engine.images() if ours & in_use.keys() else [])
+            if image.id in ours and image.id in in_use
+        ]
+        return m.Pruned(pruned.space_reclaimed, [*pruned.kept, *kept])
+
+    def _images_in_use(self) -> dict[str, str]:
+        """Every name of every image that a live deployment runs, with that deployment: ids, tags, the default's too."""
+        users = {each.image or self.default_image: each.deployment_id for each in self.fleet.wanted()}
+        for image in self.engine.images():
+            names = (image.id, *image.tags)
+            user = next((users[name] for name in names if name in users), None)
+            if user is not None:
+                users.update(dict.fromkeys(names, user))
+        return users
+
+    def _freed(self) -> None:
+        self.inventory.images_changed()
+        self.inventory.changed()
+        self.ledger.space_freed()
+
+
+def _rfc3339(seconds: float) -> str | None:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z") if seconds else None

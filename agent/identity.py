@@ -1,0 +1,87 @@
+"""What makes this agent this agent: the folder that it alone holds, and the worker that it is."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PRIVATE_FILE = 0o600
+PRIVATE_FOLDER = 0o700
+
+
+class StateError(Exception):
+    """The state folder cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A worker as the control plane knows it since the last registration."""
+
+    worker_id: str
+    token: str = field(repr=False)
+    session: int
+
+
+class StateDir:
+    """The agent's folder, readable by its user alone and held by one agent at a time.
+
+    Raises StateError when another agent holds it or it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+            path.chmod(PRIVATE_FOLDER)
+            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+        except OSError as error:
+            raise StateError(f"cannot use the state folder {path}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise StateError(f"another agent uses {path}; give each its own --state-dir") from error
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+    @property
+    def parked(self) -> str | None:
+        """Why this agent is parked, if it is. Parked is for good: only an operator's --rejoin ends it."""
+        try:
+            return self._marker.read_text().strip() or "parked"
+        except FileNotFoundError:
+            return None
+
+    def park(self, reason: str) -> None:
+        private_file(self._marker).write_text(reason + "\n")
+
+    def unpark(self) -> None:
+        self._marker.unlink(missing_ok=True)
+
+    @property
+    def _marker(self) -> Path:
+        return self.path / "parked"
+
+
+def private_file(path: Path) -> Path:
+    """`path`, existing, and for our user's eyes only."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE))
+    path.chmod(PRIVATE_FILE)
+    return path
+
+
+def host_run(proc: Path = Path("/proc")) -> str:
+    """Names the run of the host, or of the container that the agent is in, since its last start; "" if unknown.
+
+    The kernel's boot id alone would not notice that a pod was restarted, which ends its processes all the same.
+    """
+    try:
+        kernel = (proc / "sys/kernel/random/boot_id").read_text().strip()
+        # Field 22 (proc(5)); the second, the command's name, may hold spaces and parentheses.
+        started = (proc / "1/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+    return f"{kernel}:{started}"

@@ -1,0 +1,121 @@
+"""Commands as they arrive: journaled, then handed on, then acked with the next heartbeat.
+
+One that cannot be journaled is neither acked nor acted on, and the control plane hears why. One that this agent does
+not understand (a newer control plane's) is answered as failed, and costs the others nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+import msgspec
+from msgspec import Raw, Struct
+
+from agent.crew import Crew, Memory
+from agent.journal import JournalFull
+from agent.operations import NO_ROOM, kind
+from agent.records import Receipt
+from chalicelib.contract.messages import Command, Deploy, OperationCommand, Report, Result, Stop
+
+log = logging.getLogger(__name__)
+
+
+class _Envelope(Struct):
+    """What every command has, known or not."""
+
+    type: str
+    command_id: str
+    deployment_id: str | None = None
+    generation: int | None = None
+
+
+class Intake:
+    """`acks` are the ids to send with the next heartbeat."""
+
+    def __init__(self, memory: Memory, clock: Callable[[], float]) -> None:
+        self._memory = memory
+        self._clock = clock
+        self.acks: list[str] = []
+
+    def acked(self, sent: Iterable[str]) -> None:
+        """The control plane has these."""
+        gone = set(sent)
+        self.acks = [each for each in self.acks if each not in gone]
+
+    def receive(self, commands: list[Raw], sent_at: float, crew: Crew) -> bool:
+        """Take what came in answer to a heartbeat that was sent at `sent_at`. False when something was not stored."""
+        stored = [self._receive_one(each, sent_at, crew) for each in commands]
+        return all(stored)
+
+    def _receive_one(self, raw: Raw, sent_at: float, crew: Crew) -> bool:
+        try:
+            command = msgspec.json.decode(raw, type=Command)
+        except (msgspec.DecodeError, RecursionError) as error:
+            return self._refuse_unknown(raw, str(error))
+        try:
+            if isinstance(command, Deploy | Stop):
+                self._receive_intent(command, crew)
+            else:
+                self._receive_operation(command, sent_at, crew)
+        except JournalFull:
+            self._say_full(command)
+            return False
+        self._ack(command.command_id)
+        return True
+
+    def _receive_intent(self, command: Deploy | Stop, crew: Crew) -> None:
+        receipt = self._memory.records.accept(command)
+        if receipt is Receipt.NEW:
+            log.info("deployment %s: %s, generation %d", command.deployment_id, _verb(command), command.generation)
+        if receipt is not Receipt.STALE:
+            crew.fleet.submit(command)
+
+    def _receive_operation(self, command: OperationCommand, sent_at: float, crew: Crew) -> None:
+        deadline = sent_at + command.expires_in
+        known = self._memory.ledger.accept(command, deadline)
+        if known is not None:
+            crew.operations.answer_again(known)
+        elif self._clock() > deadline:
+            crew.operations.refuse_late(command)
+        else:
+            log.info("operation %s: %s", command.command_id, kind(command))
+            crew.operations.submit(command)
+
+    def _say_full(self, command: Deploy | Stop | OperationCommand) -> None:
+        """From memory, since nothing can be written."""
+        log.error("command %s is not taken: the disk is full", command.command_id)
+        if isinstance(command, Deploy | Stop):
+            self._refuse_intent(command.deployment_id, command.generation, "DISK_FULL", NO_ROOM)
+        else:
+            self._memory.spool.hold(
+                command.command_id, Result(status="failed", error_code="DISK_FULL", message=NO_ROOM)
+            )
+
+    def _refuse_intent(self, deployment_id: str, generation: int, error_code: str, message: str) -> None:
+        report = Report(status="error", generation=generation, error_code=error_code, message=message)
+        self._memory.spool.hold(deployment_id, report)
+
+    def _refuse_unknown(self, raw: Raw, why: str) -> bool:
+        try:
+            command = msgspec.json.decode(raw, type=_Envelope)
+        except (msgspec.DecodeError, RecursionError):
+            log.warning("something that is no command came with the heartbeat's answer: %s", why)
+            return True
+        message = f"This agent does not understand the command ({why}); a newer agent may"
+        log.warning("command %s (%s): %s", command.command_id, command.type, message)
+        if command.deployment_id is not None and command.generation is not None:
+            self._refuse_intent(command.deployment_id, command.generation, "UNSUPPORTED_COMMAND", message)
+        else:
+            result = Result(status="failed", error_code="UNSUPPORTED_COMMAND", message=message)
+            self._memory.spool.put(command.command_id, result)
+        self._ack(command.command_id)
+        return True
+
+    def _ack(self, command_id: str) -> None:
+        if command_id not in self.acks:
+            self.acks.append(command_id)
+
+
+def _verb(command: Deploy | Stop) -> str:
+    return f"deploy {command.model}" if isinstance(command, Deploy) else "stop"

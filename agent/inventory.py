@@ -1,0 +1,52 @@
+"""What is on this host, listed once for everybody who asks within a moment, and left for the heartbeat to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+
+from agent.engines import Engine, Instance
+from chalicelib.contract.messages import Image
+
+MAX_AGE = 1.5
+"""Seconds for which a listing serves: many actors look, and each listing costs the engine."""
+IMAGES_EVERY = 60.0
+
+
+class Inventory:
+    """`seen` and `images` are the last listings, None before the first; reading them never waits."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._lock = Lock()
+        self._listed_at = float("-inf")
+        self._images_at = float("-inf")
+        self.seen: tuple[Instance, ...] | None = None
+        self.images: tuple[Image, ...] | None = None
+
+    def instances(self) -> tuple[Instance, ...]:
+        """A fresh enough listing. Raises what the engine raises when it cannot be reached."""
+        with self._lock:
+            now = self._clock()
+            if self.seen is None or not 0 <= now - self._listed_at < MAX_AGE:
+                self.seen = tuple(self._engine.instances())
+                self._listed_at = now
+            return self.seen
+
+    def changed(self) -> None:
+        """Something was started, stopped or removed: the listing at hand is not true any more."""
+        with self._lock:
+            self._listed_at = float("-inf")
+
+    def images_changed(self) -> None:
+        self._images_at = float("-inf")
+
+    def refresh(self) -> None:
+        """What the watch does every few seconds."""
+        self.instances()
+        now = self._clock()
+        if self._engine.uses_images and now - self._images_at >= IMAGES_EVERY:
+            # Before the listing, so that a change during it is not missed.
+            self._images_at = now
+            self.images = tuple(self._engine.images())

@@ -1,0 +1,107 @@
+"""Operations that were accepted, and their results: what makes each run once."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+import msgspec
+
+from agent.journal import Database, JournalFull
+from agent.spool import Spool
+from chalicelib.contract.messages import DeleteImage, DeleteModel, OperationCommand, Prune, Result
+
+MOST = 500
+"""Results kept to answer a repeat with."""
+FREES_SPACE = (Prune, DeleteImage, DeleteModel)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """`deadline` in epoch seconds of this host's clock; `result` once there is one."""
+
+    command: OperationCommand
+    deadline: float
+    begun: bool
+    result: Result | None
+
+
+class Ledger:
+    def __init__(self, database: Database, spool: Spool) -> None:
+        self._database = database
+        self._spool = spool
+
+    def accept(self, command: OperationCommand, deadline: float) -> Accepted | None:
+        """Journal a new one and return None, or return the one that is there. Raises JournalFull."""
+
+        def change(connection: sqlite3.Connection) -> Accepted | None:
+            row = connection.execute("SELECT * FROM operations WHERE command_id = ?", (command.command_id,)).fetchone()
+            if row:
+                return _accepted(row)
+            connection.execute(
+                "INSERT INTO operations (command_id, command, deadline) VALUES (?, ?, ?)",
+                (command.command_id, msgspec.json.encode(command), deadline),
+            )
+            connection.execute(
+                "DELETE FROM operations WHERE result IS NOT NULL AND rowid <= (SELECT max(rowid) FROM operations) - ?",
+                (MOST,),
+            )
+            return None
+
+        return self._database.write(change, urgent=isinstance(command, FREES_SPACE))
+
+    def begin(self, command_id: str) -> None:
+        """From here on it counts as run, whatever becomes of it. Raises JournalFull."""
+        statement = "UPDATE operations SET begun = 1 WHERE command_id = ?"
+        self._database.write(lambda connection: connection.execute(statement, (command_id,)), urgent=True)
+
+    def finish(self, command_id: str, result: Result) -> None:
+        def change(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "UPDATE operations SET result = ? WHERE command_id = ?", (msgspec.json.encode(result), command_id)
+            )
+            self._spool.insert(connection, command_id, result, command_id)
+
+        try:
+            self._database.write(change, urgent=True)
+        except JournalFull:
+            self._spool.hold(command_id, result)
+        self._spool.arrived.set()
+
+    def progress(self, command_id: str, result: Result) -> None:
+        """A result that is none yet; a later one, or the result itself, takes its place."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            self._spool.insert(connection, command_id, result, command_id)
+
+        try:
+            self._database.write(change)
+        except JournalFull:
+            return
+        self._spool.arrived.set()
+
+    def unfinished(self) -> list[Accepted]:
+        rows = self._database.read("SELECT * FROM operations WHERE result IS NULL ORDER BY rowid")
+        return [_accepted(row) for row in rows]
+
+    def add_pulled(self, image_id: str) -> None:
+        """Remember that this agent pulled it, so that it may prune it. Raises JournalFull."""
+        self._database.write(
+            lambda connection: connection.execute("INSERT OR IGNORE INTO pulled VALUES (?)", (image_id,)), urgent=True
+        )
+
+    def space_freed(self) -> None:
+        """There may be room for the reserve again."""
+        self._database.restore_reserve()
+
+    def pulled(self) -> frozenset[str]:
+        return frozenset(row["image_id"] for row in self._database.read("SELECT image_id FROM pulled"))
+
+
+def _accepted(row: sqlite3.Row) -> Accepted:
+    return Accepted(
+        command=msgspec.json.decode(row["command"], type=OperationCommand),
+        deadline=row["deadline"],
+        begun=bool(row["begun"]),
+        result=msgspec.json.decode(row["result"], type=Result) if row["result"] else None,
+    )

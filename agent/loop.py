@@ -1,0 +1,203 @@
+"""The heartbeat: says that this host lives, and takes what is wanted of it.
+
+`tick(now)` is one iteration; it returns the seconds until the next and waits for nothing but the control plane.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from random import Random
+from threading import Lock
+from typing import Literal
+
+from msgspec.structs import replace
+
+from agent.api import TIMEOUT, Answer, Api, Fatal, Retry
+from agent.backoff import Backoff
+from agent.crew import Crew, Host, Memory
+from agent.identity import Identity, StateDir
+from agent.intake import Intake
+from agent.journal import JournalFull
+from chalicelib.contract.messages import Disk, GpuUsage, Heartbeat, Image, Registration
+
+log = logging.getLogger(__name__)
+
+PARKED = 3600.0
+LONGEST_INTERVAL = 3600.0
+GOODBYE_TIMEOUT = (2.0, 3.0)
+MAX_LISTED = 1024
+"""Images, deployments and acks in one heartbeat."""
+
+Sample = Callable[[], tuple[list[GpuUsage], Disk | None]]
+
+
+class Refused(Exception):
+    """The control plane will not have this agent, which has never been a worker: nothing to do but to say so."""
+
+
+class Agent:
+    """`registration` is the body of every registration of this process; `sample` is host.Sampler.latest."""
+
+    def __init__(
+        self,
+        api: Api,
+        registration: Registration,
+        host: Host,
+        memory: Memory,
+        state: StateDir,
+        sample: Sample,
+        random: Random,
+    ) -> None:
+        self._api = api
+        self._registration = registration
+        self._host = host
+        self._memory = memory
+        self._state = state
+        self._sample = sample
+        self._backoff = Backoff(random)
+        self._intake = Intake(memory, host.clock)
+        self._lock = Lock()
+        self._inbox = 0
+        self._images_sent: tuple[Image, ...] | None = None
+        self.identity: Identity | None = None
+        self.crew: Crew | None = None
+
+    def start(self) -> None:
+        """Take up the journal's work, before and without any word from the control plane."""
+        parked = self._state.parked
+        if parked is not None:
+            log.error("parked (%s): this agent does nothing until it is started with --rejoin", parked)
+            return
+        worker_id = self._memory.database.meta("worker_id")
+        if worker_id is not None:
+            self._hire(worker_id)
+
+    def run(self, clock: Callable[[], float], wait: Callable[[float], bool]) -> None:
+        """Beat until `wait(seconds)` says that it is over. `clock` is monotonic; a slow beat moves no later one."""
+        due = clock()
+        while not wait(max(0.0, due - clock())):
+            delay = self.tick(self._host.clock())
+            due = max(due + delay, clock())
+
+    def tick(self, now: float) -> float:
+        """Register if need be, beat, and take the commands. Seconds until the next one. Raises Refused."""
+        if self._state.parked is not None:
+            return PARKED
+        try:
+            identity = self.identity or self._register()
+            return self._beat(identity, now)
+        except Retry as error:
+            log.warning("no heartbeat (%s)%s", error, self._since(now))
+            return self._backoff.next(error.after)
+        except Fatal as error:
+            log.warning("the control plane refuses: %s", error)
+            if self.identity is not None:
+                self.refused(self.identity, error)
+            elif error.superseded:
+                self._park(error)
+            elif self.crew is None:
+                raise Refused(str(error)) from error
+            return self._backoff.next()
+
+    def refused(self, identity: Identity, error: Fatal) -> None:
+        """A request made as `identity` was refused for who it is: register again, or park. Any thread."""
+        with self._lock:
+            if identity is not self.identity:
+                return
+            if error.superseded or error.unauthorized:
+                self.identity = None
+        if error.superseded:
+            self._park(error)
+
+    def goodbye(self) -> None:
+        """Say that this worker goes, if somebody listens."""
+        identity = self.identity
+        if identity is None or self._state.parked is not None:
+            return
+        try:
+            self._send(identity, "offline", GOODBYE_TIMEOUT)
+        except (Retry, Fatal) as error:
+            log.info("no goodbye: %s", error)
+
+    # Registration
+
+    def _register(self) -> Identity:
+        """Raises Retry, Fatal."""
+        database = self._memory.database
+        earlier = database.meta("token")
+        body = self._registration if self._registration.token else replace(self._registration, token=earlier or "")
+        try:
+            answer = self._api.register(body, earlier)
+        except Fatal as error:
+            if error.status != 401 or earlier is None or not self._registration.token:
+                raise
+            # The token of the last time is not good any more; the one that the owner gave may be.
+            answer = self._api.register(body, None)
+        identity = Identity(answer.worker_id, answer.token, answer.session)
+        self._become(identity)
+        log.info("registered as worker %s (session %d)", identity.worker_id, identity.session)
+        return identity
+
+    def _become(self, identity: Identity) -> None:
+        if self.crew is not None and self.crew.worker_id != identity.worker_id:
+            log.warning("this is another worker than before; what runs for %s is left alone", self.crew.worker_id)
+            self.crew.close()
+            self.crew = None
+        try:
+            if self._memory.database.meta("worker_id") not in (None, identity.worker_id):
+                self._memory.records.clear()
+            self._memory.database.set_meta(worker_id=identity.worker_id, token=identity.token)
+        except JournalFull:
+            # Good for this process; the next one registers with what it finds.
+            log.error("the disk is full: the new registration could not be journaled")
+        self._images_sent = None
+        self._inbox = 0
+        self.identity = identity
+        self._memory.contact.note(self._host.clock())
+        if self.crew is None:
+            self._hire(identity.worker_id)
+
+    def _hire(self, worker_id: str) -> None:
+        self.crew = Crew.hire(worker_id, self._host, self._memory)
+        self.crew.resume(self._host.spawn)
+
+    def _park(self, error: Fatal) -> None:
+        log.error("parked: %s. What runs is left alone; --rejoin makes this agent a worker again", error)
+        self._state.park(str(error))
+        if self.crew is not None:
+            self.crew.close()
+
+    # Heartbeat
+
+    def _beat(self, identity: Identity, now: float) -> float:
+        answer = self._send(identity, "online", TIMEOUT)
+        self._backoff.reset()
+        self._memory.contact.note(now)
+        if self.crew is not None and self._intake.receive(answer.commands, now, self.crew):
+            self._inbox = answer.inbox
+        return min(max(1.0, answer.next_heartbeat_in), LONGEST_INTERVAL)
+
+    def _send(self, identity: Identity, status: Literal["online", "offline"], timeout: tuple[float, float]) -> Answer:
+        usage, disk = self._sample()
+        images = self.crew.inventory.images if self.crew else None
+        acks = self._intake.acks[:MAX_LISTED]
+        body = Heartbeat(
+            status=status,
+            gpu_usage=usage,
+            active_deployments=self.crew.fleet.active()[:MAX_LISTED] if self.crew else [],
+            session=identity.session,
+            journal_id=self._memory.database.journal_id,
+            inbox=self._inbox,
+            acks=acks,
+            disk=disk,
+            images=list(images[:MAX_LISTED]) if images is not None and images != self._images_sent else None,
+        )
+        answer = self._api.heartbeat(identity.worker_id, identity.token, body, timeout)
+        self._intake.acked(acks)
+        self._images_sent = images
+        return answer
+
+    def _since(self, now: float) -> str:
+        last = self._memory.contact.last
+        return f"; the last one was {now - last:.0f} s ago" if last is not None else ""

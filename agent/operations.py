@@ -1,0 +1,114 @@
+"""Runs operations: each once, its result journaled before it is sent, slow ones apart from quick ones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Event
+from typing import Any
+
+import msgspec
+
+from agent.engines import Cancelled, EngineError
+from agent.fleet import Spawn, spawn_thread
+from agent.handlers import Handlers
+from agent.journal import JournalFull
+from agent.ledger import Accepted, Ledger
+from chalicelib.contract.messages import OperationCommand, Progress, Result
+
+log = logging.getLogger(__name__)
+
+NO_ROOM = "No room on the worker's disk to journal this: prune, or delete models and images, then try again"
+POOLS = {"pull": 2, "slow": 2, "quick": 4}
+"""Threads of each pool."""
+POOL_OF = {
+    "pull_image": "pull",
+    "prune": "slow",
+    "delete_image": "slow",
+    "delete_model": "slow",
+    "stop_container": "slow",
+}
+"""Operation type -> pool; the others are quick."""
+
+
+def kind(command: OperationCommand) -> str:
+    return str(msgspec.to_builtins(command)["type"])
+
+
+class Operations:
+    """Tests give a `spawn` that does nothing, and call `run_all`."""
+
+    def __init__(
+        self, handlers: Handlers, ledger: Ledger, clock: Callable[[], float], spawn: Spawn = spawn_thread
+    ) -> None:
+        self._handlers = handlers
+        self._ledger = ledger
+        self._clock = clock
+        self._closing = Event()
+        self._queues: dict[str, SimpleQueue[OperationCommand]] = {name: SimpleQueue() for name in POOLS}
+        for name, size in POOLS.items():
+            for number in range(size):
+                spawn(f"{name}-{number}", lambda queue=self._queues[name]: self._work(queue))  # type: ignore[misc]
+
+    def resume(self) -> None:
+        """After a restart: what had begun was interrupted, and does not run again; what had not, runs now."""
+        for accepted in self._ledger.unfinished():
+            if accepted.begun:
+                self._fail(accepted.command, "INTERRUPTED", "The agent ended while this ran; it does not run again")
+            elif self._clock() > accepted.deadline:
+                self.refuse_late(accepted.command)
+            else:
+                self.submit(accepted.command)
+
+    def submit(self, command: OperationCommand) -> None:
+        self._queues[POOL_OF.get(kind(command), "quick")].put(command)
+
+    def answer_again(self, accepted: Accepted) -> None:
+        """A command that is known came again: if it has its result, here it is; it does not run twice."""
+        if accepted.result is not None:
+            self._ledger.finish(accepted.command.command_id, accepted.result)
+
+    def refuse_late(self, command: OperationCommand) -> None:
+        self._fail(command, "EXPIRED", "It reached the agent too late, and was not run")
+
+    def close(self) -> None:
+        self._closing.set()
+
+    def run(self, command: OperationCommand) -> None:
+        try:
+            self._ledger.begin(command.command_id)
+            output = self._handlers.run(command, lambda progress: self._progress(command, progress), self._closing)
+        except EngineError as error:
+            self._fail(command, error.error_code, error.message)
+        except JournalFull:
+            self._fail(command, "DISK_FULL", NO_ROOM)
+        except Cancelled:
+            # The agent ends; after its restart this is answered as interrupted.
+            return
+        except Exception as error:
+            # One operation's failure, whatever it is, is its own; the operator hears of it and the log has the rest.
+            log.exception("operation %s (%s) failed", command.command_id, kind(command))
+            self._fail(command, "OPERATION_FAILED", f"{type(error).__name__}; the worker's log says more")
+        else:
+            self._succeed(command, msgspec.to_builtins(output))
+
+    def _work(self, queue: SimpleQueue[OperationCommand]) -> None:
+        while True:
+            self.run(queue.get())
+
+    def run_all(self) -> None:
+        """Everything that waits, here and now."""
+        for queue in self._queues.values():
+            while not queue.empty():
+                self.run(queue.get())
+
+    def _succeed(self, command: OperationCommand, output: dict[str, Any]) -> None:
+        self._ledger.finish(command.command_id, Result(status="succeeded", output=output))
+
+    def _fail(self, command: OperationCommand, error_code: str, message: str) -> None:
+        result = Result(status="failed", error_code=error_code[:64], message=message[:16000])
+        self._ledger.finish(command.command_id, result)
+
+    def _progress(self, command: OperationCommand, progress: Progress) -> None:
+        self._ledger.progress(command.command_id, Result(status="running", progress=progress))

@@ -1,0 +1,145 @@
+"""What is journaled of each deployment: the latest intent, and how far the agent is with it."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from enum import Enum
+
+import msgspec
+
+from agent.journal import Database, JournalFull, put_meta
+from agent.spool import Spool
+from chalicelib.contract.lifecycle import Status
+from chalicelib.contract.messages import Deploy, Intent, Report, Stop
+
+
+class Receipt(Enum):
+    """What an intent that arrived is to what is journaled."""
+
+    NEW = "new"
+    REPEATED = "repeated"
+    STALE = "stale"
+
+
+@dataclass(frozen=True)
+class Record:
+    """`container_id` is the instance that is expected to be there, `report` the last one made of this generation;
+    `attempts` counts actions that began and did not end."""
+
+    command: Deploy | Stop
+    status: Status | None = None
+    container_id: str | None = None
+    port: int | None = None
+    restarts: int = 0
+    attempts: int = 0
+    report: Report | None = None
+
+    @property
+    def deployment_id(self) -> str:
+        return self.command.deployment_id
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether this generation came to its end: nothing is started for it any more."""
+        return self.status in (Status.STOPPED, Status.ERROR)
+
+
+class Records:
+    def __init__(self, database: Database, spool: Spool) -> None:
+        self._database = database
+        self._spool = spool
+
+    def accept(self, command: Deploy | Stop) -> Receipt:
+        """Journal an intent unless what is there is as new. Raises JournalFull."""
+
+        def change(connection: sqlite3.Connection) -> Receipt:
+            row = connection.execute(
+                "SELECT generation FROM deployments WHERE deployment_id = ?", (command.deployment_id,)
+            ).fetchone()
+            if row and row["generation"] >= command.generation:
+                return Receipt.REPEATED if row["generation"] == command.generation else Receipt.STALE
+            # The container that is there, if any, is of an older intent: nobody will call its end a crash.
+            connection.execute(
+                "INSERT OR REPLACE INTO deployments (deployment_id, generation, command, port)"
+                " VALUES (?, ?, ?, (SELECT port FROM deployments WHERE deployment_id = ?))",
+                (command.deployment_id, command.generation, msgspec.json.encode(command), command.deployment_id),
+            )
+            return Receipt.NEW
+
+        return self._database.write(change, urgent=isinstance(command, Stop))
+
+    def get(self, deployment_id: str) -> Record | None:
+        rows = self._database.read("SELECT * FROM deployments WHERE deployment_id = ?", deployment_id)
+        return _record(rows[0]) if rows else None
+
+    def all(self) -> list[Record]:
+        return [_record(row) for row in self._database.read("SELECT * FROM deployments ORDER BY deployment_id")]
+
+    def save(self, record: Record, report: Report | None = None) -> None:
+        """Journal how far it is, and `report` for the spool with it. Only reports that say no more than how far a
+        download is take each other's place."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "UPDATE deployments SET status = ?, container_id = ?, port = ?, restarts = ?, attempts = ?, report = ?"
+                " WHERE deployment_id = ? AND generation = ?",
+                (
+                    record.status,
+                    record.container_id,
+                    record.port,
+                    record.restarts,
+                    record.attempts,
+                    msgspec.json.encode(record.report),
+                    record.deployment_id,
+                    record.command.generation,
+                ),
+            )
+            if report is not None:
+                passing = report.reported is Status.DOWNLOADING
+                replaces = f"{record.deployment_id} {record.command.generation}" if passing else None
+                self._spool.insert(connection, record.deployment_id, report, replaces)
+
+        try:
+            self._database.write(change, urgent=isinstance(record.command, Stop))
+        except JournalFull:
+            # The work goes on from the actor's memory; after a restart it is found again from the instances' labels.
+            if report is not None:
+                self._spool.hold(record.deployment_id, report)
+        if report is not None:
+            self._spool.arrived.set()
+
+    def begin_run(self, host_run: str) -> None:
+        """After the host started anew, that instances are gone is no crash, and no command's fault."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            connection.execute("UPDATE deployments SET container_id = NULL, attempts = 0")
+            put_meta(connection, "host_run", host_run)
+
+        if self._database.meta("host_run") != host_run:
+            self._database.write(change)
+
+    def forgive(self) -> None:
+        """The agent ends because it was asked to: no command is to blame."""
+        self._database.write(lambda connection: connection.execute("UPDATE deployments SET attempts = 0"))
+
+    def clear(self) -> None:
+        """Another worker's deployments are none of ours."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            for table in ("deployments", "operations", "spool"):
+                connection.execute(f"DELETE FROM {table}")
+
+        self._database.write(change)
+
+
+def _record(row: sqlite3.Row) -> Record:
+    return Record(
+        command=msgspec.json.decode(row["command"], type=Intent),
+        status=Status(row["status"]) if row["status"] else None,
+        container_id=row["container_id"],
+        port=row["port"],
+        restarts=row["restarts"],
+        attempts=row["attempts"],
+        report=msgspec.json.decode(row["report"], type=Report | None) if row["report"] else None,
+    )

@@ -1,0 +1,93 @@
+"""The owner's settings, checked before anything starts: a wrong one is an error with the flag in it."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from chalicelib.contract.messages import Labels
+
+LOOPBACK = "127.0.0.1"
+
+
+class SettingError(Exception):
+    """`flag` is the option at fault."""
+
+    def __init__(self, flag: str, message: str) -> None:
+        super().__init__(f"{flag}: {message}")
+        self.flag = flag
+
+
+def check_url(url: str, insecure: bool) -> str:
+    """The control plane's URL, or SettingError. A token must not cross a network in the clear by accident."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingError("--url", f"expected https://host[:port], got {url!r}")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise SettingError("--url", "expected no user, password, query or fragment")
+    if parts.scheme == "http" and not insecure and not is_loopback(parts.hostname):
+        raise SettingError("--url", "plain http would show the token to the network: use https, or say --insecure")
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def bind_address(address: str | None, ours: Collection[str]) -> str:
+    """Where models listen: loopback, or the address that the owner gave for this host. `ours` are its addresses.
+
+    A URL with `{port}` in it belongs to a proxy on this host, which reaches the models by loopback. SettingError
+    otherwise: a model must not be bound to more than was asked for.
+    """
+    if address is None:
+        return LOOPBACK
+    if "{port}" in address:
+        if urlsplit(address.replace("{port}", "1")).scheme not in ("http", "https"):
+            raise SettingError("--address", f"expected http(s)://… around {{port}}, got {address!r}")
+        return LOOPBACK
+    try:
+        found = [str(each[4][0]) for each in socket.getaddrinfo(address.strip("[]"), None, type=socket.SOCK_STREAM)]
+    except (OSError, UnicodeError) as error:
+        raise SettingError("--address", f"{address!r} is no address and no name that resolves") from error
+    here = next((each for each in found if each.partition("%")[0] in ours or is_loopback(each)), None)
+    if here is None:
+        raise SettingError(
+            "--address",
+            f"{address} is {', '.join(sorted(set(found)))}, which no interface of this host has; give one that it has,"
+            " or a URL with {port} in it if a proxy here passes requests on",
+        )
+    return here
+
+
+def labels(pairs: Iterable[str]) -> dict[str, str]:
+    """`K=V` each, or SettingError."""
+    split = [pair.partition("=") for pair in pairs]
+    for key, equals, _ in split:
+        if not key or not equals:
+            raise SettingError("--label", f"expected KEY=VALUE, got {key!r}")
+    try:
+        return msgspec.convert({key: value for key, _, value in split}, type=Labels)
+    except msgspec.ValidationError as error:
+        raise SettingError("--label", str(error)) from error
+
+
+def hub_cache(environment: Mapping[str, str]) -> Path:
+    """Where Hugging Face's libraries keep weights (huggingface_hub, Environment variables)."""
+    if environment.get("HF_HUB_CACHE"):
+        return Path(environment["HF_HUB_CACHE"]).expanduser()
+    home = environment.get("HF_HOME") or str(Path(environment.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
+    return Path(home).expanduser() / "hub"
+
+
+def model_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What deployments may ask of the agent's environment: everything but the agent's own settings."""
+    return {name: value for name, value in environment.items() if not name.startswith("MUSTER_")}
