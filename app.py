@@ -1,0 +1,27 @@
+"""Muster's control plane: the routes and the schedule, on Lambda or on one laptop."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from chalice import Chalice, Rate
+
+if os.environ.get("MUSTER_STAGE") == "local":
+    from infra import local
+
+    local.prepare()
+
+from chalicelib import liveness
+from chalicelib.routes import host, operator, worker
+
+app = Chalice(app_name="muster")
+app.register_blueprint(worker.blueprint)
+app.register_blueprint(host.blueprint)
+app.register_blueprint(operator.blueprint)
+
+
+@app.schedule(Rate(1, unit=Rate.MINUTES))
+def expire(event: object) -> None:
+    """Record what silence means (chalicelib.liveness)."""
+    liveness.expire(time.time())

@@ -1,0 +1,163 @@
+"""Which deployment holds which GPU of a worker, and finding a place for those that wait for one.
+
+A claim is JSON in the worker's cold item and changes in the same transaction as the deployment and its slot. One that
+outlived its slot (a function was killed before it could release) is passed over and overwritten: nothing is reserved
+for ever.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from chalicelib import events, fleet, placement, slots
+from chalicelib.contract import resources as r
+from chalicelib.fleet import Machine, read_claims, write_claims
+from chalicelib.tables import Cold, Deployment, Refused, Slot, find, find_all, retrying, transact, update_if
+
+CONTROL_PLANE = "control plane"
+
+
+def spec_of(deployment: Deployment) -> r.NewDeployment:
+    return msgspec.json.decode(deployment.spec, type=r.NewDeployment)
+
+
+def release(worker_id: str, deployment_id: str) -> None:
+    """Free what the deployment holds on that worker; what it does not hold is no error."""
+    for _ in range(16):
+        cold = find(Cold, worker_id, "cold")
+        claims = read_claims(cold) if cold else {}
+        left = {index: holder for index, holder in claims.items() if holder != deployment_id}
+        if cold is None or left == claims:
+            return
+        if update_if(cold, [Cold.claims.set(write_claims(left))], Cold.claims == cold.claims):
+            return
+
+
+def regain(slot: Slot, deployment: Deployment) -> None:
+    """It was thought lost and it lives: it holds its devices again, where nobody was given them meanwhile."""
+    update_if(slot, [Slot.holds.set(True)], slots.unchanged(slot))
+    indexes = msgspec.json.decode(deployment.gpu_indexes, type=list[int])
+    for _ in range(16):
+        cold = find(Cold, slot.worker_id, "cold")
+        if cold is None:
+            return
+        wanted = {str(index): slot.deployment_id for index in indexes} | read_claims(cold)
+        if update_if(cold, [Cold.claims.set(write_claims(wanted))], Cold.claims == cold.claims):
+            return
+
+
+def place_waiting(now: float) -> None:
+    """Try again for every deployment that waits: something may have become free."""
+    for entry in Deployment.waiting_index.query("1"):
+        place(str(entry.deployment_id), now)
+
+
+def place(deployment_id: str, now: float) -> None:
+    """Give a waiting deployment a worker and its GPUs, or record why it has none yet."""
+    try:
+        rung: str | None = retrying(lambda: _attempt(deployment_id, now))
+    except Refused:
+        return  # others were quicker eight times over: it goes on waiting, and the sweep comes back to it
+    if rung:
+        slots.ring(rung, now)
+
+
+def _attempt(deployment_id: str, now: float) -> str | None:
+    deployment = find(Deployment, deployment_id)
+    if deployment is None or deployment.waiting is None:
+        return None
+    spec = spec_of(deployment)
+    need = placement.Need(
+        spec.gpus if isinstance(spec.gpus, int) else tuple(spec.gpus), spec.worker_id, spec.selector
+    )
+    machines = [fleet.get(spec.worker_id)] if _exists(spec.worker_id) else list(fleet.everyone())
+    found = _choose(deployment, need, machines, now)
+    if isinstance(found, list):
+        _explain(deployment, "waiting for a place: " + "; ".join(found[:20]))
+        return None
+    machine = next(each for each in machines if each.worker_id == found.worker_id)
+    before = slots.get(found.worker_id, deployment_id)
+    obstacle = _still_elsewhere(deployment, found.worker_id, now)
+    if obstacle:
+        _explain(deployment, obstacle)
+        return None
+    held = _valid_claims(machine, deployment_id)
+    held.update({str(index): deployment_id for index in found.gpu_indexes})
+
+    def build(transaction: object) -> None:
+        transaction.update(  # type: ignore[attr-defined]
+            machine.cold, actions=[Cold.claims.set(write_claims(held))], condition=Cold.claims == machine.cold.claims
+        )
+        transaction.update(  # type: ignore[attr-defined]
+            deployment,
+            actions=[
+                Deployment.worker_id.set(found.worker_id),
+                Deployment.gpu_indexes.set(msgspec.json.encode(found.gpu_indexes).decode()),
+                Deployment.waiting.remove(),
+                Deployment.leaving.remove(),
+                Deployment.message.remove(),
+                Deployment.updated_at.set(now),
+                Deployment.version.add(1),
+            ],
+            condition=Deployment.version == deployment.version,
+        )
+        slots.put(transaction, found.worker_id, deployment_id, "deploy", int(deployment.generation), before)  # type: ignore[arg-type]
+
+    transact(build)
+    where = f"on {machine.cold.name}" + (f", GPU {', '.join(map(str, found.gpu_indexes))}" if found.gpu_indexes else "")
+    events.record(deployment_id, "placed", where, CONTROL_PLANE, now)
+    return found.worker_id
+
+
+def _exists(worker_id: str | None) -> bool:
+    return worker_id is not None and worker_id in fleet.several([worker_id])
+
+
+def _choose(
+    deployment: Deployment, need: placement.Need, machines: list[Machine], now: float
+) -> placement.Place | list[str]:
+    """The worker it was on before is asked first, since its weights are there."""
+    home = [each for each in machines if each.worker_id == deployment.leaving and each.online(now)]
+    for group in (home, machines):
+        found = placement.place(need, [_candidate(each, each.claims, deployment, now) for each in group])
+        if isinstance(found, placement.Place):
+            return found
+    checked = [_candidate(each, _valid_claims(each, str(deployment.deployment_id)), deployment, now) for each in machines]
+    return placement.place(need, checked)
+
+
+def _candidate(machine: Machine, claims: fleet.Claims, deployment: Deployment, now: float) -> placement.Candidate:
+    own = deployment.deployment_id
+    free = tuple(index for index in machine.devices if claims.get(str(index), own) == own)
+    return placement.Candidate(
+        machine.worker_id, str(machine.cold.name), machine.online(now), machine.draining(), machine.labels, machine.devices, free
+    )
+
+
+def _valid_claims(machine: Machine, own: str) -> fleet.Claims:
+    """The claims of others whose slot says that they may still use their GPUs."""
+    holders = {holder for holder in machine.claims.values() if holder != own}
+    keys = [(machine.worker_id, f"D#{holder}") for holder in sorted(holders)]
+    holding = {slot.deployment_id for slot in find_all(Slot, keys) if slot.holds}
+    return {index: holder for index, holder in machine.claims.items() if holder in holding}
+
+
+def _still_elsewhere(deployment: Deployment, target: str, now: float) -> str | None:
+    """A container on the worker that it leaves must be gone first, as long as that worker can be asked."""
+    left = deployment.leaving
+    if left in (None, target) or not _exists(left):
+        return None
+    slot = slots.get(str(left), str(deployment.deployment_id))
+    machine = fleet.get(str(left))
+    if slot and slot.may_live and machine.online(now):
+        return f"waiting until {machine.cold.name} has stopped it"
+    return None
+
+
+def _explain(deployment: Deployment, message: str) -> None:
+    if deployment.message != message:
+        update_if(
+            deployment,
+            [Deployment.message.set(message), Deployment.version.add(1)],
+            Deployment.version == deployment.version,
+        )

@@ -1,0 +1,94 @@
+"""Every route of the API: who may call it, what it takes, what it answers with. Routes and document are made from this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from msgspec import Struct
+
+from chalicelib.contract import messages as m
+from chalicelib.contract import resources as r
+
+
+class Access(IntEnum):
+    """Who may call a route; a role opens what the ones below it open. WORKER is outside that order: workers alone."""
+
+    ANYONE = 0
+    WORKER = 1
+    VIEWER = 2
+    OPERATOR = 3
+    ADMIN = 4
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """`own_worker` opens an operators' route to the worker whose id is in the path; `waits` may answer 202."""
+
+    name: str
+    method: str
+    path: str
+    access: Access
+    summary: str
+    answer: type[Struct] | None = None
+    body: type[Struct] | None = None
+    query: type[Struct] | None = None
+    status: int = 200
+    own_worker: bool = False
+    waits: bool = False
+    idempotent: bool = False
+
+
+WORKER = "/api/workers/{worker_id}"
+DEPLOYMENT = "/api/deployments/{deployment_id}"
+A = Access
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    # What a worker calls
+    Endpoint("register", "POST", "/api/workers/register", A.ANYONE, "Join, or come back, with a token", m.Registered, m.Registration),
+    Endpoint("heartbeat", "POST", f"{WORKER}/heartbeat", A.WORKER, "Say that the worker lives; take its commands", m.HeartbeatAnswer, m.Heartbeat),
+    Endpoint("report", "POST", f"{WORKER}/deployments/{{deployment_id}}/status", A.WORKER, "Report a deployment's status", m.Applied, m.Report),
+    Endpoint("result", "POST", f"{WORKER}/commands/{{command_id}}/result", A.WORKER, "Report an operation's result", m.Applied, m.Result),
+    # Containers, images, storage
+    Endpoint("container_logs", "GET", f"{WORKER}/containers/{{container_id}}/logs", A.VIEWER, "A container's log", m.Logs, query=r.LogsQuery, own_worker=True, waits=True),
+    Endpoint("list_images", "GET", f"{WORKER}/images", A.VIEWER, "The images on a worker", m.Images, query=r.ReportQuery, own_worker=True, waits=True),
+    Endpoint("pull_image", "POST", f"{WORKER}/images/pull", A.OPERATOR, "Pull an image", m.Pulled, r.PullRequest, r.PullQuery, own_worker=True, waits=True, idempotent=True),
+    Endpoint("delete_image", "DELETE", f"{WORKER}/images/{{image_id}}", A.OPERATOR, "Delete an image", m.Deleted, query=r.DeleteImageQuery, own_worker=True, waits=True),
+    Endpoint("disk_usage", "GET", f"{WORKER}/storage/disk", A.VIEWER, "Disk usage of a worker", m.Disk, query=r.ReportQuery, own_worker=True, waits=True),
+    Endpoint("prune", "POST", f"{WORKER}/storage/prune", A.OPERATOR, "Free disk of what Muster left behind", m.Pruned, r.PruneRequest, r.WaitQuery, own_worker=True, waits=True, idempotent=True),
+    Endpoint("list_containers", "GET", f"{WORKER}/containers", A.VIEWER, "What runs on a worker, and whose it is", m.Containers, query=r.WaitQuery, waits=True),
+    Endpoint("stop_container", "POST", f"{WORKER}/containers/{{container_id}}/stop", A.OPERATOR, "Stop a container that Muster started", m.Container, query=r.WaitQuery, waits=True, idempotent=True),
+    Endpoint("list_models", "GET", f"{WORKER}/models", A.VIEWER, "The weights in a worker's cache", m.Models, query=r.WaitQuery, waits=True),
+    Endpoint("delete_model", "DELETE", f"{WORKER}/models/{{model}}", A.OPERATOR, "Delete weights from a worker's cache", m.Deleted, query=r.WaitQuery, waits=True),
+    # Credentials
+    Endpoint("create_token", "POST", "/api/registration-tokens", A.OPERATOR, "Make a token that lets a host join", r.RegistrationToken, r.NewRegistrationToken, status=201, idempotent=True),
+    Endpoint("list_tokens", "GET", "/api/registration-tokens", A.OPERATOR, "Registration tokens", r.RegistrationTokens, query=r.PageQuery),
+    Endpoint("revoke_token", "DELETE", "/api/registration-tokens/{token_id}", A.OPERATOR, "Revoke a registration token", r.Revoked),
+    Endpoint("create_key", "POST", "/api/api-keys", A.ADMIN, "Make an API key", r.ApiKey, r.NewApiKey, status=201, idempotent=True),
+    Endpoint("list_keys", "GET", "/api/api-keys", A.ADMIN, "API keys", r.ApiKeys, query=r.PageQuery),
+    Endpoint("revoke_key", "DELETE", "/api/api-keys/{key_id}", A.ADMIN, "Revoke an API key", r.Revoked),
+    # Workers
+    Endpoint("list_workers", "GET", "/api/workers", A.VIEWER, "Workers", r.Workers, query=r.PageQuery),
+    Endpoint("get_worker", "GET", WORKER, A.VIEWER, "A worker", r.Worker),
+    Endpoint("patch_worker", "PATCH", WORKER, A.OPERATOR, "Label, drain or re-address a worker", r.Worker, r.WorkerPatch),
+    Endpoint("remove_worker", "DELETE", WORKER, A.ADMIN, "Remove a worker", r.RemovedWorker, query=r.ForceQuery),
+    Endpoint("lose_worker", "POST", f"{WORKER}/lost", A.OPERATOR, "Say that a worker will not come back", r.LostWorker, idempotent=True),
+    # Deployments
+    Endpoint("create_deployment", "POST", "/api/deployments", A.OPERATOR, "Deploy a model", r.Deployment, r.NewDeployment, status=201, idempotent=True),
+    Endpoint("list_deployments", "GET", "/api/deployments", A.VIEWER, "Deployments", r.Deployments, query=r.DeploymentsQuery),
+    Endpoint("get_deployment", "GET", DEPLOYMENT, A.VIEWER, "A deployment", r.Deployment),
+    Endpoint("patch_deployment", "PATCH", DEPLOYMENT, A.OPERATOR, "Change a deployment: a new generation", r.Deployment, r.DeploymentPatch),
+    Endpoint("delete_deployment", "DELETE", DEPLOYMENT, A.OPERATOR, "Forget a deployment that is stopped or in error", r.DeletedDeployment),
+    Endpoint("stop_deployment", "POST", f"{DEPLOYMENT}/stop", A.OPERATOR, "Stop a deployment", r.Deployment, idempotent=True),
+    Endpoint("start_deployment", "POST", f"{DEPLOYMENT}/start", A.OPERATOR, "Start a stopped deployment", r.Deployment, idempotent=True),
+    Endpoint("restart_deployment", "POST", f"{DEPLOYMENT}/restart", A.OPERATOR, "Replace a deployment's container", r.Deployment, idempotent=True),
+    Endpoint("deployment_logs", "GET", f"{DEPLOYMENT}/logs", A.VIEWER, "Log of the container it is or was in", m.Logs, query=r.LogsQuery, waits=True),
+    Endpoint("deployment_events", "GET", f"{DEPLOYMENT}/events", A.VIEWER, "A deployment's timeline, newest first", r.Events, query=r.PageQuery),
+    # Operations and the service itself
+    Endpoint("get_operation", "GET", "/api/operations/{operation_id}", A.VIEWER, "An operation and its result", r.Operation),
+    Endpoint("cancel_operation", "DELETE", "/api/operations/{operation_id}", A.OPERATOR, "Cancel an operation that was not sent yet", r.Operation),
+    Endpoint("health", "GET", "/api/health", A.ANYONE, "Whether the API and its database answer", r.Health),
+    Endpoint("openapi", "GET", "/api/openapi.json", A.ANYONE, "This document"),
+)
+
+BY_NAME: dict[str, Endpoint] = {endpoint.name: endpoint for endpoint in ENDPOINTS}

@@ -1,0 +1,367 @@
+"""What a worker sends and receives: one struct per request, response and command (docs/protocol.md, What a worker calls).
+
+Unknown fields are ignored here, so that a newer agent can talk to an older server. Every string and list is bounded,
+so that whatever passes the contract fits the store.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from chalicelib.contract.lifecycle import Status
+
+Text = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+(?!\n)$")]
+"""A line of printable text."""
+Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+(?!\n)$")]
+Id = Annotated[str, Meta(min_length=1, max_length=128)]
+Prose = Annotated[str, Meta(max_length=16384)]
+"""A message for people; it may have several lines."""
+Credential = Annotated[str, Meta(min_length=1, max_length=512)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Bytes = Annotated[int, Meta(ge=0, le=2**53)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+GpuIndex = Annotated[int, Meta(ge=0, le=63)]
+Labels = Annotated[
+    dict[
+        Annotated[str, Meta(min_length=1, max_length=64)],
+        Annotated[str, Meta(max_length=256)],
+    ],
+    Meta(max_length=64),
+]
+EnvName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(?!\n)$")]
+
+
+class FromHost(Struct, forbid_unknown_fields=True):
+    """An environment variable whose value is the agent's own; the control plane never sees it."""
+
+    from_host: Literal[True]
+
+
+Env = Annotated[dict[EnvName, Annotated[str, Meta(max_length=32768)] | FromHost], Meta(max_length=256)]
+Config = dict[Annotated[str, Meta(min_length=1, max_length=256)], Any]
+
+
+class GpuDevice(Struct, omit_defaults=True):
+    """One GPU as NVML names it."""
+
+    index: GpuIndex
+    name: Annotated[str, Meta(max_length=256)] = ""
+    memory_total: Bytes = 0
+    cuda_version: Annotated[str, Meta(max_length=64)] | None = None
+    uuid: Annotated[str, Meta(max_length=128)] | None = None
+    driver_version: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class GpuInfo(Struct):
+    count: Annotated[int, Meta(ge=0, le=64)]
+    devices: Annotated[list[GpuDevice], Meta(max_length=64)] = []
+
+
+class SystemInfo(Struct):
+    hostname: Annotated[str, Meta(max_length=256)]
+    cpu_count: Count = 0
+    memory_total: Bytes = 0
+    os: Annotated[str, Meta(max_length=256)] = ""
+
+
+class Registration(Struct):
+    """Body of `POST /api/workers/register`."""
+
+    name: Name
+    token: Credential
+    gpu_info: GpuInfo
+    system_info: SystemInfo
+    machine_id: Id | None = None
+    boot_id: Id | None = None
+    agent_version: Annotated[str, Meta(max_length=64)] | None = None
+    labels: Labels | None = None
+    address: Text | None = None
+
+
+class Registered(Struct):
+    worker_id: str
+    message: str
+    token: str
+    session: int
+    next_heartbeat_in: int
+
+
+class GpuUsage(Struct):
+    index: GpuIndex
+    memory_used: Bytes = 0
+    utilization: Annotated[float, Meta(ge=0, le=100)] = 0
+
+
+class Disk(Struct):
+    """Bytes of the file system that holds images and weights; `percent` is used of total."""
+
+    total: Bytes
+    used: Bytes
+    free: Bytes
+    percent: Annotated[float, Meta(ge=0, le=100)] = 0
+    as_of: str | None = None
+
+
+class Image(Struct, omit_defaults=True):
+    id: Text
+    tags: Annotated[list[Text], Meta(max_length=64)]
+    size: Bytes
+    created: Annotated[str, Meta(max_length=64)]
+    used_by: Annotated[list[Id], Meta(max_length=256)] = []
+
+
+class Heartbeat(Struct):
+    """Body of `POST /api/workers/{worker_id}/heartbeat`."""
+
+    status: Literal["online", "draining", "offline"]
+    gpu_usage: Annotated[list[GpuUsage], Meta(max_length=64)]
+    active_deployments: Annotated[list[Id], Meta(max_length=1024)]
+    session: Count | None = None
+    journal_id: Id | None = None
+    inbox: Count | None = None
+    acks: Annotated[list[Id], Meta(max_length=1024)] = []
+    disk: Disk | None = None
+    images: Annotated[list[Image], Meta(max_length=1024)] | None = None
+
+    @property
+    def literal(self) -> bool:
+        """Whether the sender knows nothing but worker-api.md, so that only its behaviour is a receipt."""
+        return self.session is None and self.journal_id is None and self.inbox is None and not self.acks
+
+
+class Deploy(Struct, tag_field="type", tag="deploy"):
+    """Bring up the model as this generation of the deployment; a container of an older one is replaced."""
+
+    command_id: str
+    deployment_id: str
+    generation: int
+    backend: str
+    model: str
+    config: dict[str, Any] = {}
+    image: str | None = None
+    env: Env = {}
+    gpus: list[GpuIndex] = []
+    restart: Literal["on-failure", "never"] = "on-failure"
+
+
+class Stop(Struct, tag_field="type", tag="stop"):
+    """End whatever container the deployment has here, of this generation or an older one."""
+
+    command_id: str
+    deployment_id: str
+    generation: int
+
+
+class PullImage(Struct, tag_field="type", tag="pull_image"):
+    command_id: str
+    expires_in: float
+    image: str
+
+
+class DeleteImage(Struct, tag_field="type", tag="delete_image"):
+    command_id: str
+    expires_in: float
+    image_id: str
+    force: bool = False
+
+
+class ListImages(Struct, tag_field="type", tag="list_images"):
+    command_id: str
+    expires_in: float
+
+
+class ListContainers(Struct, tag_field="type", tag="list_containers"):
+    command_id: str
+    expires_in: float
+
+
+class ListModels(Struct, tag_field="type", tag="list_models"):
+    command_id: str
+    expires_in: float
+
+
+class DeleteModel(Struct, tag_field="type", tag="delete_model"):
+    command_id: str
+    expires_in: float
+    model: str
+
+
+class ContainerLogs(Struct, tag_field="type", tag="container_logs"):
+    """`container_id` may also be a deployment's id: then whatever container it is or was in."""
+
+    command_id: str
+    expires_in: float
+    container_id: str
+    lines: int = 200
+    since: str | None = None
+
+
+class StopContainer(Struct, tag_field="type", tag="stop_container"):
+    command_id: str
+    expires_in: float
+    container_id: str
+
+
+class DiskUsage(Struct, tag_field="type", tag="disk_usage"):
+    command_id: str
+    expires_in: float
+
+
+class Prune(Struct, tag_field="type", tag="prune"):
+    command_id: str
+    expires_in: float
+    images: bool = False
+    containers: bool = False
+    volumes: bool = False
+    dry_run: bool = False
+
+
+Intent = Deploy | Stop
+OperationCommand = (
+    PullImage
+    | DeleteImage
+    | ListImages
+    | ListContainers
+    | ListModels
+    | DeleteModel
+    | ContainerLogs
+    | StopContainer
+    | DiskUsage
+    | Prune
+)
+Command = Intent | OperationCommand
+
+READS = frozenset({"list_images", "list_containers", "list_models", "container_logs", "disk_usage"})
+"""Operations that change nothing: they expire sooner and unsent ones are shared."""
+
+
+class HeartbeatAnswer(Struct):
+    commands: list[Command]
+    inbox: int
+    next_heartbeat_in: int
+
+
+class Progress(Struct, omit_defaults=True):
+    """How far a long step is; `current` and `total` are bytes where the phase moves bytes."""
+
+    phase: Annotated[str, Meta(max_length=64)]
+    current: Count | None = None
+    total: Count | None = None
+
+
+class Report(Struct):
+    """Body of `POST /api/workers/{worker_id}/deployments/{deployment_id}/status`, its error form included."""
+
+    status: Literal["pending", "downloading", "starting", "running", "stopping", "stopped", "error", "deploying"]
+    container_id: Annotated[str, Meta(max_length=256)] | None = None
+    port: Port | None = None
+    message: Prose | None = None
+    error_code: Annotated[str, Meta(max_length=64)] | None = None
+    logs: Annotated[str, Meta(max_length=1048576)] | None = None
+    session: Count | None = None
+    generation: Count | None = None
+    sequence: Count | None = None
+    progress: Progress | None = None
+    restarts: Count | None = None
+
+    @property
+    def reported(self) -> Status:
+        """`deploying`, from the diagram of worker-api.md, is read as starting."""
+        return Status.STARTING if self.status == "deploying" else Status(self.status)
+
+
+class Applied(Struct):
+    """`applied` is false for a late or repeated report, which changed nothing; `status` is what is stored."""
+
+    applied: bool
+    status: str
+
+
+class Container(Struct, omit_defaults=True):
+    """Something that runs on a worker. `ours` means that Muster started it, and may stop it."""
+
+    id: Text
+    name: Annotated[str, Meta(max_length=256)]
+    image: Annotated[str, Meta(max_length=512)]
+    state: Annotated[str, Meta(max_length=64)]
+    ours: bool
+    deployment_id: Annotated[str, Meta(max_length=128)] | None = None
+    generation: Count | None = None
+    pid: Count | None = None
+    created: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class CachedModel(Struct):
+    model: Text
+    size: Bytes
+
+
+class Kept(Struct):
+    """Something that prune left alone, and why."""
+
+    what: Annotated[str, Meta(max_length=512)]
+    bytes: Bytes
+    why: Annotated[str, Meta(max_length=512)]
+
+
+class Images(Struct, omit_defaults=True):
+    images: list[Image]
+    as_of: str | None = None
+
+
+class Containers(Struct):
+    containers: list[Container]
+
+
+class Models(Struct):
+    models: list[CachedModel]
+
+
+class Logs(Struct, omit_defaults=True):
+    """`next_since` given back as `since` continues where this ended."""
+
+    logs: str
+    next_since: str | None = None
+    truncated: bool = False
+
+
+class Deleted(Struct):
+    deleted: list[str]
+
+
+class Pulled(Struct):
+    id: str
+    tags: list[str]
+
+
+class Pruned(Struct):
+    space_reclaimed: Bytes
+    kept: list[Kept] = []
+
+
+OUTPUTS: dict[str, type[Struct]] = {
+    "pull_image": Pulled,
+    "delete_image": Deleted,
+    "list_images": Images,
+    "list_containers": Containers,
+    "list_models": Models,
+    "delete_model": Deleted,
+    "container_logs": Logs,
+    "stop_container": Container,
+    "disk_usage": Disk,
+    "prune": Pruned,
+}
+"""Operation type -> the shape of its output."""
+
+
+class Result(Struct):
+    """Body of `POST /api/workers/{worker_id}/commands/{command_id}/result`."""
+
+    status: Literal["running", "succeeded", "failed"]
+    session: Count | None = None
+    progress: Progress | None = None
+    output: dict[str, Any] | None = None
+    error_code: Annotated[str, Meta(max_length=64)] | None = None
+    message: Prose | None = None

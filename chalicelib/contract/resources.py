@@ -1,0 +1,338 @@
+"""What operators send and receive (docs/protocol.md, What operators call).
+
+Requests refuse unknown fields, so that a typo is seen. Times are RFC 3339 in UTC, stamped by the control plane.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from chalicelib.contract.lifecycle import OperationStatus, Status
+from chalicelib.contract.messages import (
+    Config,
+    Disk,
+    Env,
+    GpuDevice,
+    GpuIndex,
+    Id,
+    Labels,
+    Name,
+    Progress,
+    SystemInfo,
+    Text,
+)
+
+Role = Literal["viewer", "operator", "admin"]
+DeploymentName = Annotated[str, Meta(max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(?!\n)$")]
+GpuRequest = Annotated[int, Meta(ge=0, le=64)] | Annotated[list[GpuIndex], Meta(max_length=64)]
+"""How many GPUs, or which."""
+MAX_PAGE = 500
+
+
+# Requests
+
+
+class PageQuery(Struct):
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 100
+    next_token: Annotated[str, Meta(max_length=1024)] | None = None
+
+
+class DeploymentsQuery(PageQuery):
+    status: Status | None = None
+    worker_id: Id | None = None
+    model: Text | None = None
+    name: Text | None = None
+
+
+class WaitQuery(Struct):
+    """Seconds to wait for the worker's answer before 202."""
+
+    wait: Annotated[float, Meta(ge=0, le=25)] = 25
+
+
+class PullQuery(Struct):
+    wait: Annotated[float, Meta(ge=0, le=25)] = 0
+
+
+class ReportQuery(WaitQuery):
+    """`fresh` asks the worker even where a report of the last 5 minutes is at hand."""
+
+    fresh: bool = False
+
+
+class DeleteImageQuery(WaitQuery):
+    force: bool = False
+
+
+class LogsQuery(WaitQuery):
+    lines: Annotated[int, Meta(ge=1, le=10000)] = 200
+    since: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+
+
+class ForceQuery(Struct):
+    force: bool = False
+
+
+class NewRegistrationToken(Struct, forbid_unknown_fields=True):
+    """`expires_in` in seconds. `takeover` may claim the name of an offline worker; it takes an admin to make one."""
+
+    expires_in: Annotated[int, Meta(ge=1, le=31536000)] = 86400
+    max_uses: Annotated[int, Meta(ge=1, le=100000)] = 1
+    takeover: bool = False
+    ephemeral: bool = False
+    name: Name | None = None
+
+
+class NewApiKey(Struct, forbid_unknown_fields=True):
+    name: Name
+    role: Role
+
+
+class WorkerPatch(Struct, forbid_unknown_fields=True):
+    labels: Labels | UnsetType = UNSET
+    draining: bool | UnsetType = UNSET
+    address: Text | None | UnsetType = UNSET
+
+
+class NewDeployment(Struct, forbid_unknown_fields=True):
+    """`worker_id` or `selector` (labels that the worker must have) narrow the placement; `gpus` missing means one."""
+
+    model: Text
+    backend: Literal["vllm"] = "vllm"
+    config: Config = {}
+    name: DeploymentName | None = None
+    image: Text | None = None
+    env: Env = {}
+    gpus: GpuRequest = 1
+    worker_id: Id | None = None
+    selector: Labels = {}
+    restart: Literal["on-failure", "never"] = "on-failure"
+
+
+class DeploymentPatch(Struct, forbid_unknown_fields=True):
+    """What is given replaces what was; the result is a new generation."""
+
+    config: Config | UnsetType = UNSET
+    image: Text | None | UnsetType = UNSET
+    env: Env | UnsetType = UNSET
+    gpus: GpuRequest | UnsetType = UNSET
+    worker_id: Id | UnsetType = UNSET
+
+
+class PullRequest(Struct, forbid_unknown_fields=True):
+    image: Text
+
+
+class PruneRequest(Struct, forbid_unknown_fields=True):
+    images: bool = False
+    containers: bool = False
+    volumes: bool = False
+    dry_run: bool = False
+
+
+# Resources
+
+
+class RegistrationToken(Struct):
+    """`token` is there once, in the answer that creates it."""
+
+    token_id: str
+    name: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    max_uses: int
+    uses: int
+    takeover: bool
+    ephemeral: bool
+    token: str | UnsetType = UNSET
+
+
+class ApiKey(Struct):
+    """`key` is there once, in the answer that creates it."""
+
+    key_id: str
+    name: str
+    role: Role
+    created_at: datetime
+    key: str | UnsetType = UNSET
+
+
+class Gpu(GpuDevice):
+    """A worker's device with the deployment that holds it and what it last reported of itself."""
+
+    held_by: str | None = None
+    memory_used: int | None = None
+    utilization: float | None = None
+
+
+class WorkerGpus(Struct):
+    count: int
+    devices: list[Gpu]
+
+
+class Worker(Struct):
+    """`orphans` are deployments that run there and that the control plane does not know."""
+
+    worker_id: str
+    name: str
+    status: Literal["online", "offline", "draining"]
+    last_seen: datetime
+    registered_at: datetime
+    labels: dict[str, str]
+    draining: bool
+    address: str | None
+    gpu_info: WorkerGpus
+    system_info: SystemInfo
+    agent_version: str | None
+    session: int
+    disk: Disk | None
+    orphans: list[str]
+    next_heartbeat_in: int
+    ephemeral: bool
+
+
+class RemovedWorker(Struct):
+    """`containers_left` were running at the last report, and still may be."""
+
+    worker_id: str
+    removed: bool
+    containers_left: list[str]
+
+
+class LostWorker(Struct):
+    worker_id: str
+    deployments_lost: list[str]
+
+
+class Crash(Struct):
+    at: datetime
+    error_code: str
+    message: str
+    logs: str
+
+
+class Deployment(Struct):
+    """A model that should run (`desired`) and how that goes (`status`).
+
+    `reachable` is false while its worker is silent; `status` is then of `status_as_of`. `endpoint` is the base URL of
+    the model's own API, null where the worker gave no address. `env` lists names only. `api_key` opens the model's own
+    API and is shown to operators.
+    """
+
+    deployment_id: str
+    name: str
+    model: str
+    backend: str
+    config: dict[str, Any]
+    image: str | None
+    env: list[str]
+    gpus: GpuRequest
+    restart: str
+    selector: dict[str, str]
+    worker_id: str | None
+    gpu_indexes: list[int]
+    generation: int
+    desired: Literal["running", "stopped"]
+    status: Status
+    status_as_of: datetime
+    reachable: bool
+    message: str | None
+    error_code: str | None
+    progress: Progress | None
+    container_id: str | None
+    port: int | None
+    endpoint: str | None
+    served_model_name: str
+    restarts: int
+    last_crash: Crash | None
+    created_at: datetime
+    updated_at: datetime
+    api_key: str | UnsetType = UNSET
+
+
+class DeletedDeployment(Struct):
+    deployment_id: str
+    deleted: bool
+
+
+class Event(Struct):
+    """One line of a deployment's timeline: when, what, why, and who asked for it."""
+
+    at: datetime
+    type: str
+    message: str
+    by: str
+
+
+class Operation(Struct):
+    """Something a worker was asked to do once. `output` is what the route that asked for it answers with."""
+
+    operation_id: str
+    worker_id: str
+    type: str
+    status: OperationStatus
+    created_at: datetime
+    expires_at: datetime
+    progress: Progress | None = None
+    output: dict[str, Any] | None = None
+    error_code: str | None = None
+    message: str | None = None
+
+
+class Accepted(Struct):
+    """202: the worker has not answered yet; ask the operation."""
+
+    operation_id: str
+    status: OperationStatus
+    expires_at: datetime
+    worker_next_heartbeat_in: int
+
+
+class Revoked(Struct):
+    """A credential that opens nothing any more."""
+
+    id: str
+    revoked: bool
+
+
+class Health(Struct):
+    status: Literal["ok"]
+    version: str
+
+
+class ErrorBody(Struct):
+    error_code: str
+    message: str
+
+
+# Lists
+
+
+class RegistrationTokens(Struct):
+    registration_tokens: list[RegistrationToken]
+    next_token: str | None = None
+
+
+class ApiKeys(Struct):
+    api_keys: list[ApiKey]
+    next_token: str | None = None
+
+
+class Workers(Struct):
+    workers: list[Worker]
+    next_token: str | None = None
+
+
+class Deployments(Struct):
+    deployments: list[Deployment]
+    next_token: str | None = None
+
+
+class Events(Struct):
+    events: list[Event]
+    next_token: str | None = None
+
+

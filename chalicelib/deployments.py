@@ -1,0 +1,349 @@
+"""What operators want of deployments: create, change, start, stop, forget.
+
+Each is one transaction over the deployment, its slot and, where placement moves, the GPU claims: a new generation of
+intent. None touches `status`, which is the worker's word, except that a new deploy starts at pending and one that was
+never sent is stopped at once.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from pynamodb.transactions import TransactWrite
+
+from chalicelib import claims, events, fleet, once, slots
+from chalicelib.contract import resources as r
+from chalicelib.contract.errors import ApiError
+from chalicelib.contract.lifecycle import LIVE, Status
+from chalicelib.tables import Deployment, DeploymentName, Refused, Slot, find, grow, retrying, transact
+from chalicelib.tokens import Principal
+
+MAX_CONFIG = 64 * 1024
+
+
+def load(deployment_id: str) -> Deployment:
+    """Raises DEPLOYMENT_NOT_FOUND."""
+    found = find(Deployment, deployment_id)
+    if found is None or not found.spec:
+        raise ApiError("DEPLOYMENT_NOT_FOUND", "there is no such deployment; GET /api/deployments lists them")
+    return found
+
+
+def create(body: r.NewDeployment, by: Principal, now: float, key: once.Key | None = None) -> Deployment:
+    """Record it, then find it a place; without one it stays pending and says why. Raises DEPLOYMENT_NAME_IN_USE."""
+    check(body)
+    first = once.made(key)
+    if first:
+        return load(first)
+    if body.worker_id is not None:
+        fleet.get(body.worker_id)
+    deployment = _new(body, now)
+    name = DeploymentName(f"name#{deployment.name}", owner=deployment.deployment_id)
+
+    def attempt() -> None:
+        def build(transaction: TransactWrite) -> None:
+            transaction.save(name, condition=DeploymentName.key.does_not_exist())
+            transaction.save(deployment, condition=Deployment.deployment_id.does_not_exist())
+            once.remember(transaction, key, deployment.deployment_id, now)
+
+        transact(build)
+
+    try:
+        made = once.run(key, attempt)
+    except Refused as refused:
+        if find(DeploymentName, f"name#{deployment.name}"):
+            message = f"name: a deployment named {deployment.name!r} exists; take another name, or delete that one"
+            raise ApiError("DEPLOYMENT_NAME_IN_USE", message) from refused
+        raise
+    if made:
+        return load(made)
+    events.record(deployment.deployment_id, "created", f"{body.model} as {deployment.name}", by.label, now)
+    claims.place(deployment.deployment_id, now)
+    return load(deployment.deployment_id)
+
+
+def check(body: r.NewDeployment) -> None:
+    """What the types alone cannot say. Raises INVALID_REQUEST, PAYLOAD_TOO_LARGE."""
+    if len(msgspec.json.encode([body.config, body.env])) > MAX_CONFIG:
+        raise ApiError("PAYLOAD_TOO_LARGE", "config with env: expected at most 64 KiB")
+    if isinstance(body.gpus, list) and len(set(body.gpus)) != len(body.gpus):
+        raise ApiError("INVALID_REQUEST", "gpus: expected each index once")
+
+
+def _new(body: r.NewDeployment, now: float) -> Deployment:
+    deployment_id = str(uuid.uuid4())
+    name = body.name or f"{_slug(body.model)}-{deployment_id[:8]}"
+    return Deployment(
+        deployment_id,
+        rank=f"{now:017.6f}",
+        waiting="1",
+        name=name,
+        spec=_encode(body),
+        api_key=secrets.token_urlsafe(32),
+        generation=grow(0, now),
+        desired="running",
+        status=Status.PENDING,
+        status_at=now,
+        status_generation=grow(0, now),
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _slug(model: str) -> str:
+    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in model.rstrip("/").rsplit("/", 1)[-1].lower())
+    return kept.strip("-")[:48] or "model"
+
+
+def _encode(spec: r.NewDeployment) -> str:
+    return msgspec.json.encode(spec).decode()
+
+
+Change = Callable[[Deployment], bool]
+"""Reads a deployment as it is, and transacts; whether anything was to be done."""
+
+
+def _act(deployment_id: str, key: once.Key | None, change: Change, now: float) -> tuple[Deployment, bool]:
+    """Apply a change to the latest state, again when somebody was quicker; then ring and place as it needs."""
+    if once.made(key):
+        return load(deployment_id), False
+
+    def attempt() -> bool:
+        return change(load(deployment_id))
+
+    done: bool = retrying(attempt)
+    deployment = load(deployment_id)
+    if done:
+        for worker_id in {deployment.worker_id, deployment.leaving} - {None}:
+            slots.ring(worker_id, now)
+        if deployment.waiting:
+            claims.place(deployment_id, now)
+            deployment = load(deployment_id)
+    return deployment, done
+
+
+def start(deployment_id: str, by: Principal, now: float, key: once.Key | None = None) -> Deployment:
+    """Bring up one that is stopped or in error; one that is already wanted and alive stays as it is."""
+
+    def change(deployment: Deployment) -> bool:
+        if deployment.desired == "running" and deployment.status in LIVE:
+            return False
+        _replace(deployment, claims.spec_of(deployment), now, key)
+        return True
+
+    return _recorded(deployment_id, key, change, "start", by, now)
+
+
+def restart(deployment_id: str, by: Principal, now: float, key: once.Key | None = None) -> Deployment:
+    """Another container for it, whatever the one before does."""
+
+    def change(deployment: Deployment) -> bool:
+        _replace(deployment, claims.spec_of(deployment), now, key)
+        return True
+
+    return _recorded(deployment_id, key, change, "restart", by, now)
+
+
+def patch(deployment_id: str, body: r.DeploymentPatch, by: Principal, now: float) -> Deployment:
+    """What is given replaces what was. A stopped one stays stopped and has it for its next start."""
+    given = {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not msgspec.UNSET}
+    if isinstance(given.get("worker_id"), str):
+        fleet.get(given["worker_id"])
+
+    def change(deployment: Deployment) -> bool:
+        spec = msgspec.structs.replace(claims.spec_of(deployment), **given)
+        check(spec)
+        if deployment.desired == "stopped":
+            generation = grow(deployment.generation, now)
+            actions = [Deployment.spec.set(_encode(spec)), Deployment.generation.set(generation)]
+            transact(lambda t: _update(t, deployment, now, actions))
+        else:
+            _replace(deployment, spec, now, None)
+        return True
+
+    return _recorded(deployment_id, None, change, "change", by, now, ", ".join(sorted(given)))
+
+
+def _recorded(
+    deployment_id: str, key: once.Key | None, change: Change, type_: str, by: Principal, now: float, message: str = ""
+) -> Deployment:
+    deployment, done = _act(deployment_id, key, change, now)
+    if done:
+        events.record(deployment_id, type_, message or f"asked by {by.label}", by.label, now)
+    return deployment
+
+
+def _replace(deployment: Deployment, spec: r.NewDeployment, now: float, key: once.Key | None) -> None:
+    """A new generation of deploy: in its place where it still holds one, else on the way to a new one."""
+    generation = grow(deployment.generation, now)
+    before = slots.get(deployment.worker_id, deployment.deployment_id) if deployment.worker_id else None
+    stays = before is not None and before.holds and _fits(spec, deployment)
+    actions = [
+        Deployment.spec.set(_encode(spec)),
+        Deployment.generation.set(generation),
+        Deployment.desired.set("running"),
+        Deployment.status.set(Status.PENDING),
+        Deployment.status_at.set(now),
+        Deployment.status_generation.set(generation),
+        Deployment.status_session.set(-1),
+        Deployment.status_sequence.set(-1),
+        Deployment.restarts.set(0),
+        *(field.remove() for field in (Deployment.message, Deployment.error_code, Deployment.progress)),
+        *(field.remove() for field in (Deployment.container_id, Deployment.port)),
+    ]
+    if not stays:
+        actions.append(Deployment.waiting.set("1"))
+        if deployment.worker_id:
+            actions += [Deployment.leaving.set(deployment.worker_id), Deployment.worker_id.remove()]
+
+    def build(transaction: TransactWrite) -> None:
+        _update(transaction, deployment, now, actions)
+        if stays:
+            slots.put(transaction, deployment.worker_id, deployment.deployment_id, "deploy", generation, before)
+        elif before is not None:
+            _put_stop(transaction, before, generation, now)
+        once.remember(transaction, key, deployment.deployment_id, now)
+
+    transact(build)
+
+
+def _fits(spec: r.NewDeployment, deployment: Deployment) -> bool:
+    """Whether the place that the deployment has is the one that the specification asks for."""
+    held = msgspec.json.decode(deployment.gpu_indexes, type=list[int])
+    wanted = len(held) == spec.gpus if isinstance(spec.gpus, int) else sorted(held) == sorted(spec.gpus)
+    return wanted and spec.worker_id in (None, deployment.worker_id)
+
+
+def stop(deployment_id: str, by: Principal, now: float, key: once.Key | None = None) -> Deployment:
+    """Ask its worker to end it; one that no worker has heard of is stopped at once."""
+
+    def change(deployment: Deployment) -> bool:
+        if deployment.desired == "stopped":
+            return False
+        before = slots.get(deployment.worker_id, deployment_id) if deployment.worker_id else None
+        at_once = before is None or slots.never_sent(before)
+        generation = grow(deployment.generation, now)
+        actions = [
+            Deployment.generation.set(generation),
+            Deployment.desired.set("stopped"),
+            Deployment.waiting.remove(),
+        ]
+        if at_once:
+            actions += [
+                Deployment.status.set(Status.STOPPED),
+                Deployment.status_at.set(now),
+                Deployment.status_generation.set(generation),
+                Deployment.message.remove(),
+            ]
+
+        def build(transaction: TransactWrite) -> None:
+            _update(transaction, deployment, now, actions)
+            if before is not None:
+                _put_stop(transaction, before, generation, now)
+            once.remember(transaction, key, deployment_id, now)
+
+        transact(build)
+        if at_once and deployment.worker_id:
+            claims.release(deployment.worker_id, deployment_id)
+        return True
+
+    deployment = _recorded(deployment_id, key, change, "stop", by, now)
+    if deployment.status == Status.STOPPED:
+        claims.place_waiting(now)
+    return deployment
+
+
+def _put_stop(transaction: TransactWrite, before: Slot, generation: int, now: float) -> None:
+    """A stop in the slot. Where nothing was ever sent there is nothing to stop, and it counts as settled."""
+    settled = now if slots.never_sent(before) else None
+    slots.put(transaction, before.worker_id, before.deployment_id, "stop", generation, before, settled_at=settled)
+
+
+def delete(deployment_id: str, by: Principal, now: float) -> r.DeletedDeployment:
+    """Forget one that is stopped or in error. The stop stays in its slot until the worker shows that it is gone."""
+
+    def attempt() -> None:
+        deployment = load(deployment_id)
+        if deployment.status in LIVE:
+            message = f"the deployment is {deployment.status} and only one that is stopped or in error can be deleted: stop it first"
+            raise ApiError("ILLEGAL_TRANSITION", message)
+        before = slots.get(deployment.worker_id, deployment_id) if deployment.worker_id else None
+
+        def build(transaction: TransactWrite) -> None:
+            transaction.delete(deployment, condition=Deployment.version == deployment.version)
+            transaction.delete(DeploymentName(f"name#{deployment.name}"))
+            if before is not None and before.intent == "deploy":
+                _put_stop(transaction, before, grow(deployment.generation, now), now)
+
+        transact(build)
+        if deployment.worker_id:
+            claims.release(deployment.worker_id, deployment_id)
+            slots.ring(deployment.worker_id, now)
+
+    retrying(attempt)
+    events.record(deployment_id, "deleted", f"asked by {by.label}", by.label, now)
+    return r.DeletedDeployment(deployment_id, True)
+
+
+def lose(deployment_id: str, error_code: str, message: str, now: float, *, stop: bool = False) -> bool:
+    """Conclude from silence that it is over (WORKER_LOST, CONTAINER_LOST, WORKER_REMOVED). Whether it was alive.
+
+    Its GPUs are free again, though a container may live. `stop` also leaves a stop in its slot: sent already, so that a
+    worker that does not list it never hears of it.
+    """
+
+    def attempt() -> str | None:
+        deployment = find(Deployment, deployment_id)
+        if deployment is None or deployment.status not in LIVE:
+            return None
+        worker_id = deployment.worker_id
+        before = slots.get(worker_id, deployment_id) if worker_id else None
+        generation = grow(deployment.generation, now)
+        actions = [
+            Deployment.status.set(Status.ERROR),
+            Deployment.status_at.set(now),
+            Deployment.error_code.set(error_code),
+            Deployment.message.set(message),
+            Deployment.progress.remove(),
+        ]
+        if stop:
+            actions += [Deployment.generation.set(generation), Deployment.desired.set("stopped")]
+
+        def build(transaction: TransactWrite) -> None:
+            _update(transaction, deployment, now, actions)
+            if before is not None:
+                transaction.save(_lost(before, generation if stop else None, now), condition=slots.unchanged(before))
+
+        transact(build)
+        return worker_id or ""
+
+    worker_id = retrying(attempt)
+    if worker_id is None:
+        return False
+    if worker_id:
+        claims.release(worker_id, deployment_id)
+    events.record(deployment_id, error_code.lower(), message, claims.CONTROL_PLANE, now)
+    return True
+
+
+def _lost(slot: Slot, stop_generation: int | None, now: float) -> Slot:
+    slot.may_live = bool(slot.may_live or slot.sent_at)
+    slot.holds = False
+    slot.missing_since = slot.clearing = None
+    slot.settled_at = slot.settled_at or now
+    if stop_generation is not None:
+        slot.intent, slot.generation = "stop", stop_generation
+        slot.sent_at, slot.sent_session, slot.settled_at = now, 0, None
+    return slot
+
+
+def _update(transaction: TransactWrite, deployment: Deployment, now: float, actions: list[Any]) -> None:
+    transaction.update(
+        deployment,
+        actions=[*actions, Deployment.updated_at.set(now), Deployment.version.add(1)],
+        condition=Deployment.version == deployment.version,
+    )

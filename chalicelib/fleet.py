@@ -1,0 +1,104 @@
+"""Reading workers: the two items of each, and what follows from them at a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from chalicelib import settings
+from chalicelib.contract import messages as m
+from chalicelib.contract.errors import ApiError
+from chalicelib.tables import Cold, Hot, find_all
+
+ONLINE_WINDOW = 90.0
+BUSY, WARM = 60.0, 300.0
+BUSY_INTERVAL, WARM_INTERVAL = 1, 5
+Claims = dict[str, str]
+
+
+def interval(activity_at: float, now: float) -> int:
+    """Seconds to the next heartbeat: short while something is under way, then 5, then the default."""
+    quiet = now - activity_at
+    wanted = BUSY_INTERVAL if quiet < BUSY else WARM_INTERVAL if quiet < WARM else settings.HEARTBEAT
+    return min(wanted, settings.HEARTBEAT)
+
+
+def is_online(hot: Hot, now: float) -> bool:
+    """A heartbeat within 90 s, or three of the longest interval last given; never after a goodbye."""
+    window = max(ONLINE_WINDOW, 3 * float(hot.interval))
+    return not hot.gone and hot.status != "offline" and now - float(hot.last_seen) <= window
+
+
+@dataclass
+class Machine:
+    cold: Cold
+    hot: Hot
+
+    @property
+    def worker_id(self) -> str:
+        return str(self.cold.worker_id)
+
+    @property
+    def gpu_info(self) -> m.GpuInfo:
+        return msgspec.json.decode(self.cold.gpu_info, type=m.GpuInfo)
+
+    @property
+    def devices(self) -> tuple[int, ...]:
+        info = self.gpu_info
+        return tuple(sorted({d.index for d in info.devices})) or tuple(range(info.count))
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return msgspec.json.decode(self.cold.labels, type=dict[str, str])
+
+    @property
+    def claims(self) -> Claims:
+        return read_claims(self.cold)
+
+    def online(self, now: float) -> bool:
+        return is_online(self.hot, now)
+
+    def draining(self) -> bool:
+        return bool(self.cold.draining) or self.hot.status == "draining"
+
+
+def read_claims(cold: Cold) -> Claims:
+    return msgspec.json.decode(cold.claims, type=Claims)
+
+
+def write_claims(claims: Claims) -> str:
+    return msgspec.json.encode(claims, order="sorted").decode()
+
+
+def several(worker_ids: list[str]) -> dict[str, Machine]:
+    """Those of the workers that exist."""
+    ids = sorted(set(worker_ids))
+    colds = {str(c.worker_id): c for c in find_all(Cold, [(i, "cold") for i in ids])}
+    hots = {str(h.worker_id): h for h in find_all(Hot, [(i, "hot") for i in ids])}
+    return {i: Machine(colds[i], hots[i]) for i in ids if i in colds and i in hots}
+
+
+def get(worker_id: str) -> Machine:
+    """Raises WORKER_NOT_FOUND."""
+    machine = several([worker_id]).get(worker_id)
+    if machine is None:
+        raise ApiError("WORKER_NOT_FOUND", "there is no such worker; GET /api/workers lists them")
+    return machine
+
+
+def everyone() -> Iterator[Machine]:
+    """Every worker, in the order of names, read a hundred at a time."""
+    ids: list[str] = []
+    for entry in Cold.listing.query("worker"):
+        ids.append(str(entry.worker_id))
+        if len(ids) == 100:
+            yield from _in_order(ids)
+            ids = []
+    yield from _in_order(ids)
+
+
+def _in_order(ids: list[str]) -> Iterator[Machine]:
+    found = several(ids)
+    return (found[i] for i in ids if i in found)

@@ -1,0 +1,90 @@
+"""A heartbeat: one conditional write, and a look at the worker's slots only when there may be something to see.
+
+The write stamps the worker, checks its token and its session, and brings back the item. The look follows when the
+worker's inbox is behind, something is unsettled, what the worker says of itself changed, or it is the tenth beat: the
+net under a function that was killed between writing and ringing. An idle beat is the write alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+
+from chalicelib import fleet, look, registration, settings, tokens
+from chalicelib.contract import messages as m
+from chalicelib.contract.errors import ApiError
+from chalicelib.tables import Hot, find, update_if
+
+LOOK_EVERY = 10
+_GPU = struct.Struct("<BQB")
+_DISK = struct.Struct("<QQQ")
+
+
+def heartbeat(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.HeartbeatAnswer:
+    """Raises UNAUTHENTICATED, SESSION_SUPERSEDED, WORKER_REMOVED, FORBIDDEN."""
+    presented = tokens.digest(secret)
+    hot = Hot(worker_id, part="hot")
+    if not _stamp(hot, presented, body, now):
+        raise refusal(worker_id, presented, now)
+    tokens.first_use(hot, presented)
+    fingerprint = _fingerprint(hot, body)
+    behind = body.inbox is not None and body.inbox != hot.inbox
+    changed = hot.looked is None or bytes(hot.looked) != fingerprint
+    commands: list[m.Command] = []
+    if behind or changed or hot.unsettled or body.acks or body.images is not None or hot.beats % LOOK_EVERY == 0:
+        commands = look.look(hot, body, fingerprint, now)
+    wait = fleet.interval(float(hot.activity_at), now)
+    return m.HeartbeatAnswer(commands, int(hot.inbox), wait)
+
+
+def _stamp(hot: Hot, presented: bytes, body: m.Heartbeat, now: float) -> bool:
+    is_current = Hot.digest == presented
+    is_previous_in_grace = (Hot.previous == presented) & (Hot.previous_until > now)
+    is_what_it_joined_with = Hot.joined == presented
+    may = (is_current | is_previous_in_grace | is_what_it_joined_with) & Hot.gone.does_not_exist()
+    actions = [
+        Hot.last_seen.set(now),
+        Hot.status.set(body.status),
+        Hot.interval.set(settings.HEARTBEAT),
+        Hot.beats.add(1),
+        Hot.usage.set(pack_usage(body)),
+    ]
+    if body.session is not None:
+        may &= Hot.session <= body.session
+        actions.append(Hot.session.set(body.session))
+    return update_if(hot, actions, may)
+
+
+def refusal(worker_id: str, presented: bytes, now: float) -> ApiError:
+    """Why a worker's credential did not open its own routes."""
+    hot = find(Hot, worker_id, "hot")
+    if hot and hot.gone and tokens.was_retired(hot, presented):
+        return registration.removed()
+    if hot and tokens.opens(hot, presented, now):
+        return registration.superseded()
+    if hot and tokens.was_retired(hot, presented):
+        return registration.superseded()
+    return ApiError("UNAUTHENTICATED", "the credential is unknown, expired or revoked; register again")
+
+
+def _fingerprint(hot: Hot, body: m.Heartbeat) -> bytes:
+    """Of everything that the worker says of itself and that a look acts upon."""
+    said = "\n".join([str(int(hot.session)), body.journal_id or "", *sorted(set(body.active_deployments))])
+    return hashlib.sha256(said.encode("utf-8", "replace")).digest()[:8]
+
+
+def pack_usage(body: m.Heartbeat) -> bytes:
+    """Three figures a GPU and three of the disk, as bytes: as JSON they alone would be 775 of the item's 1,024."""
+    disk = body.disk or m.Disk(0, 0, 0)
+    gpus = (_GPU.pack(g.index, g.memory_used, round(g.utilization)) for g in body.gpu_usage)
+    return _DISK.pack(disk.total, disk.used, disk.free) + b"".join(gpus)
+
+
+def unpack_usage(packed: bytes | None) -> tuple[m.Disk | None, dict[int, m.GpuUsage]]:
+    """What `pack_usage` packed: the disk, where one was reported, and usage by device index."""
+    if not packed:
+        return None, {}
+    total, used, free = _DISK.unpack_from(packed)
+    gpus = (m.GpuUsage(*each) for each in _GPU.iter_unpack(packed[_DISK.size :]))
+    disk = m.Disk(total, used, free, round(100 * used / total, 1)) if total else None
+    return disk, {each.index: each for each in gpus}

@@ -1,0 +1,251 @@
+"""A look at a worker's slots: take its receipts, reconcile with what it says runs, choose what to send.
+
+Everything here may be repeated after being cut off anywhere: `looked` is written last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from dataclasses import dataclass, field
+
+import msgspec
+
+from chalicelib import claims, deployments, events, operations, reports, slots
+from chalicelib.contract import messages as m
+from chalicelib.contract.lifecycle import CONTACT_LOST, OPEN, OperationStatus, Status
+from chalicelib.tables import Deployment, Hot, Operation, Queued, Seen, Slot, find_all, update_if
+
+MISSING_FOR = 25.0
+"""Seconds for which a running deployment must be missing, or a stopped one present, before anything is concluded."""
+MAX_COMMANDS = 64
+
+
+@dataclass
+class _Look:
+    """One look: what the worker said, and whether another look is needed soon."""
+
+    hot: Hot
+    body: m.Heartbeat
+    now: float
+    unsettled: bool = False
+    commands: list[m.Command] = field(default_factory=list)
+
+    @property
+    def worker_id(self) -> str:
+        return str(self.hot.worker_id)
+
+    @property
+    def session(self) -> int:
+        """0 for a literal client, which has none."""
+        return self.body.session or 0
+
+
+def look(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.Command]:
+    """Returns the commands to send. `hot` is as the heartbeat's write returned it."""
+    this = _Look(hot, body, now)
+    journal = hashlib.sha256(body.journal_id.encode("utf-8", "replace")).digest()[:8] if body.journal_id else None
+    journal_lost = bool(journal and hot.journal and bytes(hot.journal) != journal)
+    intents, queued = slots.of_worker(this.worker_id)
+    known = {str(d.deployment_id): d for d in find_all(Deployment, [slot.deployment_id for slot in intents])}
+    for slot in intents:
+        if journal_lost and slot.settled_at is not None:
+            _unsettle(slot)
+        _intent(this, slot, known.get(slot.deployment_id))
+    _operations(this, queued, journal_lost)
+    changed = hot.looked is None or bytes(hot.looked) != fingerprint
+    _remember_seen(this, {slot.deployment_id for slot in intents}, changed)
+    if hot.down_since is not None:
+        _back(this)
+    if changed or bool(hot.unsettled) != this.unsettled:
+        done = [Hot.looked.set(fingerprint), Hot.unsettled.set(this.unsettled)]
+        if journal:
+            done.append(Hot.journal.set(journal))
+        update_if(Hot(this.worker_id, part="hot"), done, Hot.inbox == hot.inbox)
+    return this.commands
+
+
+def _intent(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
+    here = deployment if deployment is not None and deployment.worker_id == this.worker_id else None
+    active = slot.deployment_id in this.body.active_deployments
+    _receipts(this, slot, active)
+    _heal(this, slot, here)
+    if here is not None:
+        _reconcile(this, slot, here, active)
+    if slot.intent == "stop":
+        _stop_again(this, slot, here, active)
+        if here is None and slot.settled_at is not None and not active:
+            slot.delete(condition=Slot.generation == slot.generation)
+            return
+    if slot.settled_at is None:
+        this.unsettled = True
+        _send(this, slot, here)
+
+
+def _receipts(this: _Look, slot: Slot, active: bool) -> None:
+    """What the worker showed that it has: by an ack, or, where it knows none, by what it runs."""
+    if slot.settled_at is not None:
+        return
+    if slot.command_id in this.body.acks:
+        slots.settle(slot, this.session, this.now)
+    elif slot.sent_at is None:
+        if slot.clearing and this.body.literal and not active:
+            slots.ended(slot)
+    elif slot.intent == "stop" and not active and (this.body.literal or not slot.sent_session):
+        slots.settle(slot, None, this.now)
+        reports.over(slot, this.now)
+    elif slot.intent == "deploy" and active and this.body.literal:
+        slots.settle(slot, None, this.now)
+
+
+def _heal(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
+    """What a function did not get to after it had stored a report: its receipt, and the release of what it held."""
+    if deployment is None or deployment.status_generation < slot.generation or deployment.status_session < 0:
+        return
+    if slot.settled_at is None:
+        slots.settle(slot, int(deployment.status_session), this.now)
+    if slot.holds and deployment.status in reports.OVER and deployment.error_code not in CONTACT_LOST:
+        reports.over(slot, this.now)
+
+
+def _reconcile(this: _Look, slot: Slot, deployment: Deployment, active: bool) -> None:
+    """What is stored against what the worker says runs."""
+    status = Status(deployment.status)
+    if status is Status.RUNNING and not active:
+        if slot.missing_since is None:
+            update_if(slot, [Slot.missing_since.set(this.now)], slots.unchanged(slot))
+        elif this.now - slot.missing_since >= MISSING_FOR:
+            _gone(this, slot, deployment)
+            return
+        this.unsettled = True
+    elif slot.missing_since is not None:
+        update_if(slot, [Slot.missing_since.remove()], slots.unchanged(slot))
+    lost = status is Status.ERROR and deployment.error_code in CONTACT_LOST
+    if lost and active and slot.intent == "deploy" and deployment.desired == "running":
+        _found_again(this, slot, deployment)
+
+
+def _gone(this: _Look, slot: Slot, deployment: Deployment) -> None:
+    if deployment.desired == "stopped":
+        reports.presumed_stopped(deployment, this.now)
+    else:
+        message = "its worker no longer lists it; start it again"
+        deployments.lose(slot.deployment_id, "CONTAINER_LOST", message, this.now)
+    slots.ended(slot)
+
+
+def _found_again(this: _Look, slot: Slot, deployment: Deployment) -> None:
+    """It was thought lost and it lives. A literal client's list is its report; an agent is asked to report again."""
+    if this.body.literal:
+        reports.found_running(slot, deployment, this.now)
+    elif slot.settled_at is not None and this.now - slot.settled_at >= MISSING_FOR:
+        _unsettle(slot)
+    this.unsettled = True
+
+
+def _stop_again(this: _Look, slot: Slot, deployment: Deployment | None, active: bool) -> None:
+    """It should be over, and the worker still lists it a while after it had heard: the stop goes out again."""
+    if slot.settled_at is None or not active:
+        return
+    this.unsettled = True
+    stopping = deployment is not None and deployment.status == Status.STOPPING
+    if not stopping and this.now - slot.settled_at >= MISSING_FOR:
+        _unsettle(slot)
+
+
+def _unsettle(slot: Slot) -> None:
+    update_if(slot, [Slot.settled_at.remove()], Slot.generation == slot.generation)
+
+
+def _send(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
+    if len(this.commands) >= MAX_COMMANDS:
+        return
+    generation = int(slot.generation)
+    if slot.intent == "deploy" and slot.sent_at is None and slot.may_live and this.body.literal:
+        _clear(this, slot)
+        return
+    if slot.intent == "deploy" and deployment is None:
+        return
+    if (slot.sent_at is None or slot.sent_session != this.session) and not _mark_sent(this, slot):
+        return
+    if slot.intent == "stop" or deployment is None:
+        this.commands.append(m.Stop(slot.command_id, slot.deployment_id, generation))
+    else:
+        this.commands.append(_deploy(slot, deployment))
+
+
+def _clear(this: _Look, slot: Slot) -> None:
+    """A literal client does not know that a deploy replaces what lives there: it is told to stop that first."""
+    if slot.clearing is None and not update_if(slot, [Slot.clearing.set("sent")], slots.unchanged(slot)):
+        return
+    if slot.clearing == "sent":
+        this.commands.append(m.Stop(f"{slot.command_id}-clear", slot.deployment_id, int(slot.generation)))
+
+
+def _mark_sent(this: _Look, slot: Slot) -> bool:
+    """Before it goes out: from here on it may have been heard of."""
+    sent = [Slot.sent_at.set(this.now), Slot.sent_session.set(this.session), Slot.missing_since.remove()]
+    newer_is_not_there = Slot.sent_session.does_not_exist() | (Slot.sent_session <= this.session)
+    fence = newer_is_not_there if this.session else Slot.slot.exists()
+    return update_if(slot, sent, (Slot.generation == slot.generation) & Slot.settled_at.does_not_exist() & fence)
+
+
+def _deploy(slot: Slot, deployment: Deployment) -> m.Deploy:
+    spec = claims.spec_of(deployment)
+    return m.Deploy(
+        command_id=slot.command_id,
+        deployment_id=slot.deployment_id,
+        generation=int(slot.generation),
+        backend=spec.backend,
+        model=spec.model,
+        config=spec.config,
+        image=spec.image,
+        env={"VLLM_API_KEY": str(deployment.api_key), **spec.env},
+        gpus=msgspec.json.decode(deployment.gpu_indexes, type=list[int]),
+        restart=spec.restart,
+    )
+
+
+def _operations(this: _Look, queued: list[Queued], journal_lost: bool) -> None:
+    rows = {row.operation_id: row for row in queued}
+    found = {str(each.operation_id): each for each in find_all(Operation, sorted(rows))}
+    for operation_id, row in rows.items():
+        operation = found.get(operation_id)
+        if operation is not None:
+            operation = operations.refreshed(operation, this.now)
+        if operation is None or OperationStatus(operation.status) not in OPEN:
+            row.delete()
+            continue
+        if operation_id in this.body.acks:
+            operations.acknowledge(operation, this.now)
+        elif journal_lost:
+            operations.state_lost(operation, this.now)
+        if len(this.commands) < MAX_COMMANDS:
+            command = operations.deliver(operation, this.now)
+            if command is not None:
+                this.commands.append(command)
+                this.unsettled = True
+
+
+def _remember_seen(this: _Look, known: set[str], changed: bool) -> None:
+    """What only people ask for: what runs there, which of it is unknown here, its images."""
+    actions = []
+    if changed:
+        active = sorted(set(this.body.active_deployments))
+        orphans = [each for each in active if each not in known]
+        actions += [Seen.active.set(_json(active)), Seen.orphans.set(_json(orphans))]
+    if this.body.images is not None:
+        images = zlib.compress(msgspec.json.encode(this.body.images))
+        actions += [Seen.images.set(images), Seen.images_at.set(this.now)]
+    if actions:
+        Seen(this.worker_id, part="seen").update(actions=actions)
+
+
+def _back(this: _Look) -> None:
+    back = [Hot.down_since.remove(), Hot.lost.remove()]
+    if update_if(Hot(this.worker_id, part="hot"), back, Hot.down_since == this.hot.down_since):
+        events.record(this.worker_id, "online", "heard of again", claims.CONTROL_PLANE, this.now)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

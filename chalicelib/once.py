@@ -1,0 +1,60 @@
+"""Idempotency-Key: a repeated POST finds what the first one made (docs/protocol.md, Idempotency).
+
+The record is written in the transaction that makes the resource, so that neither exists without the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pynamodb.transactions import TransactWrite
+
+from chalicelib.contract.errors import ApiError
+from chalicelib.tables import Once, Refused, find
+
+KEPT = 86400.0
+
+
+@dataclass(frozen=True)
+class Key:
+    """`id` names the caller, the route and the client's key; `body` is the digest of what was asked."""
+
+    id: str
+    body: str
+
+
+def key_for(caller: str, route: str, header: str, body: bytes) -> Key:
+    named = "\0".join((caller, route, header)).encode("utf-8", "surrogatepass")
+    return Key("once#" + hashlib.sha256(named).hexdigest(), hashlib.sha256(body).hexdigest())
+
+
+def remember(transaction: TransactWrite, key: Key | None, resource: str, now: float) -> None:
+    if key:
+        record = Once(key.id, body=key.body, resource=resource, ttl=int(now + KEPT))
+        transaction.save(record, condition=Once.key.does_not_exist())
+
+
+def made(key: Key | None) -> str | None:
+    """The id of what this key made before. Raises IDEMPOTENCY_MISMATCH when that was for another body."""
+    record = find(Once, key.id) if key else None
+    if record is None or key is None:
+        return None
+    if record.body != key.body:
+        raise ApiError("IDEMPOTENCY_MISMATCH", "this Idempotency-Key was used with another body; take a new key")
+    return str(record.resource)
+
+
+def run(key: Key | None, attempt: Callable[[], None]) -> str | None:
+    """Do `attempt`, unless it was done under this key: then the id of what it made. Raises Refused for another's refusal."""
+    first = made(key)
+    if first:
+        return first
+    try:
+        attempt()
+    except Refused:
+        first = made(key)
+        if not first:
+            raise
+    return first

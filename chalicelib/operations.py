@@ -1,0 +1,263 @@
+"""Everything a worker is asked for that is not a deployment's intent: it runs once, and its answer is waited for.
+
+    enqueue ── item and slot row in one transaction, then the bell
+    deliver ── with a heartbeat: queued → sent; sent again until it is acknowledged or too old
+    settle ─── the worker's result, whenever it comes
+
+What only time decides (expired, RESULT_LOST) is derived when an operation is read, and recorded then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+import zlib
+from collections.abc import Callable
+from functools import reduce
+from operator import and_
+from typing import Any
+
+import msgspec
+from pynamodb.expressions.condition import Condition
+from pynamodb.transactions import TransactWrite
+
+from chalicelib import fleet, once, slots
+from chalicelib.contract import messages as m
+from chalicelib.contract import resources as r
+from chalicelib.contract.errors import ApiError
+from chalicelib.contract.lifecycle import OPEN, OperationStatus, sources
+from chalicelib.tables import Operation, Queued, find, find_all, transact, update_if
+from chalicelib.times import when
+
+READ_EXPIRES, ACTION_EXPIRES = 60.0, 600.0
+SILENCE = 600.0
+"""Seconds after which an acknowledged operation without a word counts as lost."""
+KEPT = 7 * 86400
+MAX_OUTPUT = 256 * 1024
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 0.8
+S = OperationStatus
+
+
+def load(operation_id: str, now: float) -> Operation:
+    """As it is at this moment. Raises OPERATION_NOT_FOUND."""
+    found = find(Operation, operation_id)
+    if found is None or found.type is None or found.ttl < now:
+        raise ApiError("OPERATION_NOT_FOUND", "there is no such operation; results are kept for 7 days")
+    return refreshed(found, now)
+
+
+def enqueue(
+    worker_id: str, type_: str, parameters: dict[str, Any], now: float, key: once.Key | None = None
+) -> Operation:
+    """Ask a worker. A read that was not sent yet is shared. Raises WORKER_NOT_FOUND, WORKER_OFFLINE."""
+    machine = fleet.get(worker_id)
+    first = once.made(key)
+    if first:
+        return load(first, now)
+    if not machine.online(now):
+        raise ApiError("WORKER_OFFLINE", f"the worker was last heard of {_ago(now - machine.hot.last_seen)}; nothing can reach it")
+    share = _share(type_, parameters) if type_ in m.READS else None
+    shared = _unsent(worker_id, share, now) if share else None
+    return shared or _enqueue(worker_id, type_, parameters, share, now, key)
+
+
+def _enqueue(
+    worker_id: str, type_: str, parameters: dict[str, Any], share: str | None, now: float, key: once.Key | None
+) -> Operation:
+    operation = Operation(
+        str(uuid.uuid4()),
+        worker_id=worker_id,
+        type=type_,
+        parameters=msgspec.json.encode(parameters).decode(),
+        status=S.QUEUED,
+        created_at=now,
+        updated_at=now,
+        expires_at=now + (READ_EXPIRES if type_ in m.READS else ACTION_EXPIRES),
+        ttl=int(now + KEPT),
+    )
+    row = Queued(worker_id, f"O#{operation.operation_id}", share=share, ttl=operation.ttl)
+
+    def build(transaction: TransactWrite) -> None:
+        transaction.save(operation)
+        transaction.save(row)
+        once.remember(transaction, key, operation.operation_id, now)
+
+    first = once.run(key, lambda: transact(build))
+    if first:
+        return load(first, now)
+    slots.ring(worker_id, now)
+    return operation
+
+
+def _share(type_: str, parameters: dict[str, Any]) -> str:
+    return hashlib.sha256(msgspec.json.encode([type_, parameters], order="sorted")).hexdigest()[:32]
+
+
+def _unsent(worker_id: str, share: str, now: float) -> Operation | None:
+    rows = [row for row in slots.of_worker(worker_id)[1] if row.share == share]
+    found = [refreshed(each, now) for each in find_all(Operation, [row.operation_id for row in rows])]
+    return next((each for each in found if each.status == S.QUEUED), None)
+
+
+def wait(operation: Operation, seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> Operation:
+    """The operation when it has ended, or as it is after `seconds`. Looks often at first, then about once a second."""
+    deadline = clock() + seconds
+    pause = FIRST_PAUSE
+    while S(operation.status) in OPEN and (left := deadline - clock()) > 0:
+        sleep(min(pause, left))
+        pause = min(pause * 1.5, LONGEST_PAUSE)
+        operation = load(operation.operation_id, clock())
+    return operation
+
+
+def output_of(operation: Operation) -> dict[str, Any]:
+    """What a succeeded operation answers. Raises the worker's own error for any other end."""
+    if operation.status == S.SUCCEEDED:
+        decoded: dict[str, Any] = msgspec.json.decode(zlib.decompress(operation.output)) if operation.output else {}
+        return decoded
+    code = operation.error_code or operation.status.upper()
+    raise ApiError(code, operation.message or f"the operation {operation.status}")
+
+
+def cancel(operation_id: str, now: float) -> Operation:
+    """Take back what was not sent yet. Raises ILLEGAL_TRANSITION."""
+    operation = load(operation_id, now)
+    if not _move(operation, S.CANCELLED, now, Operation.sent_at.does_not_exist()):
+        operation = load(operation_id, now)
+        message = f"status: {operation.status} → cancelled is not a move; only an operation that was not sent yet can be cancelled"
+        raise ApiError("ILLEGAL_TRANSITION", message)
+    _unqueue(operation)
+    return operation
+
+
+# With a heartbeat
+
+
+def deliver(operation: Operation, now: float) -> m.OperationCommand | None:
+    """The command to send, marked as sent; None if somebody cancelled it or it is no longer to be sent."""
+    if operation.status == S.QUEUED and not _move(operation, S.SENT, now, extra=[Operation.sent_at.set(now)]):
+        return None
+    if operation.status != S.SENT:
+        return None
+    parameters = msgspec.json.decode(operation.parameters)
+    fields = {"type": operation.type, "command_id": operation.operation_id, **parameters}
+    return msgspec.convert({**fields, "expires_in": round(operation.expires_at - now, 3)}, m.OperationCommand)  # type: ignore[no-any-return]
+
+
+def acknowledge(operation: Operation, now: float) -> None:
+    _move(operation, S.ACCEPTED, now)
+
+
+def state_lost(operation: Operation, now: float) -> None:
+    """It was sent, and then the worker lost its journal: whether it ran, nobody knows, and it does not run again."""
+    message = "the worker lost its state after this was sent to it; whether it ran is not known"
+    failed = [Operation.error_code.set("AGENT_STATE_LOST"), Operation.message.set(message)]
+    if operation.status != S.QUEUED and _move(operation, S.FAILED, now, extra=failed):
+        _unqueue(operation)
+
+
+def refreshed(operation: Operation, now: float) -> Operation:
+    """What time has decided since it was stored, recorded."""
+    if operation.status in (S.QUEUED, S.SENT) and now > operation.expires_at:
+        expired = [Operation.error_code.set("EXPIRED"), Operation.message.set("the worker did not take it in time")]
+        if _move(operation, S.EXPIRED, now, Operation.status.is_in(S.QUEUED, S.SENT), expired, anyhow=True):
+            _unqueue(operation)
+    elif operation.status in (S.ACCEPTED, S.RUNNING) and now - operation.updated_at > SILENCE:
+        silent = "the worker accepted it and was silent for 10 minutes; a late result still counts"
+        lost = [Operation.error_code.set("RESULT_LOST"), Operation.message.set(silent)]
+        if _move(operation, S.FAILED, now, Operation.updated_at == operation.updated_at, lost):
+            _unqueue(operation)
+    return operation
+
+
+def settle(worker_id: str, operation_id: str, body: m.Result, now: float) -> m.Applied:
+    """The worker's word on an operation; a repeat changes nothing. Raises OPERATION_NOT_FOUND, INVALID_REQUEST."""
+    operation = find(Operation, operation_id)
+    if operation is None or operation.worker_id != worker_id:
+        raise ApiError("OPERATION_NOT_FOUND", "this worker was asked for no such operation")
+    actions: list[Any] = []
+    if body.progress is not None:
+        actions.append(Operation.progress.set(msgspec.json.encode(body.progress).decode()))
+    if body.message is not None:
+        actions.append(Operation.message.set(body.message))
+    if body.status == "running":
+        return m.Applied(_progressed(operation, actions, now), operation.status)
+    if body.status == "succeeded":
+        actions += [Operation.output.set(_packed(operation.type, body.output or {})), Operation.error_code.remove()]
+        if body.message is None:
+            actions.append(Operation.message.remove())
+    else:
+        actions.append(Operation.error_code.set(body.error_code or "OPERATION_FAILED"))
+    late = (Operation.error_code == "RESULT_LOST") | (Operation.error_code == "EXPIRED")
+    settles = Operation.status.is_in(*sources(S(body.status))) | late
+    applied = _move(operation, S(body.status), now, settles, actions, anyhow=True)
+    if not applied:
+        operation = load(operation_id, now)
+    _unqueue(operation)
+    return m.Applied(applied, operation.status)
+
+
+def _progressed(operation: Operation, actions: list[Any], now: float) -> bool:
+    if _move(operation, S.RUNNING, now, extra=actions):
+        return True
+    stamped = [*actions, Operation.updated_at.set(now)]
+    return update_if(operation, stamped, Operation.status == S.RUNNING)
+
+
+def _packed(type_: str, output: dict[str, Any]) -> bytes:
+    """The output in its type's shape, its tail if it is too long, compressed."""
+    try:
+        msgspec.convert(output, m.OUTPUTS[type_])
+    except msgspec.ValidationError as error:
+        raise ApiError("INVALID_REQUEST", f"output: {error}") from error
+    return zlib.compress(msgspec.json.encode(_tail(output)))
+
+
+def _tail(output: dict[str, Any]) -> dict[str, Any]:
+    if len(msgspec.json.encode(output)) <= MAX_OUTPUT:
+        return output
+    longest = max(output, key=lambda name: len(msgspec.json.encode(output[name])))
+    value, room = output[longest], MAX_OUTPUT
+    while isinstance(value, str | list) and len(msgspec.json.encode(value)) > MAX_OUTPUT:
+        room = room * 9 // 10 if len(value) <= room else room
+        value = value[-room:]
+    return {**output, longest: value, "truncated": True}
+
+
+def _move(
+    operation: Operation,
+    new: OperationStatus,
+    now: float,
+    condition: Condition | None = None,
+    extra: list[Any] | None = None,
+    *,
+    anyhow: bool = False,
+) -> bool:
+    """Store a move that the lifecycle allows; `anyhow` leaves that to the condition."""
+    conditions = [] if anyhow else [Operation.status.is_in(*sources(new))]
+    conditions += [] if condition is None else [condition]
+    stamped = [Operation.status.set(new), Operation.updated_at.set(now), *(extra or [])]
+    return update_if(operation, stamped, reduce(and_, conditions))
+
+
+def _unqueue(operation: Operation) -> None:
+    Queued(operation.worker_id, f"O#{operation.operation_id}").delete()
+
+
+def view(operation: Operation) -> r.Operation:
+    return r.Operation(
+        operation_id=operation.operation_id,
+        worker_id=operation.worker_id,
+        type=operation.type,
+        status=S(operation.status),
+        created_at=when(operation.created_at),
+        expires_at=when(operation.expires_at),
+        progress=msgspec.json.decode(operation.progress, type=m.Progress) if operation.progress else None,
+        output=output_of(operation) if operation.status == S.SUCCEEDED else None,
+        error_code=operation.error_code,
+        message=operation.message,
+    )
+
+
+def _ago(seconds: float) -> str:
+    return f"{int(seconds)} s ago" if seconds < 120 else f"{int(seconds // 60)} minutes ago"

@@ -1,0 +1,78 @@
+"""Where a deployment goes: pure, from what it needs and what the workers have to a place or the reasons why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Need:
+    """`gpus`: how many devices, or which. `worker_id` pins; `selector` are labels that the worker must have."""
+
+    gpus: int | tuple[int, ...]
+    worker_id: str | None = None
+    selector: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        return self.gpus if isinstance(self.gpus, int) else len(self.gpus)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A worker as placement sees it. `free` are the indexes of its devices that no live deployment holds."""
+
+    worker_id: str
+    name: str
+    online: bool
+    draining: bool
+    labels: Mapping[str, str]
+    devices: tuple[int, ...]
+    free: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    worker_id: str
+    gpu_indexes: tuple[int, ...]
+
+
+def place(need: Need, candidates: Iterable[Candidate]) -> Place | list[str]:
+    """The tightest fit, so that large deployments find room later; else one reason a worker.
+
+    A pinned worker is taken even while it is silent: its slot waits for it.
+    """
+    fitting: list[tuple[int, str, Place]] = []
+    reasons: list[str] = []
+    for worker in sorted(candidates, key=lambda w: w.name):
+        if need.worker_id not in (None, worker.worker_id):
+            continue
+        reason = _obstacle(need, worker)
+        if reason:
+            reasons.append(f"{worker.name}: {reason}")
+            continue
+        indexes = worker.free[: need.gpus] if isinstance(need.gpus, int) else need.gpus
+        fitting.append((len(worker.free) - len(indexes), worker.name, Place(worker.worker_id, tuple(indexes))))
+    if fitting:
+        return min(fitting, key=lambda entry: entry[:2])[2]
+    return reasons or ["no worker has joined yet"]
+
+
+def _obstacle(need: Need, worker: Candidate) -> str | None:
+    if not worker.online and need.worker_id is None:
+        return "offline"
+    if worker.draining:
+        return "draining"
+    lacking = [f"{key}={value}" for key, value in need.selector.items() if worker.labels.get(key) != value]
+    if lacking:
+        return f"has no label {', '.join(lacking)}"
+    if isinstance(need.gpus, int):
+        if need.gpus > len(worker.free):
+            return f"{len(worker.free)} of {len(worker.devices)} GPUs free, {need.gpus} needed"
+        return None
+    absent = [index for index in need.gpus if index not in worker.devices]
+    if absent:
+        return f"has no GPU {', '.join(map(str, absent))}"
+    held = [index for index in need.gpus if index not in worker.free]
+    return f"GPU {', '.join(map(str, held))} held by another deployment" if held else None

@@ -1,0 +1,207 @@
+"""What a worker says about a deployment: whether it is news, whether the lifecycle allows it, and what follows.
+
+Reports are ordered by (generation, session, sequence); one that is not newer than what is stored changes nothing. A
+client that sends none of these is judged by the lifecycle alone, and means the generation that it was last sent.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import msgspec
+
+from chalicelib import claims, events, slots
+from chalicelib.contract import messages as m
+from chalicelib.contract import resources as r
+from chalicelib.contract.errors import ApiError
+from chalicelib.contract.lifecycle import COMING_UP, ENDING, LIVE, Status, may_move
+from chalicelib.tables import Deployment, Refused, Slot, find, grow, retrying, update_if
+from chalicelib.times import when
+
+MAX_LOGS = 64 * 1024
+OVER = frozenset({Status.STOPPED, Status.ERROR})
+
+
+def report(worker_id: str, deployment_id: str, body: m.Report, by: str, now: float) -> m.Applied:
+    """Raises DEPLOYMENT_NOT_FOUND for one that was never this worker's, ILLEGAL_TRANSITION naming both states."""
+    applied: m.Applied = retrying(lambda: _attempt(worker_id, deployment_id, body, by, now))
+    return applied
+
+
+def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: float) -> m.Applied:
+    slot = slots.get(worker_id, deployment_id)
+    if slot is None:
+        raise ApiError("DEPLOYMENT_NOT_FOUND", "this worker has no such deployment")
+    deployment = find(Deployment, deployment_id)
+    if deployment is None or deployment.worker_id != worker_id:
+        return _report_of_the_past(slot, deployment, body, now)
+    if _speaks_of_the_past(slot, deployment, body):
+        return _report_of_the_past(slot, deployment, body, now)
+    generation = _generation(slot, deployment, body)
+    if _is_late(deployment, body, generation):
+        return m.Applied(False, deployment.status)
+    new, old = body.reported, deployment.status
+    _settle(slot, body, generation, now)
+    if deployment.status == new and generation == deployment.status_generation:
+        return m.Applied(_note(deployment, body, now), deployment.status)
+    _check_move(deployment, new, generation)
+    _store(deployment, body, new, generation, now)
+    if new in OVER and generation >= deployment.status_generation:
+        over(slot, now)
+    elif old == Status.ERROR:
+        claims.regain(slot, deployment)
+    events.record(deployment_id, new, _line(body), by, now)
+    return m.Applied(True, new)
+
+
+def _report_of_the_past(slot: Slot, deployment: Deployment | None, body: m.Report, now: float) -> m.Applied:
+    """A container of a deleted or moved deployment, or of an older generation: all that matters is whether it is gone."""
+    if slot.intent == "stop" and body.reported in ENDING:
+        slots.settle(slot, body.session, now)
+    if slot.clearing and body.reported in ENDING:
+        update_if(slot, [Slot.clearing.set("heard")], slots.unchanged(slot))
+    if body.reported in OVER:
+        over(slot, now)
+        slots.ring(slot.worker_id, now)
+    return m.Applied(False, deployment.status if deployment else Status.STOPPED)
+
+
+def _speaks_of_the_past(slot: Slot, deployment: Deployment, body: m.Report) -> bool:
+    """Whether a client without generations means a container that an unsent deploy is to replace."""
+    unsent = body.generation is None and slot.intent == "deploy" and slot.sent_at is None
+    first = deployment.generation == grow(0, deployment.created_at)
+    return unsent and (slot.may_live or not first)
+
+
+def _generation(slot: Slot, deployment: Deployment, body: m.Report) -> int:
+    if body.generation is not None:
+        return body.generation
+    return int(slot.generation if slot.sent_at is not None else deployment.status_generation)
+
+
+def _is_late(deployment: Deployment, body: m.Report, generation: int) -> bool:
+    if generation != deployment.status_generation:
+        return generation < deployment.status_generation
+    if body.session is None or body.sequence is None:
+        return False
+    stored = (deployment.status_session, deployment.status_sequence)
+    return (body.session, body.sequence) <= stored
+
+
+def _check_move(deployment: Deployment, new: Status, generation: int) -> None:
+    """A newer generation that finds the status at its end starts from pending."""
+    current = Status(deployment.status)
+    if generation > deployment.status_generation and current not in LIVE:
+        current = Status.PENDING
+        if new is current:
+            return
+    elif generation > deployment.status_generation and new is current:
+        return
+    if not may_move(current, new, deployment.error_code):
+        code = f" ({deployment.error_code})" if current is Status.ERROR else ""
+        raise ApiError("ILLEGAL_TRANSITION", f"status: {current}{code} → {new} is not a move that a deployment can make")
+
+
+def _settle(slot: Slot, body: m.Report, generation: int, now: float) -> None:
+    """A report of the slot's generation is a receipt; without generations, one that answers the intent is."""
+    if slot.settled_at is not None or generation != slot.generation:
+        return
+    answers = COMING_UP - {Status.PENDING} | {Status.RUNNING, Status.ERROR} if slot.intent == "deploy" else ENDING
+    if body.generation is not None or body.reported in answers:
+        slots.settle(slot, body.session, now)
+
+
+def _details(body: m.Report) -> list[object]:
+    """What a report tells besides the status: what it does not mention stays."""
+    actions: list[object] = []
+    if body.container_id is not None:
+        actions.append(Deployment.container_id.set(body.container_id))
+    if body.port is not None:
+        actions.append(Deployment.port.set(body.port))
+    if body.restarts is not None:
+        actions.append(Deployment.restarts.set(body.restarts))
+    if body.session is not None and body.sequence is not None:
+        actions += [Deployment.status_session.set(body.session), Deployment.status_sequence.set(body.sequence)]
+    if body.progress is not None:
+        actions.append(Deployment.progress.set(msgspec.json.encode(body.progress).decode()))
+    return actions
+
+
+def _write(deployment: Deployment, actions: list[object], now: float) -> None:
+    actions += [Deployment.updated_at.set(now), Deployment.version.add(1)]
+    if not update_if(deployment, actions, Deployment.version == deployment.version):  # type: ignore[arg-type]
+        raise Refused
+
+
+def _note(deployment: Deployment, body: m.Report, now: float) -> bool:
+    """The same status again: progress and the like are kept; whether there was any."""
+    details = _details(body)
+    if details:
+        if body.message is not None and body.progress is not None:
+            details.append(Deployment.message.set(body.message))
+        _write(deployment, details, now)
+    return body.progress is not None
+
+
+def _store(deployment: Deployment, body: m.Report, new: Status, generation: int, now: float) -> None:
+    actions = [
+        Deployment.status.set(new),
+        Deployment.status_at.set(now),
+        Deployment.status_generation.set(generation),
+        Deployment.message.set(body.message) if body.message else Deployment.message.remove(),
+        Deployment.error_code.set(body.error_code) if body.error_code else Deployment.error_code.remove(),
+        *_details(body),
+    ]
+    if generation > deployment.generation:  # an older database was restored: what runs is ahead of it
+        actions.append(Deployment.generation.set(generation))
+    if generation > deployment.status_generation and body.sequence is None:
+        actions += [Deployment.status_session.set(-1), Deployment.status_sequence.set(-1)]
+    if body.progress is None:
+        actions.append(Deployment.progress.remove())
+    if body.error_code or new is Status.ERROR:
+        actions.append(Deployment.last_crash.set(_crash(body, now)))
+    _write(deployment, actions, now)
+
+
+def _crash(body: m.Report, now: float) -> bytes:
+    tail = (body.logs or "").encode("utf-8", "replace")[-MAX_LOGS:].decode("utf-8", "ignore")
+    crash = r.Crash(when(now), body.error_code or "CONTAINER_FAILED", body.message or "", tail)
+    return zlib.compress(msgspec.json.encode(crash))
+
+
+def over(slot: Slot, now: float) -> None:
+    """Its container is gone: its devices may go to another, or to a newer generation of its own elsewhere."""
+    if slots.ended(slot) and not slots.coming(slot):
+        claims.release(slot.worker_id, slot.deployment_id)
+    claims.place_waiting(now)
+
+
+def presumed_stopped(deployment: Deployment, now: float) -> None:
+    """It should stop, and its worker no longer lists it."""
+    _conclude(deployment, Status.STOPPED, "its worker no longer lists it", now)
+
+
+def found_running(slot: Slot, deployment: Deployment, now: float) -> None:
+    """It was thought lost, and a client that reports nothing twice lists it again."""
+    if _conclude(deployment, Status.RUNNING, "its worker lists it again", now):
+        claims.regain(slot, deployment)
+
+
+def _conclude(deployment: Deployment, status: Status, message: str, now: float) -> bool:
+    actions = [
+        Deployment.status.set(status),
+        Deployment.status_at.set(now),
+        Deployment.message.set(message),
+        Deployment.error_code.remove(),
+        Deployment.updated_at.set(now),
+        Deployment.version.add(1),
+    ]
+    done = update_if(deployment, actions, Deployment.version == deployment.version)
+    if done:
+        events.record(deployment.deployment_id, status, message, claims.CONTROL_PLANE, now)
+    return done
+
+
+def _line(body: m.Report) -> str:
+    code = f"{body.error_code}: " if body.error_code else ""
+    return code + (body.message or "reported by its worker")

@@ -1,0 +1,1 @@
+"""The HTTP side: each route parses, calls one service function and dumps what it returns."""

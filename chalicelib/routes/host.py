@@ -1,0 +1,91 @@
+"""Containers, images and storage of one worker: worker-api.md's routes that look synchronous, and their kin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chalice import Blueprint
+
+from chalicelib import deployments, fleet, workers
+from chalicelib.contract import resources as r
+from chalicelib.contract.errors import ApiError
+from chalicelib.routes.http import Call, ask, route
+
+blueprint = Blueprint(__name__)
+
+
+@route(blueprint, "container_logs")
+def container_logs(call: Call) -> Any:
+    query = call.params(r.LogsQuery)
+    wanted = {"container_id": call.ids["container_id"], "lines": query.lines, "since": query.since}
+    return ask(call, call.ids["worker_id"], "container_logs", wanted, query.wait)
+
+
+@route(blueprint, "deployment_logs")
+def deployment_logs(call: Call) -> Any:
+    query = call.params(r.LogsQuery)
+    deployment = deployments.load(call.ids["deployment_id"])
+    worker_id = deployment.worker_id or deployment.leaving
+    if worker_id is None:
+        raise ApiError("CONTAINER_NOT_FOUND", "the deployment has had no container yet: it waits for a place")
+    container = deployment.container_id or deployment.deployment_id
+    wanted = {"container_id": container, "lines": query.lines, "since": query.since}
+    return ask(call, worker_id, "container_logs", wanted, query.wait)
+
+
+@route(blueprint, "list_images")
+def list_images(call: Call) -> Any:
+    worker_id, query = call.ids["worker_id"], call.params(r.ReportQuery)
+    fleet.get(worker_id)
+    last = None if query.fresh else workers.last_images(worker_id, call.now)
+    return last or ask(call, worker_id, "list_images", {}, query.wait)
+
+
+@route(blueprint, "pull_image")
+def pull_image(call: Call) -> Any:
+    query, body = call.params(r.PullQuery), call.body(r.PullRequest)
+    return ask(call, call.ids["worker_id"], "pull_image", {"image": body.image}, query.wait)
+
+
+@route(blueprint, "delete_image")
+def delete_image(call: Call) -> Any:
+    query = call.params(r.DeleteImageQuery)
+    wanted = {"image_id": call.ids["image_id"], "force": query.force}
+    return ask(call, call.ids["worker_id"], "delete_image", wanted, query.wait)
+
+
+@route(blueprint, "disk_usage")
+def disk_usage(call: Call) -> Any:
+    worker_id, query = call.ids["worker_id"], call.params(r.ReportQuery)
+    machine = fleet.get(worker_id)
+    last = None if query.fresh else workers.last_disk(machine, call.now)
+    return last or ask(call, worker_id, "disk_usage", {}, query.wait)
+
+
+@route(blueprint, "prune")
+def prune(call: Call) -> Any:
+    query, body = call.params(r.WaitQuery), call.body(r.PruneRequest)
+    wanted = {name: getattr(body, name) for name in body.__struct_fields__}
+    return ask(call, call.ids["worker_id"], "prune", wanted, query.wait)
+
+
+@route(blueprint, "list_containers")
+def list_containers(call: Call) -> Any:
+    return ask(call, call.ids["worker_id"], "list_containers", {}, call.params(r.WaitQuery).wait)
+
+
+@route(blueprint, "stop_container")
+def stop_container(call: Call) -> Any:
+    wanted = {"container_id": call.ids["container_id"]}
+    return ask(call, call.ids["worker_id"], "stop_container", wanted, call.params(r.WaitQuery).wait)
+
+
+@route(blueprint, "list_models")
+def list_models(call: Call) -> Any:
+    return ask(call, call.ids["worker_id"], "list_models", {}, call.params(r.WaitQuery).wait)
+
+
+@route(blueprint, "delete_model")
+def delete_model(call: Call) -> Any:
+    wanted = {"model": call.ids["model"]}
+    return ask(call, call.ids["worker_id"], "delete_model", wanted, call.params(r.WaitQuery).wait)

@@ -1,0 +1,224 @@
+"""What every route shares: who calls, what was sent, and one shape for whatever goes wrong.
+
+The order of checks is PROTOCOL's: route and method by the gateway; then credential, role, body, resource.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+from chalice import Blueprint, Response
+from pynamodb.exceptions import PynamoDBException
+
+from chalicelib import fleet, heartbeat, once, operations, tokens
+from chalicelib.contract import endpoints
+from chalicelib.contract import resources as r
+from chalicelib.contract.endpoints import Access, Endpoint
+from chalicelib.contract.errors import ApiError
+from chalicelib.contract.lifecycle import OPEN, OperationStatus
+from chalicelib.tables import Hot, Operation, Refused, find
+from chalicelib.tokens import Principal
+
+MAX_BODY = 1024 * 1024
+BUSY = {
+    "InternalServerError",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "ThrottlingException",
+    "TransactionInProgressException",
+}
+"""DynamoDB's errors that another attempt may not meet."""
+LOG = logging.getLogger("muster")
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request: `ids` are the path's parameters, decoded once; `principal` is None where none is needed or known yet."""
+
+    endpoint: Endpoint
+    ids: dict[str, str]
+    headers: Any
+    query: dict[str, str]
+    raw: bytes
+    now: float
+    principal: Principal | None = None
+
+    @property
+    def bearer(self) -> str | None:
+        scheme, _, secret = str(self.headers.get("authorization", "")).partition(" ")
+        return secret.strip() or None if scheme.lower() == "bearer" else None
+
+    @property
+    def by(self) -> Principal:
+        assert self.principal is not None, "the route needs a credential"
+        return self.principal
+
+    def body(self, type_: type[S]) -> S:
+        return parse(self.raw, type_)
+
+    def params(self, type_: type[S]) -> S:
+        """The query string. Raises INVALID_REQUEST naming the parameter."""
+        try:
+            return msgspec.convert(self.query, type_, strict=False)
+        except msgspec.ValidationError as error:
+            raise _invalid(error) from error
+
+    @property
+    def once(self) -> once.Key | None:
+        """From the Idempotency-Key header; the path belongs to the key, since ids are in it."""
+        key = self.headers.get("idempotency-key")
+        if not key:
+            return None
+        route = "\0".join([self.endpoint.name, *self.ids.values()])
+        return once.key_for(self.by.label, route, key, self.raw)
+
+
+def parse(raw: bytes, type_: type[S]) -> S:
+    """A JSON body as `type_`. Raises INVALID_REQUEST naming the field by its path, PAYLOAD_TOO_LARGE."""
+    if len(raw) > MAX_BODY:
+        raise ApiError("PAYLOAD_TOO_LARGE", "body: expected at most 1 MiB")
+    try:
+        return msgspec.json.decode(raw, type=type_)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from error
+    except RecursionError as error:
+        raise ApiError("INVALID_REQUEST", "body: nested too deeply") from error
+    except ValueError as error:
+        raise ApiError("INVALID_REQUEST", "body: expected a JSON object in UTF-8") from error
+
+
+def _invalid(error: msgspec.ValidationError) -> ApiError:
+    """msgspec's «Expected `int`, got `str` - at `$.gpus`» as «gpus: expected int, got str»."""
+    what, _, path = str(error).partition(" - at `$")
+    field = path.rstrip("`").lstrip(".") or "body"
+    return ApiError("INVALID_REQUEST", f"{field}: {what[:1].lower()}{what[1:].replace('`', '')}")
+
+
+Handler = Callable[[Call], Any]
+
+
+def route(blueprint: Blueprint, name: str) -> Callable[[Handler], Handler]:
+    """Make `handler` the endpoint of that name. It gets a call whose credential and role were checked."""
+    endpoint = endpoints.BY_NAME[name]
+
+    def register(handler: Handler) -> Handler:
+        def view(**ids: str) -> Response:
+            return _answer(endpoint, handler, blueprint.current_request, ids)
+
+        view.__name__ = name
+        blueprint.route(endpoint.path, methods=[endpoint.method], content_types=["*/*"], name=name)(view)
+        return handler
+
+    return register
+
+
+def _answer(endpoint: Endpoint, handler: Handler, request: Any, ids: dict[str, str]) -> Response:
+    try:
+        decoded = {name: unquote(value) for name, value in ids.items()}
+        raw = bytes(request.raw_body or b"")
+        call = Call(endpoint, decoded, request.headers, dict(request.query_params or {}), raw, time.time())
+        answer = handler(authenticated(call))
+        return answer if isinstance(answer, Response) else dump(answer, endpoint.status)
+    except ApiError as error:
+        return failure(error)
+    except Exception as error:  # whatever it is, the caller gets our shape, and the log gets the reason
+        return failure(_unexpected(error, endpoint))
+
+
+def dump(answer: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
+    return Response(body.decode(), {"Content-Type": "application/json", **(headers or {})}, status)
+
+
+def failure(error: ApiError) -> Response:
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
+    if error.error_code == "UNAUTHENTICATED":
+        headers["WWW-Authenticate"] = "Bearer"
+    return dump(r.ErrorBody(error.error_code, error.message), error.status, headers)
+
+
+def _unexpected(error: Exception, endpoint: Endpoint) -> ApiError:
+    request_id = str(uuid.uuid4())
+    cause = getattr(error, "cause", None) or error
+    code = cause.response.get("Error", {}).get("Code") if isinstance(cause, ClientError) else None
+    unreachable = isinstance(cause, BotoCoreError) or (isinstance(error, PynamoDBException) and code in BUSY)
+    if unreachable or isinstance(error, Refused):
+        LOG.warning("database unavailable in %s: %s (%s)", endpoint.name, code or type(cause).__name__, request_id)
+        return ApiError("UNAVAILABLE", f"the database cannot be reached or is busy; try again ({request_id})", retry_after=2)
+    LOG.error("unexpected error in %s (%s)", endpoint.name, request_id, exc_info=error)
+    return ApiError("INTERNAL_ERROR", f"something went wrong here, not with the request; its id is {request_id}")
+
+
+# Credentials and roles
+
+
+def authenticated(call: Call) -> Call:
+    """The call with its principal. Raises UNAUTHENTICATED, FORBIDDEN, SESSION_SUPERSEDED, WORKER_REMOVED.
+
+    The heartbeat checks its own token in its one write, and comes here only to explain a refusal.
+    """
+    endpoint = call.endpoint
+    if endpoint.access is not Access.ANYONE and endpoint.name != "heartbeat":
+        call = replace(call, principal=principal(call))
+    if len(call.raw) > MAX_BODY and endpoint.name != "heartbeat":
+        raise ApiError("PAYLOAD_TOO_LARGE", "body: expected at most 1 MiB")
+    return call
+
+
+def principal(call: Call) -> Principal:
+    secret, endpoint = call.bearer, call.endpoint
+    if not secret:
+        raise ApiError("UNAUTHENTICATED", "expected the header «Authorization: Bearer …»")
+    presented = tokens.digest(secret)
+    worker_id = call.ids.get("worker_id")
+    if worker_id and (endpoint.access is Access.WORKER or endpoint.own_worker):
+        hot = find(Hot, worker_id, "hot")
+        if hot and tokens.opens(hot, presented, call.now):
+            tokens.first_use(hot, presented)
+            return Principal(f"worker {worker_id}", Access.WORKER, worker_id)
+    key = tokens.api_key(secret)
+    if key is not None:
+        return _with_role(key, endpoint)
+    named = tokens.worker_named_by(secret)
+    owner = find(Hot, named, "hot") if named else None
+    if owner and tokens.opens(owner, presented, call.now):
+        raise ApiError("FORBIDDEN", "a worker's token opens that worker's own routes and nothing else")
+    raise heartbeat.refusal(worker_id or "", presented, call.now)
+
+
+def _with_role(key: Principal, endpoint: Endpoint) -> Principal:
+    if endpoint.access is Access.WORKER:
+        raise ApiError("FORBIDDEN", "this route is for workers; an API key does not open it")
+    if key.access < endpoint.access:
+        raise ApiError("FORBIDDEN", f"this needs the role {endpoint.access.name.lower()}; the key's is {key.access.name.lower()}")
+    return key
+
+
+# Operations that look synchronous
+
+
+def ask(call: Call, worker_id: str, type_: str, parameters: dict[str, Any], seconds: float) -> Response:
+    """Enqueue, wait, and answer: the output, 202 with where to look, or the worker's own error."""
+    operation = operations.enqueue(worker_id, type_, parameters, call.now, call.once)
+    operation = operations.wait(operation, seconds, time.time, time.sleep)
+    if OperationStatus(operation.status) in OPEN:
+        return _accepted(operation)
+    return dump(operations.output_of(operation))
+
+
+def _accepted(operation: Operation) -> Response:
+    view = operations.view(operation)
+    next_heartbeat = fleet.interval(fleet.get(view.worker_id).hot.activity_at, time.time())
+    body = r.Accepted(view.operation_id, view.status, view.expires_at, next_heartbeat)
+    headers = {"Location": f"/api/operations/{view.operation_id}", "Retry-After": str(next_heartbeat)}
+    return dump(body, 202, headers)

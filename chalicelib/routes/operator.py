@@ -1,0 +1,141 @@
+"""What operators call (docs/protocol.md, What operators call)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chalice import Blueprint
+
+from chalicelib import deployments, events, operations, settings, tokens, views, workers
+from chalicelib.contract import openapi
+from chalicelib.contract import resources as r
+from chalicelib.routes.http import Call, dump, route
+from chalicelib.tables import Brake, find
+
+blueprint = Blueprint(__name__)
+
+
+@route(blueprint, "create_token")
+def create_token(call: Call) -> Any:
+    return tokens.create_token(call.body(r.NewRegistrationToken), call.by, call.now, call.once)
+
+
+@route(blueprint, "list_tokens")
+def list_tokens(call: Call) -> Any:
+    return tokens.list_tokens(call.params(r.PageQuery))
+
+
+@route(blueprint, "revoke_token")
+def revoke_token(call: Call) -> Any:
+    return tokens.revoke("registration", call.ids["token_id"])
+
+
+@route(blueprint, "create_key")
+def create_key(call: Call) -> Any:
+    return tokens.create_key(call.body(r.NewApiKey), call.now, call.once)
+
+
+@route(blueprint, "list_keys")
+def list_keys(call: Call) -> Any:
+    return tokens.list_keys(call.params(r.PageQuery))
+
+
+@route(blueprint, "revoke_key")
+def revoke_key(call: Call) -> Any:
+    return tokens.revoke("key", call.ids["key_id"])
+
+
+@route(blueprint, "list_workers")
+def list_workers(call: Call) -> Any:
+    return workers.list_(call.params(r.PageQuery), call.now)
+
+
+@route(blueprint, "get_worker")
+def get_worker(call: Call) -> Any:
+    return workers.get(call.ids["worker_id"], call.now)
+
+
+@route(blueprint, "patch_worker")
+def patch_worker(call: Call) -> Any:
+    return workers.patch(call.ids["worker_id"], call.body(r.WorkerPatch), call.by, call.now)
+
+
+@route(blueprint, "remove_worker")
+def remove_worker(call: Call) -> Any:
+    return workers.remove(call.ids["worker_id"], call.params(r.ForceQuery).force, call.by.label, call.now)
+
+
+@route(blueprint, "lose_worker")
+def lose_worker(call: Call) -> Any:
+    return workers.lose(call.ids["worker_id"], call.by, call.now)
+
+
+@route(blueprint, "create_deployment")
+def create_deployment(call: Call) -> Any:
+    made = deployments.create(call.body(r.NewDeployment), call.by, call.now, call.once)
+    return views.one(made, call.by, call.now)
+
+
+@route(blueprint, "list_deployments")
+def list_deployments(call: Call) -> Any:
+    return views.several(call.params(r.DeploymentsQuery), call.by, call.now)
+
+
+@route(blueprint, "get_deployment")
+def get_deployment(call: Call) -> Any:
+    return views.one(deployments.load(call.ids["deployment_id"]), call.by, call.now)
+
+
+@route(blueprint, "patch_deployment")
+def patch_deployment(call: Call) -> Any:
+    body = call.body(r.DeploymentPatch)
+    changed = deployments.patch(call.ids["deployment_id"], body, call.by, call.now)
+    return views.one(changed, call.by, call.now)
+
+
+@route(blueprint, "delete_deployment")
+def delete_deployment(call: Call) -> Any:
+    return deployments.delete(call.ids["deployment_id"], call.by, call.now)
+
+
+@route(blueprint, "stop_deployment")
+def stop_deployment(call: Call) -> Any:
+    return views.one(deployments.stop(call.ids["deployment_id"], call.by, call.now, call.once), call.by, call.now)
+
+
+@route(blueprint, "start_deployment")
+def start_deployment(call: Call) -> Any:
+    return views.one(deployments.start(call.ids["deployment_id"], call.by, call.now, call.once), call.by, call.now)
+
+
+@route(blueprint, "restart_deployment")
+def restart_deployment(call: Call) -> Any:
+    return views.one(deployments.restart(call.ids["deployment_id"], call.by, call.now, call.once), call.by, call.now)
+
+
+@route(blueprint, "deployment_events")
+def deployment_events(call: Call) -> Any:
+    query = call.params(r.PageQuery)
+    deployments.load(call.ids["deployment_id"])
+    return events.timeline(call.ids["deployment_id"], query, call.now)
+
+
+@route(blueprint, "get_operation")
+def get_operation(call: Call) -> Any:
+    return operations.view(operations.load(call.ids["operation_id"], call.now))
+
+
+@route(blueprint, "cancel_operation")
+def cancel_operation(call: Call) -> Any:
+    return operations.view(operations.cancel(call.ids["operation_id"], call.now))
+
+
+@route(blueprint, "health")
+def health(call: Call) -> Any:
+    find(Brake, "sweep", "brake")
+    return r.Health("ok", settings.VERSION)
+
+
+@route(blueprint, "openapi")
+def openapi_document(call: Call) -> Any:
+    return dump(openapi.document(settings.VERSION))

@@ -1,0 +1,49 @@
+"""What workers call (docs/protocol.md, What a worker calls)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chalice import Blueprint
+
+from chalicelib import heartbeat, operations, registration, reports
+from chalicelib.contract import messages as m
+from chalicelib.contract.errors import ApiError
+from chalicelib.routes.http import Call, principal, route
+
+blueprint = Blueprint(__name__)
+
+
+@route(blueprint, "register")
+def register(call: Call) -> Any:
+    return registration.register(call.body(m.Registration), call.bearer, call.now)
+
+
+@route(blueprint, "heartbeat")
+def beat(call: Call) -> Any:
+    """Checks its credential in its one write; a body that cannot be read must not hide a bad credential."""
+    worker_id, secret = call.ids["worker_id"], call.bearer
+    try:
+        body = call.body(m.Heartbeat)
+    except ApiError:
+        principal(call)
+        raise
+    try:
+        if secret is None:
+            raise ApiError("UNAUTHENTICATED", "expected the header «Authorization: Bearer …»")
+        return heartbeat.heartbeat(worker_id, secret, body, call.now)
+    except ApiError as error:
+        if error.error_code == "UNAUTHENTICATED":
+            principal(call)
+        raise
+
+
+@route(blueprint, "report")
+def report(call: Call) -> Any:
+    body, ids = call.body(m.Report), call.ids
+    return reports.report(ids["worker_id"], ids["deployment_id"], body, call.by.label, call.now)
+
+
+@route(blueprint, "result")
+def result(call: Call) -> Any:
+    return operations.settle(call.ids["worker_id"], call.ids["command_id"], call.body(m.Result), call.now)

@@ -1,0 +1,105 @@
+"""The slots of a worker, and its bell.
+
+Writing an intent or an operation and ringing are two calls on purpose: a ring inside the transaction would collide with
+heartbeats. A function killed between them leaves a slot that the worker's tenth beat finds unasked.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pynamodb.expressions.condition import Condition
+from pynamodb.transactions import TransactWrite
+
+from chalicelib.tables import Hot, Queued, Slot, find, grow, update_if
+
+
+def ring(worker_id: str, now: float) -> None:
+    """Make the worker's next heartbeat look at its slots, and the ones after it come quickly."""
+    hot = Hot(worker_id, part="hot")
+    wanted = [Hot.unsettled.set(True), Hot.activity_at.set(now)]
+    inbox = grow(0, now)
+    if not update_if(hot, [Hot.inbox.set(inbox), *wanted], (Hot.inbox < inbox) & Hot.gone.does_not_exist()):
+        update_if(hot, [Hot.inbox.add(1), *wanted], Hot.inbox.exists() & Hot.gone.does_not_exist())
+
+
+def get(worker_id: str, deployment_id: str) -> Slot | None:
+    return find(Slot, worker_id, f"D#{deployment_id}")
+
+
+def of_worker(worker_id: str) -> tuple[list[Slot], list[Queued]]:
+    """The intents and the operations of a worker, in one consistent query."""
+    intents: list[Slot] = []
+    queued: list[Queued] = []
+    rows = Slot._get_connection().query(worker_id, consistent_read=True)
+    while True:
+        for row in rows["Items"]:
+            if row["slot"]["S"].startswith("D#"):
+                intents.append(Slot.from_raw_data(row))
+            else:
+                queued.append(Queued.from_raw_data(row))
+        if not rows.get("LastEvaluatedKey"):
+            return intents, queued
+        rows = Slot._get_connection().query(
+            worker_id, consistent_read=True, exclusive_start_key=rows["LastEvaluatedKey"]
+        )
+
+
+def put(
+    transaction: TransactWrite,
+    worker_id: str,
+    deployment_id: str,
+    intent: Literal["deploy", "stop"],
+    generation: int,
+    before: Slot | None,
+    *,
+    settled_at: float | None = None,
+) -> None:
+    """Overwrite the slot with a new intent, on condition that it is still as it was `before`.
+
+    A deploy holds its GPUs from now on; a stop holds what was held, until the worker shows that it is over.
+    """
+    slot = Slot(worker_id, f"D#{deployment_id}", intent=intent, generation=generation, settled_at=settled_at)
+    slot.may_live = bool(before and (before.may_live or (before.intent == "deploy" and before.sent_at and before.holds)))
+    slot.holds = intent == "deploy" or slot.may_live
+    transaction.save(slot, condition=unchanged(before))
+
+
+def unchanged(before: Slot | None) -> Condition:
+    """The condition that nobody gave another intent, and that it was not sent meanwhile."""
+    if before is None:
+        return Slot.slot.does_not_exist()
+    same = Slot.generation == before.generation
+    return same & (Slot.sent_at.exists() if before.sent_at else Slot.sent_at.does_not_exist())
+
+
+def never_sent(slot: Slot) -> bool:
+    """Whether the worker cannot have heard of this deployment: only then may a deploy be taken back silently."""
+    return slot.intent == "deploy" and slot.sent_at is None and not slot.may_live
+
+
+def settle(slot: Slot, session: int | None, now: float) -> None:
+    """The worker showed that it has this intent.
+
+    Only a session to which it was sent may say so: an older one's word is void once a newer one lost its journal.
+    """
+    condition = (Slot.generation == slot.generation) & Slot.settled_at.does_not_exist()
+    if session is not None:
+        condition &= Slot.sent_session <= session
+    update_if(slot, [Slot.settled_at.set(now)], condition)
+
+
+def ended(slot: Slot) -> bool:
+    """No container is left there of what was sent before: what it held is free, unless a newer deploy is on its way.
+
+    False if there is another intent meanwhile, which then decides.
+    """
+    return update_if(
+        slot,
+        [Slot.holds.set(coming(slot)), Slot.may_live.set(False), Slot.missing_since.remove(), Slot.clearing.remove()],
+        unchanged(slot),
+    )
+
+
+def coming(slot: Slot) -> bool:
+    return bool(slot.intent == "deploy" and slot.sent_at is None)

@@ -1,0 +1,418 @@
+"""The state in DynamoDB: six tables, and nothing outside them.
+
+    table        key                        what an item is
+    workers      worker_id, part            "hot": what every heartbeat writes, at most 1 KiB, on no index
+                                            "cold": inventory, labels, GPU claims; "seen": what it last listed
+                 name#<name>, "name"        who owns that name
+    deployments  deployment_id              intent, status and order of a deployment
+                 name#<name>                who owns that name
+    commands     worker_id, D#<deployment>  the slot: the latest intent for a deployment there, and its receipt
+                 worker_id, O#<operation>   an operation that the worker has not taken yet
+    operations   operation_id               an operation and its result; once#<key>: what an Idempotency-Key made
+    credentials  credential_id              registration tokens and API keys, as digests
+    events       subject, at                timelines
+
+Whatever several items must agree on is one transaction; whatever may be read in between is a conditional write.
+Times are epoch seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from pynamodb.attributes import (
+    BinaryAttribute,
+    BooleanAttribute,
+    NumberAttribute,
+    UnicodeAttribute,
+)
+from pynamodb.connection import Connection
+from pynamodb.constants import PAY_PER_REQUEST_BILLING_MODE
+from pynamodb.exceptions import PutError, TransactWriteError, UpdateError
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
+from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
+from pynamodb.models import Model
+from pynamodb.transactions import TransactWrite
+
+from chalicelib.settings import TABLE_PREFIX
+
+
+class Meta:
+    """Shorter than API Gateway's 29 seconds, with room for a retry."""
+
+    region: str | None = None
+    billing_mode = PAY_PER_REQUEST_BILLING_MODE
+    connect_timeout_seconds = 1
+    read_timeout_seconds = 3
+    max_retry_attempts = 3
+
+
+class Listing(GlobalSecondaryIndex[Any]):
+    """Every item of one kind in a readable order. Keys only, and neither key ever changes."""
+
+    class Meta:
+        index_name = "listing"
+        projection = KeysOnlyProjection()
+
+    kind = UnicodeAttribute(hash_key=True)
+    rank = UnicodeAttribute(range_key=True)
+
+
+class Waiting(GlobalSecondaryIndex[Any]):
+    """Deployments that wait for a place; sparse, so that it is empty most of the time."""
+
+    class Meta:
+        index_name = "waiting"
+        projection = KeysOnlyProjection()
+
+    waiting = UnicodeAttribute(hash_key=True)
+    rank = UnicodeAttribute(range_key=True)
+
+
+class Hot(Model):
+    """What a heartbeat writes. Attribute names are short because a unit is 1 KiB.
+
+    `digest` opens; `previous` opens until `previous_until`; `joined` is the token it registered with, which opens until
+    `digest` is first used; `retired` are digests of earlier sessions, 32 bytes each. `looked` fingerprints what the last
+    look at the slots covered; `unsettled` asks for another. `activity_at` is when somebody last wanted something.
+    """
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "workers"
+
+    worker_id = UnicodeAttribute(hash_key=True)
+    part = UnicodeAttribute(range_key=True, default="hot")
+    digest = BinaryAttribute(attr_name="d", null=True, legacy_encoding=False)
+    previous = BinaryAttribute(attr_name="p", null=True, legacy_encoding=False)
+    previous_until = NumberAttribute(attr_name="pu", null=True)
+    joined = BinaryAttribute(attr_name="j", null=True, legacy_encoding=False)
+    retired = BinaryAttribute(attr_name="r", null=True, legacy_encoding=False)
+    session = NumberAttribute(attr_name="s")
+    boot = BinaryAttribute(attr_name="b", null=True, legacy_encoding=False)
+    journal = BinaryAttribute(attr_name="jo", null=True, legacy_encoding=False)
+    last_seen = NumberAttribute(attr_name="ls")
+    status = UnicodeAttribute(attr_name="st")
+    interval = NumberAttribute(attr_name="iv")
+    beats = NumberAttribute(attr_name="n", default=0)
+    inbox = NumberAttribute(attr_name="i")
+    looked = BinaryAttribute(attr_name="l", null=True, legacy_encoding=False)
+    unsettled = BooleanAttribute(attr_name="u", default=False)
+    activity_at = NumberAttribute(attr_name="a", default=0)
+    usage = BinaryAttribute(attr_name="us", null=True, legacy_encoding=False)
+    down_since = NumberAttribute(attr_name="dn", null=True)
+    lost = BooleanAttribute(attr_name="lo", null=True)
+    gone = BooleanAttribute(attr_name="g", null=True)
+
+
+class Cold(Model):
+    """What changes when a worker registers, is patched or is given work.
+
+    `claims` is JSON, device index -> deployment_id, and compared as text when it is written.
+    """
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "workers"
+
+    worker_id = UnicodeAttribute(hash_key=True)
+    part = UnicodeAttribute(range_key=True, default="cold")
+    kind = UnicodeAttribute(default="worker")
+    rank = UnicodeAttribute()
+    listing = Listing()
+    name = UnicodeAttribute()
+    gpu_info = UnicodeAttribute()
+    system_info = UnicodeAttribute()
+    labels = UnicodeAttribute(default="{}")
+    address = UnicodeAttribute(null=True)
+    patched = UnicodeAttribute(default="[]")
+    draining = BooleanAttribute(default=False)
+    claims = UnicodeAttribute(default="{}")
+    machine_id = UnicodeAttribute(null=True)
+    hostname = UnicodeAttribute()
+    join_token_id = UnicodeAttribute()
+    retired_boots = BinaryAttribute(null=True, legacy_encoding=False)
+    agent_version = UnicodeAttribute(null=True)
+    ephemeral = BooleanAttribute(default=False)
+    registered_at = NumberAttribute()
+
+
+class Seen(Model):
+    """What a worker last listed: JSON of its active deployments, those of them that nobody here knows, its images."""
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "workers"
+
+    worker_id = UnicodeAttribute(hash_key=True)
+    part = UnicodeAttribute(range_key=True, default="seen")
+    active = UnicodeAttribute(default="[]")
+    orphans = UnicodeAttribute(default="[]")
+    images = BinaryAttribute(null=True, legacy_encoding=False)
+    images_at = NumberAttribute(null=True)
+
+
+class WorkerName(Model):
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "workers"
+
+    key = UnicodeAttribute(hash_key=True, attr_name="worker_id")
+    part = UnicodeAttribute(range_key=True, default="name")
+    owner = UnicodeAttribute()
+
+
+class Brake(Model):
+    """Until when the sweep records nothing, because too much of the fleet fell silent at once."""
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "workers"
+
+    key = UnicodeAttribute(hash_key=True, attr_name="worker_id", default="sweep")
+    part = UnicodeAttribute(range_key=True, default="brake")
+    until = NumberAttribute()
+
+
+class Deployment(Model):
+    """`status` belongs to `status_generation`; `generation` is the latest intent's. `version` guards every write."""
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "deployments"
+
+    deployment_id = UnicodeAttribute(hash_key=True)
+    kind = UnicodeAttribute(default="deployment")
+    rank = UnicodeAttribute()
+    listing = Listing()
+    waiting = UnicodeAttribute(null=True)
+    waiting_index = Waiting()
+    version = NumberAttribute(default=0)
+    name = UnicodeAttribute()
+    spec = UnicodeAttribute()
+    api_key = UnicodeAttribute()
+    generation = NumberAttribute()
+    desired = UnicodeAttribute()
+    worker_id = UnicodeAttribute(null=True)
+    leaving = UnicodeAttribute(null=True)
+    gpu_indexes = UnicodeAttribute(default="[]")
+    status = UnicodeAttribute()
+    status_at = NumberAttribute()
+    status_generation = NumberAttribute()
+    status_session = NumberAttribute(default=-1)
+    status_sequence = NumberAttribute(default=-1)
+    message = UnicodeAttribute(null=True)
+    error_code = UnicodeAttribute(null=True)
+    progress = UnicodeAttribute(null=True)
+    container_id = UnicodeAttribute(null=True)
+    port = NumberAttribute(null=True)
+    restarts = NumberAttribute(default=0)
+    last_crash = BinaryAttribute(null=True, legacy_encoding=False)
+    created_at = NumberAttribute()
+    updated_at = NumberAttribute()
+
+
+class DeploymentName(Model):
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "deployments"
+
+    key = UnicodeAttribute(hash_key=True, attr_name="deployment_id")
+    owner = UnicodeAttribute()
+
+
+class Slot(Model):
+    """The latest intent for one deployment on one worker.
+
+    `sent_at` and `sent_session`: when it first went out, and to which session. `settled_at`: when the worker showed that
+    it has it. `holds`: it may use its GPUs. `may_live`: a container of this or an older generation may exist.
+    `missing_since`: reported running, but absent from the worker's list. `clearing`: how far the stop is that goes to a
+    literal client before a deploy over what may live there, "sent" or "heard".
+    """
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "commands"
+
+    worker_id = UnicodeAttribute(hash_key=True)
+    slot = UnicodeAttribute(range_key=True)
+    intent = UnicodeAttribute()
+    generation = NumberAttribute()
+    sent_at = NumberAttribute(null=True)
+    sent_session = NumberAttribute(null=True)
+    settled_at = NumberAttribute(null=True)
+    holds = BooleanAttribute(default=False)
+    may_live = BooleanAttribute(default=False)
+    missing_since = NumberAttribute(null=True)
+    clearing = UnicodeAttribute(null=True)
+
+    @property
+    def deployment_id(self) -> str:
+        return str(self.slot)[2:]
+
+    @property
+    def command_id(self) -> str:
+        return f"{self.deployment_id}-g{int(self.generation)}"
+
+
+class Queued(Model):
+    """Points at an operation that a worker has to be sent, or has not acknowledged. `share` fingerprints a read."""
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "commands"
+
+    worker_id = UnicodeAttribute(hash_key=True)
+    slot = UnicodeAttribute(range_key=True)
+    share = UnicodeAttribute(null=True)
+    ttl = NumberAttribute()
+
+    @property
+    def operation_id(self) -> str:
+        return str(self.slot)[2:]
+
+
+class Operation(Model):
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "operations"
+
+    operation_id = UnicodeAttribute(hash_key=True)
+    worker_id = UnicodeAttribute()
+    type = UnicodeAttribute()
+    parameters = UnicodeAttribute()
+    status = UnicodeAttribute()
+    created_at = NumberAttribute()
+    expires_at = NumberAttribute()
+    updated_at = NumberAttribute()
+    sent_at = NumberAttribute(null=True)
+    progress = UnicodeAttribute(null=True)
+    output = BinaryAttribute(null=True, legacy_encoding=False)
+    error_code = UnicodeAttribute(null=True)
+    message = UnicodeAttribute(null=True)
+    ttl = NumberAttribute()
+
+
+class Once(Model):
+    """What an Idempotency-Key made: `body` is the digest of the request, `resource` the id of what it returned."""
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "operations"
+
+    key = UnicodeAttribute(hash_key=True, attr_name="operation_id")
+    body = UnicodeAttribute()
+    resource = UnicodeAttribute()
+    ttl = NumberAttribute()
+
+
+class Credential(Model):
+    """A registration token or an API key. Its id is derived from the secret, so that no index is needed to find it."""
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "credentials"
+
+    credential_id = UnicodeAttribute(hash_key=True)
+    kind = UnicodeAttribute()
+    rank = UnicodeAttribute()
+    listing = Listing()
+    digest = BinaryAttribute(legacy_encoding=False)
+    name = UnicodeAttribute(null=True)
+    role = UnicodeAttribute(null=True)
+    expires_at = NumberAttribute(null=True)
+    max_uses = NumberAttribute(null=True)
+    uses = NumberAttribute(default=0)
+    takeover = BooleanAttribute(default=False)
+    ephemeral = BooleanAttribute(default=False)
+    created_at = NumberAttribute()
+
+
+class Event(Model):
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "events"
+
+    subject = UnicodeAttribute(hash_key=True)
+    at = UnicodeAttribute(range_key=True)
+    type = UnicodeAttribute()
+    message = UnicodeAttribute()
+    by = UnicodeAttribute()
+    ttl = NumberAttribute()
+
+
+MODELS: tuple[type[Model], ...] = (Cold, Deployment, Slot, Operation, Credential, Event)
+"""One model for each table, with its indexes."""
+
+
+def create_tables() -> None:
+    """Create what is missing; what exists stays as it is."""
+    for model in MODELS:
+        if not model.exists():
+            model.create_table(wait=True)
+
+
+M = TypeVar("M", bound=Model)
+MAX_KEY = 1024
+"""Bytes that DynamoDB allows in a range key."""
+
+
+def find(model: type[M], hash_key: str, range_key: str | None = None) -> M | None:
+    """The item as it is now (a consistent read), or None; also where the key is one that no item can have."""
+    if not all(0 < len(key.encode("utf-8", "replace")) <= MAX_KEY for key in (hash_key, range_key) if key is not None):
+        return None
+    try:
+        return model.get(hash_key, range_key, consistent_read=True)
+    except model.DoesNotExist:
+        return None
+
+
+def find_all(model: type[M], keys: list[Any]) -> Iterator[M]:
+    """Those of the items that exist, in no order; a consistent read of up to 100 at a time."""
+    return iter(model.batch_get(keys, consistent_read=True)) if keys else iter(())
+
+
+def update_if(item: Model, actions: list[Action], condition: Condition) -> bool:
+    """Write on a condition; whether it held. The item then has its new values."""
+    try:
+        item.update(actions=actions, condition=condition)
+    except UpdateError as error:
+        if error.cause_response_code == "ConditionalCheckFailedException":
+            return False
+        raise
+    return True
+
+
+def put_if(item: Model, condition: Condition) -> bool:
+    try:
+        item.save(condition=condition)
+    except PutError as error:
+        if error.cause_response_code == "ConditionalCheckFailedException":
+            return False
+        raise
+    return True
+
+
+class Refused(Exception):
+    """A condition of a transaction did not hold, or another transaction was in its way: read again and decide anew."""
+
+
+def transact(build: Callable[[TransactWrite], None]) -> None:
+    """All of what `build` adds, or nothing. Raises Refused."""
+    try:
+        with TransactWrite(connection=_connection()) as transaction:
+            build(transaction)
+    except TransactWriteError as error:
+        if error.cause_response_code in {"TransactionCanceledException", "TransactionConflictException"}:
+            raise Refused from error
+        raise
+
+
+def retrying(attempt: Callable[[], Any], times: int = 8) -> Any:
+    """Call `attempt`, which reads and then transacts, until its transaction is not refused; the last refusal is raised."""
+    for left in reversed(range(times)):
+        try:
+            return attempt()
+        except Refused:
+            if not left:
+                raise
+    raise AssertionError("unreachable: times is positive")
+
+
+def _connection() -> Connection:
+    connection: Connection = Cold._get_connection().connection
+    return connection
+
+
+def grow(previous: float, now: float) -> int:
+    """The next session, generation or inbox: never behind one given before an older database was restored."""
+    return max(int(previous) + 1, int(now * 1000))

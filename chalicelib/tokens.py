@@ -1,0 +1,199 @@
+"""Credentials: made once, stored as digests, looked up by an id that is derived from the secret itself."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import uuid
+from dataclasses import dataclass
+from typing import Literal
+
+from chalicelib import once, paging
+from chalicelib.contract import resources as r
+from chalicelib.contract.endpoints import Access
+from chalicelib.contract.errors import ApiError
+from chalicelib.tables import Credential, Hot, find, put_if, transact, update_if
+from chalicelib.times import when
+
+PREFIX = {"registration": "mst_reg_", "key": "mst_key_", "worker": "mst_wrk_"}
+SEEDED_USES = 1_000_000
+ROLES = {"viewer": Access.VIEWER, "operator": Access.OPERATOR, "admin": Access.ADMIN}
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who calls: a worker under its own id, or an API key with its role. `label` is what timelines show."""
+
+    label: str
+    access: Access
+    worker_id: str | None = None
+
+
+def new_secret(kind: Literal["registration", "key", "worker"], worker_id: str = "") -> str:
+    """256 random bits behind a prefix that says what it is, and for a worker whose."""
+    return PREFIX[kind] + (f"{worker_id}_" if worker_id else "") + secrets.token_urlsafe(32)
+
+
+def digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def credential_id(secret: str) -> str:
+    """Derived by one more hash, so that an id in a list says nothing about the stored digest."""
+    return str(uuid.UUID(bytes=hashlib.sha256(b"id" + digest(secret)).digest()[:16], version=4))
+
+
+def worker_named_by(secret: str) -> str | None:
+    """The worker id inside a worker token."""
+    prefix = PREFIX["worker"]
+    return secret[len(prefix) :].split("_", 1)[0] if secret.startswith(prefix) else None
+
+
+def lookup(secret: str, kind: str) -> Credential | None:
+    """The credential of this secret, whether or not it may still be used."""
+    found = find(Credential, credential_id(secret))
+    if found and found.kind == kind and hmac.compare_digest(bytes(found.digest), digest(secret)):
+        return found
+    return None
+
+
+def api_key(secret: str) -> Principal | None:
+    found = lookup(secret, "key")
+    return Principal(f"key {found.name}", ROLES[str(found.role)]) if found else None
+
+
+def usable(token: Credential, now: float) -> bool:
+    """Whether a registration token may let another worker in."""
+    return (token.expires_at is None or token.expires_at > now) and token.uses < (token.max_uses or 0)
+
+
+def opens(hot: Hot, presented: bytes, now: float) -> bool:
+    """Whether a digest is one that this worker may use: the issued one, the one before for a while, the one it joined with."""
+    return not hot.gone and (
+        _same(hot.digest, presented)
+        or (_same(hot.previous, presented) and (hot.previous_until or 0) > now)
+        or _same(hot.joined, presented)
+    )
+
+
+def was_retired(hot: Hot, presented: bytes) -> bool:
+    retired = bytes(hot.retired or b"")
+    return any(_same(retired[i : i + 32], presented) for i in range(0, len(retired), 32))
+
+
+def first_use(hot: Hot, presented: bytes) -> None:
+    """The issued token was used: the ones it replaces end now."""
+    if _same(hot.digest, presented) and (hot.previous is not None or hot.joined is not None):
+        update_if(hot, [Hot.previous.remove(), Hot.previous_until.remove(), Hot.joined.remove()], Hot.digest == presented)
+
+
+def _same(stored: bytes | None, presented: bytes) -> bool:
+    return stored is not None and hmac.compare_digest(bytes(stored), presented)
+
+
+# What operators do with them
+
+
+def create_token(
+    body: r.NewRegistrationToken, by: Principal, now: float, key: once.Key | None = None
+) -> r.RegistrationToken:
+    if body.takeover and by.access < Access.ADMIN:
+        raise ApiError("FORBIDDEN", "only an admin may make a takeover token")
+    secret = new_secret("registration")
+    item = _registration(secret, body, now)
+    found = _create(item, key, now)
+    return _token_view(found) if found else _token_view(item, secret)
+
+
+def create_key(body: r.NewApiKey, now: float, key: once.Key | None = None) -> r.ApiKey:
+    secret = new_secret("key")
+    item = _credential(secret, "key", now)
+    item.name, item.role = body.name, body.role
+    found = _create(item, key, now)
+    return _key_view(found) if found else _key_view(item, secret)
+
+
+def list_tokens(query: r.PageQuery) -> r.RegistrationTokens:
+    items, next_token = paging.page(Credential, "registration", query)
+    return r.RegistrationTokens([_token_view(item) for item in items], next_token)
+
+
+def list_keys(query: r.PageQuery) -> r.ApiKeys:
+    items, next_token = paging.page(Credential, "key", query)
+    return r.ApiKeys([_key_view(item) for item in items], next_token)
+
+
+def revoke(kind: str, credential: str) -> r.Revoked:
+    found = find(Credential, credential)
+    if not found or found.kind != kind:
+        what = "TOKEN" if kind == "registration" else "KEY"
+        raise ApiError(f"{what}_NOT_FOUND", f"there is no such {what.lower()}; list them to see their ids")
+    found.delete()
+    return r.Revoked(credential, True)
+
+
+def seed_admin_key(secret: str, now: float) -> None:
+    """Make `secret` an admin's API key; a second time changes nothing. For the local mode."""
+    item = _credential(secret, "key", now)
+    item.name, item.role = "local admin", "admin"
+    put_if(item, Credential.credential_id.does_not_exist())
+
+
+def seed_registration_token(secret: str, now: float) -> None:
+    """Make `secret` a registration token for any number of workers that does not expire. For the local mode."""
+    item = _credential(secret, "registration", now)
+    item.name, item.max_uses = "local", SEEDED_USES
+    put_if(item, Credential.credential_id.does_not_exist())
+
+
+def _create(item: Credential, key: once.Key | None, now: float) -> Credential | None:
+    """Store it; where this Idempotency-Key made one before, return that instead."""
+
+    def attempt() -> None:
+        transact(
+            lambda t: (
+                t.save(item, condition=Credential.credential_id.does_not_exist()),
+                once.remember(t, key, item.credential_id, now),
+            )
+        )
+
+    first = once.run(key, attempt)
+    return find(Credential, first) if first else None
+
+
+def _credential(secret: str, kind: str, now: float) -> Credential:
+    return Credential(
+        credential_id(secret), kind=kind, rank=f"{now:017.6f}", digest=digest(secret), created_at=now
+    )
+
+
+def _registration(secret: str, body: r.NewRegistrationToken, now: float) -> Credential:
+    item = _credential(secret, "registration", now)
+    item.name, item.max_uses, item.expires_at = body.name, body.max_uses, now + body.expires_in
+    item.takeover, item.ephemeral = body.takeover, body.ephemeral
+    return item
+
+
+def _token_view(item: Credential, secret: str | None = None) -> r.RegistrationToken:
+    view = r.RegistrationToken(
+        token_id=item.credential_id,
+        name=item.name,
+        created_at=when(item.created_at),
+        expires_at=when(item.expires_at) if item.expires_at else None,
+        max_uses=int(item.max_uses or 0),
+        uses=int(item.uses),
+        takeover=item.takeover,
+        ephemeral=item.ephemeral,
+    )
+    if secret:
+        view.token = secret
+    return view
+
+
+def _key_view(item: Credential, secret: str | None = None) -> r.ApiKey:
+    view = r.ApiKey(item.credential_id, item.name or "", item.role or "viewer", when(item.created_at))  # type: ignore[arg-type]
+    if secret:
+        view.key = secret
+    return view
+

@@ -1,0 +1,189 @@
+"""What operators do with workers: look, label, drain, declare lost, remove."""
+
+from __future__ import annotations
+
+import zlib
+
+import msgspec
+
+from chalicelib import deployments, events, fleet, paging, slots
+from chalicelib.contract import messages as m
+from chalicelib.contract import resources as r
+from chalicelib.contract.errors import ApiError
+from chalicelib.contract.lifecycle import LIVE
+from chalicelib.fleet import Machine
+from chalicelib.heartbeat import unpack_usage
+from chalicelib.registration import RETIRED_TOKENS, name_key
+from chalicelib.tables import Cold, Deployment, Hot, Seen, Slot, WorkerName, find, find_all, retrying, transact, update_if
+from chalicelib.times import when
+from chalicelib.tokens import Principal
+
+REPORT_AGE = 300.0
+
+
+def get(worker_id: str, now: float) -> r.Worker:
+    return view(fleet.get(worker_id), find(Seen, worker_id, "seen"), now)
+
+
+def list_(query: r.PageQuery, now: float) -> r.Workers:
+    colds, next_token = paging.page(Cold, "worker", query)
+    ids = [str(cold.worker_id) for cold in colds]
+    machines = fleet.several(ids)
+    seen = {str(s.worker_id): s for s in find_all(Seen, [(i, "seen") for i in ids])}
+    return r.Workers([view(machines[i], seen.get(i), now) for i in ids if i in machines], next_token)
+
+
+def view(machine: Machine, seen: Seen | None, now: float) -> r.Worker:
+    cold, hot = machine.cold, machine.hot
+    disk, usage = unpack_usage(bytes(hot.usage) if hot.usage else None)
+    claims, info = machine.claims, machine.gpu_info
+    devices = []
+    for device in info.devices:
+        used = usage.get(device.index)
+        facts = msgspec.structs.asdict(device)
+        facts |= {"held_by": claims.get(str(device.index)), "memory_used": used.memory_used if used else None}
+        devices.append(r.Gpu(**facts, utilization=used.utilization if used else None))
+    if disk:
+        disk.as_of = _rfc3339(hot.last_seen)
+    status = "offline" if not machine.online(now) else "draining" if machine.draining() else "online"
+    return r.Worker(
+        worker_id=machine.worker_id,
+        name=cold.name,
+        status=status,  # type: ignore[arg-type]
+        last_seen=when(hot.last_seen),
+        registered_at=when(cold.registered_at),
+        labels=machine.labels,
+        draining=machine.draining(),
+        address=cold.address,
+        gpu_info=r.WorkerGpus(info.count, devices),
+        system_info=msgspec.json.decode(cold.system_info, type=m.SystemInfo),
+        agent_version=cold.agent_version,
+        session=int(hot.session),
+        disk=disk,
+        orphans=msgspec.json.decode(seen.orphans, type=list[str]) if seen and seen.orphans else [],
+        next_heartbeat_in=fleet.interval(hot.activity_at, now),
+        ephemeral=cold.ephemeral,
+    )
+
+
+def last_images(worker_id: str, now: float) -> m.Images | None:
+    """The images that the worker last listed, if that was under 5 minutes ago."""
+    seen = find(Seen, worker_id, "seen")
+    if not seen or not seen.images or not seen.images_at or now - seen.images_at > REPORT_AGE:
+        return None
+    images = msgspec.json.decode(zlib.decompress(bytes(seen.images)), type=list[m.Image])
+    return m.Images(images, _rfc3339(seen.images_at))
+
+
+def last_disk(machine: Machine, now: float) -> m.Disk | None:
+    """The disk usage of the worker's last heartbeat, if that was under 5 minutes ago."""
+    disk, _ = unpack_usage(bytes(machine.hot.usage) if machine.hot.usage else None)
+    if disk is None or now - machine.hot.last_seen > REPORT_AGE:
+        return None
+    disk.as_of = _rfc3339(machine.hot.last_seen)
+    return disk
+
+
+def _rfc3339(epoch: float) -> str:
+    return when(epoch).isoformat().replace("+00:00", "Z")
+
+
+def patch(worker_id: str, body: r.WorkerPatch, by: Principal, now: float) -> r.Worker:
+    machine = fleet.get(worker_id)
+    patched = set(msgspec.json.decode(machine.cold.patched, type=list[str]))
+    actions = []
+    if body.labels is not msgspec.UNSET:
+        actions.append(Cold.labels.set(msgspec.json.encode(body.labels).decode()))
+        patched.add("labels")
+    if body.draining is not msgspec.UNSET:
+        actions.append(Cold.draining.set(body.draining))
+    if body.address is not msgspec.UNSET:
+        actions.append(Cold.address.set(body.address) if body.address else Cold.address.remove())
+        patched.add("address")
+    if actions:
+        actions.append(Cold.patched.set(msgspec.json.encode(sorted(patched)).decode()))
+        if not update_if(machine.cold, actions, Cold.name.exists()):
+            fleet.get(worker_id)
+        changed = ", ".join(name for name in body.__struct_fields__ if getattr(body, name) is not msgspec.UNSET)
+        events.record(worker_id, "changed", changed, by.label, now)
+    return get(worker_id, now)
+
+
+def lose(worker_id: str, by: Principal, now: float) -> r.LostWorker:
+    """An operator says that it will not come back: its deployments are lost. If it does come back, so do they."""
+    machine = fleet.get(worker_id)
+    message = f"{by.label} declared {machine.cold.name} lost"
+    held = [slot.deployment_id for slot in slots.of_worker(worker_id)[0]]
+    lost = [each for each in held if _is_on(each, worker_id) and deployments.lose(each, "WORKER_LOST", message, now)]
+    events.record(worker_id, "lost", message, by.label, now)
+    return r.LostWorker(worker_id, lost)
+
+
+def _is_on(deployment_id: str, worker_id: str) -> bool:
+    deployment = find(Deployment, deployment_id)
+    return deployment is not None and deployment.worker_id == worker_id
+
+
+def live_deployments(worker_id: str) -> list[Deployment]:
+    """Those that this worker has or should have. Slots of what it lost or gave up do not count."""
+    ids = [slot.deployment_id for slot in slots.of_worker(worker_id)[0]]
+    return [d for d in find_all(Deployment, ids) if d.worker_id == worker_id and d.status in LIVE]
+
+
+def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
+    """Forget a worker. Raises WORKER_NOT_EMPTY unless `force`, which leaves its containers running and names them."""
+    machine = fleet.get(worker_id)
+    live = live_deployments(worker_id)
+    if live and not force:
+        names = ", ".join(sorted(str(d.name) for d in live)[:20])
+        raise ApiError("WORKER_NOT_EMPTY", f"it has live deployments ({names}): stop them, or remove it with ?force=true")
+    seen = find(Seen, worker_id, "seen")
+    listed = set(msgspec.json.decode(seen.active, type=list[str])) if seen and seen.active else set()
+    containers = {str(d.deployment_id): str(d.container_id or d.deployment_id) for d in live}
+    left = sorted(containers.get(each, each) for each in listed | containers.keys())
+    for deployment in live:
+        deployments.lose(deployment.deployment_id, "WORKER_REMOVED", f"{by} removed {machine.cold.name}", now)
+    retrying(lambda: _tombstone(fleet.get(worker_id)))
+    _sweep_up(worker_id)
+    events.record(worker_id, "removed", f"by {by}", by, now)
+    return r.RemovedWorker(worker_id, True, left)
+
+
+def _tombstone(machine: Machine) -> None:
+    """What is left: the digests of its tokens, so that the host is told why it is turned away."""
+    hot = machine.hot
+    earlier = bytes(hot.retired or b"")
+    tokens_left = [bytes(each) for each in (hot.digest, hot.previous, hot.joined) if each]
+    gone = [
+        Hot.gone.set(True),
+        Hot.retired.set(b"".join(tokens_left) + earlier[: 32 * RETIRED_TOKENS]),
+        Hot.digest.remove(),
+        Hot.previous.remove(),
+        Hot.joined.remove(),
+    ]
+
+    def build(transaction: object) -> None:
+        transaction.update(hot, actions=gone, condition=Hot.digest == bytes(hot.digest))  # type: ignore[attr-defined]
+        transaction.delete(machine.cold)  # type: ignore[attr-defined]
+        transaction.delete(WorkerName(name_key(machine.cold.name), part="name"))  # type: ignore[attr-defined]
+
+    transact(build)
+
+
+def _sweep_up(worker_id: str) -> None:
+    intents, queued = slots.of_worker(worker_id)
+    with Slot.batch_write() as batch:
+        for row in [*intents, *queued]:
+            batch.delete(Slot(worker_id, row.slot))
+    Seen(worker_id, part="seen").delete()
+
+
+def forget_ephemeral(worker_id: str, now: float) -> bool:
+    """Remove a silent worker if it joined to be forgotten."""
+    cold = find(Cold, worker_id, "cold")
+    if cold is None or not cold.ephemeral:
+        return False
+    remove(worker_id, True, "the control plane", now)
+    return True
+
+
