@@ -11,6 +11,7 @@ copy of whole tables per transaction. Only clients of DynamoDB are answered; not
 
 from __future__ import annotations
 
+import base64
 import copy
 import logging
 import sqlite3
@@ -87,7 +88,7 @@ class Backend(DynamoDBBackend):
         table = super().create_table(name, *args, **kwargs)
         table.__class__ = Table  # type: ignore[type-abstract]
         for item in self._store.items(name):
-            table.put_item(msgspec.json.decode(item))
+            table.put_item(_loaded(item))
         return table
 
     def save(self, touched: Touched) -> None:
@@ -103,7 +104,7 @@ class Backend(DynamoDBBackend):
             if on_disk is None:
                 table.delete_item(hash_key, range_key)
             else:
-                table.put_item(msgspec.json.decode(on_disk))
+                table.put_item(_loaded(on_disk))
 
     def sweep(self, now: float) -> None:
         """Deletes what its time to live has ended for, as DynamoDB does in its own time. `now`: epoch seconds."""
@@ -203,6 +204,25 @@ class Engine:
             finally:
                 if not saved:
                     self._backend.restore(touched)
+
+
+def _loaded(stored: bytes) -> dict[str, Any]:
+    """An item as moto holds it: in JSON, bytes had become base64, which no longer equals what a condition compares."""
+    item: dict[str, Any] = msgspec.json.decode(stored)
+    return {name: _with_bytes(attribute) for name, attribute in item.items()}
+
+
+def _with_bytes(attribute: dict[str, Any]) -> dict[str, Any]:
+    ((kind, value),) = attribute.items()
+    if kind == "B":
+        return {kind: base64.b64decode(value)}
+    if kind == "BS":
+        return {kind: [base64.b64decode(each) for each in value]}
+    if kind == "L":
+        return {kind: [_with_bytes(each) for each in value]}
+    if kind == "M":
+        return {kind: {name: _with_bytes(each) for name, each in value.items()}}
+    return attribute
 
 
 def _key(hash_key: DynamoType, range_key: DynamoType | None) -> str:
