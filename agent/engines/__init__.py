@@ -1,0 +1,125 @@
+"""What the agent asks of whatever runs models on its host: Docker, or plain processes where there is no Docker.
+
+An engine knows nothing of the control plane. Its instances carry their own labels (worker, deployment, generation), so
+that a restarted agent finds what it started without a copy of that knowledge. Every method may block; none is called
+from the heartbeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Literal, Protocol
+
+from chalicelib.contract.messages import Image, Progress, Pruned, Pulled
+
+
+class EngineError(Exception):
+    """A step that failed, with the error_code that says what to do (docs/protocol.md, Crash reports)."""
+
+    def __init__(self, error_code: str, message: str) -> None:
+        super().__init__(message)
+        self.error_code = error_code
+        self.message = message
+
+
+class Cancelled(Exception):
+    """The caller's event was set while the engine worked."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    source: Path
+    target: str
+    read_only: bool
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One instance to start. `arguments` are vLLM's own, the model first; `env` may hold secrets: never log it."""
+
+    name: str
+    worker_id: str
+    deployment_id: str
+    generation: int
+    model: str
+    image: str | None
+    arguments: tuple[str, ...]
+    env: Mapping[str, str] = field(repr=False)
+    gpus: tuple[int, ...]
+    bind: str
+    port: int
+    mounts: tuple[Mount, ...] = ()
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A container or process. `deployment_id` is None for what no agent of Muster started. Times are epoch seconds."""
+
+    id: str
+    name: str
+    image: str
+    state: Literal["created", "running", "exited"]
+    worker_id: str | None = None
+    deployment_id: str | None = None
+    generation: int | None = None
+    model: str | None = None
+    bind: str | None = None
+    port: int | None = None
+    pid: int | None = None
+    exit_code: int | None = None
+    oom_killed: bool = False
+    created: float = 0.0
+
+
+@dataclass(frozen=True)
+class LogChunk:
+    """Decoded text (undecodable bytes replaced) and the point in time where the next one starts."""
+
+    text: str
+    next_since: str | None
+    truncated: bool = False
+
+
+class Engine(Protocol):
+    """Docker's verbs, as far as Muster needs them. Absent is done: stopping or removing what is gone succeeds."""
+
+    name: str
+    uses_images: bool
+
+    def instances(self) -> list[Instance]:
+        """Everything on this host, other people's included."""
+
+    def start(self, spec: RunSpec) -> Instance:
+        """Start it, or return the one of that name if this worker's agent started it before. A failed start leaves nothing.
+
+        Raises EngineError (PORT_IN_USE, GPU_UNAVAILABLE, IMAGE_NOT_FOUND, INVALID_CONFIG, CONTAINER_FAILED).
+        """
+
+    def stop(self, instance_id: str, grace: float) -> None:
+        """Ask it to end, kill it after `grace` seconds, return when it is dead. Its log and exit code remain."""
+
+    def remove(self, instance_id: str) -> None:
+        """Forget a dead one, its log included."""
+
+    def logs(self, instance_id: str, lines: int, since: str | None) -> LogChunk:
+        """The last `lines` lines; `since` is RFC 3339 or epoch seconds. Raises EngineError CONTAINER_NOT_FOUND, INVALID_REQUEST."""
+
+    def has_image(self, reference: str) -> bool: ...
+
+    def images(self) -> list[Image]: ...
+
+    def pull(self, reference: str, on_progress: Callable[[Progress], None], cancelled: Event) -> Pulled:
+        """Raises Cancelled, or EngineError (IMAGE_NOT_FOUND, REGISTRY_UNAUTHORIZED, REGISTRY_UNREACHABLE, DISK_FULL)."""
+
+    def delete_image(self, reference: str, force: bool) -> list[str]:
+        """Raises EngineError (IMAGE_NOT_FOUND, IMAGE_IN_USE)."""
+
+    def prune(self, *, images: frozenset[str], containers: bool, volumes: bool, dry_run: bool) -> Pruned:
+        """Free disk: of `images` (ids that this agent pulled) those that nothing uses; dead containers and unused volumes
+        that carry Muster's label. `dry_run` only counts."""
+
+    def root(self) -> Path:
+        """A path on the disk that fills up."""
