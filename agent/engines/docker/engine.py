@@ -1,0 +1,218 @@
+"""Containers. The fixed name makes creating one atomic; its labels say whose it is; nothing is remembered here."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from threading import Event
+from typing import Any, Literal
+
+import docker
+from docker.types import DeviceRequest, LogConfig, Mount
+
+from agent import labels
+from agent.engines import EngineError, Instance, LogChunk, RunSpec
+from agent.engines.docker.daemon import APIError, Daemon, NotFound
+from agent.engines.docker.images import Images, checked
+from agent.engines.docker.logs import read_log
+from agent.engines.docker.prune import prune
+from agent.engines.logs import parse_time
+from chalicelib.contract.messages import Image, Progress, Pruned, Pulled
+
+TIMEOUT_SECONDS = 120
+"""What the daemon may take for one answer: starting a container on a cold GPU driver takes tens of seconds."""
+
+SHM_BYTES = 16 * 1024**3
+"""The most shared memory that a container may fill; with Docker's 64 MiB vLLM dies. None of it is set aside."""
+
+LOG_LIMITS = {"max-size": "32m", "max-file": "2"}
+
+DEFAULT_ROOT = Path("/var/lib/docker")
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}", re.ASCII)
+_STATES: dict[str, Literal["created", "running", "exited"]] = {
+    "created": "created",
+    "running": "running",
+    "paused": "running",
+    "restarting": "running",
+}
+
+
+class DockerEngine:
+    """Runs vLLM's official image, or what else the host's owner allows. Needs no daemon until it is used.
+
+    `worker_id`, once it is known, keeps `prune` from what other workers on this host have left.
+    """
+
+    name = "docker"
+    uses_images = True
+
+    def __init__(self, worker_id: Callable[[], str | None] = lambda: None, timeout: int = TIMEOUT_SECONDS) -> None:
+        self._worker_id = worker_id
+        self._daemon = Daemon(timeout)
+        self._images = Images(self._daemon)
+
+    def instances(self) -> list[Instance]:
+        with self._daemon.asked() as api:
+            found = [_own(api, each) if _is_ours(each) else _foreign(each) for each in api.containers(all=True)]
+        return [each for each in found if each is not None]
+
+    def start(self, spec: RunSpec) -> Instance:
+        with self._daemon.asked() as api:
+            found = self._created(api, spec) or self._adopted(api, spec)
+            if found["State"]["Status"] == "created":
+                _run(api, found["Id"])
+            return _inspected(api.inspect_container(found["Id"]))
+
+    def stop(self, instance_id: str, grace: float) -> None:
+        with self._daemon.asked() as api, suppress(NotFound):
+            if _ID.fullmatch(instance_id):
+                api.stop(instance_id, timeout=math.ceil(grace))
+
+    def remove(self, instance_id: str) -> None:
+        with self._daemon.asked() as api, suppress(NotFound):
+            if _ID.fullmatch(instance_id):
+                api.remove_container(instance_id, v=True)
+
+    def logs(self, instance_id: str, lines: int, since: str | None) -> LogChunk:
+        with self._daemon.asked() as api:
+            try:
+                api.inspect_container(instance_id if _ID.fullmatch(instance_id) else "-")
+            except NotFound as error:
+                raise EngineError("CONTAINER_NOT_FOUND", f"no container {instance_id[:80]} here") from error
+            return read_log(api, instance_id, lines, since)
+
+    def has_image(self, reference: str) -> bool:
+        return self._images.has(reference)
+
+    def images(self) -> list[Image]:
+        return self._images.all()
+
+    def pull(self, reference: str, on_progress: Callable[[Progress], None], cancelled: Event) -> Pulled:
+        return self._images.pull(reference, on_progress, cancelled)
+
+    def delete_image(self, reference: str, force: bool) -> list[str]:
+        return self._images.delete(reference, force)
+
+    def prune(self, *, images: frozenset[str], containers: bool, volumes: bool, dry_run: bool) -> Pruned:
+        worker_id = self._worker_id()
+        return prune(self._daemon, worker_id, images=images, containers=containers, volumes=volumes, dry_run=dry_run)
+
+    def root(self) -> Path:
+        """The daemon's folder; where it usually is, while nobody answers."""
+        try:
+            with self._daemon.asked() as api:
+                return Path(api.info()["DockerRootDir"])
+        except EngineError:
+            return DEFAULT_ROOT
+
+    def _created(self, api: docker.APIClient, spec: RunSpec) -> dict[str, Any] | None:
+        """A container made for `spec`, not yet running; None where its name is taken."""
+        assert spec.image is not None, "a spec for an engine with images has one"
+        try:
+            made = api.create_container(
+                checked(spec.image),
+                command=list(spec.arguments),
+                name=spec.name,
+                labels=labels.write(spec),
+                environment=_environment(spec),
+                ports=[spec.port],
+                host_config=_host_config(api, spec),
+            )
+        except NotFound as error:
+            raise EngineError("IMAGE_NOT_FOUND", f"no image {spec.image} here: pull it first") from error
+        except APIError as error:
+            if error.status_code == 409:
+                return None
+            raise
+        found: dict[str, Any] = api.inspect_container(made["Id"])
+        return found
+
+    def _adopted(self, api: docker.APIClient, spec: RunSpec) -> dict[str, Any]:
+        """The container that has the name of `spec`, if it is this worker's. Raises EngineError CONTAINER_FAILED."""
+        try:
+            found: dict[str, Any] = api.inspect_container(spec.name)
+        except NotFound as error:  # it was there a moment ago
+            raise EngineError("CONTAINER_FAILED", f"{spec.name} was removed meanwhile") from error
+        if labels.read(found["Config"]["Labels"] or {}).worker_id != spec.worker_id:
+            raise EngineError(
+                "CONTAINER_FAILED", f"the name {spec.name} is taken by a container that is not this worker's"
+            )
+        return found
+
+
+def _run(api: docker.APIClient, container_id: str) -> None:
+    """Starts it, or removes it: a start that failed leaves nothing. Starting what runs already is no failure."""
+    try:
+        api.start(container_id)
+    except BaseException:
+        with suppress(APIError):  # the first failure is the one to tell
+            api.remove_container(container_id, v=True, force=True)
+        raise
+
+
+def _host_config(api: docker.APIClient, spec: RunSpec) -> dict[str, Any]:
+    """No restart policy, since the agent decides; no privileges; of the host, what the spec mounts."""
+    # By their ids, since a count means the first so many. With none requested, see _environment.
+    gpus = [DeviceRequest(device_ids=[str(gpu) for gpu in spec.gpus], capabilities=[["gpu"]])] if spec.gpus else None
+    config: dict[str, Any] = api.create_host_config(
+        port_bindings={spec.port: (spec.bind, spec.port)},
+        mounts=[Mount(each.target, str(each.source), type="bind", read_only=each.read_only) for each in spec.mounts],
+        device_requests=gpus,
+        shm_size=SHM_BYTES,
+        log_config=LogConfig(type=LogConfig.types.JSON, config=LOG_LIMITS),
+        security_opt=["no-new-privileges"],
+        init=True,
+    )
+    return config
+
+
+def _environment(spec: RunSpec) -> dict[str, str]:
+    """Where the default runtime is NVIDIA's, an image gets all GPUs unless it is told that there are none."""
+    return dict(spec.env) if spec.gpus else {**spec.env, "NVIDIA_VISIBLE_DEVICES": "void"}
+
+
+def _is_ours(listed: dict[str, Any]) -> bool:
+    return labels.read(listed.get("Labels") or {}).deployment_id is not None
+
+
+def _own(api: docker.APIClient, listed: dict[str, Any]) -> Instance | None:
+    """With exit code and pid, which a list does not have; None if it is gone meanwhile."""
+    try:
+        return _inspected(api.inspect_container(listed["Id"]))
+    except NotFound:
+        return None
+
+
+def _foreign(listed: dict[str, Any]) -> Instance:
+    return Instance(
+        id=listed["Id"],
+        name=(listed.get("Names") or [""])[0].removeprefix("/"),
+        image=listed["Image"],
+        state=_STATES.get(listed["State"], "exited"),
+        created=listed["Created"],
+    )
+
+
+def _inspected(found: dict[str, Any]) -> Instance:
+    owner, state = labels.read(found["Config"]["Labels"] or {}), found["State"]
+    status = _STATES.get(state["Status"], "exited")
+    return Instance(
+        id=found["Id"],
+        name=found["Name"].removeprefix("/"),
+        image=found["Config"]["Image"],
+        state=status,
+        worker_id=owner.worker_id,
+        deployment_id=owner.deployment_id,
+        generation=owner.generation,
+        model=owner.model,
+        bind=owner.bind,
+        port=owner.port,
+        pid=state["Pid"] or None,
+        exit_code=state["ExitCode"] if status == "exited" else None,
+        oom_killed=state["OOMKilled"],
+        created=parse_time(found["Created"]) / 1e9,
+    )
