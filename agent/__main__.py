@@ -62,7 +62,6 @@ FLUSH_SECONDS = 3.0
 )
 @click.option(
     "--allow-image",
-    "allow_images",
     multiple=True,
     metavar="PATTERN",
     help="Image repository that may run here; * matches anything, a tag or digest is compared too. Repeatable."
@@ -74,7 +73,7 @@ FLUSH_SECONDS = 3.0
     help="Folder whose weights may be deployed by path. Without it none may.",
 )
 @click.option("--vllm-command", default="vllm serve", show_default=True, help="How the process engine starts vLLM.")
-@click.option("--label", "label_pairs", multiple=True, metavar="KEY=VALUE", help="A label of this worker. Repeatable.")
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label of this worker. Repeatable.")
 @click.option("--insecure", is_flag=True, help="Allow plain http to a control plane that is not on this host.")
 @click.option("--rejoin", is_flag=True, help="End parking: register again, with the registration token.")
 @click.version_option(package_name="muster")
@@ -85,10 +84,10 @@ def main(
     state_dir: Path,
     engine: str,
     address: str | None,
-    allow_images: tuple[str, ...],
+    allow_image: tuple[str, ...],
     model_root: Path | None,
     vllm_command: str,
-    label_pairs: tuple[str, ...],
+    label: tuple[str, ...],
     insecure: bool,
     rejoin: bool,
 ) -> None:
@@ -103,7 +102,7 @@ def main(
     try:
         control_plane = check_url(url, insecure)
         bind = bind_address(address, host.local_addresses())
-        worker_labels = labels(label_pairs)
+        worker_labels = labels(label)
         state = StateDir(state_dir.absolute())
     except (SettingError, StateError) as error:
         raise click.ClickException(str(error)) from error
@@ -114,7 +113,7 @@ def main(
     except (SettingError, EngineError) as error:
         raise click.ClickException(str(error)) from error
     policy = HostPolicy(
-        allow_images=allow_images or HostPolicy.allow_images, model_root=model_root, hub_cache=hub_cache(os.environ)
+        allow_images=allow_image or HostPolicy.allow_images, model_root=model_root, hub_cache=hub_cache(os.environ)
     )
     place = Host(
         engine=chosen,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from agent.archive import SavedLog
-from agent.engines import EngineError, LogChunk
+from agent.engines import LogChunk
+from agent.engines.logs import format_time, parse_time
 from chalicelib.contract.messages import Logs
 
 MAX_BYTES = 192 * 1024
@@ -25,18 +24,8 @@ def tail(saved: SavedLog, lines: int, since: str | None) -> LogChunk:
 
     Raises EngineError INVALID_REQUEST for a `since` that is no time.
     """
-    if since is not None and _epoch(since) >= saved.saved_at:
+    saved_at = int(saved.saved_at * 1_000_000_000)
+    if since is not None and parse_time(since) >= saved_at:
         return LogChunk("", since)
     every = saved.text.splitlines(keepends=True)
-    return LogChunk("".join(every[-lines:]), f"{saved.saved_at:.6f}", truncated=len(every) > lines)
-
-
-def _epoch(since: str) -> float:
-    try:
-        return float(since)
-    except ValueError:
-        pass
-    try:
-        return datetime.fromisoformat(since).timestamp()
-    except ValueError as error:
-        raise EngineError("INVALID_REQUEST", f"since: expected RFC 3339 or seconds, got {since[:64]!r}") from error
+    return LogChunk("".join(every[-lines:]), format_time(saved_at), truncated=len(every) > lines)

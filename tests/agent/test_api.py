@@ -1,0 +1,110 @@
+"""Retry or Fatal: the table, and the transport's own troubles."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+import requests
+
+from agent.api import Api, Bearer, Fatal, Retry, failure
+from chalicelib.contract.messages import Heartbeat
+from tests.agent.fake_server import FakeServer
+
+HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
+BEAT = Heartbeat(status="online", gpu_usage=[], active_deployments=[])
+
+
+def said(error_code: str) -> bytes:
+    return msgspec.json.encode({"error_code": error_code, "message": "m"})
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (408, said("REQUEST_TIMEOUT")),
+        (429, said("TOO_MANY_REQUESTS")),
+        (500, said("INTERNAL_ERROR")),
+        (502, HTML),
+        (503, said("UNAVAILABLE")),
+        (504, b""),
+        (400, HTML),
+        (401, HTML),
+        (403, HTML),
+        (403, b'{"message": "Forbidden"}'),
+        (404, HTML),
+        (410, HTML),
+        (404, b"\xff\xfe"),
+        (400, b"[" * 100_000),
+    ],
+)
+def test_retry(status: int, body: bytes) -> None:
+    assert isinstance(failure(status, body), Retry)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "unauthorized", "superseded"),
+    [
+        (400, said("INVALID_REQUEST"), False, False),
+        (401, said("UNAUTHENTICATED"), True, False),
+        (403, said("FORBIDDEN"), False, False),
+        (404, said("DEPLOYMENT_NOT_FOUND"), False, False),
+        (404, said("WORKER_NOT_FOUND"), True, False),
+        (409, said("ILLEGAL_TRANSITION"), False, False),
+        (409, said("SESSION_SUPERSEDED"), False, True),
+        (410, said("WORKER_REMOVED"), False, True),
+        (413, said("PAYLOAD_TOO_LARGE"), False, False),
+        (413, HTML, False, False),
+    ],
+)
+def test_fatal(status: int, body: bytes, unauthorized: bool, superseded: bool) -> None:
+    error = failure(status, body)
+    assert isinstance(error, Fatal)
+    assert (error.unauthorized, error.superseded) == (unauthorized, superseded)
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7), ("0", 0), (None, None), ("soon", None), ("-1", None)])
+def test_retry_after(header: str | None, seconds: float | None) -> None:
+    error = failure(503, said("UNAVAILABLE"), header)
+    assert isinstance(error, Retry)
+    assert error.after == seconds
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        requests.ConnectionError("refused"),
+        requests.Timeout("slow"),
+        requests.exceptions.ChunkedEncodingError("cut"),
+        OSError("odd"),
+        (200, HTML, {}),
+        (200, b'{"commands": []}', {}),
+        (200, b"", {}),
+        (302, b"", {"Location": "https://login.example"}),
+    ],
+)
+def test_trouble_on_the_way_is_retried(trouble: Exception | tuple[int, bytes, dict[str, str]]) -> None:
+    server = FakeServer()
+    server.failures = [trouble]
+    with pytest.raises(Retry):
+        Api("https://muster.example", server.session_to_here()).heartbeat("w1", "t", BEAT)
+
+
+def test_netrc_does_not_replace_the_token() -> None:
+    """What requests does with ~/.netrc, it does not do where a request brings an AuthBase of its own."""
+    request = requests.Request("POST", "https://muster.example", auth=Bearer("t")).prepare()
+    assert request.headers["Authorization"] == "Bearer t"
+
+
+def test_ids_are_escaped_in_paths() -> None:
+    server = FakeServer()
+    server.failures_of["status"] = (200, b"{}", {})
+    Api("https://muster.example", server.session_to_here()).tell("w1", "t", "status", "../a b", {})
+    assert server.requests == ["/api/workers/w1/deployments/..%2Fa%20b/status"]
+
+
+def test_errors_never_show_the_token() -> None:
+    server = FakeServer()
+    server.failures = [requests.ConnectionError("https://muster.example Bearer very-secret")]
+    with pytest.raises(Retry) as error:
+        Api("https://muster.example", server.session_to_here()).heartbeat("w1", "very-secret", BEAT)
+    assert "very-secret" not in str(error.value)
