@@ -37,7 +37,7 @@ def parse_time(text: str) -> int:
             moment = datetime.fromisoformat(whole + ("+00:00" if zone in (None, "Z", "z") else zone))
             return int(moment.timestamp()) * _SECOND + int((fraction or "").ljust(9, "0"))
         seconds = Decimal(text)
-        if abs(seconds) < 10**11:
+        if text.isascii() and abs(seconds) < 10**11:
             return int(seconds * _SECOND)
     except (ValueError, OverflowError, InvalidOperation):
         pass

@@ -1,0 +1,9 @@
+# A model for tests: says what is put into the file `say`, and ends with the code put into the file `die`.
+cd "$1" || exit 9
+[ -n "$STUBBORN" ] && trap '' TERM
+echo ready "$MUSTER_TOKEN"
+while :; do
+    if [ -f say ]; then cat say; rm say; fi
+    if [ -f die ]; then read -r code < die; exit "$code"; fi
+    sleep 0.05
+done
