@@ -316,7 +316,8 @@ def lose(deployment_id: str, error_code: str, message: str, now: float, *, stop:
         def build(transaction: TransactWrite) -> None:
             _update(transaction, deployment, now, actions)
             if before is not None:
-                transaction.save(_lost(before, generation if stop else None, now), condition=slots.unchanged(before))
+                unchanged = slots.unchanged(before)
+                transaction.save(_lost(before, generation if stop else None, now), condition=unchanged)
 
         transact(build)
         return worker_id or ""
@@ -333,7 +334,7 @@ def lose(deployment_id: str, error_code: str, message: str, now: float, *, stop:
 def _lost(slot: Slot, stop_generation: int | None, now: float) -> Slot:
     slot.may_live = bool(slot.may_live or slot.sent_at)
     slot.holds = False
-    slot.missing_since = slot.clearing = None
+    slot.odd_since = slot.clearing = None
     slot.settled_at = slot.settled_at or now
     if stop_generation is not None:
         slot.intent, slot.generation = "stop", stop_generation

@@ -80,11 +80,11 @@ def pack_usage(body: m.Heartbeat) -> bytes:
     return _DISK.pack(disk.total, disk.used, disk.free) + b"".join(gpus)
 
 
-def unpack_usage(packed: bytes | None) -> tuple[m.Disk | None, dict[int, m.GpuUsage]]:
-    """What `pack_usage` packed: the disk, where one was reported, and usage by device index."""
+def unpack_usage(packed: bytes | None) -> tuple[m.Disk | None, list[m.GpuUsage]]:
+    """What `pack_usage` packed: the disk, where one was reported, and the GPUs."""
     if not packed:
-        return None, {}
+        return None, []
     total, used, free = _DISK.unpack_from(packed)
-    gpus = (m.GpuUsage(*each) for each in _GPU.iter_unpack(packed[_DISK.size :]))
+    gpus = [m.GpuUsage(*each) for each in _GPU.iter_unpack(packed[_DISK.size :])]
     disk = m.Disk(total, used, free, round(100 * used / total, 1)) if total else None
-    return disk, {each.index: each for each in gpus}
+    return disk, gpus

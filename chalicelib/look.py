@@ -13,11 +13,11 @@ import msgspec
 
 from chalicelib import claims, deployments, events, operations, reports, slots
 from chalicelib.contract import messages as m
-from chalicelib.contract.lifecycle import CONTACT_LOST, OPEN, OperationStatus, Status
+from chalicelib.contract.lifecycle import CONTACT_LOST, LIVE, OPEN, OperationStatus, Status
 from chalicelib.tables import Deployment, Hot, Operation, Queued, Seen, Slot, find_all, update_if
 
 MISSING_FOR = 25.0
-"""Seconds for which a running deployment must be missing, or a stopped one present, before anything is concluded."""
+"""Seconds for which a running deployment must be missing before anything is concluded."""
 MAX_COMMANDS = 64
 
 
@@ -28,6 +28,7 @@ class _Look:
     hot: Hot
     body: m.Heartbeat
     now: float
+    journal_lost: bool
     unsettled: bool = False
     commands: list[m.Command] = field(default_factory=list)
 
@@ -43,16 +44,15 @@ class _Look:
 
 def look(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.Command]:
     """Returns the commands to send. `hot` is as the heartbeat's write returned it."""
-    this = _Look(hot, body, now)
     journal = hashlib.sha256(body.journal_id.encode("utf-8", "replace")).digest()[:8] if body.journal_id else None
-    journal_lost = bool(journal and hot.journal and bytes(hot.journal) != journal)
+    this = _Look(hot, body, now, bool(journal and hot.journal and bytes(hot.journal) != journal))
     intents, queued = slots.of_worker(this.worker_id)
     known = {str(d.deployment_id): d for d in find_all(Deployment, [slot.deployment_id for slot in intents])}
     for slot in intents:
-        if journal_lost and slot.settled_at is not None:
+        if this.journal_lost and slot.settled_at is not None:
             _unsettle(slot)
         _intent(this, slot, known.get(slot.deployment_id))
-    _operations(this, queued, journal_lost)
+    _operations(this, queued)
     changed = hot.looked is None or bytes(hot.looked) != fingerprint
     _remember_seen(this, {slot.deployment_id for slot in intents}, changed)
     if hot.down_since is not None:
@@ -86,7 +86,7 @@ def _receipts(this: _Look, slot: Slot, active: bool) -> None:
     """What the worker showed that it has: by an ack, or, where it knows none, by what it runs."""
     if slot.settled_at is not None:
         return
-    if slot.command_id in this.body.acks:
+    if slot.command_id in this.body.acks and not this.journal_lost:
         slots.settle(slot, this.session, this.now)
     elif slot.sent_at is None:
         if slot.clearing and this.body.literal and not active:
@@ -112,14 +112,14 @@ def _reconcile(this: _Look, slot: Slot, deployment: Deployment, active: bool) ->
     """What is stored against what the worker says runs."""
     status = Status(deployment.status)
     if status is Status.RUNNING and not active:
-        if slot.missing_since is None:
-            update_if(slot, [Slot.missing_since.set(this.now)], slots.unchanged(slot))
-        elif this.now - slot.missing_since >= MISSING_FOR:
+        if slot.odd_since is None:
+            update_if(slot, [Slot.odd_since.set(this.now)], slots.unchanged(slot))
+        elif this.now - slot.odd_since >= MISSING_FOR:
             _gone(this, slot, deployment)
             return
         this.unsettled = True
-    elif slot.missing_since is not None:
-        update_if(slot, [Slot.missing_since.remove()], slots.unchanged(slot))
+    elif slot.odd_since is not None and (status in LIVE or not active):
+        update_if(slot, [Slot.odd_since.remove()], slots.unchanged(slot))
     lost = status is Status.ERROR and deployment.error_code in CONTACT_LOST
     if lost and active and slot.intent == "deploy" and deployment.desired == "running":
         _found_again(this, slot, deployment)
@@ -144,13 +144,15 @@ def _found_again(this: _Look, slot: Slot, deployment: Deployment) -> None:
 
 
 def _stop_again(this: _Look, slot: Slot, deployment: Deployment | None, active: bool) -> None:
-    """It should be over, and the worker still lists it a while after it had heard: the stop goes out again."""
-    if slot.settled_at is None or not active:
+    """It is over, as far as anybody said, and yet the worker lists it at two beats: the stop goes out again."""
+    if slot.settled_at is None:
         return
-    this.unsettled = True
-    stopping = deployment is not None and deployment.status == Status.STOPPING
-    if not stopping and this.now - slot.settled_at >= MISSING_FOR:
-        _unsettle(slot)
+    over = deployment is None or deployment.status in reports.OVER
+    if active and over and slot.odd_since is not None:
+        update_if(slot, [Slot.settled_at.remove(), Slot.odd_since.remove()], Slot.generation == slot.generation)
+    elif active and over:
+        update_if(slot, [Slot.odd_since.set(this.now)], slots.unchanged(slot))
+    this.unsettled |= active
 
 
 def _unsettle(slot: Slot) -> None:
@@ -184,7 +186,7 @@ def _clear(this: _Look, slot: Slot) -> None:
 
 def _mark_sent(this: _Look, slot: Slot) -> bool:
     """Before it goes out: from here on it may have been heard of."""
-    sent = [Slot.sent_at.set(this.now), Slot.sent_session.set(this.session), Slot.missing_since.remove()]
+    sent = [Slot.sent_at.set(this.now), Slot.sent_session.set(this.session), Slot.odd_since.remove()]
     newer_is_not_there = Slot.sent_session.does_not_exist() | (Slot.sent_session <= this.session)
     fence = newer_is_not_there if this.session else Slot.slot.exists()
     return update_if(slot, sent, (Slot.generation == slot.generation) & Slot.settled_at.does_not_exist() & fence)
@@ -206,7 +208,7 @@ def _deploy(slot: Slot, deployment: Deployment) -> m.Deploy:
     )
 
 
-def _operations(this: _Look, queued: list[Queued], journal_lost: bool) -> None:
+def _operations(this: _Look, queued: list[Queued]) -> None:
     rows = {row.operation_id: row for row in queued}
     found = {str(each.operation_id): each for each in find_all(Operation, sorted(rows))}
     for operation_id, row in rows.items():
@@ -216,10 +218,10 @@ def _operations(this: _Look, queued: list[Queued], journal_lost: bool) -> None:
         if operation is None or OperationStatus(operation.status) not in OPEN:
             row.delete()
             continue
-        if operation_id in this.body.acks:
-            operations.acknowledge(operation, this.now)
-        elif journal_lost:
+        if this.journal_lost:
             operations.state_lost(operation, this.now)
+        elif operation_id in this.body.acks:
+            operations.acknowledge(operation, this.now)
         if len(this.commands) < MAX_COMMANDS:
             command = operations.deliver(operation, this.now)
             if command is not None:

@@ -25,7 +25,7 @@ from chalicelib.tables import Cold, Credential, Hot, WorkerName, find, grow, ret
 
 GRACE = 600.0
 """Seconds for which the token before stays good while the new one was not used."""
-RETIRED_TOKENS, RETIRED_BOOTS = 2, 16
+RETIRED_BOOTS = 16
 
 
 def register(body: m.Registration, bearer: str | None, now: float) -> m.Registered:
@@ -184,7 +184,7 @@ def _return(machine: Machine, body: m.Registration, by: bytes, now: float) -> m.
         Hot.joined.set(by),
     ]
     if not same_boot:
-        actions.append(Hot.retired.set(_retired(hot)))
+        actions.append(Hot.retired.set(tokens.retire(hot, bytes(hot.digest))))
     transact(lambda t: _renew(t, machine, actions, _identity(cold, hot, body, same_boot)))
     if not same_boot:
         events.record(machine.worker_id, "returned", "a new session", str(cold.name), now)
@@ -200,7 +200,7 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
         Hot.previous.remove(),
         Hot.previous_until.remove(),
         Hot.joined.set(tokens.digest(body.token)),
-        Hot.retired.set(_retired(hot)),
+        Hot.retired.set(tokens.retire(hot, bytes(hot.digest))),
         Hot.journal.remove(),
     ]
     identity = [
@@ -259,11 +259,6 @@ def _identity(cold: Cold, hot: Hot, body: m.Registration, same_boot: bool) -> li
         boots = [bytes(hot.boot), *_chunks(cold.retired_boots, 16)]
         actions.append(Cold.retired_boots.set(b"".join(boots[:RETIRED_BOOTS])))
     return actions
-
-
-def _retired(hot: Hot) -> bytes:
-    """Digests of the sessions before, the latest first. The latest still opens while it is in its grace."""
-    return b"".join([bytes(hot.digest), *_chunks(hot.retired, 32)][:RETIRED_TOKENS])
 
 
 def _chunks(value: bytes | None, size: int) -> list[bytes]:

@@ -96,7 +96,7 @@ def ended(slot: Slot) -> bool:
     """
     return update_if(
         slot,
-        [Slot.holds.set(coming(slot)), Slot.may_live.set(False), Slot.missing_since.remove(), Slot.clearing.remove()],
+        [Slot.holds.set(coming(slot)), Slot.may_live.set(False), Slot.odd_since.remove(), Slot.clearing.remove()],
         unchanged(slot),
     )
 

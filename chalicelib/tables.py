@@ -221,7 +221,7 @@ class Slot(Model):
 
     `sent_at` and `sent_session`: when it first went out, and to which session. `settled_at`: when the worker showed that
     it has it. `holds`: it may use its GPUs. `may_live`: a container of this or an older generation may exist.
-    `missing_since`: reported running, but absent from the worker's list. `clearing`: how far the stop is that goes to a
+    `odd_since`: when the worker's list of what runs first contradicted what is stored. `clearing`: how far the stop is that goes to a
     literal client before a deploy over what may live there, "sent" or "heard".
     """
 
@@ -237,7 +237,7 @@ class Slot(Model):
     settled_at = NumberAttribute(null=True)
     holds = BooleanAttribute(default=False)
     may_live = BooleanAttribute(default=False)
-    missing_since = NumberAttribute(null=True)
+    odd_since = NumberAttribute(null=True)
     clearing = UnicodeAttribute(null=True)
 
     @property

@@ -18,6 +18,7 @@ from chalicelib.times import when
 
 PREFIX = {"registration": "mst_reg_", "key": "mst_key_", "worker": "mst_wrk_"}
 SEEDED_USES = 1_000_000
+RETIRED = 2
 ROLES = {"viewer": Access.VIEWER, "operator": Access.OPERATOR, "admin": Access.ADMIN}
 
 
@@ -84,8 +85,17 @@ def was_retired(hot: Hot, presented: bytes) -> bool:
 
 def first_use(hot: Hot, presented: bytes) -> None:
     """The issued token was used: the ones it replaces end now."""
-    if _same(hot.digest, presented) and (hot.previous is not None or hot.joined is not None):
-        update_if(hot, [Hot.previous.remove(), Hot.previous_until.remove(), Hot.joined.remove()], Hot.digest == presented)
+    if not _same(hot.digest, presented) or (hot.previous is None and hot.joined is None):
+        return
+    actions = [Hot.previous.remove(), Hot.previous_until.remove(), Hot.joined.remove()]
+    if hot.previous is not None and not was_retired(hot, bytes(hot.previous)):
+        actions.append(Hot.retired.set(retire(hot, bytes(hot.previous))))
+    update_if(hot, actions, Hot.digest == presented)
+
+
+def retire(hot: Hot, ended: bytes) -> bytes:
+    """Digests of what opens no more, the latest first: whoever still has one is told that a newer session registered."""
+    return (ended + bytes(hot.retired or b""))[: 32 * RETIRED]
 
 
 def _same(stored: bytes | None, presented: bytes) -> bool:

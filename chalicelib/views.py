@@ -74,7 +74,7 @@ def _view(deployment: Deployment, machine: Machine | None, viewer: Principal, no
         created_at=when(deployment.created_at),
         updated_at=when(deployment.updated_at),
     )
-    if viewer.access >= Access.OPERATOR:
+    if viewer.access >= Access.OPERATOR and "VLLM_API_KEY" not in spec.env:
         view.api_key = deployment.api_key
     return view
 
@@ -83,6 +83,16 @@ def _crash(deployment: Deployment) -> r.Crash | None:
     if deployment.last_crash is None:
         return None
     return msgspec.json.decode(zlib.decompress(bytes(deployment.last_crash)), type=r.Crash)
+
+
+def kept_logs(deployment: Deployment, now: float) -> m.Logs | None:
+    """What came with the error report, where nobody can be asked for more: the worker is silent, or keeps no logs."""
+    crash = _crash(deployment)
+    if crash is None or not crash.logs or deployment.status != Status.ERROR:
+        return None
+    machine = fleet.several([deployment.worker_id]).get(deployment.worker_id) if deployment.worker_id else None
+    answers = machine is not None and machine.online(now) and machine.hot.journal is not None
+    return None if answers else m.Logs(crash.logs)
 
 
 def _endpoint(deployment: Deployment, machine: Machine | None) -> str | None:

@@ -13,7 +13,7 @@ from chalicelib.contract.errors import ApiError
 from chalicelib.contract.lifecycle import LIVE
 from chalicelib.fleet import Machine
 from chalicelib.heartbeat import unpack_usage
-from chalicelib.registration import RETIRED_TOKENS, name_key
+from chalicelib.registration import name_key
 from chalicelib.tables import Cold, Deployment, Hot, Seen, Slot, WorkerName, find, find_all, retrying, transact, update_if
 from chalicelib.times import when
 from chalicelib.tokens import Principal
@@ -36,13 +36,6 @@ def list_(query: r.PageQuery, now: float) -> r.Workers:
 def view(machine: Machine, seen: Seen | None, now: float) -> r.Worker:
     cold, hot = machine.cold, machine.hot
     disk, usage = unpack_usage(bytes(hot.usage) if hot.usage else None)
-    claims, info = machine.claims, machine.gpu_info
-    devices = []
-    for device in info.devices:
-        used = usage.get(device.index)
-        facts = msgspec.structs.asdict(device)
-        facts |= {"held_by": claims.get(str(device.index)), "memory_used": used.memory_used if used else None}
-        devices.append(r.Gpu(**facts, utilization=used.utilization if used else None))
     if disk:
         disk.as_of = _rfc3339(hot.last_seen)
     status = "offline" if not machine.online(now) else "draining" if machine.draining() else "online"
@@ -55,7 +48,9 @@ def view(machine: Machine, seen: Seen | None, now: float) -> r.Worker:
         labels=machine.labels,
         draining=machine.draining(),
         address=cold.address,
-        gpu_info=r.WorkerGpus(info.count, devices),
+        gpu_info=machine.gpu_info,
+        gpu_usage=usage,
+        gpu_claims=machine.claims,
         system_info=msgspec.json.decode(cold.system_info, type=m.SystemInfo),
         agent_version=cold.agent_version,
         session=int(hot.session),
@@ -152,11 +147,10 @@ def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
 def _tombstone(machine: Machine) -> None:
     """What is left: the digests of its tokens, so that the host is told why it is turned away."""
     hot = machine.hot
-    earlier = bytes(hot.retired or b"")
-    tokens_left = [bytes(each) for each in (hot.digest, hot.previous, hot.joined) if each]
+    known = b"".join(bytes(each) for each in (hot.digest, hot.previous, hot.joined, hot.retired) if each)
     gone = [
         Hot.gone.set(True),
-        Hot.retired.set(b"".join(tokens_left) + earlier[: 32 * RETIRED_TOKENS]),
+        Hot.retired.set(known),
         Hot.digest.remove(),
         Hot.previous.remove(),
         Hot.joined.remove(),

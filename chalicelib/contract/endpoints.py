@@ -57,7 +57,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("disk_usage", "GET", f"{WORKER}/storage/disk", A.VIEWER, "Disk usage of a worker", m.Disk, query=r.ReportQuery, own_worker=True, waits=True),
     Endpoint("prune", "POST", f"{WORKER}/storage/prune", A.OPERATOR, "Free disk of what Muster left behind", m.Pruned, r.PruneRequest, r.WaitQuery, own_worker=True, waits=True, idempotent=True),
     Endpoint("list_containers", "GET", f"{WORKER}/containers", A.VIEWER, "What runs on a worker, and whose it is", m.Containers, query=r.WaitQuery, waits=True),
-    Endpoint("stop_container", "POST", f"{WORKER}/containers/{{container_id}}/stop", A.OPERATOR, "Stop a container that Muster started", m.Container, query=r.WaitQuery, waits=True, idempotent=True),
+    Endpoint("stop_container", "POST", f"{WORKER}/containers/{{container_id}}/stop", A.OPERATOR, "Stop a container that Muster started", m.Stopped, query=r.WaitQuery, waits=True, idempotent=True),
     Endpoint("list_models", "GET", f"{WORKER}/models", A.VIEWER, "The weights in a worker's cache", m.Models, query=r.WaitQuery, waits=True),
     Endpoint("delete_model", "DELETE", f"{WORKER}/models/{{model}}", A.OPERATOR, "Delete weights from a worker's cache", m.Deleted, query=r.WaitQuery, waits=True),
     # Credentials

@@ -16,9 +16,10 @@ Text = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\
 """A line of printable text."""
 Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+(?!\n)$")]
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
+Ids = Annotated[list[Annotated[str, Meta(max_length=512)]], Meta(max_length=1024)]
+"""Ids that need not be known here, nor even be ids."""
 Prose = Annotated[str, Meta(max_length=16384)]
 """A message for people; it may have several lines."""
-Credential = Annotated[str, Meta(min_length=1, max_length=512)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Bytes = Annotated[int, Meta(ge=0, le=2**53)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -39,8 +40,16 @@ class FromHost(Struct, forbid_unknown_fields=True):
     from_host: Literal[True]
 
 
-Env = Annotated[dict[EnvName, Annotated[str, Meta(max_length=32768)] | FromHost], Meta(max_length=256)]
-Config = dict[Annotated[str, Meta(min_length=1, max_length=256)], Any]
+Env = dict[EnvName, str | FromHost]
+Config = dict[str, Any]
+Since = Annotated[
+    str,
+    Meta(
+        max_length=64,
+        pattern=r"^(\d+(\.\d+)?|\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+ -]\d\d:?\d\d)?)?)(?!\n)$",
+    ),
+]
+"""A point in time: RFC 3339, or epoch seconds."""
 
 
 class GpuDevice(Struct, omit_defaults=True):
@@ -70,7 +79,7 @@ class Registration(Struct):
     """Body of `POST /api/workers/register`."""
 
     name: Name
-    token: Credential
+    token: str
     gpu_info: GpuInfo
     system_info: SystemInfo
     machine_id: Id | None = None
@@ -117,11 +126,11 @@ class Heartbeat(Struct):
 
     status: Literal["online", "draining", "offline"]
     gpu_usage: Annotated[list[GpuUsage], Meta(max_length=64)]
-    active_deployments: Annotated[list[Id], Meta(max_length=1024)]
+    active_deployments: Ids
     session: Count | None = None
     journal_id: Id | None = None
     inbox: Count | None = None
-    acks: Annotated[list[Id], Meta(max_length=1024)] = []
+    acks: Ids = []
     disk: Disk | None = None
     images: Annotated[list[Image], Meta(max_length=1024)] | None = None
 
@@ -279,14 +288,14 @@ class Applied(Struct):
     status: str
 
 
-class Container(Struct, omit_defaults=True):
+class Container(Struct):
     """Something that runs on a worker. `ours` means that Muster started it, and may stop it."""
 
     id: Text
-    name: Annotated[str, Meta(max_length=256)]
-    image: Annotated[str, Meta(max_length=512)]
-    state: Annotated[str, Meta(max_length=64)]
-    ours: bool
+    name: Annotated[str, Meta(max_length=256)] = ""
+    image: Annotated[str, Meta(max_length=512)] = ""
+    state: Annotated[str, Meta(max_length=64)] = ""
+    ours: bool = False
     deployment_id: Annotated[str, Meta(max_length=128)] | None = None
     generation: Count | None = None
     pid: Count | None = None
@@ -328,7 +337,15 @@ class Logs(Struct, omit_defaults=True):
 
 
 class Deleted(Struct):
+    """What is gone: ids, tags or names."""
+
     deleted: list[str]
+
+
+class Stopped(Struct):
+    """A container that runs no more."""
+
+    container_id: str | None = None
 
 
 class Pulled(Struct):
@@ -349,7 +366,7 @@ OUTPUTS: dict[str, type[Struct]] = {
     "list_models": Models,
     "delete_model": Deleted,
     "container_logs": Logs,
-    "stop_container": Container,
+    "stop_container": Stopped,
     "disk_usage": Disk,
     "prune": Pruned,
 }

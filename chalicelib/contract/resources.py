@@ -15,12 +15,14 @@ from chalicelib.contract.messages import (
     Config,
     Disk,
     Env,
-    GpuDevice,
     GpuIndex,
+    GpuInfo,
+    GpuUsage,
     Id,
     Labels,
     Name,
     Progress,
+    Since,
     SystemInfo,
     Text,
 )
@@ -69,7 +71,7 @@ class DeleteImageQuery(WaitQuery):
 
 class LogsQuery(WaitQuery):
     lines: Annotated[int, Meta(ge=1, le=10000)] = 200
-    since: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    since: Since | None = None
 
 
 class ForceQuery(Struct):
@@ -160,21 +162,8 @@ class ApiKey(Struct):
     key: str | UnsetType = UNSET
 
 
-class Gpu(GpuDevice):
-    """A worker's device with the deployment that holds it and what it last reported of itself."""
-
-    held_by: str | None = None
-    memory_used: int | None = None
-    utilization: float | None = None
-
-
-class WorkerGpus(Struct):
-    count: int
-    devices: list[Gpu]
-
-
 class Worker(Struct):
-    """`orphans` are deployments that run there and that the control plane does not know."""
+    """`gpu_claims`: device index to the deployment that holds it. `orphans`: what runs there and is not known here."""
 
     worker_id: str
     name: str
@@ -184,7 +173,9 @@ class Worker(Struct):
     labels: dict[str, str]
     draining: bool
     address: str | None
-    gpu_info: WorkerGpus
+    gpu_info: GpuInfo
+    gpu_usage: list[GpuUsage]
+    gpu_claims: dict[str, str]
     system_info: SystemInfo
     agent_version: str | None
     session: int

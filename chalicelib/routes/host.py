@@ -6,7 +6,7 @@ from typing import Any
 
 from chalice import Blueprint
 
-from chalicelib import deployments, fleet, workers
+from chalicelib import deployments, fleet, views, workers
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.routes.http import Call, ask, route
@@ -25,6 +25,9 @@ def container_logs(call: Call) -> Any:
 def deployment_logs(call: Call) -> Any:
     query = call.params(r.LogsQuery)
     deployment = deployments.load(call.ids["deployment_id"])
+    kept = views.kept_logs(deployment, call.now)
+    if kept is not None:
+        return kept
     worker_id = deployment.worker_id or deployment.leaving
     if worker_id is None:
         raise ApiError("CONTAINER_NOT_FOUND", "the deployment has had no container yet: it waits for a place")
