@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from chalice import Chalice, Rate
+from chalice.app import Chalice, Rate
 
 if os.environ.get("MUSTER_STAGE") == "local":
     from infra import local

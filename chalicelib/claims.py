@@ -8,6 +8,7 @@ for ever.
 from __future__ import annotations
 
 import msgspec
+from pynamodb.transactions import TransactWrite
 
 from chalicelib import events, fleet, placement, slots
 from chalicelib.contract import resources as r
@@ -67,10 +68,9 @@ def _attempt(deployment_id: str, now: float) -> str | None:
     if deployment is None or deployment.waiting is None:
         return None
     spec = spec_of(deployment)
-    need = placement.Need(
-        spec.gpus if isinstance(spec.gpus, int) else tuple(spec.gpus), spec.worker_id, spec.selector
-    )
-    machines = [fleet.get(spec.worker_id)] if _exists(spec.worker_id) else list(fleet.everyone())
+    need = placement.Need(spec.gpus if isinstance(spec.gpus, int) else tuple(spec.gpus), spec.worker_id, spec.selector)
+    pinned = fleet.several([spec.worker_id]) if spec.worker_id else {}
+    machines = list(pinned.values() if spec.worker_id else fleet.everyone())
     found = _choose(deployment, need, machines, now)
     if isinstance(found, list):
         _explain(deployment, "waiting for a place: " + "; ".join(found[:20]))
@@ -84,11 +84,11 @@ def _attempt(deployment_id: str, now: float) -> str | None:
     held = _valid_claims(machine, deployment_id)
     held.update({str(index): deployment_id for index in found.gpu_indexes})
 
-    def build(transaction: object) -> None:
-        transaction.update(  # type: ignore[attr-defined]
+    def build(transaction: TransactWrite) -> None:
+        transaction.update(
             machine.cold, actions=[Cold.claims.set(write_claims(held))], condition=Cold.claims == machine.cold.claims
         )
-        transaction.update(  # type: ignore[attr-defined]
+        transaction.update(
             deployment,
             actions=[
                 Deployment.worker_id.set(found.worker_id),
@@ -101,16 +101,12 @@ def _attempt(deployment_id: str, now: float) -> str | None:
             ],
             condition=Deployment.version == deployment.version,
         )
-        slots.put(transaction, found.worker_id, deployment_id, "deploy", int(deployment.generation), before)  # type: ignore[arg-type]
+        slots.put(transaction, found.worker_id, deployment_id, "deploy", int(deployment.generation), before)
 
     transact(build)
     where = f"on {machine.cold.name}" + (f", GPU {', '.join(map(str, found.gpu_indexes))}" if found.gpu_indexes else "")
     events.record(deployment_id, "placed", where, CONTROL_PLANE, now)
     return found.worker_id
-
-
-def _exists(worker_id: str | None) -> bool:
-    return worker_id is not None and worker_id in fleet.several([worker_id])
 
 
 def _choose(
@@ -122,15 +118,21 @@ def _choose(
         found = placement.place(need, [_candidate(each, each.claims, deployment, now) for each in group])
         if isinstance(found, placement.Place):
             return found
-    checked = [_candidate(each, _valid_claims(each, str(deployment.deployment_id)), deployment, now) for each in machines]
-    return placement.place(need, checked)
+    own = deployment.deployment_id
+    return placement.place(need, [_candidate(each, _valid_claims(each, own), deployment, now) for each in machines])
 
 
 def _candidate(machine: Machine, claims: fleet.Claims, deployment: Deployment, now: float) -> placement.Candidate:
     own = deployment.deployment_id
     free = tuple(index for index in machine.devices if claims.get(str(index), own) == own)
     return placement.Candidate(
-        machine.worker_id, str(machine.cold.name), machine.online(now), machine.draining(), machine.labels, machine.devices, free
+        worker_id=machine.worker_id,
+        name=machine.cold.name,
+        online=machine.online(now),
+        draining=machine.draining(),
+        labels=machine.labels,
+        devices=machine.devices,
+        free=free,
     )
 
 
@@ -145,11 +147,9 @@ def _valid_claims(machine: Machine, own: str) -> fleet.Claims:
 def _still_elsewhere(deployment: Deployment, target: str, now: float) -> str | None:
     """A container on the worker that it leaves must be gone first, as long as that worker can be asked."""
     left = deployment.leaving
-    if left in (None, target) or not _exists(left):
-        return None
-    slot = slots.get(str(left), str(deployment.deployment_id))
-    machine = fleet.get(str(left))
-    if slot and slot.may_live and machine.online(now):
+    machine = fleet.several([left]).get(left) if left and left != target else None
+    slot = slots.get(left, deployment.deployment_id) if machine else None
+    if machine and slot and slot.may_live and machine.online(now):
         return f"waiting until {machine.cold.name} has stopped it"
     return None
 

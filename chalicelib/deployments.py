@@ -269,7 +269,7 @@ def delete(deployment_id: str, by: Principal, now: float) -> r.DeletedDeployment
     def attempt() -> None:
         deployment = load(deployment_id)
         if deployment.status in LIVE:
-            message = f"the deployment is {deployment.status} and only one that is stopped or in error can be deleted: stop it first"
+            message = f"status: {deployment.status}; only what is stopped or in error can be deleted: stop it first"
             raise ApiError("ILLEGAL_TRANSITION", message)
         before = slots.get(deployment.worker_id, deployment_id) if deployment.worker_id else None
 

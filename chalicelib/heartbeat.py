@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import struct
 
+from pynamodb.expressions.update import Action
+
 from chalicelib import fleet, look, registration, settings, tokens
 from chalicelib.contract import messages as m
 from chalicelib.contract.errors import ApiError
@@ -42,7 +44,7 @@ def _stamp(hot: Hot, presented: bytes, body: m.Heartbeat, now: float) -> bool:
     is_previous_in_grace = (Hot.previous == presented) & (Hot.previous_until > now)
     is_what_it_joined_with = Hot.joined == presented
     may = (is_current | is_previous_in_grace | is_what_it_joined_with) & Hot.gone.does_not_exist()
-    actions = [
+    actions: list[Action] = [
         Hot.last_seen.set(now),
         Hot.status.set(body.status),
         Hot.interval.set(settings.HEARTBEAT),

@@ -10,6 +10,7 @@ import zlib
 from dataclasses import dataclass, field
 
 import msgspec
+from pynamodb.expressions.update import Action
 
 from chalicelib import claims, deployments, events, operations, reports, slots
 from chalicelib.contract import messages as m
@@ -58,7 +59,7 @@ def look(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.
     if hot.down_since is not None:
         _back(this)
     if changed or bool(hot.unsettled) != this.unsettled:
-        done = [Hot.looked.set(fingerprint), Hot.unsettled.set(this.unsettled)]
+        done: list[Action] = [Hot.looked.set(fingerprint), Hot.unsettled.set(this.unsettled)]
         if journal:
             done.append(Hot.journal.set(journal))
         update_if(Hot(this.worker_id, part="hot"), done, Hot.inbox == hot.inbox)
@@ -231,7 +232,7 @@ def _operations(this: _Look, queued: list[Queued]) -> None:
 
 def _remember_seen(this: _Look, known: set[str], changed: bool) -> None:
     """What only people ask for: what runs there, which of it is unknown here, its images."""
-    actions = []
+    actions: list[Action] = []
     if changed:
         active = sorted(set(this.body.active_deployments))
         orphans = [each for each in active if each not in known]

@@ -47,7 +47,7 @@ def made(key: Key | None) -> str | None:
 
 
 def run(key: Key | None, attempt: Callable[[], None]) -> str | None:
-    """Do `attempt`, unless it was done under this key: then the id of what it made. Raises Refused for another's refusal."""
+    """Do `attempt`, unless it was done under this key: then the id of what it made. Raises what `attempt` raises."""
     first = made(key)
     if first:
         return first

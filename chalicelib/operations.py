@@ -55,7 +55,9 @@ def enqueue(
     if first:
         return load(first, now)
     if not machine.online(now):
-        raise ApiError("WORKER_OFFLINE", f"the worker was last heard of {_ago(now - machine.hot.last_seen)}; nothing can reach it")
+        raise ApiError(
+            "WORKER_OFFLINE", f"the worker was last heard of {_ago(now - machine.hot.last_seen)}; nothing can reach it"
+        )
     share = _share(type_, parameters) if type_ in m.READS else None
     shared = _unsent(worker_id, share, now) if share else None
     return shared or _enqueue(worker_id, type_, parameters, share, now, key)
@@ -124,7 +126,7 @@ def cancel(operation_id: str, now: float) -> Operation:
     operation = load(operation_id, now)
     if not _move(operation, S.CANCELLED, now, Operation.sent_at.does_not_exist()):
         operation = load(operation_id, now)
-        message = f"status: {operation.status} → cancelled is not a move; only an operation that was not sent yet can be cancelled"
+        message = f"status: {operation.status} → cancelled: only an operation that was not sent yet can be cancelled"
         raise ApiError("ILLEGAL_TRANSITION", message)
     _unqueue(operation)
     return operation
@@ -234,7 +236,7 @@ def _move(
     anyhow: bool = False,
 ) -> bool:
     """Store a move that the lifecycle allows; `anyhow` leaves that to the condition."""
-    conditions = [] if anyhow else [Operation.status.is_in(*sources(new))]
+    conditions: list[Condition] = [] if anyhow else [Operation.status.is_in(*sources(new))]
     conditions += [] if condition is None else [condition]
     stamped = [Operation.status.set(new), Operation.updated_at.set(now), *(extra or [])]
     return update_if(operation, stamped, reduce(and_, conditions))

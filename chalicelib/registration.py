@@ -1,10 +1,10 @@
 """How a host becomes a worker, comes back as the same one, or takes the name of one that is gone (PROTOCOL, register).
 
-    name unknown ── registration token good ──────────────────────────► a new worker, one use of the token
-    name known ──┬─ its own token, or same machine with the token ────► the same worker; a fresh token; a new session
-                 │  that it joined with (even used up or expired)         unless boot_id says that it is the same boot
-                 ├─ another registration token, worker offline, takeover ► the name changes hands
-                 └─ otherwise ───────────────────────────────────────── WORKER_NAME_IN_USE
+name unknown ── registration token good ──────────────────────────► a new worker, one use of the token
+name known ──┬─ its own token, or same machine with the token ────► the same worker; a fresh token; a new session
+             │  that it joined with (even used up or expired)         unless boot_id says that it is the same boot
+             ├─ another registration token, worker offline, takeover ► the name changes hands
+             └─ otherwise ───────────────────────────────────────── WORKER_NAME_IN_USE
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
+from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from chalicelib import claims, deployments, events, fleet, settings, slots, tokens
@@ -53,7 +54,7 @@ def _attempt(body: m.Registration, bearer: str | None, now: float) -> m.Register
     if machine.online(now) or not token.takeover:
         raise ApiError(
             "WORKER_NAME_IN_USE",
-            f"name: {body.name!r} is another worker's; take another name, or while that one is offline a takeover token",
+            f"name: {body.name!r} is another worker's; take another, or while that one is offline a takeover token",
         )
     return _take_over(machine, body, token, now)
 
@@ -80,7 +81,9 @@ def _usable(secret: str, now: float) -> Credential:
     """A registration token that may let another worker in."""
     token = tokens.lookup(secret, "registration")
     if token is None or not tokens.usable(token, now):
-        message = "token: unknown, expired, revoked or used up; an operator makes one with POST /api/registration-tokens"
+        message = (
+            "token: unknown, expired, revoked or used up; an operator makes one with POST /api/registration-tokens"
+        )
         raise ApiError("UNAUTHENTICATED", message)
     return token
 
@@ -177,7 +180,7 @@ def _return(machine: Machine, body: m.Registration, by: bytes, now: float) -> m.
     same_boot = _same_boot(hot, body)
     session = int(hot.session) if same_boot else grow(hot.session, now)
     issue = _Issue(machine.worker_id, tokens.new_secret("worker", machine.worker_id), session)
-    actions = [
+    actions: list[Action] = [
         *_renewal(issue, boot, now),
         Hot.previous.set(bytes(hot.digest)),
         Hot.previous_until.set(now + GRACE),
@@ -195,7 +198,7 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
     """Another machine gets the name. What ran on the old one is lost, and stays stopped until somebody starts it."""
     hot, cold = machine.hot, machine.cold
     issue = _Issue(machine.worker_id, tokens.new_secret("worker", machine.worker_id), grow(hot.session, now))
-    actions = [
+    actions: list[Action] = [
         *_renewal(issue, _short(body.boot_id), now),
         Hot.previous.remove(),
         Hot.previous_until.remove(),
@@ -203,7 +206,7 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
         Hot.retired.set(tokens.retire(hot, bytes(hot.digest))),
         Hot.journal.remove(),
     ]
-    identity = [
+    identity: list[Action] = [
         *_identity(cold, hot, body, same_boot=False),
         Cold.join_token_id.set(token.credential_id),
         Cold.ephemeral.set(token.ephemeral),
@@ -221,7 +224,7 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
     return _answer(issue, 0, "Worker registered in place of an offline one", now)
 
 
-def _renewal(issue: _Issue, boot: bytes | None, now: float) -> list[object]:
+def _renewal(issue: _Issue, boot: bytes | None, now: float) -> list[Action]:
     return [
         Hot.digest.set(tokens.digest(issue.token)),
         Hot.session.set(issue.session),
@@ -234,17 +237,17 @@ def _renewal(issue: _Issue, boot: bytes | None, now: float) -> list[object]:
     ]
 
 
-def _renew(transaction: TransactWrite, machine: Machine, hot: list[object], cold: list[object]) -> None:
+def _renew(transaction: TransactWrite, machine: Machine, hot: list[Action], cold: list[Action]) -> None:
     """Both items, on condition that nobody registered or took over meanwhile."""
     before = (Hot.digest == bytes(machine.hot.digest)) & (Hot.session == machine.hot.session)
-    transaction.update(machine.hot, actions=hot, condition=before & Hot.gone.does_not_exist())  # type: ignore[arg-type]
-    transaction.update(machine.cold, actions=cold, condition=Cold.name.exists())  # type: ignore[arg-type]
+    transaction.update(machine.hot, actions=hot, condition=before & Hot.gone.does_not_exist())
+    transaction.update(machine.cold, actions=cold, condition=Cold.name.exists())
 
 
-def _identity(cold: Cold, hot: Hot, body: m.Registration, same_boot: bool) -> list[object]:
+def _identity(cold: Cold, hot: Hot, body: m.Registration, same_boot: bool) -> list[Action]:
     """What the machine says of itself now; what an operator set stays as the operator set it."""
     patched = msgspec.json.decode(cold.patched, type=list[str])
-    actions: list[object] = [
+    actions: list[Action] = [
         Cold.hostname.set(body.system_info.hostname),
         Cold.machine_id.set(body.machine_id) if body.machine_id else Cold.machine_id.remove(),
         Cold.agent_version.set(body.agent_version) if body.agent_version else Cold.agent_version.remove(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 
 import msgspec
+from pynamodb.expressions.update import Action
 
 from chalicelib import claims, events, slots
 from chalicelib.contract import messages as m
@@ -55,7 +56,7 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
 
 
 def _report_of_the_past(slot: Slot, deployment: Deployment | None, body: m.Report, now: float) -> m.Applied:
-    """A container of a deleted or moved deployment, or of an older generation: all that matters is whether it is gone."""
+    """Of a deleted or moved deployment, or of an older generation: all that matters is whether its container is gone."""
     if slot.intent == "stop" and body.reported in ENDING:
         slots.settle(slot, body.session, now)
     if slot.clearing and body.reported in ENDING:
@@ -99,7 +100,9 @@ def _check_move(deployment: Deployment, new: Status, generation: int) -> None:
         return
     if not may_move(current, new, deployment.error_code):
         code = f" ({deployment.error_code})" if current is Status.ERROR else ""
-        raise ApiError("ILLEGAL_TRANSITION", f"status: {current}{code} → {new} is not a move that a deployment can make")
+        raise ApiError(
+            "ILLEGAL_TRANSITION", f"status: {current}{code} → {new} is not a move that a deployment can make"
+        )
 
 
 def _settle(slot: Slot, body: m.Report, generation: int, now: float) -> None:
@@ -111,9 +114,9 @@ def _settle(slot: Slot, body: m.Report, generation: int, now: float) -> None:
         slots.settle(slot, body.session, now)
 
 
-def _details(body: m.Report) -> list[object]:
+def _details(body: m.Report) -> list[Action]:
     """What a report tells besides the status: what it does not mention stays."""
-    actions: list[object] = []
+    actions: list[Action] = []
     if body.container_id is not None:
         actions.append(Deployment.container_id.set(body.container_id))
     if body.port is not None:
@@ -127,9 +130,9 @@ def _details(body: m.Report) -> list[object]:
     return actions
 
 
-def _write(deployment: Deployment, actions: list[object], now: float) -> None:
+def _write(deployment: Deployment, actions: list[Action], now: float) -> None:
     actions += [Deployment.updated_at.set(now), Deployment.version.add(1)]
-    if not update_if(deployment, actions, Deployment.version == deployment.version):  # type: ignore[arg-type]
+    if not update_if(deployment, actions, Deployment.version == deployment.version):
         raise Refused
 
 
@@ -144,7 +147,7 @@ def _note(deployment: Deployment, body: m.Report, now: float) -> bool:
 
 
 def _store(deployment: Deployment, body: m.Report, new: Status, generation: int, now: float) -> None:
-    actions = [
+    actions: list[Action] = [
         Deployment.status.set(new),
         Deployment.status_at.set(now),
         Deployment.status_generation.set(generation),

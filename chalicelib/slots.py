@@ -60,7 +60,9 @@ def put(
     A deploy holds its GPUs from now on; a stop holds what was held, until the worker shows that it is over.
     """
     slot = Slot(worker_id, f"D#{deployment_id}", intent=intent, generation=generation, settled_at=settled_at)
-    slot.may_live = bool(before and (before.may_live or (before.intent == "deploy" and before.sent_at and before.holds)))
+    slot.may_live = bool(
+        before and (before.may_live or (before.intent == "deploy" and before.sent_at and before.holds))
+    )
     slot.holds = intent == "deploy" or slot.may_live
     transaction.save(slot, condition=unchanged(before))
 
@@ -69,8 +71,9 @@ def unchanged(before: Slot | None) -> Condition:
     """The condition that nobody gave another intent, and that it was not sent meanwhile."""
     if before is None:
         return Slot.slot.does_not_exist()
-    same = Slot.generation == before.generation
-    return same & (Slot.sent_at.exists() if before.sent_at else Slot.sent_at.does_not_exist())
+    same: Condition = Slot.generation == before.generation
+    same &= Slot.sent_at.exists() if before.sent_at else Slot.sent_at.does_not_exist()
+    return same
 
 
 def never_sent(slot: Slot) -> bool:

@@ -18,7 +18,7 @@ Times are epoch seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from pynamodb.attributes import (
@@ -74,9 +74,9 @@ class Waiting(GlobalSecondaryIndex[Any]):
 class Hot(Model):
     """What a heartbeat writes. Attribute names are short because a unit is 1 KiB.
 
-    `digest` opens; `previous` opens until `previous_until`; `joined` is the token it registered with, which opens until
-    `digest` is first used; `retired` are digests of earlier sessions, 32 bytes each. `looked` fingerprints what the last
-    look at the slots covered; `unsettled` asks for another. `activity_at` is when somebody last wanted something.
+    `digest` opens; `previous` opens until `previous_until`; `joined`, what it registered with, until `digest` is first
+    used; `retired` are digests of earlier sessions, 32 bytes each. `looked` fingerprints what the last look at the slots
+    covered; `unsettled` asks for another. `activity_at` is when somebody last wanted something.
     """
 
     class Meta(Meta):
@@ -219,10 +219,10 @@ class DeploymentName(Model):
 class Slot(Model):
     """The latest intent for one deployment on one worker.
 
-    `sent_at` and `sent_session`: when it first went out, and to which session. `settled_at`: when the worker showed that
-    it has it. `holds`: it may use its GPUs. `may_live`: a container of this or an older generation may exist.
-    `odd_since`: when the worker's list of what runs first contradicted what is stored. `clearing`: how far the stop is that goes to a
-    literal client before a deploy over what may live there, "sent" or "heard".
+    `sent_at`, `sent_session`: when it first went out, and to which session. `settled_at`: when the worker showed that it
+    has it. `holds`: it may use its GPUs. `may_live`: a container of this or an older generation may exist. `odd_since`:
+    when the worker's list of what runs first contradicted what is stored. `clearing`: how far the stop is, "sent" or
+    "heard", that goes to a literal client before a deploy over what may live there.
     """
 
     class Meta(Meta):
@@ -361,10 +361,10 @@ def find_all(model: type[M], keys: list[Any]) -> Iterator[M]:
     return iter(model.batch_get(keys, consistent_read=True)) if keys else iter(())
 
 
-def update_if(item: Model, actions: list[Action], condition: Condition) -> bool:
+def update_if(item: Model, actions: Sequence[Action], condition: Condition) -> bool:
     """Write on a condition; whether it held. The item then has its new values."""
     try:
-        item.update(actions=actions, condition=condition)
+        item.update(actions=list(actions), condition=condition)
     except UpdateError as error:
         if error.cause_response_code == "ConditionalCheckFailedException":
             return False
@@ -386,7 +386,7 @@ class Refused(Exception):
     """A condition of a transaction did not hold, or another transaction was in its way: read again and decide anew."""
 
 
-def transact(build: Callable[[TransactWrite], None]) -> None:
+def transact(build: Callable[[TransactWrite], object]) -> None:
     """All of what `build` adds, or nothing. Raises Refused."""
     try:
         with TransactWrite(connection=_connection()) as transaction:
@@ -398,7 +398,7 @@ def transact(build: Callable[[TransactWrite], None]) -> None:
 
 
 def retrying(attempt: Callable[[], Any], times: int = 8) -> Any:
-    """Call `attempt`, which reads and then transacts, until its transaction is not refused; the last refusal is raised."""
+    """Call `attempt`, which reads and then transacts, until it is not refused. Raises the last refusal."""
     for left in reversed(range(times)):
         try:
             return attempt()

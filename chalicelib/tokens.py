@@ -9,6 +9,9 @@ import uuid
 from dataclasses import dataclass
 from typing import Literal
 
+from pynamodb.expressions.update import Action
+from pynamodb.transactions import TransactWrite
+
 from chalicelib import once, paging
 from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access
@@ -70,7 +73,7 @@ def usable(token: Credential, now: float) -> bool:
 
 
 def opens(hot: Hot, presented: bytes, now: float) -> bool:
-    """Whether a digest is one that this worker may use: the issued one, the one before for a while, the one it joined with."""
+    """Whether this worker may use it: the issued token, for a while the one before, or the one that it joined with."""
     return not hot.gone and (
         _same(hot.digest, presented)
         or (_same(hot.previous, presented) and (hot.previous_until or 0) > now)
@@ -87,14 +90,14 @@ def first_use(hot: Hot, presented: bytes) -> None:
     """The issued token was used: the ones it replaces end now."""
     if not _same(hot.digest, presented) or (hot.previous is None and hot.joined is None):
         return
-    actions = [Hot.previous.remove(), Hot.previous_until.remove(), Hot.joined.remove()]
+    actions: list[Action] = [Hot.previous.remove(), Hot.previous_until.remove(), Hot.joined.remove()]
     if hot.previous is not None and not was_retired(hot, bytes(hot.previous)):
         actions.append(Hot.retired.set(retire(hot, bytes(hot.previous))))
     update_if(hot, actions, Hot.digest == presented)
 
 
 def retire(hot: Hot, ended: bytes) -> bytes:
-    """Digests of what opens no more, the latest first: whoever still has one is told that a newer session registered."""
+    """Digests of what opens no more, the latest first: whoever has one is told that a newer session registered."""
     return (ended + bytes(hot.retired or b""))[: 32 * RETIRED]
 
 
@@ -160,22 +163,16 @@ def seed_registration_token(secret: str, now: float) -> None:
 def _create(item: Credential, key: once.Key | None, now: float) -> Credential | None:
     """Store it; where this Idempotency-Key made one before, return that instead."""
 
-    def attempt() -> None:
-        transact(
-            lambda t: (
-                t.save(item, condition=Credential.credential_id.does_not_exist()),
-                once.remember(t, key, item.credential_id, now),
-            )
-        )
+    def build(transaction: TransactWrite) -> None:
+        transaction.save(item, condition=Credential.credential_id.does_not_exist())
+        once.remember(transaction, key, item.credential_id, now)
 
-    first = once.run(key, attempt)
+    first = once.run(key, lambda: transact(build))
     return find(Credential, first) if first else None
 
 
 def _credential(secret: str, kind: str, now: float) -> Credential:
-    return Credential(
-        credential_id(secret), kind=kind, rank=f"{now:017.6f}", digest=digest(secret), created_at=now
-    )
+    return Credential(credential_id(secret), kind=kind, rank=f"{now:017.6f}", digest=digest(secret), created_at=now)
 
 
 def _registration(secret: str, body: r.NewRegistrationToken, now: float) -> Credential:
@@ -206,4 +203,3 @@ def _key_view(item: Credential, secret: str | None = None) -> r.ApiKey:
     if secret:
         view.key = secret
     return view
-

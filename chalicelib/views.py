@@ -108,7 +108,7 @@ def _endpoint(deployment: Deployment, machine: Machine | None) -> str | None:
 
 
 def served_model_name(model: str, config: dict[str, Any]) -> str:
-    """The name by which vLLM answers: `served_model_name` (the first, where there are several), else the model's own."""
+    """The name by which vLLM answers: the first `served_model_name`, else the model's own."""
     name = config.get("served_model_name")
     if isinstance(name, list):
         name = name[0] if name else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 
 import msgspec
+from pynamodb.expressions.update import Action
+from pynamodb.transactions import TransactWrite
 
 from chalicelib import deployments, events, fleet, paging, slots
 from chalicelib.contract import messages as m
@@ -14,7 +16,19 @@ from chalicelib.contract.lifecycle import LIVE
 from chalicelib.fleet import Machine
 from chalicelib.heartbeat import unpack_usage
 from chalicelib.registration import name_key
-from chalicelib.tables import Cold, Deployment, Hot, Seen, Slot, WorkerName, find, find_all, retrying, transact, update_if
+from chalicelib.tables import (
+    Cold,
+    Deployment,
+    Hot,
+    Seen,
+    Slot,
+    WorkerName,
+    find,
+    find_all,
+    retrying,
+    transact,
+    update_if,
+)
 from chalicelib.times import when
 from chalicelib.tokens import Principal
 
@@ -86,7 +100,7 @@ def _rfc3339(epoch: float) -> str:
 def patch(worker_id: str, body: r.WorkerPatch, by: Principal, now: float) -> r.Worker:
     machine = fleet.get(worker_id)
     patched = set(msgspec.json.decode(machine.cold.patched, type=list[str]))
-    actions = []
+    actions: list[Action] = []
     if body.labels is not msgspec.UNSET:
         actions.append(Cold.labels.set(msgspec.json.encode(body.labels).decode()))
         patched.add("labels")
@@ -131,7 +145,8 @@ def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
     live = live_deployments(worker_id)
     if live and not force:
         names = ", ".join(sorted(str(d.name) for d in live)[:20])
-        raise ApiError("WORKER_NOT_EMPTY", f"it has live deployments ({names}): stop them, or remove it with ?force=true")
+        message = f"it has live deployments ({names}): stop them, or remove it with ?force=true"
+        raise ApiError("WORKER_NOT_EMPTY", message)
     seen = find(Seen, worker_id, "seen")
     listed = set(msgspec.json.decode(seen.active, type=list[str])) if seen and seen.active else set()
     containers = {str(d.deployment_id): str(d.container_id or d.deployment_id) for d in live}
@@ -148,7 +163,7 @@ def _tombstone(machine: Machine) -> None:
     """What is left: the digests of its tokens, so that the host is told why it is turned away."""
     hot = machine.hot
     known = b"".join(bytes(each) for each in (hot.digest, hot.previous, hot.joined, hot.retired) if each)
-    gone = [
+    gone: list[Action] = [
         Hot.gone.set(True),
         Hot.retired.set(known),
         Hot.digest.remove(),
@@ -156,10 +171,10 @@ def _tombstone(machine: Machine) -> None:
         Hot.joined.remove(),
     ]
 
-    def build(transaction: object) -> None:
-        transaction.update(hot, actions=gone, condition=Hot.digest == bytes(hot.digest))  # type: ignore[attr-defined]
-        transaction.delete(machine.cold)  # type: ignore[attr-defined]
-        transaction.delete(WorkerName(name_key(machine.cold.name), part="name"))  # type: ignore[attr-defined]
+    def build(transaction: TransactWrite) -> None:
+        transaction.update(hot, actions=gone, condition=Hot.digest == bytes(hot.digest))
+        transaction.delete(machine.cold)
+        transaction.delete(WorkerName(name_key(machine.cold.name), part="name"))
 
     transact(build)
 
@@ -167,8 +182,8 @@ def _tombstone(machine: Machine) -> None:
 def _sweep_up(worker_id: str) -> None:
     intents, queued = slots.of_worker(worker_id)
     with Slot.batch_write() as batch:
-        for row in [*intents, *queued]:
-            batch.delete(Slot(worker_id, row.slot))
+        for slot in [*(row.slot for row in intents), *(row.slot for row in queued)]:
+            batch.delete(Slot(worker_id, slot))
     Seen(worker_id, part="seen").delete()
 
 
@@ -179,5 +194,3 @@ def forget_ephemeral(worker_id: str, now: float) -> bool:
         return False
     remove(worker_id, True, "the control plane", now)
     return True
-
-

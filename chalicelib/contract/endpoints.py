@@ -43,6 +43,8 @@ WORKER = "/api/workers/{worker_id}"
 DEPLOYMENT = "/api/deployments/{deployment_id}"
 A = Access
 
+# A table: one route a line.
+# fmt: off
 ENDPOINTS: tuple[Endpoint, ...] = (
     # What a worker calls
     Endpoint("register", "POST", "/api/workers/register", A.ANYONE, "Join, or come back, with a token", m.Registered, m.Registration),
@@ -90,5 +92,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("health", "GET", "/api/health", A.ANYONE, "Whether the API and its database answer", r.Health),
     Endpoint("openapi", "GET", "/api/openapi.json", A.ANYONE, "This document"),
 )
+# fmt: on
 
 BY_NAME: dict[str, Endpoint] = {endpoint.name: endpoint for endpoint in ENDPOINTS}

@@ -1,4 +1,4 @@
-"""Every error code of the API with its HTTP status, and the one exception that carries them (docs/protocol.md, Errors)."""
+"""Every error code of the API with its HTTP status, and the exception that carries them (docs/protocol.md, Errors)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker sends and receives: one struct per request, response and command (docs/protocol.md, What a worker calls).
+"""What a worker sends and receives: one struct per request, response and command (docs/protocol.md).
 
 Unknown fields are ignored here, so that a newer agent can talk to an older server. Every string and list is bounded,
 so that whatever passes the contract fits the store.

@@ -96,7 +96,7 @@ class NewApiKey(Struct, forbid_unknown_fields=True):
 class WorkerPatch(Struct, forbid_unknown_fields=True):
     labels: Labels | UnsetType = UNSET
     draining: bool | UnsetType = UNSET
-    address: Text | None | UnsetType = UNSET
+    address: Text | UnsetType | None = UNSET
 
 
 class NewDeployment(Struct, forbid_unknown_fields=True):
@@ -118,7 +118,7 @@ class DeploymentPatch(Struct, forbid_unknown_fields=True):
     """What is given replaces what was; the result is a new generation."""
 
     config: Config | UnsetType = UNSET
-    image: Text | None | UnsetType = UNSET
+    image: Text | UnsetType | None = UNSET
     env: Env | UnsetType = UNSET
     gpus: GpuRequest | UnsetType = UNSET
     worker_id: Id | UnsetType = UNSET
@@ -325,5 +325,3 @@ class Deployments(Struct):
 class Events(Struct):
     events: list[Event]
     next_token: str | None = None
-
-

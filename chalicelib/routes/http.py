@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
-from chalice import Blueprint, Response
+from chalice.app import Blueprint, Response
 from pynamodb.exceptions import PynamoDBException
 
 from chalicelib import fleet, heartbeat, once, operations, tokens
@@ -43,7 +43,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 @dataclass(frozen=True)
 class Call:
-    """One request: `ids` are the path's parameters, decoded once; `principal` is None where none is needed or known yet."""
+    """One request. `ids`: the path's parameters, decoded once. `principal`: None where none is needed, or known yet."""
 
     endpoint: Endpoint
     ids: dict[str, str]
@@ -154,7 +154,9 @@ def _unexpected(error: Exception, endpoint: Endpoint) -> ApiError:
     unreachable = isinstance(cause, BotoCoreError) or (isinstance(error, PynamoDBException) and code in BUSY)
     if unreachable or isinstance(error, Refused):
         LOG.warning("database unavailable in %s: %s (%s)", endpoint.name, code or type(cause).__name__, request_id)
-        return ApiError("UNAVAILABLE", f"the database cannot be reached or is busy; try again ({request_id})", retry_after=2)
+        return ApiError(
+            "UNAVAILABLE", f"the database cannot be reached or is busy; try again ({request_id})", retry_after=2
+        )
     LOG.error("unexpected error in %s (%s)", endpoint.name, request_id, exc_info=error)
     return ApiError("INTERNAL_ERROR", f"something went wrong here, not with the request; its id is {request_id}")
 
@@ -200,7 +202,9 @@ def _with_role(key: Principal, endpoint: Endpoint) -> Principal:
     if endpoint.access is Access.WORKER:
         raise ApiError("FORBIDDEN", "this route is for workers; an API key does not open it")
     if key.access < endpoint.access:
-        raise ApiError("FORBIDDEN", f"this needs the role {endpoint.access.name.lower()}; the key's is {key.access.name.lower()}")
+        raise ApiError(
+            "FORBIDDEN", f"this needs the role {endpoint.access.name.lower()}; the key's is {key.access.name.lower()}"
+        )
     return key
 
 

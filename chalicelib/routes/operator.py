@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chalice import Blueprint
+from chalice.app import Blueprint
 
 from chalicelib import deployments, events, operations, settings, tokens, views, workers
 from chalicelib.contract import openapi
