@@ -7,6 +7,7 @@ infra/standin.py, and says so.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -24,7 +25,6 @@ import requests
 from docker.errors import DockerException
 from rich.console import Console
 from rich.markup import escape
-from rich.panel import Panel
 
 from agent.host import gpu_info
 from infra.demo_api import Api
@@ -48,8 +48,8 @@ WORDS = (
     "nimbus",
 )
 START_SECONDS = 60.0
-MODEL_SECONDS = 1800.0
-"""An image and weights may have to be fetched first."""
+MODEL_SECONDS = {True: 3600.0, False: 60.0}
+"""For a real model an image and weights may have to be fetched first; the stand-in has neither."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class Demo:
         self._stage = stage
         self._host = host
         self._model = model
+        self._api: Api | None = None
         self.key, self._token = f"mst_key_{secrets.token_urlsafe(32)}", f"mst_reg_{secrets.token_urlsafe(32)}"
 
     def start_control_plane(self) -> Api:
@@ -100,7 +101,8 @@ class Demo:
                 if line.startswith("Serving on "):
                     url = line.split()[2]
                     say(f"{url}  [dim](API key {self.key})[/]")
-                    return Api(url, self.key)
+                    self._api = Api(url, self.key)
+                    return self._api
         raise DemoFailed(f"the control plane did not start within {START_SECONDS:.0f} s", "control plane")
 
     def start_agent(self, api: Api) -> str:
@@ -128,7 +130,7 @@ class Demo:
         config = json.loads(os.environ.get("CONFIG") or "{}")
         created = api.post("/api/deployments", {"model": self._model, "gpus": self._host.gpus, "config": config})
         shown = ""
-        for _ in attempts(MODEL_SECONDS, 0.1):
+        for _ in attempts(MODEL_SECONDS[self._host.real], 0.1):
             self._stage.check()
             deployment = api.get(f"/api/deployments/{created['deployment_id']}")
             line = _status_line(deployment)
@@ -139,7 +141,7 @@ class Demo:
                 return deployment
             if deployment["status"] == "error":
                 raise DemoFailed(_why(deployment), "agent")
-        raise DemoFailed(f"the model did not run within {MODEL_SECONDS:.0f} s", "agent")
+        raise DemoFailed(f"the model did not run within {MODEL_SECONDS[self._host.real]:.0f} s", "agent")
 
     def ask(self, deployment: dict[str, Any], prompt: str) -> None:
         url = deployment["endpoint"].removesuffix("/").removesuffix("/v1") + "/v1/chat/completions"
@@ -160,7 +162,7 @@ class Demo:
         if not answer.ok:
             raise DemoFailed(f"the model answered {answer.status_code}: {answer.text[:500]}", "agent")
         text = answer.json()["choices"][0]["message"]["content"]
-        console.print(Panel(escape(text), title="answer", title_align="left", border_style="green", width=100))
+        say(*(f"[green]│[/] {escape(line)}" for line in text.strip().splitlines()))
 
     def show_host(self, api: Api, worker: str, deployment: dict[str, Any]) -> None:
         step("What the control plane sees of it")
@@ -176,21 +178,26 @@ class Demo:
             if container["ours"]:
                 say(f"runs  {escape(container['name'])}, {container['state']}{_process_line(container.get('pid'))}")
 
-    def stop(self, api: Api) -> None:
-        """The model; an agent that ends leaves its models running on purpose."""
+    def stop(self) -> None:
+        """The model first: an agent that ends leaves its models running on purpose."""
         step("Cleaning up")
         try:
-            for deployment in api.get("/api/deployments")["deployments"]:
-                path = f"/api/deployments/{deployment['deployment_id']}"
-                api.post(f"{path}/stop", None)
-                for _ in attempts(60):
-                    if api.get(path)["status"] in ("stopped", "error"):
-                        break
-            if self._host.engine == "docker":
-                for worker in api.get("/api/workers")["workers"]:
-                    remove_containers(worker["worker_id"])
+            if self._api:
+                stop_deployments(self._api)
+                if self._host.engine == "docker":
+                    for worker in self._api.get("/api/workers")["workers"]:
+                        remove_containers(worker["worker_id"])
         except (DemoFailed, requests.RequestException) as error:
             say(f"[yellow]the model could not be stopped in order, so it is killed:[/] {escape(str(error))}")
+
+
+def stop_deployments(api: Api) -> None:
+    for deployment in api.get("/api/deployments")["deployments"]:
+        path = f"/api/deployments/{deployment['deployment_id']}"
+        api.post(f"{path}/stop", None)
+        for _ in attempts(60):
+            if api.get(path)["status"] in ("stopped", "error"):
+                break
 
 
 def _status_line(deployment: dict[str, Any]) -> str:
@@ -223,7 +230,8 @@ def say(*lines: str) -> None:
         console.print(f"    {line}", soft_wrap=True)
 
 
-def run(stage: Stage, once: bool) -> None:
+def run(stage: Stage, once: bool) -> int:
+    """The exit code."""
     host = look_at_host()
     demo = Demo(stage, host, os.environ.get("MODEL") or MODEL)
     if not host.real:
@@ -231,8 +239,8 @@ def run(stage: Stage, once: bool) -> None:
             "[yellow]There is neither vLLM nor a GPU with Docker here. A stand-in answers in vLLM's place:[/]",
             "[yellow]it takes vLLM's flags and has its endpoints, but no model runs.[/]",
         )
-    api = demo.start_control_plane()
     try:
+        api = demo.start_control_plane()
         worker = demo.start_agent(api)
         deployment = demo.deploy(api)
         prompt = os.environ.get("PROMPT") or "Say something about " + " ".join(secrets.SystemRandom().sample(WORDS, 4))
@@ -241,30 +249,40 @@ def run(stage: Stage, once: bool) -> None:
         if not once:
             step("It stays up until Ctrl-C. Try, for example:")
             say(f"curl -H 'Authorization: Bearer {demo.key}' {api.url}/api/deployments")
-            while True:
-                stage.check()
-                time.sleep(1)
+            stay(stage)
+    except (DemoFailed, requests.RequestException) as error:
+        report(stage, error)
+        return 1
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what was started goes away first
-        demo.stop(api)
+        demo.stop()
+    return 0
+
+
+def stay(stage: Stage) -> None:
+    """Until Ctrl-C."""
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            stage.check()
+            time.sleep(1)
+
+
+def report(stage: Stage, error: Exception) -> None:
+    console.print(f"\n[bold red]The demo failed:[/] {escape(str(error))}", soft_wrap=True)
+    if isinstance(error, DemoFailed) and error.log:
+        console.print(f"\n[bold]The last lines of the {error.log}'s log:[/]")
+        say(*(f"[dim]{escape(line)}[/]" for line in stage.tail(error.log)))
 
 
 def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    once = os.environ.get("ONCE", "") not in ("", "0")
-    with Stage() as stage:
-        try:
-            run(stage, once)
-        except KeyboardInterrupt:
-            return 0
-        except (DemoFailed, requests.RequestException) as error:
-            console.print(f"\n[bold red]The demo failed:[/] {escape(str(error))}", soft_wrap=True)
-            if isinstance(error, DemoFailed) and error.log:
-                console.print(Panel(escape(stage.tail(error.log)), title=f"{error.log}: its last lines"))
-            return 1
-    if once:
-        console.print("\n[bold green]Done.[/] Nothing was left behind.")
-    return 0
+    try:
+        with Stage() as stage:
+            code = run(stage, once=os.environ.get("ONCE", "") not in ("", "0"))
+    except KeyboardInterrupt:
+        code = 130
+    console.print("Nothing was left behind.")
+    return code
 
 
 if __name__ == "__main__":

@@ -65,8 +65,8 @@ class Stage:
     def read(self, name: str) -> str:
         return self._log(name).read_text(errors="replace")
 
-    def tail(self, name: str, lines: int = 25) -> str:
-        return "\n".join(self.read(name).splitlines()[-lines:])
+    def tail(self, name: str, lines: int = 25) -> list[str]:
+        return self.read(name).splitlines()[-lines:]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import os
 import socket
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from socketserver import TCPServer
 from typing import Any, NoReturn
 
-from chalice.app import Chalice
+from chalice.app import Chalice, ScheduledEventConfig
 from chalice.config import Config
 from chalice.local import LocalDevServer, ThreadedHTTPServer
 
@@ -64,11 +65,11 @@ class DevServer(LocalDevServer):
         self.port = self.server.server_address[1]
 
     def serve_forever(self) -> None:
-        from chalicelib import tables, workers
+        from chalicelib import tables  # not before prepare() has set the environment that it reads
 
         tables.create_tables()
         introduce(self._site.data, time.time())
-        every_minute(workers.expire)
+        every_minute(functools.partial(run_schedule, self.app_object))
         if self._site.engine:
             every_minute(self._site.engine.sweep)
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -95,6 +96,15 @@ def introduce(data: DataDirectory, now: float) -> None:
     if lines:
         print("First start. Keep these; they are not shown again:", *lines, sep="\n", flush=True)
     data.mark_introduced()
+
+
+def run_schedule(app: Chalice, now: float) -> None:
+    """Call the app's scheduled functions, which chalice's local server never does. `now`: epoch seconds."""
+    event = {"version": "0", "account": "", "region": "", "detail": {}, "detail-type": "Scheduled Event"}
+    event |= {"source": "aws.events", "time": time.strftime("%FT%TZ", time.gmtime(now)), "id": "", "resources": []}
+    for source in app.event_sources:
+        if isinstance(source, ScheduledEventConfig):
+            app.handler_map[source.name](event, None)
 
 
 def every_minute(function: Callable[[float], object]) -> None:
