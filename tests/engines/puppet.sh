@@ -5,5 +5,6 @@ echo ready "$MUSTER_TOKEN"
 while :; do
     if [ -f say ]; then cat say; rm say; fi
     if [ -f die ]; then read -r code < die; exit "$code"; fi
+    if [ -f hog ]; then x=0123456789; while :; do x=$x$x; done; fi
     sleep 0.05
 done

@@ -57,6 +57,11 @@ class Puppets:
         eventually(lambda: any(each.id == instance.id and each.state == "exited" for each in self.engine.instances()))
         (self._strings(instance.name) / "die").unlink()
 
+    def hog(self, instance: Instance) -> None:
+        """Makes it take memory until it is killed for that."""
+        self._pull(instance, "hog", b"")
+        eventually(lambda: any(each.id == instance.id and each.state == "exited" for each in self.engine.instances()))
+
     @contextmanager
     def occupied(self, port: int) -> Iterator[None]:
         with socket.create_server(("127.0.0.1", port)):

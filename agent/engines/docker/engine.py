@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,9 @@ SHM_BYTES = 16 * 1024**3
 """The most shared memory that a container may fill; with Docker's 64 MiB vLLM dies. None of it is set aside."""
 
 LOG_LIMITS = {"max-size": "32m", "max-file": "2"}
+
+NAME_SECONDS = 10.0
+"""How long a name may be taken without a container to show for it."""
 
 DEFAULT_ROOT = Path("/var/lib/docker")
 
@@ -62,7 +66,7 @@ class DockerEngine:
 
     def start(self, spec: RunSpec) -> Instance:
         with self._daemon.asked() as api:
-            found = self._created(api, spec) or self._adopted(api, spec)
+            found = self._created_or_adopted(api, spec)
             if found["State"]["Status"] == "created":
                 _run(api, found["Id"])
             return _inspected(api.inspect_container(found["Id"]))
@@ -109,6 +113,17 @@ class DockerEngine:
         except EngineError:
             return DEFAULT_ROOT
 
+    def _created_or_adopted(self, api: docker.APIClient, spec: RunSpec) -> dict[str, Any]:
+        """Docker takes the name before it shows the container, and gives it back after it: so both are tried again."""
+        end = time.monotonic() + NAME_SECONDS
+        while True:
+            found = self._created(api, spec) or self._adopted(api, spec)
+            if found is not None:
+                return found
+            if time.monotonic() > end:
+                raise EngineError("CONTAINER_FAILED", f"the name {spec.name} is taken, and no container has it")
+            time.sleep(0.05)
+
     def _created(self, api: docker.APIClient, spec: RunSpec) -> dict[str, Any] | None:
         """A container made for `spec`, not yet running; None where its name is taken."""
         assert spec.image is not None, "a spec for an engine with images has one"
@@ -131,12 +146,12 @@ class DockerEngine:
         found: dict[str, Any] = api.inspect_container(made["Id"])
         return found
 
-    def _adopted(self, api: docker.APIClient, spec: RunSpec) -> dict[str, Any]:
-        """The container that has the name of `spec`, if it is this worker's. Raises EngineError CONTAINER_FAILED."""
+    def _adopted(self, api: docker.APIClient, spec: RunSpec) -> dict[str, Any] | None:
+        """The container that has the name of `spec`, if any. Raises EngineError CONTAINER_FAILED if it is not ours."""
         try:
             found: dict[str, Any] = api.inspect_container(spec.name)
-        except NotFound as error:  # it was there a moment ago
-            raise EngineError("CONTAINER_FAILED", f"{spec.name} was removed meanwhile") from error
+        except NotFound:
+            return None
         if labels.read(found["Config"]["Labels"] or {}).worker_id != spec.worker_id:
             raise EngineError(
                 "CONTAINER_FAILED", f"the name {spec.name} is taken by a container that is not this worker's"

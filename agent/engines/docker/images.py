@@ -38,7 +38,7 @@ class Images:
     def has(self, reference: str) -> bool:
         with self._daemon.asked() as api:
             try:
-                api.inspect_image(checked(reference))  # type: ignore[no-untyped-call]  # the stubs lack its type
+                api.inspect_image(checked(reference))  # type: ignore[no-untyped-call]  # the stubs lack it
             except NotFound:
                 return False
             return True
@@ -63,14 +63,19 @@ class Images:
                         raise failure(str(event["error"]), "REGISTRY_UNREACHABLE")
                     if news := progress.see(event):
                         on_progress(news)
-            found = api.inspect_image(reference)  # type: ignore[no-untyped-call]  # the stubs lack its type
+            found = api.inspect_image(reference)  # type: ignore[no-untyped-call]  # the stubs lack it
         return Pulled(id=found["Id"], tags=(found.get("RepoTags") or [reference])[:64])
 
     def delete(self, reference: str, force: bool) -> list[str]:
-        """The tags and layers that are gone. `force` takes an image from dead containers, never from a running one."""
+        """The tags and layers that are gone. `force` takes an image from dead containers, never from one that runs."""
         with self._daemon.asked("IMAGE_IN_USE") as api:
             try:
-                gone = api.remove_image(checked(reference), force=force)
+                image_id = api.inspect_image(checked(reference))["Id"]  # type: ignore[no-untyped-call]  # the stubs lack it
+                # By force Docker would take the tag even from a running container's image.
+                for container in api.containers(all=not force):
+                    if container["ImageID"] == image_id:
+                        raise EngineError("IMAGE_IN_USE", f"container {container['Names'][0].lstrip('/')} uses it")
+                gone = api.remove_image(reference, force=force)
             except NotFound as error:
                 raise EngineError("IMAGE_NOT_FOUND", f"no image {reference[:300]} here") from error
         return [name for each in gone or () for name in each.values()]

@@ -72,9 +72,9 @@ class PullProgress:
     def _count(self) -> None:
         sizes = [each.size for each in self._layers.values() if each.size is not None]
         unknown = len(self._layers) - len(sizes)
-        estimate = sum(sizes) + unknown * (sum(sizes) // max(len(sizes), 1))
+        estimate = 2 * (sum(sizes) + unknown * (sum(sizes) // max(len(sizes), 1)))
         done = sum(each.downloaded + each.extracted for each in self._layers.values())
-        total = max(self._total, 2 * estimate)
-        # Never past the end, and never behind what was told before, in bytes or in percent.
+        total = max(self._total, estimate)
+        # Never behind what was told before, in bytes or in percent, and whole when every layer is.
         as_before = -(-self._current * total // self._total) if self._total else 0
-        self._total, self._current = total, min(total, max(done, as_before))
+        self._total, self._current = total, max(as_before, done * total // max(estimate, 1))
