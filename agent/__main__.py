@@ -109,7 +109,7 @@ def main(
     memory = Memory.of(Database(state.path / "journal.sqlite3", ReserveFile(state.path / "reserve")))
     try:
         _prepare(memory, state, name, token, rejoin)
-        chosen = _engine(engine, state.path, vllm_command)
+        chosen = _engine(engine, state.path, vllm_command, memory)
     except (SettingError, EngineError) as error:
         raise click.ClickException(str(error)) from error
     policy = HostPolicy(
@@ -154,12 +154,12 @@ def _prepare(memory: Memory, state: StateDir, name: str, token: str | None, rejo
     memory.records.begin_run(host_run())
 
 
-def _engine(kind: str, state_dir: Path, vllm_command: str) -> Engine:
+def _engine(kind: str, state_dir: Path, vllm_command: str, memory: Memory) -> Engine:
     """Imported late: a host without Docker needs no Docker library, and the other way round. Raises SettingError."""
     if kind == "docker":
         from agent.engines.docker import DockerEngine
 
-        return DockerEngine()
+        return DockerEngine(lambda: memory.database.meta("worker_id"))
     from agent.engines.process import ProcessEngine
 
     try:

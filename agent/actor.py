@@ -112,9 +112,10 @@ class Actor:
         self._asked_to_end.add(instance_id)
 
     def close(self) -> None:
-        """Let go of it: the instance stays as it is."""
-        self._closed = True
-        self._cancel.set()
+        """Let go of it: the instance stays as it is, and nothing is started any more."""
+        with self._lock:
+            self._closed = True
+            self._cancel.set()
         self._wake.set()
 
     @property
@@ -166,7 +167,8 @@ class Actor:
             orders, self._orders = self._orders, None
             if orders is None:
                 return
-            self._cancel = Event()
+            if not self._closed:
+                self._cancel = Event()
         if orders.generation > self.record.command.generation:
             self.record = self._tools.records.get(orders.deployment_id) or Record(orders)
             self._new_life()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.engines import Engine, Instance
 from agent.identity import PRIVATE_FOLDER, private_file
-from agent.journal import Database
+from agent.journal import Database, JournalFull
+
+log = logging.getLogger(__name__)
 
 LINES = 10000
 MAX_BYTES = 4 * 1024 * 1024
@@ -52,7 +55,11 @@ class Archive:
 
     def bury(self, engine: Engine, instance: Instance, now: float) -> None:
         """Save the log of a dead instance, then remove it."""
-        self.save(instance, engine.logs(instance.id, LINES, None).text, now)
+        try:
+            self.save(instance, engine.logs(instance.id, LINES, None).text, now)
+        except (JournalFull, OSError) as error:
+            # The disk is full, and what is in the way of freeing it may be this very instance.
+            log.warning("the log of %s is lost: %s", instance.name, error)
         engine.remove(instance.id)
 
     def find(self, key: str) -> SavedLog | None:

@@ -22,6 +22,10 @@ class Backoff:
     def reset(self) -> None:
         self._failures = 0
 
+    @property
+    def failing(self) -> bool:
+        return self._failures > 0
+
     def next(self, retry_after: float | None = None) -> float:
         self._failures += 1
         ceiling = min(self._cap, self._base * 2.0 ** min(self._failures, 32))

@@ -10,7 +10,7 @@ from threading import Event
 
 from msgspec import Struct
 
-from agent.archive import Archive
+from agent.archive import LINES, Archive
 from agent.engines import Engine, EngineError, Instance
 from agent.fleet import Fleet
 from agent.inventory import Inventory
@@ -117,7 +117,7 @@ class Handlers:
         if not attended:
             self.archive.bury(self.engine, instance, self.clock())
         self.inventory.changed()
-        return self._shown(replace(instance, state="exited"))
+        return self._shown(replace(instance, state="exited", pid=None))
 
     # Images and weights
 
@@ -140,6 +140,8 @@ class Handlers:
         return deleted
 
     def _prune(self, command: m.Prune) -> m.Pruned:
+        if command.containers and not command.dry_run:
+            self._keep_logs()
         ours = self.ledger.pulled() if command.images else frozenset()
         in_use = self._images_in_use()
         pruned = self.engine.prune(
@@ -156,6 +158,12 @@ class Handlers:
             if image.id in ours and image.id in in_use
         ]
         return m.Pruned(pruned.space_reclaimed, [*pruned.kept, *kept])
+
+    def _keep_logs(self) -> None:
+        """Of the dead that are about to be pruned: their crash may still be asked about."""
+        for each in self.engine.instances():
+            if self._is_ours(each) and each.state == "exited":
+                self.archive.save(each, self.engine.logs(each.id, LINES, None).text, self.clock())
 
     def _images_in_use(self) -> dict[str, str]:
         """Every name of every image that a live deployment runs, with that deployment: ids, tags, the default's too."""

@@ -70,7 +70,8 @@ class Agent:
             log.error("parked (%s): this agent does nothing until it is started with --rejoin", parked)
             return
         worker_id = self._memory.database.meta("worker_id")
-        if worker_id is not None:
+        # Without its token (--rejoin) it may become another worker: what it is then is for the registration to say.
+        if worker_id is not None and self._memory.database.meta("token") is not None:
             self._hire(worker_id)
 
     def run(self, clock: Callable[[], float], wait: Callable[[float], bool]) -> None:
@@ -172,6 +173,8 @@ class Agent:
 
     def _beat(self, identity: Identity, now: float) -> float:
         answer = self._send(identity, "online", TIMEOUT)
+        if self._backoff.failing:
+            log.info("heartbeat again%s", self._since(now))
         self._backoff.reset()
         self._memory.contact.note(now)
         if self.crew is not None and self._intake.receive(answer.commands, now, self.crew):

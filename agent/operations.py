@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Event
-from typing import Any
 
 import msgspec
 
@@ -91,7 +90,8 @@ class Operations:
             log.exception("operation %s (%s) failed", command.command_id, kind(command))
             self._fail(command, "OPERATION_FAILED", f"{type(error).__name__}; the worker's log says more")
         else:
-            self._succeed(command, msgspec.to_builtins(output))
+            fields = {name: value for name, value in msgspec.to_builtins(output).items() if value is not None}
+            self._ledger.finish(command.command_id, Result(status="succeeded", output=fields))
 
     def _work(self, queue: SimpleQueue[OperationCommand]) -> None:
         while True:
@@ -102,9 +102,6 @@ class Operations:
         for queue in self._queues.values():
             while not queue.empty():
                 self.run(queue.get())
-
-    def _succeed(self, command: OperationCommand, output: dict[str, Any]) -> None:
-        self._ledger.finish(command.command_id, Result(status="succeeded", output=output))
 
     def _fail(self, command: OperationCommand, error_code: str, message: str) -> None:
         result = Result(status="failed", error_code=error_code[:64], message=message[:16000])

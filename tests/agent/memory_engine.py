@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 
 from agent.engines import Cancelled, EngineError, Instance, LogChunk, RunSpec
 from agent.engines.logs import Line, chunk
@@ -20,6 +20,7 @@ class MemoryEngine:
     uses_images: bool = True
     available: set[str] = field(default_factory=lambda: {"vllm/vllm-openai:latest"})
     on_pull: Callable[[], None] = lambda: None
+    first_words: str = ""
     on_start: Callable[[RunSpec], None] = lambda spec: None
 
     def __post_init__(self) -> None:
@@ -28,7 +29,9 @@ class MemoryEngine:
         self.specs: list[RunSpec] = []
         self.pulled: dict[str, Image] = {}
         self.calls: list[str] = []
+        self.taken_ports: set[int] = set()
         self._count = 0
+        self._lock = Lock()
 
     # Engine
 
@@ -36,33 +39,8 @@ class MemoryEngine:
         return list(self.all.values())
 
     def start(self, spec: RunSpec) -> Instance:
-        self.calls.append(f"start {spec.name}")
-        existing = next((each for each in self.all.values() if each.name == spec.name), None)
-        if existing is not None:
-            if existing.worker_id != spec.worker_id:
-                raise EngineError("CONTAINER_FAILED", f"{spec.name} is another worker's")
-            return existing
-        if self.uses_images and spec.image not in self.pulled:
-            raise EngineError("IMAGE_NOT_FOUND", f"no image {spec.image}")
-        self.on_start(spec)
-        if any(each.port == spec.port and each.state == "running" for each in self.all.values()):
-            raise EngineError("PORT_IN_USE", f"port {spec.port} is in use")
-        self.specs.append(spec)
-        self._count += 1
-        instance = Instance(
-            id=f"{self._count:04d}{'e' * 8}",
-            name=spec.name,
-            image=spec.image or "",
-            state="running",
-            worker_id=spec.worker_id,
-            deployment_id=spec.deployment_id,
-            generation=spec.generation,
-            model=spec.model,
-            bind=spec.bind,
-            port=spec.port,
-            created=float(self._count),
-        )
-        return self.add(instance)
+        with self._lock:
+            return self._start(spec)
 
     def stop(self, instance_id: str, grace: float) -> None:
         self.calls.append(f"stop {instance_id}")
@@ -137,8 +115,11 @@ class MemoryEngine:
         self.all[instance.id] = instance
         return instance
 
-    def say(self, instance_id: str, text: str, at: int = 1) -> None:
-        self.log_lines.setdefault(instance_id, []).append(Line(at, text.encode()))
+    def say(self, instance_id: str, text: str | bytes) -> None:
+        """Each line comes a second after the one before, from 2020 on."""
+        lines = self.log_lines.setdefault(instance_id, [])
+        line = text.encode() if isinstance(text, str) else text
+        lines.append(Line((1_577_836_800 + len(lines)) * 1_000_000_000, line))
 
     def die(self, instance_id: str, exit_code: int, log: str = "") -> None:
         if log:
@@ -149,6 +130,38 @@ class MemoryEngine:
         """The one running instance."""
         (instance,) = [each for each in self.all.values() if each.state == "running"]
         return instance
+
+    def _start(self, spec: RunSpec) -> Instance:
+        self.calls.append(f"start {spec.name}")
+        existing = next((each for each in self.all.values() if each.name == spec.name), None)
+        if existing is not None:
+            if existing.worker_id != spec.worker_id:
+                raise EngineError("CONTAINER_FAILED", f"{spec.name} is another worker's")
+            return existing
+        if self.uses_images and spec.image not in self.pulled:
+            raise EngineError("IMAGE_NOT_FOUND", f"no image {spec.image}")
+        self.on_start(spec)
+        taken = {each.port for each in self.all.values() if each.state == "running"} | self.taken_ports
+        if spec.port in taken:
+            raise EngineError("PORT_IN_USE", f"port {spec.port} is in use")
+        self.specs.append(spec)
+        self._count += 1
+        instance = Instance(
+            id=f"{self._count:04d}{'e' * 8}",
+            name=spec.name,
+            image=spec.image or "",
+            state="running",
+            worker_id=spec.worker_id,
+            deployment_id=spec.deployment_id,
+            generation=spec.generation,
+            model=spec.model,
+            bind=spec.bind,
+            port=spec.port,
+            created=float(self._count),
+        )
+        if self.first_words:
+            self.say(instance.id, self.first_words)
+        return self.add(instance)
 
     def _need_images(self) -> None:
         if not self.uses_images:
