@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from typing import Any
 
 from agent.engines import EngineError
@@ -106,7 +107,7 @@ def _extra_args(config: Mapping[str, Any]) -> list[str]:
 def _extra_flags(config: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     """The flags in `extra_args`, each with the value that follows it."""
     extra = _extra_args(config)
-    for each, after in zip(extra, [*extra[1:], "-"], strict=True):
+    for each, after in zip_longest(extra, extra[1:], fillvalue="-"):
         if each.startswith("-"):
             value = each.partition("=")[2] or (None if after.startswith("-") else after)
             yield next((name for name, short in _SHORT.items() if each.startswith(short)), _name(each)), value

@@ -95,5 +95,5 @@ def _file_backwards(file: BinaryIO) -> Iterator[Line]:
 
 
 def _parse(raw: bytes) -> Line | None:
-    stamp, _, text = raw.partition(b" ")
-    return Line(int(stamp), text) if stamp.isdigit() else None
+    stamp, space, text = raw.partition(b" ")
+    return Line(int(stamp), text) if space and stamp.isdigit() else None

@@ -33,8 +33,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class Log:
     """Lines behind strictly rising times, so that a time says exactly where a reader left off."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limit: int = LOG_BYTES) -> None:
         self._path = path
+        self._limit = limit
         self._file = self._open()
         self._latest = 0
 
@@ -42,7 +43,7 @@ class Log:
         self._latest = max(time.time_ns(), self._latest + 1)
         try:
             os.write(self._file, b"%019d %s\n" % (self._latest, line))
-            if os.fstat(self._file).st_size >= LOG_BYTES:
+            if os.fstat(self._file).st_size >= self._limit:
                 self._rotate()
         except OSError:
             pass  # a full disk costs log lines; it must not cost the model
