@@ -204,6 +204,7 @@ class Engine:
             finally:
                 if not saved:
                     self._backend.restore(touched)
+                _forget()
 
 
 def _loaded(stored: bytes) -> dict[str, Any]:
@@ -223,6 +224,12 @@ def _with_bytes(attribute: dict[str, Any]) -> dict[str, Any]:
     if kind == "M":
         return {kind: {name: _with_bytes(each) for name, each in value.items()}}
     return attribute
+
+
+def _forget() -> None:
+    """moto keeps every item and copy that it ever made, for a dashboard; a server would run out of memory."""
+    for model in (Item, Table):
+        model.instances_tracked.clear()  # type: ignore[union-attr]
 
 
 def _key(hash_key: DynamoType, range_key: DynamoType | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from moto.dynamodb.models.dynamo_type import Item
 
 from infra.local_dynamodb import Engine
 from infra.local_store import Change, Store
@@ -190,6 +192,17 @@ def test_the_sweep_takes_what_has_ended(path: Path) -> None:
     engine.sweep(1000.0)
     assert everything(client) == after_restart(path)
     assert {id_ for id_, _ in everything(client)} == {"lasts", "endless"}
+
+
+def test_memory_does_not_grow_with_requests(client: Any) -> None:
+    add_one(client, "counter")
+    gc.collect()
+    before = sum(isinstance(each, Item) for each in gc.get_objects())
+    for _ in range(20):
+        add_one(client, "counter")
+        everything(client)
+    gc.collect()
+    assert sum(isinstance(each, Item) for each in gc.get_objects()) == before
 
 
 def test_an_action_without_the_promise_is_refused(client: Any) -> None:
