@@ -31,6 +31,7 @@ from chalicelib.contract.messages import Disk, GpuDevice, GpuInfo, GpuUsage, Sys
 
 def gpu_info() -> GpuInfo:
     """The devices, each with what its driver tells of it. One that fell off the bus keeps its place, without facts."""
+    found = list(_devices())  # first, since it also starts NVML
     driver = _nvml("nvmlSystemGetDriverVersion")
     cuda = _nvml("nvmlSystemGetCudaDriverVersion_v2")
     version = f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None
@@ -43,7 +44,7 @@ def gpu_info() -> GpuInfo:
             uuid=_nvml("nvmlDeviceGetUUID", handle),
             driver_version=driver,
         )
-        for index, handle in _devices()
+        for index, handle in found
     ]
     return GpuInfo(count=len(devices), devices=devices)
 

@@ -249,7 +249,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             body = json.loads(raw)
             prompt = _prompt(body)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
             return self._error(400, "BadRequestError", f"Not a completion request: {error}")
         name = body.get("model") or self.server.options.names[0]
         if name not in self.server.options.names:

@@ -24,7 +24,7 @@ def log(name: str) -> str:
         ("badflag", 2, "INVALID_CONFIG", True, "unrecognized arguments: --no-such-flag"),
         ("maxlen", 1, "CONTEXT_TOO_LONG", True, "--max-model-len"),
         ("nodir", 1, "MODEL_NOT_FOUND", True, "'/no/such/dir'"),
-        ("nomodel_online", 1, "HUB_UNREACHABLE", False, "huggingface.co"),
+        ("nomodel_online", 1, "HUB_UNREACHABLE", False, "we cannot find the requested files"),
         ("ok-container", 1, "SHM_TOO_SMALL", True, "160 MiB required, 64 MiB free"),
     ],
 )

@@ -1,0 +1,32 @@
+"""What an instance says of itself is read back as it was written."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent import labels
+from agent.engines import EngineError, RunSpec
+from agent.labels import Owner, instance_name
+
+
+@given(st.text(), st.text(), st.integers(0, 2**53), st.text(), st.integers(1, 65535))
+def test_round_trip(worker_id: str, deployment_id: str, generation: int, model: str, port: int) -> None:
+    spec = RunSpec("n", worker_id, deployment_id, generation, model, None, (), {}, (), "127.0.0.1", port)
+    assert labels.read(labels.write(spec)) == Owner(worker_id, deployment_id, generation, model, port, "127.0.0.1")
+
+
+@given(
+    st.dictionaries(st.sampled_from([labels.WORKER, labels.DEPLOYMENT, labels.GENERATION, labels.PORT, "x"]), st.text())
+)
+def test_anybodys_labels_can_be_read(found: dict[str, str]) -> None:
+    owner = labels.read(found)
+    assert owner == Owner() or owner.deployment_id == found[labels.DEPLOYMENT]
+
+
+def test_names() -> None:
+    assert instance_name("0b1c", 7) == "muster-0b1c-g7"
+    for unsafe in ("", "../x", "a/b", "-x", ".x", "a b", "ü", "x" * 200, "a\n"):
+        with pytest.raises(EngineError):
+            instance_name(unsafe, 1)
