@@ -78,7 +78,14 @@ class Agent:
         """Beat until `wait(seconds)` says that it is over. `clock` is monotonic; a slow beat moves no later one."""
         due = clock()
         while not wait(max(0.0, due - clock())):
-            delay = self.tick(self._host.clock())
+            try:
+                delay = self.tick(self._host.clock())
+            except Refused:
+                raise
+            except Exception:
+                # Whatever one answer held, the next heartbeat is due: a host that falls silent counts as lost.
+                log.exception("this heartbeat failed")
+                delay = self._backoff.next()
             due = max(due + delay, clock())
 
     def tick(self, now: float) -> float:

@@ -95,7 +95,12 @@ class Operations:
 
     def _work(self, queue: SimpleQueue[OperationCommand]) -> None:
         while True:
-            self.run(queue.get())
+            command = queue.get()
+            try:
+                self.run(command)
+            except Exception:
+                # Not even its failure could be journaled; after a restart it is answered as interrupted.
+                log.exception("operation %s has no result", command.command_id)
 
     def run_all(self) -> None:
         """Everything that waits, here and now."""

@@ -68,7 +68,12 @@ class Reporter:
         """A thread's whole life."""
         while True:
             self._spool.arrived.clear()
-            delay = self.step()
+            try:
+                delay = self.step()
+            except Exception:
+                # Without this thread nobody would ever hear of anything again: say it, and go on.
+                log.exception("a report could not be sent")
+                delay = self._backoff.next()
             if delay == IDLE:
                 self._drained.set()
                 self._spool.arrived.wait(delay)
