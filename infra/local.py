@@ -22,7 +22,6 @@ import chalice.local
 import click
 from chalice.cli.factory import CLIFactory
 
-from infra.local_dynamodb import REGION, Engine
 from infra.local_server import DevServer, Site, stop
 from infra.local_store import DataDirectory, DataInUse, Store
 
@@ -33,7 +32,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 def prepare() -> Site:
     """Set the environment's defaults, start the embedded database, and give `chalice local` our server. Once."""
     os.environ.setdefault("MUSTER_HEARTBEAT", "5")
-    os.environ.setdefault("AWS_DEFAULT_REGION", REGION)
+    os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     for chatty in ("botocore", "pynamodb"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -55,6 +54,8 @@ def _site(data: DataDirectory) -> Site:
         os.environ.pop(name, None)
     os.environ.update(credentials, AWS_EC2_METADATA_DISABLED="true")  # nothing here is meant for a real account
     data.lock()
+    from infra.local_dynamodb import Engine  # only here: moto adds a handler to botocore when it is imported
+
     engine = Engine(Store(data.path / "muster.sqlite3"))
     engine.attach()
     return Site(data, engine)

@@ -13,15 +13,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from socketserver import TCPServer
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from chalice.app import Chalice, ScheduledEventConfig
 from chalice.config import Config
 from chalice.local import LocalDevServer, ThreadedHTTPServer
 
-from infra.local_dynamodb import Engine
 from infra.local_http import Handler
 from infra.local_store import DataDirectory
+
+if TYPE_CHECKING:
+    from infra.local_dynamodb import Engine
 
 log = logging.getLogger(__name__)
 
