@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -74,6 +75,18 @@ def audit(reply: Reply, *secrets: str, bodiless: bool = False) -> Reply:
     return reply
 
 
+_kept = threading.local()
+
+
+def session() -> requests.Session:
+    """This thread's, which keeps its connections and reads no proxy from the environment."""
+    if not hasattr(_kept, "session"):
+        _kept.session = requests.Session()
+        _kept.session.trust_env = False
+    kept: requests.Session = _kept.session
+    return kept
+
+
 class Client:
     """Calls with one credential, or with none."""
 
@@ -94,7 +107,7 @@ class Client:
         sent = {"Authorization": f"Bearer {self.bearer}"} if self.bearer else {}
         sent |= {"Content-Type": "application/json"} | dict(headers or {})
         payload = data if body is None else json.dumps(body).encode()
-        got = requests.request(method, self.url + path, data=payload, headers=sent, timeout=timeout)
+        got = session().request(method, self.url + path, data=payload, headers=sent, timeout=timeout)
         reply = Reply(got.status_code, got.headers, got.content.decode())
         return audit(reply, self.bearer or "", sent.get("Authorization", ""), bodiless=method == "HEAD")
 
@@ -114,10 +127,24 @@ class Client:
 class Operator(Client):
     """A client with an API key, and the few things that most tests ask of it."""
 
+    def __init__(self, url: str, bearer: str | None = None) -> None:
+        super().__init__(url, bearer)
+        self.made: list[str] = []
+
     def deploy(self, worker_id: str | None, **fields: Json) -> Json:
         """A new deployment's resource; on that worker and without a GPU unless told otherwise."""
         placed = {"worker_id": worker_id} if worker_id else {}
-        return self.post("/api/deployments", {"model": "facebook/opt-125m", "gpus": 0} | placed | fields).expect(201)
+        body = {"model": "facebook/opt-125m", "gpus": 0} | placed | fields
+        made = self.post("/api/deployments", body).expect(201)
+        self.made.append(made["deployment_id"])
+        return made
+
+    def withdraw(self) -> None:
+        """Let none of its own deployments wait any longer, so that later tests find no queue."""
+        while self.made:
+            path = f"/api/deployments/{self.made.pop()}"
+            if (shown := self.get(path)).status == 200 and shown.body["status"] == "pending":
+                self.post(f"{path}/stop").expect(200)
 
     def deployment(self, deployment_id: str) -> Json:
         return self.get(f"/api/deployments/{deployment_id}").expect(200)

@@ -53,8 +53,15 @@ def keyed(server: Server, admin: Operator) -> Callable[[str], Operator]:
 
 
 @pytest.fixture(scope="session")
-def operator(keyed: Callable[[str], Operator]) -> Operator:
+def an_operator(keyed: Callable[[str], Operator]) -> Operator:
     return keyed("operator")
+
+
+@pytest.fixture
+def operator(an_operator: Operator) -> Iterator[Operator]:
+    """Leaves no deployment of the test waiting for a worker."""
+    yield an_operator
+    an_operator.withdraw()
 
 
 @pytest.fixture(scope="session")

@@ -78,8 +78,7 @@ def test_a_reboot_after_the_token_expired(server: Server, registration_token: To
     worker = kind(server.url, secret_of(registration_token, expires_in=1, max_uses=9))
     worker.register()
     before = worker.worker_id
-    newcomer = Worker(server.url, worker.token)
-    eventually(lambda: newcomer.try_register(name=worker.name + "-late").status, lambda status: status == 401)
+    eventually(lambda: Worker(server.url, worker.token).try_register().status, lambda status: status == 401)
     worker.register()
     assert worker.worker_id == before
     worker.beat()

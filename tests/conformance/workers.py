@@ -72,7 +72,7 @@ class Worker:
 
     def start(self, deployment_id: str, container_id: str = "abc123") -> None:
         """Take the deploy that waits and report it up to `running`."""
-        assert deployment_id in [command["deployment_id"] for command in self.commands()]
+        assert deployment_id in [command.get("deployment_id") for command in self.commands()]
         self.report(deployment_id, "starting").expect(200)
         self.report(deployment_id, "running", container_id=container_id, port=8001).expect(200)
 
