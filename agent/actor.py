@@ -1,104 +1,63 @@
-"""One deployment's life on this host.
-
-`step(now)` looks at what is there, does what the intent asks for, and says when to look again; `run` is a thread that
-does nothing but step and wait. All that a restarted agent needs is in the journal and in the instances' labels, so a
-step that was cut off is simply taken again.
-"""
+"""One deployment's thread: takes the latest intent, steps its life, waits. Nobody else acts on the deployment."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from threading import Event, Lock
 
-from agent.archive import Archive
-from agent.crash import Diagnosis, diagnose, excerpt
-from agent.engines import Cancelled, Engine, EngineError, Instance
-from agent.health import Patience, Probe
-from agent.inventory import Inventory
-from agent.plan import Bury, Fetch, Start, Step, Terminate, of_deployment, outdated, plan, wanted
-from agent.pulls import Pulls
-from agent.records import Record, Records
-from agent.start import Starter
+from agent.engines import Cancelled, EngineError
+from agent.life import Life, Tools
+from agent.records import Record
 from chalicelib.contract.lifecycle import Status
-from chalicelib.contract.messages import Deploy, Progress, Report, Stop
+from chalicelib.contract.messages import Deploy, Stop
 
 log = logging.getLogger(__name__)
 
-STOP_GRACE = 30.0
-PROBE_EVERY = 1.0
-WATCH_EVERY = 2.0
 RETRY_EVERY = 5.0
-FIRST_BACKOFF = 10.0
-LAST_BACKOFF = 300.0
-PROVEN_AFTER = 600.0
-"""A model that ran this long has shown that it can: its next crash is the first again."""
-MOST_ATTEMPTS = 3
-LOG_LINES = 500
-
-UNHEALABLE = frozenset(
-    {
-        "REFUSED_BY_HOST",
-        "INVALID_CONFIG",
-        "IMAGE_NOT_FOUND",
-        "REGISTRY_UNAUTHORIZED",
-        "UNSUPPORTED_BY_ENGINE",
-        "SHM_TOO_SMALL",
-        "DRIVER_TOO_OLD",
-    }
-)
-"""Codes of a step that failed, and would fail again however often it is taken."""
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What every actor works with."""
-
-    engine: Engine
-    inventory: Inventory
-    records: Records
-    archive: Archive
-    pulls: Pulls
-    starter: Starter
-    probe: Probe
-    worker_id: str
-    clock: Callable[[], float]
-    may_start: Callable[[float], bool]
 
 
 class Actor:
+    """`step` and `run` belong to its own thread (or a test); the rest may be called from any."""
+
     def __init__(self, record: Record, tools: Tools) -> None:
-        self.record = record
         self._tools = tools
+        self._life = Life(record, tools)
         self._lock = Lock()
         self._orders: Deploy | Stop | None = None
-        self._cancel = Event()
         self._wake = Event()
         self._closed = False
         self._has_thread = False
-        self._asked_to_end: set[str] = set()
-        self._new_life()
         # After a restart the control plane hears how things are, even where nothing has changed.
         self._say_again = True
 
-    def _new_life(self) -> None:
-        self._failures = 0
-        self._not_before = float("-inf")
-        self._running_since: float | None = None
-        self._patience: Patience | None = None
+    @property
+    def record(self) -> Record:
+        return self._life.record
 
-    # Called by other threads
+    @property
+    def coming_up(self) -> bool:
+        """Whether an instance is being started, if it is not there yet."""
+        return isinstance(self.record.command, Deploy) and self.record.status is Status.STARTING
 
     def submit(self, command: Deploy | Stop) -> None:
         """Take this intent next. The same again means: say how it is."""
         with self._lock:
             self._orders = command
             if command.generation > self.record.command.generation:
-                self._cancel.set()
+                self._life.cancelled.set()
         self._wake.set()
 
     def wake(self) -> None:
+        self._wake.set()
+
+    def expect_end(self, instance_id: str) -> None:
+        self._life.expect_end(instance_id)
+
+    def close(self) -> None:
+        """Let go of it: the instance stays as it is, and nothing is started any more."""
+        with self._lock:
+            self._closed = True
+            self._life.cancelled.set()
         self._wake.set()
 
     def take_thread(self) -> bool:
@@ -107,29 +66,16 @@ class Actor:
             free, self._has_thread = not self._has_thread, True
         return free
 
-    def expect_end(self, instance_id: str) -> None:
-        """An operator ends this instance; that is no crash."""
-        self._asked_to_end.add(instance_id)
-
-    def close(self) -> None:
-        """Let go of it: the instance stays as it is, and nothing is started any more."""
-        with self._lock:
-            self._closed = True
-            self._cancel.set()
-        self._wake.set()
-
-    @property
-    def coming_up(self) -> bool:
-        """Whether an instance is being started, if it is not there yet."""
-        return isinstance(self.record.command, Deploy) and self.record.status is Status.STARTING
-
     def run(self) -> None:
         """Step and wait, until there is nothing to do or it is closed."""
         while not self._closed:
             try:
                 delay = self.step(self._tools.clock())
+            except EngineError as error:
+                log.warning("deployment %s: %s: %s", self.record.deployment_id, error.error_code, error.message)
+                delay = RETRY_EVERY
             except Exception:
-                # Docker may be away, the disk may be full: the deployment is tried again, and the others go on.
+                # Whatever it is, the deployment is tried again, and the others go on.
                 log.exception("deployment %s: this step failed and is taken again", self.record.deployment_id)
                 delay = RETRY_EVERY
             if delay is None and self._leave_thread():
@@ -137,222 +83,31 @@ class Actor:
             self._wake.wait(delay)
             self._wake.clear()
 
-    def _leave_thread(self) -> bool:
-        with self._lock:
-            self._has_thread = self._orders is not None or self._wake.is_set()
-            return not self._has_thread
-
-    # The work
-
     def step(self, now: float) -> float | None:
         """Seconds until the next step; None when there is nothing to do until something changes."""
         self._take_orders()
         said = self.record.report
         try:
-            if self.record.attempts >= MOST_ATTEMPTS:
-                self._leave_poison_alone()
-                return None
-            command = self.record.command
-            delay = self._end(command, now) if isinstance(command, Stop) else self._bring_up(command, now)
+            delay = self._life.step(now)
         except Cancelled:
             return 0.0
         if self._say_again:
             self._say_again = False
-            if self.record.report is not None and self.record.report is said:
-                self._tools.records.save(self.record, said)
+            if self.record.report is said:
+                self._life.say_again()
         return delay
 
     def _take_orders(self) -> None:
         with self._lock:
             orders, self._orders = self._orders, None
-            if orders is None:
+            if orders is None or self._closed:
                 return
-            if not self._closed:
-                self._cancel = Event()
-        if orders.generation > self.record.command.generation:
-            self.record = self._tools.records.get(orders.deployment_id) or Record(orders)
-            self._new_life()
-        self._say_again = True
+            self._say_again = True
+            if orders.generation > self.record.command.generation:
+                record = self._tools.records.get(orders.deployment_id)
+                self._life = Life(record or Record(orders), self._tools)
 
-    def _end(self, command: Stop, now: float) -> float | None:
-        instances = self._instances()
-        if outdated(command, instances):
-            return None
-        if instances and self.record.status not in (Status.STOPPING, Status.STOPPED):
-            self._report(Status.STOPPING, "Stopping")
-        self._perform(plan(command, instances), now)
-        if self.record.status is not Status.STOPPED:
-            self._report(Status.STOPPED, "Stopped", gone=True)
-        return None
-
-    def _bring_up(self, command: Deploy, now: float) -> float | None:
-        instances = self._instances()
-        if outdated(command, instances):
-            return None
-        current = wanted(command, instances)
-        if current is None:
-            self._account_for_absence(command, instances, now)
-        if self.record.at_rest:
-            # It failed for good, or an operator ended it: nothing of it shall be left.
-            self._perform(plan(Stop(command.command_id, command.deployment_id, command.generation), instances), now)
-            return None
-        try:
-            self._perform(self._plan(command, instances, now), now)
-        except EngineError as error:
-            permanent = error.error_code in UNHEALABLE
-            self._failed(command, Diagnosis(error.error_code, error.message, permanent), now)
-            return 0.0
-        if current is None:
-            return min(max(self._not_before - now, 0.0), RETRY_EVERY) or PROBE_EVERY
-        return self._attend(command, current, now)
-
-    def _plan(self, command: Deploy, instances: list[Instance], now: float) -> tuple[Step, ...]:
-        may_start = now >= self._not_before and self._tools.may_start(now)
-        missing = None
-        if may_start and wanted(command, instances) is None:
-            missing = self._tools.starter.missing_image(command)
-        return plan(command, instances, may_start=may_start, missing_image=missing)
-
-    def _attend(self, command: Deploy, instance: Instance, now: float) -> float:
-        """Watch over a running instance, whoever started it: adopt it, and say when its model is ready."""
-        if self.record.container_id != instance.id:
-            self._save(replace(self.record, container_id=instance.id, port=instance.port))
-        if self.record.status is Status.RUNNING:
-            self._running_since = now if self._running_since is None else self._running_since
-            return WATCH_EVERY
-        if self._tools.starter.is_ready(command, instance, self._tools.probe):
-            self._running_since = now
-            self._report(Status.RUNNING, "Model loaded successfully")
-            return WATCH_EVERY
-        if self.record.status is not Status.STARTING:
-            self._report(Status.STARTING, "Loading the model")
-        self._patience = self._patience or Patience(now)
-        if self._patience.exhausted(now, lambda: self._tools.engine.logs(instance.id, 20, None).text):
-            self._stalled(command, instance, now)
-        return PROBE_EVERY
-
-    # Performing a plan
-
-    def _perform(self, steps: tuple[Step, ...], now: float) -> None:
-        if not steps:
-            return
-        self._save(replace(self.record, attempts=self.record.attempts + 1))
-        try:
-            for step in steps:
-                self._take(step, now)
-        finally:
-            # Reached on every error but the agent's own death, which is what attempts count.
-            self._tools.inventory.changed()
-            self._save(replace(self.record, attempts=0))
-
-    def _take(self, step: Step, now: float) -> None:
-        match step:
-            case Fetch(image):
-                self._report(Status.DOWNLOADING, f"Pulling {image}")
-                self._tools.pulls.pull(image, self._downloading, self._cancel)
-            case Terminate(instance_id):
-                self._tools.engine.stop(instance_id, STOP_GRACE)
-            case Bury(instance_id):
-                self._bury(instance_id, now)
-            case Start():
-                self._start()
-
-    def _start(self) -> None:
-        command = self.record.command
-        if self._cancel.is_set() or not isinstance(command, Deploy):
-            raise Cancelled
-        if self.record.status is not Status.STARTING:
-            self._report(Status.STARTING, "Starting")
-        self._patience = None
-        instance = self._tools.starter.start(command, self.record.port)
-        self._save(replace(self.record, container_id=instance.id, port=instance.port))
-
-    def _bury(self, instance_id: str, now: float) -> None:
-        instance = next((each for each in self._instances() if each.id == instance_id), None)
-        if instance is not None:
-            self._tools.archive.bury(self._tools.engine, instance, now)
-
-    def _downloading(self, progress: Progress) -> None:
-        self._report(Status.DOWNLOADING, "Pulling the image", progress=progress)
-
-    # When it does not go as wanted
-
-    def _account_for_absence(self, command: Deploy, instances: list[Instance], now: float) -> None:
-        """The instance that should be there is not: say why, once for each."""
-        expected = self.record.container_id
-        if expected is None:
-            return
-        corpse = next((each for each in instances if each.id == expected), None)
-        if expected in self._asked_to_end:
-            self._asked_to_end.discard(expected)
-            self._report(Status.STOPPED, "Its container was stopped by an operator", gone=True)
-            return
-        text = self._tools.engine.logs(corpse.id, LOG_LINES, None).text if corpse else ""
-        if corpse is None:
-            diagnosis = Diagnosis("CONTAINER_FAILED", "Its container is gone: something else removed it", False)
-        else:
-            diagnosis = diagnose(text, corpse.exit_code, corpse.oom_killed)
-        if self._running_since is not None and now - self._running_since >= PROVEN_AFTER:
-            self._failures = 0
-        self._failed(command, diagnosis, now, excerpt(text))
-
-    def _failed(self, command: Deploy, diagnosis: Diagnosis, now: float, logs: str = "") -> None:
-        code, message = diagnosis.error_code, diagnosis.message
-        log.warning("deployment %s: %s: %s", command.deployment_id, code, message)
-        self._running_since = None
-        if diagnosis.permanent or command.restart == "never":
-            self._report(Status.ERROR, message, gone=True, error_code=code, logs=logs)
-            return
-        backoff = min(LAST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(self._failures, 16))
-        self._failures += 1
-        self._not_before = now + backoff
-        self.record = replace(self.record, restarts=self.record.restarts + 1)
-        again = f"{message} (starts again in {backoff:.0f} s)"
-        self._report(Status.STARTING, again, gone=True, error_code=code, logs=logs)
-
-    def _stalled(self, command: Deploy, instance: Instance, now: float) -> None:
-        text = self._tools.engine.logs(instance.id, LOG_LINES, None).text
-        self._tools.engine.stop(instance.id, STOP_GRACE)
-        self._tools.inventory.changed()
-        message = "It neither became ready nor wrote a line to its log for half an hour"
-        self._failed(command, Diagnosis("START_STALLED", message, False), now, excerpt(text))
-
-    def _leave_poison_alone(self) -> None:
-        if not self.record.at_rest:
-            message = f"The agent died {MOST_ATTEMPTS} times while it acted on this command; it does not try again"
-            self._report(Status.ERROR, message, error_code="POISON_COMMAND")
-
-    # Saying and remembering
-
-    def _instances(self) -> list[Instance]:
-        return of_deployment(self.record.deployment_id, self._tools.worker_id, self._tools.inventory.instances())
-
-    def _report(
-        self,
-        status: Status,
-        message: str,
-        *,
-        gone: bool = False,
-        error_code: str | None = None,
-        logs: str = "",
-        progress: Progress | None = None,
-    ) -> None:
-        """Journal the new status and spool its report. `gone` means that no instance is expected any more."""
-        container_id = None if gone else self.record.container_id
-        report = Report(
-            status=status.value,
-            container_id=container_id,
-            port=self.record.port if container_id else None,
-            message=message[:16000],
-            error_code=error_code,
-            logs=logs or None,
-            generation=self.record.command.generation,
-            progress=progress,
-            restarts=self.record.restarts,
-        )
-        self._save(replace(self.record, status=status, container_id=container_id, report=report), report)
-
-    def _save(self, record: Record, report: Report | None = None) -> None:
-        if record != self.record or report is not None:
-            self.record = record
-            self._tools.records.save(record, report)
+    def _leave_thread(self) -> bool:
+        with self._lock:
+            self._has_thread = self._orders is not None or self._wake.is_set()
+            return not self._has_thread

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.actor import Tools
 from agent.archive import Archive
 from agent.contact import Contact
 from agent.engines import Engine
@@ -16,6 +15,7 @@ from agent.health import Probe, is_ready
 from agent.inventory import Inventory
 from agent.journal import Database
 from agent.ledger import Ledger
+from agent.life import Tools
 from agent.operations import Operations
 from agent.policy import HostPolicy
 from agent.pulls import Pulls

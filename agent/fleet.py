@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from threading import Lock, Thread
 
-from agent.actor import Actor, Tools
+from agent.actor import Actor
 from agent.engines import Instance
+from agent.life import Tools
 from agent.records import Record
 from chalicelib.contract.messages import Deploy, Stop
 

@@ -1,0 +1,273 @@
+"""One generation of a deployment on this host: what a step does, from looking to reporting. It has no thread.
+
+All that a restarted agent needs is in the journal and in the instances' labels, so a step that was cut off is simply
+taken again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from threading import Event
+
+from agent.archive import Archive
+from agent.crash import Diagnosis, diagnose, excerpt
+from agent.engines import Cancelled, Engine, EngineError, Instance
+from agent.health import Patience, Probe
+from agent.inventory import Inventory
+from agent.plan import Bury, Fetch, Start, Step, Terminate, of_deployment, outdated, plan, wanted
+from agent.pulls import Pulls
+from agent.records import Record, Records
+from agent.restarts import Restarts
+from agent.start import Starter
+from chalicelib.contract.lifecycle import Status
+from chalicelib.contract.messages import Deploy, Progress, Report, Stop
+
+log = logging.getLogger(__name__)
+
+STOP_GRACE = 30.0
+PROBE_EVERY = 1.0
+WATCH_EVERY = 2.0
+LONGEST_LOOK_AWAY = 5.0
+MOST_ATTEMPTS = 3
+LOG_LINES = 500
+
+UNHEALABLE = frozenset(
+    {
+        "REFUSED_BY_HOST",
+        "INVALID_CONFIG",
+        "IMAGE_NOT_FOUND",
+        "REGISTRY_UNAUTHORIZED",
+        "UNSUPPORTED_BY_ENGINE",
+        "SHM_TOO_SMALL",
+        "DRIVER_TOO_OLD",
+    }
+)
+"""Codes of a step that failed, and would fail again however often it is taken."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What every actor works with."""
+
+    engine: Engine
+    inventory: Inventory
+    records: Records
+    archive: Archive
+    pulls: Pulls
+    starter: Starter
+    probe: Probe
+    worker_id: str
+    clock: Callable[[], float]
+    may_start: Callable[[float], bool]
+
+
+class Life:
+    """`cancelled` ends a pull, and lets nothing start any more."""
+
+    def __init__(self, record: Record, tools: Tools) -> None:
+        self.record = record
+        self.cancelled = Event()
+        self._tools = tools
+        self._restarts = Restarts()
+        self._patience: Patience | None = None
+        self._asked_to_end: set[str] = set()
+
+    def expect_end(self, instance_id: str) -> None:
+        """An operator ends this instance; that is no crash."""
+        self._asked_to_end.add(instance_id)
+
+    def step(self, now: float) -> float | None:
+        """Seconds until the next step; None when there is nothing to do until something changes.
+
+        Raises Cancelled; EngineError where the engine cannot be asked.
+        """
+        if self.record.attempts >= MOST_ATTEMPTS:
+            self._leave_poison_alone()
+            return None
+        command = self.record.command
+        return self._end(command, now) if isinstance(command, Stop) else self._bring_up(command, now)
+
+    def say_again(self) -> None:
+        """Report once more what was reported last."""
+        if self.record.report is not None:
+            self._tools.records.save(self.record, self.record.report)
+
+    def _end(self, command: Stop, now: float) -> float | None:
+        instances = self._instances()
+        if outdated(command, instances):
+            return None
+        if instances and self.record.status not in (Status.STOPPING, Status.STOPPED):
+            self._report(Status.STOPPING, "Stopping")
+        self._perform(plan(command, instances), now)
+        if self.record.status is not Status.STOPPED:
+            self._report(Status.STOPPED, "Stopped", gone=True)
+        return None
+
+    def _bring_up(self, command: Deploy, now: float) -> float | None:
+        instances = self._instances()
+        if outdated(command, instances):
+            return None
+        current = wanted(command, instances)
+        if current is None:
+            self._account_for_absence(command, instances, now)
+        if self.record.at_rest:
+            # It failed for good, or an operator ended it: nothing of it shall be left.
+            self._perform(plan(Stop(command.command_id, command.deployment_id, command.generation), instances), now)
+            return None
+        try:
+            self._perform(self._plan(command, instances, now), now)
+        except EngineError as error:
+            permanent = error.error_code in UNHEALABLE
+            self._failed(command, Diagnosis(error.error_code, error.message, permanent), now)
+            return 0.0
+        if current is None:
+            return min(self._restarts.wait(now), LONGEST_LOOK_AWAY) or PROBE_EVERY
+        return self._attend(command, current, now)
+
+    def _plan(self, command: Deploy, instances: list[Instance], now: float) -> tuple[Step, ...]:
+        may_start = self._restarts.wait(now) == 0 and self._tools.may_start(now)
+        missing = None
+        if may_start and wanted(command, instances) is None:
+            missing = self._tools.starter.missing_image(command)
+        return plan(command, instances, may_start=may_start, missing_image=missing)
+
+    def _attend(self, command: Deploy, instance: Instance, now: float) -> float:
+        """Watch over a running instance, whoever started it: adopt it, and say when its model is ready."""
+        if self.record.container_id != instance.id:
+            self._save(replace(self.record, container_id=instance.id, port=instance.port))
+        if self.record.status is Status.RUNNING:
+            self._restarts.note_running(now)
+            return WATCH_EVERY
+        if self._tools.starter.is_ready(command, instance, self._tools.probe):
+            self._restarts.note_running(now)
+            self._report(Status.RUNNING, "Model loaded successfully")
+            return WATCH_EVERY
+        if self.record.status is not Status.STARTING:
+            self._report(Status.STARTING, "Loading the model")
+        self._patience = self._patience or Patience(now)
+        if self._patience.exhausted(now, lambda: self._tools.engine.logs(instance.id, 20, None).text):
+            self._stalled(command, instance, now)
+        return PROBE_EVERY
+
+    # Performing a plan
+
+    def _perform(self, steps: tuple[Step, ...], now: float) -> None:
+        if not steps:
+            return
+        self._save(replace(self.record, attempts=self.record.attempts + 1))
+        try:
+            for step in steps:
+                self._take(step, now)
+        finally:
+            # Reached on every error but the agent's own death, which is what attempts count.
+            self._tools.inventory.changed()
+            self._save(replace(self.record, attempts=0))
+
+    def _take(self, step: Step, now: float) -> None:
+        match step:
+            case Fetch(image):
+                self._report(Status.DOWNLOADING, f"Pulling {image}")
+                self._tools.pulls.pull(image, self._downloading, self.cancelled)
+            case Terminate(instance_id):
+                self._tools.engine.stop(instance_id, STOP_GRACE)
+            case Bury(instance_id):
+                self._bury(instance_id, now)
+            case Start():
+                self._start()
+
+    def _start(self) -> None:
+        command = self.record.command
+        if self.cancelled.is_set() or not isinstance(command, Deploy):
+            raise Cancelled
+        if self.record.status is not Status.STARTING:
+            self._report(Status.STARTING, "Starting")
+        self._patience = None
+        instance = self._tools.starter.start(command, self.record.port)
+        self._save(replace(self.record, container_id=instance.id, port=instance.port))
+
+    def _bury(self, instance_id: str, now: float) -> None:
+        instance = next((each for each in self._instances() if each.id == instance_id), None)
+        if instance is not None:
+            self._tools.archive.bury(self._tools.engine, instance, now)
+
+    def _downloading(self, progress: Progress) -> None:
+        self._report(Status.DOWNLOADING, "Pulling the image", progress=progress)
+
+    # When it does not go as wanted
+
+    def _account_for_absence(self, command: Deploy, instances: list[Instance], now: float) -> None:
+        """The instance that should be there is not: say why, once for each."""
+        expected = self.record.container_id
+        if expected is None:
+            return
+        corpse = next((each for each in instances if each.id == expected), None)
+        if expected in self._asked_to_end:
+            self._asked_to_end.discard(expected)
+            self._report(Status.STOPPED, "Its container was stopped by an operator", gone=True)
+            return
+        text = self._tools.engine.logs(corpse.id, LOG_LINES, None).text if corpse else ""
+        if corpse is None:
+            diagnosis = Diagnosis("CONTAINER_FAILED", "Its container is gone: something else removed it", False)
+        else:
+            diagnosis = diagnose(text, corpse.exit_code, corpse.oom_killed)
+        self._failed(command, diagnosis, now, excerpt(text))
+
+    def _failed(self, command: Deploy, diagnosis: Diagnosis, now: float, logs: str = "") -> None:
+        code, message = diagnosis.error_code, diagnosis.message
+        log.warning("deployment %s: %s: %s", command.deployment_id, code, message)
+        if diagnosis.permanent or command.restart == "never":
+            self._report(Status.ERROR, message, gone=True, error_code=code, logs=logs)
+            return
+        backoff = self._restarts.again(now)
+        self.record = replace(self.record, restarts=self.record.restarts + 1)
+        again = f"{message} (starts again in {backoff:.0f} s)"
+        self._report(Status.STARTING, again, gone=True, error_code=code, logs=logs)
+
+    def _stalled(self, command: Deploy, instance: Instance, now: float) -> None:
+        text = self._tools.engine.logs(instance.id, LOG_LINES, None).text
+        self._tools.engine.stop(instance.id, STOP_GRACE)
+        self._tools.inventory.changed()
+        message = "It neither became ready nor wrote a line to its log for half an hour"
+        self._failed(command, Diagnosis("START_STALLED", message, False), now, excerpt(text))
+
+    def _leave_poison_alone(self) -> None:
+        if not self.record.at_rest:
+            message = f"The agent died {MOST_ATTEMPTS} times while it acted on this command; it does not try again"
+            self._report(Status.ERROR, message, error_code="POISON_COMMAND")
+
+    # Saying and remembering
+
+    def _instances(self) -> list[Instance]:
+        return of_deployment(self.record.deployment_id, self._tools.worker_id, self._tools.inventory.instances())
+
+    def _report(
+        self,
+        status: Status,
+        message: str,
+        *,
+        gone: bool = False,
+        error_code: str | None = None,
+        logs: str = "",
+        progress: Progress | None = None,
+    ) -> None:
+        """Journal the new status and spool its report. `gone` means that no instance is expected any more."""
+        container_id = None if gone else self.record.container_id
+        report = Report(
+            status=status.value,
+            container_id=container_id,
+            port=self.record.port if container_id else None,
+            message=message[:16000],
+            error_code=error_code,
+            logs=logs or None,
+            generation=self.record.command.generation,
+            progress=progress,
+            restarts=self.record.restarts,
+        )
+        self._save(replace(self.record, status=status, container_id=container_id, report=report), report)
+
+    def _save(self, record: Record, report: Report | None = None) -> None:
+        if record != self.record or report is not None:
+            self.record = record
+            self._tools.records.save(record, report)
