@@ -151,8 +151,10 @@ class Supervised:
         pids = self.pids
         if pids is None or self.record.boot != host.boot_id():
             return None
+        if host.start_ticks(pids.leader) == pids.start:
+            return pids.leader
         host.reap_group(pids.leader)
-        return pids.leader if host.start_ticks(pids.leader) == pids.start else None
+        return None
 
     def _is_gone(self) -> bool:
         """Nothing of it lives, not even what left its group."""

@@ -41,15 +41,15 @@ class Running:
         self.process = process
         self.url = url
 
-    def get(self, path: str, key: str = "") -> requests.Response:
-        return requests.get(self.url + path, headers=self._headers(key), timeout=5)
+    def get(self, path: str, key: str = "", timeout: float = 5) -> requests.Response:
+        return requests.get(self.url + path, headers=self._headers(key), timeout=timeout)
 
     def post(self, path: str, body: object, key: str = "") -> requests.Response:
         return requests.post(self.url + path, data=json.dumps(body), headers=self._headers(key), timeout=5)
 
     def healthy(self) -> bool:
         try:
-            return self.get("/health").status_code == 200
+            return self.get("/health", timeout=1).status_code == 200
         except requests.RequestException:
             return False
 
