@@ -218,7 +218,7 @@ def _process_line(pid: int | None) -> str:
     """The same process as the operating system shows it."""
     if pid is None or not psutil.pid_exists(pid):
         return ""
-    return f"; ps {pid}: [dim]{escape(' '.join(psutil.Process(pid).cmdline())[:100])}[/]"
+    return f"; ps {pid}: [dim]{escape(' '.join(psutil.Process(pid).cmdline())[:200])}[/]"
 
 
 def step(text: str) -> None:
