@@ -44,7 +44,7 @@ def _attempt(body: m.Registration, bearer: str | None, now: float) -> m.Register
         _refuse_the_removed(presented)
         return _join(body, _usable(body.token, now), now)
     digests = [tokens.digest(secret) for secret in presented]
-    own = next((d for d in digests if tokens.opens(machine.hot, d, now)), None)
+    own = next((d for d in digests if tokens.is_own(machine.hot, d, now)), None)
     retired = any(tokens.was_retired(machine.hot, d) for d in digests)
     if own or (retired and _same_boot(machine.hot, body)) or _came_back(machine, body):
         return _return(machine, body, own or tokens.digest(body.token), now)

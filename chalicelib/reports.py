@@ -56,7 +56,7 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
 
 
 def _report_of_the_past(slot: Slot, deployment: Deployment | None, body: m.Report, now: float) -> m.Applied:
-    """Of a deleted or moved deployment, or of an older generation: all that matters is whether its container is gone."""
+    """Of one deleted, moved, or meant in an older generation: what matters is whether its container is gone."""
     if slot.intent == "stop" and body.reported in ENDING:
         slots.settle(slot, body.session, now)
     if slot.clearing and body.reported in ENDING:
@@ -99,7 +99,7 @@ def _check_move(deployment: Deployment, new: Status, generation: int) -> None:
     elif generation > deployment.status_generation and new is current:
         return
     if not may_move(current, new, deployment.error_code):
-        code = f" ({deployment.error_code})" if current is Status.ERROR else ""
+        code = f" ({deployment.error_code})" if deployment.error_code else ""
         raise ApiError(
             "ILLEGAL_TRANSITION", f"status: {current}{code} → {new} is not a move that a deployment can make"
         )

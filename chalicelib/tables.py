@@ -27,7 +27,7 @@ from pynamodb.attributes import (
     NumberAttribute,
     UnicodeAttribute,
 )
-from pynamodb.connection import Connection
+from pynamodb.connection import Connection, TableConnection
 from pynamodb.constants import PAY_PER_REQUEST_BILLING_MODE
 from pynamodb.exceptions import PutError, TransactWriteError, UpdateError
 from pynamodb.expressions.condition import Condition
@@ -47,6 +47,19 @@ class Meta:
     connect_timeout_seconds = 1
     read_timeout_seconds = 3
     max_retry_attempts = 3
+    max_pool_connections = 64
+
+
+class Item(Model):
+    """One client for all models: PynamoDB makes one for each, and each reads botocore's JSON again."""
+
+    @classmethod
+    def _get_connection(cls) -> TableConnection:
+        is_first_use = cls._connection is None
+        connection = super()._get_connection()
+        if is_first_use and cls is not Cold:
+            connection.connection._client = _connection().client
+        return connection
 
 
 class Listing(GlobalSecondaryIndex[Any]):
@@ -71,11 +84,11 @@ class Waiting(GlobalSecondaryIndex[Any]):
     rank = UnicodeAttribute(range_key=True)
 
 
-class Hot(Model):
+class Hot(Item):
     """What a heartbeat writes. Attribute names are short because a unit is 1 KiB.
 
     `digest` opens; `previous` opens until `previous_until`; `joined`, what it registered with, until `digest` is first
-    used; `retired` are digests of earlier sessions, 32 bytes each. `looked` fingerprints what the last look at the slots
+    used; `retired` are digests of earlier sessions, 32 bytes each. `looked` fingerprints what the last look at slots
     covered; `unsettled` asks for another. `activity_at` is when somebody last wanted something.
     """
 
@@ -106,7 +119,7 @@ class Hot(Model):
     gone = BooleanAttribute(attr_name="g", null=True)
 
 
-class Cold(Model):
+class Cold(Item):
     """What changes when a worker registers, is patched or is given work.
 
     `claims` is JSON, device index -> deployment_id, and compared as text when it is written.
@@ -137,7 +150,7 @@ class Cold(Model):
     registered_at = NumberAttribute()
 
 
-class Seen(Model):
+class Seen(Item):
     """What a worker last listed: JSON of its active deployments, those of them that nobody here knows, its images."""
 
     class Meta(Meta):
@@ -151,7 +164,7 @@ class Seen(Model):
     images_at = NumberAttribute(null=True)
 
 
-class WorkerName(Model):
+class WorkerName(Item):
     class Meta(Meta):
         table_name = TABLE_PREFIX + "workers"
 
@@ -160,7 +173,7 @@ class WorkerName(Model):
     owner = UnicodeAttribute()
 
 
-class Brake(Model):
+class Brake(Item):
     """Until when the sweep records nothing, because too much of the fleet fell silent at once."""
 
     class Meta(Meta):
@@ -171,7 +184,7 @@ class Brake(Model):
     until = NumberAttribute()
 
 
-class Deployment(Model):
+class Deployment(Item):
     """`status` belongs to `status_generation`; `generation` is the latest intent's. `version` guards every write."""
 
     class Meta(Meta):
@@ -208,7 +221,7 @@ class Deployment(Model):
     updated_at = NumberAttribute()
 
 
-class DeploymentName(Model):
+class DeploymentName(Item):
     class Meta(Meta):
         table_name = TABLE_PREFIX + "deployments"
 
@@ -216,13 +229,13 @@ class DeploymentName(Model):
     owner = UnicodeAttribute()
 
 
-class Slot(Model):
+class Slot(Item):
     """The latest intent for one deployment on one worker.
 
-    `sent_at`, `sent_session`: when it first went out, and to which session. `settled_at`: when the worker showed that it
-    has it. `holds`: it may use its GPUs. `may_live`: a container of this or an older generation may exist. `odd_since`:
-    when the worker's list of what runs first contradicted what is stored. `clearing`: how far the stop is, "sent" or
-    "heard", that goes to a literal client before a deploy over what may live there.
+    `sent_at`, `sent_session`: when it first went out, and to which session. `settled_at`: when the worker showed that
+    it has it. `holds`: it may use its GPUs. `may_live`: a container of this or an older generation may exist.
+    `odd_since`: when the worker's list of what runs first contradicted what is stored. `clearing`: how far the stop is,
+    "sent" or "heard", that goes to a literal client before a deploy over what may live there.
     """
 
     class Meta(Meta):
@@ -249,7 +262,7 @@ class Slot(Model):
         return f"{self.deployment_id}-g{int(self.generation)}"
 
 
-class Queued(Model):
+class Queued(Item):
     """Points at an operation that a worker has to be sent, or has not acknowledged. `share` fingerprints a read."""
 
     class Meta(Meta):
@@ -265,7 +278,7 @@ class Queued(Model):
         return str(self.slot)[2:]
 
 
-class Operation(Model):
+class Operation(Item):
     class Meta(Meta):
         table_name = TABLE_PREFIX + "operations"
 
@@ -285,7 +298,7 @@ class Operation(Model):
     ttl = NumberAttribute()
 
 
-class Once(Model):
+class Once(Item):
     """What an Idempotency-Key made: `body` is the digest of the request, `resource` the id of what it returned."""
 
     class Meta(Meta):
@@ -297,7 +310,7 @@ class Once(Model):
     ttl = NumberAttribute()
 
 
-class Credential(Model):
+class Credential(Item):
     """A registration token or an API key. Its id is derived from the secret, so that no index is needed to find it."""
 
     class Meta(Meta):
@@ -318,7 +331,7 @@ class Credential(Model):
     created_at = NumberAttribute()
 
 
-class Event(Model):
+class Event(Item):
     class Meta(Meta):
         table_name = TABLE_PREFIX + "events"
 

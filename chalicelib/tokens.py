@@ -72,13 +72,15 @@ def usable(token: Credential, now: float) -> bool:
     return (token.expires_at is None or token.expires_at > now) and token.uses < (token.max_uses or 0)
 
 
+def is_own(hot: Hot, presented: bytes, now: float) -> bool:
+    """Whether it was issued to this worker: the latest token, or for a while the one before."""
+    before = _same(hot.previous, presented) and (hot.previous_until or 0) > now
+    return not hot.gone and (_same(hot.digest, presented) or before)
+
+
 def opens(hot: Hot, presented: bytes, now: float) -> bool:
-    """Whether this worker may use it: the issued token, for a while the one before, or the one that it joined with."""
-    return not hot.gone and (
-        _same(hot.digest, presented)
-        or (_same(hot.previous, presented) and (hot.previous_until or 0) > now)
-        or _same(hot.joined, presented)
-    )
+    """Whether it opens the worker's routes: its own, or until that was used the token that it registered with."""
+    return is_own(hot, presented, now) or (not hot.gone and _same(hot.joined, presented))
 
 
 def was_retired(hot: Hot, presented: bytes) -> bool:

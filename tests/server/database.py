@@ -1,0 +1,91 @@
+"""Points the models at a database, counts what reaches it, and can cut a function off between two calls."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.handlers import BUILTIN_HANDLERS
+
+from chalicelib import tables
+from infra.local_dynamodb import Engine
+from infra.local_store import Store
+
+
+class Killed(BaseException):
+    """The function was killed here; nothing in it may catch this."""
+
+
+@dataclass
+class Recorder:
+    """The calls that reached the database: their operation and their parameters. `kill_after` of them, it dies."""
+
+    engine: Engine | None
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    kill_after: int | None = None
+
+    def __call__(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse | None:
+        if self.kill_after is not None:
+            if self.kill_after == 0:
+                raise Killed
+            self.kill_after -= 1
+        target = request.headers["X-Amz-Target"]
+        operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]
+        self.calls.append((operation, json.loads(request.body or b"{}")))
+        return self.engine(request) if self.engine else None
+
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+        """The calls made inside."""
+        before, self.calls = self.calls, []
+        yield self.calls
+        self.calls = [*before, *self.calls]
+
+
+class Switch:
+    """The one hook in botocore; answers only while a test has a database."""
+
+    def __init__(self) -> None:
+        self.recorder: Recorder | None = None
+        BUILTIN_HANDLERS.append(("before-send.dynamodb", self))
+
+    def __call__(self, request: AWSPreparedRequest, **kwargs: Any) -> AWSResponse | None:
+        return self.recorder(request, **kwargs) if self.recorder else None
+
+    @contextlib.contextmanager
+    def embedded(self, path: Path) -> Iterator[Recorder]:
+        with self._reached_at(None, Recorder(Engine(Store(path)))) as recorder:
+            yield recorder
+
+    @contextlib.contextmanager
+    def engine_at(self, url: str) -> Iterator[Recorder]:
+        """A database that listens somewhere."""
+        with self._reached_at(url, Recorder(None)) as recorder:
+            yield recorder
+
+    @contextlib.contextmanager
+    def _reached_at(self, url: str | None, recorder: Recorder) -> Iterator[Recorder]:
+        self.recorder = recorder
+        reset(url)
+        tables.create_tables()
+        recorder.calls.clear()
+        try:
+            yield recorder
+        finally:
+            self.recorder = None
+            reset(None)
+
+
+def reset(url: str | None) -> None:
+    """Let every model connect anew."""
+    for model in tables.Item.__subclasses__():
+        model.Meta.host = url
+        model._connection = None
+
+
+DATABASE = Switch()

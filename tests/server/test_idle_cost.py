@@ -1,0 +1,55 @@
+"""An idle heartbeat is one write of one unit, counted where botocore sends it; one in ten also looks."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from chalicelib.tables import Hot
+from tests.server.world import World
+
+GPUS, DEPLOYMENTS = 8, 16
+UNIT = 1024
+
+
+def size_of(item: dict[str, dict[str, object]]) -> int:
+    """Bytes as DynamoDB counts them: names and values in UTF-8, a number half its digits and one, binary as it is."""
+
+    def value(attribute: dict[str, object]) -> int:
+        ((kind, it),) = attribute.items()
+        if kind == "N":
+            return (len(str(it).lstrip("-").replace(".", "")) + 1) // 2 + 2
+        if kind == "B":
+            return len(it) if isinstance(it, bytes) else len(str(it)) * 3 // 4
+        return 1 if kind == "BOOL" else len(str(it).encode())
+
+    return sum(len(name.encode()) + value(attribute) for name, attribute in item.items())
+
+
+def test_an_idle_heartbeat_is_one_write_of_one_unit(world: World) -> None:
+    worker = world.worker(gpus=GPUS, machine_id="m", boot_id="b")
+    worker.register(machine_id="m", boot_id="b2")
+    worker.journal_id = "a-journal-id-of-some-length-0123456789"
+    usage = [{"index": i, "memory_used": 80 * 2**30 + i, "utilization": 99} for i in range(GPUS)]
+    disk = {"total": 10**13, "used": 10**12, "free": 9 * 10**12, "percent": 10.0}
+    for i in range(DEPLOYMENTS):
+        deployment_id = world.deploy(gpus=0, name=f"d{i}")
+        generation = world.see(deployment_id).generation
+        worker.beat()
+        worker.report(
+            deployment_id, "running", generation=generation, session=worker.answer.session, sequence=i, port=8000 + i
+        )
+        worker.active.append(deployment_id)
+    for _ in range(4):
+        world.pass_(400)
+        inbox = worker.beat(gpu_usage=usage, disk=disk).inbox
+    with world.database.counting() as calls:
+        for _ in range(20):
+            world.pass_(30)
+            answer = worker.beat(gpu_usage=usage, disk=disk, inbox=inbox)
+            assert (answer.commands, answer.next_heartbeat_in) == ([], 30)
+    counted = Counter(operation for operation, _ in calls)
+    assert counted["UpdateItem"] == 20
+    assert counted["Query"] == 2, "one in ten looks"
+    assert set(counted) <= {"UpdateItem", "Query", "BatchGetItem"}
+    stored = Hot._get_connection().get_item(worker.id, "hot")["Item"]
+    assert size_of(stored) <= UNIT, f"{size_of(stored)} bytes"

@@ -1,0 +1,120 @@
+"""What is stored against what a worker lists: one heartbeat concludes nothing, and nothing is left to chance."""
+
+from __future__ import annotations
+
+from chalicelib import deployments, workers
+from chalicelib.tables import Deployment
+from tests.server.database import Killed
+from tests.server.world import ADMIN, World
+
+
+def test_missing_from_two_beats_25_seconds_apart_is_container_lost(world: World) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    worker.beat()
+    worker.active = []
+    worker.beat()
+    world.pass_(24)
+    worker.beat()
+    assert world.see(deployment_id).status == "running"
+    world.pass_(1)
+    worker.beat()
+    seen = world.see(deployment_id)
+    assert (seen.status, seen.error_code) == ("error", "CONTAINER_LOST")
+    assert workers.get(worker.id, world.now).gpu_claims == {}
+
+
+def test_missing_once_and_back_is_nothing(world: World) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    worker.beat(active_deployments=[])
+    world.pass_(30)
+    worker.beat()
+    world.pass_(30)
+    worker.beat(active_deployments=[])
+    assert world.see(deployment_id).status == "running"
+
+
+def test_one_that_should_stop_and_is_gone_is_stopped(world: World) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    worker.beat()
+    world.stop(deployment_id)
+    assert worker.types() == ["stop"]
+    worker.active = []
+    assert worker.types() == [], "its absence is the receipt"
+    world.pass_(30)
+    worker.beat()
+    assert world.see(deployment_id).status == "stopped"
+
+
+def test_what_is_unknown_here_is_an_orphan_and_never_stopped(world: World) -> None:
+    worker = world.worker()
+    worker.active = ["somebody-elses"]
+    assert [worker.types() for _ in range(12)] == [[]] * 12
+    assert workers.get(worker.id, world.now).orphans == ["somebody-elses"]
+    worker.active = []
+    worker.beat()
+    assert workers.get(worker.id, world.now).orphans == []
+
+
+def test_a_deleted_deployments_stop_stays_until_absence_is_shown(world: World) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    worker.beat()
+    worker.report(deployment_id, "error", error_code="CONTAINER_FAILED")
+    deployments.delete(deployment_id, ADMIN, world.now)
+    assert worker.types() in ([], ["stop"])
+    sent = [each for _ in range(12) for each in worker.types()]
+    assert "stop" in sent
+    worker.active = []
+    assert [worker.types() for _ in range(12)] == [[]] * 12
+
+
+def test_devices_of_a_killed_release_are_given_again(world: World) -> None:
+    """A function died between storing `stopped` and freeing the devices: the next look or placement heals it."""
+    worker = world.worker(gpus=1)
+    worker.journal_id = "j"
+    first = world.deploy()
+    worker.beat()
+    generation = world.see(first).generation
+    worker.report(first, "running", generation=generation, session=worker.answer.session, sequence=1)
+    for kill_after in range(1, 12):
+        world.database.kill_after = kill_after
+        try:
+            worker.report(first, "stopped", generation=generation, session=worker.answer.session, sequence=2)
+        except Killed:
+            pass
+        finally:
+            world.database.kill_after = None
+        if world.see(first).status == "stopped":
+            break
+    second = world.deploy("org/other")
+    for _ in range(10):
+        worker.beat()
+    world.sweep()
+    assert world.see(second).worker_id == worker.id
+
+
+def test_a_function_killed_anywhere_loses_no_deploy(world: World) -> None:
+    """Cut `create` off after each of its calls: what was recorded reaches the worker without anybody asking again."""
+    worker = world.worker(gpus=64)
+    for kill_after in range(40):
+        world.database.kill_after = kill_after
+        try:
+            world.deploy(gpus=0, name=f"d{kill_after}")
+        except Killed:
+            pass
+        finally:
+            world.database.kill_after = None
+    recorded = {str(each.deployment_id) for each in Deployment.scan(Deployment.kind == "deployment")}
+    world.sweep()
+    delivered: set[str] = set()
+    for _ in range(11):
+        delivered |= {c.deployment_id for c in worker.beat().commands if hasattr(c, "deployment_id")}
+    assert len(recorded) > 10
+    assert delivered == recorded
