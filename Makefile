@@ -39,9 +39,9 @@ test: setup ## All tests; those that need Docker are skipped where there is none
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: setup ## ruff and mypy --strict
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict
+	@failed=0; for tool in "ruff check ." "ruff format --check ." "mypy --strict"; do \
+		echo "$$tool"; $(BIN)/$$tool || failed=1; \
+	done; exit $$failed
 
 format: setup ## Let ruff format the code
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
