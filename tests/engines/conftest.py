@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import docker
 import pytest
@@ -13,7 +16,7 @@ from docker.errors import DockerException, ImageNotFound
 from tests.engines import image
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def docker_engine() -> Iterator[docker.DockerClient]:
     """A client of the reachable engine. Where there is none the test is skipped, or fails if Docker is required."""
     try:
@@ -24,11 +27,14 @@ def docker_engine() -> Iterator[docker.DockerClient]:
         if os.environ.get("MUSTER_REQUIRE_DOCKER") == "1":
             pytest.fail(f"MUSTER_REQUIRE_DOCKER=1, but {why}", pytrace=False)
         pytest.skip(why)
-    yield client
+    # Containers have names that all test runs on this host would share, so runs take turns. The lock ends with its holder.
+    with (Path(tempfile.gettempdir()) / "muster-docker-tests.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield client
     client.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def puppet_image(docker_engine: docker.DockerClient) -> Iterator[str]:
     image.build(docker_engine)
     yield image.REFERENCE

@@ -13,7 +13,7 @@ import docker
 
 from tests.engines.puppets import SCRIPT
 
-TOOLS = ("sh", "sleep", "cat", "rm", "env")
+TOOLS = ("sh", "sleep", "cat", "mv")
 REFERENCE = "muster-test/puppet:1"
 ENTRYPOINT = 'ENTRYPOINT ["/bin/sh", "/puppet.sh"]'
 

@@ -3,7 +3,7 @@ cd "$1" || exit 9
 [ -n "$STUBBORN" ] && trap '' TERM
 echo ready "$MUSTER_TOKEN"
 while :; do
-    if [ -f say ]; then cat say; rm say; fi
+    if [ -f say ]; then mv say said; cat said; fi
     if [ -f die ]; then read -r code < die; exit "$code"; fi
     if [ -f hog ]; then x=0123456789; while :; do x=$x$x; done; fi
     sleep 0.05

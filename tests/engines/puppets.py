@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent.engines import Engine, Instance, Mount, RunSpec
-from agent.host import free_port
 from agent.labels import instance_name
-from tests.engines.suite import eventually
+from tests.engines.suite import any_port, eventually
 
 SCRIPT = Path(__file__).with_name("puppet.sh")
 
@@ -30,8 +29,7 @@ class Puppets:
         name = instance_name(deployment_id, generation)
         strings = self._strings(name)
         strings.mkdir(exist_ok=True)
-        if name not in self._ports:
-            self._ports[name] = free_port(None, "127.0.0.1", self._ports.values())
+        self._ports.setdefault(name, any_port())
         return RunSpec(
             name=name,
             worker_id=worker_id,

@@ -5,6 +5,7 @@ A test module subclasses `EngineSuite` and has a fixture `rig` that gives a `Rig
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -50,6 +51,13 @@ def eventually(look: Callable[[], T], seconds: float = 15.0) -> T:
         assert time.monotonic() < end, "it never came"
         time.sleep(0.02)
     return seen
+
+
+def any_port() -> int:
+    """A port that nobody has, on a machine where other tests may run as well."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
 
 
 def only(rig: Rig) -> Instance:

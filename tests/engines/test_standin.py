@@ -16,9 +16,8 @@ import pytest
 import requests
 
 from agent.crash import diagnose
-from agent.host import free_port
 from infra.standin import CRASHES
-from tests.engines.suite import eventually
+from tests.engines.suite import any_port, eventually
 
 STANDIN = str(Path(__file__).parents[2] / "infra" / "standin.py")
 
@@ -59,7 +58,7 @@ class Running:
 
 @contextmanager
 def running(*arguments: str, **env: str) -> Iterator[Running]:
-    port = free_port(None, "127.0.0.1", ())
+    port = any_port()
     process = subprocess.Popen(
         [sys.executable, STANDIN, *arguments, "--host", "127.0.0.1", "--port", str(port)],
         env={**os.environ, "STANDIN_LOAD_SECONDS": "0", **env},
