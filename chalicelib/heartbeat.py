@@ -33,7 +33,8 @@ def heartbeat(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.H
     behind = body.inbox is not None and body.inbox != hot.inbox
     changed = hot.looked is None or bytes(hot.looked) != fingerprint
     commands: list[m.Command] = []
-    if behind or changed or hot.unsettled or body.acks or body.images is not None or hot.beats % LOOK_EVERY == 0:
+    told = bool(body.acks) or body.images is not None
+    if behind or changed or told or hot.unsettled or hot.down_since is not None or hot.beats % LOOK_EVERY == 0:
         commands = look.look(hot, body, fingerprint, now)
     wait = fleet.interval(float(hot.activity_at), now)
     return m.HeartbeatAnswer(commands, int(hot.inbox), wait)

@@ -17,8 +17,8 @@ from chalicelib.contract import messages as m
 from chalicelib.contract.lifecycle import CONTACT_LOST, LIVE, OPEN, OperationStatus, Status
 from chalicelib.tables import Deployment, Hot, Operation, Queued, Seen, Slot, find_all, update_if
 
-MISSING_FOR = 25.0
-"""Seconds for which a running deployment must be missing before anything is concluded."""
+ODD_FOR = 25.0
+"""Seconds for which a worker's list must contradict what is stored before anything is concluded."""
 MAX_COMMANDS = 64
 
 
@@ -110,20 +110,29 @@ def _heal(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
 
 
 def _reconcile(this: _Look, slot: Slot, deployment: Deployment, active: bool) -> None:
-    """What is stored against what the worker says runs."""
-    status = Status(deployment.status)
-    if status is Status.RUNNING and not active:
-        if slot.odd_since is None:
-            update_if(slot, [Slot.odd_since.set(this.now)], slots.unchanged(slot))
-        elif this.now - slot.odd_since >= MISSING_FOR:
+    """What is stored against what the worker says runs. One contradiction may be news on its way; one that lasts is not."""
+    if deployment.status == Status.RUNNING and not active:
+        if _lasts(this, slot):
             _gone(this, slot, deployment)
-            return
-        this.unsettled = True
-    elif slot.odd_since is not None and (status in LIVE or not active):
+    elif active and slot.intent == "deploy" and _was_thought_lost(deployment):
+        if _lasts(this, slot):
+            _found_again(this, slot, deployment)
+    elif slot.odd_since is not None and (slot.intent == "deploy" or deployment.status in LIVE):
         update_if(slot, [Slot.odd_since.remove()], slots.unchanged(slot))
-    lost = status is Status.ERROR and deployment.error_code in CONTACT_LOST
-    if lost and active and slot.intent == "deploy" and deployment.desired == "running":
-        _found_again(this, slot, deployment)
+
+
+def _lasts(this: _Look, slot: Slot) -> bool:
+    """Whether the contradiction was there 25 seconds ago; the first time it is noted, and looked at again."""
+    this.unsettled = True
+    if slot.odd_since is None:
+        update_if(slot, [Slot.odd_since.set(this.now)], slots.unchanged(slot))
+    return bool(this.now - slot.odd_since >= ODD_FOR) if slot.odd_since is not None else False
+
+
+def _was_thought_lost(deployment: Deployment) -> bool:
+    return bool(
+        deployment.status == Status.ERROR and deployment.error_code in CONTACT_LOST and deployment.desired == "running"
+    )
 
 
 def _gone(this: _Look, slot: Slot, deployment: Deployment) -> None:
@@ -139,9 +148,8 @@ def _found_again(this: _Look, slot: Slot, deployment: Deployment) -> None:
     """It was thought lost and it lives. A literal client's list is its report; an agent is asked to report again."""
     if this.body.literal:
         reports.found_running(slot, deployment, this.now)
-    elif slot.settled_at is not None and this.now - slot.settled_at >= MISSING_FOR:
-        _unsettle(slot)
-    this.unsettled = True
+    else:
+        update_if(slot, [Slot.settled_at.remove(), Slot.odd_since.remove()], Slot.generation == slot.generation)
 
 
 def _stop_again(this: _Look, slot: Slot, deployment: Deployment | None, active: bool) -> None:

@@ -125,6 +125,7 @@ def lose(worker_id: str, by: Principal, now: float) -> r.LostWorker:
     held = [slot.deployment_id for slot in slots.of_worker(worker_id)[0]]
     lost = [each for each in held if _is_on(each, worker_id) and deployments.lose(each, "WORKER_LOST", message, now)]
     events.record(worker_id, "lost", message, by.label, now)
+    slots.ring(worker_id, now)
     return r.LostWorker(worker_id, lost)
 
 

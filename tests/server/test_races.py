@@ -58,7 +58,7 @@ def refused(results: list[Any], code: str) -> int:
 @pytest.mark.parametrize("round_", range(ROUNDS))
 def test_two_registers_of_one_name(world: World, round_: int) -> None:
     name = f"register-{round_}"
-    results = at_once(*(lambda i=i: world.worker(name, machine_id=f"m{i}") for i in range(4)))  # type: ignore[misc]
+    results = at_once(*(lambda i=i: world.worker(name, machine_id=f"m{i}") for i in range(4)))
     assert refused(results, "WORKER_NAME_IN_USE") == 3
     assert len([each for each in workers.list_(_everything(), world.now).workers if each.name == name]) == 1
 

@@ -1,0 +1,147 @@
+"""The real agent, on a host in memory, against the real app: each side's tests use a fake of the other, these do not."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib.tables import Slot
+from tests.agent.world import World
+from tests.server.database import Recorder
+from tests.whole.gateway import REGISTRATION_TOKEN, App
+
+
+class Whole(World):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.app = self.server = App(time.time())
+
+    def create(self, **body: Any) -> str:
+        wanted = {"model": "org/model", "gpus": 0, **body}
+        return str(self.app.operator("POST", "/api/deployments", wanted)["deployment_id"])
+
+    def see(self, deployment_id: str) -> dict[str, Any]:
+        seen: dict[str, Any] = self.app.operator("GET", f"/api/deployments/{deployment_id}")
+        return seen
+
+    def act(self, deployment_id: str, action: str) -> None:
+        self.app.operator("POST", f"/api/deployments/{deployment_id}/{action}")
+
+    def round(self, times: int = 3) -> None:
+        """Heartbeats, and what follows from them."""
+        for _ in range(times):
+            self.beat(5)
+            self.settle()
+
+    @property
+    def running(self) -> list[str]:
+        return [each.name for each in self.engine.instances() if each.state == "running"]
+
+
+@pytest.fixture
+def whole(database: Recorder, tmp_path: Path) -> Whole:
+    whole = Whole(tmp_path)
+    whole.boot(REGISTRATION_TOKEN)
+    whole.beat(0)
+    return whole
+
+
+def test_a_model_comes_up_and_goes(whole: Whole) -> None:
+    deployment_id = whole.create()
+    whole.round()
+    seen = whole.see(deployment_id)
+    assert (seen["status"], seen["desired"]) == ("running", "running")
+    assert seen["container_id"] and seen["port"]
+    assert len(whole.running) == 1
+    whole.act(deployment_id, "stop")
+    whole.round()
+    assert whole.see(deployment_id)["status"] == "stopped"
+    assert whole.running == []
+    whole.act(deployment_id, "start")
+    whole.round()
+    assert whole.see(deployment_id)["status"] == "running"
+
+
+def test_a_restart_replaces_the_container_and_there_are_never_two(whole: Whole) -> None:
+    deployment_id = whole.create()
+    whole.round()
+    before = whole.running
+    whole.act(deployment_id, "restart")
+    whole.round()
+    assert whole.see(deployment_id)["status"] == "running"
+    assert len(whole.running) == 1 and whole.running != before
+
+
+def test_lost_answers_lose_nothing_and_start_nothing_twice(whole: Whole) -> None:
+    deployment_id = whole.create()
+    for _ in range(4):
+        whole.app.lose_answers = 1
+        whole.round(1)
+    whole.round()
+    assert whole.see(deployment_id)["status"] == "running"
+    assert len(whole.running) == 1
+
+
+def test_a_killed_agent_adopts_what_runs(whole: Whole) -> None:
+    deployment_id = whole.create()
+    whole.round()
+    before = whole.running
+    whole.kill()
+    whole.boot(REGISTRATION_TOKEN)
+    whole.round()
+    assert whole.running == before
+    assert whole.see(deployment_id)["status"] == "running"
+    whole.act(deployment_id, "stop")
+    whole.round()
+    assert (whole.running, whole.see(deployment_id)["status"]) == ([], "stopped")
+
+
+def test_an_agent_that_lost_its_disk_is_told_its_intents_again(whole: Whole) -> None:
+    deployment_id = whole.create()
+    whole.round()
+    whole.kill()
+    shutil.rmtree(whole.folder / "state")
+    whole.boot(REGISTRATION_TOKEN)
+    whole.round()
+    assert len(whole.running) == 1
+    whole.act(deployment_id, "stop")
+    whole.round()
+    assert (whole.running, whole.see(deployment_id)["status"]) == ([], "stopped")
+
+
+def test_a_worker_declared_lost_reports_itself_running_again(whole: Whole) -> None:
+    deployment_id = whole.create()
+    whole.round()
+    worker_id = whole.see(deployment_id)["worker_id"]
+    whole.app.operator("POST", f"/api/workers/{worker_id}/lost")
+    assert whole.see(deployment_id)["error_code"] == "WORKER_LOST"
+    whole.round(1)
+    noted = Slot(worker_id, f"D#{deployment_id}")
+    noted.update(actions=[Slot.odd_since.set(time.time() - 30)])
+    whole.round()
+    assert whole.see(deployment_id)["status"] == "running"
+    assert len(whole.running) == 1
+
+
+def test_two_deployments_keep_apart(whole: Whole) -> None:
+    first, second = whole.create(name="first"), whole.create(name="second")
+    whole.round()
+    whole.act(first, "stop")
+    whole.round()
+    assert [whole.see(each)["status"] for each in (first, second)] == ["stopped", "running"]
+    assert len(whole.running) == 1
+
+
+def test_operations_make_the_round_trip(whole: Whole) -> None:
+    deployment_id = whole.create()
+    whole.round()
+    worker_id = whole.see(deployment_id)["worker_id"]
+    asked = whole.app.operator("GET", f"/api/workers/{worker_id}/containers?wait=0")
+    whole.round()
+    answer = whole.app.operator("GET", f"/api/operations/{asked['operation_id']}")
+    assert answer["status"] == "succeeded"
+    assert [each["ours"] for each in answer["output"]["containers"]] == [True]
