@@ -110,7 +110,7 @@ def _heal(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
 
 
 def _reconcile(this: _Look, slot: Slot, deployment: Deployment, active: bool) -> None:
-    """What is stored against what the worker says runs. One contradiction may be news on its way; one that lasts is not."""
+    """What is stored against what the worker says runs. One contradiction may be news on its way."""
     if deployment.status == Status.RUNNING and not active:
         if _lasts(this, slot):
             _gone(this, slot, deployment)

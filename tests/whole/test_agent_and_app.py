@@ -1,4 +1,4 @@
-"""The real agent, on a host in memory, against the real app: each side's tests use a fake of the other, these do not."""
+"""The real agent, on a host in memory, against the real app: here neither side is a fake."""
 
 from __future__ import annotations
 
