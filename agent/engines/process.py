@@ -7,6 +7,7 @@ one that never ran, because the agent was killed in between, is `created` and st
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -44,9 +45,15 @@ class ProcessEngine:
         return [_instance(each) for each in self._all()]
 
     def start(self, spec: RunSpec) -> Instance:
-        with self._starting():
-            existing = self._adopt(spec)
-            return _instance(existing or self._launch(spec))
+        try:
+            with self._starting():
+                existing = self._adopt(spec)
+                return _instance(existing or self._launch(spec))
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise EngineError(
+                "DISK_FULL" if full else "CONTAINER_FAILED", f"cannot start a process: {error}"
+            ) from error
 
     def stop(self, instance_id: str, grace: float) -> None:
         if found := self._find(instance_id):

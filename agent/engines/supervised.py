@@ -61,14 +61,18 @@ class Exit(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True)
 class Supervised:
+    """`created` in epoch seconds."""
+
     folder: Path
     record: Record
+    created: float
 
     @classmethod
     def load(cls, folder: Path) -> Supervised | None:
         """None also for a folder whose making was interrupted: nothing has run in it."""
+        path = folder / "instance.json"
         try:
-            return cls(folder, msgspec.json.decode((folder / "instance.json").read_bytes(), type=Record))
+            return cls(folder, msgspec.json.decode(path.read_bytes(), type=Record), path.stat().st_mtime)
         except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
             return None
 
@@ -76,17 +80,13 @@ class Supervised:
     def create(cls, folder: Path, labels: dict[str, str]) -> Supervised:
         """Raises FileExistsError: of several who want the same folder, one gets it."""
         folder.mkdir(mode=0o700)
-        made = cls(folder, Record(uuid.uuid4().hex, labels, host.boot_id()))
-        _put(folder / "instance.json", msgspec.json.encode(made.record))
-        return made
+        record, path = Record(uuid.uuid4().hex, labels, host.boot_id()), folder / "instance.json"
+        _put(path, msgspec.json.encode(record))
+        return cls(folder, record, path.stat().st_mtime)
 
     @property
     def name(self) -> str:
         return self.folder.name
-
-    @property
-    def created(self) -> float:
-        return (self.folder / "instance.json").stat().st_mtime
 
     @property
     def pids(self) -> Pids | None:
@@ -137,8 +137,9 @@ class Supervised:
     def forget(self) -> None:
         """Out of sight first, so that nobody finds half of it."""
         gone = self.folder.with_name(f".{self.record.id}")
-        self.folder.rename(gone)
-        shutil.rmtree(gone)
+        with suppress(FileNotFoundError):  # somebody else was quicker
+            self.folder.rename(gone)
+            shutil.rmtree(gone)
 
     def log(self) -> Iterator[Line]:
         return backwards(self.folder / "log")

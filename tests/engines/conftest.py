@@ -27,7 +27,7 @@ def docker_engine() -> Iterator[docker.DockerClient]:
         if os.environ.get("MUSTER_REQUIRE_DOCKER") == "1":
             pytest.fail(f"MUSTER_REQUIRE_DOCKER=1, but {why}", pytrace=False)
         pytest.skip(why)
-    # Containers have names that all test runs on this host would share, so runs take turns. The lock ends with its holder.
+    # All test runs on this host would use the same names, so they take turns. The lock ends with its holder.
     with (Path(tempfile.gettempdir()) / "muster-docker-tests.lock").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         yield client

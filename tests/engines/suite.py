@@ -214,7 +214,8 @@ class EngineSuite:
 
     def test_an_engine_without_images_says_so(self, rig: Rig) -> None:
         if rig.engine.uses_images:
-            pytest.skip("it has images")
+            assert not rig.engine.has_image("muster-test/none:1")
+            return
         assert rig.engine.images() == []
         with pytest.raises(EngineError) as raised:
             rig.engine.pull("a:b", lambda progress: None, Event())

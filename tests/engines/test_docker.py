@@ -323,3 +323,17 @@ def test_a_daemon_that_is_away_is_no_end(
         assert isinstance(engine.instances(), list)
         front.close()
         path.unlink()
+
+
+def test_a_daemon_that_goes_away_in_mid_pull(
+    docker_engine: docker.DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "docker.sock"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    front = Front(path)
+    with registry(5_000_000) as server:
+        server.stalled.set()
+        Timer(1.0, front.close).start()
+        with pytest.raises(EngineError) as raised:
+            DockerEngine().pull(server.reference, lambda progress: None, Event())
+        assert raised.value.error_code == "DOCKER_UNAVAILABLE"

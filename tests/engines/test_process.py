@@ -191,6 +191,14 @@ def test_a_command_that_is_not_there(tmp_path: Path, command: tuple[str, ...], c
     assert engine.instances() == []
 
 
+def test_a_state_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    engine = ProcessEngine(tmp_path / "state", COMMAND)
+    with pytest.raises(EngineError) as raised:
+        engine.start(Puppets(engine, tmp_path).spec())
+    assert raised.value.error_code == "CONTAINER_FAILED"
+
+
 def test_an_environment_that_no_process_can_have(tmp_path: Path) -> None:
     engine = ProcessEngine(tmp_path / "state", COMMAND)
     spec = Puppets(engine, tmp_path).spec()

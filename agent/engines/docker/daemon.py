@@ -13,11 +13,16 @@ from threading import Lock
 
 import docker
 import requests
+import urllib3
 from docker.errors import APIError, DockerException, NotFound
 
 from agent.engines import EngineError
 
 __all__ = ["APIError", "Daemon", "NotFound", "failure"]
+
+_NO_GPU = (
+    r"could not select device driver|nvidia-container|libnvidia|\bnvml\b|cdi device|unknown or invalid runtime name"
+)
 
 CAUSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (code, re.compile(pattern, re.IGNORECASE))
@@ -26,7 +31,7 @@ CAUSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("PORT_IN_USE", r"port is already allocated|address already in use"),
         ("INVALID_CONFIG", r"cannot assign requested address|invalid reference format|invalid repository name"),
         ("DRIVER_TOO_OLD", r"unsatisfied condition: (?:cuda|driver)|please update your driver"),
-        ("GPU_UNAVAILABLE", r"could not select device driver|nvidia|cdi device|unknown or invalid runtime name"),
+        ("GPU_UNAVAILABLE", _NO_GPU),
         ("INVALID_CONFIG", r"executable file not found|exec: |no command specified|env file|invalid mount config"),
         ("IMAGE_IN_USE", r"image is being used by|image is referenced in|image has dependent child"),
         (
@@ -64,7 +69,7 @@ class Daemon:
             yield self._connected().api
         except APIError as error:
             raise failure(error.explanation or str(error), otherwise) from error
-        except (DockerException, requests.RequestException) as error:
+        except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise EngineError("DOCKER_UNAVAILABLE", f"the Docker daemon does not answer: {error}"[:1000]) from error
 
     def _connected(self) -> docker.DockerClient:

@@ -127,6 +127,7 @@ class DockerEngine:
     def _created(self, api: docker.APIClient, spec: RunSpec) -> dict[str, Any] | None:
         """A container made for `spec`, not yet running; None where its name is taken."""
         assert spec.image is not None, "a spec for an engine with images has one"
+        _make_caches(spec)
         try:
             made = api.create_container(
                 checked(spec.image),
@@ -157,6 +158,16 @@ class DockerEngine:
                 "CONTAINER_FAILED", f"the name {spec.name} is taken by a container that is not this worker's"
             )
         return found
+
+
+def _make_caches(spec: RunSpec) -> None:
+    """Docker mounts no folder that is not there, and a cache begins so."""
+    for mount in spec.mounts:
+        if not mount.read_only:
+            try:
+                mount.source.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise EngineError("CONTAINER_FAILED", f"{mount.source} cannot be made: {error.strerror}") from error
 
 
 def _run(api: docker.APIClient, container_id: str) -> None:

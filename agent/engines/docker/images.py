@@ -63,7 +63,10 @@ class Images:
                         raise failure(str(event["error"]), "REGISTRY_UNREACHABLE")
                     if news := progress.see(event):
                         on_progress(news)
-            found = api.inspect_image(reference)  # type: ignore[no-untyped-call]  # the stubs lack it
+            try:
+                found = api.inspect_image(reference)  # type: ignore[no-untyped-call]  # the stubs lack it
+            except NotFound as error:  # the daemon was restarted: its stream just ends
+                raise EngineError("REGISTRY_UNREACHABLE", f"the pull of {reference} was cut off") from error
         return Pulled(id=found["Id"], tags=(found.get("RepoTags") or [reference])[:64])
 
     def delete(self, reference: str, force: bool) -> list[str]:
