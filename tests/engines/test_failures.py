@@ -13,7 +13,7 @@ from agent.engines.docker.daemon import failure
         ('could not select device driver "" with capabilities: [[gpu]]', "GPU_UNAVAILABLE"),
         ("nvidia-container-cli: initialization error: nvml error: driver not loaded", "GPU_UNAVAILABLE"),
         ("nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.8, please update", "DRIVER_TOO_OLD"),
-        ("No such image: nvcr.io/nvidia/vllm:25.01", "IMAGE_NOT_FOUND"),
+        ("No such image: registry.example/nvidia/vllm:25.01", "IMAGE_NOT_FOUND"),
         ("Bind for 127.0.0.1:20000 failed: port is already allocated", "PORT_IN_USE"),
         ("listen tcp4 127.0.0.1:20000: bind: address already in use", "PORT_IN_USE"),
         ("listen tcp4 203.0.113.9:1: bind: cannot assign requested address", "INVALID_CONFIG"),
