@@ -1,0 +1,35 @@
+"""docs/protocol.md against the contract: routes, error codes and states, none missing and none made up."""
+
+from __future__ import annotations
+
+import re
+
+from chalicelib.contract.endpoints import ENDPOINTS, Access
+from chalicelib.contract.errors import STATUS
+from chalicelib.contract.lifecycle import OperationStatus, Status
+from tests.docs.markdown import read
+
+PAGE = read("docs/protocol.md")
+
+
+def test_every_route_is_there_and_no_other() -> None:
+    mentioned = set(re.findall(r"`((?:GET|POST|PATCH|PUT|DELETE) /api/[^`]*)`", PAGE))
+    assert mentioned == {f"{endpoint.method} {endpoint.path}" for endpoint in ENDPOINTS}
+
+
+def test_every_route_names_its_role() -> None:
+    rows = dict(re.findall(r"^\| `([A-Z]+ /api/[^`]*)` \| ([^|]*) \|", PAGE, re.M))
+    for endpoint in ENDPOINTS:
+        if endpoint.access in (Access.VIEWER, Access.OPERATOR, Access.ADMIN):
+            role = endpoint.access.name.lower() + (", own" if endpoint.own_worker else "")
+            assert rows[f"{endpoint.method} {endpoint.path}"] == role
+
+
+def test_every_error_code_is_in_the_table_with_its_status() -> None:
+    rows = re.findall(r"^\| (\d{3}) \| (.*) \|$", PAGE, re.M)
+    table = {code: int(status) for status, codes in rows for code in re.findall(r"`([A-Z]+_[A-Z_]+|[A-Z]{9,})`", codes)}
+    assert table == STATUS
+
+
+def test_every_state_is_named() -> None:
+    assert [state for state in (*Status, *OperationStatus) if state not in PAGE] == []
