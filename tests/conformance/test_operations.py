@@ -139,6 +139,30 @@ def test_what_was_not_sent_is_cancelled(agent: Agent, operator: Operator) -> Non
     assert operator.operation(operation_id)["status"] not in ("running", "succeeded")
 
 
+def test_a_wait_ends_when_the_journal_is_lost(agent: Agent, operator: Operator) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(operator.post, at(agent, "images/pull?wait=10"), PULL)
+        agent.fetch("pull_image")
+        agent.beat()
+        agent.journal_id = "a-new-one"
+        agent.beat()
+        waiting.result().expect(502, "AGENT_STATE_LOST")
+
+
+def test_a_result_is_a_receipt_as_an_ack_is(agent: Agent, operator: Operator) -> None:
+    pull(agent, operator)
+    agent.result(agent.fetch("pull_image")["command_id"], output={"id": "x", "tags": []}).expect(200)
+    assert agent.beat(acks=[])["commands"] == []
+
+
+def test_force_and_dry_run_reach_the_worker(agent: Agent, operator: Operator) -> None:
+    operator.delete(at(agent, "images/abc?force=true&wait=0")).expect(202)
+    operator.post(at(agent, "storage/prune?wait=0"), {"images": True, "dry_run": True}).expect(202)
+    commands = {command["type"]: command for command in agent.commands()}
+    assert commands["delete_image"]["force"] is True
+    assert {"images": True, "volumes": False, "dry_run": True}.items() <= commands["prune"].items()
+
+
 def test_what_was_sent_is_not_cancelled(agent: Agent, operator: Operator) -> None:
     operation_id = pull(agent, operator)
     agent.fetch("pull_image")

@@ -19,6 +19,12 @@ def test_the_older_token_stays_good_until_the_new_one_is_first_used(server: Serv
     agent.try_beat().expect(409, "SESSION_SUPERSEDED")
 
 
+def test_the_older_token_stays_good_however_many_responses_are_lost(agent: Agent) -> None:
+    for _ in range(3):
+        agent.try_register().expect(200)
+    agent.beat()
+
+
 def test_a_retired_token_is_superseded_on_every_worker_route(agent: Agent) -> None:
     retired = Client(agent.client.url, agent.client.bearer)
     agent.register()
