@@ -13,7 +13,7 @@ from pynamodb.transactions import TransactWrite
 from chalicelib import events, fleet, placement, slots
 from chalicelib.contract import resources as r
 from chalicelib.fleet import Machine, read_claims, write_claims
-from chalicelib.tables import Cold, Deployment, Refused, Slot, find, find_all, retrying, transact, update_if
+from chalicelib.tables import Cold, Deployment, Refused, Slot, find, find_all, transact, update_if
 
 CONTROL_PLANE = "control plane"
 
@@ -47,35 +47,52 @@ def regain(slot: Slot, deployment: Deployment) -> None:
             return
 
 
-def place_waiting(now: float) -> None:
-    """Try again for every deployment that waits: something may have become free."""
-    for entry in Deployment.waiting_index.query("1"):
-        place(str(entry.deployment_id), now)
+def place_waiting(now: float, on: str | None = None) -> None:
+    """Try again for every deployment that waits, on the whole fleet, or `on` the one worker where something changed."""
+    waiting = [str(entry.deployment_id) for entry in Deployment.waiting_index.query("1")]
+    if not waiting:
+        return
+    machines = fleet.several([on]) if on else {each.worker_id: each for each in fleet.everyone()}
+    for deployment_id in waiting:
+        changed = _place(deployment_id, machines, now, partial=on is not None)
+        if changed in machines:
+            machines |= fleet.several([changed])
 
 
 def place(deployment_id: str, now: float) -> None:
     """Give a waiting deployment a worker and its GPUs, or record why it has none yet."""
-    try:
-        rung: str | None = retrying(lambda: _attempt(deployment_id, now))
-    except Refused:
-        return  # others were quicker eight times over: it goes on waiting, and the sweep comes back to it
-    if rung:
-        slots.ring(rung, now)
+    _place(deployment_id, {each.worker_id: each for each in fleet.everyone()}, now, partial=False)
 
 
-def _attempt(deployment_id: str, now: float) -> str | None:
+def _place(deployment_id: str, machines: dict[str, Machine], now: float, *, partial: bool) -> str | None:
+    """The worker that it went to. What it cannot have now, it goes on waiting for; the sweep comes back to it."""
+    for _ in range(8):
+        try:
+            placed = _attempt(deployment_id, machines, now, partial)
+        except Refused:  # somebody was quicker: what was read of the fleet is no longer true
+            machines.update(fleet.several(list(machines)))
+            continue
+        if placed:
+            slots.ring(placed, now)
+        return placed
+    return None
+
+
+def _attempt(deployment_id: str, machines: dict[str, Machine], now: float, partial: bool) -> str | None:
     deployment = find(Deployment, deployment_id)
     if deployment is None or deployment.waiting is None:
         return None
     spec = spec_of(deployment)
     need = placement.Need(spec.gpus if isinstance(spec.gpus, int) else tuple(spec.gpus), spec.worker_id, spec.selector)
-    pinned = fleet.several([spec.worker_id]) if spec.worker_id else {}
-    machines = list(pinned.values() if spec.worker_id else fleet.everyone())
-    found = _choose(deployment, need, machines, now)
-    if isinstance(found, list):
-        _explain(deployment, "waiting for a place: " + "; ".join(found[:20]))
+    if partial and deployment.leaving in machines:
+        place(deployment_id, now)  # what changed is that its old worker let go of it: any worker may have it now
         return None
-    machine = next(each for each in machines if each.worker_id == found.worker_id)
+    found = _choose(deployment, need, list(machines.values()), now)
+    if isinstance(found, list):
+        if not partial:
+            _explain(deployment, "waiting for a place: " + "; ".join(found[:20]))
+        return None
+    machine = machines[found.worker_id]
     before = slots.get(found.worker_id, deployment_id)
     obstacle = _still_elsewhere(deployment, found.worker_id, now)
     if obstacle:

@@ -252,8 +252,8 @@ def stop(deployment_id: str, by: Principal, now: float, key: once.Key | None = N
         return True
 
     deployment = _recorded(deployment_id, key, change, "stop", by, now)
-    if deployment.status == Status.STOPPED:
-        claims.place_waiting(now)
+    if deployment.status == Status.STOPPED and deployment.worker_id:
+        claims.place_waiting(now, on=deployment.worker_id)
     return deployment
 
 

@@ -20,7 +20,7 @@ def record(subject: str, type_: str, message: str, by: str, now: float) -> None:
 
 def timeline(subject: str, query: r.PageQuery, now: float) -> r.Events:
     """Newest first."""
-    start = paging.decode(query.next_token)
+    start = paging.decode(query.next_token, ("subject", "at"), subject=subject)
     with paging.starting_from(start):
         found = Event.query(
             subject,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 
@@ -33,6 +34,8 @@ def is_online(hot: Hot, now: float) -> bool:
 
 @dataclass
 class Machine:
+    """A worker as it was read."""
+
     cold: Cold
     hot: Hot
 
@@ -40,20 +43,20 @@ class Machine:
     def worker_id(self) -> str:
         return str(self.cold.worker_id)
 
-    @property
+    @cached_property
     def gpu_info(self) -> m.GpuInfo:
         return msgspec.json.decode(self.cold.gpu_info, type=m.GpuInfo)
 
-    @property
+    @cached_property
     def devices(self) -> tuple[int, ...]:
         info = self.gpu_info
         return tuple(sorted({d.index for d in info.devices})) or tuple(range(info.count))
 
-    @property
+    @cached_property
     def labels(self) -> dict[str, str]:
         return msgspec.json.decode(self.cold.labels, type=dict[str, str])
 
-    @property
+    @cached_property
     def claims(self) -> Claims:
         return read_claims(self.cold)
 

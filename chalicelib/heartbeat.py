@@ -42,9 +42,9 @@ def heartbeat(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.H
 
 def _stamp(hot: Hot, presented: bytes, body: m.Heartbeat, now: float) -> bool:
     is_current = Hot.digest == presented
-    is_previous_in_grace = (Hot.previous == presented) & (Hot.previous_until > now)
+    is_one_before_in_grace = ((Hot.previous == presented) | (Hot.used == presented)) & (Hot.previous_until > now)
     is_what_it_joined_with = Hot.joined == presented
-    may = (is_current | is_previous_in_grace | is_what_it_joined_with) & Hot.gone.does_not_exist()
+    may = (is_current | is_one_before_in_grace | is_what_it_joined_with) & Hot.gone.does_not_exist()
     actions: list[Action] = [
         Hot.last_seen.set(now),
         Hot.status.set(body.status),
@@ -89,5 +89,5 @@ def unpack_usage(packed: bytes | None) -> tuple[m.Disk | None, list[m.GpuUsage]]
         return None, []
     total, used, free = _DISK.unpack_from(packed)
     gpus = [m.GpuUsage(*each) for each in _GPU.iter_unpack(packed[_DISK.size :])]
-    disk = m.Disk(total, used, free, round(100 * used / total, 1)) if total else None
+    disk = m.Disk(total, used, free, round(100 * used / (used + free or 1), 1)) if total else None
     return disk, gpus

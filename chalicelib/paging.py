@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -24,13 +23,17 @@ def encode(key: Key | None) -> str | None:
     return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode() if key else None
 
 
-def decode(token: str | None) -> Key | None:
+def decode(token: str | None, names: Collection[str], **fixed: str) -> Key | None:
+    """The key to start after. Raises INVALID_REQUEST for the token of another list: without `names`, or not `fixed`."""
     if not token:
         return None
     try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(token.encode("ascii")), type=Key)
-    except (ValueError, binascii.Error) as error:
-        raise ApiError("INVALID_REQUEST", "next_token: expected a token from an earlier page") from error
+        key = msgspec.json.decode(base64.urlsafe_b64decode(token.encode("ascii")), type=Key)
+        if key.keys() != set(names) or any(key[name].get("S") != value for name, value in fixed.items()):
+            raise ValueError("of another list")
+        return key
+    except (ValueError, RecursionError) as error:
+        raise ApiError("INVALID_REQUEST", "next_token: expected the token of an earlier page of this list") from error
 
 
 def page(
@@ -39,7 +42,7 @@ def page(
     """Up to `limit` items of `kind` that `keep` takes, in rank order, as they are now."""
     key_name = model._hash_keyname
     kept: list[Any] = []
-    start = decode(query.next_token)
+    start = decode(query.next_token, _names(model), kind=kind)
     while True:
         keys = _keys(model, kind, start, query.limit)
         ids = [entry[key_name]["S"] for entry in keys]
@@ -57,10 +60,13 @@ def page(
 
 def _keys(model: Any, kind: str, start: Key | None, limit: int) -> list[Key]:
     """The next `limit` keys of the listing index, each in the form that a query starts after."""
-    names = [model._hash_keyname, *([model._range_keyname] if model._range_keyname else []), "kind", "rank"]
     with starting_from(start):
         found = model.listing.query(kind, limit=limit, last_evaluated_key=start)
-        return [{name: {"S": str(item.attribute_values[name])} for name in names} for item in found]
+        return [{name: {"S": str(item.attribute_values[name])} for name in _names(model)} for item in found]
+
+
+def _names(model: Any) -> list[str]:
+    return [model._hash_keyname, *([model._range_keyname] if model._range_keyname else []), "kind", "rank"]
 
 
 @contextmanager
@@ -70,7 +76,9 @@ def starting_from(start: Key | None) -> Iterator[None]:
         yield
     except QueryError as error:
         if start and error.cause_response_code == "ValidationException":
-            raise ApiError("INVALID_REQUEST", "next_token: expected a token from an earlier page") from error
+            raise ApiError(
+                "INVALID_REQUEST", "next_token: expected the token of an earlier page of this list"
+            ) from error
         raise
 
 

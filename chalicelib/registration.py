@@ -32,7 +32,7 @@ RETIRED_BOOTS = 16
 def register(body: m.Registration, bearer: str | None, now: float) -> m.Registered:
     """Raises UNAUTHENTICATED, WORKER_NAME_IN_USE, SESSION_SUPERSEDED, WORKER_REMOVED."""
     answer: m.Registered = retrying(lambda: _attempt(body, bearer, now))
-    claims.place_waiting(now)
+    claims.place_waiting(now, on=answer.worker_id)
     return answer
 
 
@@ -183,6 +183,7 @@ def _return(machine: Machine, body: m.Registration, by: bytes, now: float) -> m.
     actions: list[Action] = [
         *_renewal(issue, boot, now),
         Hot.previous.set(bytes(hot.digest)),
+        Hot.used.set(_last_used(hot, now)),
         Hot.previous_until.set(now + GRACE),
         Hot.joined.set(by),
     ]
@@ -194,6 +195,12 @@ def _return(machine: Machine, body: m.Registration, by: bytes, now: float) -> m.
     return _answer(issue, float(hot.activity_at), "Worker registered again", now)
 
 
+def _last_used(hot: Hot, now: float) -> bytes:
+    """What the worker surely knows: the answers with the tokens issued since may all have been lost."""
+    unused_since = hot.used is not None and (hot.previous_until or 0) > now
+    return bytes(hot.used if unused_since else hot.digest)
+
+
 def _take_over(machine: Machine, body: m.Registration, token: Credential, now: float) -> m.Registered:
     """Another machine gets the name. What ran on the old one is lost, and stays stopped until somebody starts it."""
     hot, cold = machine.hot, machine.cold
@@ -201,6 +208,7 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
     actions: list[Action] = [
         *_renewal(issue, _short(body.boot_id), now),
         Hot.previous.remove(),
+        Hot.used.remove(),
         Hot.previous_until.remove(),
         Hot.joined.set(tokens.digest(body.token)),
         Hot.retired.set(tokens.retire(hot, bytes(hot.digest))),

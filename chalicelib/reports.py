@@ -176,7 +176,7 @@ def over(slot: Slot, now: float) -> None:
     """Its container is gone: its devices may go to another, or to a newer generation of its own elsewhere."""
     if slots.ended(slot) and not slots.coming(slot):
         claims.release(slot.worker_id, slot.deployment_id)
-    claims.place_waiting(now)
+    claims.place_waiting(now, on=slot.worker_id)
 
 
 def presumed_stopped(deployment: Deployment, now: float) -> None:

@@ -18,7 +18,7 @@ Times are epoch seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from pynamodb.attributes import (
@@ -87,9 +87,10 @@ class Waiting(GlobalSecondaryIndex[Any]):
 class Hot(Item):
     """What a heartbeat writes. Attribute names are short because a unit is 1 KiB.
 
-    `digest` opens; `previous` opens until `previous_until`; `joined`, what it registered with, until `digest` is first
-    used; `retired` are digests of earlier sessions, 32 bytes each. `looked` fingerprints what the last look at slots
-    covered; `unsettled` asks for another. `activity_at` is when somebody last wanted something.
+    `digest` opens. Until it is first used so do, for 10 minutes, `previous` and `used` (the token issued before it, and
+    the last that was used), and `joined` (the one that it registered with). `retired` are digests of earlier sessions,
+    32 bytes each. `looked` fingerprints what the last look at the slots covered; `unsettled` asks for another.
+    `activity_at` is when somebody last wanted something.
     """
 
     class Meta(Meta):
@@ -99,6 +100,7 @@ class Hot(Item):
     part = UnicodeAttribute(range_key=True, default="hot")
     digest = BinaryAttribute(attr_name="d", null=True, legacy_encoding=False)
     previous = BinaryAttribute(attr_name="p", null=True, legacy_encoding=False)
+    used = BinaryAttribute(attr_name="o", null=True, legacy_encoding=False)
     previous_until = NumberAttribute(attr_name="pu", null=True)
     joined = BinaryAttribute(attr_name="j", null=True, legacy_encoding=False)
     retired = BinaryAttribute(attr_name="r", null=True, legacy_encoding=False)
@@ -361,7 +363,7 @@ MAX_KEY = 1024
 
 def find(model: type[M], hash_key: str, range_key: str | None = None) -> M | None:
     """The item as it is now (a consistent read), or None; also where the key is one that no item can have."""
-    if not all(0 < len(key.encode("utf-8", "replace")) <= MAX_KEY for key in (hash_key, range_key) if key is not None):
+    if not _may_exist((hash_key, range_key)):
         return None
     try:
         return model.get(hash_key, range_key, consistent_read=True)
@@ -369,9 +371,14 @@ def find(model: type[M], hash_key: str, range_key: str | None = None) -> M | Non
         return None
 
 
-def find_all(model: type[M], keys: list[Any]) -> Iterator[M]:
+def find_all(model: type[M], keys: Iterable[str | tuple[str, str]]) -> Iterator[M]:
     """Those of the items that exist, in no order; a consistent read of up to 100 at a time."""
-    return iter(model.batch_get(keys, consistent_read=True)) if keys else iter(())
+    possible = [key for key in keys if _may_exist(key if isinstance(key, tuple) else (key,))]
+    return iter(model.batch_get(possible, consistent_read=True)) if possible else iter(())
+
+
+def _may_exist(key: tuple[str | None, ...]) -> bool:
+    return all(0 < len(part.encode("utf-8", "replace")) <= MAX_KEY for part in key if part is not None)
 
 
 def update_if(item: Model, actions: Sequence[Action], condition: Condition) -> bool:

@@ -9,7 +9,6 @@ import uuid
 from dataclasses import dataclass
 from typing import Literal
 
-from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from chalicelib import once, paging
@@ -31,7 +30,7 @@ class Principal:
 
     label: str
     access: Access
-    worker_id: str | None = None
+    id: str = ""
 
 
 def new_secret(kind: Literal["registration", "key", "worker"], worker_id: str = "") -> str:
@@ -64,7 +63,7 @@ def lookup(secret: str, kind: str) -> Credential | None:
 
 def api_key(secret: str) -> Principal | None:
     found = lookup(secret, "key")
-    return Principal(f"key {found.name}", ROLES[str(found.role)]) if found else None
+    return Principal(f"key {found.name}", ROLES[str(found.role)], found.credential_id) if found else None
 
 
 def usable(token: Credential, now: float) -> bool:
@@ -73,9 +72,9 @@ def usable(token: Credential, now: float) -> bool:
 
 
 def is_own(hot: Hot, presented: bytes, now: float) -> bool:
-    """Whether it was issued to this worker: the latest token, or for a while the one before."""
-    before = _same(hot.previous, presented) and (hot.previous_until or 0) > now
-    return not hot.gone and (_same(hot.digest, presented) or before)
+    """Whether it was issued to this worker: the latest token and, for a while, those that it may know instead."""
+    before = _same(hot.previous, presented) or _same(hot.used, presented)
+    return not hot.gone and (_same(hot.digest, presented) or (before and (hot.previous_until or 0) > now))
 
 
 def opens(hot: Hot, presented: bytes, now: float) -> bool:
@@ -92,15 +91,14 @@ def first_use(hot: Hot, presented: bytes) -> None:
     """The issued token was used: the ones it replaces end now."""
     if not _same(hot.digest, presented) or (hot.previous is None and hot.joined is None):
         return
-    actions: list[Action] = [Hot.previous.remove(), Hot.previous_until.remove(), Hot.joined.remove()]
-    if hot.previous is not None and not was_retired(hot, bytes(hot.previous)):
-        actions.append(Hot.retired.set(retire(hot, bytes(hot.previous))))
-    update_if(hot, actions, Hot.digest == presented)
+    ended = [Hot.previous.remove(), Hot.used.remove(), Hot.previous_until.remove(), Hot.joined.remove()]
+    known = {bytes(each) for each in (hot.previous, hot.used) if each and not was_retired(hot, bytes(each))}
+    update_if(hot, [*ended, Hot.retired.set(retire(hot, *known))], Hot.digest == presented)
 
 
-def retire(hot: Hot, ended: bytes) -> bytes:
+def retire(hot: Hot, *ended: bytes) -> bytes:
     """Digests of what opens no more, the latest first: whoever has one is told that a newer session registered."""
-    return (ended + bytes(hot.retired or b""))[: 32 * RETIRED]
+    return (b"".join(ended) + bytes(hot.retired or b""))[: 32 * RETIRED]
 
 
 def _same(stored: bytes | None, presented: bytes) -> bool:

@@ -163,12 +163,13 @@ def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
 def _tombstone(machine: Machine) -> None:
     """What is left: the digests of its tokens, so that the host is told why it is turned away."""
     hot = machine.hot
-    known = b"".join(bytes(each) for each in (hot.digest, hot.previous, hot.joined, hot.retired) if each)
+    known = b"".join(bytes(each) for each in (hot.digest, hot.previous, hot.used, hot.joined, hot.retired) if each)
     gone: list[Action] = [
         Hot.gone.set(True),
         Hot.retired.set(known),
         Hot.digest.remove(),
         Hot.previous.remove(),
+        Hot.used.remove(),
         Hot.joined.remove(),
     ]
 

@@ -59,7 +59,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("disk_usage", "GET", f"{WORKER}/storage/disk", A.VIEWER, "Disk usage of a worker", m.Disk, query=r.ReportQuery, own_worker=True, waits=True),
     Endpoint("prune", "POST", f"{WORKER}/storage/prune", A.OPERATOR, "Free disk of what Muster left behind", m.Pruned, r.PruneRequest, r.WaitQuery, own_worker=True, waits=True, idempotent=True),
     Endpoint("list_containers", "GET", f"{WORKER}/containers", A.VIEWER, "What runs on a worker, and whose it is", m.Containers, query=r.WaitQuery, waits=True),
-    Endpoint("stop_container", "POST", f"{WORKER}/containers/{{container_id}}/stop", A.OPERATOR, "Stop a container that Muster started", m.Stopped, query=r.WaitQuery, waits=True, idempotent=True),
+    Endpoint("stop_container", "POST", f"{WORKER}/containers/{{container_id}}/stop", A.OPERATOR, "Stop a container that Muster started", m.Container, query=r.WaitQuery, waits=True, idempotent=True),
     Endpoint("list_models", "GET", f"{WORKER}/models", A.VIEWER, "The weights in a worker's cache", m.Models, query=r.WaitQuery, waits=True),
     Endpoint("delete_model", "DELETE", f"{WORKER}/models/{{model}}", A.OPERATOR, "Delete weights from a worker's cache", m.Deleted, query=r.WaitQuery, waits=True),
     # Credentials
@@ -74,7 +74,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("get_worker", "GET", WORKER, A.VIEWER, "A worker", r.Worker),
     Endpoint("patch_worker", "PATCH", WORKER, A.OPERATOR, "Label, drain or re-address a worker", r.Worker, r.WorkerPatch),
     Endpoint("remove_worker", "DELETE", WORKER, A.ADMIN, "Remove a worker", r.RemovedWorker, query=r.ForceQuery),
-    Endpoint("lose_worker", "POST", f"{WORKER}/lost", A.OPERATOR, "Say that a worker will not come back", r.LostWorker, idempotent=True),
+    Endpoint("lose_worker", "POST", f"{WORKER}/lost", A.OPERATOR, "Say that a worker will not come back", r.LostWorker),
     # Deployments
     Endpoint("create_deployment", "POST", "/api/deployments", A.OPERATOR, "Deploy a model", r.Deployment, r.NewDeployment, status=201, idempotent=True),
     Endpoint("list_deployments", "GET", "/api/deployments", A.VIEWER, "Deployments", r.Deployments, query=r.DeploymentsQuery),

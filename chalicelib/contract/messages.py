@@ -291,7 +291,7 @@ class Applied(Struct):
 class Container(Struct):
     """Something that runs on a worker. `ours` means that Muster started it, and may stop it."""
 
-    id: Text
+    id: Annotated[str, Meta(max_length=512)] = ""
     name: Annotated[str, Meta(max_length=256)] = ""
     image: Annotated[str, Meta(max_length=512)] = ""
     state: Annotated[str, Meta(max_length=64)] = ""
@@ -342,12 +342,6 @@ class Deleted(Struct):
     deleted: list[str]
 
 
-class Stopped(Struct):
-    """A container that runs no more."""
-
-    container_id: str | None = None
-
-
 class Pulled(Struct):
     id: str
     tags: list[str]
@@ -366,7 +360,7 @@ OUTPUTS: dict[str, type[Struct]] = {
     "list_models": Models,
     "delete_model": Deleted,
     "container_logs": Logs,
-    "stop_container": Stopped,
+    "stop_container": Container,
     "disk_usage": Disk,
     "prune": Pruned,
 }

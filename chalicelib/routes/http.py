@@ -24,10 +24,11 @@ from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access, Endpoint
 from chalicelib.contract.errors import ApiError
 from chalicelib.contract.lifecycle import OPEN, OperationStatus
+from chalicelib.routes import parsing
+from chalicelib.routes.parsing import MAX_BODY
 from chalicelib.tables import Hot, Operation, Refused, find
 from chalicelib.tokens import Principal
 
-MAX_BODY = 1024 * 1024
 BUSY = {
     "InternalServerError",
     "ProvisionedThroughputExceededException",
@@ -64,14 +65,10 @@ class Call:
         return self.principal
 
     def body(self, type_: type[S]) -> S:
-        return parse(self.raw, type_)
+        return parsing.body(self.raw, type_)
 
     def params(self, type_: type[S]) -> S:
-        """The query string. Raises INVALID_REQUEST naming the parameter."""
-        try:
-            return msgspec.convert(self.query, type_, strict=False)
-        except msgspec.ValidationError as error:
-            raise _invalid(error) from error
+        return parsing.query(self.query, type_)
 
     @property
     def once(self) -> once.Key | None:
@@ -80,28 +77,7 @@ class Call:
         if not key:
             return None
         route = "\0".join([self.endpoint.name, *self.ids.values()])
-        return once.key_for(self.by.label, route, key, self.raw)
-
-
-def parse(raw: bytes, type_: type[S]) -> S:
-    """A JSON body as `type_`. Raises INVALID_REQUEST naming the field by its path, PAYLOAD_TOO_LARGE."""
-    if len(raw) > MAX_BODY:
-        raise ApiError("PAYLOAD_TOO_LARGE", "body: expected at most 1 MiB")
-    try:
-        return msgspec.json.decode(raw, type=type_)
-    except msgspec.ValidationError as error:
-        raise _invalid(error) from error
-    except RecursionError as error:
-        raise ApiError("INVALID_REQUEST", "body: nested too deeply") from error
-    except ValueError as error:
-        raise ApiError("INVALID_REQUEST", "body: expected a JSON object in UTF-8") from error
-
-
-def _invalid(error: msgspec.ValidationError) -> ApiError:
-    """msgspec's «Expected `int`, got `str` - at `$.gpus`» as «gpus: expected int, got str»."""
-    what, _, path = str(error).partition(" - at `$")
-    field = path.rstrip("`").lstrip(".") or "body"
-    return ApiError("INVALID_REQUEST", f"{field}: {what[:1].lower()}{what[1:].replace('`', '')}")
+        return once.key_for(self.by.id, route, key, self.raw)
 
 
 Handler = Callable[[Call], Any]
