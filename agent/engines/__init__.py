@@ -93,7 +93,7 @@ class Engine(Protocol):
         """Everything on this host, other people's included."""
 
     def start(self, spec: RunSpec) -> Instance:
-        """Start it, or return the one of that name if this worker's agent started it before. A failed start leaves nothing.
+        """Start it, or return the one of that name if this worker started it before. A failed start leaves nothing.
 
         Raises EngineError (PORT_IN_USE, GPU_UNAVAILABLE, IMAGE_NOT_FOUND, INVALID_CONFIG, CONTAINER_FAILED).
         """
@@ -105,21 +105,25 @@ class Engine(Protocol):
         """Forget a dead one, its log included."""
 
     def logs(self, instance_id: str, lines: int, since: str | None) -> LogChunk:
-        """The last `lines` lines; `since` is RFC 3339 or epoch seconds. Raises EngineError CONTAINER_NOT_FOUND, INVALID_REQUEST."""
+        """The last `lines` lines; `since` is RFC 3339 or epoch seconds.
+
+        Raises EngineError (CONTAINER_NOT_FOUND, INVALID_REQUEST).
+        """
 
     def has_image(self, reference: str) -> bool: ...
 
     def images(self) -> list[Image]: ...
 
     def pull(self, reference: str, on_progress: Callable[[Progress], None], cancelled: Event) -> Pulled:
-        """Raises Cancelled, or EngineError (IMAGE_NOT_FOUND, REGISTRY_UNAUTHORIZED, REGISTRY_UNREACHABLE, DISK_FULL)."""
+        """Raises Cancelled, EngineError (IMAGE_NOT_FOUND, REGISTRY_UNAUTHORIZED, REGISTRY_UNREACHABLE, DISK_FULL)."""
 
     def delete_image(self, reference: str, force: bool) -> list[str]:
         """Raises EngineError (IMAGE_NOT_FOUND, IMAGE_IN_USE)."""
 
     def prune(self, *, images: frozenset[str], containers: bool, volumes: bool, dry_run: bool) -> Pruned:
-        """Free disk: of `images` (ids that this agent pulled) those that nothing uses; dead containers and unused volumes
-        that carry Muster's label. `dry_run` only counts."""
+        """Free disk: of `images` (ids that this agent pulled) those that nothing uses; what carries Muster's label of
+        dead containers and unused volumes. `dry_run` only counts.
+        """
 
     def root(self) -> Path:
         """A path on the disk that fills up."""
