@@ -33,7 +33,18 @@ class Block:
 @cache
 def files() -> tuple[str, ...]:
     """Every file of the repository, relative to it, that git does not ignore."""
-    listed = ("git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    listed = (
+        "git",
+        "-C",
+        str(ROOT),
+        "-c",
+        "safe.directory=*",
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    )
     output = subprocess.run(listed, check=True, capture_output=True, text=True).stdout
     return tuple(sorted(name for name in set(output.split("\0")) if name and (ROOT / name).is_file()))
 
