@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import shutil
+import socket
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -27,7 +28,15 @@ from agent.loop import Agent, Refused
 from agent.policy import HostPolicy
 from agent.reporter import Reporter
 from agent.reserve import ReserveFile
-from agent.settings import SettingError, bind_address, check_url, hub_cache, labels, model_environment
+from agent.settings import (
+    SettingError,
+    bind_address,
+    check_url,
+    default_state_dir,
+    hub_cache,
+    labels,
+    model_environment,
+)
 from agent.signals import Signals
 from chalicelib.contract.messages import Registration
 
@@ -44,13 +53,24 @@ FLUSH_SECONDS = 3.0
     help="Registration token. Better in MUSTER_TOKEN, where other users of this host cannot read it. Keep it: after"
     " a loss of the state folder it brings this worker back.",
 )
-@click.option("--name", required=True, metavar="NAME", help="The worker's name, one per control plane.")
 @click.option(
-    "--state-dir", required=True, type=click.Path(path_type=Path, file_okay=False), help="The agent's own folder."
+    "--name",
+    metavar="NAME",
+    default=socket.gethostname,
+    show_default="this host's name",
+    help="The worker's name, one per control plane.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=default_state_dir,
+    show_default="/var/lib/muster-agent, or ~/.local/state/muster-agent for other users than root",
+    help="The agent's own folder.",
 )
 @click.option(
     "--engine",
-    required=True,
+    default="docker",
+    show_default=True,
     type=click.Choice(["docker", "process"]),
     help="docker, or process where this host is a container itself: runs vLLM as a child.",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -21,6 +22,13 @@ class SettingError(Exception):
     def __init__(self, flag: str, message: str) -> None:
         super().__init__(f"{flag}: {message}")
         self.flag = flag
+
+
+def default_state_dir() -> Path:
+    """Where the system keeps state for root, and where the XDG directories put it for others."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/muster-agent")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "muster-agent"
 
 
 def check_url(url: str, insecure: bool) -> str:
