@@ -123,6 +123,8 @@ def _act(deployment_id: str, key: once.Key | None, change: Change, now: float) -
         if deployment.waiting:
             claims.place(deployment_id, now)
             deployment = load(deployment_id)
+            if deployment.worker_id:  # it may need fewer devices than before
+                claims.place_waiting(now, on=deployment.worker_id)
     return deployment, done
 
 
@@ -263,10 +265,10 @@ def _put_stop(transaction: TransactWrite, before: Slot, generation: int, now: fl
     slots.put(transaction, before.worker_id, before.deployment_id, "stop", generation, before, settled_at=settled)
 
 
-def delete(deployment_id: str, by: Principal, now: float) -> r.DeletedDeployment:
+def delete(deployment_id: str, by: Principal, now: float) -> Deployment:
     """Forget one that is stopped or in error. The stop stays in its slot until the worker shows that it is gone."""
 
-    def attempt() -> None:
+    def attempt() -> Deployment:
         deployment = load(deployment_id)
         if deployment.status in LIVE:
             message = f"status: {deployment.status}; only what is stopped or in error can be deleted: stop it first"
@@ -283,10 +285,11 @@ def delete(deployment_id: str, by: Principal, now: float) -> r.DeletedDeployment
         if deployment.worker_id:
             claims.release(deployment.worker_id, deployment_id)
             slots.ring(deployment.worker_id, now)
+        return deployment
 
-    retrying(attempt)
+    deleted: Deployment = retrying(attempt)
     events.record(deployment_id, "deleted", f"asked by {by.label}", by.label, now)
-    return r.DeletedDeployment(deployment_id, True)
+    return deleted
 
 
 def lose(deployment_id: str, error_code: str, message: str, now: float, *, stop: bool = False) -> bool:

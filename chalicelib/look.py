@@ -20,6 +20,7 @@ from chalicelib.tables import Deployment, Hot, Operation, Queued, Seen, Slot, fi
 ODD_FOR = 25.0
 """Seconds for which a worker's list must contradict what is stored before anything is concluded."""
 MAX_COMMANDS = 64
+MAX_IMAGES = 1024
 
 
 @dataclass
@@ -111,7 +112,8 @@ def _heal(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
 
 def _reconcile(this: _Look, slot: Slot, deployment: Deployment, active: bool) -> None:
     """What is stored against what the worker says runs. One contradiction may be news on its way."""
-    if deployment.status == Status.RUNNING and not active:
+    unheard = slot.intent == "stop" and slot.settled_at is not None and deployment.status in LIVE
+    if not active and (unheard or deployment.status == Status.RUNNING):
         if _lasts(this, slot):
             _gone(this, slot, deployment)
     elif active and slot.intent == "deploy" and _was_thought_lost(deployment):
@@ -141,7 +143,7 @@ def _gone(this: _Look, slot: Slot, deployment: Deployment) -> None:
     else:
         message = "its worker no longer lists it; start it again"
         deployments.lose(slot.deployment_id, "CONTAINER_LOST", message, this.now)
-    slots.ended(slot)
+    reports.over(slot, this.now)
 
 
 def _found_again(this: _Look, slot: Slot, deployment: Deployment) -> None:
@@ -246,7 +248,7 @@ def _remember_seen(this: _Look, known: set[str], changed: bool) -> None:
         orphans = [each for each in active if each not in known]
         actions += [Seen.active.set(_json(active)), Seen.orphans.set(_json(orphans))]
     if this.body.images is not None:
-        images = zlib.compress(msgspec.json.encode(this.body.images))
+        images = zlib.compress(msgspec.json.encode(this.body.images[:MAX_IMAGES]))
         actions += [Seen.images.set(images), Seen.images_at.set(this.now)]
     if actions:
         Seen(this.worker_id, part="seen").update(actions=actions)
@@ -256,6 +258,7 @@ def _back(this: _Look) -> None:
     back = [Hot.down_since.remove(), Hot.lost.remove()]
     if update_if(Hot(this.worker_id, part="hot"), back, Hot.down_since == this.hot.down_since):
         events.record(this.worker_id, "online", "heard of again", claims.CONTROL_PLANE, this.now)
+        claims.place_waiting(this.now, on=this.worker_id)
 
 
 def _json(value: object) -> str:

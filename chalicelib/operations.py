@@ -117,8 +117,11 @@ def output_of(operation: Operation) -> dict[str, Any]:
     if operation.status == S.SUCCEEDED:
         decoded: dict[str, Any] = msgspec.json.decode(zlib.decompress(operation.output)) if operation.output else {}
         return decoded
-    code = operation.error_code or operation.status.upper()
-    raise ApiError(code, operation.message or f"the operation {operation.status}")
+    if operation.status == S.CANCELLED:
+        raise ApiError("ILLEGAL_TRANSITION", "the operation was cancelled while it was waited for")
+    if operation.status == S.EXPIRED:
+        raise ApiError("WORKER_OFFLINE", "the worker did not take the operation in time")
+    raise ApiError(operation.error_code or "OPERATION_FAILED", operation.message or "the operation failed there")
 
 
 def cancel(operation_id: str, now: float) -> Operation:
@@ -181,7 +184,7 @@ def settle(worker_id: str, operation_id: str, body: m.Result, now: float) -> m.A
     if body.progress is not None:
         actions.append(Operation.progress.set(msgspec.json.encode(body.progress).decode()))
     if body.message is not None:
-        actions.append(Operation.message.set(body.message))
+        actions.append(Operation.message.set(m.brief(body.message)))
     if body.status == "running":
         return m.Applied(_progressed(operation, actions, now), operation.status)
     if body.status == "succeeded":
@@ -189,7 +192,8 @@ def settle(worker_id: str, operation_id: str, body: m.Result, now: float) -> m.A
         if body.message is None:
             actions.append(Operation.message.remove())
     else:
-        actions.append(Operation.error_code.set(body.error_code or "OPERATION_FAILED"))
+        code = m.brief(body.error_code or "OPERATION_FAILED", m.MAX_CODE)
+        actions.append(Operation.error_code.set(code))
     late = (Operation.error_code == "RESULT_LOST") | (Operation.error_code == "EXPIRED")
     settles = Operation.status.is_in(*sources(S(body.status))) | late
     applied = _move(operation, S(body.status), now, settles, actions, anyhow=True)

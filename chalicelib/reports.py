@@ -20,6 +20,7 @@ from chalicelib.tables import Deployment, Refused, Slot, find, grow, retrying, u
 from chalicelib.times import when
 
 MAX_LOGS = 64 * 1024
+MAX_CONTAINER_ID = 256
 OVER = frozenset({Status.STOPPED, Status.ERROR})
 
 
@@ -118,7 +119,7 @@ def _details(body: m.Report) -> list[Action]:
     """What a report tells besides the status: what it does not mention stays."""
     actions: list[Action] = []
     if body.container_id is not None:
-        actions.append(Deployment.container_id.set(body.container_id))
+        actions.append(Deployment.container_id.set(m.brief(body.container_id, MAX_CONTAINER_ID)))
     if body.port is not None:
         actions.append(Deployment.port.set(body.port))
     if body.restarts is not None:
@@ -141,7 +142,7 @@ def _note(deployment: Deployment, body: m.Report, now: float) -> bool:
     details = _details(body)
     if details:
         if body.message is not None and body.progress is not None:
-            details.append(Deployment.message.set(body.message))
+            details.append(Deployment.message.set(m.brief(body.message)))
         _write(deployment, details, now)
     return body.progress is not None
 
@@ -151,8 +152,10 @@ def _store(deployment: Deployment, body: m.Report, new: Status, generation: int,
         Deployment.status.set(new),
         Deployment.status_at.set(now),
         Deployment.status_generation.set(generation),
-        Deployment.message.set(body.message) if body.message else Deployment.message.remove(),
-        Deployment.error_code.set(body.error_code) if body.error_code else Deployment.error_code.remove(),
+        Deployment.message.set(m.brief(body.message)) if body.message else Deployment.message.remove(),
+        Deployment.error_code.set(m.brief(body.error_code, m.MAX_CODE))
+        if body.error_code
+        else Deployment.error_code.remove(),
         *_details(body),
     ]
     if generation > deployment.generation:  # an older database was restored: what runs is ahead of it
@@ -168,7 +171,8 @@ def _store(deployment: Deployment, body: m.Report, new: Status, generation: int,
 
 def _crash(body: m.Report, now: float) -> bytes:
     tail = (body.logs or "").encode("utf-8", "replace")[-MAX_LOGS:].decode("utf-8", "ignore")
-    crash = r.Crash(when(now), body.error_code or "CONTAINER_FAILED", body.message or "", tail)
+    code = m.brief(body.error_code or "CONTAINER_FAILED", m.MAX_CODE)
+    crash = r.Crash(when(now), code, m.brief(body.message or ""), tail)
     return zlib.compress(msgspec.json.encode(crash))
 
 

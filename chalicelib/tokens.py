@@ -137,13 +137,22 @@ def list_keys(query: r.PageQuery) -> r.ApiKeys:
     return r.ApiKeys([_key_view(item) for item in items], next_token)
 
 
-def revoke(kind: str, credential: str) -> r.Revoked:
+def revoke_token(token_id: str) -> r.RegistrationToken:
+    """It lets nobody in any more, not even who joined with it. Raises TOKEN_NOT_FOUND."""
+    return _token_view(_revoke("registration", token_id, "TOKEN"))
+
+
+def revoke_key(key_id: str) -> r.ApiKey:
+    """It opens nothing any more. Raises KEY_NOT_FOUND."""
+    return _key_view(_revoke("key", key_id, "KEY"))
+
+
+def _revoke(kind: str, credential: str, what: str) -> Credential:
     found = find(Credential, credential)
     if not found or found.kind != kind:
-        what = "TOKEN" if kind == "registration" else "KEY"
         raise ApiError(f"{what}_NOT_FOUND", f"there is no such {what.lower()}; list them to see their ids")
     found.delete()
-    return r.Revoked(credential, True)
+    return found
 
 
 def seed_admin_key(secret: str, now: float) -> None:

@@ -8,7 +8,7 @@ import msgspec
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import deployments, events, fleet, paging, slots
+from chalicelib import claims, deployments, events, fleet, paging, slots
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
@@ -115,6 +115,7 @@ def patch(worker_id: str, body: r.WorkerPatch, by: Principal, now: float) -> r.W
             fleet.get(worker_id)
         changed = ", ".join(name for name in body.__struct_fields__ if getattr(body, name) is not msgspec.UNSET)
         events.record(worker_id, "changed", changed, by.label, now)
+        claims.place_waiting(now, on=worker_id)
     return get(worker_id, now)
 
 
@@ -126,7 +127,7 @@ def lose(worker_id: str, by: Principal, now: float) -> r.LostWorker:
     lost = [each for each in held if _is_on(each, worker_id) and deployments.lose(each, "WORKER_LOST", message, now)]
     events.record(worker_id, "lost", message, by.label, now)
     slots.ring(worker_id, now)
-    return r.LostWorker(worker_id, lost)
+    return r.LostWorker(**msgspec.structs.asdict(get(worker_id, now)), deployments_lost=lost)
 
 
 def _is_on(deployment_id: str, worker_id: str) -> bool:
@@ -149,6 +150,7 @@ def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
         message = f"it has live deployments ({names}): stop them, or remove it with ?force=true"
         raise ApiError("WORKER_NOT_EMPTY", message)
     seen = find(Seen, worker_id, "seen")
+    was = msgspec.structs.asdict(view(machine, seen, now))
     listed = set(msgspec.json.decode(seen.active, type=list[str])) if seen and seen.active else set()
     containers = {str(d.deployment_id): str(d.container_id or d.deployment_id) for d in live}
     left = sorted(containers.get(each, each) for each in listed | containers.keys())
@@ -157,7 +159,7 @@ def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
     retrying(lambda: _tombstone(fleet.get(worker_id)))
     _sweep_up(worker_id)
     events.record(worker_id, "removed", f"by {by}", by, now)
-    return r.RemovedWorker(worker_id, True, left)
+    return r.RemovedWorker(**was, containers_left=left)
 
 
 def _tombstone(machine: Machine) -> None:

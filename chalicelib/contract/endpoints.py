@@ -65,10 +65,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     # Credentials
     Endpoint("create_token", "POST", "/api/registration-tokens", A.OPERATOR, "Make a token that lets a host join", r.RegistrationToken, r.NewRegistrationToken, status=201, idempotent=True),
     Endpoint("list_tokens", "GET", "/api/registration-tokens", A.OPERATOR, "Registration tokens", r.RegistrationTokens, query=r.PageQuery),
-    Endpoint("revoke_token", "DELETE", "/api/registration-tokens/{token_id}", A.OPERATOR, "Revoke a registration token", r.Revoked),
+    Endpoint("revoke_token", "DELETE", "/api/registration-tokens/{token_id}", A.OPERATOR, "Revoke a registration token", r.RegistrationToken),
     Endpoint("create_key", "POST", "/api/api-keys", A.ADMIN, "Make an API key", r.ApiKey, r.NewApiKey, status=201, idempotent=True),
     Endpoint("list_keys", "GET", "/api/api-keys", A.ADMIN, "API keys", r.ApiKeys, query=r.PageQuery),
-    Endpoint("revoke_key", "DELETE", "/api/api-keys/{key_id}", A.ADMIN, "Revoke an API key", r.Revoked),
+    Endpoint("revoke_key", "DELETE", "/api/api-keys/{key_id}", A.ADMIN, "Revoke an API key", r.ApiKey),
     # Workers
     Endpoint("list_workers", "GET", "/api/workers", A.VIEWER, "Workers", r.Workers, query=r.PageQuery),
     Endpoint("get_worker", "GET", WORKER, A.VIEWER, "A worker", r.Worker),
@@ -80,7 +80,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("list_deployments", "GET", "/api/deployments", A.VIEWER, "Deployments", r.Deployments, query=r.DeploymentsQuery),
     Endpoint("get_deployment", "GET", DEPLOYMENT, A.VIEWER, "A deployment", r.Deployment),
     Endpoint("patch_deployment", "PATCH", DEPLOYMENT, A.OPERATOR, "Change a deployment: a new generation", r.Deployment, r.DeploymentPatch),
-    Endpoint("delete_deployment", "DELETE", DEPLOYMENT, A.OPERATOR, "Forget a deployment that is stopped or in error", r.DeletedDeployment),
+    Endpoint("delete_deployment", "DELETE", DEPLOYMENT, A.OPERATOR, "Forget a deployment that is stopped or in error", r.Deployment),
     Endpoint("stop_deployment", "POST", f"{DEPLOYMENT}/stop", A.OPERATOR, "Stop a deployment", r.Deployment, idempotent=True),
     Endpoint("start_deployment", "POST", f"{DEPLOYMENT}/start", A.OPERATOR, "Start a stopped deployment", r.Deployment, idempotent=True),
     Endpoint("restart_deployment", "POST", f"{DEPLOYMENT}/restart", A.OPERATOR, "Replace a deployment's container", r.Deployment, idempotent=True),

@@ -1,7 +1,7 @@
 """What a worker sends and receives: one struct per request, response and command (docs/protocol.md).
 
-Unknown fields are ignored here, so that a newer agent can talk to an older server. Every string and list is bounded,
-so that whatever passes the contract fits the store.
+Unknown fields are ignored here, so that a newer agent can talk to an older server. What identifies is bounded; what a
+worker tells (messages, logs, images) is taken at any length and cut by `brief`, since a refused report is a lost one.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
 Ids = Annotated[list[Annotated[str, Meta(max_length=512)]], Meta(max_length=1024)]
 """Ids that need not be known here, nor even be ids."""
-Prose = Annotated[str, Meta(max_length=16384)]
-"""A message for people; it may have several lines."""
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Bytes = Annotated[int, Meta(ge=0, le=2**53)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
+ImageReference = Annotated[str, Meta(max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*(?!\n)$")]
 GpuIndex = Annotated[int, Meta(ge=0, le=63)]
 Labels = Annotated[
     dict[
@@ -34,13 +33,21 @@ Labels = Annotated[
 EnvName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(?!\n)$")]
 
 
+MAX_MESSAGE, MAX_CODE = 16 * 1024, 64
+
+
+def brief(text: str, limit: int = MAX_MESSAGE) -> str:
+    """The beginning of a text that somebody else wrote; at most `limit` characters."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 class FromHost(Struct, forbid_unknown_fields=True):
     """An environment variable whose value is the agent's own; the control plane never sees it."""
 
     from_host: Literal[True]
 
 
-Env = dict[EnvName, str | FromHost]
+Env = dict[EnvName, Annotated[str, Meta(pattern=r"^[^\x00]*$")] | FromHost]
 Config = dict[str, Any]
 Since = Annotated[
     str,
@@ -114,11 +121,11 @@ class Disk(Struct):
 
 
 class Image(Struct, omit_defaults=True):
-    id: Text
-    tags: Annotated[list[Text], Meta(max_length=64)]
+    id: str
+    tags: list[str]
     size: Bytes
-    created: Annotated[str, Meta(max_length=64)]
-    used_by: Annotated[list[Id], Meta(max_length=256)] = []
+    created: str
+    used_by: list[str] = []
 
 
 class Heartbeat(Struct):
@@ -132,7 +139,7 @@ class Heartbeat(Struct):
     inbox: Count | None = None
     acks: Ids = []
     disk: Disk | None = None
-    images: Annotated[list[Image], Meta(max_length=1024)] | None = None
+    images: list[Image] | None = None
 
     @property
     def literal(self) -> bool:
@@ -264,11 +271,11 @@ class Report(Struct):
     """Body of `POST /api/workers/{worker_id}/deployments/{deployment_id}/status`, its error form included."""
 
     status: Literal["pending", "downloading", "starting", "running", "stopping", "stopped", "error", "deploying"]
-    container_id: Annotated[str, Meta(max_length=256)] | None = None
+    container_id: str | None = None
     port: Port | None = None
-    message: Prose | None = None
-    error_code: Annotated[str, Meta(max_length=64)] | None = None
-    logs: Annotated[str, Meta(max_length=1048576)] | None = None
+    message: str | None = None
+    error_code: str | None = None
+    logs: str | None = None
     session: Count | None = None
     generation: Count | None = None
     sequence: Count | None = None
@@ -374,5 +381,5 @@ class Result(Struct):
     session: Count | None = None
     progress: Progress | None = None
     output: dict[str, Any] | None = None
-    error_code: Annotated[str, Meta(max_length=64)] | None = None
-    message: Prose | None = None
+    error_code: str | None = None
+    message: str | None = None

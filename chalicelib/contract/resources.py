@@ -19,6 +19,7 @@ from chalicelib.contract.messages import (
     GpuInfo,
     GpuUsage,
     Id,
+    ImageReference,
     Labels,
     Name,
     Progress,
@@ -35,6 +36,10 @@ MAX_PAGE = 500
 
 
 # Requests
+
+
+class Nothing(Struct, forbid_unknown_fields=True):
+    """The body of a route that takes none: empty, or `{}`."""
 
 
 class PageQuery(Struct):
@@ -106,7 +111,7 @@ class NewDeployment(Struct, forbid_unknown_fields=True):
     backend: Literal["vllm"] = "vllm"
     config: Config = {}
     name: DeploymentName | None = None
-    image: Text | None = None
+    image: ImageReference | None = None
     env: Env = {}
     gpus: GpuRequest = 1
     worker_id: Id | None = None
@@ -118,14 +123,14 @@ class DeploymentPatch(Struct, forbid_unknown_fields=True):
     """What is given replaces what was; the result is a new generation."""
 
     config: Config | UnsetType = UNSET
-    image: Text | UnsetType | None = UNSET
+    image: ImageReference | UnsetType | None = UNSET
     env: Env | UnsetType = UNSET
     gpus: GpuRequest | UnsetType = UNSET
     worker_id: Id | UnsetType = UNSET
 
 
 class PullRequest(Struct, forbid_unknown_fields=True):
-    image: Text
+    image: ImageReference
 
 
 class PruneRequest(Struct, forbid_unknown_fields=True):
@@ -185,16 +190,13 @@ class Worker(Struct):
     ephemeral: bool
 
 
-class RemovedWorker(Struct):
-    """`containers_left` were running at the last report, and still may be."""
+class RemovedWorker(Worker):
+    """The worker as it was. `containers_left` were running at the last report, and still may be."""
 
-    worker_id: str
-    removed: bool
     containers_left: list[str]
 
 
-class LostWorker(Struct):
-    worker_id: str
+class LostWorker(Worker):
     deployments_lost: list[str]
 
 
@@ -244,11 +246,6 @@ class Deployment(Struct):
     api_key: str | UnsetType = UNSET
 
 
-class DeletedDeployment(Struct):
-    deployment_id: str
-    deleted: bool
-
-
 class Event(Struct):
     """One line of a deployment's timeline: when, what, why, and who asked for it."""
 
@@ -280,13 +277,6 @@ class Accepted(Struct):
     status: OperationStatus
     expires_at: datetime
     worker_next_heartbeat_in: int
-
-
-class Revoked(Struct):
-    """A credential that opens nothing any more."""
-
-    id: str
-    revoked: bool
 
 
 class Health(Struct):

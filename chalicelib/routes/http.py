@@ -25,7 +25,6 @@ from chalicelib.contract.endpoints import Access, Endpoint
 from chalicelib.contract.errors import ApiError
 from chalicelib.contract.lifecycle import OPEN, OperationStatus
 from chalicelib.routes import parsing
-from chalicelib.routes.parsing import MAX_BODY
 from chalicelib.tables import Hot, Operation, Refused, find
 from chalicelib.tokens import Principal
 
@@ -148,8 +147,8 @@ def authenticated(call: Call) -> Call:
     endpoint = call.endpoint
     if endpoint.access is not Access.ANYONE and endpoint.name != "heartbeat":
         call = replace(call, principal=principal(call))
-    if len(call.raw) > MAX_BODY and endpoint.name != "heartbeat":
-        raise ApiError("PAYLOAD_TOO_LARGE", "body: expected at most 1 MiB")
+    if endpoint.body is None and endpoint.method != "GET" and call.raw:
+        call.body(r.Nothing)
     return call
 
 

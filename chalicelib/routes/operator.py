@@ -27,7 +27,7 @@ def list_tokens(call: Call) -> Any:
 
 @route(blueprint, "revoke_token")
 def revoke_token(call: Call) -> Any:
-    return tokens.revoke("registration", call.ids["token_id"])
+    return tokens.revoke_token(call.ids["token_id"])
 
 
 @route(blueprint, "create_key")
@@ -42,7 +42,7 @@ def list_keys(call: Call) -> Any:
 
 @route(blueprint, "revoke_key")
 def revoke_key(call: Call) -> Any:
-    return tokens.revoke("key", call.ids["key_id"])
+    return tokens.revoke_key(call.ids["key_id"])
 
 
 @route(blueprint, "list_workers")
@@ -95,7 +95,7 @@ def patch_deployment(call: Call) -> Any:
 
 @route(blueprint, "delete_deployment")
 def delete_deployment(call: Call) -> Any:
-    return deployments.delete(call.ids["deployment_id"], call.by, call.now)
+    return views.one(deployments.delete(call.ids["deployment_id"], call.by, call.now), call.by, call.now)
 
 
 @route(blueprint, "stop_deployment")
