@@ -45,6 +45,8 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
     new, old = body.reported, deployment.status
     _settle(slot, body, generation, now)
     if deployment.status == new and generation == deployment.status_generation:
+        if body.error_code:
+            events.record(deployment_id, new, _line(body), by, now)
         return m.Applied(_note(deployment, body, now), deployment.status)
     _check_move(deployment, new, generation)
     _store(deployment, body, new, generation, now)
@@ -138,13 +140,16 @@ def _write(deployment: Deployment, actions: list[Action], now: float) -> None:
 
 
 def _note(deployment: Deployment, body: m.Report, now: float) -> bool:
-    """The same status again: progress and the like are kept; whether there was any."""
+    """The same status again: progress, and the crash of one that starts anew, are kept; whether there was any."""
     details = _details(body)
+    is_news = body.progress is not None or bool(body.error_code)
+    if body.message is not None and is_news:
+        details.append(Deployment.message.set(m.brief(body.message)))
+    if body.error_code:
+        details.append(Deployment.last_crash.set(_crash(body, now)))
     if details:
-        if body.message is not None and body.progress is not None:
-            details.append(Deployment.message.set(m.brief(body.message)))
         _write(deployment, details, now)
-    return body.progress is not None
+    return is_news
 
 
 def _store(deployment: Deployment, body: m.Report, new: Status, generation: int, now: float) -> None:

@@ -58,7 +58,6 @@ class Log:
 
 
 def main(folder: Path, command: list[str]) -> None:
-    os.chdir(folder)
     leader = f"{os.getpid()}, {_start_ticks()}"
     _put(folder / "pid", f"[{leader}]")
     # A group's signal reaches the command by itself. Handlers, unlike SIG_IGN, are not inherited by it.

@@ -95,3 +95,15 @@ def test_running_to_starting_is_a_restart_by_the_agent(world: World) -> None:
     seen = world.see(deployment_id)
     assert (seen.status, seen.restarts) == ("starting", 1)
     assert seen.last_crash is not None and seen.last_crash.logs == "the reason"
+
+
+def test_a_crash_while_starting_is_kept_although_the_status_is_the_same(world: World) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.beat()
+    worker.report(deployment_id, "starting")
+    again = {"restarts": 1, "error_code": "CONTAINER_FAILED", "message": "it ended with 2", "logs": "the reason"}
+    assert worker.report(deployment_id, "starting", **again).applied
+    seen = world.see(deployment_id)
+    assert (seen.status, seen.restarts, seen.message) == ("starting", 1, "it ended with 2")
+    assert seen.last_crash is not None and seen.last_crash.logs == "the reason"
