@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 
+import msgspec
 from pynamodb.expressions.update import Action
 
 from chalicelib import fleet, look, registration, settings, tokens
@@ -33,8 +34,8 @@ def heartbeat(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.H
     behind = body.inbox is not None and body.inbox != hot.inbox
     changed = hot.looked is None or bytes(hot.looked) != fingerprint
     commands: list[m.Command] = []
-    told = bool(body.acks) or body.images is not None
-    if behind or changed or told or hot.unsettled or hot.down_since is not None or hot.beats % LOOK_EVERY == 0:
+    wanted = behind or changed or bool(body.acks) or hot.unsettled or hot.down_since is not None
+    if wanted or hot.beats % LOOK_EVERY == 0:
         commands = look.look(hot, body, fingerprint, now)
     wait = fleet.interval(float(hot.activity_at), now)
     return m.HeartbeatAnswer(commands, int(hot.inbox), wait)
@@ -72,8 +73,8 @@ def refusal(worker_id: str, presented: bytes, now: float) -> ApiError:
 
 def _fingerprint(hot: Hot, body: m.Heartbeat) -> bytes:
     """Of everything that the worker says of itself and that a look acts upon."""
-    said = "\n".join([str(int(hot.session)), body.journal_id or "", *sorted(set(body.active_deployments))])
-    return hashlib.sha256(said.encode("utf-8", "replace")).digest()[:8]
+    said = [int(hot.session), body.journal_id, sorted(set(body.active_deployments)), body.images]
+    return hashlib.sha256(msgspec.json.encode(said)).digest()[:8]
 
 
 def pack_usage(body: m.Heartbeat) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from chalicelib import workers
 from chalicelib.tables import Hot
 from tests.server.world import World
 
@@ -53,3 +54,15 @@ def test_an_idle_heartbeat_is_one_write_of_one_unit(world: World) -> None:
     assert set(counted) <= {"UpdateItem", "Query", "BatchGetItem"}
     stored = Hot._get_connection().get_item(worker.id, "hot")["Item"]
     assert size_of(stored) <= UNIT, f"{size_of(stored)} bytes"
+
+
+def test_the_same_images_in_every_heartbeat_cost_nothing_more(world: World) -> None:
+    worker = world.worker()
+    images = [{"id": "sha256:a", "tags": ["a:b"], "size": 1, "created": "2026-01-01T00:00:00Z"}]
+    worker.beat(images=images)
+    with world.database.counting() as calls:
+        for _ in range(5):
+            worker.beat(images=images)
+    assert [operation for operation, _ in calls] == ["UpdateItem"] * 5
+    listed = workers.last_images(worker.id, world.now)
+    assert listed is not None and [image.id for image in listed.images] == ["sha256:a"]
