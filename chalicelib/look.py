@@ -15,7 +15,7 @@ from pynamodb.expressions.update import Action
 from chalicelib import claims, deployments, events, operations, reports, slots
 from chalicelib.contract import messages as m
 from chalicelib.contract.lifecycle import CONTACT_LOST, LIVE, OPEN, OperationStatus, Status
-from chalicelib.tables import Deployment, Hot, Operation, Queued, Seen, Slot, find_all, update_if
+from chalicelib.tables import Deployment, Hot, Operation, Queued, Seen, Slot, delete_if, find_all, update_if
 
 ODD_FOR = 25.0
 """Seconds for which a worker's list must contradict what is stored before anything is concluded."""
@@ -77,7 +77,7 @@ def _intent(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
     if slot.intent == "stop":
         _stop_again(this, slot, here, active)
         if here is None and slot.settled_at is not None and not active:
-            slot.delete(condition=Slot.generation == slot.generation)
+            delete_if(slot, Slot.generation == slot.generation)
             return
     if slot.settled_at is None:
         this.unsettled = True

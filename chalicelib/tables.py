@@ -29,7 +29,7 @@ from pynamodb.attributes import (
 )
 from pynamodb.connection import Connection, TableConnection
 from pynamodb.constants import PAY_PER_REQUEST_BILLING_MODE
-from pynamodb.exceptions import PutError, TransactWriteError, UpdateError
+from pynamodb.exceptions import DeleteError, PutError, TransactWriteError, UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
@@ -396,6 +396,16 @@ def put_if(item: Model, condition: Condition) -> bool:
     try:
         item.save(condition=condition)
     except PutError as error:
+        if error.cause_response_code == "ConditionalCheckFailedException":
+            return False
+        raise
+    return True
+
+
+def delete_if(item: Model, condition: Condition) -> bool:
+    try:
+        item.delete(condition=condition)
+    except DeleteError as error:
         if error.cause_response_code == "ConditionalCheckFailedException":
             return False
         raise

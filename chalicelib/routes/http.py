@@ -34,6 +34,7 @@ BUSY = {
     "RequestLimitExceeded",
     "ServiceUnavailable",
     "ThrottlingException",
+    "TransactionConflictException",
     "TransactionInProgressException",
 }
 """DynamoDB's errors that another attempt may not meet."""
