@@ -36,11 +36,14 @@ def executable() -> Path:
         )
         if packed.returncode:
             raise Unavailable(f"npm pack {PACKAGE}@{VERSION} failed: {packed.stderr.strip()[-300:]}")
+        fetched = Path(folder) / "dynoxide"
         with tarfile.open(Path(folder) / packed.stdout.split()[-1]) as archive:
-            archive.extract("package/dynoxide", folder, filter="data")
-        CACHE.mkdir(parents=True, exist_ok=True)
-        fetched = Path(folder) / "package" / "dynoxide"
+            content = archive.extractfile("package/dynoxide")
+            if content is None:
+                raise Unavailable(f"{PACKAGE}@{VERSION} has another layout than it had")
+            fetched.write_bytes(content.read())
         fetched.chmod(0o755)
+        CACHE.mkdir(parents=True, exist_ok=True)
         shutil.move(fetched, binary)
     return binary
 
