@@ -65,7 +65,7 @@ class World:
     """`boot()` starts an agent on what the state folder holds; `kill()` is kill -9."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.name = folder, "gpu-1"
         self.clock = Clock()
         self.engine = MemoryEngine()
         self.server = FakeServer()
@@ -92,7 +92,7 @@ class World:
             spawn=no_thread,
         )
         registration = Registration(
-            name="gpu-1",
+            name=self.name,
             token=token,
             gpu_info=GpuInfo(0),
             system_info=SystemInfo("host"),
