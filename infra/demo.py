@@ -15,7 +15,8 @@ import shutil
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,14 @@ MODEL_SECONDS = {True: 3600.0, False: 60.0}
 
 @dataclass(frozen=True)
 class Host:
-    """How this machine can serve a model. `arguments` are the agent's."""
+    """How this machine can serve a model. `arguments` are the agent's; `image` and `env` the deployment's."""
 
     engine: str
     arguments: tuple[str, ...]
     gpus: int
     real: bool
+    image: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 def look_at_host() -> Host:
@@ -128,7 +131,10 @@ class Demo:
         """The deployment, once it runs."""
         step(f"Deploying {self._model}")
         config = json.loads(os.environ.get("CONFIG") or "{}")
-        created = api.post("/api/deployments", {"model": self._model, "gpus": self._host.gpus, "config": config})
+        wanted = {"model": self._model, "gpus": self._host.gpus, "config": config, "env": dict(self._host.env)}
+        if self._host.image is not None:
+            wanted["image"] = self._host.image
+        created = api.post("/api/deployments", wanted)
         shown = ""
         for _ in attempts(MODEL_SECONDS[self._host.real], 0.1):
             self._stage.check()
@@ -230,10 +236,9 @@ def say(*lines: str) -> None:
         console.print(f"    {line}", soft_wrap=True)
 
 
-def run(stage: Stage, once: bool) -> int:
+def run(stage: Stage, host: Host, model: str, once: bool) -> int:
     """The exit code."""
-    host = look_at_host()
-    demo = Demo(stage, host, os.environ.get("MODEL") or MODEL)
+    demo = Demo(stage, host, model)
     if not host.real:
         say(
             "[yellow]There is neither vLLM nor a GPU with Docker here. A stand-in answers in vLLM's place:[/]",
@@ -278,7 +283,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with Stage() as stage:
-            code = run(stage, once=os.environ.get("ONCE", "") not in ("", "0"))
+            once = os.environ.get("ONCE", "") not in ("", "0")
+            code = run(stage, look_at_host(), os.environ.get("MODEL") or MODEL, once)
     except KeyboardInterrupt:
         code = 130
     console.print("Nothing was left behind.")

@@ -25,7 +25,7 @@ def app() -> Any:
 def test_every_route_is_in_the_document_and_every_path_of_it_is_a_route(app: Any) -> None:
     routes = {(path, method) for path, methods in app.routes.items() for method in methods}
     documented = {(path, m.upper()) for path, methods in document("x")["paths"].items() for m in methods}
-    assert routes == documented
+    assert routes == documented | {("/join.sh", "GET"), ("/muster.whl", "GET")}, "the pages of docs/adr/0011 alone"
 
 
 def test_every_reference_resolves() -> None:
