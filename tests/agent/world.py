@@ -14,6 +14,7 @@ from agent.actor import Actor
 from agent.api import Api
 from agent.backoff import Backoff
 from agent.crew import Crew, Host, Memory
+from agent.engines import EngineError
 from agent.identity import StateDir
 from agent.journal import Database
 from agent.loop import Agent
@@ -44,6 +45,8 @@ def no_thread(name: str, target: Callable[[], None]) -> None:
 
 
 def free_port(wanted: int | None, bind: str, taken: Collection[int]) -> int:
+    if wanted in taken:
+        raise EngineError("PORT_IN_USE", f"port {wanted} is in use")
     return wanted if wanted is not None else next(port for port in range(20000, 30000) if port not in taken)
 
 
