@@ -19,8 +19,8 @@ from chalicelib.contract.messages import OperationCommand, Progress, Result
 log = logging.getLogger(__name__)
 
 NO_ROOM = "No room on the worker's disk to journal this: prune, or delete models and images, then try again"
-POOLS = {"pull": 2, "slow": 2, "quick": 4}
-"""Threads of each pool."""
+POOLS = {"pull": 4, "slow": 2, "quick": 4}
+"""Threads of each pool. Of pulls those that wait for their turn need one as well, to say so (see Pulls)."""
 POOL_OF = {
     "pull_image": "pull",
     "prune": "slow",

@@ -1,52 +1,107 @@
-"""Pulling images: two at a time at most, whoever asks, and each remembered, so that prune knows which are ours."""
+"""Pulling images: two at a time at most, whoever asks, tried again where that may help, and each remembered, so that
+prune knows which are ours.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from threading import Event, Semaphore
 
-from agent.engines import Cancelled, Engine
+from msgspec.structs import replace
+
+from agent.engines import Cancelled, Engine, EngineError
 from agent.inventory import Inventory
 from agent.ledger import Ledger
 from chalicelib.contract.messages import Progress, Pulled
 
+log = logging.getLogger(__name__)
+
 AT_ONCE = 2
 REPORT_EVERY = 2.0
+WAITING_EVERY = 60.0
+"""So often a pull that waits for its turn says so: who is silent for long counts as lost."""
+PAUSES = (5.0, 20.0)
+"""Seconds before each further attempt."""
+TRANSIENT = frozenset({"REGISTRY_UNREACHABLE", "PULL_STALLED", "DOCKER_UNAVAILABLE"})
+"""What may be over in a moment. The rest fails again however often it is tried."""
+
+OnProgress = Callable[[Progress], None]
 
 
 class Pulls:
-    def __init__(self, engine: Engine, ledger: Ledger, inventory: Inventory, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: Ledger,
+        inventory: Inventory,
+        clock: Callable[[], float],
+        pauses: Sequence[float] = PAUSES,
+    ) -> None:
         self._engine = engine
         self._ledger = ledger
         self._inventory = inventory
         self._clock = clock
+        self._pauses = pauses
         self._slots = Semaphore(AT_ONCE)
 
-    def pull(self, image: str, on_progress: Callable[[Progress], None], cancelled: Event) -> Pulled:
+    def pull(self, image: str, on_progress: OnProgress, cancelled: Event) -> Pulled:
         """Raises Cancelled, EngineError; JournalFull when there is no room to remember it."""
-        while not self._slots.acquire(timeout=0.5):
-            if cancelled.is_set():
-                raise Cancelled
-        try:
+        with self._turn(on_progress, cancelled):
             was_there = self._engine.has_image(image)
-            pulled = self._engine.pull(image, self._paced(on_progress), cancelled)
-        finally:
-            self._slots.release()
+            pulled = self._persistently(image, _Told(on_progress, self._clock), cancelled)
         if not was_there:
             self._ledger.add_pulled(pulled.id)
         self._inventory.images_changed()
         return pulled
 
-    def _paced(self, on_progress: Callable[[Progress], None]) -> Callable[[Progress], None]:
-        """Pass on every change of phase, and otherwise one every other second: each is written to disk."""
-        last_phase: str | None = None
-        last_time = float("-inf")
+    @contextmanager
+    def _turn(self, on_progress: OnProgress, cancelled: Event) -> Iterator[None]:
+        """Raises Cancelled."""
+        said_at = float("-inf")
+        while not self._slots.acquire(timeout=0.5):
+            if cancelled.is_set():
+                raise Cancelled
+            if self._clock() - said_at >= WAITING_EVERY:
+                said_at = self._clock()
+                on_progress(Progress("waiting"))
+        try:
+            yield
+        finally:
+            self._slots.release()
 
-        def paced(progress: Progress) -> None:
-            nonlocal last_phase, last_time
-            now = self._clock()
-            if progress.phase != last_phase or now - last_time >= REPORT_EVERY:
-                last_phase, last_time = progress.phase, now
-                on_progress(progress)
+    def _persistently(self, image: str, told: _Told, cancelled: Event) -> Pulled:
+        for pause in self._pauses:
+            try:
+                return self._engine.pull(image, told.progress, cancelled)
+            except EngineError as error:
+                if error.error_code not in TRANSIENT:
+                    raise
+                log.warning("pull of %s: %s: %s; again in %.0f s", image, error.error_code, error.message, pause)
+            told.progress(Progress("retrying"))
+            if cancelled.wait(pause):
+                raise Cancelled
+        return self._engine.pull(image, told.progress, cancelled)
 
-        return paced
+
+class _Told:
+    """Passes on every change of phase, and otherwise one progress every other second: each is written to disk.
+
+    A further attempt begins at nothing; what was told is held until it is further than that.
+    """
+
+    def __init__(self, on_progress: OnProgress, clock: Callable[[], float]) -> None:
+        self._on_progress = on_progress
+        self._clock = clock
+        self._furthest = Progress("")
+        self._phase: str | None = None
+        self._at = float("-inf")
+
+    def progress(self, news: Progress) -> None:
+        if (news.percent or 0) >= (self._furthest.percent or 0):
+            self._furthest = news
+        now = self._clock()
+        if news.phase != self._phase or now - self._at >= REPORT_EVERY:
+            self._phase, self._at = news.phase, now
+            self._on_progress(replace(self._furthest, phase=news.phase, rate=news.rate))

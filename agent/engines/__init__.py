@@ -115,7 +115,9 @@ class Engine(Protocol):
     def images(self) -> list[Image]: ...
 
     def pull(self, reference: str, on_progress: Callable[[Progress], None], cancelled: Event) -> Pulled:
-        """Raises Cancelled, EngineError (IMAGE_NOT_FOUND, REGISTRY_UNAUTHORIZED, REGISTRY_UNREACHABLE, DISK_FULL)."""
+        """Raises Cancelled, EngineError (IMAGE_NOT_FOUND, REGISTRY_UNAUTHORIZED, REGISTRY_UNREACHABLE, PULL_STALLED,
+        DISK_FULL), with what to do in its message.
+        """
 
     def delete_image(self, reference: str, force: bool) -> list[str]:
         """Raises EngineError (IMAGE_NOT_FOUND, IMAGE_IN_USE)."""

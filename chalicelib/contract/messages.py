@@ -260,11 +260,16 @@ class HeartbeatAnswer(Struct):
 
 
 class Progress(Struct, omit_defaults=True):
-    """How far a long step is; `current` and `total` are bytes where the phase moves bytes."""
+    """How far a long step is; `current` and `total` are bytes where the phase moves bytes, `rate` is in bytes a second.
+
+    `percent` is of the whole step, whatever its phases, and never runs backwards.
+    """
 
     phase: Annotated[str, Meta(max_length=64)]
     current: Count | None = None
     total: Count | None = None
+    percent: Annotated[float, Meta(ge=0, le=100)] | None = None
+    rate: Count | None = None
 
 
 class Report(Struct):

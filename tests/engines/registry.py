@@ -23,7 +23,8 @@ PIECE = 64 * 1024
 class Registry(ThreadingHTTPServer):
     """Has one image, `model:1`, of as many layers as `sizes` (bytes that do not compress).
 
-    `locked` asks for credentials. While `stalled` is set, layers stop in the middle.
+    `locked` asks for credentials. While `stalled` is set, layers stop in the middle; while `mute` is, nothing is
+    answered at all.
     """
 
     daemon_threads = True
@@ -31,7 +32,9 @@ class Registry(ThreadingHTTPServer):
     def __init__(self, sizes: tuple[int, ...]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.locked = False
+        self.dead = False
         self.stalled = threading.Event()
+        self.mute = threading.Event()
         self.released = threading.Event()
         self.blobs: dict[str, bytes] = {}
         self.manifest = self._make(sizes)
@@ -39,6 +42,12 @@ class Registry(ThreadingHTTPServer):
     @property
     def reference(self) -> str:
         return f"127.0.0.1:{self.server_port}/model:1"
+
+    def die(self) -> None:
+        """Layers that stopped in the middle break off, and nobody answers any more."""
+        self.socket.close()
+        self.dead = True
+        self.released.set()
 
     def _make(self, sizes: tuple[int, ...]) -> bytes:
         layers, diff_ids = [], []
@@ -65,6 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: Registry
 
     def do_GET(self) -> None:
+        if self.server.mute.is_set():
+            self.server.released.wait(60)
         if self.server.locked:
             self._send(401, b'{"errors":[{"code":"UNAUTHORIZED"}]}', "application/json")
         elif self.path == "/v2/":
@@ -95,6 +106,9 @@ class _Handler(BaseHTTPRequestHandler):
         for start in range(0, len(body) if self.command == "GET" else 0, PIECE):
             if start and self.server.stalled.is_set():
                 self.server.released.wait(60)
+            if self.server.dead:
+                self.connection.close()
+                return
             self.wfile.write(body[start : start + PIECE])
 
 

@@ -27,22 +27,23 @@ def event(layer: str, status: str, current: int = 0, total: int = 0) -> dict[str
 
 @given(st.lists(EVENTS))
 def test_it_never_runs_backwards_or_past_the_end(events: list[dict[str, Any]]) -> None:
-    progress = PullProgress()
-    last = Progress("", 0, 0)
-    for each in events:
-        if news := progress.see(each):
+    progress = PullProgress(0.0)
+    last = Progress("", 0, 0, 0)
+    for now, each in enumerate(events):
+        if news := progress.see(each, now):
+            assert news.percent is not None and last.percent is not None
+            assert 0 <= last.percent <= news.percent <= 100
             assert news.current is not None and news.total is not None
             assert last.current is not None and last.total is not None
             assert 0 <= news.current <= news.total
             assert news.current >= last.current
-            assert news.current * max(last.total, 1) >= last.current * news.total
             last = news
 
 
 def test_download_and_extraction_both_count() -> None:
-    progress = PullProgress()
+    progress = PullProgress(0.0)
     told = [
-        progress.see(each)
+        progress.see(each, 0.0)
         for each in (
             {"status": "Pulling from library/x", "id": "latest"},
             event("a", "Pulling fs layer"),
@@ -57,13 +58,36 @@ def test_download_and_extraction_both_count() -> None:
             {"status": "Digest: sha256:0"},
         )
     ]
-    seen = [(each.phase, each.current, each.total) for each in told if each]
+    seen = [(each.phase, each.current, each.total, each.percent) for each in told if each]
     assert seen == [
-        ("downloading", 0, 0),
-        ("downloading", 50, 400),
-        ("downloading", 100, 400),
-        ("downloading", 200, 400),
-        ("extracting", 200, 400),
-        ("extracting", 300, 400),
-        ("extracting", 400, 400),
+        ("downloading", 0, 0, 0.0),
+        ("downloading", 25, 200, 12.5),
+        ("downloading", 50, 200, 25.0),
+        ("downloading", 100, 200, 50.0),
+        ("extracting", 100, 200, 50.0),
+        ("extracting", 150, 200, 75.0),
+        ("extracting", 200, 200, 100.0),
     ]
+
+
+def test_the_rate_is_that_of_the_last_seconds() -> None:
+    progress = PullProgress(0.0)
+    rates = []
+    for now in range(1, 41):
+        moved = now * 10 if now <= 20 else 200 + (now - 20) * 2
+        if news := progress.see(event("a", "Downloading", moved, 1000), float(now)):
+            rates.append(news.rate)
+    assert (rates[0], rates[-1]) == (10, 2)
+
+
+def test_only_what_comes_closer_to_its_end_is_growth() -> None:
+    progress = PullProgress(0.0)
+    progress.see(event("a", "Downloading", 50, 100), 1.0)
+    for now in range(2, 100):
+        progress.see(event("a", "Downloading", 50, 100), float(now))
+        progress.see(event("a", "Retrying in 5 seconds"), float(now))
+    assert progress.grew_at == 1.0
+    progress.see(event("a", "Verifying Checksum"), 100.0)
+    assert progress.grew_at == 100.0
+    progress.see(event("a", "Pull complete"), 101.0)
+    assert progress.grew_at == 101.0

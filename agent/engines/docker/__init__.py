@@ -3,6 +3,7 @@
 - `daemon`: the connection, and Docker's failures as error codes.
 - `engine`: containers, and the whole engine put together.
 - `images`: what is there, pulled and deleted.
+- `stream`: the daemon's events, as they come.
 - `progress`: a pull's many layers as one number.
 - `prune`: what may be thrown away.
 """

@@ -14,7 +14,7 @@ from threading import Lock
 import docker
 import requests
 import urllib3
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, DockerException, InvalidConfigFile, NotFound
 
 from agent.engines import EngineError
 
@@ -75,8 +75,15 @@ class Daemon:
     def _connected(self) -> docker.DockerClient:
         with self._lock:
             if self._client is None:
-                self._client = docker.from_env(timeout=self._timeout)
+                self._client = self._made()
             return self._client
+
+    def _made(self) -> docker.DockerClient:
+        try:
+            return docker.from_env(timeout=self._timeout)
+        except (InvalidConfigFile, AttributeError, TypeError, ValueError) as error:  # as a broken file has it
+            advice = "the Docker config of the agent's user (~/.docker/config.json) is broken: mend or remove it"
+            raise EngineError("DOCKER_UNAVAILABLE", advice) from error
 
 
 def failure(prose: str, otherwise: str) -> EngineError:

@@ -17,7 +17,7 @@ from docker.types import DeviceRequest, LogConfig, Mount
 from agent import labels
 from agent.engines import EngineError, Instance, LogChunk, RunSpec
 from agent.engines.docker.daemon import APIError, Daemon, NotFound
-from agent.engines.docker.images import Images, checked
+from agent.engines.docker.images import PATIENCE_SECONDS, Images, checked
 from agent.engines.docker.logs import read_log
 from agent.engines.docker.prune import prune
 from agent.engines.logs import parse_time
@@ -48,16 +48,22 @@ _STATES: dict[str, Literal["created", "running", "exited"]] = {
 class DockerEngine:
     """Runs vLLM's official image, or what else the host's owner allows. Needs no daemon until it is used.
 
-    `worker_id`, once it is known, keeps `prune` from what other workers on this host have left.
+    `worker_id`, once it is known, keeps `prune` from what other workers on this host have left. `patience` in seconds
+    is for a pull that stands still.
     """
 
     name = "docker"
     uses_images = True
 
-    def __init__(self, worker_id: Callable[[], str | None] = lambda: None, timeout: int = TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        worker_id: Callable[[], str | None] = lambda: None,
+        timeout: int = TIMEOUT_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         self._worker_id = worker_id
         self._daemon = Daemon(timeout)
-        self._images = Images(self._daemon)
+        self._images = Images(self._daemon, patience)
 
     def instances(self) -> list[Instance]:
         with self._daemon.asked() as api:

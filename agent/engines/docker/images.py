@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import re
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
-from threading import Event, Thread
+from functools import partial
+from threading import Event
 from typing import Any
 
 import docker
 from docker import auth
+from docker.credentials import StoreError
+from docker.errors import DockerException
 from docker.utils import parse_repository_tag
 from requests import Response
 
@@ -20,20 +23,41 @@ from agent import labels
 from agent.engines import Cancelled, EngineError
 from agent.engines.docker.daemon import Daemon, NotFound, failure
 from agent.engines.docker.progress import PullProgress
+from agent.engines.docker.stream import ENDED, Stream
 from chalicelib.contract.messages import Image, Progress, Pulled
 
-SILENCE_SECONDS = 300.0
-"""A pull that says nothing for this long is given up. The daemon itself takes 150 s to give up on a dead registry."""
+log = logging.getLogger(__name__)
 
-CANCEL_SECONDS = 0.2
+PATIENCE_SECONDS = 300.0
+"""A pull of which nothing grew for so long is given up. The daemon itself takes 150 s to give up on a dead registry."""
+
+READ_GRACE = 60.0
+"""Seconds beyond that patience after which a read of a pull that nobody waits for any more ends by itself."""
+
+LOOK_SECONDS = 0.2
 """How soon a pull notices that nobody wants it any more."""
+
+ADVICE = {
+    "IMAGE_NOT_FOUND": "There is no such image: check its name and tag. A private repository may look the same: then"
+    " `docker login {registry}` on the worker, as the agent's user, helps.",
+    "REGISTRY_UNAUTHORIZED": "The registry wants other credentials: `docker login {registry}` on the worker, as the"
+    " agent's user (~/.docker/config.json).",
+    "REGISTRY_UNREACHABLE": "The registry cannot be reached: check its name, and the worker's network, DNS and proxy"
+    " (the Docker daemon's own).",
+    "PULL_STALLED": "The pull stood still and was given up: check the worker's line to the registry, then try again.",
+    "DISK_FULL": "The worker's disk is full: prune, or delete images and models, then try again.",
+}
+"""Error code -> what to do; Docker's own words come after it."""
 
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:[/:@][A-Za-z0-9_][A-Za-z0-9._-]*)*", re.ASCII)
 
 
 class Images:
-    def __init__(self, daemon: Daemon) -> None:
+    """`patience` in seconds is for a pull that stands still."""
+
+    def __init__(self, daemon: Daemon, patience: float = PATIENCE_SECONDS) -> None:
         self._daemon = daemon
+        self._patience = patience
 
     def has(self, reference: str) -> bool:
         with self._daemon.asked() as api:
@@ -54,20 +78,33 @@ class Images:
         return [_image(each, sorted(users.get(each["Id"], ()))) for each in images]
 
     def pull(self, reference: str, on_progress: Callable[[Progress], None], cancelled: Event) -> Pulled:
-        progress = PullProgress()
+        try:
+            found = self._pulled(reference, on_progress, cancelled)
+        except EngineError as error:
+            advice = ADVICE.get(error.error_code, "").format(registry=_registry(reference))
+            raise EngineError(error.error_code, f"{advice} {error.message}".strip()) from error
+        return Pulled(id=found["Id"], tags=(found.get("RepoTags") or [reference])[:64])
+
+    def _pulled(self, reference: str, on_progress: Callable[[Progress], None], cancelled: Event) -> dict[str, Any]:
+        progress = PullProgress(time.monotonic())
         with self._daemon.asked("REGISTRY_UNREACHABLE") as api:
-            response = _request_pull(api, checked(reference))
-            with _cut_when(cancelled, response):
-                for event in _events(response):
-                    if "error" in event:
+            request = partial(_request_pull, api, checked(reference), self._patience + READ_GRACE)
+            with closing(Stream(request)) as stream:
+                while (event := stream.next(LOOK_SECONDS)) is not ENDED:
+                    if cancelled.is_set():
+                        raise Cancelled
+                    now = time.monotonic()
+                    if event and "error" in event:
                         raise failure(str(event["error"]), "REGISTRY_UNREACHABLE")
-                    if news := progress.see(event):
+                    if event and (news := progress.see(event, now)):
                         on_progress(news)
+                    if now - progress.grew_at > self._patience:
+                        raise EngineError("PULL_STALLED", f"Nothing of it came for {self._patience:.0f} s.")
             try:
-                found = api.inspect_image(reference)  # type: ignore[no-untyped-call]  # the stubs lack it
+                found: dict[str, Any] = api.inspect_image(reference)  # type: ignore[no-untyped-call]  # the stubs lack it
             except NotFound as error:  # the daemon was restarted: its stream just ends
                 raise EngineError("REGISTRY_UNREACHABLE", f"the pull of {reference} was cut off") from error
-        return Pulled(id=found["Id"], tags=(found.get("RepoTags") or [reference])[:64])
+        return found
 
     def delete(self, reference: str, force: bool) -> list[str]:
         """The tags and layers that are gone. `force` takes an image from dead containers, never from one that runs."""
@@ -101,17 +138,24 @@ def _image(found: dict[str, Any], used_by: list[str]) -> Image:
     )
 
 
-def _request_pull(api: docker.APIClient, reference: str) -> Response:
+def _registry(reference: str) -> str:
+    try:
+        name, _ = auth.resolve_repository_name(parse_repository_tag(reference)[0])
+    except DockerException:  # it is no reference, which is what the caller is told
+        return ""
+    return str(name)
+
+
+def _request_pull(api: docker.APIClient, reference: str, timeout: float) -> Response:
     """As `api.pull` does, which has no read timeout."""
     repository, tag = parse_repository_tag(reference)
     registry, _ = auth.resolve_repository_name(repository)
-    header = auth.get_config_header(api, registry)
     response = api.post(
         f"{api.base_url}/v{api.api_version}/images/create",
         params={"fromImage": repository, "tag": tag or "latest"},
-        headers={"X-Registry-Auth": header} if header else {},
+        headers=_credentials(registry),
         stream=True,
-        timeout=SILENCE_SECONDS,
+        timeout=timeout,
     )
     if not response.ok:
         with response:
@@ -119,46 +163,21 @@ def _request_pull(api: docker.APIClient, reference: str) -> Response:
     return response
 
 
+def _credentials(registry: str) -> dict[str, str]:
+    """What the owner's Docker config has for this registry, and for no other; read anew, since the owner may have
+    logged in meanwhile. A config that cannot be read is as good as none: most images need no credentials.
+    """
+    try:
+        found = auth.resolve_authconfig(auth.load_config(), registry)
+        return {"X-Registry-Auth": auth.encode_header(found).decode()} if found else {}
+    except (DockerException, StoreError, ValueError, TypeError, AttributeError, OSError) as error:
+        # The error may quote the file, so its kind has to do.
+        log.warning("the Docker config of the agent's user cannot be used (%s)", type(error).__name__)
+        return {}
+
+
 def _message(response: Response) -> str:
     try:
         return str(response.json()["message"])
     except (ValueError, KeyError, TypeError):
         return response.text[:1000]
-
-
-def _events(response: Response) -> Iterator[dict[str, Any]]:
-    """A failure in mid-pull raises nothing: the stream ends with an event that has `error`."""
-    for line in response.iter_lines(chunk_size=None):
-        if line:
-            yield json.loads(line)
-
-
-@contextmanager
-def _cut_when(cancelled: Event, response: Response) -> Iterator[None]:
-    """Raises Cancelled soon after the event is set, even while the daemon says nothing.
-
-    Only shutting the socket down wakes another thread's read; the daemon then gives up the pull as well.
-    """
-    done = Event()
-
-    def watch() -> None:
-        while not done.wait(CANCEL_SECONDS):
-            if cancelled.is_set():
-                with suppress(OSError):  # the read has ended by itself
-                    connection.shutdown(socket.SHUT_RDWR)
-                return
-
-    assert response.raw.connection is not None, "a stream that was just begun has its connection"
-    connection = response.raw.connection.sock
-    Thread(target=watch, name="pull-watch", daemon=True).start()
-    try:
-        yield
-    except Exception as error:  # whatever a read on a socket that was shut down raises
-        if cancelled.is_set() and not isinstance(error, EngineError):
-            raise Cancelled from error
-        raise
-    finally:
-        done.set()
-        response.close()
-    if cancelled.is_set():
-        raise Cancelled

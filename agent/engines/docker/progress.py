@@ -1,18 +1,24 @@
 """A pull's many layers as one number that never runs backwards.
 
-The daemon tells of each layer for itself, and of its size only when its download starts. A layer counts twice, since
-unpacking takes longer than downloading on a fast line; one of unknown size counts as the average of the known ones.
-What that estimate gets wrong is held back, not given back.
+The daemon tells of each layer for itself, and of its size only when its download starts. Downloading and unpacking are
+a half each, since unpacking takes longer than downloading on a fast line; a layer of unknown size counts as the average
+of the known ones. The bytes moved are what was seen; where that estimate of the total grows, it is let in only as fast
+as the share of it that is done does not fall.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.contract.messages import Progress
 
+RATE_SECONDS = 10.0
+"""The rate is that of the last so many seconds."""
+NEWS_EVERY = 5.0
+"""Seconds after which a rate is told again although the percentage is the same."""
 _IGNORED = frozenset({"Already exists"})
 
 
@@ -42,39 +48,66 @@ class _Layer:
 
 
 class PullProgress:
-    """Fed with the daemon's events, says where the whole pull is: in bytes, each counted twice."""
+    """Fed with the daemon's events, says where the whole pull is. `now` is in seconds, of any clock that only grows.
 
-    def __init__(self) -> None:
+    `grew_at` is when anything last came closer to its end: events alone are no growth, since a daemon that retries
+    sends them as well.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.grew_at = now
         self._layers: dict[str, _Layer] = {}
         self._total = 0
         self._current = 0
+        self._history: deque[tuple[float, int]] = deque([(now, 0)])
         self._told: tuple[str, int] | None = None
+        self._told_at = now
 
-    def see(self, event: Mapping[str, Any]) -> Progress | None:
-        """The progress after `event`, if it differs by a percent or a phase from what was told last."""
+    def see(self, event: Mapping[str, Any], now: float) -> Progress | None:
+        """The progress after `event`, if it differs by a percent or a phase from what was told last, or is due."""
         status, layer_id = str(event.get("status", "")), event.get("id")
         if not layer_id or status.startswith("Pulling from") or status in _IGNORED:
             return None
         detail = event.get("progressDetail") or {}
+        before = self._state()
         layer = self._layers.setdefault(str(layer_id), _Layer())
         layer.see(status, int(detail.get("current") or 0), int(detail.get("total") or 0))
-        return self._news()
+        if self._state() != before:
+            self.grew_at = now
+        return self._news(now)
 
-    def _news(self) -> Progress | None:
+    def _state(self) -> tuple[int, int, int, int]:
+        every = self._layers.values()
+        ended = sum(each.is_downloaded for each in every), sum(each.is_done for each in every)
+        return len(every), self._moved(), *ended
+
+    def _moved(self) -> int:
+        return sum(each.downloaded + each.extracted for each in self._layers.values())
+
+    def _news(self, now: float) -> Progress | None:
         self._count()
         phase = "downloading" if any(not each.is_downloaded for each in self._layers.values()) else "extracting"
+        rate = self._rate(now)
         told = phase, 100 * self._current // max(self._total, 1)
-        if told == self._told:
+        if told == self._told and now - self._told_at < NEWS_EVERY:
             return None
-        self._told = told
-        return Progress(phase=phase, current=self._current, total=self._total)
+        self._told, self._told_at = told, now
+        percent = round(100 * self._current / max(self._total, 1), 1)
+        return Progress(phase, current=self._current // 2, total=self._total // 2, percent=percent, rate=rate)
+
+    def _rate(self, now: float) -> int | None:
+        self._history.append((now, self._moved()))
+        while len(self._history) > 2 and self._history[1][0] <= now - RATE_SECONDS:
+            self._history.popleft()
+        then, moved = self._history[0]
+        return int((self._moved() - moved) / (now - then)) if now - then >= 0.5 else None
 
     def _count(self) -> None:
+        """In bytes that are to be moved: those of each layer twice."""
         sizes = [each.size for each in self._layers.values() if each.size is not None]
         unknown = len(self._layers) - len(sizes)
         estimate = 2 * (sum(sizes) + unknown * (sum(sizes) // max(len(sizes), 1)))
-        done = sum(each.downloaded + each.extracted for each in self._layers.values())
-        total = max(self._total, estimate)
-        # Never behind what was told before, in bytes or in percent, and whole when every layer is.
-        as_before = -(-self._current * total // self._total) if self._total else 0
-        self._total, self._current = total, max(as_before, done * total // max(estimate, 1))
+        moved = self._moved()
+        # As much as makes the share no less than it was.
+        most = moved * self._total // self._current if self._current else estimate
+        self._current, self._total = moved, min(estimate, most)
