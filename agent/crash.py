@@ -1,15 +1,26 @@
 """Why an instance died: its log, exit code and OOM flag read into an error_code that says what to do.
 
 The last line is rarely the cause. vLLM's engine dies in one process, and the traceback of the other, which only says
-that the engine died, comes after it. So the log is held against `CAUSES`, the most telling first, and where none fits
-the first `…Error:` is shown rather than the last. The texts are those of vLLM 0.6 to 0.32, PyTorch, huggingface_hub
-and the NVIDIA container runtime; tests/engines/vllm_logs holds some whole.
+that the engine died, comes after it; what dies last dies of the first. So:
+
+1. Lines that claim nothing are passed over: notes and warnings, the source in a traceback, everything from before the
+   server went on to its next stage (a hub that was down, though the cache had the weights, killed nobody).
+2. The first line that is one of `CAUSES` gives the code; the most telling row of that code that the log has gives the
+   advice, and `hints` adds the number to set.
+3. Where none is, `LAST_RESORTS` are tried, which only say what kind of failure it was; then the exit code speaks, with
+   the first `…Error:`.
+
+The texts are those of vLLM 0.2 to 0.32, PyTorch, CUDA, NCCL, huggingface_hub, Docker and the NVIDIA container runtime;
+tests/engines/vllm_logs holds samples, each with its source.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+
+from agent.hints import hint
 
 EXCERPT_BYTES = 64 * 1024
 """What a crash report carries of a log at most."""
@@ -37,40 +48,88 @@ def _cause(error_code: str, permanent: bool, pattern: str, advice: str) -> Cause
     return Cause(error_code, permanent, re.compile(pattern), advice)
 
 
+_NO_HUB = (
+    "The hub cannot be reached and the weights are not in the cache: check the host's network, HF_ENDPOINT and "
+    "proxy variables, or deploy a local path."
+)
+
+# Of two rows that fit one line the upper wins, and of two rows of one code the upper gives the advice.
 CAUSES: tuple[Cause, ...] = (
     _cause(
         "SHM_TOO_SMALL",
         True,
-        r"Insufficient space in /dev/shm|insufficient shared memory \(shm\)|No space left on device: '/dev/shm",
+        r"Insufficient space in /dev/shm|shared memory \(shm\)|No space left on device.{0,20}/dev/shm"
+        r"|/dev/shm\S*.{0,40}No space left on device|while creating shared memory segment|posix_fallocate failed"
+        r"|unable to write to file </torch|out of shared memory|\bSIGBUS\b|(?:Fatal Python error|signal): Bus error"
+        r"|^Bus error|proc\(s\): \{[^}]*: -7\b",
         "Too little shared memory: give the host's /dev/shm more, or its containers more (--shm-size).",
     ),
     _cause(
         "DRIVER_TOO_OLD",
         True,
-        r"NVIDIA driver on your system is too old|CUDA driver version is insufficient|unsatisfied condition: cuda"
-        r"|forward compatibility was attempted on non supported HW",
+        r"NVIDIA driver on your system is too old|CUDA driver version is insufficient|cudaErrorInsufficientDriver"
+        r"|unsatisfied condition: (?:cuda|driver)|forward compatibility was attempted on non supported HW"
+        r"|unsupported display driver / cuda driver combination|PTX was compiled with an unsupported toolchain",
         "The host's NVIDIA driver is older than this vLLM needs: update the driver, or choose an older `image`.",
     ),
     _cause(
         "GPU_UNAVAILABLE",
+        True,
+        r"no kernel image is available for execution|GPUs with compute capability below \d\S* are not supported",
+        "This `image` has no code for this GPU's architecture: choose another image, or another worker.",
+    ),
+    _cause(
+        "GPU_UNAVAILABLE",
         False,
-        r"No CUDA GPUs are available|Failed to infer device type|could not select device driver|invalid device ordinal"
-        r"|GPU is lost|CUDA-capable device\(s\) is/are busy|nvidia-container-cli: |Driver/library version mismatch"
-        r"|[Dd]river [Nn]ot [Ll]oaded|CUDA unknown error|found no NVIDIA driver|NVMLError_\w+: ",
+        r"could not select device driver|unknown or invalid runtime name: nvidia"
+        r"|nvidia-container-runtime.{0,40}not found",
+        "Docker has no NVIDIA runtime: install it with `apt-get install -y nvidia-container-toolkit && "
+        "nvidia-ctk runtime configure --runtime=docker && systemctl restart docker`.",
+    ),
+    _cause(
+        "GPU_UNAVAILABLE",
+        False,
+        r"system not yet initialized|cudaErrorSystemNotReady",
+        "The GPUs' NVLink switches are not up: start nvidia-fabricmanager, in the driver's own version.",
+    ),
+    _cause(
+        "GPU_UNAVAILABLE",
+        False,
+        r"No CUDA GPUs are available|no CUDA-capable device is detected|Failed to infer device type"
+        r"|Device string must not be empty|invalid device ordinal|device\(s\) is/are busy or unavailable|GPU is lost"
+        r"|fallen off the bus|uncorrectable ECC error|nvidia-container-cli: |[Dd]river/library version mismatch"
+        r"|[Dd]river [Nn]ot [Ll]oaded|CUDA unknown error|[Ff]ound no NVIDIA driver|NVMLError_\w+: "
+        r"|CUDA driver initialization failed|Error 999: unknown error|ImportError: libcuda\.so"
+        r"|CDI device injection failed|Failed to initialize NVML|Torch not compiled with CUDA enabled",
         "The GPU cannot be used: check `nvidia-smi` on the host, and that its containers are given GPUs.",
+    ),
+    _cause(
+        "HOST_OUT_OF_MEMORY",
+        False,
+        r"DefaultCPUAllocator: (?:can't allocate|not enough) memory|[Cc]annot allocate memory|^MemoryError\b"
+        r"|std::bad_alloc|Too large swap space|low on memory|ray\.exceptions\.OutOfMemoryError"
+        r"|proc\(s\): \{[^}]*: -9\b|oom-kill|Out of memory: Killed process",
+        "The host ran out of memory: free some, lower --swap-space or --cpu-offload-gb, or use another worker.",
     ),
     _cause(
         "CUDA_OUT_OF_MEMORY",
         True,
-        r"No available memory for the cache blocks|Available KV cache memory: -",
+        r"No available memory for the cache blocks",
         "The weights leave no GPU memory for the cache: raise --gpu-memory-utilization, lower --max-model-len, "
         "or spread the model over more `gpus`.",
     ),
     _cause(
         "CUDA_OUT_OF_MEMORY",
         False,
-        r"CUDA out of memory|CUDA error: out of memory|OutOfMemoryError: |HIP out of memory|CUBLAS_STATUS_ALLOC_FAILED"
-        r"|less than desired GPU memory utilization",
+        r"less than desired GPU memory utilization",
+        "Something else uses the GPU's memory: end it, or lower --gpu-memory-utilization.",
+    ),
+    _cause(
+        "CUDA_OUT_OF_MEMORY",
+        False,
+        r"CUDA out of memory|CUDA error: out of memory|torch(?:\.cuda)?\.OutOfMemoryError|HIP out of memory"
+        r"|CUBLAS_STATUS_ALLOC_FAILED|CUDA_ERROR_OUT_OF_MEMORY|[Cc]uda failure (?:\d+ )?'out of memory'"
+        r"|cudaErrorMemoryAllocation",
         "Not enough free GPU memory: lower --gpu-memory-utilization, --max-model-len or --max-num-seqs, "
         "spread the model over more `gpus` (--tensor-parallel-size), or end what else uses the GPU.",
     ),
@@ -84,60 +143,65 @@ CAUSES: tuple[Cause, ...] = (
     _cause(
         "MODEL_GATED",
         True,
-        r"not in the authorized list|awaiting a review|403 Client Error.*huggingface",
+        r"not in the authorized list|awaiting a review|GatedRepoError: 403|403 Client Error.*(?:huggingface|gated)",
         "The model is gated, and the licence was not accepted (or not yet granted) for the owner of this HF_TOKEN: "
         "ask for access on the model's page.",
     ),
     _cause(
         "MODEL_GATED",
         True,
-        r"GatedRepoError: |Cannot access gated repo|trying to access a gated repo|Access to model \S+ is restricted",
+        r"GatedRepoError\b|Cannot access gated repo|trying to access a gated repo|Access to model \S+ is restricted"
+        r"|Repo model \S+ is gated|Invalid user token",
         "The model is gated, and there is no valid token: set HF_TOKEN in the deployment's `env` or on the host.",
     ),
     _cause(
         "MODEL_NOT_FOUND",
         True,
-        r"HFValidationError: |Repo id must be in the form|RepositoryNotFoundError: |Repository Not Found for url"
+        r"HFValidationError: |Repo id must be in the form|RepositoryNotFoundError\b|Repository Not Found for url"
         r"|is not a local folder and is not a valid model identifier|Invalid repository ID or local directory"
-        r"|RevisionNotFoundError: |does not appear to have a file named config\.json",
+        r"|RevisionNotFoundError\b|is not a valid git identifier|does not appear to have a file named config\.json"
+        r"|Incorrect path_or_model_id|Cannot find any model weights|[Nn]o such file or directory: \S*(?:config\.json|"
+        r"\.safetensors|tokenizer\S*\.json)|Cannot find any of \[.{0,60}config\.json",
         "There is no such model: check `model` (and --revision). A private one needs HF_TOKEN; a folder must be there.",
     ),
     _cause(
         "HUB_UNREACHABLE",
         False,
-        r"We couldn't connect to 'https?://|LocalEntryNotFoundError: "
-        r"|Max retries exceeded with url.*huggingface|OfflineModeIsEnabled: ",
-        "The hub cannot be reached and the weights are not in the cache: check the host's network, HF_ENDPOINT and "
-        "proxy variables, or deploy a local path.",
+        r"We couldn't connect to 'https?://|LocalEntryNotFoundError\b|OfflineModeIsEnabled\b|outgoing traffic has been"
+        r" disabled|(?:huggingface\.co|hf-mirror|/hub/|/resolve/).*(?:Max retries exceeded|Read timed out|timed out"
+        r"|Connection refused)|(?:5\d\d Server|429 Client) Error.*(?:huggingface|hf\.co|/resolve/|/api/models/)"
+        r"|Error retrieving file list: .*(?:\[Errno -\d\]|onnection|timed out)",
+        _NO_HUB,
     ),
     _cause(
         "PORT_IN_USE",
         False,
-        r"[Aa]ddress already in use",
+        r"[Aa]ddress already in use|EADDRINUSE|port is already allocated",
         "Something else listens on the port: choose another config.port, or none.",
     ),
     _cause(
         "DISK_FULL",
         False,
-        r"No space left on device|Disk quota exceeded|\[Errno 28\]",
+        r"[Nn]o space left on device|[Dd]isk quota exceeded|\[Errno 28\]|os error 28\b",
         "The disk is full: prune, or delete models and images.",
     ),
     _cause(
         "INVALID_CONFIG",
         True,
-        r"unrecognized arguments: |error: argument -|error: the following arguments are required",
+        r": error: (?:unrecognized arguments|argument -|ambiguous option|the following arguments are required)",
         "vLLM does not take this flag or value: check `config` against the vLLM version of the image.",
     ),
     _cause(
         "INVALID_CONFIG",
         True,
-        r"trust_remote_code=True|trust-remote-code",
+        r"the (?:option|argument) `trust_remote_code=True`|using the `--trust-remote-code` flag",
         "The model brings code of its own: set --trust-remote-code if you trust it.",
     ),
     _cause(
         "INVALID_CONFIG",
         True,
-        r"must be divisible by (?:the )?tensor parallel size|is not divisible by",
+        r"must be divisible by|is not divisible by|larger than the number of available GPUs"
+        r"|less than or equal to the number of visible devices|exceeds the total number of available GPUs",
         "The model cannot be split like that: choose another number of `gpus` or --tensor-parallel-size.",
     ),
     _cause(
@@ -149,19 +213,72 @@ CAUSES: tuple[Cause, ...] = (
     _cause(
         "INVALID_CONFIG",
         True,
-        r"\d+ validation errors? for \w*(?:Config|Args)|are not supported for now|Unknown quantization method",
+        r"does not recognize this architecture|[Mm]odel architectures? \[.*(?:not supported|failed to be inspected)"
+        r"|has no vLLM implementation|are not supported for now",
+        "This vLLM does not know the model's architecture: choose a newer `image`.",
+    ),
+    _cause(
+        "INVALID_CONFIG",
+        True,
+        r"[Uu]nknown quantization method|[Qq]uantization method.*(?:does not match|not supported)"
+        r"|not supported for quantization method|max_num_batched_tokens \(\d+\) (?:is smaller|must be)"
+        r"|invalid (?:tool call|reasoning) parser|[Cc]hat template .*(?:does not exist|failed to be opened)"
+        r"|Cannot find the config file for|enable-auto-tool-choice requires",
         "vLLM refuses this configuration: check `config` against the model and the vLLM version of the image.",
     ),
     _cause(
-        "HOST_OUT_OF_MEMORY",
+        "REGISTRY_UNAUTHORIZED",
+        True,
+        r"unauthorized: authentication required|no basic auth credentials|unauthorized: incorrect username or password",
+        "The registry wants a login that this host does not have: log in there as the agent's user (docker login).",
+    ),
+    _cause(
+        "IMAGE_NOT_FOUND",
+        True,
+        r"manifest (?:for \S+ not found|unknown)|pull access denied for|Unable to find image|No such image",
+        "There is no such image: check `image`, its tag and the registry.",
+    ),
+    _cause(
+        "REGISTRY_UNREACHABLE",
         False,
-        r"DefaultCPUAllocator: can't allocate memory|Cannot allocate memory|^MemoryError\b|std::bad_alloc",
-        "The host ran out of memory: free some, lower --swap-space or --cpu-offload-gb, or use another worker.",
+        r"Error response from daemon: .*(?:no such host|i/o timeout|connection refused|TLS handshake|awaiting headers"
+        r"|toomanyrequests|x509)",
+        "The registry cannot be reached: check the host's network and the daemon's proxy.",
     ),
 )
 
-# vLLM's "(EngineCore pid=23) ERROR 11-23 14:09:23 [core.py:1510] " before the text proper.
-_PREFIX = re.compile(r"^(?:\([^)\n]{1,80}\) )?(?:[A-Z]{4,8} \d\d-\d\d \d\d:\d\d:\d\d \[[^\]\n]{1,80}\] ?)?")
+LAST_RESORTS: tuple[Cause, ...] = (
+    _cause(
+        "INVALID_CONFIG",
+        True,
+        r"\d+ validation errors? for \w+",
+        "vLLM refuses this configuration: check `config` against the model and the vLLM version of the image.",
+    ),
+    _cause(
+        "HUB_UNREACHABLE",
+        False,
+        r"^(?:\w+\.)*(?:ConnectError|ConnectTimeout|ReadTimeout|ProxyError|SSLError|MaxRetryError): ",
+        _NO_HUB,
+    ),
+    _cause(
+        "START_STALLED",
+        False,
+        r"[Tt]imed out waiting for (?:engine|READY)|Did not receive response from front-end process within",
+        "vLLM itself gave up waiting for its own processes: see whether the disk that the weights are on is slow.",
+    ),
+)
+"""They come with a more telling line, mostly; alone they must do."""
+
+_TERMINAL_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+# vLLM's "(EngineCore pid=23) ERROR 11-23 14:09:23 [core.py:1510] ", whatever a collector of logs put before it.
+_HEADER = re.compile(r"^.{0,160}?\b([A-Z]{4,8}) \d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? \[?[^\]\n ]{1,80}\] ?")
+_PROCESS = re.compile(r"^(?:.{0,80}?\([^()\n]{1,120}\bpid=\d+[^)\n]{0,200}\) ?|\[rank\d+\]: ?)")
+_NOTE = re.compile(r"^[\d\[\]:.,TZ /-]*(?:DEBUG|INFO|WARNING)\b|^\[?[IW]\d{4} |^\[W ")
+_QUIET = frozenset({"DEBUG", "INFO", "WARNING"})
+# In a traceback the source stands indented below its file; where a collector took the indentation it can still be told.
+_SOURCE = re.compile(r"^(?: {4}|\s*(?:raise |File \"|f?[\"']))")
+# Said once a start: other processes' stages do not follow one another.
+_WENT_ON = re.compile(r"Resolved architecture: |Initializing an? (?:V0 )?LLM engine|Application startup complete\.")
 # The last line of a traceback, or of argparse. Mentions of an error amid a warning do not begin a line.
 _ERROR = re.compile(r"(?:[A-Za-z_]\w{0,80}\.){0,12}\w{0,80}(?:Error|Exception)\b: |\S{1,80}: error: ")
 
@@ -171,14 +288,15 @@ def diagnose(log: str, exit_code: int | None, oom_killed: bool) -> Diagnosis:
     if oom_killed:
         advice = "The kernel killed it for memory: give the host or container more, or lower --swap-space."
         return Diagnosis("HOST_OUT_OF_MEMORY", advice, False)
-    lines = log.splitlines()
-    for cause in CAUSES:
-        for line in lines:
-            if cause.pattern.search(line):
-                return Diagnosis(cause.error_code, f"{cause.advice} The log says: {_plain(line)}", cause.permanent)
-    first = next((line for line in map(_plain, lines) if _ERROR.match(line)), None)
-    told = f" The first error in its log: {first}" if first else ""
-    return Diagnosis("CONTAINER_FAILED", f"{_ending(exit_code)}{told}", False)
+    claims = list(_claims(log))
+    line, cause = _first(claims)
+    if line is None:
+        return _by_exit_code(exit_code)
+    if cause is None:
+        return Diagnosis("CONTAINER_FAILED", f"{_ending(exit_code)} The first error in its log: {_short(line)}", False)
+    told = _most_telling(cause, claims)
+    parts = (told.advice, hint(claims), f"The log says: {_short(line)}")
+    return Diagnosis(told.error_code, " ".join(filter(None, parts)), told.permanent)
 
 
 def excerpt(log: str) -> str:
@@ -187,25 +305,39 @@ def excerpt(log: str) -> str:
     if len(whole) <= EXCERPT_BYTES:
         return whole.decode()
     tail = _last(whole, EXCERPT_BYTES)
-    cause = _cause_line(log)
-    if cause is None or cause.encode(errors="replace") in tail:
+    cause = (_first(list(_claims(log)))[0] or "").encode(errors="replace")
+    if cause in tail or cause not in whole:
         return tail.decode()
-    around = _around(whole, cause.encode(errors="replace"))
+    around = _last(whole[: whole.index(cause) + len(cause)], _CAUSE_BYTES)
     joint = b"\n[...]\n"
     return (around + joint + _last(whole, EXCERPT_BYTES - len(around) - len(joint))).decode()
 
 
-def _cause_line(log: str) -> str | None:
+def _claims(log: str) -> Iterator[str]:
+    """The lines that may say why it died, without what stands before their text."""
     lines = log.splitlines()
-    known = (line for cause in CAUSES for line in lines if cause.pattern.search(line))
-    first = next((line for line in lines if _ERROR.match(_plain(line))), None)
-    return next(known, first)
+    survived = next((i for i in range(len(lines) - 1, -1, -1) if _WENT_ON.search(lines[i])), -1)
+    for line in lines[survived + 1 :]:
+        text = _TERMINAL_COLOUR.sub("", line)
+        header = _HEADER.match(text)
+        text = text[header.end() :] if header else _PROCESS.sub("", text)
+        is_note = header[1] in _QUIET if header else _NOTE.match(text)
+        if not is_note and not _SOURCE.match(text):
+            yield text.strip()
 
 
-def _around(whole: bytes, cause: bytes) -> bytes:
-    """The cause and what led to it, cut to `_CAUSE_BYTES`."""
-    end = whole.index(cause) + len(cause)
-    return _last(whole[:end], _CAUSE_BYTES)
+def _first(claims: Sequence[str]) -> tuple[str | None, Cause | None]:
+    """The line that it began with and what it amounts to; without a known cause, the first error of any kind."""
+    for causes in (CAUSES, LAST_RESORTS):
+        found = ((line, cause) for line in claims for cause in causes if cause.pattern.search(line))
+        if first := next(found, None):
+            return first
+    return next((line for line in claims if _ERROR.match(line)), None), None
+
+
+def _most_telling(cause: Cause, claims: Sequence[str]) -> Cause:
+    same = (each for each in CAUSES if each.error_code == cause.error_code)
+    return next((each for each in same if any(map(each.pattern.search, claims))), cause)
 
 
 def _last(text: bytes, limit: int) -> bytes:
@@ -218,8 +350,15 @@ def _last(text: bytes, limit: int) -> bytes:
     return kept.decode(errors="ignore").encode()
 
 
-def _plain(line: str) -> str:
-    return _PREFIX.sub("", line, count=1).strip()[:_LINE_CHARACTERS]
+def _short(line: str) -> str:
+    return line[:_LINE_CHARACTERS]
+
+
+def _by_exit_code(exit_code: int | None) -> Diagnosis:
+    if exit_code == 128 + 7:
+        advice = "It was ended by SIGBUS (exit code 135), mostly a sign of too little shared memory (--shm-size)."
+        return Diagnosis("SHM_TOO_SMALL", advice, True)
+    return Diagnosis("CONTAINER_FAILED", _ending(exit_code), False)
 
 
 def _ending(exit_code: int | None) -> str:

@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
+import tomllib
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.crash import CAUSES, EXCERPT_BYTES, diagnose, excerpt
+from agent.crash import CAUSES, EXCERPT_BYTES, LAST_RESORTS, diagnose, excerpt
+from agent.hints import hint
 from infra.standin import CRASHES
 
 LOGS = Path(__file__).with_name("vllm_logs")
+
+
+SOURCES = tomllib.loads((LOGS / "sources.toml").read_text(encoding="utf-8"))
 
 
 def log(name: str) -> str:
     return (LOGS / f"{name}.txt").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("name", "exit_code", "code", "permanent", "says"),
-    [
-        ("badflag", 2, "INVALID_CONFIG", True, "unrecognized arguments: --no-such-flag"),
-        ("maxlen", 1, "CONTEXT_TOO_LONG", True, "--max-model-len"),
-        ("nodir", 1, "MODEL_NOT_FOUND", True, "'/no/such/dir'"),
-        ("nomodel_online", 1, "HUB_UNREACHABLE", False, "we cannot find the requested files"),
-        ("ok-container", 1, "SHM_TOO_SMALL", True, "160 MiB required, 64 MiB free"),
-    ],
-)
-def test_real_logs(name: str, exit_code: int, code: str, permanent: bool, says: str) -> None:
-    found = diagnose(log(name), exit_code, oom_killed=False)
-    assert (found.error_code, found.permanent) == (code, permanent)
-    assert says in found.message
-    assert "raise " not in found.message, "a line of source is no cause"
+@pytest.mark.parametrize("name", SOURCES)
+def test_real_logs(name: str) -> None:
+    expected = SOURCES[name]
+    found = diagnose(log(name), expected.get("exit_code", 1), oom_killed=False)
+    assert (found.error_code, found.permanent) == (expected["code"], expected.get("permanent", False))
+    assert expected["says"] in found.message
+    assert "raise ValueError" not in found.message, "a line of source is no cause"
     assert "[core.py" not in found.message
+
+
+def test_every_log_has_a_source_and_a_version() -> None:
+    assert {each.stem for each in LOGS.glob("*.txt")} == set(SOURCES)
+    assert all(each["source"] and each["version"] for each in SOURCES.values())
 
 
 @pytest.mark.parametrize(
@@ -77,9 +80,79 @@ def test_gated_says_whether_the_token_or_the_licence_is_missing() -> None:
     assert "licence" in diagnose("403 Client Error: Forbidden for url: https://huggingface.co/x", 1, False).message
 
 
-def test_the_most_telling_cause_wins_over_what_came_before_it() -> None:
-    text = "OSError: We couldn't connect to 'https://huggingface.co'\ntorch.OutOfMemoryError: CUDA out of memory."
-    assert diagnose(text, 1, False).error_code == "CUDA_OUT_OF_MEMORY"
+CAUSED_BY_ITSELF = [name for name in SOURCES if SOURCES[name]["code"] != "CONTAINER_FAILED"]
+
+
+@pytest.mark.parametrize(("first", "second"), list(permutations(["cuda_oom", "nccl_shm", "nodir", "port_in_use"], 2)))
+def test_of_several_errors_the_first_is_the_cause(first: str, second: str) -> None:
+    text = f"{log('healthy')}\n{log(first)}\n{log(second)}"
+    assert diagnose(text, 1, False).error_code == SOURCES[first]["code"]
+
+
+@pytest.mark.parametrize("name", CAUSED_BY_ITSELF)
+def test_what_a_collector_of_logs_puts_before_each_line_changes_nothing(name: str) -> None:
+    for prefix in ("2026-11-23T14:09:11.685300953Z ", "vllm-1  | ", "Aug 19 18:34:30 vllm vllm[8707]: ", "\x1b[1;36m"):
+        text = "\n".join(prefix + line for line in log(name).splitlines())
+        assert diagnose(text, 1, False).error_code == SOURCES[name]["code"], prefix
+
+
+@pytest.mark.parametrize("name", ["cuda_oom", "gated_no_token", "hub_timeout", "nodir", "gpu_none"])
+def test_what_the_server_got_over_is_no_cause(name: str) -> None:
+    """A hub that is down, say, while the cache has the weights; or an error of one request."""
+    for milestone in (
+        "(APIServer pid=1) INFO 11-23 14:09:18 [model.py:733] Resolved architecture: LlamaForCausalLM",
+        "INFO:     Application startup complete.",
+    ):
+        text = f"{log(name)}\n{milestone}\n"
+        assert diagnose(text, 0, False).error_code == "CONTAINER_FAILED"
+        assert diagnose(text + CRASHES["shm"], 1, False).error_code == "SHM_TOO_SMALL"
+
+
+@pytest.mark.parametrize("level", ["INFO", "WARNING", "DEBUG"])
+def test_what_is_only_noted_is_no_cause(level: str) -> None:
+    for cause in CRASHES.values():
+        for header in (
+            f"(Worker pid=7) {level} 11-23 14:09:11 [a.py:1] ",
+            f"{level}:     ",
+            f"[2026-05-21 23:55:54] {level} ",
+        ):
+            assert diagnose(header + cause, 5, False).error_code == "CONTAINER_FAILED"
+
+
+def test_source_in_a_traceback_is_no_cause() -> None:
+    text = """Traceback (most recent call last):
+  File "/x/engine.py", line 3, in f
+    raise RuntimeError("CUDA out of memory. Tried to allocate")
+my.module.OddError: no such luck"""
+    found = diagnose(text, 1, False)
+    assert found.error_code == "CONTAINER_FAILED"
+    assert found.message.endswith("my.module.OddError: no such luck")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (
+            "the model's max seq len (4096), (0.0 GiB KV cache is needed, which is larger than the available KV cache "
+            "memory (0.0 GiB)",
+            "Not even a short context fits.",
+        ),
+        (
+            "max seq len (4096), (8.0 GiB KV cache is needed, which is larger than the available KV cache "
+            "memory (-1.5 GiB)",
+            "Not even a short context fits.",
+        ),
+        (
+            "ValueError: Free memory on device cuda:0 (19.77/22.05 GiB) on startup is less than desired GPU memory "
+            "utilization (0.9, 19.84 GiB)",
+            "--gpu-memory-utilization 0.89",
+        ),
+        ("attention heads (7) must be divisible by tensor parallel size (3)", "--tensor-parallel-size 1 divides"),
+        ("ValueError: World size (4) is larger than the number of available GPUs (2) in this node.", "set `gpus` to 4"),
+    ],
+)
+def test_hints_have_the_number_to_set(line: str, says: str) -> None:
+    assert says in hint([line])
 
 
 @pytest.mark.parametrize(
@@ -90,6 +163,7 @@ def test_the_most_telling_cause_wins_over_what_came_before_it() -> None:
         (0, False, "CONTAINER_FAILED", "exit code 0"),
         (137, False, "CONTAINER_FAILED", "SIGKILL"),
         (139, False, "CONTAINER_FAILED", "signal 11"),
+        (143, False, "CONTAINER_FAILED", "signal 15"),
         (3, False, "CONTAINER_FAILED", "exit code 3"),
         (None, False, "CONTAINER_FAILED", "nobody saw"),
     ],
@@ -137,5 +211,5 @@ def test_an_excerpt_keeps_a_cause_far_above() -> None:
 
 
 def test_every_cause_says_what_to_do() -> None:
-    for cause in CAUSES:
+    for cause in (*CAUSES, *LAST_RESORTS):
         assert cause.advice.endswith(".")
