@@ -104,7 +104,7 @@ def _heal(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
     """What a function did not get to after it had stored a report: its receipt, and the release of what it held."""
     if deployment is None or deployment.status_generation < slot.generation or deployment.status_session < 0:
         return
-    if slot.settled_at is None:
+    if slot.settled_at is None and not this.journal_lost:
         slots.settle(slot, int(deployment.status_session), this.now)
     if slot.holds and deployment.status in reports.OVER and deployment.error_code not in CONTACT_LOST:
         reports.over(slot, this.now)
