@@ -22,7 +22,8 @@ from agent.backoff import Backoff
 from agent.crew import Host, Memory
 from agent.engines import Engine, EngineError
 from agent.fleet import spawn_thread
-from agent.identity import StateDir, StateError, host_run
+from agent.hostrun import DAEMON, HostRun
+from agent.identity import StateDir, StateError
 from agent.journal import Database
 from agent.loop import Agent, Refused
 from agent.policy import HostPolicy
@@ -129,6 +130,8 @@ def main(
     memory = Memory.of(Database(state.path / "journal.sqlite3", ReserveFile(state.path / "reserve")))
     try:
         _prepare(memory, state, name, token, rejoin)
+        run = HostRun(DAEMON if engine == "docker" else None)
+        memory.records.begin_run(run())
         chosen = _engine(engine, state.path, vllm_command, memory)
     except (SettingError, EngineError) as error:
         raise click.ClickException(str(error)) from error
@@ -144,6 +147,7 @@ def main(
         free_port=host.free_port,
         disk=lambda: host.disk(chosen.root()),
         clock=time.time,
+        run=run,
     )
     registration = Registration(
         name=name,
@@ -160,7 +164,7 @@ def main(
 
 
 def _prepare(memory: Memory, state: StateDir, name: str, token: str | None, rejoin: bool) -> None:
-    """Hold the journal against the settings and this run of the host. Raises SettingError."""
+    """Hold the journal against the settings. Raises SettingError."""
     database = memory.database
     if rejoin:
         state.unpark()
@@ -171,7 +175,6 @@ def _prepare(memory: Memory, state: StateDir, name: str, token: str | None, rejo
     if not token and database.meta("token") is None:
         raise SettingError("--token", "needed for the first start here (or MUSTER_TOKEN)")
     database.set_meta(name=name)
-    memory.records.begin_run(host_run())
 
 
 def _engine(kind: str, state_dir: Path, vllm_command: str, memory: Memory) -> Engine:

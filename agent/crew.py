@@ -10,14 +10,17 @@ from agent.archive import Archive
 from agent.contact import Contact
 from agent.engines import Engine
 from agent.fleet import Fleet, Spawn, spawn_thread
+from agent.growth import Onlooker
 from agent.handlers import Handlers
-from agent.health import Probe, is_ready
+from agent.health import HttpProbe, Probe
+from agent.hostrun import HostRun
 from agent.inventory import Inventory
 from agent.journal import Database
 from agent.ledger import Ledger
 from agent.life import Tools
 from agent.operations import Operations
 from agent.policy import HostPolicy
+from agent.preflight import Preflight, Surroundings
 from agent.pulls import Pulls
 from agent.records import Records
 from agent.spool import Spool
@@ -38,7 +41,9 @@ class Host:
     free_port: FreePort
     disk: Callable[[], Disk]
     clock: Callable[[], float]
-    probe: Probe = is_ready
+    probe: Probe = field(default_factory=HttpProbe)
+    around: Surroundings = field(default_factory=Surroundings)
+    run: Callable[[], str] = field(default_factory=HostRun)
     spawn: Spawn = spawn_thread
 
 
@@ -81,15 +86,18 @@ class Crew:
                 engine=host.engine,
                 inventory=inventory,
                 policy=host.policy,
+                preflight=Preflight(host.policy, host.around),
                 worker_id=worker_id,
                 bind=host.bind,
                 host_env=host.host_env,
                 free_port=host.free_port,
             ),
+            onlooker=Onlooker(host.engine, host.policy.hub_cache, host.around.gpus),
             probe=host.probe,
             worker_id=worker_id,
             clock=host.clock,
             may_start=memory.contact.may_start,
+            host_run=host.run,
         )
         fleet = Fleet(tools, host.spawn)
         handlers = Handlers(

@@ -71,17 +71,3 @@ def private_file(path: Path) -> Path:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE))
     path.chmod(PRIVATE_FILE)
     return path
-
-
-def host_run(proc: Path = Path("/proc")) -> str:
-    """Names the run of the host, or of the container that the agent is in, since its last start; "" if unknown.
-
-    The kernel's boot id alone would not notice that a pod was restarted, which ends its processes all the same.
-    """
-    try:
-        kernel = (proc / "sys/kernel/random/boot_id").read_text().strip()
-        # Field 22 (proc(5)); the second, the command's name, may hold spaces and parentheses.
-        started = (proc / "1/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-    return f"{kernel}:{started}"

@@ -14,8 +14,10 @@ from threading import Event
 from agent.archive import Archive
 from agent.crash import Diagnosis, diagnose, excerpt
 from agent.engines import Cancelled, Engine, EngineError, Instance
-from agent.health import Patience, Probe
+from agent.growth import STALLED_AFTER, Growth, Onlooker
+from agent.health import DEAD_AFTER, Probe, Pulse
 from agent.inventory import Inventory
+from agent.labels import instance_name
 from agent.plan import Bury, Fetch, Start, Step, Terminate, of_deployment, outdated, plan, wanted
 from agent.pulls import Pulls
 from agent.records import Record, Records
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 STOP_GRACE = 30.0
 PROBE_EVERY = 1.0
 WATCH_EVERY = 2.0
+HUNG_GRACE = 10.0
 LONGEST_LOOK_AWAY = 5.0
 MOST_ATTEMPTS = 3
 LOG_LINES = 500
@@ -42,9 +45,18 @@ UNHEALABLE = frozenset(
         "UNSUPPORTED_BY_ENGINE",
         "SHM_TOO_SMALL",
         "DRIVER_TOO_OLD",
+        "MODEL_NOT_FOUND",
+        "MODEL_GATED",
     }
 )
 """Codes of a step that failed, and would fail again however often it is taken."""
+
+DOING = {
+    "downloading_weights": "Downloading the weights",
+    "loading": "Loading the weights",
+    "compiling": "Compiling and warming up",
+    "serving": "Starting the model's server",
+}
 
 
 @dataclass(frozen=True)
@@ -57,10 +69,12 @@ class Tools:
     archive: Archive
     pulls: Pulls
     starter: Starter
+    onlooker: Onlooker
     probe: Probe
     worker_id: str
     clock: Callable[[], float]
     may_start: Callable[[float], bool]
+    host_run: Callable[[], str]
 
 
 class Life:
@@ -71,7 +85,10 @@ class Life:
         self.cancelled = Event()
         self._tools = tools
         self._restarts = Restarts()
-        self._patience: Patience | None = None
+        self._growth: Growth | None = None
+        self._pulse = Pulse()
+        self._weights: int | None = None
+        self._seen_in = tools.host_run()
         self._asked_to_end: set[str] = set()
 
     def expect_end(self, instance_id: str) -> None:
@@ -130,25 +147,57 @@ class Life:
         may_start = self._restarts.wait(now) == 0 and self._tools.may_start(now)
         missing = None
         if may_start and wanted(command, instances) is None:
+            cleared = self._tools.starter.clear(command, instances)
+            if cleared.caution:
+                log.warning("deployment %s: %s", command.deployment_id, cleared.caution)
+            self._weights = cleared.weights
             missing = self._tools.starter.missing_image(command)
         return plan(command, instances, may_start=may_start, missing_image=missing)
 
     def _attend(self, command: Deploy, instance: Instance, now: float) -> float:
-        """Watch over a running instance, whoever started it: adopt it, and say when its model is ready."""
+        """Watch over the instance that is there, whoever started it."""
+        self._seen_in = self._tools.host_run()
         if self.record.container_id != instance.id:
-            self._save(replace(self.record, container_id=instance.id, port=instance.port))
+            self._adopt(instance)
         if self.record.status is Status.RUNNING:
-            self._restarts.note_running(now)
-            return WATCH_EVERY
+            return self._watch(command, instance, now)
         if self._tools.starter.is_ready(command, instance, self._tools.probe):
             self._restarts.note_running(now)
+            self._pulse = Pulse()
             self._report(Status.RUNNING, "Model loaded successfully")
             return WATCH_EVERY
+        return self._await(command, instance, now)
+
+    def _adopt(self, instance: Instance) -> None:
+        name = instance_name(self.record.deployment_id, self.record.command.generation)
+        if instance.name != name:
+            log.warning("%s was renamed to %s: it is known by its labels, and stays", name, instance.name)
+        self._save(replace(self.record, container_id=instance.id, port=instance.port))
+
+    def _watch(self, command: Deploy, instance: Instance, now: float) -> float:
+        self._restarts.note_running(now)
+        if self._pulse.has_stopped(now, lambda: self._tools.starter.is_alive(instance, self._tools.probe)):
+            text = self._put_down(instance)
+            found = diagnose(text, None, False)
+            message = f"It ran, and its /health was not answered with 200 for {DEAD_AFTER:.0f} s"
+            unknown = Diagnosis("CONTAINER_FAILED", message, False)
+            self._failed(command, unknown if found.error_code == unknown.error_code else found, now, excerpt(text))
+        return WATCH_EVERY
+
+    def _await(self, command: Deploy, instance: Instance, now: float) -> float:
         if self.record.status is not Status.STARTING:
             self._report(Status.STARTING, "Loading the model")
-        self._patience = self._patience or Patience(now)
-        if self._patience.exhausted(now, lambda: self._tools.engine.logs(instance.id, 20, None).text):
-            self._stalled(command, instance, now)
+        growth = self._growth = self._growth or Growth(now, self._weights)
+        if growth.is_due(now):
+            before = growth.progress
+            growth.note(now, self._tools.onlooker.look(command, instance))
+            if growth.progress is not None and growth.progress != before:
+                self._report(Status.STARTING, DOING[growth.progress.phase], progress=growth.progress)
+        if growth.has_ended(now):
+            grown = "neither its log nor its weights nor its memory on a GPU"
+            message = f"Nothing of it grew for {STALLED_AFTER / 60:.0f} minutes: {grown}"
+            text = self._put_down(instance)
+            self._failed(command, Diagnosis("START_STALLED", message, False), now, excerpt(text))
         return PROBE_EVERY
 
     # Performing a plan
@@ -183,7 +232,7 @@ class Life:
             raise Cancelled
         if self.record.status is not Status.STARTING:
             self._report(Status.STARTING, "Starting")
-        self._patience = None
+        self._growth = None
         instance = self._tools.starter.start(command, self.record.port)
         self._save(replace(self.record, container_id=instance.id, port=instance.port))
 
@@ -207,6 +256,10 @@ class Life:
             self._asked_to_end.discard(expected)
             self._report(Status.STOPPED, "Its container was stopped by an operator", gone=True)
             return
+        if self._tools.host_run() != self._seen_in:
+            self._seen_in = self._tools.host_run()
+            self._report(Status.STARTING, "It ended with its host or its Docker daemon, and starts again", gone=True)
+            return
         text = self._tools.engine.logs(corpse.id, LOG_LINES, None).text if corpse else ""
         if corpse is None:
             diagnosis = Diagnosis("CONTAINER_FAILED", "Its container is gone: something else removed it", False)
@@ -225,12 +278,12 @@ class Life:
         again = f"{message} (starts again in {backoff:.0f} s)"
         self._report(Status.STARTING, again, gone=True, error_code=code, logs=logs)
 
-    def _stalled(self, command: Deploy, instance: Instance, now: float) -> None:
+    def _put_down(self, instance: Instance) -> str:
+        """End an instance that hangs, and give the end of its log."""
         text = self._tools.engine.logs(instance.id, LOG_LINES, None).text
-        self._tools.engine.stop(instance.id, STOP_GRACE)
+        self._tools.engine.stop(instance.id, HUNG_GRACE)
         self._tools.inventory.changed()
-        message = "It neither became ready nor wrote a line to its log for half an hour"
-        self._failed(command, Diagnosis("START_STALLED", message, False), now, excerpt(text))
+        return text
 
     def _leave_poison_alone(self) -> None:
         if not self.record.at_rest:

@@ -96,8 +96,9 @@ class Records:
                 ),
             )
             if report is not None:
-                passing = report.reported is Status.DOWNLOADING
-                replaces = f"{record.deployment_id} {record.command.generation}" if passing else None
+                # How far it is, and no more.
+                passing = report.progress is not None and report.error_code is None
+                replaces = f"{record.deployment_id} {record.command.generation} {report.status}" if passing else None
                 self._spool.insert(connection, record.deployment_id, report, replaces)
 
         try:

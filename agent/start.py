@@ -1,4 +1,5 @@
-"""From a deploy command to an instance: the owner's veto, the port, the start, the question whether it is ready."""
+"""From a deploy command to an instance: the owner's veto, preflight, the port, the start, the question whether it is
+ready."""
 
 from __future__ import annotations
 
@@ -8,12 +9,17 @@ from threading import Lock
 
 from agent.engines import Engine, EngineError, Instance, RunSpec
 from agent.health import Probe
+from agent.hub import Finding
 from agent.inventory import Inventory
 from agent.policy import HostPolicy
+from agent.preflight import Cleared, Flight, Preflight
 from agent.vllm import PORTS, desired_port, refusal, run_spec, served_model_name
 from chalicelib.contract.messages import Deploy
 
 FreePort = Callable[[int | None, str, Collection[int]], int]
+
+PORT_RACES = 3
+"""Starts with another port, where somebody else on this host took the free one first."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,7 @@ class Starter:
     engine: Engine
     inventory: Inventory
     policy: HostPolicy
+    preflight: Preflight
     worker_id: str
     bind: str
     host_env: Mapping[str, str] = field(repr=False)
@@ -30,19 +37,22 @@ class Starter:
     # Two starts at once would be given the same free port.
     _one_at_a_time: Lock = field(default_factory=Lock)
 
-    def missing_image(self, command: Deploy) -> str | None:
-        """The image to pull first.
+    def clear(self, command: Deploy, own: Collection[Instance]) -> Cleared:
+        """Look at everything that could be in the way, before anything is fetched or ended for it.
 
-        Raises EngineError REFUSED_BY_HOST or INVALID_CONFIG before anything is fetched or ended for it.
+        Raises EngineError: REFUSED_BY_HOST or INVALID_CONFIG, else what preflight found.
         """
         refused = refusal(command, self.policy, self.engine.uses_images)
         if refused is not None:
             raise EngineError("REFUSED_BY_HOST", refused)
-        self._spec(command, desired_port(command) or PORTS[0])
-        if not self.engine.uses_images:
-            return None
+        spec = self._spec(command, desired_port(command) or PORTS[0])
+        flight = Flight(command, spec, self.host_env, own, self.engine.root())
+        return self.preflight.check(flight, self._port_findings(command, own))
+
+    def missing_image(self, command: Deploy) -> str | None:
+        """The image to pull first."""
         image = command.image or self.policy.default_image
-        return None if self.engine.has_image(image) else image
+        return image if self.engine.uses_images and not self.engine.has_image(image) else None
 
     def start(self, command: Deploy, last_port: int | None) -> Instance:
         """On the port that is asked for, else on `last_port` if it is free, so that an endpoint outlives a crash.
@@ -50,9 +60,18 @@ class Starter:
         Raises EngineError.
         """
         with self._one_at_a_time:
-            instance = self.engine.start(self._spec(command, self._port(command, last_port)))
-            self.inventory.changed()
-            return instance
+            lost: set[int] = set()
+            while True:
+                spec = self._spec(command, self._port(command, last_port, lost))
+                try:
+                    instance = self.engine.start(spec)
+                except EngineError as error:
+                    lost.add(spec.port)
+                    if error.error_code != "PORT_IN_USE" or desired_port(command) or len(lost) > PORT_RACES:
+                        raise
+                else:
+                    self.inventory.changed()
+                    return instance
 
     def is_ready(self, command: Deploy, instance: Instance, probe: Probe) -> bool:
         if instance.port is None:
@@ -60,7 +79,10 @@ class Starter:
         key = command.env.get("VLLM_API_KEY")
         if key is not None and not isinstance(key, str):
             key = self.host_env.get("VLLM_API_KEY")
-        return probe(instance.bind or self.bind, instance.port, served_model_name(command), key)
+        return probe.is_ready(instance.bind or self.bind, instance.port, served_model_name(command), key)
+
+    def is_alive(self, instance: Instance, probe: Probe) -> bool:
+        return instance.port is not None and probe.is_alive(instance.bind or self.bind, instance.port)
 
     def _spec(self, command: Deploy, port: int) -> RunSpec:
         return run_spec(
@@ -71,11 +93,27 @@ class Starter:
             policy=self.policy,
             host_env=self.host_env,
             uses_images=self.engine.uses_images,
+            uuids=self._uuids() if command.gpus else {},
         )
 
-    def _port(self, command: Deploy, last_port: int | None) -> int:
+    def _uuids(self) -> dict[int, str]:
+        return {each.index: each.uuid for each in self.preflight.around.gpus() if each.uuid is not None}
+
+    def _port_findings(self, command: Deploy, own: Collection[Instance]) -> list[Finding]:
+        """Of the port that is asked for; one that its own predecessor holds will be free."""
+        wanted = desired_port(command)
+        if any(each.port == wanted and each.state == "running" for each in own):
+            return []
+        try:
+            self._port(command, None)
+        except EngineError as error:
+            return [Finding(error.error_code, error.message)]
+        return []
+
+    def _port(self, command: Deploy, last_port: int | None, lost: Collection[int] = ()) -> int:
         self.inventory.changed()
         taken = {each.port for each in self.inventory.instances() if each.port is not None and each.state != "exited"}
+        taken.update(lost)
         wanted = desired_port(command)
         if wanted is None and last_port is not None:
             try:

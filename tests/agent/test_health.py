@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -10,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 
-from agent.health import STALLED_AFTER, Patience, is_ready
+from agent.health import HttpProbe, Pulse
 
 
 class Model(BaseHTTPRequestHandler):
@@ -60,17 +61,35 @@ def test_ready(
     port: int, health: tuple[int, bytes], models: tuple[int, bytes], model: str, key: str | None, ready: bool
 ) -> None:
     Model.answers = {"/health": health, "/v1/models": models}
-    assert is_ready("127.0.0.1", port, model, key) is ready
+    assert HttpProbe().is_ready("127.0.0.1", port, model, key) is ready
 
 
 def test_nobody_there(port: int) -> None:
-    assert not is_ready("127.0.0.1", 1, "org/model", None)
-    assert not is_ready("::1", 1, "org/model", None)
+    assert not HttpProbe().is_ready("127.0.0.1", 1, "org/model", None)
+    assert not HttpProbe().is_ready("::1", 1, "org/model", None)
 
 
-def test_patience() -> None:
-    patience = Patience(0)
-    lines = iter(["a"] * 10 + ["b"] * 1000)
-    looked = [now for now in range(0, 3600, 10) if patience.exhausted(now, lambda: next(lines))]
-    # Silent from the 11th look on, which was after 660 seconds.
-    assert looked[0] == 660 + STALLED_AFTER
+def test_pulse_misses_a_beat_and_goes_on() -> None:
+    pulse, answers = Pulse(), {0: True, 10: False, 20: False, 30: True}
+    assert not any(pulse.has_stopped(now, lambda: answers.get(now, False)) for now in range(0, 70, 2))  # noqa: B023
+    assert pulse.has_stopped(70, lambda: False), "silent since 40"
+
+
+def test_alive(port: int) -> None:
+    probe = HttpProbe()
+    for status, alive in ((200, True), (503, False), (404, False)):
+        Model.answers = {"/health": (status, b"")}
+        assert probe.is_alive("127.0.0.1", port) is alive
+    assert not probe.is_alive("127.0.0.1", 1)
+    assert not probe.is_alive("::1", 1)
+
+
+def test_alive_but_mute() -> None:
+    """As the port of a container in which nothing listens: it takes the connection, and ends it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            server.accept()[0].close()
+
+        Thread(target=hang_up, daemon=True).start()
+        assert not HttpProbe().is_alive("127.0.0.1", server.getsockname()[1])

@@ -60,13 +60,11 @@ def test_crash_while_the_agent_was_away_is_a_crash(world: World) -> None:
 def test_after_a_reboot_models_run_again_unaided(world: World) -> None:
     world.deploy(restart="never")
     world.settle()
-    world.memory.records.begin_run("boot one")
     world.engine.die(world.engine.only().id, 137)
     world.kill()
     world.server.failures = [ConnectionError()] * 1000
+    world.run = "second run"
     world.boot()
-    world.memory.records.begin_run("boot two")
-    world.agent.start()
     world.settle()
     assert world.engine.only().generation == 1
     world.server.failures = []

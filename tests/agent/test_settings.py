@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from agent.__main__ import main
-from agent.identity import StateDir, StateError, host_run
+from agent.identity import StateDir, StateError
 from agent.settings import SettingError, bind_address, check_url, hub_cache, labels, model_environment
 
 OURS = {"127.0.0.1", "10.1.2.3", "::1"}
@@ -78,19 +78,6 @@ def test_one_agent_a_folder(tmp_path: Path) -> None:
     first.close()
     StateDir(tmp_path / "state").close()
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
-
-
-def test_host_run_changes_with_boot_and_with_pod(tmp_path: Path) -> None:
-    def proc(boot: str, started: int) -> str:
-        (tmp_path / "sys/kernel/random").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "1").mkdir(exist_ok=True)
-        (tmp_path / "sys/kernel/random/boot_id").write_text(boot + "\n")
-        (tmp_path / "1/stat").write_text(f"1 (odd ) name) S {' '.join(['0'] * 18)} {started} 0 0")
-        return host_run(tmp_path)
-
-    assert proc("a", 1) == proc("a", 1) == "a:1"
-    assert len({proc("a", 1), proc("b", 1), proc("a", 2)}) == 3
-    assert host_run(tmp_path / "nowhere") == ""
 
 
 GOOD = {"MUSTER_URL": "https://muster.example", "MUSTER_NAME": "n", "MUSTER_ENGINE": "process"}

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import requests
+from msgspec.structs import replace
 
 from agent.actor import Actor
 from agent.api import Api
 from agent.backoff import Backoff
 from agent.crew import Crew, Host, Memory
 from agent.engines import EngineError
+from agent.gpus import Gpu
+from agent.hub import Finding, Question
 from agent.identity import StateDir
 from agent.journal import Database
 from agent.loop import Agent
 from agent.policy import HostPolicy
+from agent.preflight import Surroundings
 from agent.reporter import Reporter
 from agent.reserve import ReserveFile
 from chalicelib.contract.messages import Disk, GpuInfo, GpuUsage, Registration, Report, SystemInfo
@@ -27,6 +31,7 @@ from tests.agent.memory_engine import MemoryEngine
 
 DISK = Disk(total=100, used=40, free=60, percent=40)
 DAY = 86400.0
+GIB = 1024**3
 
 
 class Clock:
@@ -52,16 +57,34 @@ def free_port(wanted: int | None, bind: str, taken: Collection[int]) -> int:
 
 @dataclass
 class Probes:
-    """What the models' servers answer: those in `ready`, by name, are up."""
+    """What the models' servers answer: those in `ready`, by name, are up; those that run answer unless `hung`."""
 
     ready: set[str]
+    hung: bool = False
 
     def __post_init__(self) -> None:
         self.keys: list[str | None] = []
 
-    def __call__(self, bind: str, port: int, model: str, api_key: str | None) -> bool:
+    def is_ready(self, bind: str, port: int, model: str, api_key: str | None) -> bool:
         self.keys.append(api_key)
-        return model in self.ready
+        return model in self.ready and not self.hung
+
+    def is_alive(self, bind: str, port: int) -> bool:
+        return not self.hung
+
+
+@dataclass
+class FakeHub:
+    """What the hub has against a model, by name, and the bytes of its weights."""
+
+    obstacles: dict[str, Finding] = field(default_factory=dict)
+    bytes: int | None = None
+
+    def obstacle(self, question: Question) -> Finding | None:
+        return self.obstacles.get(question.model)
+
+    def weights(self, question: Question) -> int | None:
+        return self.bytes
 
 
 class World:
@@ -73,6 +96,10 @@ class World:
         self.engine = MemoryEngine()
         self.server = FakeServer()
         self.probe = Probes({"org/model"})
+        self.hub = FakeHub()
+        self.gpus: list[Gpu] = [Gpu(index, total=80 * GIB, used=GIB) for index in range(2)]
+        self.free_disk = 1000 * GIB
+        self.run = "first run"
         self.policy = HostPolicy(hub_cache=folder / "hub")
         self.host_env = {"SECRET": "from-the-host"}
         self.boots = 0
@@ -82,6 +109,7 @@ class World:
         self.state = StateDir(self.folder / "state")
         self.database = Database(self.state.path / "journal", ReserveFile(self.state.path / "reserve", 4096))
         self.memory = Memory.of(self.database)
+        self.memory.records.begin_run(self.run)
         self.host = Host(
             engine=self.engine,
             policy=self.policy,
@@ -92,6 +120,8 @@ class World:
             disk=lambda: DISK,
             clock=self.clock,
             probe=self.probe,
+            around=Surroundings(self.hub, lambda: self.gpus, lambda path: replace(DISK, free=self.free_disk)),
+            run=lambda: self.run,
             spawn=no_thread,
         )
         registration = Registration(

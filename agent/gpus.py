@@ -1,0 +1,62 @@
+"""Whose memory a GPU's memory is: what preflight wants to know before a model is given that GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from agent import host
+from agent.engines import Instance
+from chalicelib.contract.messages import GpuDevice, GpuUsage
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process with memory on a GPU; `container` is the id of the container that it is in, if it is in one."""
+
+    pid: int
+    memory: int
+    name: str = ""
+    container: str | None = None
+
+    @property
+    def told(self) -> str:
+        inside = f" in container {self.container[:12]}" if self.container else ""
+        return f"{self.name or 'a process'} (pid {self.pid}){inside}"
+
+    def belongs_to(self, instances: Collection[Instance]) -> bool:
+        return any(self.pid == each.pid or self.container == each.id for each in instances)
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Sizes in bytes. `holders` is empty where the driver does not tell them."""
+
+    index: int
+    total: int
+    used: int
+    holders: tuple[Holder, ...] = ()
+    uuid: str | None = None
+
+    def others(self, own: Collection[Instance]) -> list[Holder]:
+        return [each for each in self.holders if not each.belongs_to(own)]
+
+    def used_by_others(self, own: Collection[Instance]) -> int:
+        """Without what `own` hold, since that is given back before it is taken again."""
+        if not self.holders:
+            return 0 if any(each.state == "running" for each in own) else self.used
+        return self.used - sum(each.memory for each in self.holders if each.belongs_to(own))
+
+
+def gpus() -> list[Gpu]:
+    """This host's, as NVML sees them now."""
+    usage = {each.index: each for each in host.gpu_usage(closely=True)}
+    return [_gpu(each, usage.get(each.index)) for each in host.gpu_info().devices]
+
+
+def _gpu(device: GpuDevice, usage: GpuUsage | None) -> Gpu:
+    if usage is None:
+        return Gpu(device.index, device.memory_total, 0, uuid=device.uuid)
+    processes = usage.processes or []
+    holders = tuple(Holder(each.pid, each.memory, each.name, each.container) for each in processes)
+    return Gpu(device.index, device.memory_total, usage.memory_used, holders, device.uuid)

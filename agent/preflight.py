@@ -1,0 +1,144 @@
+"""What is in the way of a deployment, all of it at once, before anything is fetched or ended for it.
+
+Each check is a generator of findings and none depends on another, so that an operator mends everything in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.engines import EngineError, Instance, RunSpec
+from agent.flags import value_of
+from agent.gpus import Gpu, gpus
+from agent.host import disk
+from agent.hub import Finding, Hub, HuggingFace, question
+from agent.models import cached_models
+from agent.policy import HostPolicy
+from chalicelib.contract.messages import Deploy, Disk
+
+UTILIZATION = 0.9
+"""The share of a GPU's memory that vLLM wants free where `gpu_memory_utilization` does not say."""
+LEAST_FREE = 64 * 1024**2
+"""Bytes without which not even a log can be written for long."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What preflight looks at: the hub, the GPUs, the file system that holds a path."""
+
+    hub: Hub = field(default_factory=HuggingFace)
+    gpus: Callable[[], Sequence[Gpu]] = gpus
+    disk: Callable[[Path], Disk] = disk
+
+
+@dataclass(frozen=True)
+class Flight:
+    """A start that is to be: `own` are the deployment's instances that it replaces, `root` is the engine's disk."""
+
+    command: Deploy
+    spec: RunSpec
+    host_env: Mapping[str, str] = field(repr=False)
+    own: Collection[Instance]
+    root: Path
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """Nothing is in the way. `caution` is what to know all the same, `weights` the bytes to download, if known."""
+
+    caution: str = ""
+    weights: int | None = None
+
+
+@dataclass(frozen=True)
+class Preflight:
+    policy: HostPolicy
+    around: Surroundings
+
+    def check(self, flight: Flight, found: Collection[Finding] = ()) -> Cleared:
+        """`found` is what others found already. Raises EngineError with the first code and every message."""
+        obstacle, weights = self._model(flight)
+        findings = [*([obstacle] if obstacle else []), *found, *self._gpus(flight), *self._disks(flight, weights)]
+        obstacles = [each for each in findings if not each.warns_only]
+        if obstacles:
+            raise _as_error(obstacles)
+        return Cleared(_told(findings), weights)
+
+    def _model(self, flight: Flight) -> tuple[Finding | None, int | None]:
+        """What the hub has against it, and the bytes to download where it has nothing."""
+        env = {**flight.host_env, **flight.spec.env}
+        asked = question(flight.spec.model, value_of(flight.command.config, "revision"), env)
+        if asked is None or self._cached(flight.spec.model):
+            return None, None
+        obstacle = self.around.hub.obstacle(asked)
+        return obstacle, self.around.hub.weights(asked) if obstacle is None else None
+
+    def _cached(self, model: str) -> bool:
+        """Whether a snapshot is there: vLLM then asks the hub only for what is missing from it."""
+        folder = f"models--{model.replace('/', '--')}"
+        return self.policy.hub_cache is not None and any(
+            self.policy.hub_cache.glob(f"{folder}/snapshots/*/config.json")
+        )
+
+    def _gpus(self, flight: Flight) -> Iterator[Finding]:
+        if not flight.command.gpus:
+            return
+        there = {each.index: each for each in self.around.gpus()}
+        listed = ", ".join(map(str, sorted(there))) or "none"
+        share = _utilization(flight.command)
+        for index in flight.command.gpus:
+            gpu = there.get(index)
+            if gpu is None:
+                advice = "check nvidia-smi there"
+                yield Finding("GPU_UNAVAILABLE", f"GPU {index} is not on this host (it has: {listed}): {advice}")
+            elif gpu.total - gpu.used_by_others(flight.own) < share * gpu.total:
+                yield Finding("CUDA_OUT_OF_MEMORY", _occupied(gpu, share, flight.own))
+
+    def _disks(self, flight: Flight, weights: int | None) -> Iterator[Finding]:
+        cache = self.policy.hub_cache
+        if weights is not None and cache is not None:
+            here = sum(each.size for each in cached_models(cache) if each.model == flight.spec.model)
+            yield from self._disk(cache, max(weights - here, LEAST_FREE), f"the weights of {flight.spec.model}")
+        yield from self._disk(flight.root, LEAST_FREE, "a container")
+
+    def _disk(self, path: Path, needed: int, what: str) -> Iterator[Finding]:
+        try:
+            free = self.around.disk(path).free
+        except OSError:
+            return  # a disk that does not answer has no figures
+        if free < needed:
+            advice = "prune, or delete models and images"
+            yield Finding("DISK_FULL", f"{path} has {_size(free)} free, and {what} needs {_size(needed)}: {advice}")
+
+
+def _utilization(command: Deploy) -> float:
+    try:
+        return float(value_of(command.config, "gpu-memory-utilization") or UTILIZATION)
+    except ValueError:
+        return UTILIZATION  # vLLM will say what is wrong with it
+
+
+def _occupied(gpu: Gpu, share: float, own: Collection[Instance]) -> str:
+    used = gpu.used_by_others(own)
+    holders = ", ".join(f"{each.told} ({_size(each.memory)})" for each in gpu.others(own))
+    by = f", held by {holders}" if holders else ""
+    return (
+        f"GPU {gpu.index} has {_size(gpu.total - used)} of {_size(gpu.total)} free{by}, and vLLM wants {share:.0%} of"
+        " it: end what holds it, lower gpu_memory_utilization, or choose another GPU"
+    )
+
+
+def _as_error(obstacles: Sequence[Finding]) -> EngineError:
+    if len(obstacles) == 1:
+        return EngineError(obstacles[0].error_code, obstacles[0].message)
+    return EngineError(obstacles[0].error_code, f"{len(obstacles)} things are in the way. {_told(obstacles)}")
+
+
+def _told(findings: Sequence[Finding]) -> str:
+    return "; ".join(f"{each.error_code}: {each.message}" for each in findings)
+
+
+def _size(count: float) -> str:
+    return f"{count / 1024**3:.1f} GiB" if count >= 1024**3 else f"{count / 1024**2:.0f} MiB"
