@@ -21,10 +21,16 @@ from typing import Any
 
 import psutil
 import pynvml
+from msgspec import UNSET
 
 from agent.engines import EngineError
 from agent.vllm import PORTS
-from chalicelib.contract.messages import Disk, GpuDevice, GpuInfo, GpuUsage, SystemInfo
+from chalicelib.contract.messages import Disk, GpuDevice, GpuInfo, GpuProcess, GpuUsage, SystemInfo
+
+MOST_PROCESSES = 64
+"""How many processes of a GPU are told at most."""
+
+_CONTAINER = re.compile(r"(?:^|[/:-])([0-9a-f]{64})(?:\.scope)?(?:/|$)", re.MULTILINE)
 
 # GPUs
 
@@ -49,15 +55,48 @@ def gpu_info() -> GpuInfo:
     return GpuInfo(count=len(devices), devices=devices)
 
 
-def gpu_usage() -> list[GpuUsage]:
-    """Memory in bytes and utilization in percent, of the devices that answer."""
+def gpu_usage(closely: bool = False) -> list[GpuUsage]:
+    """Memory in bytes and utilization in percent, of the devices that answer.
+
+    `closely` adds temperature (Celsius), power (watts) and processes, which takes longer.
+    """
     usage = []
     for index, handle in _devices():
         memory = _nvml("nvmlDeviceGetMemoryInfo", handle)
         if memory is not None:
             rates = _nvml("nvmlDeviceGetUtilizationRates", handle)
-            usage.append(GpuUsage(index=index, memory_used=memory.used, utilization=getattr(rates, "gpu", 0)))
+            figures = GpuUsage(index=index, memory_used=memory.used, utilization=getattr(rates, "gpu", 0))
+            usage.append(_more_closely(figures, handle) if closely else figures)
     return usage
+
+
+def gpu_trouble() -> str | None:
+    """What keeps NVML from telling anything, in its own words; None where it works."""
+    try:
+        pynvml.nvmlInit()
+        pynvml.nvmlDeviceGetCount()
+    except pynvml.NVMLError as error:
+        return str(error)
+    return None
+
+
+def _more_closely(usage: GpuUsage, handle: Any) -> GpuUsage:
+    degrees = _nvml("nvmlDeviceGetTemperature", handle, pynvml.NVML_TEMPERATURE_GPU)
+    milliwatts = _nvml("nvmlDeviceGetPowerUsage", handle)
+    usage.temperature = UNSET if degrees is None else degrees
+    usage.power = UNSET if milliwatts is None else milliwatts / 1000
+    usage.processes = _gpu_processes(handle)
+    return usage
+
+
+def _gpu_processes(handle: Any) -> list[GpuProcess]:
+    """Whoever has memory on a device, the largest first; of some processes the driver does not tell how much."""
+    memory: dict[int, int] = {}
+    for question in ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses"):
+        for each in _nvml(question, handle) or []:
+            memory[each.pid] = max(memory.get(each.pid, 0), each.usedGpuMemory or 0)
+    largest = sorted(memory, key=lambda pid: -memory[pid])[:MOST_PROCESSES]
+    return [GpuProcess(pid, memory[pid], process_name(pid), container_of(pid)) for pid in largest]
 
 
 def _devices() -> Iterator[tuple[int, Any]]:
@@ -184,6 +223,24 @@ def start_ticks(pid: int) -> int | None:
         return None
     state, *fields = stat.rpartition(")")[2].split()
     return None if state in "ZX" else int(fields[18])
+
+
+def process_name(pid: int) -> str:
+    """As the kernel has it; "" for one that is gone, or not of this pid namespace."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()[:256]
+    except OSError:
+        return ""
+
+
+def container_of(pid: int) -> str | None:
+    """The id of the container that a process is in, read from its cgroup: Docker's, containerd's and Podman's alike."""
+    try:
+        cgroups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    found = _CONTAINER.search(cgroups)
+    return found[1] if found else None
 
 
 def boot_id() -> str:

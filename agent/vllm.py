@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from agent.engines import EngineError, RunSpec
 from agent.flags import flags, given, sendable, value_of
@@ -48,8 +49,12 @@ def run_spec(
     policy: HostPolicy,
     host_env: Mapping[str, str],
     uses_images: bool,
+    uuids: Mapping[int, str] = MappingProxyType({}),
 ) -> RunSpec:
-    """What to start for `command`. Raises EngineError INVALID_CONFIG, naming the field."""
+    """What to start for `command`. `uuids` are this host's GPUs by index, as placement knows them.
+
+    Raises EngineError INVALID_CONFIG, naming the field.
+    """
     location = policy.location(command.model)
     # The official image took its model by flag before it took it by position. Inside a container vLLM listens on all
     # of the container's addresses; the engine publishes the port on `bind` alone.
@@ -67,6 +72,7 @@ def run_spec(
         bind=bind,
         port=port,
         mounts=tuple(policy.mounts(command.model)) if uses_images else (),
+        devices=tuple(uuids.get(gpu, str(gpu)) for gpu in command.gpus),
     )
 
 

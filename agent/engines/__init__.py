@@ -38,7 +38,11 @@ class Mount:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One instance to start. `arguments` are vLLM's own, the model first; `env` may hold secrets: never log it."""
+    """One instance to start. `arguments` are vLLM's own, the model first; `env` may hold secrets: never log it.
+
+    `gpus` are indexes, `devices` the same GPUs by UUID where the driver tells them: an index may come to mean another
+    GPU, a UUID never does.
+    """
 
     name: str
     worker_id: str
@@ -52,6 +56,11 @@ class RunSpec:
     bind: str
     port: int
     mounts: tuple[Mount, ...] = ()
+    devices: tuple[str, ...] = ()
+
+    @property
+    def device_ids(self) -> tuple[str, ...]:
+        return self.devices or tuple(map(str, self.gpus))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chalicelib.contract.lifecycle import Status
 
@@ -104,10 +104,24 @@ class Registered(Struct):
     next_heartbeat_in: int
 
 
+class GpuProcess(Struct, omit_defaults=True):
+    """A process with memory on a GPU; `container` is the id of the one that it is in, if it is in one."""
+
+    pid: Count
+    memory: Bytes = 0
+    name: Annotated[str, Meta(max_length=256)] = ""
+    container: Annotated[str, Meta(max_length=128)] | None = None
+
+
 class GpuUsage(Struct):
+    """Bytes and percent. A closer look (never a heartbeat's) has degrees Celsius, watts and whose memory it is too."""
+
     index: GpuIndex
     memory_used: Bytes = 0
     utilization: Annotated[float, Meta(ge=0, le=100)] = 0
+    temperature: float | UnsetType = UNSET
+    power: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+    processes: Annotated[list[GpuProcess], Meta(max_length=1024)] | UnsetType = UNSET
 
 
 class Disk(Struct):
@@ -332,8 +346,11 @@ class Images(Struct, omit_defaults=True):
     as_of: str | None = None
 
 
-class Containers(Struct):
+class Containers(Struct, omit_defaults=True):
+    """`gpus` is a closer look at the worker's devices at that moment, where it has any."""
+
     containers: list[Container]
+    gpus: list[GpuUsage] = []
 
 
 class Models(Struct):

@@ -189,7 +189,7 @@ def _run(api: docker.APIClient, container_id: str) -> None:
 def _host_config(api: docker.APIClient, spec: RunSpec) -> dict[str, Any]:
     """No restart policy, since the agent decides; no privileges; of the host, what the spec mounts."""
     # By their ids, since a count means the first so many. With none requested, see _environment.
-    gpus = [DeviceRequest(device_ids=[str(gpu) for gpu in spec.gpus], capabilities=[["gpu"]])] if spec.gpus else None
+    gpus = [DeviceRequest(device_ids=list(spec.device_ids), capabilities=[["gpu"]])] if spec.gpus else None
     config: dict[str, Any] = api.create_host_config(
         port_bindings={spec.port: (spec.bind, spec.port)},
         mounts=[Mount(each.target, str(each.source), type="bind", read_only=each.read_only) for each in spec.mounts],
