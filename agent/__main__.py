@@ -22,7 +22,7 @@ from agent.backoff import Backoff
 from agent.crew import Host, Memory
 from agent.engines import Engine, EngineError
 from agent.fleet import spawn_thread
-from agent.hostrun import DAEMON, HostRun
+from agent.hostrun import DEFAULT_ADDRESS, HostRun, docker_daemon
 from agent.identity import StateDir, StateError
 from agent.journal import Database
 from agent.loop import Agent, Refused
@@ -130,7 +130,8 @@ def main(
     memory = Memory.of(Database(state.path / "journal.sqlite3", ReserveFile(state.path / "reserve")))
     try:
         _prepare(memory, state, name, token, rejoin)
-        run = HostRun(DAEMON if engine == "docker" else None)
+        address = os.environ.get("DOCKER_HOST") or DEFAULT_ADDRESS
+        run = HostRun(lambda: docker_daemon(address)) if engine == "docker" else HostRun()
         memory.records.begin_run(run())
         chosen = _engine(engine, state.path, vllm_command, memory)
     except (SettingError, EngineError) as error:

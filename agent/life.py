@@ -88,7 +88,8 @@ class Life:
         self._growth: Growth | None = None
         self._pulse = Pulse()
         self._weights: int | None = None
-        self._seen_in = tools.host_run()
+        # The run of the host in which the expected instance was there.
+        self._expected_in = tools.host_run()
         self._asked_to_end: set[str] = set()
 
     def expect_end(self, instance_id: str) -> None:
@@ -156,7 +157,6 @@ class Life:
 
     def _attend(self, command: Deploy, instance: Instance, now: float) -> float:
         """Watch over the instance that is there, whoever started it."""
-        self._seen_in = self._tools.host_run()
         if self.record.container_id != instance.id:
             self._adopt(instance)
         if self.record.status is Status.RUNNING:
@@ -172,6 +172,7 @@ class Life:
         name = instance_name(self.record.deployment_id, self.record.command.generation)
         if instance.name != name:
             log.warning("%s was renamed to %s: it is known by its labels, and stays", name, instance.name)
+        self._expected_in = self._tools.host_run()
         self._save(replace(self.record, container_id=instance.id, port=instance.port))
 
     def _watch(self, command: Deploy, instance: Instance, now: float) -> float:
@@ -234,6 +235,7 @@ class Life:
             self._report(Status.STARTING, "Starting")
         self._growth = None
         instance = self._tools.starter.start(command, self.record.port)
+        self._expected_in = self._tools.host_run()
         self._save(replace(self.record, container_id=instance.id, port=instance.port))
 
     def _bury(self, instance_id: str, now: float) -> None:
@@ -256,8 +258,7 @@ class Life:
             self._asked_to_end.discard(expected)
             self._report(Status.STOPPED, "Its container was stopped by an operator", gone=True)
             return
-        if self._tools.host_run() != self._seen_in:
-            self._seen_in = self._tools.host_run()
+        if self._tools.host_run() != self._expected_in:
             self._report(Status.STARTING, "It ended with its host or its Docker daemon, and starts again", gone=True)
             return
         text = self._tools.engine.logs(corpse.id, LOG_LINES, None).text if corpse else ""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
-from agent.hostrun import HostRun
+from agent.hostrun import HostRun, docker_daemon
 
 
 class Proc:
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.boot("a")
+        self.process(1, "systemd", 1)
 
     def boot(self, boot_id: str) -> None:
         (self.path / "sys/kernel/random").mkdir(parents=True, exist_ok=True)
@@ -23,32 +27,41 @@ class Proc:
 
 
 def test_it_changes_with_boot_with_pod_and_with_daemon(tmp_path: Path) -> None:
-    proc, run = Proc(tmp_path), HostRun("dockerd", tmp_path)
-    proc.boot("a")
-    proc.process(1, "init", 1)
+    proc = Proc(tmp_path)
+    daemon: list[int] = []
+    run = HostRun(lambda: daemon[-1] if daemon else None, tmp_path)
     seen = [run()]
+    daemon.append(70)
     proc.process(70, "dockerd", 500)
     seen.append(run())
-    proc.process(70, "dockerd", 600)
+    proc.process(70, "sh", 600)
+    daemon.append(80)
+    proc.process(80, "dockerd", 700)
     seen.append(run())
-    proc.process(70, "sh", 700)
-    proc.process(80, "dockerd", 800)
-    seen.append(run())
-    proc.process(1, "init", 2)
+    proc.process(1, "systemd", 2)
     seen.append(run())
     proc.boot("b")
     seen.append(run())
-    assert len(set(seen)) == 6
-    assert seen[-1] == run() == HostRun("dockerd", tmp_path)()
+    assert len(set(seen)) == 5
+    assert seen[-1] == run() == HostRun(lambda: 80, tmp_path)()
 
 
-def test_the_daemon_counts_only_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_without_a_daemon(tmp_path: Path) -> None:
+    Proc(tmp_path)
+    assert HostRun(proc=tmp_path)() == "a:1"
+    assert HostRun(proc=tmp_path / "nowhere")() == ""
+
+
+def test_the_daemon_is_who_listens_or_who_has_the_name(tmp_path: Path) -> None:
     proc = Proc(tmp_path)
-    proc.boot("a")
-    proc.process(1, "init", 1)
-    proc.process(70, "dockerd", 500)
-    assert HostRun(None, tmp_path)() == "a:1"
-
-
-def test_unknown(tmp_path: Path) -> None:
-    assert HostRun("dockerd", tmp_path / "nowhere")() == ""
+    address = f"unix://{tmp_path}/docker.sock"
+    assert docker_daemon(address, tmp_path) is None
+    assert docker_daemon("tcp://elsewhere:2375", tmp_path) is None
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{tmp_path}/docker.sock")
+        server.listen()
+        proc.process(700_000, "dockerd", 5)
+        proc.process(os.getpid(), "systemd", 5)
+        assert docker_daemon(address, tmp_path) == 700_000
+        proc.process(os.getpid(), "dockerd", 5)
+        assert docker_daemon(address, tmp_path) == os.getpid()
