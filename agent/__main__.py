@@ -26,7 +26,7 @@ from agent.hostrun import DEFAULT_ADDRESS, HostRun, docker_daemon
 from agent.identity import StateDir, StateError
 from agent.journal import Database
 from agent.loop import Agent, Refused
-from agent.policy import HostPolicy
+from agent.policy import TESTED_IMAGE, HostPolicy
 from agent.reporter import Reporter
 from agent.reserve import ReserveFile
 from agent.settings import (
@@ -89,6 +89,13 @@ FLUSH_SECONDS = 3.0
     " [default: vllm/vllm-openai]",
 )
 @click.option(
+    "--default-image",
+    default=TESTED_IMAGE,
+    show_default=True,
+    metavar="IMAGE",
+    help="What runs where a deployment names no image: a tag, or a digest to stay with.",
+)
+@click.option(
     "--model-root",
     type=click.Path(path_type=Path, file_okay=False, exists=True, resolve_path=True),
     help="Folder whose weights may be deployed by path. Without it none may.",
@@ -106,6 +113,7 @@ def main(
     engine: str,
     address: str | None,
     allow_image: tuple[str, ...],
+    default_image: str,
     model_root: Path | None,
     vllm_command: str,
     label: tuple[str, ...],
@@ -130,14 +138,17 @@ def main(
     memory = Memory.of(Database(state.path / "journal.sqlite3", ReserveFile(state.path / "reserve")))
     try:
         _prepare(memory, state, name, token, rejoin)
-        address = os.environ.get("DOCKER_HOST") or DEFAULT_ADDRESS
-        run = HostRun(lambda: docker_daemon(address)) if engine == "docker" else HostRun()
+        daemon = os.environ.get("DOCKER_HOST") or DEFAULT_ADDRESS
+        run = HostRun(lambda: docker_daemon(daemon)) if engine == "docker" else HostRun()
         memory.records.begin_run(run())
         chosen = _engine(engine, state.path, vllm_command, memory)
     except (SettingError, EngineError) as error:
         raise click.ClickException(str(error)) from error
     policy = HostPolicy(
-        allow_images=allow_image or HostPolicy.allow_images, model_root=model_root, hub_cache=hub_cache(os.environ)
+        allow_images=allow_image or HostPolicy.allow_images,
+        model_root=model_root,
+        hub_cache=hub_cache(os.environ),
+        default_image=default_image,
     )
     place = Host(
         engine=chosen,
