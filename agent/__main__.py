@@ -124,6 +124,8 @@ def main(
 
     Each option is also a variable: MUSTER_URL, MUSTER_TOKEN, MUSTER_STATE_DIR and so on. Models go on running when the
     agent ends, and are adopted when it starts again.
+
+    `muster-agent doctor` looks for what would keep this host from it, and says what to mend.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     # Models are children of this process, or are given variables of it: the agent's credential is not among them.
@@ -236,5 +238,14 @@ def _version() -> str:
         return "unknown"
 
 
-if __name__ == "__main__":
+def program() -> None:
+    """`muster-agent`: the agent itself, unless the first word says otherwise."""
+    if sys.argv[1:2] == ["doctor"]:
+        from agent.doctor import doctor
+
+        doctor(sys.argv[2:], prog_name="muster-agent doctor")
     main()
+
+
+if __name__ == "__main__":
+    program()

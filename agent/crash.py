@@ -53,6 +53,12 @@ _NO_HUB = (
     "proxy variables, or deploy a local path."
 )
 
+INSTALL_NVIDIA_RUNTIME = (
+    "apt-get install -y nvidia-container-toolkit && nvidia-ctk runtime configure --runtime=docker"
+    " && systemctl restart docker"
+)
+"""NVIDIA's own way (Container Toolkit, Installing); running containers end when the daemon restarts."""
+
 # Of two rows that fit one line the upper wins, and of two rows of one code the upper gives the advice.
 CAUSES: tuple[Cause, ...] = (
     _cause(
@@ -83,8 +89,7 @@ CAUSES: tuple[Cause, ...] = (
         False,
         r"could not select device driver|unknown or invalid runtime name: nvidia"
         r"|nvidia-container-runtime.{0,40}not found",
-        "Docker has no NVIDIA runtime: install it with `apt-get install -y nvidia-container-toolkit && "
-        "nvidia-ctk runtime configure --runtime=docker && systemctl restart docker`.",
+        f"Docker has no NVIDIA runtime: install it with `{INSTALL_NVIDIA_RUNTIME}`.",
     ),
     _cause(
         "GPU_UNAVAILABLE",
@@ -297,6 +302,12 @@ def diagnose(log: str, exit_code: int | None, oom_killed: bool) -> Diagnosis:
     told = _most_telling(cause, claims)
     parts = (told.advice, hint(claims), f"The log says: {_short(line)}")
     return Diagnosis(told.error_code, " ".join(filter(None, parts)), told.permanent)
+
+
+def advice(prose: str) -> str:
+    """What to do about an error that stands alone, as the Docker daemon tells one; "" where nothing is known."""
+    line, cause = _first(prose.splitlines())
+    return cause.advice if line is not None and cause is not None else ""
 
 
 def excerpt(log: str) -> str:

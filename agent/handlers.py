@@ -13,6 +13,7 @@ from msgspec import Struct
 from agent.archive import LINES, Archive
 from agent.engines import Engine, EngineError, Instance
 from agent.fleet import Fleet
+from agent.host import gpu_usage
 from agent.inventory import Inventory
 from agent.ledger import Ledger
 from agent.logs import bounded, tail
@@ -51,7 +52,7 @@ class Handlers:
             case m.ListImages():
                 return m.Images(self.engine.images())
             case m.ListContainers():
-                return m.Containers([self._shown(each) for each in self.engine.instances()])
+                return m.Containers([self._shown(each) for each in self.engine.instances()], gpu_usage(closely=True))
             case m.ListModels():
                 return m.Models(cached_models(self.hub_cache) if self.hub_cache else [])
             case m.DeleteModel():
@@ -72,6 +73,7 @@ class Handlers:
             id=instance.id,
             name=instance.name[:256],
             image=instance.image[:512],
+            image_id=instance.image_id,
             state=instance.state,
             ours=self._is_ours(instance),
             deployment_id=instance.deployment_id,

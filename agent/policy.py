@@ -13,6 +13,8 @@ from agent.engines import Mount
 from chalicelib.contract.messages import Deploy
 
 CONTAINER_HUB_CACHE = "/root/.cache/huggingface/hub"
+TESTED_IMAGE = "vllm/vllm-openai:v0.32.0"
+"""The release of vLLM that `make e2e-vllm` runs. A moving tag would be another program after each pull."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?(?::[\w.-]+)?", re.ASCII)
 _BUCKET = re.compile(r"(?:s3|gs|az)://[A-Za-z0-9][\w./-]*", re.ASCII)
@@ -24,13 +26,14 @@ _CODE_VARIABLES = re.compile(r"PATH|LD_\w+|PYTHON\w*|BASH_ENV|ENV", re.ASCII)
 class HostPolicy:
     """`allow_images` are patterns over an image's repository (`vllm/vllm-openai`, `registry.example/*`); one with a tag
     or a digest is matched against the whole reference. Local weights are allowed below `model_root` alone. `hub_cache`
-    is where downloaded weights are kept, in Hugging Face's layout.
+    is where downloaded weights are kept, in Hugging Face's layout. `default_image` runs where a deployment names none,
+    and is allowed as what the owner chose.
     """
 
     allow_images: tuple[str, ...] = ("vllm/vllm-openai",)
     model_root: Path | None = None
     hub_cache: Path | None = None
-    default_image: str = "vllm/vllm-openai:latest"
+    default_image: str = TESTED_IMAGE
 
     def location(self, model: str) -> str:
         """What vLLM is told to load: a path with its symlinks resolved, or the name as it is."""

@@ -14,11 +14,12 @@ from chalicelib.contract.messages import Deploy, FromHost
 __all__ = ["PORTS", "HostPolicy", "desired_port", "refusal", "run_spec", "served_model_name"]
 
 PORTS = range(20000, 30000)
-"""Where a port is taken from when the deployment wants none in particular."""
+"""Where a port is taken from when the deployment wants none in particular: below those that Linux gives out by itself
+(32768 to 60999), or a connection of anybody's might hold it."""
 
 _PASSED_ON = (
     *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
 )
 """The host's variables that every instance gets: how to reach the hub, and as whom."""
 

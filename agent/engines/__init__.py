@@ -65,7 +65,10 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Instance:
-    """A container or process. `deployment_id` is None for what no agent of Muster started. Times are epoch seconds."""
+    """A container or process. `deployment_id` is None for what no agent of Muster started. Times are epoch seconds.
+
+    `image` is the name that it was started by; `image_id` what that name meant then.
+    """
 
     id: str
     name: str
@@ -81,6 +84,7 @@ class Instance:
     exit_code: int | None = None
     oom_killed: bool = False
     created: float = 0.0
+    image_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -135,11 +135,14 @@ class Disk(Struct):
 
 
 class Image(Struct, omit_defaults=True):
+    """`digests` are what registries call it: they stay when a tag moves on."""
+
     id: str
     tags: list[str]
     size: Bytes
     created: str
     used_by: list[str] = []
+    digests: list[str] = []
 
 
 class Heartbeat(Struct):
@@ -315,7 +318,8 @@ class Applied(Struct):
 
 
 class Container(Struct):
-    """Something that runs on a worker. `ours` means that Muster started it, and may stop it."""
+    """Something that runs on a worker. `ours` means that Muster started it, and may stop it; `image_id` is one of the
+    worker's images, with the digest in use."""
 
     id: Annotated[str, Meta(max_length=512)] = ""
     name: Annotated[str, Meta(max_length=256)] = ""
@@ -326,6 +330,7 @@ class Container(Struct):
     generation: Count | None = None
     pid: Count | None = None
     created: Annotated[str, Meta(max_length=64)] | None = None
+    image_id: Annotated[str, Meta(max_length=512)] | None = None
 
 
 class CachedModel(Struct):

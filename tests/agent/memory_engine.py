@@ -9,6 +9,7 @@ from threading import Event, Lock
 
 from agent.engines import Cancelled, EngineError, Instance, LogChunk, RunSpec
 from agent.engines.logs import Line, chunk
+from agent.policy import TESTED_IMAGE
 from chalicelib.contract.messages import Image, Kept, Progress, Pruned, Pulled
 
 
@@ -18,7 +19,7 @@ class MemoryEngine:
 
     name: str = "memory"
     uses_images: bool = True
-    available: set[str] = field(default_factory=lambda: {"vllm/vllm-openai:latest"})
+    available: set[str] = field(default_factory=lambda: {TESTED_IMAGE, "vllm/vllm-openai:latest"})
     on_pull: Callable[[], None] = lambda: None
     first_words: str = ""
     on_start: Callable[[RunSpec], None] = lambda spec: None

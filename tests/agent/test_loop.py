@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.loop import PARKED, Refused
+from agent.policy import TESTED_IMAGE
 from agent.settings import LOOPBACK
 from tests.agent.fake_server import error
 from tests.agent.world import DISK, World
@@ -71,7 +72,7 @@ def test_images_are_sent_when_they_changed(world: World) -> None:
     world.beat()
     images = world.server.beats[-1].images
     assert images is not None
-    assert images[0].tags == ["vllm/vllm-openai:latest"]
+    assert images[0].tags == [TESTED_IMAGE]
 
 
 def test_unreachable_control_plane_is_tried_with_growing_jitter(world: World) -> None:

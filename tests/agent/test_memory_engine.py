@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from agent.engines import Engine, Instance, RunSpec
+from agent.policy import TESTED_IMAGE
 from chalicelib.contract.messages import Image
 from tests.agent.memory_engine import MemoryEngine
 from tests.engines.suite import EngineSuite, Rig
 
-IMAGE = "vllm/vllm-openai:latest"
+IMAGE = TESTED_IMAGE
 
 
 @dataclass

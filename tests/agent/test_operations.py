@@ -10,6 +10,7 @@ from msgspec import convert
 
 from agent.engines import Instance
 from agent.models import cached_models, delete_model
+from agent.policy import TESTED_IMAGE
 from chalicelib.contract.messages import OUTPUTS, Image
 from tests.agent.world import World
 
@@ -28,7 +29,7 @@ def test_every_output_is_what_its_route_answers_with(world: World) -> None:
     world.deploy()
     world.settle()
     asked: dict[str, dict[str, Any]] = {
-        "pull_image": {"image": "vllm/vllm-openai:latest"},
+        "pull_image": {"image": TESTED_IMAGE},
         "list_images": {},
         "list_containers": {},
         "list_models": {},
@@ -37,7 +38,7 @@ def test_every_output_is_what_its_route_answers_with(world: World) -> None:
         "disk_usage": {},
         "prune": {"images": True, "containers": True},
         "stop_container": {"container_id": "d1"},
-        "delete_image": {"image_id": "vllm/vllm-openai:latest", "force": True},
+        "delete_image": {"image_id": TESTED_IMAGE, "force": True},
     }
     assert asked.keys() == OUTPUTS.keys()
     for number, (type, fields) in enumerate(asked.items()):
@@ -48,20 +49,20 @@ def test_every_output_is_what_its_route_answers_with(world: World) -> None:
 
 
 def test_repeat_is_answered_from_the_journal(world: World) -> None:
-    first = world.ask("pull_image", image="vllm/vllm-openai:latest")
+    first = world.ask("pull_image", image=TESTED_IMAGE)
     world.beat()
-    assert world.ask("pull_image", image="vllm/vllm-openai:latest") == first
-    assert world.engine.calls.count("pull vllm/vllm-openai:latest") == 1
+    assert world.ask("pull_image", image=TESTED_IMAGE) == first
+    assert world.engine.calls.count(f"pull {TESTED_IMAGE}") == 1
 
 
 def test_repeat_while_it_runs_does_not_run_it_again(world: World) -> None:
     def again() -> None:
-        world.order(type="pull_image", command_id="o1", expires_in=60, image="vllm/vllm-openai:latest")
+        world.order(type="pull_image", command_id="o1", expires_in=60, image=TESTED_IMAGE)
 
     world.engine.on_pull = again
-    world.ask("pull_image", image="vllm/vllm-openai:latest")
+    world.ask("pull_image", image=TESTED_IMAGE)
     world.crew.operations.run_all()
-    assert world.engine.calls.count("pull vllm/vllm-openai:latest") == 1
+    assert world.engine.calls.count(f"pull {TESTED_IMAGE}") == 1
 
 
 def test_late_one_is_refused(world: World) -> None:
@@ -95,11 +96,11 @@ def test_one_that_had_not_begun_runs_after_a_restart_while_it_may(world: World, 
 
 
 def test_progress_of_a_pull(world: World) -> None:
-    world.ask("pull_image", image="vllm/vllm-openai:latest")
+    world.ask("pull_image", image=TESTED_IMAGE)
     assert [result.status for _, result in world.server.results] == ["succeeded"]
 
     world.engine.on_pull = world.deliver
-    world.ask("pull_image", command_id="o2", image="vllm/vllm-openai:latest")
+    world.ask("pull_image", command_id="o2", image=TESTED_IMAGE)
     assert [result.status for about, result in world.server.results if about == "o2"] == ["running", "succeeded"]
 
 
@@ -179,7 +180,7 @@ def test_image_of_a_deployment_that_waits_to_start_again_is_in_use(world: World)
     world.engine.die(world.engine.only().id, 1)
     world.settle(2)
     assert world.engine.all == {}
-    assert world.ask("delete_image", image_id="vllm/vllm-openai:latest")["error_code"] == "IMAGE_IN_USE"
+    assert world.ask("delete_image", image_id=TESTED_IMAGE)["error_code"] == "IMAGE_IN_USE"
     pruned = world.ask("prune", command_id="o2", images=True)["output"]
     assert (pruned["space_reclaimed"], pruned["kept"][0]["bytes"]) == (0, 1000)
     assert "d1" in pruned["kept"][0]["why"]
@@ -187,7 +188,7 @@ def test_image_of_a_deployment_that_waits_to_start_again_is_in_use(world: World)
 
 def test_prune_takes_only_images_that_this_agent_pulled(world: World) -> None:
     world.engine.pulled["theirs"] = Image("sha256:theirs", ["theirs"], 500, "2024-01-01T00:00:00Z")
-    world.ask("pull_image", image="vllm/vllm-openai:latest")
+    world.ask("pull_image", image=TESTED_IMAGE)
     assert world.ask("prune", command_id="o2", images=True, dry_run=True)["output"]["space_reclaimed"] == 1000
     assert len(world.engine.pulled) == 2
     assert world.ask("prune", command_id="o3", images=True)["output"]["space_reclaimed"] == 1000
@@ -195,8 +196,8 @@ def test_prune_takes_only_images_that_this_agent_pulled(world: World) -> None:
 
 
 def test_image_that_was_there_before_is_not_ours_by_pulling_it(world: World) -> None:
-    world.engine.pulled["vllm/vllm-openai:latest"] = Image("sha256:t", ["vllm/vllm-openai:latest"], 5, "")
-    world.ask("pull_image", image="vllm/vllm-openai:latest")
+    world.engine.pulled[TESTED_IMAGE] = Image("sha256:t", [TESTED_IMAGE], 5, "")
+    world.ask("pull_image", image=TESTED_IMAGE)
     assert world.ask("prune", command_id="o2", images=True)["output"]["space_reclaimed"] == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agent.crash import INSTALL_NVIDIA_RUNTIME
 from agent.engines.docker.daemon import failure
 
 
@@ -34,4 +35,12 @@ from agent.engines.docker.daemon import failure
 )
 def test_prose(prose: str, code: str) -> None:
     found = failure(prose, "OTHERWISE")
-    assert (found.error_code, found.message) == (code, prose)
+    assert found.error_code == code
+    assert found.message.endswith(prose)
+
+
+def test_what_is_wrong_with_a_gpu_says_what_to_do() -> None:
+    missing = failure('could not select device driver "" with capabilities: [[gpu]]', "OTHERWISE").message
+    assert INSTALL_NVIDIA_RUNTIME in missing
+    old = failure("nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.8", "OTHERWISE").message
+    assert "update the driver" in old

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent import labels
 from agent.engines import EngineError, Mount, RunSpec
 from agent.flags import flags
-from agent.policy import CONTAINER_HUB_CACHE
-from agent.vllm import HostPolicy, desired_port, refusal, run_spec, served_model_name
+from agent.policy import CONTAINER_HUB_CACHE, TESTED_IMAGE
+from agent.vllm import PORTS, HostPolicy, desired_port, refusal, run_spec, served_model_name
 from chalicelib.contract.messages import Deploy, FromHost
 
 DEFAULT = HostPolicy()
@@ -41,7 +43,7 @@ def test_the_example_of_the_worker_api() -> None:
     assert desired_port(command) == 8001
     assert spec(command).arguments == ("--model", model, "--port", "20001", *settings)
     assert spec(command, images=False).arguments == (model, "--host", "127.0.0.1", "--port", "20001", *settings)
-    assert spec(command).image == "vllm/vllm-openai:latest"
+    assert spec(command).image == TESTED_IMAGE
     assert spec(command, images=False).image is None
 
 
@@ -171,6 +173,44 @@ def test_environment() -> None:
     assert "own" not in repr(spec(deploy(env=env), env=host))
 
 
+@pytest.mark.parametrize("name", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "HTTPS_PROXY", "all_proxy"])
+def test_how_to_reach_the_hub_is_passed_on_and_shown_nowhere(name: str) -> None:
+    made = spec(deploy(), env={name: "hf_secret"})
+    assert made.env == {name: "hf_secret"}
+    assert "hf_secret" not in repr(made)
+    assert not any("hf_secret" in each for each in (*made.arguments, *labels.write(made).values(), made.name))
+
+
+def test_the_default_image_is_one_release_and_the_owners_setting() -> None:
+    assert re.fullmatch(r"vllm/vllm-openai:v\d+\.\d+\.\d+", TESTED_IMAGE)
+    digest = "vllm/vllm-openai@sha256:" + "0" * 64
+    policy = HostPolicy(allow_images=(), default_image=digest)
+    assert spec(deploy(), policy).image == digest
+    assert refusal(deploy(), policy, uses_images=True) is None
+
+
+def test_ports_are_not_among_those_that_linux_gives_out() -> None:
+    assert not set(PORTS) & set(range(32768, 61000))
+    assert min(PORTS) > 1024
+
+
+def test_gpus_are_known_by_uuid_where_the_driver_tells_them() -> None:
+    command = deploy(gpus=[3, 1, 5])
+    uuids = {0: "GPU-a", 1: "GPU-b", 3: "GPU-d"}
+    made = run_spec(
+        command,
+        worker_id="w",
+        bind="127.0.0.1",
+        port=20001,
+        policy=DEFAULT,
+        host_env={},
+        uses_images=True,
+        uuids=uuids,
+    )
+    assert (made.gpus, made.devices) == ((3, 1, 5), ("GPU-d", "GPU-b", "5"))
+    assert spec(command).device_ids == ("3", "1", "5")
+
+
 @pytest.mark.parametrize(
     "env",
     [
@@ -190,7 +230,7 @@ def test_an_environment_that_cannot_be(env: dict[str, str | FromHost]) -> None:
     ("image", "patterns", "allowed"),
     [
         ("vllm/vllm-openai", (), False),
-        ("vllm/vllm-openai:latest", (), True),  # the default image is the owner's own setting
+        (TESTED_IMAGE, (), True),  # the default image is the owner's own setting
         ("vllm/vllm-openai:v1", ("vllm/vllm-openai",), True),
         ("docker.io/vllm/vllm-openai:v1", ("vllm/vllm-openai",), True),
         ("vllm/vllm-openai@sha256:" + "0" * 64, ("vllm/vllm-openai",), True),

@@ -16,6 +16,7 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException, InvalidConfigFile, NotFound
 
+from agent.crash import advice
 from agent.engines import EngineError
 
 __all__ = ["APIError", "Daemon", "NotFound", "failure"]
@@ -23,6 +24,8 @@ __all__ = ["APIError", "Daemon", "NotFound", "failure"]
 _NO_GPU = (
     r"could not select device driver|nvidia-container|libnvidia|\bnvml\b|cdi device|unknown or invalid runtime name"
 )
+
+_GPU_CODES = frozenset({"GPU_UNAVAILABLE", "DRIVER_TOO_OLD"})
 
 CAUSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (code, re.compile(pattern, re.IGNORECASE))
@@ -89,4 +92,5 @@ class Daemon:
 def failure(prose: str, otherwise: str) -> EngineError:
     """Docker's own words, with the code that they amount to."""
     code = next((code for code, pattern in CAUSES if pattern.search(prose)), otherwise)
-    return EngineError(code, prose.strip()[:2000])
+    told = f"{advice(prose)} Docker says: {prose.strip()}" if code in _GPU_CODES else prose.strip()
+    return EngineError(code, told[:2000])

@@ -226,6 +226,7 @@ def _foreign(listed: dict[str, Any]) -> Instance:
         image=listed["Image"],
         state=_STATES.get(listed["State"], "exited"),
         created=listed["Created"],
+        image_id=listed.get("ImageID"),
     )
 
 
@@ -247,4 +248,5 @@ def _inspected(found: dict[str, Any]) -> Instance:
         exit_code=state["ExitCode"] if status == "exited" else None,
         oom_killed=state["OOMKilled"],
         created=parse_time(found["Created"]) / 1e9,
+        image_id=found["Image"],
     )

@@ -135,6 +135,7 @@ def _image(found: dict[str, Any], used_by: list[str]) -> Image:
         size=found["Size"],
         created=f"{datetime.fromtimestamp(found['Created'], UTC):%Y-%m-%dT%H:%M:%SZ}",
         used_by=used_by[:256],
+        digests=list(found.get("RepoDigests") or ())[:64],
     )
 
 
