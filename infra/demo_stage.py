@@ -62,6 +62,9 @@ class Stage:
             if child.poll() is not None:
                 raise DemoFailed(f"{name} ended with exit code {child.returncode}", name)
 
+    def process(self, name: str) -> psutil.Process:
+        return psutil.Process(self._children[name].pid)
+
     def read(self, name: str) -> str:
         return self._log(name).read_text(errors="replace")
 

@@ -1,0 +1,242 @@
+"""What would keep this host from being a worker, looked for before it is one; `muster-agent doctor`.
+
+Each check is a function that answers with findings, asks with a time limit, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+import click
+import requests
+
+from agent.api import Bearer
+from agent.engines import EngineError
+from agent.host import disk, gpu_info
+from agent.settings import SettingError, check_url, default_state_dir, hub_cache
+
+Verdict = Literal["ok", "warning", "bad"]
+
+TIMEOUT = (5.0, 10.0)
+SCARCE = 50 * 10**9
+"""Bytes: an image of vLLM and the weights of a small model hardly fit into less."""
+LEAST_STATE = 64 * 2**20
+TOOLKIT = (
+    "install NVIDIA's container toolkit: apt-get install nvidia-container-toolkit && nvidia-ctk runtime configure"
+    " --runtime=docker && systemctl restart docker"
+)
+RUNTIMES = ("nvidia-container-runtime-hook", "nvidia-container-toolkit", "nvidia-container-runtime")
+
+
+@click.command(context_settings={"auto_envvar_prefix": "MUSTER", "max_content_width": 120})
+@click.option("--url", metavar="URL", help="The control plane.")
+@click.option("--token", metavar="TOKEN", help="Registration token. Better in MUSTER_TOKEN.")
+@click.option("--state-dir", type=click.Path(path_type=Path, file_okay=False), default=default_state_dir)
+@click.option("--engine", default="docker", show_default=True, type=click.Choice(["docker", "process"]))
+@click.option("--vllm-command", default="vllm serve", show_default=True, help="How the process engine starts vLLM.")
+@click.option("--insecure", is_flag=True, help="Allow plain http to a control plane that is not on this host.")
+def doctor(url: str | None, token: str | None, state_dir: Path, engine: str, vllm_command: str, insecure: bool) -> None:
+    """Look for what would keep this host from being a worker, and say what to mend.
+
+    Changes nothing. The options are the agent's, or its variables: MUSTER_URL and so on. Exits with 1 where something
+    is bad.
+    """
+    subject = Subject(url, token, state_dir, engine, insecure, hub_cache(os.environ), vllm_command)
+    sys.exit(not report(examine(subject), click.echo))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`mend` is what to do about it."""
+
+    subject: str
+    verdict: Verdict
+    message: str
+    mend: str = ""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The settings that are looked at. `cache` is where weights are kept."""
+
+    url: str | None
+    token: str | None = field(repr=False)
+    state_dir: Path
+    engine: str
+    insecure: bool
+    cache: Path
+    vllm_command: str
+
+
+def examine(subject: Subject) -> Iterator[Finding]:
+    """One after the other, so that what is slow is seen to be."""
+    yield from _engine(subject)
+    yield from _disks(subject)
+    if subject.url is None:
+        yield Finding("api", "bad", "no control plane is set", "give --url or MUSTER_URL")
+        return
+    api = _api(subject.url, subject.insecure)
+    yield api
+    yield from _token(subject, subject.url, asking=api.verdict == "ok")
+
+
+# Docker and GPUs
+
+
+def _engine(subject: Subject) -> Iterator[Finding]:
+    gpus = gpu_info()
+    if subject.engine == "process":
+        yield _program(subject.vllm_command)
+    else:
+        yield from _docker(gpus.count)
+    names = ", ".join(sorted({each.name for each in gpus.devices}))
+    if gpus.count:
+        yield Finding("gpu", "ok", f"{gpus.count} ({names}), driver {gpus.devices[0].driver_version}")
+    else:
+        mend = "for models on GPUs install the driver, until nvidia-smi lists them"
+        yield Finding("gpu", "warning", "no NVIDIA GPU answers: only models with gpus: 0 can run here", mend)
+
+
+def _program(command: str) -> Finding:
+    name = command.split()[0] if command.split() else ""
+    if shutil.which(name):
+        return Finding("vllm", "ok", f"{name} is on the PATH")
+    return Finding("vllm", "bad", f"there is no program {name!r} on the PATH", "install vLLM or give --vllm-command")
+
+
+def _docker(gpus: int) -> Iterator[Finding]:
+    from agent.engines.docker.daemon import Daemon  # a host without Docker needs no Docker library
+
+    try:
+        with Daemon(timeout=int(TIMEOUT[1])).asked() as api:
+            about = api.info()
+    except EngineError as error:
+        yield Finding("docker", "bad", error.message, _docker_advice(error.message))
+        return
+    yield Finding("docker", "ok", f"engine {about.get('ServerVersion')}, {about.get('Containers')} containers")
+    yield _space("docker's disk", Path(about["DockerRootDir"]))
+    there = "nvidia" in (about.get("Runtimes") or {}) or any(map(shutil.which, RUNTIMES))
+    if there:
+        yield Finding("nvidia runtime", "ok", "containers can have GPUs")
+    else:
+        # Without a GPU there is nothing that it could give.
+        yield Finding("nvidia runtime", "bad" if gpus else "warning", "Docker cannot give GPUs to containers", TOOLKIT)
+
+
+def _docker_advice(message: str) -> str:
+    if "Permission" in message:
+        return "run the agent as root, or add its user to the group docker"
+    return "install and start it: apt-get install docker.io && systemctl start docker; or use --engine process"
+
+
+# Disks
+
+
+def _disks(subject: Subject) -> Iterator[Finding]:
+    yield _space("weights' disk", subject.cache)
+    folder = subject.state_dir.absolute()
+    nearest = next(each for each in (folder, *folder.parents) if each.exists())
+    if not os.access(nearest, os.W_OK):
+        yield Finding("state folder", "bad", f"{nearest} cannot be written", "run as root, or give another --state-dir")
+    elif disk(nearest).free < LEAST_STATE:
+        yield Finding("state folder", "bad", f"{nearest} is full", "free some space there: the journal is kept in it")
+    else:
+        yield Finding("state folder", "ok", str(folder))
+
+
+def _space(what: str, path: Path) -> Finding:
+    try:
+        found = disk(path)
+    except OSError as error:
+        return Finding(what, "bad", f"{path}: {error.strerror}", "make it readable, or keep it elsewhere")
+    told = f"{path}: {found.free / 1e9:.0f} GB free of {found.total / 1e9:.0f} GB"
+    if found.free < SCARCE:
+        return Finding(what, "warning", told, "free some, or keep it on a larger disk: images and weights are large")
+    return Finding(what, "ok", told)
+
+
+# The control plane and its token
+
+
+def _api(url: str, insecure: bool) -> Finding:
+    try:
+        check_url(url, insecure)
+    except SettingError as error:
+        return Finding("api", "bad", str(error), "correct --url (MUSTER_URL)")
+    try:
+        answer = requests.get(f"{url.rstrip('/')}/api/health", timeout=TIMEOUT, allow_redirects=False)
+    except requests.exceptions.SSLError:
+        return Finding("api", "bad", f"{url}: its certificate is not trusted", "install the authority that signed it")
+    except requests.RequestException as error:
+        mend = "look at the address, DNS, firewalls and proxy variables of this host"
+        return Finding("api", "bad", f"{url} cannot be reached: {type(error).__name__}", mend)
+    if answer.is_redirect:
+        return Finding("api", "bad", f"{url} redirects elsewhere", "give the URL that it redirects to")
+    if answer.status_code != 200 or "status" not in answer.text[:1000]:
+        return Finding("api", "bad", f"{url} answers {answer.status_code}", "is this the control plane's URL?")
+    return Finding("api", "ok", f"{url} is healthy")
+
+
+def _token(subject: Subject, url: str, asking: bool) -> Iterator[Finding]:
+    parked = subject.state_dir / "parked"
+    if os.access(parked, os.R_OK):
+        mend = "if this host shall be a worker again: stop the agent, and start it once with --rejoin"
+        yield Finding("token", "bad", f"this agent is parked: {parked.read_text().strip()}", mend)
+        return
+    known = journaled(subject.state_dir)
+    if known is not None:
+        if asking:
+            yield _own_token(url, *known)
+        return
+    if not subject.token:
+        mend = "an operator makes one with POST /api/registration-tokens; give it as MUSTER_TOKEN"
+        yield Finding("token", "bad", "this host has not joined, and has no registration token", mend)
+    elif subject.token.startswith("mst_key_"):
+        mend = "ask an operator for a registration token"
+        yield Finding("token", "bad", "this is an API key, which lets no host join", mend)
+    else:
+        yield Finding("token", "ok", "a registration token is set; the first start tries it")
+
+
+def _own_token(url: str, worker_id: str, token: str) -> Finding:
+    """Asked with what changes nothing: a report on a deployment that has no body."""
+    path = f"/api/workers/{quote(worker_id, safe='')}/deployments/none/status"
+    try:
+        answer = requests.post(url.rstrip("/") + path, auth=Bearer(token), timeout=TIMEOUT, allow_redirects=False)
+    except requests.RequestException as error:
+        return Finding("token", "warning", f"could not be tried: {type(error).__name__}", "try again")
+    if answer.status_code in (401, 403, 409, 410):
+        mend = "a running agent registers again by itself; if this stays, give a registration token and --rejoin"
+        return Finding("token", "bad", f"the control plane does not take it ({answer.status_code})", mend)
+    return Finding("token", "ok", f"this host is worker {worker_id}")
+
+
+def journaled(state_dir: Path) -> tuple[str, str] | None:
+    """Worker id and token as a running or earlier agent left them; None before it joined. Read without its lock."""
+    path = state_dir / "journal.sqlite3"
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
+            rows = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('worker_id', 'token')"))
+    except sqlite3.Error:
+        return None
+    return (rows["worker_id"], rows["token"]) if len(rows) == 2 else None
+
+
+def report(findings: Iterator[Finding], say: Callable[[str], None]) -> bool:
+    """A line for each, and one for what to do. Whether the host can be a worker."""
+    good = True
+    for each in findings:
+        say(f"{each.verdict:8}{each.subject}: {each.message}")
+        if each.mend and each.verdict != "ok":
+            say(f"{'':8}  → {each.mend}")
+        good = good and each.verdict != "bad"
+    return good

@@ -1,0 +1,74 @@
+"""What an idle agent costs: memory, processor time and threads, with two running containers; `make measure-agent`.
+
+The control plane, the agent and the Docker engine are real; the models are stand-ins, and their cost is not counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from typing import Any
+
+import docker
+import psutil
+
+from infra import standin_image
+from infra.demo import Demo, Host, say, step
+from infra.demo_api import Api
+from infra.demo_stage import DemoFailed, Stage, attempts
+
+CONTAINERS = 2
+SETTLE_SECONDS = 30.0
+"""Since the last container began to run: what comes but once is not what idling costs."""
+SECONDS = 120.0
+MOST_MEMORY = 45 * 2**20
+MOST_CPU = 0.2
+"""Percent of one core."""
+
+
+def main() -> int:
+    """The exit code: 0 where both goals are met."""
+    seconds = float(os.environ.get("SECONDS") or SECONDS)
+    with contextlib.closing(docker.from_env()) as client, Stage() as stage:
+        standin_image.build(client)
+        arguments = ("--engine", "docker", "--allow-image", standin_image.REFERENCE)
+        demo = Demo(stage, Host("docker", arguments, 0, real=False, image=standin_image.REFERENCE), "org/tiny")
+        try:
+            api = demo.start_control_plane()
+            worker = demo.start_agent(api)
+            for _ in range(CONTAINERS):
+                demo.deploy(api)
+            step(f"Idling: {SETTLE_SECONDS:.0f} s to settle, then {seconds:.0f} s measured")
+            time.sleep(SETTLE_SECONDS)
+            return _measured(stage.process("agent"), seconds, api, worker)
+        except DemoFailed as error:
+            say(str(error), *(stage.tail(error.log) if error.log else ()))
+            return 1
+        finally:
+            demo.stop()
+
+
+def _measured(agent: psutil.Process, seconds: float, api: Api, worker: str) -> int:
+    before, began = agent.cpu_times(), time.monotonic()
+    peak = 0
+    for _ in attempts(seconds, 5.0):
+        peak = max(peak, agent.memory_info().rss)
+    cpu = 100 * (_busy(agent.cpu_times()) - _busy(before)) / (time.monotonic() - began)
+    interval = api.get(f"/api/workers/{worker}")["next_heartbeat_in"]
+    say(
+        f"memory     {peak / 2**20:5.1f} MiB resident at most  (goal: {MOST_MEMORY / 2**20:.0f})",
+        f"processor  {cpu:5.2f} % of a core              (goal: {MOST_CPU})",
+        f"threads    {agent.num_threads():5d}",
+        f"heartbeat  {interval:5g} s apart",
+    )
+    return 0 if peak <= MOST_MEMORY and cpu <= MOST_CPU else 1
+
+
+def _busy(times: Any) -> float:
+    return float(times.user + times.system)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""The wheel in an environment that has nothing else: what it brings, and what it must not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.server.test_install import build
+
+FOREIGN = {"boto3", "botocore", "chalice", "moto", "pynamodb", "s3transfer"}
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its `bin`."""
+    folder = tmp_path_factory.mktemp("clean")
+    build(folder)
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
+    install = [str(folder / "venv/bin/python"), "-m", "pip", "install", "--quiet", str(wheel)]
+    subprocess.run(install, check=True)
+    return folder / "venv" / "bin"
+
+
+def run(program: Path, *arguments: str) -> str:
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=True, cwd=program.parent)
+    return done.stdout
+
+
+def test_it_brings_no_library_of_the_control_plane(environment: Path) -> None:
+    listed = json.loads(run(environment / "python", "-m", "pip", "list", "--format", "json"))
+    names = {each["name"].lower() for each in listed}
+    assert "muster" in names and "docker" in names
+    assert names & FOREIGN == set()
+
+
+def test_its_program_runs(environment: Path) -> None:
+    assert run(environment / "muster-agent", "--version") == "muster-agent, version 0.1.0\n"
+    assert "--allow-image" in run(environment / "muster-agent", "--help")
+    assert "doctor" in run(environment / "muster-agent", "--help")
+    assert "Changes nothing" in run(environment / "muster-agent", "doctor", "--help")
