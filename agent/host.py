@@ -93,7 +93,8 @@ def _gpu_processes(handle: Any) -> list[GpuProcess]:
     """Whoever has memory on a device, the largest first; of some processes the driver does not tell how much."""
     memory: dict[int, int] = {}
     for question in ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses"):
-        for each in _nvml(question, handle) or []:
+        # By version, as drivers before 510 know the second alone and pynvml's unversioned names raise something else.
+        for each in _nvml(f"{question}_v3", handle) or _nvml(f"{question}_v2", handle) or []:
             memory[each.pid] = max(memory.get(each.pid, 0), each.usedGpuMemory or 0)
     largest = sorted(memory, key=lambda pid: -memory[pid])[:MOST_PROCESSES]
     return [GpuProcess(pid, memory[pid], process_name(pid), container_of(pid)) for pid in largest]
@@ -239,6 +240,11 @@ def container_of(pid: int) -> str | None:
         cgroups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
+    return container_in(cgroups)
+
+
+def container_in(cgroups: str) -> str | None:
+    """The id in the text of a /proc/pid/cgroup (cgroups(7), versions 1 and 2)."""
     found = _CONTAINER.search(cgroups)
     return found[1] if found else None
 

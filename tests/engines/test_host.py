@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -9,12 +10,14 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent import host
 from agent.engines import EngineError
 from agent.vllm import PORTS
+from tests.engines.nvml import GIB, FakeNvml, compile_nvml, gpu
 from tests.engines.suite import eventually
 
 
@@ -96,69 +99,97 @@ def test_a_kept_machine_id_is_for_its_owner_alone(tmp_path: Path) -> None:
         assert not stat.S_IMODE(kept.parent.stat().st_mode) & 0o077
 
 
-FAKE_NVML = r"""
-#include <stdio.h>
-#include <string.h>
-/* Answers from the file that FAKE_NVML names: "count error". Memory and the rest are made up. */
-static int ask(int which) {
-    int values[2] = {0, 0};
-    FILE *file = fopen(getenv("FAKE_NVML"), "r");
-    if (file) { if (fscanf(file, "%d %d", values, values + 1) < 1) {} fclose(file); }
-    return values[which];
-}
-int nvmlInitWithFlags(unsigned flags) { return ask(1) == 9 ? 9 : 0; }
-int nvmlInit_v2(void) { return 0; }
-int nvmlDeviceGetCount_v2(unsigned *count) { *count = ask(0); return 0; }
-int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle) { *handle = (void *)(long)(index + 1); return 0; }
-int nvmlDeviceGetName(void *device, char *name, unsigned length) { strncpy(name, "Fake GPU", length); return 0; }
-int nvmlDeviceGetUUID(void *device, char *uuid, unsigned length) { strncpy(uuid, "GPU-1", length); return 0; }
-int nvmlSystemGetDriverVersion(char *text, unsigned length) { strncpy(text, "550.1", length); return 0; }
-int nvmlSystemGetCudaDriverVersion_v2(int *version) { *version = 12040; return 0; }
-int nvmlDeviceGetMemoryInfo(void *device, unsigned long long *memory) {
-    if (device == (void *)1 && ask(1) == 15) return 15;
-    memory[0] = 80; memory[1] = 50; memory[2] = 30; return 0;
-}
-int nvmlDeviceGetUtilizationRates(void *device, unsigned *rates) {
-    if (ask(1) == 3) return 3;
-    rates[0] = 85; rates[1] = 1; return 0;
-}
-"""
+@pytest.fixture(scope="module")
+def nvml(tmp_path_factory: pytest.TempPathFactory) -> FakeNvml:
+    return compile_nvml(tmp_path_factory.mktemp("nvml"))
+
+
+def told(nvml: FakeNvml, expression: str) -> Any:
+    """What `expression` is in a process of its own, since NVML's library is loaded once and for all."""
+    script = f"import msgspec; from agent import host; print(msgspec.json.encode({expression}).decode())"
+    env = {**os.environ, **nvml.environment}
+    run = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+    return json.loads(run.stdout)
+
+
+def test_the_inventory_of_gpus(nvml: FakeNvml) -> None:
+    nvml.says(gpu("GPU-aaaa"), gpu("GPU-bbbb"))
+    device = {"name": "NVIDIA H200", "memory_total": 140 * GIB, "cuda_version": "13.0", "driver_version": "580.95.05"}
+    assert told(nvml, "host.gpu_info()") == {
+        "count": 2,
+        "devices": [{"index": 0, "uuid": "GPU-aaaa", **device}, {"index": 1, "uuid": "GPU-bbbb", **device}],
+    }
+
+
+def test_a_closer_look_has_temperature_power_and_processes(nvml: FakeNvml) -> None:
+    me = os.getpid()
+    nvml.says(gpu("GPU-aaaa", 30, 85, 61, 455), f"process 0 {me} {20 * GIB}", f"process 0 4000000 {9 * GIB}")
+    brief = {"index": 0, "memory_used": 30 * GIB, "utilization": 85}
+    assert told(nvml, "host.gpu_usage()") == [brief]
+    (found,) = told(nvml, "host.gpu_usage(closely=True)")
+    processes = found.pop("processes")
+    assert found == brief | {"temperature": 61, "power": 455}
+    assert [(each["pid"], each["memory"]) for each in processes] == [(me, 20 * GIB), (4000000, 9 * GIB)]
+    assert processes[0]["name"] == Path(f"/proc/{me}/comm").read_text().strip()
+    assert "name" not in processes[1]
 
 
 @pytest.mark.parametrize(
-    ("answers", "count", "usage"),
+    ("lines", "count", "usage"),
     [
-        ("2 0", 2, [(0, 30, 85), (1, 30, 85)]),
-        ("2 15", 2, [(1, 30, 85)]),  # the first GPU is lost
-        ("1 3", 1, [(0, 30, 0)]),  # utilization is not supported
-        ("2 9", 0, []),  # the driver is not loaded
-        ("0 0", 0, []),
+        ([gpu("a", 1, 5), gpu("b", 2, 6, error=15)], 2, [(0, 1 * GIB, 5)]),  # the second fell off the bus
+        ([gpu("a", 1, 5, error=3)], 1, [(0, 1 * GIB, 0)]),  # it tells memory alone
+        (["driver 9", gpu("a")], 0, []),  # not loaded
+        (["driver 18", gpu("a")], 0, []),  # another version than the library's
+        ([], 0, []),
     ],
 )
-def test_a_driver_in_every_mood(tmp_path: Path, answers: str, count: int, usage: list[tuple[int, int, int]]) -> None:
-    """In a process of its own, since NVML's library is loaded once and for all."""
-    library = _fake_nvml(tmp_path)
-    (tmp_path / "answers").write_text(answers)
+def test_a_driver_in_every_mood(
+    nvml: FakeNvml, lines: list[str], count: int, usage: list[tuple[int, int, int]]
+) -> None:
+    nvml.says(*lines)
+    assert told(nvml, "host.gpu_info()")["count"] == count
+    for closely in (False, True):
+        seen = told(nvml, f"host.gpu_usage(closely={closely})")
+        assert [(each["index"], each["memory_used"], each["utilization"]) for each in seen] == usage
+
+
+def test_a_driver_that_comes_later_and_goes_again_is_noticed(nvml: FakeNvml) -> None:
     script = """
+import sys
 from agent import host
-info = host.gpu_info()
-print((info.count, [(each.index, each.memory_used, each.utilization) for each in host.gpu_usage()]))
-print([(each.name, each.memory_total, each.cuda_version, each.driver_version) for each in info.devices])
+for line in sys.stdin:
+    print(host.gpu_info().count, host.gpu_trouble(), flush=True)
 """
-    env = {**os.environ, "LD_LIBRARY_PATH": str(library.parent), "FAKE_NVML": str(tmp_path / "answers")}
-    run = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
-    figures, facts = run.stdout.splitlines()
-    assert figures == repr((count, usage))
-    if answers == "2 0":
-        assert facts == repr([("Fake GPU", 80, "12.4", "550.1")] * 2)
+    env = {**os.environ, **nvml.environment}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        seen = []
+        for lines in (["driver 9"], [gpu("a")], ["driver 18", gpu("a")], [gpu("a"), gpu("b")]):
+            nvml.says(*lines)
+            print(file=process.stdin, flush=True)
+            seen.append(process.stdout.readline().strip())
+    assert seen == ["0 Driver Not Loaded", "1 None", "0 RM has detected an NVML/RM version mismatch.", "2 None"]
 
 
-def _fake_nvml(folder: Path) -> Path:
-    source, library = folder / "nvml.c", folder / "libnvidia-ml.so.1"
-    source.write_text("#include <stdlib.h>\n" + FAKE_NVML)
-    try:
-        command = ["cc", "-w", "-shared", "-fPIC", "-o", str(library), str(source)]
-        subprocess.run(command, check=True, capture_output=True)
-    except FileNotFoundError:
-        pytest.skip("no C compiler for the fake NVML")
-    return library
+@pytest.mark.parametrize(
+    ("cgroup", "container"),
+    [
+        (f"0::/system.slice/docker-{'a1' * 32}.scope\n", "a1" * 32),
+        (f"12:devices:/docker/{'b2' * 32}\n1:name=systemd:/docker/{'b2' * 32}\n", "b2" * 32),
+        (f"0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-{'c3' * 32}.scope\n", "c3" * 32),
+        (f"0::/machine.slice/libpod-{'d4' * 32}.scope/container\n", "d4" * 32),
+        ("0::/user.slice/user-1000.slice/session-2.scope\n", None),
+        (f"0::/{'e5' * 40}\n", None),
+        ("", None),
+    ],
+)
+def test_a_process_is_in_the_container_that_its_cgroup_names(cgroup: str, container: str | None) -> None:
+    assert host.container_in(cgroup) == container
+
+
+def test_what_is_not_here_is_in_no_container() -> None:
+    assert host.container_of(4000000) is None
+    assert host.process_name(4000000) == ""
