@@ -180,8 +180,12 @@ def _recorded(
 
 
 def _replace(deployment: Deployment, spec: r.NewDeployment, now: float, key: once.Key | None) -> None:
-    """A new generation of deploy: in its place where it still holds one, else on the way to a new one."""
-    generation = grow(deployment.generation, now)
+    """A new generation of deploy: in its place where it still holds one, else on the way to a new one.
+
+    What leaves its place leaves a stop there, of a generation of its own: it may come back to the same worker.
+    """
+    stop_generation = grow(deployment.generation, now)
+    generation = stop_generation + 1
     before = slots.get(deployment.worker_id, deployment.deployment_id) if deployment.worker_id else None
     stays = before is not None and before.holds and _fits(spec, deployment)
     actions = [
@@ -207,7 +211,7 @@ def _replace(deployment: Deployment, spec: r.NewDeployment, now: float, key: onc
         if stays:
             slots.put(transaction, deployment.worker_id, deployment.deployment_id, "deploy", generation, before)
         elif before is not None:
-            _put_stop(transaction, before, generation, now)
+            _put_stop(transaction, before, stop_generation, now)
         once.remember(transaction, key, deployment.deployment_id, now)
 
     transact(build)

@@ -20,17 +20,17 @@ from chalicelib.routes import install
 BYTES = {"accept": install.BINARY}
 
 
-@pytest.fixture
-def wheel(tmp_path: Path) -> Iterator[Path]:
-    """The one that is served: of the developer's own, or for the length of the test."""
+@pytest.fixture(scope="module")
+def wheel_served() -> Iterator[Path]:
+    """The one that is served: the developer's own, or one for the length of the test."""
     found = next(install.STATIC.glob("muster-*.whl"), None)
     if found is not None:
         yield found
         return
     build(install.STATIC)
-    (found,) = install.STATIC.glob("muster-*.whl")
-    yield found
-    found.unlink()
+    (made,) = install.STATIC.glob("muster-*.whl")
+    yield made
+    made.unlink()
 
 
 def build(folder: Path) -> None:
@@ -55,10 +55,10 @@ def test_the_script_is_served_to_anyone_as_it_is() -> None:
     assert answer["headers"]["Content-Type"].startswith("text/plain")
 
 
-def test_the_wheel_has_a_name_that_pip_takes_and_holds_the_agent_alone(wheel: Path) -> None:
+def test_the_wheel_has_a_name_that_pip_takes_and_holds_the_agent_alone(wheel_served: Path) -> None:
     answer = get("/muster.whl", BYTES)
     assert answer["statusCode"] == 200
-    assert answer["headers"]["Content-Disposition"] == f'attachment; filename="{wheel.name}"'
+    assert answer["headers"]["Content-Disposition"] == f'attachment; filename="{wheel_served.name}"'
     body = answer["body"]
     names = zipfile.ZipFile(io.BytesIO(body if isinstance(body, bytes) else base64.b64decode(body))).namelist()
     assert "agent/__main__.py" in names and "chalicelib/contract/messages.py" in names

@@ -118,3 +118,19 @@ def test_a_function_killed_anywhere_loses_no_deploy(world: World) -> None:
         delivered |= {c.deployment_id for c in worker.beat().commands if hasattr(c, "deployment_id")}
     assert len(recorded) > 10
     assert delivered == recorded
+
+
+def test_a_start_after_a_stop_that_is_on_its_way_is_another_generation(world: World) -> None:
+    """The stop that it leaves behind and the deploy that comes back to the same worker must not be taken for one."""
+    worker = world.worker()
+    worker.journal_id = "j"
+    deployment_id = world.deploy()
+    worker.beat()
+    session = {"session": worker.answer.session}
+    worker.report(deployment_id, "error", generation=world.see(deployment_id).generation, sequence=1, **session)
+    sent = []
+    for act in (world.stop, world.start, world.restart, world.stop, world.start):
+        act(deployment_id)
+        sent += [(c.generation, type(c).__name__) for c in worker.beat().commands if hasattr(c, "generation")]
+    assert len({generation for generation, _ in sent}) == len(sent)
+    assert sent == sorted(sent)
