@@ -180,7 +180,6 @@ class Handlers:
     def _freed(self) -> None:
         self.inventory.images_changed()
         self.inventory.changed()
-        self.ledger.space_freed()
 
 
 def _rfc3339(seconds: float) -> str | None:

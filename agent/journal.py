@@ -70,13 +70,15 @@ class Database:
         return str(rows[0]["value"]) if rows else None
 
     def set_meta(self, **values: str | None) -> None:
-        """None forgets. Raises JournalFull."""
+        """None forgets. What is so already is not written: an agent starts on a full disk too. Raises JournalFull."""
+        news = {key: value for key, value in values.items() if self.meta(key) != value}
 
         def change(connection: sqlite3.Connection) -> None:
-            for key, value in values.items():
+            for key, value in news.items():
                 put_meta(connection, key, value)
 
-        self.write(change)
+        if news:
+            self.write(change)
 
     def read(self, statement: str, *parameters: Any) -> list[sqlite3.Row]:
         with self._lock:
@@ -95,6 +97,9 @@ class Database:
                     raise
                 log.warning("the disk is full; the agent's own reserve was given up to journal this command")
                 return self._transaction(change)
+
+    def give_up_reserve(self) -> None:
+        self._reserve.give_up()
 
     def restore_reserve(self) -> None:
         self._reserve.restore()

@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
 
 from agent.journal import Database, JournalFull
 from agent.spool import Spool
-from chalicelib.contract.messages import DeleteImage, DeleteModel, OperationCommand, Prune, Result
+from chalicelib.contract.messages import (
+    ContainerLogs,
+    DeleteImage,
+    DeleteModel,
+    DiskUsage,
+    ListContainers,
+    ListImages,
+    ListModels,
+    OperationCommand,
+    Prune,
+    Result,
+)
 
 MOST = 500
 """Results kept to answer a repeat with."""
-FREES_SPACE = (Prune, DeleteImage, DeleteModel)
+_READS = (ListImages, ListContainers, ListModels, ContainerLogs, DiskUsage)
+
+
+def only_looks(command: OperationCommand) -> bool:
+    """It changes nothing, so it may run twice."""
+    return isinstance(command, _READS) or (isinstance(command, Prune) and command.dry_run)
+
+
+def frees_space(command: OperationCommand) -> bool:
+    return isinstance(command, Prune | DeleteImage | DeleteModel) and not only_looks(command)
 
 
 @dataclass(frozen=True)
@@ -30,9 +52,16 @@ class Ledger:
     def __init__(self, database: Database, spool: Spool) -> None:
         self._database = database
         self._spool = spool
+        self._unwritten: set[str] = set()
 
     def accept(self, command: OperationCommand, deadline: float) -> Accepted | None:
-        """Journal a new one and return None, or return the one that is there. Raises JournalFull."""
+        """Journal a new one and return None, or return the one that is there. Raises JournalFull.
+
+        What looks at a full host, or frees it, is taken even where nothing can be written any more: nothing else would
+        help, and what is gone can be removed twice.
+        """
+        if command.command_id in self._unwritten:
+            return Accepted(command, deadline, begun=True, result=None)
 
         def change(connection: sqlite3.Connection) -> Accepted | None:
             row = connection.execute("SELECT * FROM operations WHERE command_id = ?", (command.command_id,)).fetchone()
@@ -48,10 +77,18 @@ class Ledger:
             )
             return None
 
-        return self._database.write(change, urgent=isinstance(command, FREES_SPACE))
+        try:
+            return self._database.write(change, urgent=frees_space(command))
+        except JournalFull:
+            if not only_looks(command) and not frees_space(command):
+                raise
+            self._unwritten.add(command.command_id)
+            return None
 
     def begin(self, command_id: str) -> None:
         """From here on it counts as run, whatever becomes of it. Raises JournalFull."""
+        if command_id in self._unwritten:
+            return
         statement = "UPDATE operations SET begun = 1 WHERE command_id = ?"
         self._database.write(lambda connection: connection.execute(statement, (command_id,)), urgent=True)
 
@@ -63,7 +100,7 @@ class Ledger:
             self._spool.insert(connection, command_id, result, command_id)
 
         try:
-            self._database.write(change, urgent=True)
+            self._database.write(change)
         except JournalFull:
             self._spool.hold(command_id, result)
         self._spool.arrived.set()
@@ -90,9 +127,14 @@ class Ledger:
             lambda connection: connection.execute("INSERT OR IGNORE INTO pulled VALUES (?)", (image_id,)), urgent=True
         )
 
-    def space_freed(self) -> None:
-        """There may be room for the reserve again."""
-        self._database.restore_reserve()
+    @contextmanager
+    def room(self) -> Iterator[None]:
+        """While the caller frees space: on a full disk even Docker needs some to forget an image."""
+        self._database.give_up_reserve()
+        try:
+            yield
+        finally:
+            self._database.restore_reserve()
 
     def pulled(self) -> frozenset[str]:
         return frozenset(row["image_id"] for row in self._database.read("SELECT image_id FROM pulled"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from queue import SimpleQueue
 from threading import Event
 
@@ -13,7 +14,7 @@ from agent.engines import Cancelled, EngineError
 from agent.fleet import Spawn, spawn_thread
 from agent.handlers import Handlers
 from agent.journal import JournalFull
-from agent.ledger import Accepted, Ledger
+from agent.ledger import Accepted, Ledger, frees_space, only_looks
 from chalicelib.contract.messages import OperationCommand, Progress, Result
 
 log = logging.getLogger(__name__)
@@ -76,8 +77,10 @@ class Operations:
 
     def run(self, command: OperationCommand) -> None:
         try:
-            self._ledger.begin(command.command_id)
-            output = self._handlers.run(command, lambda progress: self._progress(command, progress), self._closing)
+            if not only_looks(command):
+                self._ledger.begin(command.command_id)
+            with self._ledger.room() if frees_space(command) else nullcontext():
+                output = self._handlers.run(command, lambda progress: self._progress(command, progress), self._closing)
         except EngineError as error:
             self._fail(command, error.error_code, error.message)
         except JournalFull:

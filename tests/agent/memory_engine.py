@@ -100,6 +100,7 @@ class MemoryEngine:
             [each for each in self.all.values() if each.deployment_id and each.state != "running"] if containers else []
         )
         if not dry_run:
+            self.calls.append("prune")
             for key in free:
                 del self.pulled[key]
             for each in dead:

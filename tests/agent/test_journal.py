@@ -103,7 +103,7 @@ def test_report_that_cannot_be_journaled_is_sent_all_the_same(full: Memory) -> N
 def test_full_disk_is_said_and_not_acked(world: World) -> None:
     fill(world.database)
     world.deploy(env={"BIG": BIG})
-    world.order(type="container_logs", command_id="o1", expires_in=60, container_id=BIG)
+    world.order(type="pull_image", command_id="o1", expires_in=60, image=BIG)
     assert world.server.beats[-1].acks == []
     world.deliver()
     assert world.last_report().error_code == "DISK_FULL"
@@ -172,3 +172,22 @@ def test_contact_is_a_lease(tmp_path: Path) -> None:
     assert again.last == 1000
     # A host whose clock starts at zero is not one without contact.
     assert again.may_start(0)
+
+
+def test_full_disk_can_be_looked_at_and_freed_even_without_a_reserve(world: World) -> None:
+    world.ask("pull_image", command_id="o0", image="vllm/vllm-openai:latest")
+    world.memory.ledger.accept(DeleteImage("gives up the reserve", 60, BIG), 0)
+    fill(world.database)
+    assert world.ask("list_images", command_id="o1")["output"]["images"]
+    assert world.ask("prune", command_id="o2", images=True, dry_run=True)["output"]["space_reclaimed"] == 1000
+    assert world.ask("prune", command_id="o3", images=True)["output"]["space_reclaimed"] == 1000
+    world.order(type="prune", command_id="o3", expires_in=60, images=True)
+    world.crew.operations.run_all()
+    assert world.engine.calls.count("prune") == 1, "again is not twice"
+
+
+def test_looking_does_not_cost_the_reserve(world: World) -> None:
+    fill(world.database)
+    world.ask("list_models", command_id="o1")
+    world.ask("prune", command_id="o2", images=True, dry_run=True)
+    assert (world.state.path / "reserve").exists()
