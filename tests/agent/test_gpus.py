@@ -1,0 +1,56 @@
+"""Which GPUs an instance is given, who holds their memory, and what of the host's environment comes to light."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent.gpus import Gpu, Holder
+from tests.agent.world import GIB, World
+
+
+def test_an_instance_gets_the_claimed_gpus_by_uuid(world: World) -> None:
+    world.gpus = [Gpu(index, 80 * GIB, GIB, uuid=f"GPU-{name}") for index, name in enumerate("abc")]
+    world.deploy(gpus=[2, 0])
+    world.settle()
+    assert (world.engine.specs[-1].gpus, world.engine.specs[-1].devices) == ((2, 0), ("GPU-c", "GPU-a"))
+
+
+def test_an_instance_gets_them_by_index_where_the_driver_tells_no_uuid(world: World) -> None:
+    world.deploy(gpus=[1])
+    world.settle()
+    assert world.engine.specs[-1].device_ids == ("1",)
+
+
+def test_foreign_holders_are_named_by_process_and_container(world: World) -> None:
+    stranger = Holder(4711, 70 * GIB, "python", "c0ffee" * 10)
+    world.gpus = [Gpu(0, 80 * GIB, 71 * GIB, (stranger,), "GPU-a")]
+    world.deploy(gpus=[0])
+    world.settle()
+    report = world.last_report()
+    assert report.error_code == "CUDA_OUT_OF_MEMORY"
+    assert "python (pid 4711) in container c0ffeec0ffee" in (report.message or "")
+
+
+def test_the_hosts_secrets_reach_the_instance_and_nobody_else(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    secrets = {"HF_TOKEN": "hf_abcdef", "HTTPS_PROXY": "http://user:pass@proxy"}
+    world.host_env.update(secrets)
+    world.deploy()
+    world.settle(3)
+    assert world.engine.specs[-1].env.items() >= secrets.items()
+    listed: dict[str, Any] = world.ask("list_containers")
+    world.engine.die(world.engine.only().id, 1)
+    world.settle(3)
+    world.beat()
+    said = [msgspec.json.encode(each) for each in (*world.server.beats, *world.server.reports, listed)]
+    said += [caplog.text.encode(), *map(repr_of, world.engine.specs)]
+    for secret in ("hf_abcdef", "user:pass"):
+        assert not any(secret.encode() in each for each in said)
+
+
+def repr_of(spec: object) -> bytes:
+    return repr(spec).encode()
