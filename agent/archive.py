@@ -7,7 +7,8 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.engines import Engine, Instance
+from agent.engines import Engine, Instance, LogChunk
+from agent.engines.logs import stored
 from agent.identity import PRIVATE_FOLDER, private_file
 from agent.journal import Database, JournalFull
 
@@ -20,7 +21,9 @@ PER_DEPLOYMENT = 5
 
 @dataclass(frozen=True)
 class SavedLog:
-    text: str
+    """A file that engines.logs.backwards reads."""
+
+    path: Path
     saved_at: float
 
 
@@ -32,7 +35,7 @@ class Archive:
         self._folder = folder
         folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
 
-    def save(self, instance: Instance, text: str, now: float) -> None:
+    def save(self, instance: Instance, chunk: LogChunk, now: float) -> None:
         """Raises JournalFull, OSError."""
 
         def change(connection: sqlite3.Connection) -> tuple[int | None, list[int]]:
@@ -49,14 +52,14 @@ class Archive:
             return added, [row["id"] for row in old]
 
         number, old = self._database.write(change)
-        private_file(self._file(number)).write_bytes(text.encode(errors="replace")[-MAX_BYTES:])
+        private_file(self._file(number)).write_bytes(stored(chunk)[-MAX_BYTES:])
         for each in old:
             self._file(each).unlink(missing_ok=True)
 
     def bury(self, engine: Engine, instance: Instance, now: float) -> None:
         """Save the log of a dead instance, then remove it."""
         try:
-            self.save(instance, engine.logs(instance.id, LINES, None).text, now)
+            self.save(instance, engine.logs(instance.id, LINES, None), now)
         except (JournalFull, OSError) as error:
             # The disk is full, and what is in the way of freeing it may be this very instance.
             log.warning("the log of %s is lost: %s", instance.name, error)
@@ -68,12 +71,8 @@ class Archive:
         exact = [row for row in rows if key in (row["instance_id"], row["name"], row["deployment_id"])]
         begun = [row for row in rows if row["instance_id"].startswith(key)]
         unique = len({row["instance_id"] for row in begun}) == 1
-        for row in exact or (begun if unique else []):
-            try:
-                return SavedLog(self._file(row["id"]).read_text(errors="replace"), row["saved_at"])
-            except FileNotFoundError:
-                continue
-        return None
+        saved = (SavedLog(self._file(row["id"]), row["saved_at"]) for row in exact or (begun if unique else []))
+        return next((each for each in saved if each.path.exists()), None)
 
     def _file(self, number: int | None) -> Path:
         return self._folder / f"{number}.log"

@@ -310,18 +310,18 @@ def advice(prose: str) -> str:
     return cause.advice if line is not None and cause is not None else ""
 
 
-def excerpt(log: str) -> str:
-    """The tail of `log`, with the lines around its cause kept where they are far above. At most `EXCERPT_BYTES`."""
+def excerpt(log: str, limit: int = EXCERPT_BYTES) -> str:
+    """The tail of `log`, with the lines around its cause kept where they are far above. At most `limit` bytes."""
     whole = log.encode(errors="replace")
-    if len(whole) <= EXCERPT_BYTES:
+    if len(whole) <= limit:
         return whole.decode()
-    tail = _last(whole, EXCERPT_BYTES)
+    tail = _last(whole, limit)
     cause = (_first(list(_claims(log)))[0] or "").encode(errors="replace")
     if cause in tail or cause not in whole:
         return tail.decode()
-    around = _last(whole[: whole.index(cause) + len(cause)], _CAUSE_BYTES)
+    around = _last(whole[: whole.index(cause) + len(cause)], min(_CAUSE_BYTES, limit // 2))
     joint = b"\n[...]\n"
-    return (around + joint + _last(whole, EXCERPT_BYTES - len(around) - len(joint))).decode()
+    return (around + joint + _last(whole, limit - len(around) - len(joint))).decode()
 
 
 def _claims(log: str) -> Iterator[str]:

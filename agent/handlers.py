@@ -165,7 +165,7 @@ class Handlers:
         """Of the dead that are about to be pruned: their crash may still be asked about."""
         for each in self.engine.instances():
             if self._is_ours(each) and each.state == "exited":
-                self.archive.save(each, self.engine.logs(each.id, LINES, None).text, self.clock())
+                self.archive.save(each, self.engine.logs(each.id, LINES, None), self.clock())
 
     def _images_in_use(self) -> dict[str, str]:
         """Every name of every image that a live deployment runs, with that deployment: ids, tags, the default's too."""

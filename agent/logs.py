@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import msgspec
+
 from agent.archive import SavedLog
+from agent.crash import excerpt
 from agent.engines import LogChunk
-from agent.engines.logs import format_time, parse_time
+from agent.engines.logs import backwards, chunk, format_time
 from chalicelib.contract.messages import Logs
 
-MAX_BYTES = 192 * 1024
-"""Of text in one answer: escaped as JSON, it stays below what the control plane keeps of a result."""
+MAX_BYTES = 240 * 1024
+"""Of text in one answer, as JSON has it (six bytes for some): below what the control plane keeps of a result."""
 
 
-def bounded(chunk: LogChunk) -> Logs:
-    """The end of a log that is too long for one answer."""
-    text = chunk.text.encode(errors="replace")
-    if len(text) <= MAX_BYTES:
-        return Logs(chunk.text, chunk.next_since, chunk.truncated)
-    return Logs(text[-MAX_BYTES:].decode(errors="ignore"), chunk.next_since, truncated=True)
+def bounded(log: LogChunk) -> Logs:
+    """The end of a log that is too long for one answer, with what looks like the cause of its end if that is above."""
+    text = log.text
+    while (size := len(msgspec.json.encode(text))) > MAX_BYTES:
+        text = excerpt(log.text, len(text.encode()) * MAX_BYTES // size * 19 // 20)
+    return Logs(text, log.next_since, log.truncated or text != log.text)
 
 
 def tail(saved: SavedLog, lines: int, since: str | None) -> LogChunk:
-    """The last lines of a saved log; nothing after its end. It keeps no times of its own.
-
-    Raises EngineError INVALID_REQUEST for a `since` that is no time.
-    """
-    saved_at = int(saved.saved_at * 1_000_000_000)
-    if since is not None and parse_time(since) >= saved_at:
-        return LogChunk("", since)
-    every = saved.text.splitlines(keepends=True)
-    return LogChunk("".join(every[-lines:]), format_time(saved_at), truncated=len(every) > lines)
+    """The last lines of a saved log. Raises EngineError INVALID_REQUEST for a `since` that is no time."""
+    log = chunk(backwards(saved.path), lines, since)
+    return replace(log, next_since=log.next_since or format_time(int(saved.saved_at * 1_000_000_000)))

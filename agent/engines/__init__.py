@@ -89,11 +89,15 @@ class Instance:
 
 @dataclass(frozen=True)
 class LogChunk:
-    """Decoded text (undecodable bytes replaced) and the point in time where the next one starts."""
+    """Decoded text (undecodable bytes replaced) and the point in time where the next one starts.
+
+    `times` are of its lines, in nanoseconds since the epoch.
+    """
 
     text: str
     next_since: str | None
     truncated: bool = False
+    times: tuple[int, ...] = ()
 
 
 class Engine(Protocol):

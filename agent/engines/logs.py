@@ -63,12 +63,22 @@ def chunk(newest_first: Iterable[Line], lines: int, since: str | None) -> LogChu
             break
         taken.append(line)
         size += len(line.text) + 1
-    text = "".join(line.text.decode(errors="replace") + "\n" for line in reversed(taken))
-    return LogChunk(text, format_time(taken[0].at + 1) if taken else since, truncated)
+    oldest_first = taken[::-1]
+    text = "".join(line.text.decode(errors="replace") + "\n" for line in oldest_first)
+    next_since = format_time(taken[0].at + 1) if taken else since
+    return LogChunk(text, next_since, truncated, tuple(line.at for line in oldest_first))
+
+
+def stored(log: LogChunk) -> bytes:
+    """A log as `backwards` reads it: each line behind its time."""
+    lines = zip(log.times, log.text.split("\n"), strict=False)  # the text ends with a newline
+    return b"".join(b"%019d %s\n" % (at, text.encode(errors="replace")) for at, text in lines)
 
 
 def backwards(path: Path) -> Iterator[Line]:
-    """The lines of a log that the shim wrote, and of the one that it turned over, newest first and block by block."""
+    """The lines of a log as the shim or `stored` wrote it, and of the one that it turned over, newest first and block
+    by block.
+    """
     previous = path.with_name(f"{path.name}.1")
     try:
         with path.open("rb") as file:

@@ -49,7 +49,7 @@ class MemoryRig:
         )
 
     def say(self, instance: Instance, text: bytes) -> None:
-        for line in text.splitlines():
+        for line in text.split(b"\n")[:-1]:
             self.memory.say(instance.id, line)
 
     def die(self, instance: Instance, exit_code: int) -> None:

@@ -193,6 +193,13 @@ class EngineSuite:
         rig.say(instance, b"caf\xc3\xa9 \xff\xfe end\n")
         assert rig.engine.logs(instance.id, 1, None).text == "caf\u00e9 \ufffd\ufffd end\n"
 
+    def test_bytes_that_are_no_text_harm_nothing(self, rig: Rig) -> None:
+        instance = ready(rig, rig.engine.start(rig.spec()))
+        rig.say(instance, b"10 %\r20 %\n\x00\x01\x1b[31m\x7f\x80\n\nend\n")
+        expected = "10 %\r20 %\n\x00\x01\x1b[31m\x7f\ufffd\n\nend\n"
+        log = rig.engine.logs(instance.id, 4, None)
+        assert (log.text, len(log.times)) == (expected, 4)
+
     def test_no_log_of_what_is_not_there(self, rig: Rig) -> None:
         for absent in ("no-such-thing", "../../etc", "0" * 64):
             with pytest.raises(EngineError) as raised:
