@@ -78,4 +78,4 @@ lock: ## Pin the newest versions that pyproject.toml allows in requirements-dev.
 		.venv/lock/bin/python -m pip freeze --all --exclude muster --exclude pip; } > requirements-dev.txt
 
 clean: ## Remove .venv and what the tools left
-	@rm -rf $(VENV) $(VLLM) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(VLLM) dist chalicelib/static/*.whl .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -15,7 +15,7 @@ import docker
 import psutil
 
 from infra import standin_image
-from infra.demo import Demo, Host, say, step
+from infra.demo import MODEL, Demo, Host, say, step
 from infra.demo_api import Api
 from infra.demo_stage import DemoFailed, Stage, attempts
 
@@ -34,7 +34,8 @@ def main() -> int:
     with contextlib.closing(docker.from_env()) as client, Stage() as stage:
         standin_image.build(client)
         arguments = ("--engine", "docker", "--allow-image", standin_image.REFERENCE)
-        demo = Demo(stage, Host("docker", arguments, 0, real=False, image=standin_image.REFERENCE), "org/tiny")
+        host = Host("docker", arguments, 0, real=False, image=standin_image.REFERENCE)
+        demo = Demo(stage, host, MODEL)
         try:
             api = demo.start_control_plane()
             worker = demo.start_agent(api)

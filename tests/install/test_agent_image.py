@@ -1,0 +1,98 @@
+"""The agent's image, and the very line of docs/install.md that runs it, as far as a model that is `running`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import docker
+import pytest
+from docker.errors import NotFound
+
+from infra import standin_image
+from tests.conformance.serve import Serve
+from tests.docs.markdown import ROOT, blocks
+from tests.server.test_install import build
+from tests.whole.test_processes import Operator, until
+
+pytestmark = pytest.mark.docker
+
+IMAGE, NAME = "muster-test/agent:1", "muster-test-agent"
+
+
+@pytest.fixture(scope="module")
+def agent_image(docker_engine: docker.DockerClient, debian_image: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("image")
+    build(folder)
+    shutil.copy(ROOT / "infra" / "install" / "Dockerfile", folder)
+    docker_engine.images.build(path=str(folder), tag=IMAGE, buildargs={"BASE": debian_image}, network_mode="host")
+    return IMAGE
+
+
+def documented(folder: Path, url: str) -> str:
+    """The line, with this test's folders and names in the place of the documented ones."""
+    (block,) = [each for each in blocks("docs/install.md") if each.comment == "docker run"]
+    text = block.text
+    for ours, theirs in {
+        f"MUSTER={url}": "MUSTER=https://muster.example.com",
+        f"STATE={folder}/state": "STATE=/var/lib/muster-agent",
+        f"MODELS={folder}/models": "MODELS=/var/lib/muster-models",
+        f"--name {NAME} ": "--name muster-agent ",
+        f"    {IMAGE} --url": "    muster-agent --url",
+        "": "export MUSTER_TOKEN=mst_reg_…\n",
+    }.items():
+        assert text.count(theirs) == 1, theirs
+        text = text.replace(theirs, ours)
+    return text.rstrip() + f" --allow-image {standin_image.REFERENCE}\n"
+
+
+@pytest.fixture
+def agent(
+    agent_image: str,
+    docker_engine: docker.DockerClient,
+    control_plane: Serve,
+    registration_token: str,
+    tmp_path: Path,
+) -> Iterator[str]:
+    """Its container's name; the engine is left as it was found."""
+    standin_image.build(docker_engine)
+    line = documented(tmp_path, control_plane.url)
+    subprocess.run(["bash", "-c", line], env=os.environ | {"MUSTER_TOKEN": registration_token}, check=True)
+    yield NAME
+    remove(docker_engine, NAME)
+    for each in docker_engine.containers.list(all=True, filters={"label": "muster.worker"}):
+        each.remove(force=True)
+
+
+def remove(client: docker.DockerClient, name: str) -> None:
+    with suppress(NotFound):
+        client.containers.get(name).remove(force=True, v=True)
+
+
+def test_it_brings_a_model_up_and_its_successor_adopts_it(
+    agent: str,
+    docker_engine: docker.DockerClient,
+    control_plane: Serve,
+    operator: Operator,
+    registration_token: str,
+    tmp_path: Path,
+) -> None:
+    until(lambda: operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")
+    deployment_id = operator.deploy(image=standin_image.REFERENCE, env={"HF_ENDPOINT": "http://127.0.0.1:1"})
+    before = operator.reach(deployment_id, "running")
+
+    # As the page says: to upgrade, remove the container and run the line again.
+    remove(docker_engine, agent)
+    line = documented(tmp_path, control_plane.url)
+    subprocess.run(["bash", "-c", line], env=os.environ | {"MUSTER_TOKEN": registration_token}, check=True)
+    log = until(lambda: docker_engine.containers.get(agent).logs(), lambda said: b"registered" in said, "it came back")
+    assert before["worker_id"].encode() in log
+    after = operator.reach(deployment_id, "running")
+    assert (after["container_id"], after["restarts"]) == (before["container_id"], 0)
+
+    operator.call("POST", f"/api/deployments/{deployment_id}/stop")
+    operator.reach(deployment_id, "stopped")
