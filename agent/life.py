@@ -88,6 +88,7 @@ class Life:
         self._growth: Growth | None = None
         self._pulse = Pulse()
         self._weights: int | None = None
+        self._name: str | None = None
         # The run of the host in which the expected instance was there.
         self._expected_in = tools.host_run()
         self._asked_to_end: set[str] = set()
@@ -158,7 +159,12 @@ class Life:
     def _attend(self, command: Deploy, instance: Instance, now: float) -> float:
         """Watch over the instance that is there, whoever started it."""
         if self.record.container_id != instance.id:
-            self._adopt(instance)
+            self._expected_in = self._tools.host_run()
+            self._save(replace(self.record, container_id=instance.id, port=instance.port))
+        name = self._name or instance_name(command.deployment_id, command.generation)
+        if instance.name != name:
+            log.warning("%s was renamed to %s: it is known by its labels, and stays", name, instance.name)
+        self._name = instance.name
         if self.record.status is Status.RUNNING:
             return self._watch(command, instance, now)
         if self._tools.starter.is_ready(command, instance, self._tools.probe):
@@ -167,13 +173,6 @@ class Life:
             self._report(Status.RUNNING, "Model loaded successfully")
             return WATCH_EVERY
         return self._await(command, instance, now)
-
-    def _adopt(self, instance: Instance) -> None:
-        name = instance_name(self.record.deployment_id, self.record.command.generation)
-        if instance.name != name:
-            log.warning("%s was renamed to %s: it is known by its labels, and stays", name, instance.name)
-        self._expected_in = self._tools.host_run()
-        self._save(replace(self.record, container_id=instance.id, port=instance.port))
 
     def _watch(self, command: Deploy, instance: Instance, now: float) -> float:
         self._restarts.note_running(now)

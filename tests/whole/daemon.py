@@ -60,7 +60,14 @@ class OwnDaemon:
         for each in self.client.containers.list(all=True):
             each.remove(force=True)
         self.stop()
+        for mounted in self._mounts():
+            subprocess.run(["umount", "--lazy", mounted], check=False)
         self._folder.cleanup()
+
+    def _mounts(self) -> list[str]:
+        """What a killed daemon left, the innermost first."""
+        points = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+        return [each for each in reversed(points) if each.startswith((str(self._root), self._folder.name))]
 
     def _connected(self) -> docker.DockerClient | None:
         assert self._process.poll() is None, self._log.read_text()[-2000:]
