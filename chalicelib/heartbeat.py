@@ -73,7 +73,8 @@ def refusal(worker_id: str, presented: bytes, now: float) -> ApiError:
 
 def _fingerprint(hot: Hot, body: m.Heartbeat) -> bytes:
     """Of everything that the worker says of itself and that a look acts upon."""
-    said = [int(hot.session), body.journal_id, sorted(set(body.active_deployments)), body.images]
+    said: list[object] = [int(hot.session), body.journal_id, sorted(set(body.active_deployments)), body.images]
+    said += [body.disk.paths] if body.disk and body.disk.paths else []
     return hashlib.sha256(msgspec.json.encode(said)).digest()[:8]
 
 

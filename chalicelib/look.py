@@ -250,6 +250,8 @@ def _remember_seen(this: _Look, known: set[str], changed: bool) -> None:
     if this.body.images is not None:
         images = zlib.compress(msgspec.json.encode(this.body.images[:MAX_IMAGES]))
         actions += [Seen.images.set(images), Seen.images_at.set(this.now)]
+    if this.body.disk is not None and this.body.disk.paths is not None:
+        actions.append(Seen.paths.set(_json(this.body.disk.paths)))
     if actions:
         Seen(this.worker_id, part="seen").update(actions=actions)
 

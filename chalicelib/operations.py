@@ -26,7 +26,7 @@ from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.contract.lifecycle import OPEN, OperationStatus, sources
-from chalicelib.tables import Operation, Queued, find, find_all, transact, update_if
+from chalicelib.tables import Operation, Queued, SharedRead, find, retrying, transact, update_if
 from chalicelib.times import when
 
 READ_EXPIRES, ACTION_EXPIRES = 60.0, 600.0
@@ -58,13 +58,29 @@ def enqueue(
         raise ApiError(
             "WORKER_OFFLINE", f"the worker was last heard of {_ago(now - machine.hot.last_seen)}; nothing can reach it"
         )
-    share = _share(type_, parameters) if type_ in m.READS else None
-    shared = _unsent(worker_id, share, now) if share else None
-    return shared or _enqueue(worker_id, type_, parameters, share, now, key)
+    if type_ in m.READS:
+        shared: Operation = retrying(lambda: _shared(worker_id, type_, parameters, now))
+        return shared
+    return _enqueue(worker_id, type_, parameters, now, key)
+
+
+def _shared(worker_id: str, type_: str, parameters: dict[str, Any], now: float) -> Operation:
+    """The read of this kind that waits to be sent, or a new one: of several at once, one makes it."""
+    slot = "R#" + hashlib.sha256(msgspec.json.encode([type_, parameters], order="sorted")).hexdigest()[:32]
+    latest = find(SharedRead, worker_id, slot)
+    known = find(Operation, latest.operation_id) if latest else None
+    if known is not None and refreshed(known, now).status == S.QUEUED:
+        return known
+    return _enqueue(worker_id, type_, parameters, now, None, (slot, latest))
 
 
 def _enqueue(
-    worker_id: str, type_: str, parameters: dict[str, Any], share: str | None, now: float, key: once.Key | None
+    worker_id: str,
+    type_: str,
+    parameters: dict[str, Any],
+    now: float,
+    key: once.Key | None,
+    share: tuple[str, SharedRead | None] | None = None,
 ) -> Operation:
     operation = Operation(
         str(uuid.uuid4()),
@@ -77,11 +93,15 @@ def _enqueue(
         expires_at=now + (READ_EXPIRES if type_ in m.READS else ACTION_EXPIRES),
         ttl=int(now + KEPT),
     )
-    row = Queued(worker_id, f"O#{operation.operation_id}", share=share, ttl=operation.ttl)
 
     def build(transaction: TransactWrite) -> None:
         transaction.save(operation)
-        transaction.save(row)
+        transaction.save(Queued(worker_id, f"O#{operation.operation_id}", ttl=operation.ttl))
+        if share:
+            slot, latest = share
+            pointer = SharedRead(worker_id, slot, operation_id=operation.operation_id, ttl=operation.ttl)
+            is_latest = SharedRead.operation_id == latest.operation_id if latest else SharedRead.slot.does_not_exist()
+            transaction.save(pointer, condition=is_latest)
         once.remember(transaction, key, operation.operation_id, now)
 
     first = once.run(key, lambda: transact(build))
@@ -89,16 +109,6 @@ def _enqueue(
         return load(first, now)
     slots.ring(worker_id, now)
     return operation
-
-
-def _share(type_: str, parameters: dict[str, Any]) -> str:
-    return hashlib.sha256(msgspec.json.encode([type_, parameters], order="sorted")).hexdigest()[:32]
-
-
-def _unsent(worker_id: str, share: str, now: float) -> Operation | None:
-    rows = [row for row in slots.of_worker(worker_id)[1] if row.share == share]
-    found = [refreshed(each, now) for each in find_all(Operation, [row.operation_id for row in rows])]
-    return next((each for each in found if each.status == S.QUEUED), None)
 
 
 def wait(operation: Operation, seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> Operation:

@@ -36,7 +36,7 @@ def of_worker(worker_id: str) -> tuple[list[Slot], list[Queued]]:
         for row in rows["Items"]:
             if row["slot"]["S"].startswith("D#"):
                 intents.append(Slot.from_raw_data(row))
-            else:
+            elif row["slot"]["S"].startswith("O#"):
                 queued.append(Queued.from_raw_data(row))
         if not rows.get("LastEvaluatedKey"):
             return intents, queued

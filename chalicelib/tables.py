@@ -8,6 +8,7 @@
                  name#<name>                who owns that name
     commands     worker_id, D#<deployment>  the slot: the latest intent for a deployment there, and its receipt
                  worker_id, O#<operation>   an operation that the worker has not taken yet
+                 worker_id, R#<read>        the latest operation of a read, to be shared while it is not sent
     operations   operation_id               an operation and its result; once#<key>: what an Idempotency-Key made
     credentials  credential_id              registration tokens and API keys, as digests
     events       subject, at                timelines
@@ -153,7 +154,9 @@ class Cold(Item):
 
 
 class Seen(Item):
-    """What a worker last listed: JSON of its active deployments, those of them that nobody here knows, its images."""
+    """What a worker last listed: JSON of its active deployments, those of them that nobody here knows, its images, and
+    the folders of its disks.
+    """
 
     class Meta(Meta):
         table_name = TABLE_PREFIX + "workers"
@@ -164,6 +167,7 @@ class Seen(Item):
     orphans = UnicodeAttribute(default="[]")
     images = BinaryAttribute(null=True, legacy_encoding=False)
     images_at = NumberAttribute(null=True)
+    paths = UnicodeAttribute(null=True)
 
 
 class WorkerName(Item):
@@ -265,19 +269,30 @@ class Slot(Item):
 
 
 class Queued(Item):
-    """Points at an operation that a worker has to be sent, or has not acknowledged. `share` fingerprints a read."""
+    """Points at an operation that a worker has to be sent, or has not acknowledged."""
 
     class Meta(Meta):
         table_name = TABLE_PREFIX + "commands"
 
     worker_id = UnicodeAttribute(hash_key=True)
     slot = UnicodeAttribute(range_key=True)
-    share = UnicodeAttribute(null=True)
     ttl = NumberAttribute()
 
     @property
     def operation_id(self) -> str:
         return str(self.slot)[2:]
+
+
+class SharedRead(Item):
+    """The latest operation of a read with certain parameters, which is shared until it is sent."""
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "commands"
+
+    worker_id = UnicodeAttribute(hash_key=True)
+    slot = UnicodeAttribute(range_key=True)
+    operation_id = UnicodeAttribute()
+    ttl = NumberAttribute()
 
 
 class Operation(Item):

@@ -52,6 +52,7 @@ def view(machine: Machine, seen: Seen | None, now: float) -> r.Worker:
     disk, usage = unpack_usage(bytes(hot.usage) if hot.usage else None)
     if disk:
         disk.as_of = _rfc3339(hot.last_seen)
+        disk.paths = _paths(seen)
     status = "offline" if not machine.online(now) else "draining" if machine.draining() else "online"
     return r.Worker(
         worker_id=machine.worker_id,
@@ -90,7 +91,12 @@ def last_disk(machine: Machine, now: float) -> m.Disk | None:
     if disk is None or now - machine.hot.last_seen > REPORT_AGE:
         return None
     disk.as_of = _rfc3339(machine.hot.last_seen)
+    disk.paths = _paths(find(Seen, machine.worker_id, "seen"))
     return disk
+
+
+def _paths(seen: Seen | None) -> list[m.DiskPath] | None:
+    return msgspec.json.decode(seen.paths, type=list[m.DiskPath]) if seen and seen.paths else None
 
 
 def _rfc3339(epoch: float) -> str:

@@ -124,14 +124,28 @@ class GpuUsage(Struct):
     processes: Annotated[list[GpuProcess], Meta(max_length=1024)] | UnsetType = UNSET
 
 
+class DiskPath(Struct):
+    """A folder that fills up, what it is for, and the bytes of the file system that holds it."""
+
+    path: Annotated[str, Meta(max_length=4096)]
+    purpose: Annotated[str, Meta(max_length=64)]
+    total: Bytes
+    used: Bytes
+    free: Bytes
+
+
 class Disk(Struct):
-    """Bytes of the file system that holds images and weights; `percent` is used of total."""
+    """Bytes of the file system that holds images and weights; `percent` is used of total.
+
+    `paths` are the folders that matter, which may be on several; in a heartbeat only when there is news of them.
+    """
 
     total: Bytes
     used: Bytes
     free: Bytes
     percent: Annotated[float, Meta(ge=0, le=100)] = 0
     as_of: str | None = None
+    paths: Annotated[list[DiskPath], Meta(max_length=16)] | None = None
 
 
 class Image(Struct, omit_defaults=True):

@@ -93,6 +93,13 @@ def test_cancel_against_deliver(world: World, round_: int) -> None:
 
 
 @pytest.mark.parametrize("round_", range(ROUNDS))
+def test_reads_at_once_share_one_operation(world: World, round_: int) -> None:
+    worker = world.worker(f"share-{round_}")
+    asked = at_once(*(lambda: world.ask(worker, "disk_usage") for _ in range(5)))
+    assert len(set(asked)) == 1
+
+
+@pytest.mark.parametrize("round_", range(ROUNDS))
 def test_heartbeat_against_expiry(world: World, round_: int) -> None:
     worker = world.worker(f"beat-{round_}")
     world.pass_(100)
