@@ -66,7 +66,8 @@ CAUSES: tuple[Cause, ...] = (
         True,
         r"Insufficient space in /dev/shm|shared memory \(shm\)|No space left on device.{0,20}/dev/shm"
         r"|/dev/shm\S*.{0,40}No space left on device|while creating shared memory segment|posix_fallocate failed"
-        r"|unable to write to file </torch|out of shared memory|\bSIGBUS\b|(?:Fatal Python error|signal): Bus error"
+        r"|unable to write to file </torch|shared memory object <.*No space left"
+        r"|out of shared memory|\bSIGBUS\b|(?:Fatal Python error|signal): Bus error"
         r"|^Bus error|proc\(s\): \{[^}]*: -7\b",
         "Too little shared memory: give the host's /dev/shm more, or its containers more (--shm-size).",
     ),
@@ -105,7 +106,8 @@ CAUSES: tuple[Cause, ...] = (
         r"|fallen off the bus|uncorrectable ECC error|nvidia-container-cli: |[Dd]river/library version mismatch"
         r"|[Dd]river [Nn]ot [Ll]oaded|CUDA unknown error|[Ff]ound no NVIDIA driver|NVMLError_\w+: "
         r"|CUDA driver initialization failed|Error 999: unknown error|ImportError: libcuda\.so"
-        r"|CDI device injection failed|Failed to initialize NVML|Torch not compiled with CUDA enabled",
+        r"|CDI device injection failed|unresolvable CDI devices"
+        r"|Failed to initialize NVML|Torch not compiled with CUDA enabled",
         "The GPU cannot be used: check `nvidia-smi` on the host, and that its containers are given GPUs.",
     ),
     _cause(
@@ -113,7 +115,7 @@ CAUSES: tuple[Cause, ...] = (
         False,
         r"DefaultCPUAllocator: (?:can't allocate|not enough) memory|[Cc]annot allocate memory|^MemoryError\b"
         r"|std::bad_alloc|Too large swap space|low on memory|ray\.exceptions\.OutOfMemoryError"
-        r"|proc\(s\): \{[^}]*: -9\b|oom-kill|Out of memory: Killed process",
+        r"|proc\(s\): \{[^}]*: -9\b|oom-kill|Out of memory: Killed process|less than desired CPU memory utilization",
         "The host ran out of memory: free some, lower --swap-space or --cpu-offload-gb, or use another worker.",
     ),
     _cause(
@@ -132,7 +134,7 @@ CAUSES: tuple[Cause, ...] = (
     _cause(
         "CUDA_OUT_OF_MEMORY",
         False,
-        r"CUDA out of memory|CUDA error: out of memory|torch(?:\.cuda)?\.OutOfMemoryError|HIP out of memory"
+        r"CUDA out of memory|CUDA (?:driver )?error: out of memory|torch(?:\.cuda)?\.OutOfMemoryError|HIP out of memory"
         r"|CUBLAS_STATUS_ALLOC_FAILED|CUDA_ERROR_OUT_OF_MEMORY|[Cc]uda failure (?:\d+ )?'out of memory'"
         r"|cudaErrorMemoryAllocation",
         "Not enough free GPU memory: lower --gpu-memory-utilization, --max-model-len or --max-num-seqs, "
@@ -148,7 +150,8 @@ CAUSES: tuple[Cause, ...] = (
     _cause(
         "MODEL_GATED",
         True,
-        r"not in the authorized list|awaiting a review|GatedRepoError: 403|403 Client Error.*(?:huggingface|gated)",
+        r"not in the authorized list|awaiting a review|rejected by the repo"
+        r"|GatedRepoError: 403|403 Client Error.*(?:huggingface|gated)",
         "The model is gated, and the licence was not accepted (or not yet granted) for the owner of this HF_TOKEN: "
         "ask for access on the model's page.",
     ),
@@ -156,7 +159,7 @@ CAUSES: tuple[Cause, ...] = (
         "MODEL_GATED",
         True,
         r"GatedRepoError\b|Cannot access gated repo|trying to access a gated repo|Access to model \S+ is restricted"
-        r"|Repo model \S+ is gated|Invalid user token",
+        r"|Repo model \S+ is gated|Invalid user token|Invalid credentials in Authorization header",
         "The model is gated, and there is no valid token: set HF_TOKEN in the deployment's `env` or on the host.",
     ),
     _cause(
@@ -165,7 +168,9 @@ CAUSES: tuple[Cause, ...] = (
         r"HFValidationError: |Repo id must be in the form|RepositoryNotFoundError\b|Repository Not Found for url"
         r"|is not a local folder and is not a valid model identifier|Invalid repository ID or local directory"
         r"|RevisionNotFoundError\b|is not a valid git identifier|does not appear to have a file named config\.json"
-        r"|Incorrect path_or_model_id|Cannot find any model weights|[Nn]o such file or directory: \S*(?:config\.json|"
+        r"|Incorrect path_or_model_id|Can't load the (?:configuration|tokenizer|model) |[Nn]o config file found"
+        r"|No supported config format found|Cannot find any model weights"
+        r"|[Nn]o such file or directory: \S*(?:config\.json|"
         r"\.safetensors|tokenizer\S*\.json)|Cannot find any of \[.{0,60}config\.json",
         "There is no such model: check `model` (and --revision). A private one needs HF_TOKEN; a folder must be there.",
     ),
@@ -175,7 +180,7 @@ CAUSES: tuple[Cause, ...] = (
         r"We couldn't connect to 'https?://|LocalEntryNotFoundError\b|OfflineModeIsEnabled\b|outgoing traffic has been"
         r" disabled|(?:huggingface\.co|hf-mirror|/hub/|/resolve/).*(?:Max retries exceeded|Read timed out|timed out"
         r"|Connection refused)|(?:5\d\d Server|429 Client) Error.*(?:huggingface|hf\.co|/resolve/|/api/models/)"
-        r"|Error retrieving file list: .*(?:\[Errno -\d\]|onnection|timed out)",
+        r"|CAS service error : (?!IO)|Error retrieving file list: .*(?:\[Errno -\d\]|onnection|timed out)",
         _NO_HUB,
     ),
     _cause(
@@ -219,7 +224,8 @@ CAUSES: tuple[Cause, ...] = (
         "INVALID_CONFIG",
         True,
         r"does not recognize this architecture|[Mm]odel architectures? \[.*(?:not supported|failed to be inspected)"
-        r"|has no vLLM implementation|are not supported for now",
+        r"|has no vLLM implementation|are not supported for now"
+        r"|Unrecognized model in \S+ Should have",
         "This vLLM does not know the model's architecture: choose a newer `image`.",
     ),
     _cause(
@@ -228,26 +234,27 @@ CAUSES: tuple[Cause, ...] = (
         r"[Uu]nknown quantization method|[Qq]uantization method.*(?:does not match|not supported)"
         r"|not supported for quantization method|max_num_batched_tokens \(\d+\) (?:is smaller|must be)"
         r"|invalid (?:tool call|reasoning) parser|[Cc]hat template .*(?:does not exist|failed to be opened)"
-        r"|Cannot find the config file for|enable-auto-tool-choice requires",
+        r"|Cannot find the config file for|enable-auto-tool-choice requires"
+        r"|LoRA rank \d+ is greater than",
         "vLLM refuses this configuration: check `config` against the model and the vLLM version of the image.",
     ),
     _cause(
         "REGISTRY_UNAUTHORIZED",
         True,
-        r"unauthorized: authentication required|no basic auth credentials|unauthorized: incorrect username or password",
+        r"\bunauthorized: \w|no basic auth credentials",
         "The registry wants a login that this host does not have: log in there as the agent's user (docker login).",
     ),
     _cause(
         "IMAGE_NOT_FOUND",
         True,
-        r"manifest (?:for \S+ not found|unknown)|pull access denied for|Unable to find image|No such image",
+        r"manifest (?:for \S+ not found|unknown)|pull access denied for|No such image",
         "There is no such image: check `image`, its tag and the registry.",
     ),
     _cause(
         "REGISTRY_UNREACHABLE",
         False,
         r"Error response from daemon: .*(?:no such host|i/o timeout|connection refused|TLS handshake|awaiting headers"
-        r"|toomanyrequests|x509)",
+        r"|toomanyrequests|x509|server misbehaving|network is unreachable)",
         "The registry cannot be reached: check the host's network and the daemon's proxy.",
     ),
 )
@@ -256,7 +263,7 @@ LAST_RESORTS: tuple[Cause, ...] = (
     _cause(
         "INVALID_CONFIG",
         True,
-        r"\d+ validation errors? for \w+",
+        r"\d validation errors? for \w*(?:Config|Args)\b|^ValueError: .*(?<!\S)[`']?--[a-z]{3}",
         "vLLM refuses this configuration: check `config` against the model and the vLLM version of the image.",
     ),
     _cause(

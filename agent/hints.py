@@ -63,7 +63,7 @@ HINTS: tuple[Hint, ...] = tuple(
         (r"estimated maximum model length is (\d{1,9})", _estimated),
         (r"max seq len \(\d+\) is larger than the maximum number of tokens[^(]{1,60}\((\d{1,9})\)", _estimated),
         (
-            r"max seq len \((\d{1,9})\), \(([\d.]{1,12}) Gi?B KV cache is needed, which is larger than the available "
+            r"max seq len \((\d{1,9})\), \(?([\d.]{1,12}) Gi?B KV cache is needed, which is larger than the available "
             r"KV cache memory \((-?[\d.]{1,12}) Gi?B\)",
             _of_cache,
         ),
