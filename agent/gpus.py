@@ -19,9 +19,10 @@ class Holder:
     name: str = ""
     container: str | None = None
 
-    @property
-    def told(self) -> str:
-        inside = f" in container {self.container[:12]}" if self.container else ""
+    def told(self, there: Collection[Instance]) -> str:
+        """By process and container, the latter by name where it is one of those that are `there`."""
+        names = {each.id: each.name for each in there}
+        inside = f" in container {names.get(self.container, self.container[:12])}" if self.container else ""
         return f"{self.name or 'a process'} (pid {self.pid}){inside}"
 
     def belongs_to(self, instances: Collection[Instance]) -> bool:

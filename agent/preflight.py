@@ -35,12 +35,15 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Flight:
-    """A start that is to be: `own` are the deployment's instances that it replaces, `root` is the engine's disk."""
+    """A start that is to be, and what is there: `own` are the deployment's instances that it replaces, `there` is
+    everything on the host, `root` the engine's disk.
+    """
 
     command: Deploy
     spec: RunSpec
     host_env: Mapping[str, str] = field(repr=False)
     own: Collection[Instance]
+    there: Collection[Instance]
     root: Path
 
 
@@ -94,7 +97,7 @@ class Preflight:
                 advice = "check nvidia-smi there"
                 yield Finding("GPU_UNAVAILABLE", f"GPU {index} is not on this host (it has: {listed}): {advice}")
             elif gpu.total - gpu.used_by_others(flight.own) < share * gpu.total:
-                yield Finding("CUDA_OUT_OF_MEMORY", _occupied(gpu, share, flight.own))
+                yield Finding("CUDA_OUT_OF_MEMORY", _occupied(gpu, share, flight))
 
     def _disks(self, flight: Flight, weights: int | None) -> Iterator[Finding]:
         cache = self.policy.hub_cache
@@ -120,9 +123,9 @@ def _utilization(command: Deploy) -> float:
         return UTILIZATION  # vLLM will say what is wrong with it
 
 
-def _occupied(gpu: Gpu, share: float, own: Collection[Instance]) -> str:
-    used = gpu.used_by_others(own)
-    holders = ", ".join(f"{each.told} ({_size(each.memory)})" for each in gpu.others(own))
+def _occupied(gpu: Gpu, share: float, flight: Flight) -> str:
+    used = gpu.used_by_others(flight.own)
+    holders = ", ".join(f"{each.told(flight.there)} ({_size(each.memory)})" for each in gpu.others(flight.own))
     by = f", held by {holders}" if holders else ""
     return (
         f"GPU {gpu.index} has {_size(gpu.total - used)} of {_size(gpu.total)} free{by}, and vLLM wants {share:.0%} of"

@@ -46,7 +46,7 @@ class Starter:
         if refused is not None:
             raise EngineError("REFUSED_BY_HOST", refused)
         spec = self._spec(command, desired_port(command) or PORTS[0])
-        flight = Flight(command, spec, self.host_env, own, self.engine.root())
+        flight = Flight(command, spec, self.host_env, own, self.inventory.instances(), self.engine.root())
         return self.preflight.check(flight, self._port_findings(command, own))
 
     def missing_image(self, command: Deploy) -> str | None:

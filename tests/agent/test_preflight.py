@@ -156,6 +156,7 @@ def test_a_model_that_is_not_there_is_an_error_before_anything_is_pulled(world: 
 
 def test_everything_is_told_at_once(world: World) -> None:
     world.hub.obstacles = {"org/model": Finding("MODEL_GATED", "the licence")}
+    world.engine.add(Instance("c" * 64, "their-notebook", "jupyter", "running"))
     world.engine.add(Instance("s", "other", "i", "running", worker_id="w2", deployment_id="x", port=8123))
     world.gpus = [Gpu(0, 80 * GIB, 60 * GIB, (Holder(77, 60 * GIB, "python train.py", "c" * 64),))]
     world.free_disk = 1000
@@ -165,7 +166,7 @@ def test_everything_is_told_at_once(world: World) -> None:
     for code in ("MODEL_GATED", "PORT_IN_USE", "CUDA_OUT_OF_MEMORY", "GPU_UNAVAILABLE", "DISK_FULL"):
         assert f"{code}: " in message
     assert message.startswith("5 things are in the way.")
-    assert "python train.py (pid 77) in container cccccccccccc (60.0 GiB)" in message
+    assert "held by python train.py (pid 77) in container their-notebook (60.0 GiB)," in message
 
 
 def test_an_unreachable_hub_is_no_obstacle(world: World) -> None:
