@@ -100,7 +100,7 @@ def test_a_cause_far_above_the_end(line: str, code: str) -> None:
         ),
         ("ray.exceptions.OutOfMemoryError: Task was killed, node running low on memory", "HOST_OUT_OF_MEMORY"),
         (
-            "Unable to find image 'x' locally\ndocker: Error response from daemon: Get \"https://registry.example/v2/\": "
+            "Unable to find image 'x' locally\ndocker: Error response from daemon: Get \"https://reg.example/v2/\": "
             "dial tcp: lookup registry.example: no such host.",
             "REGISTRY_UNREACHABLE",
         ),
