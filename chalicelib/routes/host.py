@@ -17,8 +17,7 @@ blueprint = Blueprint(__name__)
 @route(blueprint, "container_logs")
 def container_logs(call: Call) -> Any:
     query = call.params(r.LogsQuery)
-    wanted = {"container_id": call.ids["container_id"], "lines": query.lines, "since": query.since}
-    return ask(call, call.ids["worker_id"], "container_logs", wanted, query.wait)
+    return _logs(call, call.ids["worker_id"], call.ids["container_id"], query)
 
 
 @route(blueprint, "deployment_logs")
@@ -32,7 +31,14 @@ def deployment_logs(call: Call) -> Any:
     if worker_id is None:
         raise ApiError("CONTAINER_NOT_FOUND", "the deployment has had no container yet: it waits for a place")
     container = deployment.container_id or deployment.deployment_id
-    wanted = {"container_id": container, "lines": query.lines, "since": query.since}
+    return _logs(call, worker_id, container, query)
+
+
+def _logs(call: Call, worker_id: str, container_id: str, query: r.LogsQuery) -> Any:
+    since = query.since
+    if since and "T" in since:
+        since = since.replace(" ", "+")  # an unescaped + of a time zone is a space in a query string
+    wanted = {"container_id": container_id, "lines": query.lines, "since": since}
     return ask(call, worker_id, "container_logs", wanted, query.wait)
 
 
