@@ -39,6 +39,7 @@ from agent.settings import (
     model_environment,
 )
 from agent.signals import Signals
+from agent.storage import disk_usage, places
 from chalicelib.contract.messages import Registration
 
 log = logging.getLogger("agent")
@@ -159,7 +160,7 @@ def main(
         host_env=model_environment(os.environ),
         state_dir=state.path,
         free_port=host.free_port,
-        disk=lambda: host.disk(chosen.root()),
+        disk=lambda: disk_usage(places(chosen, state.path, policy)),
         clock=time.time,
         run=run,
     )
@@ -211,7 +212,8 @@ def _engine(kind: str, state_dir: Path, vllm_command: str, memory: Memory) -> En
 def _run(url: str, registration: Registration, place: Host, memory: Memory, state: StateDir) -> None:
     """Until a signal. Ends with 1 where the control plane will not have this worker at all."""
     signals = Signals()
-    sampler = host.Sampler(place.engine.root())
+    watched = places(place.engine, place.state_dir, place.policy)
+    sampler = host.Sampler(lambda: disk_usage(watched))
     sampler.start()
     random = SystemRandom()
     agent = Agent(Api(url), registration, place, memory, state, sampler.latest, random)

@@ -13,7 +13,7 @@ import re
 import shutil
 import socket
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -280,8 +280,8 @@ class Sampler:
     A driver that hangs holds up the sampler's own thread; what it saw last stays, and ends with the process.
     """
 
-    def __init__(self, path: Path, every: float = 5.0) -> None:
-        self._path = path
+    def __init__(self, usage: Callable[[], Disk], every: float = 5.0) -> None:
+        self._usage = usage
         self._every = every
         self._latest: tuple[list[GpuUsage], Disk | None] = ([], None)
         self._ended = Event()
@@ -300,7 +300,7 @@ class Sampler:
 
     def sample(self) -> None:
         try:
-            space: Disk | None = disk(self._path)
+            space: Disk | None = self._usage()
         except OSError:  # a disk that does not answer has no figures; everything else goes on
             space = None
         self._latest = (gpu_usage(), space)

@@ -19,6 +19,7 @@ from agent.crew import Crew, Host, Memory
 from agent.identity import Identity, StateDir
 from agent.intake import Intake
 from agent.journal import JournalFull
+from agent.storage import gist
 from chalicelib.contract.messages import Disk, GpuUsage, Heartbeat, Image, Registration
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Agent:
         self._lock = Lock()
         self._inbox = 0
         self._images_sent: tuple[Image, ...] | None = None
+        self._paths_sent: object = None
         self.identity: Identity | None = None
         self.crew: Crew | None = None
 
@@ -159,7 +161,7 @@ class Agent:
         except JournalFull:
             # Good for this process; the next one registers with what it finds.
             log.error("the disk is full: the new registration could not be journaled")
-        self._images_sent = None
+        self._images_sent = self._paths_sent = None
         self._inbox = 0
         self.identity = identity
         self._memory.contact.note(self._host.clock())
@@ -190,6 +192,7 @@ class Agent:
 
     def _send(self, identity: Identity, status: Literal["online", "offline"], timeout: tuple[float, float]) -> Answer:
         usage, disk = self._sample()
+        paths = gist(disk)
         images = self.crew.inventory.images if self.crew else None
         acks = self._intake.acks[:MAX_LISTED]
         body = Heartbeat(
@@ -200,12 +203,12 @@ class Agent:
             journal_id=self._memory.database.journal_id,
             inbox=self._inbox,
             acks=acks,
-            disk=disk,
+            disk=replace(disk, paths=None) if disk is not None and paths == self._paths_sent else disk,
             images=list(images[:MAX_LISTED]) if images is not None and images != self._images_sent else None,
         )
         answer = self._api.heartbeat(identity.worker_id, identity.token, body, timeout)
         self._intake.acked(acks)
-        self._images_sent = images
+        self._images_sent, self._paths_sent = images, paths
         return answer
 
     def _since(self, now: float) -> str:

@@ -85,7 +85,7 @@ def test_a_process_is_known_by_pid_and_start() -> None:
 
 
 def test_a_sampler_answers_at_once_and_then_has_figures(tmp_path: Path) -> None:
-    sampler = host.Sampler(tmp_path, every=0.05)
+    sampler = host.Sampler(lambda: host.disk(tmp_path), every=0.05)
     assert sampler.latest() == ([], None)
     sampler.start()
     disk = eventually(lambda: sampler.latest()[1])

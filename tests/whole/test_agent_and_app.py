@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.contract.messages import Disk, DiskPath, GpuUsage
 from chalicelib.tables import Slot
 from tests.agent.world import World
 from tests.server.database import Recorder
@@ -145,3 +146,19 @@ def test_operations_make_the_round_trip(whole: Whole) -> None:
     answer = whole.app.operator("GET", f"/api/operations/{asked['operation_id']}")
     assert answer["status"] == "succeeded"
     assert [each["ours"] for each in answer["output"]["containers"]] == [True]
+
+
+class Disks(Whole):
+    def _sample(self) -> tuple[list[GpuUsage], Disk | None]:
+        paths = [DiskPath("/var/lib/docker", "images", 100, 40, 60), DiskPath("/srv", "models", 900, 0, 900)]
+        return [], Disk(100, 40, 60, 40.0, paths=paths)
+
+
+def test_the_disks_of_the_last_report_are_told_folder_by_folder(database: Recorder, tmp_path: Path) -> None:
+    disks = Disks(tmp_path)
+    disks.boot(REGISTRATION_TOKEN)
+    disks.round(3)
+    (worker,) = disks.app.operator("GET", "/api/workers")["workers"]
+    for answer in (worker["disk"], disks.app.operator("GET", f"/api/workers/{worker['worker_id']}/storage/disk")):
+        assert [each["purpose"] for each in answer["paths"]] == ["images", "models"]
+        assert answer["as_of"]
