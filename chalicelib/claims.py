@@ -13,7 +13,8 @@ from pynamodb.transactions import TransactWrite
 from chalicelib import events, fleet, placement, slots
 from chalicelib.contract import resources as r
 from chalicelib.fleet import Machine, read_claims, write_claims
-from chalicelib.tables import Cold, Deployment, Refused, Slot, find, find_all, transact, update_if
+from chalicelib.store import Refused, find, find_all, transact, update_if
+from chalicelib.tables import Cold, Deployment, Slot
 
 CONTROL_PLANE = "control plane"
 

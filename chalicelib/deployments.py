@@ -19,7 +19,8 @@ from chalicelib import claims, events, fleet, once, slots
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.contract.lifecycle import LIVE, Status
-from chalicelib.tables import Deployment, DeploymentName, Refused, Slot, find, grow, retrying, transact
+from chalicelib.store import Refused, find, grow, retrying, transact
+from chalicelib.tables import Deployment, DeploymentName, Slot
 from chalicelib.tokens import Principal
 
 MAX_CONFIG = 64 * 1024

@@ -11,7 +11,8 @@ import msgspec
 from chalicelib import settings
 from chalicelib.contract import messages as m
 from chalicelib.contract.errors import ApiError
-from chalicelib.tables import Cold, Hot, find_all
+from chalicelib.store import find_all
+from chalicelib.tables import Cold, Hot
 
 ONLINE_WINDOW = 90.0
 BUSY, WARM = 60.0, 300.0

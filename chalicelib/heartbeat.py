@@ -16,7 +16,8 @@ from pynamodb.expressions.update import Action
 from chalicelib import fleet, look, registration, settings, tokens
 from chalicelib.contract import messages as m
 from chalicelib.contract.errors import ApiError
-from chalicelib.tables import Hot, find, update_if
+from chalicelib.store import find, update_if
+from chalicelib.tables import Hot
 
 LOOK_EVERY = 10
 _GPU = struct.Struct("<BQB")

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chalicelib import claims, deployments, events, fleet, slots, workers
-from chalicelib.tables import Brake, Hot, find, update_if
+from chalicelib.store import find, update_if
+from chalicelib.tables import Brake, Hot
 
 LOST_AFTER = 86400.0
 EPHEMERAL_AFTER = 900.0

@@ -15,7 +15,8 @@ from pynamodb.expressions.update import Action
 from chalicelib import claims, deployments, events, operations, reports, slots
 from chalicelib.contract import messages as m
 from chalicelib.contract.lifecycle import CONTACT_LOST, LIVE, OPEN, OperationStatus, Status
-from chalicelib.tables import Deployment, Hot, Operation, Queued, Seen, Slot, delete_if, find_all, update_if
+from chalicelib.store import delete_if, find_all, update_if
+from chalicelib.tables import Deployment, Hot, Operation, Queued, Seen, Slot
 
 ODD_FOR = 25.0
 """Seconds for which a worker's list must contradict what is stored before anything is concluded."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pynamodb.transactions import TransactWrite
 
 from chalicelib.contract.errors import ApiError
-from chalicelib.tables import Once, Refused, find
+from chalicelib.store import Refused, find
+from chalicelib.tables import Once
 
 KEPT = 86400.0
 

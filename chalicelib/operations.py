@@ -26,7 +26,8 @@ from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.contract.lifecycle import OPEN, OperationStatus, sources
-from chalicelib.tables import Operation, Queued, SharedRead, find, retrying, transact, update_if
+from chalicelib.store import find, retrying, transact, update_if
+from chalicelib.tables import Operation, Queued, SharedRead
 from chalicelib.times import when
 
 READ_EXPIRES, ACTION_EXPIRES = 60.0, 600.0

@@ -13,7 +13,7 @@ from pynamodb.models import Model
 
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
-from chalicelib.tables import find_all
+from chalicelib.store import find_all
 
 M = TypeVar("M", bound=Model)
 Key = dict[str, dict[str, str]]

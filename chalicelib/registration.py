@@ -22,7 +22,8 @@ from chalicelib import claims, deployments, events, fleet, settings, slots, toke
 from chalicelib.contract import messages as m
 from chalicelib.contract.errors import ApiError
 from chalicelib.fleet import Machine
-from chalicelib.tables import Cold, Credential, Hot, WorkerName, find, grow, retrying, transact
+from chalicelib.store import find, grow, retrying, transact
+from chalicelib.tables import Cold, Credential, Hot, WorkerName
 
 GRACE = 600.0
 """Seconds for which the token before stays good while the new one was not used."""

@@ -16,7 +16,8 @@ from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.contract.lifecycle import COMING_UP, ENDING, LIVE, Status, may_move
-from chalicelib.tables import Deployment, Refused, Slot, find, grow, retrying, update_if
+from chalicelib.store import Refused, find, grow, retrying, update_if
+from chalicelib.tables import Deployment, Slot
 from chalicelib.times import when
 
 MAX_LOGS = 64 * 1024

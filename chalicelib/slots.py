@@ -11,7 +11,8 @@ from typing import Literal
 from pynamodb.expressions.condition import Condition
 from pynamodb.transactions import TransactWrite
 
-from chalicelib.tables import Hot, Queued, Slot, find, grow, update_if
+from chalicelib.store import find, grow, update_if
+from chalicelib.tables import Hot, Queued, Slot
 
 
 def ring(worker_id: str, now: float) -> None:

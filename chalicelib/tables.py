@@ -13,14 +13,12 @@
     credentials  credential_id              registration tokens and API keys, as digests
     events       subject, at                timelines
 
-Whatever several items must agree on is one transaction; whatever may be read in between is a conditional write.
-Times are epoch seconds.
+How they are read and written is store.py. Times are epoch seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from pynamodb.attributes import (
     BinaryAttribute,
@@ -30,12 +28,8 @@ from pynamodb.attributes import (
 )
 from pynamodb.connection import Connection, TableConnection
 from pynamodb.constants import PAY_PER_REQUEST_BILLING_MODE
-from pynamodb.exceptions import DeleteError, PutError, TransactWriteError, UpdateError
-from pynamodb.expressions.condition import Condition
-from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
-from pynamodb.transactions import TransactWrite
 
 from chalicelib.settings import TABLE_PREFIX
 
@@ -57,10 +51,10 @@ class Item(Model):
     @classmethod
     def _get_connection(cls) -> TableConnection:
         is_first_use = cls._connection is None
-        connection = super()._get_connection()
+        made = super()._get_connection()
         if is_first_use and cls is not Cold:
-            connection.connection._client = _connection().client
-        return connection
+            made.connection._client = connection().client
+        return made
 
 
 class Listing(GlobalSecondaryIndex[Any]):
@@ -371,93 +365,6 @@ def create_tables() -> None:
             model.create_table(wait=True)
 
 
-M = TypeVar("M", bound=Model)
-MAX_KEY = 1024
-"""Bytes that DynamoDB allows in a range key."""
-
-
-def find(model: type[M], hash_key: str, range_key: str | None = None) -> M | None:
-    """The item as it is now (a consistent read), or None; also where the key is one that no item can have."""
-    if not _may_exist((hash_key, range_key)):
-        return None
-    try:
-        return model.get(hash_key, range_key, consistent_read=True)
-    except model.DoesNotExist:
-        return None
-
-
-def find_all(model: type[M], keys: Iterable[str | tuple[str, str]]) -> Iterator[M]:
-    """Those of the items that exist, in no order; a consistent read of up to 100 at a time."""
-    possible = [key for key in keys if _may_exist(key if isinstance(key, tuple) else (key,))]
-    return iter(model.batch_get(possible, consistent_read=True)) if possible else iter(())
-
-
-def _may_exist(key: tuple[str | None, ...]) -> bool:
-    return all(0 < len(part.encode("utf-8", "replace")) <= MAX_KEY for part in key if part is not None)
-
-
-def update_if(item: Model, actions: Sequence[Action], condition: Condition) -> bool:
-    """Write on a condition; whether it held. The item then has its new values."""
-    try:
-        item.update(actions=list(actions), condition=condition)
-    except UpdateError as error:
-        if error.cause_response_code == "ConditionalCheckFailedException":
-            return False
-        raise
-    return True
-
-
-def put_if(item: Model, condition: Condition) -> bool:
-    try:
-        item.save(condition=condition)
-    except PutError as error:
-        if error.cause_response_code == "ConditionalCheckFailedException":
-            return False
-        raise
-    return True
-
-
-def delete_if(item: Model, condition: Condition) -> bool:
-    try:
-        item.delete(condition=condition)
-    except DeleteError as error:
-        if error.cause_response_code == "ConditionalCheckFailedException":
-            return False
-        raise
-    return True
-
-
-class Refused(Exception):
-    """A condition of a transaction did not hold, or another transaction was in its way: read again and decide anew."""
-
-
-def transact(build: Callable[[TransactWrite], object]) -> None:
-    """All of what `build` adds, or nothing. Raises Refused."""
-    try:
-        with TransactWrite(connection=_connection()) as transaction:
-            build(transaction)
-    except TransactWriteError as error:
-        if error.cause_response_code in {"TransactionCanceledException", "TransactionConflictException"}:
-            raise Refused from error
-        raise
-
-
-def retrying(attempt: Callable[[], Any], times: int = 8) -> Any:
-    """Call `attempt`, which reads and then transacts, until it is not refused. Raises the last refusal."""
-    for left in reversed(range(times)):
-        try:
-            return attempt()
-        except Refused:
-            if not left:
-                raise
-    raise AssertionError("unreachable: times is positive")
-
-
-def _connection() -> Connection:
+def connection() -> Connection:
     connection: Connection = Cold._get_connection().connection
     return connection
-
-
-def grow(previous: float, now: float) -> int:
-    """The next session, generation or inbox: never behind one given before an older database was restored."""
-    return max(int(previous) + 1, int(now * 1000))

@@ -15,7 +15,8 @@ from chalicelib import once, paging
 from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access
 from chalicelib.contract.errors import ApiError
-from chalicelib.tables import Credential, Hot, find, put_if, transact, update_if
+from chalicelib.store import find, put_if, transact, update_if
+from chalicelib.tables import Credential, Hot
 from chalicelib.times import when
 
 PREFIX = {"registration": "mst_reg_", "key": "mst_key_", "worker": "mst_wrk_"}

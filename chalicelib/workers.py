@@ -16,19 +16,8 @@ from chalicelib.contract.lifecycle import LIVE
 from chalicelib.fleet import Machine
 from chalicelib.heartbeat import unpack_usage
 from chalicelib.registration import name_key
-from chalicelib.tables import (
-    Cold,
-    Deployment,
-    Hot,
-    Seen,
-    Slot,
-    WorkerName,
-    find,
-    find_all,
-    retrying,
-    transact,
-    update_if,
-)
+from chalicelib.store import find, find_all, retrying, transact, update_if
+from chalicelib.tables import Cold, Deployment, Hot, Seen, Slot, WorkerName
 from chalicelib.times import when
 from chalicelib.tokens import Principal
 

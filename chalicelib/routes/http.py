@@ -25,7 +25,8 @@ from chalicelib.contract.endpoints import Access, Endpoint
 from chalicelib.contract.errors import ApiError
 from chalicelib.contract.lifecycle import OPEN, OperationStatus
 from chalicelib.routes import parsing
-from chalicelib.tables import Hot, Operation, Refused, find
+from chalicelib.store import Refused, find
+from chalicelib.tables import Hot, Operation
 from chalicelib.tokens import Principal
 
 BUSY = {

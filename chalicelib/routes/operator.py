@@ -10,7 +10,8 @@ from chalicelib import deployments, events, operations, settings, tokens, views,
 from chalicelib.contract import openapi
 from chalicelib.contract import resources as r
 from chalicelib.routes.http import Call, dump, route
-from chalicelib.tables import Brake, find
+from chalicelib.store import find
+from chalicelib.tables import Brake
 
 blueprint = Blueprint(__name__)
 

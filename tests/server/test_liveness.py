@@ -7,7 +7,8 @@ import pytest
 from chalicelib import fleet, tokens, workers
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
-from chalicelib.tables import Hot, find
+from chalicelib.store import find
+from chalicelib.tables import Hot
 from tests.server.world import ADMIN, World
 
 

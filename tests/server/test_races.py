@@ -12,7 +12,8 @@ import pytest
 
 from chalicelib import deployments, liveness, operations, workers
 from chalicelib.contract.errors import ApiError
-from chalicelib.tables import Hot, find
+from chalicelib.store import find
+from chalicelib.tables import Hot
 from tests.server import dynoxide
 from tests.server.database import DATABASE, Recorder
 from tests.server.world import ADMIN, World

@@ -18,7 +18,8 @@ from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access
 from chalicelib.contract.errors import ApiError
 from chalicelib.contract.lifecycle import OPEN, OperationStatus
-from chalicelib.tables import Deployment, Refused, Slot, find
+from chalicelib.store import Refused, find
+from chalicelib.tables import Deployment, Slot
 from tests.agent.world import World
 from tests.server.database import Recorder
 from tests.simulation.network import Network, Weather, cut_off
