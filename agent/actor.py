@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from threading import Event, Lock
 
 from agent.engines import Cancelled, EngineError
@@ -49,6 +50,9 @@ class Actor:
 
     def wake(self) -> None:
         self._wake.set()
+
+    def misses(self, running: Collection[str]) -> bool:
+        return self._life.misses(running)
 
     def expect_end(self, instance_id: str) -> None:
         self._life.expect_end(instance_id)

@@ -42,7 +42,11 @@ class Fleet:
         self._go(actor)
 
     def notice(self) -> None:
-        """Look after deployments at rest that have something running after all."""
+        """Wake those whose instance has ended, and deployments at rest that have something running after all."""
+        running = {each.id for each in self._ours() if each.state == "running"}
+        for each in self.actors.copy().values():
+            if each.misses(running):
+                each.wake()
         for deployment_id in {each.deployment_id for each in self._ours()}:
             if deployment_id is None:
                 continue

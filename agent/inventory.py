@@ -8,8 +8,9 @@ from threading import Lock
 from agent.engines import Engine, Instance
 from chalicelib.contract.messages import Image
 
-MAX_AGE = 1.5
-"""Seconds for which a listing serves: many actors look, and each listing costs the engine."""
+MAX_AGE = 3.5
+"""Seconds for which a listing serves: many actors look, and each listing costs the engine. What the agent does itself
+ends that at once (`changed`), and the watch looks afresh."""
 IMAGES_EVERY = 60.0
 
 

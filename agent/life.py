@@ -7,7 +7,7 @@ taken again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from threading import Event
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 STOP_GRACE = 30.0
 PROBE_EVERY = 1.0
-WATCH_EVERY = 2.0
+WATCH_EVERY = 5.0
 HUNG_GRACE = 10.0
 LONGEST_LOOK_AWAY = 5.0
 MOST_ATTEMPTS = 3
@@ -107,6 +107,10 @@ class Life:
             return None
         command = self.record.command
         return self._end(command, now) if isinstance(command, Stop) else self._bring_up(command, now)
+
+    def misses(self, running: Collection[str]) -> bool:
+        """Whether the instance that it expects is not among those that run."""
+        return self.record.container_id is not None and self.record.container_id not in running
 
     def say_again(self) -> None:
         """Report once more what was reported last."""

@@ -10,7 +10,7 @@ from agent.inventory import Inventory
 
 log = logging.getLogger(__name__)
 
-EVERY = 3.0
+EVERY = 4.0
 
 
 class Watch:

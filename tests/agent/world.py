@@ -151,6 +151,7 @@ class World:
         """Let actors, operations and the reporter do what there is to do."""
         for _ in range(steps):
             self.clock.pass_time(seconds)
+            self.crew.inventory.changed()  # as if the last look at the host was long ago
             self.crew.watch.step()
             for actor in list(self.crew.fleet.actors.values()):
                 actor.step(self.clock.now)
