@@ -84,10 +84,11 @@ def _docker_answers() -> bool:
 
 
 class Demo:
-    def __init__(self, stage: Stage, host: Host, model: str) -> None:
+    def __init__(self, stage: Stage, host: Host, model: str, heartbeat: float = 2) -> None:
         self._stage = stage
         self._host = host
         self._model = model
+        self._heartbeat = heartbeat
         self._api: Api | None = None
         self.key, self._token = f"mst_key_{secrets.token_urlsafe(32)}", f"mst_reg_{secrets.token_urlsafe(32)}"
 
@@ -96,7 +97,11 @@ class Demo:
         self._stage.start(
             "control plane",
             [sys.executable, "-m", "infra.local", "serve", "--port", "0", "--data", str(self._stage.path / "data")],
-            {"MUSTER_ADMIN_KEY": self.key, "MUSTER_REGISTRATION_TOKEN": self._token, "MUSTER_HEARTBEAT": "2"},
+            {
+                "MUSTER_ADMIN_KEY": self.key,
+                "MUSTER_REGISTRATION_TOKEN": self._token,
+                "MUSTER_HEARTBEAT": f"{self._heartbeat:g}",
+            },
         )
         for _ in attempts(START_SECONDS):
             self._stage.check()

@@ -23,6 +23,8 @@ CONTAINERS = 2
 SETTLE_SECONDS = 30.0
 """Since the last container began to run: what comes but once is not what idling costs."""
 SECONDS = 120.0
+HEARTBEAT = 30.0
+"""Seconds between heartbeats of an idle worker, as they are outside of local mode."""
 MOST_MEMORY = 45 * 2**20
 MOST_CPU = 0.2
 """Percent of one core."""
@@ -35,7 +37,7 @@ def main() -> int:
         standin_image.build(client)
         arguments = ("--engine", "docker", "--allow-image", standin_image.REFERENCE)
         host = Host("docker", arguments, 0, real=False, image=standin_image.REFERENCE)
-        demo = Demo(stage, host, MODEL)
+        demo = Demo(stage, host, MODEL, heartbeat=float(os.environ.get("HEARTBEAT") or HEARTBEAT))
         try:
             api = demo.start_control_plane()
             worker = demo.start_agent(api)
