@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from threading import Event
 
+from agent.aftermath import aftermath
 from agent.archive import Archive
-from agent.crash import Diagnosis, diagnose, excerpt
+from agent.crash import EXCERPT_BYTES, Diagnosis, diagnose, excerpt
 from agent.engines import Cancelled, Engine, EngineError, Instance
 from agent.growth import STALLED_AFTER, Growth, Onlooker
 from agent.health import DEAD_AFTER, Probe, Pulse
@@ -264,12 +265,15 @@ class Life:
         if self._tools.host_run() != self._expected_in:
             self._report(Status.STARTING, "It ended with its host or its Docker daemon, and starts again", gone=True)
             return
-        text = self._tools.engine.logs(corpse.id, LOG_LINES, None).text if corpse else ""
         if corpse is None:
-            diagnosis = Diagnosis("CONTAINER_FAILED", "Its container is gone: something else removed it", False)
-        else:
-            diagnosis = diagnose(text, corpse.exit_code, corpse.oom_killed)
-        self._failed(command, diagnosis, now, excerpt(text))
+            gone = Diagnosis("CONTAINER_FAILED", "Its container is gone: something else removed it", False)
+            self._failed(command, gone, now)
+            return
+        text = self._tools.engine.logs(corpse.id, LOG_LINES, None).text
+        there = self._tools.inventory.instances()
+        around = aftermath(corpse, self._tools.starter.preflight.around, self._tools.engine.root(), there)
+        diagnosis = diagnose(text, corpse.exit_code, corpse.oom_killed)
+        self._failed(command, diagnosis, now, excerpt(text, EXCERPT_BYTES - len(around.encode())) + around)
 
     def _failed(self, command: Deploy, diagnosis: Diagnosis, now: float, logs: str = "") -> None:
         code, message = diagnosis.error_code, diagnosis.message

@@ -113,7 +113,7 @@ class Preflight:
             return  # a disk that does not answer has no figures
         if free < needed:
             advice = "prune, or delete models and images"
-            yield Finding("DISK_FULL", f"{path} has {_size(free)} free, and {what} needs {_size(needed)}: {advice}")
+            yield Finding("DISK_FULL", f"{path} has {size(free)} free, and {what} needs {size(needed)}: {advice}")
 
 
 def _utilization(command: Deploy) -> float:
@@ -125,10 +125,10 @@ def _utilization(command: Deploy) -> float:
 
 def _occupied(gpu: Gpu, share: float, flight: Flight) -> str:
     used = gpu.used_by_others(flight.own)
-    holders = ", ".join(f"{each.told(flight.there)} ({_size(each.memory)})" for each in gpu.others(flight.own))
+    holders = ", ".join(f"{each.told(flight.there)} ({size(each.memory)})" for each in gpu.others(flight.own))
     by = f", held by {holders}" if holders else ""
     return (
-        f"GPU {gpu.index} has {_size(gpu.total - used)} of {_size(gpu.total)} free{by}, and vLLM wants {share:.0%} of"
+        f"GPU {gpu.index} has {size(gpu.total - used)} of {size(gpu.total)} free{by}, and vLLM wants {share:.0%} of"
         " it: end what holds it, lower gpu_memory_utilization, or choose another GPU"
     )
 
@@ -143,5 +143,5 @@ def _told(findings: Sequence[Finding]) -> str:
     return "; ".join(f"{each.error_code}: {each.message}" for each in findings)
 
 
-def _size(count: float) -> str:
+def size(count: float) -> str:
     return f"{count / 1024**3:.1f} GiB" if count >= 1024**3 else f"{count / 1024**2:.0f} MiB"

@@ -35,6 +35,22 @@ def test_foreign_holders_are_named_by_process_and_container(world: World) -> Non
     assert "python (pid 4711) in container c0ffeec0ffee" in (report.message or "")
 
 
+def test_a_crash_report_says_how_it_ended_and_who_holds_the_gpus(world: World) -> None:
+    world.gpus = [Gpu(0, 80 * GIB, 20 * GIB, (Holder(4711, 19 * GIB, "python", "c0ffee" * 10),), "GPU-a")]
+    world.deploy(gpus=[0], config={"gpu_memory_utilization": 0.5}, restart="never")
+    world.settle(3)
+    world.engine.say(world.engine.only().id, "RuntimeError: CUDA error: an illegal memory access was encountered")
+    world.engine.die(world.engine.only().id, 1)
+    world.settle(3)
+    report = world.last_report()
+    assert report.logs is not None
+    assert "illegal memory access" in report.logs
+    assert "[muster] exit code 1, not killed for memory\n[muster] 1000.0 GiB free on " in report.logs
+    assert report.logs.endswith(
+        "[muster] GPU 0: 20.0 GiB of 80.0 GiB used: python (pid 4711) in container c0ffeec0ffee 19.0 GiB"
+    )
+
+
 def test_the_hosts_secrets_reach_the_instance_and_nobody_else(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     secrets = {"HF_TOKEN": "hf_abcdef", "HTTPS_PROXY": "http://user:pass@proxy"}

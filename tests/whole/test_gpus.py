@@ -83,7 +83,7 @@ def test_memory_that_somebody_else_holds_is_told_by_process_and_container(
         lambda shown: shown["error_code"] == "CUDA_OUT_OF_MEMORY",
         "the holder is told",
     )
-    assert f"in container {str(stranger.id)[:12]}" in seen["message"]
+    assert f"in container {stranger.name}" in seen["message"]
 
 
 def _pid(container: Container) -> int:
