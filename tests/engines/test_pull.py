@@ -77,6 +77,21 @@ def test_half_of_it_is_unpacking(open_registry: RealRegistry) -> None:
         open_registry.forget(reference)
 
 
+def test_the_digest_is_told_which_stays_when_the_tag_moves_on(open_registry: RealRegistry) -> None:
+    engine = DockerEngine()
+    digests = []
+    for _ in range(2):
+        reference = open_registry.push("model:1", 1000)
+        try:
+            pull(reference, engine)
+            (found,) = (each for each in engine.images() if reference in each.tags)
+            digests += found.digests
+        finally:
+            open_registry.forget(reference)
+    assert len(set(digests)) == 2
+    assert all(each.startswith(f"{open_registry.host}/model@sha256:") for each in digests)
+
+
 def test_credentials_are_those_of_the_owner_for_this_registry(
     locked_registry: RealRegistry, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
