@@ -12,6 +12,7 @@ VLLM_API_KEY or --api-key. An answer holds the prompt, the model's name and the 
     STANDIN_STALL=1               loads for ever
     STANDIN_HANG_AFTER=5          listens, and answers nothing from then on
     STANDIN_IGNORE_SIGTERM=1      has to be killed
+    STANDIN_SHM_MIB=160           how much shared memory it needs; with less it dies as vLLM does
     STANDIN_MAX_MODEL_LEN=131072  the longest context that "the model" has
 """
 
@@ -187,12 +188,22 @@ def _load() -> None:
     seconds = float(_env("LOAD_SECONDS") or 0.5)
     log("Starting to load model")
     time.sleep(seconds)
+    _need_shared_memory(int(_env("SHM_MIB") or 0))
     if _env("CRASH") and not _env("CRASH_AFTER"):
         crash(_env("CRASH"))
     while _env("STALL"):
         time.sleep(3600)
     log(f"Loading weights took {seconds:.2f} seconds")
     log(f"init engine (profile, create kv cache, warmup model) took {seconds:.2f} seconds")
+
+
+def _need_shared_memory(needed: int) -> None:
+    """In MiB, as vLLM's check_shm_free_space words it."""
+    disk = os.statvfs("/dev/shm")
+    free = disk.f_bavail * disk.f_frsize >> 20
+    if free < needed:
+        what = f"{needed} MiB required, {free} MiB free. Increase /dev/shm (e.g. --shm-size or --ipc=host)."
+        crash(f"Insufficient space in /dev/shm for shared-memory allocation: {what}")
 
 
 # The API

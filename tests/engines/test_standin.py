@@ -106,6 +106,14 @@ def test_a_key_guards_v1_alone(arguments: list[str], env: dict[str, str]) -> Non
         assert standin.get("/v1/models", "k").status_code == 200
 
 
+def test_it_needs_shared_memory_as_vllm_does() -> None:
+    code, output = finished("m", STANDIN_SHM_MIB=str(2**40))
+    found = diagnose(output, code, oom_killed=False)
+    assert (code, found.error_code) == (1, "SHM_TOO_SMALL")
+    with running("m", STANDIN_SHM_MIB="1") as standin:
+        assert standin.healthy()
+
+
 def test_its_log_is_in_the_order_of_vllms() -> None:
     with running("org/model") as standin:
         standin.process.terminate()
