@@ -71,12 +71,21 @@ class Preflight:
 
     def _model(self, flight: Flight) -> tuple[Finding | None, int | None]:
         """What the hub has against it, and the bytes to download where it has nothing."""
-        env = {**flight.host_env, **flight.spec.env}
+        env = {**self._login(flight), **flight.host_env, **flight.spec.env}
         asked = question(flight.spec.model, value_of(flight.command.config, "revision"), env)
         if asked is None or self._cached(flight.spec.model):
             return None, None
         obstacle = self.around.hub.obstacle(asked)
         return obstacle, self.around.hub.weights(asked) if obstacle is None else None
+
+    def _login(self, flight: Flight) -> dict[str, str]:
+        """The token of `hf auth login`, beside the cache: for processes alone, since no container sees it."""
+        if flight.spec.image is not None or self.policy.hub_cache is None:
+            return {}
+        try:
+            return {"HF_TOKEN": (self.policy.hub_cache.parent / "token").read_text(encoding="ascii").strip()}
+        except (OSError, ValueError):
+            return {}
 
     def _cached(self, model: str) -> bool:
         """Whether a snapshot is there: vLLM then asks the hub only for what is missing from it."""

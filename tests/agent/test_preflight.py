@@ -141,6 +141,15 @@ def test_whom_to_ask() -> None:
 # In a deployment's life
 
 
+@pytest.mark.parametrize("uses_images", [True, False])
+def test_a_login_counts_for_processes_alone(world: World, uses_images: bool) -> None:
+    (world.folder / "token").write_text("of-the-login\n")
+    world.engine.uses_images = uses_images
+    world.deploy()
+    world.settle()
+    assert [each.token for each in world.hub.asked] == [None if uses_images else "of-the-login"]
+
+
 def refused(world: World, **command: Any) -> Report:
     world.deploy(**command)
     world.settle(2)

@@ -79,8 +79,10 @@ class FakeHub:
 
     obstacles: dict[str, Finding] = field(default_factory=dict)
     bytes: int | None = None
+    asked: list[Question] = field(default_factory=list)
 
     def obstacle(self, question: Question) -> Finding | None:
+        self.asked.append(question)
         return self.obstacles.get(question.model)
 
     def weights(self, question: Question) -> int | None:
