@@ -104,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("WWW-Authenticate", 'Basic realm="test"')
         self.end_headers()
         for start in range(0, len(body) if self.command == "GET" else 0, PIECE):
-            if start and self.server.stalled.is_set():
+            if start > len(body) // 2 and self.server.stalled.is_set():
                 self.server.released.wait(60)
             if self.server.dead:
                 self.connection.close()

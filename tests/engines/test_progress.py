@@ -91,3 +91,13 @@ def test_only_what_comes_closer_to_its_end_is_growth() -> None:
     assert progress.grew_at == 100.0
     progress.see(event("a", "Pull complete"), 101.0)
     assert progress.grew_at == 101.0
+
+
+def test_what_stands_still_says_so() -> None:
+    progress = PullProgress(0.0)
+    assert progress.idle(1.0) is None, "nothing is known yet"
+    progress.see(event("a", "Downloading", 50, 100), 1.0)
+    told = [news for now in range(2, 60) if (news := progress.idle(float(now)))]
+    assert {(each.current, each.total) for each in told} == {(25, 100)}
+    assert told[-1].rate == 0
+    assert len(told) <= 12

@@ -96,7 +96,7 @@ class Images:
                     now = time.monotonic()
                     if event and "error" in event:
                         raise failure(str(event["error"]), "REGISTRY_UNREACHABLE")
-                    if event and (news := progress.see(event, now)):
+                    if news := progress.see(event, now) if event else progress.idle(now):
                         on_progress(news)
                     if now - progress.grew_at > self._patience:
                         raise EngineError("PULL_STALLED", f"Nothing of it came for {self._patience:.0f} s.")

@@ -76,6 +76,10 @@ class PullProgress:
             self.grew_at = now
         return self._news(now)
 
+    def idle(self, now: float) -> Progress | None:
+        """The progress while no event comes, if it is due: its rate is news too."""
+        return self._news(now) if self._layers else None
+
     def _state(self) -> tuple[int, int, int, int]:
         every = self._layers.values()
         ended = sum(each.is_downloaded for each in every), sum(each.is_done for each in every)
