@@ -119,10 +119,12 @@ class Demo:
         arguments = ["--url", api.url, "--name", "demo", "--state-dir", str(self._stage.path / "agent")]
         if Path(self._model).is_dir():
             arguments += ["--model-root", str(Path(self._model).resolve().parent)]
+        # The stand-in serves any name, so the hub is not asked for it.
+        offline = {} if self._host.real else {"HF_HUB_OFFLINE": "1"}
         self._stage.start(
             "agent",
             [sys.executable, "-m", "agent", *arguments, "--address", "127.0.0.1", *self._host.arguments],
-            {"MUSTER_TOKEN": self._token},
+            {"MUSTER_TOKEN": self._token} | offline,
         )
         for _ in attempts(START_SECONDS):
             self._stage.check()

@@ -57,6 +57,7 @@ class FullHost:
         self._operator = Operator(serve.url)
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MUSTER_", "HF_"))} | {
             "DOCKER_HOST": docker_host,
+            "HF_ENDPOINT": "http://127.0.0.1:1",
             "HF_HUB_CACHE": str(disk / "hub"),
             "MUSTER_TOKEN": REGISTRATION_TOKEN,
             "MUSTER_URL": serve.url,

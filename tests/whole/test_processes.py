@@ -50,7 +50,7 @@ class Host:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "agent", *arguments],
                 cwd=ROOT,
-                env=environment | {"MUSTER_TOKEN": REGISTRATION_TOKEN, MARK: str(self.folder)},
+                env=environment | {"MUSTER_TOKEN": REGISTRATION_TOKEN, MARK: str(self.folder), "HF_HUB_OFFLINE": "1"},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
