@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from agent.engines import EngineError, Instance, LogChunk, RunSpec
 from agent.engines.docker.daemon import APIError, Daemon, NotFound
 from agent.engines.docker.images import PATIENCE_SECONDS, Images, checked
 from agent.engines.docker.logs import read_log
+from agent.engines.docker.looks import Looks
 from agent.engines.docker.prune import prune
 from agent.engines.logs import parse_time
 from chalicelib.contract.messages import Image, Progress, Pruned, Pulled
@@ -64,11 +66,13 @@ class DockerEngine:
         self._worker_id = worker_id
         self._daemon = Daemon(timeout)
         self._images = Images(self._daemon, patience)
+        self._looks = Looks()
 
     def instances(self) -> list[Instance]:
         with self._daemon.asked() as api:
-            found = [_own(api, each) if _is_ours(each) else _foreign(each) for each in api.containers(all=True)]
-        return [each for each in found if each is not None]
+            listed = api.containers(all=True)
+            own = self._looks.take(list(filter(_is_ours, listed)), partial(_own, api), time.monotonic())
+        return [*own, *(_foreign(each) for each in listed if not _is_ours(each))]
 
     def start(self, spec: RunSpec) -> Instance:
         with self._daemon.asked() as api:
