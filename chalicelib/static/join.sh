@@ -46,10 +46,10 @@ settings() {
     URL='' MODELS='' LINES=''
     while [ $# -gt 0 ]; do
         case $1 in
-        --url=* | --models=* | --token=* | --name=* | --engine=* | --address=* | --model-root=* | --vllm-command=*)
+        --url=* | --models=* | --token=* | --name=* | --engine=* | --default-image=* | --address=* | --model-root=* | --vllm-command=*)
             setting "${1%%=*}" "${1#*=}"
             ;;
-        --url | --models | --token | --name | --engine | --address | --model-root | --vllm-command)
+        --url | --models | --token | --name | --engine | --default-image | --address | --model-root | --vllm-command)
             [ $# -ge 2 ] || fail "$1 needs a value"
             setting "$1" "$2"
             shift
