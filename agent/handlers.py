@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from agent.archive import LINES, Archive
 from agent.engines import Engine, EngineError, Instance
@@ -50,7 +50,7 @@ class Handlers:
             case m.DeleteImage():
                 return self._delete_image(command)
             case m.ListImages():
-                return m.Images(self.engine.images())
+                return m.Images(self._images())
             case m.ListContainers():
                 return m.Containers([self._shown(each) for each in self.engine.instances()], gpu_usage(closely=True))
             case m.ListModels():
@@ -123,6 +123,15 @@ class Handlers:
 
     # Images and weights
 
+    def _images(self) -> list[m.Image]:
+        """Also those are users that have no container just now: they wait to start again."""
+        wanted = [(each.image or self.default_image, each.deployment_id) for each in self.fleet.wanted()]
+
+        def used_by(image: m.Image) -> list[str]:
+            return sorted({*image.used_by, *(user for name, user in wanted if name in (image.id, *image.tags))})
+
+        return [structs.replace(each, used_by=used_by(each)) for each in self.engine.images()]
+
     def _delete_image(self, command: m.DeleteImage) -> m.Deleted:
         user = self._images_in_use().get(command.image_id)
         if user is not None and not command.force:
@@ -132,7 +141,10 @@ class Handlers:
         return m.Deleted(deleted)
 
     def _delete_model(self, command: m.DeleteModel) -> m.Deleted:
-        user = next((each.deployment_id for each in self.fleet.wanted() if each.model == command.model), None)
+        # Other workers of this host share the cache.
+        users = [(each.model, each.deployment_id) for each in self.engine.instances() if each.state == "running"]
+        users += [(each.model, each.deployment_id) for each in self.fleet.wanted()]
+        user = next((user for model, user in users if model == command.model), None)
         if user is not None:
             raise EngineError("MODEL_IN_USE", f"deployment {user} uses {command.model}: stop it first")
         if self.hub_cache is None:

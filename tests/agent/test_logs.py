@@ -59,3 +59,18 @@ def test_the_log_of_a_crash_is_followed_beyond_its_container(world: World) -> No
     assert (last["logs"], last["truncated"]) == ("four \x0c\u2028 five\n", True)
     again = world.ask("container_logs", command_id="o4", container_id="d1", since=rest["next_since"])["output"]
     assert again["logs"] == ""
+
+
+def test_the_cause_of_a_crash_may_be_thousands_of_lines_above_its_end(world: World) -> None:
+    world.deploy(restart="never")
+    world.settle()
+    instance = world.engine.only()
+    world.engine.say(instance.id, CAUSE)
+    for number in range(4000):
+        world.engine.say(instance.id, f"({number}) what others had to say about it, at some length and to no end")
+    world.engine.die(instance.id, 1)
+    world.settle(2)
+    report = world.last_report()
+    assert report.error_code == "CUDA_OUT_OF_MEMORY"
+    assert report.logs is not None and CAUSE in report.logs and "(3999)" in report.logs
+    assert len(report.logs.encode()) <= 70 * 1024

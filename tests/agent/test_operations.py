@@ -219,6 +219,12 @@ def test_delete_model(world: World) -> None:
     assert (used.exists(), unused.exists()) == (True, False)
 
 
+def test_weights_that_another_worker_of_this_host_runs_are_in_use(world: World) -> None:
+    cache(world, "gpt2", 20)
+    world.engine.add(Instance("x2", "muster-d9-g1", "i", "running", "another-worker", "d9", 1, "gpt2"))
+    assert world.ask("delete_model", model="gpt2")["error_code"] == "MODEL_IN_USE"
+
+
 @pytest.mark.parametrize(
     "model", ["..", "../../etc", "/etc", "", ".locks", "models--gpt2", "gpt2/../gpt2", "elsewhere"]
 )
