@@ -183,7 +183,8 @@ class Life:
         self._restarts.note_running(now)
         if self._pulse.has_stopped(now, lambda: self._tools.starter.is_alive(instance, self._tools.probe)):
             text = self._put_down(instance)
-            found = diagnose(text, None, False)
+            # It did run with this configuration, so whatever its log has is not for good.
+            found = diagnose(text, None, False)._replace(permanent=False)
             message = f"It ran, and its /health was not answered with 200 for {DEAD_AFTER:.0f} s"
             unknown = Diagnosis("CONTAINER_FAILED", message, False)
             self._failed(command, unknown if found.error_code == unknown.error_code else found, now, excerpt(text))
@@ -237,7 +238,7 @@ class Life:
             raise Cancelled
         if self.record.status is not Status.STARTING:
             self._report(Status.STARTING, "Starting")
-        self._growth = None
+        self._growth = self._name = None
         instance = self._tools.starter.start(command, self.record.port)
         self._expected_in = self._tools.host_run()
         self._save(replace(self.record, container_id=instance.id, port=instance.port))
