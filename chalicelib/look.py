@@ -77,7 +77,7 @@ def _intent(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
         _reconcile(this, slot, here, active)
     if slot.intent == "stop":
         _stop_again(this, slot, here, active)
-        if here is None and slot.settled_at is not None and not active:
+        if here is None and slot.settled_at is not None and not active and _is_gone(this, slot):
             delete_if(slot, Slot.generation == slot.generation)
             return
     if slot.settled_at is None:
@@ -165,6 +165,18 @@ def _stop_again(this: _Look, slot: Slot, deployment: Deployment | None, active: 
     elif active and over:
         update_if(slot, [Slot.odd_since.set(this.now)], slots.unchanged(slot))
     this.unsettled |= active
+
+
+def _is_gone(this: _Look, slot: Slot) -> bool:
+    """Whether nothing is left to stop of what was deleted or moved: the worker said so, or did not list it for a while.
+
+    One list may be older than the container, and a worker that then lost its disk must still be told.
+    """
+    if not slot.may_live and not slot.holds:
+        return True
+    if slot.odd_since is None:
+        update_if(slot, [Slot.odd_since.set(this.now)], slots.unchanged(slot))
+    return slot.odd_since is not None and bool(this.now - slot.odd_since >= ODD_FOR)
 
 
 def _unsettle(slot: Slot) -> None:

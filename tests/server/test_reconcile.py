@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalicelib import deployments, workers
+from chalicelib import deployments, slots, workers
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.tables import Deployment
@@ -141,3 +141,21 @@ def test_a_stop_left_behind_and_the_deploy_that_comes_back_are_two_generations(w
     (deploy,) = worker.beat().commands
     assert isinstance(stop, m.Stop) and isinstance(deploy, m.Deploy)
     assert stop.generation < deploy.generation
+
+
+def test_a_stop_of_what_moved_away_outlives_a_disk_that_is_lost_after_its_ack(world: World) -> None:
+    """The list in the beat with the ack was older than the container; the stop must not be forgotten with that beat."""
+    here, there = world.worker("here"), world.worker("there")
+    here.journal_id = "before"
+    deployment_id = world.deploy(worker_id=here.id)
+    here.beat()
+    deployments.patch(deployment_id, r.DeploymentPatch(worker_id=there.id), ADMIN, world.now)
+    assert here.types() == ["stop"]
+    assert here.types() == []
+    here.journal_id, here.acks, here.active = "after", [], [deployment_id]
+    assert here.types() == ["stop"]
+    here.active = []
+    for _ in range(30):
+        world.pass_(5)
+        here.beat()
+    assert slots.get(here.id, deployment_id) is None
