@@ -29,7 +29,9 @@ def agent_image(docker_engine: docker.DockerClient, debian_image: str, tmp_path_
     folder = tmp_path_factory.mktemp("image")
     build(folder)
     shutil.copy(ROOT / "infra" / "install" / "Dockerfile", folder)
-    docker_engine.images.build(path=str(folder), tag=IMAGE, buildargs={"BASE": debian_image}, network_mode="host")
+    docker_engine.images.build(
+        path=str(folder), tag=IMAGE, buildargs={"BASE": debian_image}, network_mode="host", rm=True, forcerm=True
+    )
     return IMAGE
 
 
