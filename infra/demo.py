@@ -259,9 +259,7 @@ def run(stage: Stage, host: Host, model: str, once: bool) -> int:
         demo.ask(deployment, prompt)
         demo.show_host(api, worker, deployment)
         if not once:
-            step("It stays up until Ctrl-C. Try, for example:")
-            say(f"curl -H 'Authorization: Bearer {demo.key}' {api.url}/api/deployments")
-            stay(stage)
+            stay(stage, f"curl -H 'Authorization: Bearer {demo.key}' {api.url}/api/deployments")
     except (DemoFailed, requests.RequestException) as error:
         report(stage, error)
         return 1
@@ -271,9 +269,11 @@ def run(stage: Stage, host: Host, model: str, once: bool) -> int:
     return 0
 
 
-def stay(stage: Stage) -> None:
-    """Until Ctrl-C."""
+def stay(stage: Stage, example: str) -> None:
+    """Until Ctrl-C, which may come as soon as it is spoken of."""
     with contextlib.suppress(KeyboardInterrupt):
+        step("It stays up until Ctrl-C. Try, for example:")
+        say(example)
         while True:
             stage.check()
             time.sleep(1)
