@@ -10,7 +10,7 @@ READY := $(VENV)/ready
 WHEEL := dist/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent lock clean simulate
+.PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent lock clean simulate docker
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ agent: setup ## A worker agent; its settings are MUSTER_* variables, or ARGS="--
 
 test: setup ## All tests; those that need Docker are skipped where there is none
 	@$(BIN)/python -m pytest $(ARGS)
+
+docker: ## A Docker engine where there is none (Debian, as root, without systemd)
+	@infra/docker.sh
 
 simulate: setup ## Both halves over faults at random (SEEDS=200, FIRST=0)
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200) --first $(or $(FIRST),0)
