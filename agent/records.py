@@ -111,14 +111,17 @@ class Records:
             self._spool.arrived.set()
 
     def begin_run(self, host_run: str) -> None:
-        """After the host started anew, that instances are gone is no crash, and no command's fault."""
+        """After the host started anew, that instances are gone is no crash, and no command's fault.
+
+        An agent that does not start cannot be asked to free the disk: the reserve is for this too.
+        """
 
         def change(connection: sqlite3.Connection) -> None:
             connection.execute("UPDATE deployments SET container_id = NULL, attempts = 0")
             put_meta(connection, "host_run", host_run)
 
         if self._database.meta("host_run") != host_run:
-            self._database.write(change)
+            self._database.write(change, urgent=True)
 
     def forgive(self) -> None:
         """The agent ends because it was asked to: no command is to blame."""

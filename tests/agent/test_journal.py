@@ -73,6 +73,11 @@ def test_full_disk_takes_no_deploy(full: Memory) -> None:
     assert full.records.get("d1") is None
 
 
+def test_an_agent_starts_on_a_full_disk_after_its_host_did(full: Memory) -> None:
+    full.records.begin_run("another run of the host, " + BIG)
+    assert (full.database.meta("host_run") or "").startswith("another run")
+
+
 def test_full_disk_still_takes_a_stop(full: Memory) -> None:
     assert full.records.accept(big_stop("d1")) is Receipt.NEW
 
