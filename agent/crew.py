@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.archive import Archive
 from agent.contact import Contact
-from agent.engines import Engine
+from agent.engines import Engine, EngineError
 from agent.fleet import Fleet, Spawn, spawn_thread
 from agent.growth import Onlooker
 from agent.handlers import Handlers
@@ -27,6 +28,8 @@ from agent.spool import Spool
 from agent.start import FreePort, Starter
 from agent.watch import Watch
 from chalicelib.contract.messages import Disk
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,13 @@ class Crew:
         )
         operations = Operations(handlers, memory.ledger, host.clock, host.spawn)
         return cls(worker_id, inventory, fleet, operations, Watch(inventory, fleet))
+
+    def look(self) -> None:
+        """Once before the first heartbeat: with its journal lost, an agent would say that nothing runs where models do."""
+        try:
+            self.inventory.instances()
+        except (EngineError, OSError) as error:
+            log.warning("the engine does not answer yet, so the journal says what runs: %s", error)
 
     def resume(self, spawn: Spawn) -> None:
         """Go on where the journal says that the agent was."""

@@ -170,6 +170,7 @@ class Agent:
 
     def _hire(self, worker_id: str) -> None:
         self.crew = Crew.hire(worker_id, self._host, self._memory)
+        self.crew.look()
         self.crew.resume(self._host.spawn)
 
     def _park(self, error: Fatal) -> None:

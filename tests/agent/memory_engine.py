@@ -21,6 +21,7 @@ class MemoryEngine:
     uses_images: bool = True
     available: set[str] = field(default_factory=lambda: {TESTED_IMAGE, "vllm/vllm-openai:latest"})
     on_pull: Callable[[], None] = lambda: None
+    down: bool = False
     first_words: str = ""
     on_start: Callable[[RunSpec], None] = lambda spec: None
 
@@ -37,6 +38,8 @@ class MemoryEngine:
     # Engine
 
     def instances(self) -> list[Instance]:
+        if self.down:
+            raise EngineError("DOCKER_UNAVAILABLE", "the engine is down")
         return list(self.all.values())
 
     def start(self, spec: RunSpec) -> Instance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 
 import pytest
@@ -159,3 +160,21 @@ def test_stopped_deployment_that_somebody_started_by_hand_is_stopped(world: Worl
     world.engine.add(instance)
     world.settle()
     assert world.engine.all == {}
+
+
+def test_first_beat_after_a_lost_disk_knows_what_runs(world: World) -> None:
+    world.deploy()
+    world.settle()
+    world.kill()
+    shutil.rmtree(world.folder / "state")
+    world.boot()
+    world.beat()
+    assert world.server.beats[-1].active_deployments == ["d1"]
+
+
+def test_an_engine_that_is_down_at_the_start_does_not_keep_the_agent_from_beating(world: World) -> None:
+    world.engine.down = True
+    world.kill()
+    world.boot()
+    world.beat()
+    assert world.server.beats

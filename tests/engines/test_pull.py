@@ -145,7 +145,7 @@ def test_not_found_says_what_to_check(open_registry: RealRegistry) -> None:
         assert "check its name and tag" in error.message
 
 
-def test_unreachable_says_what_to_check() -> None:
+def test_unreachable_says_what_to_check(docker_engine: docker.DockerClient) -> None:
     for nowhere in (f"127.0.0.1:{any_port()}/model:1", "no-such-host.invalid/model:1"):
         error = refused(nowhere)
         assert error.error_code == "REGISTRY_UNREACHABLE"

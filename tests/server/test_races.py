@@ -18,7 +18,7 @@ from tests.server import dynoxide
 from tests.server.database import DATABASE, Recorder
 from tests.server.world import ADMIN, World
 
-ROUNDS = 25
+ROUNDS = 15
 
 
 @pytest.fixture(scope="module")

@@ -128,6 +128,8 @@ class Simulation:
             host.clock.now = max(host.clock.now, self.now)
 
     def _beat(self, host: Host) -> None:
+        if host.agent.crew is not None:
+            host.agent.crew.watch.step()  # it looks every four seconds; only the journal may be that old
         host.agent.tick(host.clock.now)
 
     def _model_dies(self, host: Host) -> None:

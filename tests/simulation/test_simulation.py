@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.server.database import DATABASE
 from tests.simulation.__main__ import simulate_all
 
-SEEDS = range(8)
+SEEDS = range(6)
 
 
 def test_nothing_is_lost_and_nothing_runs_twice(tmp_path: Path) -> None:
