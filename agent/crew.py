@@ -120,7 +120,7 @@ class Crew:
         return cls(worker_id, inventory, fleet, operations, Watch(inventory, fleet))
 
     def look(self) -> None:
-        """Once before the first heartbeat: with its journal lost, an agent would say that nothing runs where models do."""
+        """Once before the first heartbeat: an agent without its journal would say that nothing runs where models do."""
         try:
             self.inventory.instances()
         except (EngineError, OSError) as error:
