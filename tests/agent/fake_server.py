@@ -65,6 +65,10 @@ class FakeServer(BaseAdapter):
         cert: bytes | str | tuple[bytes | str, bytes | str] | None = None,
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
+        return self.exchange(request)
+
+    def exchange(self, request: requests.PreparedRequest) -> requests.Response:
+        """What another server than this one does otherwise."""
         path = request.path_url
         self.requests.append(path)
         if self.failures:

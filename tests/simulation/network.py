@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -46,15 +46,7 @@ class Network(FakeServer):
         self._database, self._weather, self._clock = database, weather, clock
         self._delayed: list[requests.PreparedRequest] = []
 
-    def send(
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: float | tuple[float, float] | tuple[float, None] | None = None,
-        verify: bool | str = True,
-        cert: bytes | str | tuple[bytes | str, bytes | str] | None = None,
-        proxies: Mapping[str, str] | None = None,
-    ) -> requests.Response:
+    def exchange(self, request: requests.PreparedRequest) -> requests.Response:
         if self._weather.strikes("request lost", 0.06):
             raise requests.ConnectionError("the request was lost")
         if self._weather.strikes("request delayed", 0.04):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -29,15 +28,7 @@ class App(FakeServer):
         tokens.seed_registration_token(REGISTRATION_TOKEN, now)
         tokens.seed_admin_key(ADMIN_KEY, now)
 
-    def send(
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: float | tuple[float, float] | tuple[float, None] | None = None,
-        verify: bool | str = True,
-        cert: bytes | str | tuple[bytes | str, bytes | str] | None = None,
-        proxies: Mapping[str, str] | None = None,
-    ) -> requests.Response:
+    def exchange(self, request: requests.PreparedRequest) -> requests.Response:
         body = request.body if isinstance(request.body, bytes) else None
         answer = self._call(str(request.method), request.path_url, dict(request.headers), body)
         if self.lose_answers:
