@@ -1,10 +1,22 @@
-"""What was skipped is said at the end, once for each reason: a skip that nobody sees is a defect."""
+"""What was skipped is said at the end, once for each reason: a skip that nobody sees is a defect.
+
+`--thorough` is for what is proven by numbers: 1,000 rounds of a race rather than 15. `make reliability` and CI set it.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 
 import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thorough", action="store_true", help="as many rounds as docs/reliability.md promises")
+
+
+@pytest.fixture(scope="session")
+def thorough(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--thorough"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
