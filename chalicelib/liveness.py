@@ -70,5 +70,5 @@ def _record(hot: Hot, now: float) -> None:
     if silence > LOST_AFTER and not hot.lost:
         message = "its worker has been silent for 24 hours"
         for slot in slots.of_worker(worker_id)[0]:
-            deployments.lose(slot.deployment_id, "WORKER_LOST", message, now)
+            deployments.lose(slot.deployment_id, worker_id, "WORKER_LOST", message, now)
         update_if(hot, [Hot.lost.set(True)], unheard)

@@ -222,7 +222,7 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
     ]
     for slot in slots.of_worker(machine.worker_id)[0]:
         message = f"another machine took over the name {cold.name}"
-        deployments.lose(slot.deployment_id, "WORKER_LOST", message, now, stop=True)
+        deployments.lose(slot.deployment_id, machine.worker_id, "WORKER_LOST", message, now, stop=True)
 
     def build(transaction: TransactWrite) -> None:
         _use(transaction, token)

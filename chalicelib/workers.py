@@ -119,15 +119,10 @@ def lose(worker_id: str, by: Principal, now: float) -> r.LostWorker:
     machine = fleet.get(worker_id)
     message = f"{by.label} declared {machine.cold.name} lost"
     held = [slot.deployment_id for slot in slots.of_worker(worker_id)[0]]
-    lost = [each for each in held if _is_on(each, worker_id) and deployments.lose(each, "WORKER_LOST", message, now)]
+    lost = [each for each in held if deployments.lose(each, worker_id, "WORKER_LOST", message, now)]
     events.record(worker_id, "lost", message, by.label, now)
     slots.ring(worker_id, now)
     return r.LostWorker(**msgspec.structs.asdict(get(worker_id, now)), deployments_lost=lost)
-
-
-def _is_on(deployment_id: str, worker_id: str) -> bool:
-    deployment = find(Deployment, deployment_id)
-    return deployment is not None and deployment.worker_id == worker_id
 
 
 def live_deployments(worker_id: str) -> list[Deployment]:
@@ -149,8 +144,9 @@ def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
     listed = set(msgspec.json.decode(seen.active, type=list[str])) if seen and seen.active else set()
     containers = {str(d.deployment_id): str(d.container_id or d.deployment_id) for d in live}
     left = sorted(containers.get(each, each) for each in listed | containers.keys())
-    for deployment in live:
-        deployments.lose(deployment.deployment_id, "WORKER_REMOVED", f"{by} removed {machine.cold.name}", now)
+    for each in live:
+        message = f"{by} removed {machine.cold.name}"
+        deployments.lose(each.deployment_id, worker_id, "WORKER_REMOVED", message, now)
     retrying(lambda: _tombstone(fleet.get(worker_id)))
     _sweep_up(worker_id)
     events.record(worker_id, "removed", f"by {by}", by, now)
