@@ -306,8 +306,8 @@ def lose(deployment_id: str, worker_id: str, error_code: str, message: str, now:
     """Conclude from silence that it is over (WORKER_LOST, CONTAINER_LOST, WORKER_REMOVED). Whether it was alive there.
 
     One that went on to another worker, and left no more than a stop on this one, is not lost. Its GPUs are free again,
-    though a container may live. `stop` also leaves a stop in its slot: sent already, so that a worker that does not list
-    it never hears of it.
+    though a container may live. `stop` also leaves a stop in its slot: sent already, so that a worker that does not
+    list it never hears of it.
     """
 
     def attempt() -> bool:

@@ -73,9 +73,11 @@ class Cloud:
 class Network:
     """Everybody's way to the cloud."""
 
-    def __init__(self, cloud: Cloud) -> None:
-        self._cloud, self._weather = cloud, cloud.weather
+    def __init__(self, cloud: Cloud, pass_time: Callable[[float], None]) -> None:
+        self._cloud, self._weather, self._pass_time = cloud, cloud.weather, pass_time
         self._delayed: list[Callable[[], object]] = []
+        self.in_time: set[str] = set()
+        self.too_late: set[str] = set()
 
     def exchange(
         self, who: str, kind: str, ids: list[str], bearer: str, body: bytes, late: bool = True
@@ -92,10 +94,21 @@ class Network:
             raise requests.ReadTimeout("nobody answered in time")
         if self._weather.strikes("request doubled", 0.05):
             carry_out()
+        self._sent_at = self._weather.now
         answer = carry_out()
         if answer is None or self._weather.strikes("answer lost", 0.06):
             raise requests.ConnectionError("the answer was lost")
+        if late and self._weather.strikes("answer late", 0.02):
+            self._pass_time(self._weather.random.choice([3, 70, 700]))
+        if kind == "heartbeat":
+            self._note_arrival(answer[1])
         return answer
+
+    def _note_arrival(self, content: bytes) -> None:
+        """Of operations: which came to their agent while they might still run, and which only after that."""
+        for command in msgspec.json.decode(content).get("commands", []):
+            deadline = command.get("expires_in", 0.0) + self._sent_at
+            (self.in_time if self._weather.now <= deadline else self.too_late).add(command["command_id"])
 
     def late_ones_arrive(self) -> None:
         """Out of order, and nobody waits for their answers any more."""

@@ -69,6 +69,10 @@ class Dynamo:
         for name, partitions in snapshot.items():
             self.tables[name].partitions = {hash_: dict(rows) for hash_, rows in partitions.items()}
 
+    def items(self, model: type[tables.Item]) -> Iterable[Item]:
+        """As they are stored, everything in the model's table."""
+        return self.tables[model.Meta.table_name].every()
+
     def empty(self) -> None:
         for table in self.tables.values():
             table.partitions = {}

@@ -7,8 +7,10 @@ that the dead process still tries has an effect.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sqlite3
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -66,10 +68,16 @@ class HostEngine(MemoryEngine):
     def outlive(self, mortal: Mortal, weather: Weather, who: str) -> None:
         self._mortal, self._weather, self._who = mortal, weather, who
 
+    def count_from(self, number: int) -> None:
+        """No two hosts have containers of one id."""
+        self._count = number
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.held: dict[str, tuple[int, ...]] = {}
         self.ended: list[str] = []
+        self.touched_others: list[str] = []
+        self.works_for: Callable[[], str | None] = lambda: None
 
     def start(self, spec: RunSpec) -> Instance:
         self._mortal.may_die("a start")
@@ -87,6 +95,8 @@ class HostEngine(MemoryEngine):
         instance = self.all.get(instance_id)
         if instance is not None and instance.state == "running":
             self.ended.append(instance_id)
+            if instance.worker_id != self.works_for():
+                self.touched_others.append(instance.name)
             self._weather.note(f"{self._who} stopped {instance.name}")
         super().stop(instance_id, grace)
         self._mortal.may_die("a stopped container")
@@ -130,6 +140,8 @@ class Host(World):
         self.skew = weather.random.choice([0.0, -3 * 86400.0, 3600.0])
         self.server = Line(network, self.machine)
         self.engine = HostEngine()
+        self.engine.works_for = lambda: self.worker_id
+        self.engine.count_from(zlib.crc32(self.machine.encode()) % 10_000 * 1000)
         self.engine.available |= {f"image:{n}" for n in range(200)}
         self.gpus = [Gpu(index, total=80 * GIB, used=GIB) for index in range(GPUS)]
         strangers = [
@@ -199,7 +211,7 @@ class Host(World):
 
     @property
     def parked(self) -> bool:
-        return self.up and self.state.parked is not None
+        return self.up and os.path.exists(f"{self.folder}/state/parked")
 
     @property
     def worker_id(self) -> str | None:

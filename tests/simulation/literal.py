@@ -22,7 +22,9 @@ class LiteralClient:
         self.name, self.token = name, token
         self._network, self._weather = network, weather
         self._bearer_is_its_own = weather.random.random() < 0.5
-        self.containers: dict[str, str] = {}
+        # Of what each container is, for the questions at the end: the client itself knows of no generations.
+        self._generations: dict[str, int] = {}
+        self.containers: dict[str, int] = {}
         self.worker_id: str | None = None
         self.restart()
 
@@ -50,11 +52,16 @@ class LiteralClient:
         if not self._todo or self._bearer is None:
             return
         deployment_id, body = self._todo[0]
-        if self._post("status", [str(self.worker_id), deployment_id], body) is None:
+        answer = self._post("status", [str(self.worker_id), deployment_id], body)
+        if answer is None:
+            return
+        if answer.get("error_code") == "DEPLOYMENT_NOT_FOUND":  # it came too late: nobody wants this any more
+            self._todo = deque(each for each in self._todo if each[0] != deployment_id)
+            self._at_work.discard(deployment_id)
             return
         self._todo.popleft()
         if body["status"] == "starting":
-            self.containers[deployment_id] = f"c-{len(self._weather.happened)}"
+            self.containers[deployment_id] = self._generations[deployment_id]
             self._weather.happened["literal client started a container"] += 1
         elif body["status"] == "stopping":
             self.containers.pop(deployment_id, None)
@@ -66,6 +73,7 @@ class LiteralClient:
         if deployment_id is None or deployment_id in self._at_work:
             return
         runs = deployment_id in self.containers
+        self._generations[deployment_id] = command["generation"]
         if command["type"] == "deploy":
             said: list[dict[str, Any]] = (
                 [{"status": "running"}] if runs else [{"status": "starting"}, {"status": "running", "port": 8001}]

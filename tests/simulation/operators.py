@@ -89,6 +89,7 @@ class Operators:
         body = r.NewDeployment(
             model="org/model",
             gpus=random.choice([0, 0, 1, 1, GPUS]),
+            config={"seed": self._names},
             worker_id=random.choice(known) if known and random.random() < 0.4 else None,
             restart=random.choice(["on-failure", "on-failure", "never"]),
         )
@@ -102,12 +103,15 @@ class Operators:
             if self._do("deploy", str(self._names), create):
                 break
         self.asked.deployments += [str(each.deployment_id) for each in made[:1]]
+        marked = f'"seed":{self._names}}}'
+        if sum(marked in item.get("spec", {}).get("S", "") for item in self._cloud.database.items(Deployment)) > 1:
+            raise AssertionError("one Idempotency-Key made two deployments")
 
     def _patch(self) -> r.DeploymentPatch:
         random, known = self._weather.random, self._worker_ids()
         match random.randrange(3):
             case 0:
-                return r.DeploymentPatch(config={"max_model_len": random.randrange(1, 9999)})
+                return r.DeploymentPatch(config={"seed": 0, "max_model_len": random.randrange(1, 9999)})
             case 1:
                 return r.DeploymentPatch(gpus=random.choice([0, 1, GPUS]))
         return r.DeploymentPatch(worker_id=random.choice(known)) if known else r.DeploymentPatch(gpus=0)

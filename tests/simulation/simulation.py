@@ -31,7 +31,7 @@ ADMIN = tokens.Principal("key admin", Access.ADMIN, "admin")
 JOIN = "a registration token for many workers"
 START = 1_800_000_000.0
 HOSTS, STEPS = 2, 60
-CALM_AT_LEAST, CALM_AT_MOST = 10, 90
+CALM_AT_LEAST, CALM_AT_MOST = 8, 88
 """Rounds of 20 seconds."""
 
 
@@ -47,13 +47,17 @@ class Simulation:
         self.weather = Weather(self.random, START)
         database.empty()
         self.cloud = Cloud(database, self.weather)
-        self.network = Network(self.cloud)
+        self.hosts: list[Host] = []
+        self.network = Network(self.cloud, self._pass)
         self.operators = Operators(self.cloud, self._worker_ids, self._containers)
         self.unconfirmed: set[str] = set()
-        self.catastrophe = self.gpus_may_overlap = self.restored = False
+        self.catastrophe = self.gpus_may_overlap = self.orphans_possible = self.restored = False
         self.literal: LiteralClient | None = None
+        self.to_rest: set[str] = set()
+        self.contact_lost: set[str] = set()
+        self.ran_before: set[str] = set()
         tokens.seed_registration_token(JOIN, START)
-        self.hosts = [self._host(f"host-{n}") for n in range(HOSTS)]
+        self.hosts += [self._host(f"host-{n}") for n in range(HOSTS)]
         if self.random.random() < 0.4:
             self.literal = LiteralClient("literal", self.network, self.weather, JOIN)
         self.cloud.overtaker = self._overtake
@@ -150,6 +154,7 @@ class Simulation:
             return
         self.weather.happened["host cloned"] += 1
         self.weather.note(f"{host.machine} is cloned")
+        self.orphans_possible = self.gpus_may_overlap = True
         clone = host.clone(self.folder / "clone", self.network, "clone")
         clone.set_clock(self.now)
         self.hosts.append(clone)
@@ -169,6 +174,8 @@ class Simulation:
         successor.set_clock(self.now)
         self.hosts.append(successor)
         self.gpus_may_overlap = True
+        lost = {str(each.deployment_id) for each in Deployment.scan(Deployment.worker_id == host.last_worker_id)}
+        self.to_rest, self.operators.asked.touched = lost, set()
         successor.start_agent()
 
     def _remove(self) -> None:
@@ -191,7 +198,7 @@ class Simulation:
         self.weather.happened["database restored"] += 1
         self.weather.note("an older database is restored")
         self.database.restore(snapshot)
-        self.restored = self.gpus_may_overlap = True
+        self.restored = self.orphans_possible = self.gpus_may_overlap = True
         self.weather.bad = False
         self.network.late_ones_arrive()
         alive = {(host.machine, each.id): each for host in self.hosts for each in self._undisputed(host)}
@@ -213,7 +220,8 @@ class Simulation:
             command = records.get(str(each.deployment_id))
             slot = next(iter(Slot.scan(Slot.slot == f"D#{each.deployment_id}")), None)
             newer = slot is not None and slot.generation > (each.generation or 0)
-            if command is not None and command.generation == each.generation and not newer:
+            asked_to_end = each.deployment_id in self.operators.asked.ended
+            if command is not None and command.generation == each.generation and not newer and not asked_to_end:
                 yield each
 
     # Calm
@@ -263,18 +271,20 @@ class Simulation:
             host.note_worker_id()
         for problem in invariants.at_every_instant(self):
             raise Violation(problem)
+        self.ran_before = {str(each.deployment_id) for host in self.active() for each in host.running()}
 
     def _note_the_unconfirmed(self) -> None:
         """Deployments that left, or may leave, a worker that cannot be asked just now."""
         silent = {
-            str(hot.worker_id)
-            for hot in Hot.scan(Hot.part == "hot")
-            if hot.gone or self.now - float(hot.last_seen) > ONLINE_WINDOW - 20
+            item["worker_id"]["S"]
+            for item in self.database.items(Hot)
+            if "ls" in item and ("g" in item or self.now - float(item["ls"]["N"]) > ONLINE_WINDOW - 20)
         }
         if silent:
-            for each in Deployment.scan(Deployment.kind == "deployment"):
-                if each.leaving in silent or each.worker_id in silent:
-                    self.unconfirmed.add(str(each.deployment_id))
+            for item in self.database.items(Deployment):
+                places = {item[name]["S"] for name in ("leaving", "worker_id") if name in item}
+                if places & silent:
+                    self.unconfirmed.add(item["deployment_id"]["S"])
 
     # Looking
 
@@ -283,17 +293,17 @@ class Simulation:
         return [host for host in self.hosts if host.up and not host.parked]
 
     def where_it_runs(self, deployment_id: str) -> list[tuple[str | None, int | None]]:
-        """Worker and generation; None for the generation at a literal client."""
+        """Worker and generation."""
         found: list[tuple[str | None, int | None]] = [
             (each.worker_id, each.generation)
             for host in self.active()
             for each in host.running()
             if each.deployment_id == deployment_id and each.worker_id == host.worker_id
-            # What runs elsewhere since before an older database was restored is an orphan there.
-            if not self.restored or slots.get(str(each.worker_id), deployment_id)
+            # What a restored database, or the journal of a clone, knows nothing of is an orphan there.
+            if not self.orphans_possible or slots.get(str(each.worker_id), deployment_id)
         ]
         if self.literal and deployment_id in self.literal.containers:
-            found.append((self.literal.worker_id, None))
+            found.append((self.literal.worker_id, self.literal.containers[deployment_id]))
         return found
 
     def _worker_ids(self) -> list[str]:
