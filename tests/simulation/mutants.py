@@ -12,13 +12,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from tests.docs.markdown import ROOT
 
@@ -59,7 +57,7 @@ MUTANTS = (
     mutant(
         "names are chance, and labels are not read",
         "the container's name is the idempotency key, and labels are the truth",
-        ("agent/labels.py", 'return f"muster-{deployment_id}-g{generation}"', 'return f"muster-{deployment_id}-g{generation}-{__import__("os").urandom(4).hex()}"'),
+        ("agent/labels.py", 'return f"muster-{deployment_id}-g{generation}"', 'return f"muster-{deployment_id}-g{generation}-{__import__(\'os\').urandom(4).hex()}"'),
         ("agent/plan.py", "return min(running, key=lambda each: (each.created, each.id), default=None)", "return None"),
         ("agent/plan.py", 'steps += [Terminate(each.id) for each in others if each.state == "running"]', "pass"),
         ("agent/plan.py", "steps += [Bury(each.id) for each in others]", 'steps += [Bury(each.id) for each in others if each.state != "running"]'),
@@ -276,7 +274,17 @@ def examine(mutant: Mutant, most: int | None = None, first: int = 0) -> Verdict:
         for patch in mutant.patches:
             patch.apply(copy)
         seeds = min(mutant.seeds, most or mutant.seeds)
-        command = [sys.executable, "-m", "tests.simulation", "--most", "1", "--first", str(first), "--seeds", str(seeds)]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.simulation",
+            "--most",
+            "1",
+            "--first",
+            str(first),
+            "--seeds",
+            str(seeds),
+        ]
         done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
     closing = re.search(r"([\d,]+) seeds, ([\d,]+) violations", done.stdout)
     if closing is None:
@@ -286,10 +294,6 @@ def examine(mutant: Mutant, most: int | None = None, first: int = 0) -> Verdict:
     return Verdict(mutant, after, said[0] if said else None)
 
 
-def patches(every: Iterable[Mutant] = MUTANTS) -> Iterable[Patch]:
-    return (patch for each in every for patch in each.patches)
-
-
 @click.command(help=__doc__)
 @click.argument("names", nargs=-1)
 @click.option("--most", type=int, help="Seeds for each at most; the weak ones ask for up to 20,000.")
@@ -297,15 +301,13 @@ def patches(every: Iterable[Mutant] = MUTANTS) -> Iterable[Patch]:
 def main(names: tuple[str, ...], most: int | None, first: int) -> None:
     console = Console()
     chosen = [each for each in MUTANTS if not names or each.name in names]
-    table = Table("mutant", "caught after", "by")
     uncaught = 0
     for each in chosen:
         with console.status(each.name):
             verdict = examine(each, most, first)
         uncaught += verdict.said is None
-        found = f"{verdict.after:,d} seeds" if verdict.said else f"[red]not in {verdict.after:,d} seeds"
-        table.add_row(each.name, found, (verdict.said or "")[:100])
-    console.print(table)
+        found = f"caught within {verdict.after:,d} seeds" if verdict.said else f"NOT CAUGHT in {verdict.after:,d} seeds"
+        console.print(f"{each.name}\n    {found}: {verdict.said or each.protection}", markup=False, highlight=False)
     console.print(f"{len(chosen)} mutants, {len(chosen) - uncaught} caught")
     sys.exit(1 if uncaught else 0)
 

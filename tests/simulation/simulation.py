@@ -292,19 +292,18 @@ class Simulation:
         """Hosts whose agent works for the worker that it is."""
         return [host for host in self.hosts if host.up and not host.parked]
 
-    def where_it_runs(self, deployment_id: str) -> list[tuple[str | None, int | None]]:
+    def where_it_runs(self, deployment_id: str) -> list[tuple[str, int]]:
         """Worker and generation."""
-        found: list[tuple[str | None, int | None]] = [
-            (each.worker_id, each.generation)
+        found = [
+            (str(each.worker_id), int(each.generation or 0))
             for host in self.active()
             for each in host.running()
             if each.deployment_id == deployment_id and each.worker_id == host.worker_id
-            # What a restored database, or the journal of a clone, knows nothing of is an orphan there.
-            if not self.orphans_possible or slots.get(str(each.worker_id), deployment_id)
         ]
         if self.literal and deployment_id in self.literal.containers:
-            found.append((self.literal.worker_id, self.literal.containers[deployment_id]))
-        return found
+            found.append((str(self.literal.worker_id), self.literal.containers[deployment_id]))
+        # What a restored database, or the journal of a clone, knows nothing of is an orphan there.
+        return [each for each in found if not self.orphans_possible or slots.get(each[0], deployment_id)]
 
     def _worker_ids(self) -> list[str]:
         ids = {host.last_worker_id for host in self.hosts} | {self.literal.worker_id if self.literal else None}
