@@ -8,9 +8,11 @@ VLLM := .venv-vllm
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 WHEEL := dist/ready
+RELIABILITY := tests/simulation tests/faults tests/server/test_races.py tests/server/test_scale.py tests/security
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent lock clean simulate docker
+.PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent lock clean simulate docker \
+	mutants reliability
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -43,8 +45,14 @@ test: setup ## All tests; those that need Docker are skipped where there is none
 docker: ## A Docker engine where there is none (Debian, as root, without systemd)
 	@infra/docker.sh
 
-simulate: setup ## Both halves over faults at random (SEEDS=200, FIRST=0)
-	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200) --first $(or $(FIRST),0)
+simulate: setup ## Control plane and agents over faults at random (SEEDS=3000, FIRST=0)
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),3000) --first $(or $(FIRST),0)
+
+mutants: setup ## Each protection taken away: the simulator must notice (MOST=seeds for each at most)
+	@$(BIN)/python -m tests.simulation.mutants $(if $(MOST),--most $(MOST))
+
+reliability: setup ## What docs/reliability.md promises, in full: simulation, mutants, faults, races, scale, attacks
+	@$(BIN)/python -m pytest --thorough $(RELIABILITY) $(ARGS)
 
 check: setup ## ruff and mypy --strict
 	@failed=0; for tool in "ruff check ." "ruff format --check ." "mypy --strict"; do \

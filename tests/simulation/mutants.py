@@ -20,6 +20,7 @@ from rich.console import Console
 
 from tests.docs.markdown import ROOT
 
+STRONG = 1000
 COPIED = ("agent", "chalicelib", "infra", "tests")
 
 
@@ -40,15 +41,20 @@ class Patch:
 
 @dataclass(frozen=True)
 class Mutant:
-    """`seeds`: in how many it is caught at the latest; the weak ones need many."""
+    """`seeds`: in how many it is caught at the latest."""
 
     name: str
     protection: str
     patches: tuple[Patch, ...]
-    seeds: int = 1000
+    seeds: int = STRONG
+
+    @property
+    def weak(self) -> bool:
+        """Whether it needs so many seeds that only `make mutants` has them."""
+        return self.seeds > STRONG
 
 
-def mutant(name: str, protection: str, *patches: tuple[str, str, str], seeds: int = 1000) -> Mutant:
+def mutant(name: str, protection: str, *patches: tuple[str, str, str], seeds: int = STRONG) -> Mutant:
     return Mutant(name, protection, tuple(Patch(*each) for each in patches), seeds)
 
 
