@@ -80,7 +80,7 @@ def several(worker_ids: list[str]) -> dict[str, Machine]:
     """Those of the workers that exist."""
     ids = sorted(set(worker_ids))
     colds = {str(c.worker_id): c for c in find_all(Cold, [(i, "cold") for i in ids])}
-    hots = {str(h.worker_id): h for h in find_all(Hot, [(i, "hot") for i in ids])}
+    hots = {str(h.worker_id): h for h in find_all(Hot, ids)}
     return {i: Machine(colds[i], hots[i]) for i in ids if i in colds and i in hots}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 
 import msgspec
@@ -182,10 +183,10 @@ def _sweep_up(worker_id: str) -> None:
     Seen(worker_id, part="seen").delete()
 
 
-def forget_ephemeral(worker_id: str, now: float) -> bool:
-    """Remove a silent worker if it joined to be forgotten."""
-    cold = find(Cold, worker_id, "cold")
-    if cold is None or not cold.ephemeral:
-        return False
-    remove(worker_id, True, "the control plane", now)
-    return True
+def forget(hot: Hot, now: float) -> None:
+    """Remove a silent worker that joined to be forgotten, unless it was heard of since, or somebody was quicker."""
+    latest = find(Hot, hot.worker_id)
+    if latest is None or latest.last_seen != hot.last_seen:
+        return
+    with contextlib.suppress(ApiError):  # WORKER_NOT_FOUND: removed meanwhile
+        remove(hot.worker_id, True, "the control plane", now)

@@ -52,7 +52,7 @@ def test_an_idle_heartbeat_is_one_write_of_one_unit(world: World) -> None:
     assert counted["UpdateItem"] == 20
     assert counted["Query"] == 2, "one in ten looks"
     assert set(counted) <= {"UpdateItem", "Query", "BatchGetItem"}
-    stored = Hot._get_connection().get_item(worker.id, "hot")["Item"]
+    stored = Hot._get_connection().get_item(worker.id)["Item"]
     assert size_of(stored) <= UNIT, f"{size_of(stored)} bytes"
 
 

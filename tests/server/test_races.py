@@ -104,11 +104,11 @@ def test_reads_at_once_share_one_operation(world: World, round_: int) -> None:
 def test_heartbeat_against_expiry(world: World, round_: int) -> None:
     worker = world.worker(f"beat-{round_}")
     world.pass_(100)
-    silent = find(Hot, worker.id, "hot")
+    silent = find(Hot, worker.id)
     assert silent is not None
     at_once(worker.beat, lambda: liveness._record(silent, world.now))
     worker.beat()
-    hot = find(Hot, worker.id, "hot")
+    hot = find(Hot, worker.id)
     assert hot is not None and hot.down_since is None
 
 
