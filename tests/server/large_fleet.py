@@ -1,0 +1,93 @@
+"""A fleet as large as is promised: copies of one worker that really called in, and what it costs to read them all."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib import liveness
+from chalicelib.tables import Hot, connection
+from tests.server.units import read_units, size_of
+from tests.server.world import Worker, World
+
+GPUS = 8
+BATCH = 25
+"""Items that DynamoDB takes in one request."""
+Raw = dict[str, Any]
+
+
+def worker_with_history(world: World, name: str = "first") -> Worker:
+    """Eight GPUs, a disk, two boots: its hot item has every attribute that an ordinary worker's has."""
+    worker = world.worker(name, GPUS, machine_id=name, boot_id="b1")
+    worker.register(boot_id="b2")
+    worker.journal_id = "a journal"
+    usage = [{"index": i, "memory_used": 80 * 2**30 + i, "utilization": 99} for i in range(GPUS)]
+    worker.beat(gpu_usage=usage, disk={"total": 10**13, "used": 10**12, "free": 9 * 10**12, "percent": 10.0})
+    return worker
+
+
+def raw(model: Any, *key: str) -> Raw:
+    """An item as it is stored."""
+    item: Raw = model._get_connection().get_item(*key)["Item"]
+    return item
+
+
+def copies(of: Raw, count: int, **changed: Any) -> list[str]:
+    """Store `count` copies of a hot item; their ids. `changed` are attributes as they are stored."""
+    ids = [str(uuid.uuid4()) for _ in range(count)]
+    client, table = connection().client, Hot.Meta.table_name
+
+    def store(batch: list[str]) -> None:
+        left = {table: [{"PutRequest": {"Item": {**of, "worker_id": {"S": each}, **changed}}} for each in batch]}
+        while left:
+            left = client.batch_write_item(RequestItems=left).get("UnprocessedItems", {})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(store, [ids[at : at + BATCH] for at in range(0, count, BATCH)]))
+    return ids
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What the sweep reads of one segment. `charged`: by the engine's own account of the read units."""
+
+    items: int
+    pages: int
+    bytes: int
+    read_units: float
+    charged: float
+
+
+def segments() -> list[Segment]:
+    """The sweep's Scan again, with everything that it passes over."""
+    return [_segment(list(_pages(number))) for number in range(liveness.SEGMENTS)]
+
+
+def _pages(segment: int) -> Iterator[Raw]:
+    client, more = connection().client, {}
+    while True:
+        page = client.scan(
+            TableName=Hot.Meta.table_name,
+            Segment=segment,
+            TotalSegments=liveness.SEGMENTS,
+            ReturnConsumedCapacity="TOTAL",
+            **more,
+        )
+        yield page
+        if "LastEvaluatedKey" not in page:
+            return
+        more = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+
+def _segment(pages: list[Raw]) -> Segment:
+    items = [page["Items"] for page in pages]
+    return Segment(
+        items=sum(map(len, items)),
+        pages=len(pages),
+        bytes=sum(size_of(item) for page in items for item in page),
+        read_units=sum(map(read_units, items)),
+        charged=sum(page["ConsumedCapacity"]["CapacityUnits"] for page in pages),
+    )
