@@ -17,6 +17,9 @@ from infra.local_dynamodb import Engine
 from infra.local_store import Store
 
 
+READ_TIMEOUT, PATIENCE = tables.Meta.read_timeout_seconds, 60
+
+
 class Killed(BaseException):
     """The function was killed here; nothing in it may catch this."""
 
@@ -89,7 +92,8 @@ class Switch:
 
 
 def reset(url: str | None) -> None:
-    """Let every model connect anew."""
+    """Let every model connect anew. An engine that shares this machine's cores may take its time."""
+    tables.Meta.read_timeout_seconds = PATIENCE if url else READ_TIMEOUT
     for model in tables.Item.__subclasses__():
         model.Meta.host = url
         model._connection = None

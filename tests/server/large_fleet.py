@@ -19,13 +19,30 @@ BATCH = 25
 Raw = dict[str, Any]
 
 
-def worker_with_history(world: World, name: str = "first") -> Worker:
-    """Eight GPUs, a disk, two boots: its hot item has every attribute that an ordinary worker's has."""
-    worker = world.worker(name, GPUS, machine_id=name, boot_id="b1")
+def worker_with_history(world: World) -> Worker:
+    """Eight GPUs, a disk, two boots, five images: its items are as large as an ordinary worker's."""
+    devices = [
+        {
+            "index": i,
+            "name": "NVIDIA H100 80GB HBM3",
+            "memory_total": 85520809984,
+            "cuda_version": "13.0",
+            "uuid": f"GPU-{uuid.uuid4()}",
+            "driver_version": "580.95.05",
+        }
+        for i in range(GPUS)
+    ]
+    worker = world.worker(machine_id=uuid.uuid4().hex, boot_id="b1", gpu_info={"count": GPUS, "devices": devices})
     worker.register(boot_id="b2")
     worker.journal_id = "a journal"
-    usage = [{"index": i, "memory_used": 80 * 2**30 + i, "utilization": 99} for i in range(GPUS)]
-    worker.beat(gpu_usage=usage, disk={"total": 10**13, "used": 10**12, "free": 9 * 10**12, "percent": 10.0})
+    worker.beat(
+        gpu_usage=[{"index": i, "memory_used": 80 * 2**30 + i, "utilization": 99} for i in range(GPUS)],
+        disk={"total": 10**13, "used": 10**12, "free": 9 * 10**12, "percent": 10.0},
+        images=[
+            {"id": f"sha256:{uuid.uuid4().hex * 2}", "tags": [f"vllm/vllm-openai:v0.{i}"], "size": 2**34, "created": ""}
+            for i in range(5)
+        ],
+    )
     return worker
 
 
