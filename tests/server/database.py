@@ -16,8 +16,8 @@ from chalicelib import tables
 from infra.local_dynamodb import Engine
 from infra.local_store import Store
 
-
 READ_TIMEOUT, PATIENCE = tables.Meta.read_timeout_seconds, 60
+"""Seconds."""
 
 
 class Killed(BaseException):

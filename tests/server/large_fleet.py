@@ -55,7 +55,8 @@ def raw(model: Any, *key: str) -> Raw:
 def copies(of: Raw, count: int, **changed: Any) -> list[str]:
     """Store `count` copies of a hot item; their ids. `changed` are attributes as they are stored."""
     ids = [str(uuid.uuid4()) for _ in range(count)]
-    client, table = connection().client, Hot.Meta.table_name
+    client: Any = connection().client
+    table = Hot.Meta.table_name
 
     def store(batch: list[str]) -> None:
         left = {table: [{"PutRequest": {"Item": {**of, "worker_id": {"S": each}, **changed}}} for each in batch]}
@@ -84,19 +85,14 @@ def segments() -> list[Segment]:
 
 
 def _pages(segment: int) -> Iterator[Raw]:
-    client, more = connection().client, {}
+    client: Any = connection().client
+    asked: Raw = {"TableName": Hot.Meta.table_name, "Segment": segment, "TotalSegments": liveness.SEGMENTS}
     while True:
-        page = client.scan(
-            TableName=Hot.Meta.table_name,
-            Segment=segment,
-            TotalSegments=liveness.SEGMENTS,
-            ReturnConsumedCapacity="TOTAL",
-            **more,
-        )
+        page: Raw = client.scan(**asked, ReturnConsumedCapacity="TOTAL")
         yield page
         if "LastEvaluatedKey" not in page:
             return
-        more = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+        asked["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
 
 def _segment(pages: list[Raw]) -> Segment:

@@ -24,17 +24,19 @@ MOST = 8
 
 
 class Race(AbstractContextManager["Race"]):
-    """`rounds` of one race. `wins`: how often each contestant, or whatever a round calls its outcome, prevailed."""
+    """`rounds` of one race, with a `pause` before each. `wins`: how often each contestant prevailed."""
 
-    def __init__(self, rounds: int) -> None:
+    def __init__(self, rounds: int, pause: Callable[[], object]) -> None:
         self.rounds = rounds
+        self._pause = pause
         self.wins: Counter[str] = Counter()
         self._late: dict[str, float] = {}
         self._pool = ThreadPoolExecutor(MOST)
 
     def run(self, one_round: Callable[[], str | None]) -> None:
-        """`one_round` starts the contestants, asserts, clears up, and says which of them won (None: nobody can tell)."""
+        """`one_round` starts the contestants, asserts, clears up, and says who won; None where nobody can tell."""
         for number in range(1, self.rounds + 1):
+            self._pause()
             try:
                 winner = one_round()
             except BaseException as error:
@@ -46,7 +48,7 @@ class Race(AbstractContextManager["Race"]):
             self._late[winner] += STEP
             least = min(self._late.values())
             self._late = {name: min(late - least, LONGEST) for name, late in self._late.items()}
-        print(f"{self.rounds} rounds, won by: {self}")
+        print(f"{self.rounds} rounds{', won by ' if self.wins else ''}{self}")
         if self.wins and self.rounds >= ENOUGH:
             assert self.wins.keys() == self._late.keys(), f"no race: won by {self}, of {sorted(self._late)}"
 

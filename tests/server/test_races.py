@@ -1,7 +1,7 @@
 """Races, with real threads on a real DynamoDB engine: exactly one winner, and nothing reserved for ever.
 
-Every round takes the same names and devices as the one before, so it cannot begin where something was kept; and when all
-is over nothing is left (`held`). 15 rounds here, 1,000 with --thorough.
+Every round takes the same names and devices as the one before, so it cannot begin where something was kept; and when it
+is all over nothing is left (`held`). 15 rounds here; with --thorough 1,000, and 250 of those marked as rarer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chalicelib import deployments, events, operations, tokens, workers
+from chalicelib import deployments, events, liveness, operations, tokens, workers
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.contract.lifecycle import Status
@@ -22,6 +22,7 @@ from tests.server.database import Recorder
 from tests.server.race import Race, one
 from tests.server.world import ADMIN, JOIN, Worker, World
 
+MOMENT = 0.05
 IN_USE = {"deployment": "DEPLOYMENT_NAME_IN_USE", "worker": "WORKER_NAME_IN_USE"}
 
 
@@ -31,9 +32,14 @@ def world(engine: Recorder) -> World:
 
 
 @pytest.fixture
-def race(thorough: bool) -> Iterator[Race]:
-    with Race(1000 if thorough else 15) as race:
+def race(world: World, thorough: bool, request: pytest.FixtureRequest) -> Iterator[Race]:
+    many = getattr(request, "param", 1000)
+    with Race(many if thorough else 15, pause=lambda: world.pass_(MOMENT)) as race:
         yield race
+
+
+rarer = pytest.mark.parametrize("race", [250], indirect=True, ids=["rarer"])
+"""What does not happen every day, or only once in a worker's life."""
 
 
 def held() -> list[str]:
@@ -66,7 +72,7 @@ def forget(world: World, *ids: str) -> None:
 
 def test_registers_of_one_name(world: World, race: Race) -> None:
     def one_round() -> str:
-        ended = race.among(3, lambda i: world.worker(machine_id=f"m{i}"))
+        ended = race.among(2, lambda i: world.worker(machine_id=f"m{i}"))
         winner = one(ended, otherwise=IN_USE["worker"])
         remove(world, ended[winner])
         return winner
@@ -77,6 +83,7 @@ def test_registers_of_one_name(world: World, race: Race) -> None:
     assert held() == []
 
 
+@rarer
 def test_hosts_with_a_token_of_one_use(world: World, race: Race) -> None:
     def one_round() -> str:
         made = tokens.create_token(r.NewRegistrationToken(), ADMIN, world.now)
@@ -91,8 +98,11 @@ def test_hosts_with_a_token_of_one_use(world: World, race: Race) -> None:
     assert held() == []
 
 
+@rarer
 def test_takeovers_of_one_name(world: World, race: Race) -> None:
-    made = tokens.create_token(r.NewRegistrationToken(takeover=True, max_uses=100_000, expires_in=10**7), ADMIN, world.now)
+    made = tokens.create_token(
+        r.NewRegistrationToken(takeover=True, max_uses=100_000, expires_in=10**7), ADMIN, world.now
+    )
     serial = itertools.count()
     owner = world.worker()
 
@@ -115,6 +125,7 @@ def test_takeovers_of_one_name(world: World, race: Race) -> None:
     assert held() == []
 
 
+@rarer
 def test_register_against_remove(world: World, race: Race) -> None:
     """Whoever is later has the say: it is a new worker, or it returned in vain and is told so."""
 
@@ -137,7 +148,7 @@ def test_register_against_remove(world: World, race: Race) -> None:
 
 def test_deployments_of_one_name(world: World, race: Race) -> None:
     def one_round() -> str:
-        ended = race.among(3, lambda _: world.deploy(name="name"))
+        ended = race.among(2, lambda _: world.deploy(name="name"))
         winner = one(ended, otherwise=IN_USE["deployment"])
         forget(world, ended[winner])
         return winner
@@ -147,6 +158,7 @@ def test_deployments_of_one_name(world: World, race: Race) -> None:
     assert list(Deployment.scan(Deployment.deployment_id.exists())) == []
 
 
+@rarer
 def test_twins_under_one_idempotency_key_are_one(world: World, race: Race) -> None:
     keys = (Key(f"once#{number}", "body") for number in itertools.count())
 
@@ -165,24 +177,29 @@ def test_twins_under_one_idempotency_key_are_one(world: World, race: Race) -> No
 
 def test_deploys_for_one_gpu(world: World, race: Race) -> None:
     worker = world.worker(gpus=1)
+    wanted = r.NewDeployment("org/model", worker_id=worker.id)
 
     def one_round() -> str:
-        ended = race.among(2, lambda _: world.deploy(worker_id=worker.id))
-        placed = {name: find(Deployment, each).worker_id for name, each in ended.items()}  # type: ignore[union-attr]
-        (winner,) = (name for name, place in placed.items() if place)
-        (loser,) = ended.keys() - {winner}
-        assert claims_of(worker) == f'{{"0":"{ended[winner]}"}}'
-        forget(world, ended[winner])
-        assert claims_of(worker) == f'{{"0":"{ended[loser]}"}}', "who waited has it as soon as it is free"
-        forget(world, ended[loser])
-        assert worker.types() == []
+        ended = race.among(2, lambda _: deployments.create(wanted, ADMIN, world.now))
+        ids = {name: each.deployment_id for name, each in ended.items()}
+        (winner,) = (name for name, each in ended.items() if each.worker_id)
+        (loser,) = ids.keys() - {winner}
+        assert claims_of(worker) == f'{{"0":"{ids[winner]}"}}'
+        world.stop(ids[loser])
+        world.stop(ids[winner])
+        assert claims_of(worker) == "{}"
         return winner
 
     race.run(one_round)
+    ended = list(Deployment.scan(Deployment.status == "stopped"))
+    assert len(ended) == 2 * race.rounds
+    for deployment in ended[:20]:
+        forget(world, deployment.deployment_id)
     remove(world, worker)
-    assert held() == []
+    assert sorted(held()) == sorted(f"name#{deployment.name}" for deployment in ended[20:])
 
 
+@rarer
 def test_moves_to_one_gpu(world: World, race: Race) -> None:
     worker = world.worker(gpus=3)
     ids = {name: world.deploy(name=name, worker_id=worker.id, gpus=[i]) for i, name in enumerate(("left", "right"))}
@@ -228,6 +245,7 @@ def test_cancel_against_deliver(world: World, race: Race) -> None:
     assert held() == []
 
 
+@rarer
 def test_reads_at_once_share_one_operation(world: World, race: Race) -> None:
     worker = world.worker()
 
@@ -248,7 +266,7 @@ def test_heartbeat_against_expiry(world: World, race: Race) -> None:
 
     def one_round() -> str:
         world.pass_(100)
-        race.between(heartbeat=worker.beat, expiry=world.sweep)
+        race.between(heartbeat=worker.beat, expiry=lambda: liveness.expire(world.now, segments=1))
         hot = find(Hot, worker.id)
         assert hot is not None and hot.down_since is None
         latest = events.timeline(worker.id, r.PageQuery(limit=2), world.now).events
@@ -264,6 +282,7 @@ def test_heartbeat_against_expiry(world: World, race: Race) -> None:
 def test_status_against_stop(world: World, race: Race) -> None:
     """Both count, whichever is first: it ran, and its worker is told to stop it."""
     worker = world.worker(gpus=1)
+    worker.journal_id = "a journal"
     deployment_id = world.deploy(worker_id=worker.id)
 
     def one_round() -> str:
@@ -275,14 +294,16 @@ def test_status_against_stop(world: World, race: Race) -> None:
         deployment = deployments.load(deployment_id)
         assert (deployment.desired, deployment.status) == ("stopped", "running")
         assert worker.types(active_deployments=[deployment_id]) == ["stop"]
-        worker.report(deployment_id, "stopped")
-        assert claims_of(worker) == "{}"
         world.start(deployment_id)
         return "status" if ended["stop"].status == "running" else "stop"
 
     race.run(one_round)
+    world.stop(deployment_id)
+    assert worker.types(active_deployments=[deployment_id]) == ["stop"]
+    worker.report(deployment_id, "stopped")
+    assert claims_of(worker) == "{}"
     forget(world, deployment_id)
-    assert worker.types() == []
+    worker.beat()
     remove(world, worker)
     assert held() == []
 
