@@ -115,6 +115,19 @@ def test_an_ephemeral_worker_is_forgotten_after_15_minutes(world: World) -> None
         workers.get(worker.id, world.now)
 
 
+def test_an_ephemeral_worker_that_was_heard_of_since_the_sweep_read_it_stays(world: World) -> None:
+    made = tokens.create_token(r.NewRegistrationToken(ephemeral=True), ADMIN, world.now)
+    worker = world.worker(token=str(made.token))
+    world.pass_(901)
+    read = find(Hot, worker.id)
+    assert read is not None
+    worker.beat()
+    workers.forget(read, world.now)
+    assert online(world, worker.id)
+    workers.remove(worker.id, False, "somebody else", world.now)
+    workers.forget(read, world.now)
+
+
 def test_a_heartbeat_beats_the_sweep(world: World) -> None:
     """The sweep read the worker as silent; its flip is void once the worker was heard of."""
     from chalicelib.liveness import _record

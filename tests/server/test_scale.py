@@ -94,7 +94,7 @@ def test_an_outage_is_held_for_five_minutes_and_recorded_by_as_many_sweeps_as_it
     hot = raw(Hot, worker_with_history(world).id)
     silent = {str(hot["worker_id"]["S"]), *copies(hot, size // 2)}
     world.pass_(100)
-    copies(hot, size - len(silent), ls={"N": str(world.now + 600)})
+    copies(hot, size - len(silent), ls={"N": str(world.now + 1200)})
     world.sweep()
     world.pass_(299)
     world.sweep()
@@ -110,3 +110,8 @@ def test_an_outage_is_held_for_five_minutes_and_recorded_by_as_many_sweeps_as_it
     events = offline_events()
     assert set(events.values()) == {1}
     assert len(silent) - len(events) <= liveness.SEGMENTS, "at most the workers that it was at when it was cut off"
+    world.pass_(600)
+    with world.database.counting() as calls:
+        world.sweep()
+    asked = Counter(operation for operation, _ in calls)
+    assert asked.keys() == {"Scan", "GetItem", "Query"} and asked["GetItem"] == 1, "old silence costs nothing more"
