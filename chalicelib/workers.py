@@ -145,13 +145,18 @@ def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
     listed = set(msgspec.json.decode(seen.active, type=list[str])) if seen and seen.active else set()
     containers = {str(d.deployment_id): str(d.container_id or d.deployment_id) for d in live}
     left = sorted(containers.get(each, each) for each in listed | containers.keys())
-    for each in live:
-        message = f"{by} removed {machine.cold.name}"
-        deployments.lose(each.deployment_id, worker_id, "WORKER_REMOVED", message, now)
+    why = f"{by} removed {machine.cold.name}"
+    _lose_all(live, worker_id, why, now)
     retrying(lambda: _tombstone(fleet.get(worker_id)))
+    _lose_all(live_deployments(worker_id), worker_id, why, now)  # one may have been placed here meanwhile
     _sweep_up(worker_id)
     events.record(worker_id, "removed", f"by {by}", by, now)
     return r.RemovedWorker(**was, containers_left=left)
+
+
+def _lose_all(live: list[Deployment], worker_id: str, why: str, now: float) -> None:
+    for each in live:
+        deployments.lose(each.deployment_id, worker_id, "WORKER_REMOVED", why, now)
 
 
 def _tombstone(machine: Machine) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from chalicelib import deployments, events, liveness, operations, tokens, workers
@@ -63,7 +64,7 @@ def remove(world: World, worker: Worker) -> None:
 def forget(world: World, *ids: str) -> None:
     """Stop them, which no worker has to be asked for, and delete them."""
     for each in ids:
-        assert deployments.stop(each, ADMIN, world.now).status == Status.STOPPED
+        assert deployments.stop(each, ADMIN, world.now).status in (Status.STOPPED, Status.ERROR)
         deployments.delete(each, ADMIN, world.now)
 
 
@@ -220,6 +221,37 @@ def test_moves_to_one_gpu(world: World, race: Race) -> None:
     forget(world, *ids.values())
     assert worker.types() == []
     remove(world, worker)
+    assert held() == []
+
+
+@rarer
+def test_deploy_against_remove(world: World, race: Race) -> None:
+    """A worker with work on it stays; and what went to one that was removed meanwhile says so, or waits."""
+    wanted = r.NewDeployment("org/model", name="name")
+
+    def deploy(worker: Worker) -> str:
+        deployment = deployments.create(msgspec.structs.replace(wanted, worker_id=worker.id), ADMIN, world.now)
+        return str(deployment.deployment_id)
+
+    def one_round() -> str:
+        worker = world.worker()
+        ended = race.between(deploy=lambda: deploy(worker), remove=lambda: remove(world, worker))
+        deployed, removed = ended["deploy"], ended["remove"]
+        if isinstance(deployed, ApiError):
+            assert deployed.error_code == "WORKER_NOT_FOUND" and removed is None
+            return "remove"
+        stuck = deployments.load(deployed)
+        if isinstance(removed, ApiError):
+            assert removed.error_code == "WORKER_NOT_EMPTY" and stuck.worker_id == worker.id
+            forget(world, deployed)
+            worker.beat()
+            remove(world, worker)
+            return "deploy"
+        assert stuck.waiting or (stuck.status, stuck.error_code) == ("error", "WORKER_REMOVED")
+        forget(world, deployed)
+        return "remove"
+
+    race.run(one_round)
     assert held() == []
 
 
