@@ -30,6 +30,7 @@ READ = (Hot.worker_id, Hot.last_seen, Hot.status, Hot.interval, Hot.down_since, 
 
 def expire(now: float, segments: int = SEGMENTS) -> None:
     """Record the consequences of silence at `now`, then try again to place what waits."""
+    Hot._get_connection()  # made once, and not by each thread
     with ThreadPoolExecutor(segments) as pool:
         read = list(pool.map(lambda segment: _read(segment, segments, now), range(segments)))
         silent = [hot for part in read for hot in part.silent]
@@ -80,7 +81,7 @@ def _record(hot: Hot, now: float) -> None:
     worker_id, silence = str(hot.worker_id), now - float(hot.last_seen)
     unheard = (Hot.last_seen == hot.last_seen) & Hot.gone.does_not_exist()
     if hot.down_since is None:
-        if not update_if(hot, [Hot.down_since.set(now)], unheard):
+        if not update_if(hot, [Hot.down_since.set(now)], unheard & Hot.down_since.does_not_exist()):
             return
         why = "said goodbye" if hot.status == "offline" else f"silent for {int(silence)} s"
         events.record(worker_id, "offline", why, claims.CONTROL_PLANE, now)
