@@ -23,7 +23,8 @@ from tests.server.database import Recorder
 from tests.server.race import Race, one
 from tests.server.world import ADMIN, JOIN, Worker, World
 
-MOMENT = 0.05
+MOMENT = 0.0625
+"""Seconds; what is stored of a time is exact to the microsecond, and so is this."""
 IN_USE = {"deployment": "DEPLOYMENT_NAME_IN_USE", "worker": "WORKER_NAME_IN_USE"}
 
 
@@ -305,6 +306,24 @@ def test_heartbeat_against_expiry(world: World, race: Race) -> None:
         recorded = {event.type for event in latest if event.at.timestamp() == world.now}
         assert recorded in (set(), {"offline", "online"})
         return "expiry" if recorded else "heartbeat"
+
+    race.run(one_round)
+    remove(world, worker)
+    assert held() == []
+
+
+@rarer
+def test_sweeps_at_once_record_once(world: World, race: Race) -> None:
+    """A sweep that takes longer than a minute meets the next."""
+    worker = world.worker()
+
+    def one_round() -> None:
+        world.pass_(100)
+        race.among(2, lambda _: liveness.expire(world.now, segments=1))
+        latest = events.timeline(worker.id, r.PageQuery(limit=2), world.now).events
+        assert [event.type for event in latest if event.at.timestamp() == world.now] == ["offline"]
+        world.pass_(1)
+        worker.beat()
 
     race.run(one_round)
     remove(world, worker)
