@@ -12,13 +12,17 @@ reads is paid for all the same (docs/adr/0012).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from chalicelib import claims, deployments, events, fleet, slots, workers
 from chalicelib.store import find, update_if
 from chalicelib.tables import Brake, Hot
 
+T = TypeVar("T")
+R = TypeVar("R")
 LOST_AFTER = 86400.0
 EPHEMERAL_AFTER = 900.0
 BRAKE_FOR = 300.0
@@ -29,15 +33,22 @@ READ = (Hot.worker_id, Hot.last_seen, Hot.status, Hot.interval, Hot.down_since, 
 
 
 def expire(now: float, segments: int = SEGMENTS) -> None:
-    """Record the consequences of silence at `now`, then try again to place what waits."""
-    Hot._get_connection()  # made once, and not by each thread
-    with ThreadPoolExecutor(segments) as pool:
-        read = list(pool.map(lambda segment: _read(segment, segments, now), range(segments)))
-        silent = [hot for part in read for hot in part.silent]
-        fresh = [hot for hot in silent if hot.down_since is None and hot.status != "offline"]
-        if not _braked(len(fresh), sum(part.up for part in read), now):
-            list(pool.map(lambda hot: _record(hot, now), silent))
+    """Record the consequences of silence at `now`, then try again to place what waits. One segment takes no thread."""
+    read = _each(lambda segment: _read(segment, segments, now), range(segments), segments)
+    silent = [hot for part in read for hot in part.silent]
+    fresh = [hot for hot in silent if hot.down_since is None and hot.status != "offline"]
+    if not _braked(len(fresh), sum(part.up for part in read), now):
+        _each(lambda hot: _record(hot, now), silent, segments)
     claims.place_waiting(now)
+
+
+def _each(act: Callable[[T], R], items: Iterable[T], threads: int) -> list[R]:
+    """What `act` returns of each; in as many threads, or where one is enough in the caller's own."""
+    if threads == 1:
+        return [act(item) for item in items]
+    Hot._get_connection()  # made once, and not by each thread
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(act, items))
 
 
 @dataclass
