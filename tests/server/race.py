@@ -1,8 +1,8 @@
 """A race, run again and again, as close as it can be brought.
 
 Whoever wins a round starts a little later in the next, by more or less, so that they do not take turns. So the rounds
-stay where it may go either way, on whatever machine; and a race that only one side ever wins is none, which is a failure
-when there were rounds enough to tell.
+stay where it may go either way, on whatever machine; and a race that only one side ever wins is none, which is a
+failure when there were rounds enough to tell.
 """
 
 from __future__ import annotations
