@@ -92,7 +92,7 @@ def test_heartbeats_beside_the_sweep_win_and_the_silent_are_all_recorded(world: 
 
 def test_an_outage_is_held_for_five_minutes_and_recorded_by_as_many_sweeps_as_it_takes(world: World, size: int) -> None:
     hot = raw(Hot, worker_with_history(world).id)
-    silent = {str(hot["worker_id"]["S"]), *copies(hot, size // 2)}
+    silent = {str(hot["worker_id"]["S"]), *copies(hot, size * 51 // 100)}  # the engine counts an item a page too many
     world.pass_(100)
     copies(hot, size - len(silent), ls={"N": str(world.now + 1200)})
     world.sweep()
