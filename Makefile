@@ -11,11 +11,11 @@ WHEEL := dist/ready
 RELIABILITY := tests/simulation tests/faults tests/server/test_races.py tests/server/test_scale.py tests/security
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent lock clean simulate docker \
-	mutants reliability
+.PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock clean \
+	simulate docker mutants reliability
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## Create .venv with every tool in the version that requirements-dev.txt pins
 
@@ -85,6 +85,9 @@ $(VLLM)/ready: infra/vllm-cpu-requirements.txt
 
 measure-agent: setup ## Memory and processor time of an idle agent with two containers (needs Docker, takes 3 minutes)
 	@$(BIN)/python -m infra.measure_agent
+
+measure-expiry: setup ## What a sweep over a large fleet reads, and what that costs (WORKERS=100000)
+	@WORKERS=$(WORKERS) $(BIN)/python -m tests.server.measure_expiry
 
 lock: ## Pin the newest versions that pyproject.toml allows in requirements-dev.txt
 	@$(PYTHON) -m venv --clear .venv/lock && .venv/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'

@@ -72,7 +72,7 @@ def look(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.
         done: list[Action] = [Hot.looked.set(fingerprint), Hot.unsettled.set(this.unsettled)]
         if journal:
             done.append(Hot.journal.set(journal))
-        update_if(Hot(this.worker_id, part="hot"), done, Hot.inbox == hot.inbox)
+        update_if(Hot(this.worker_id), done, Hot.inbox == hot.inbox)
     return this.commands
 
 
@@ -276,7 +276,7 @@ def _remember_seen(this: _Look, known: set[str], changed: bool) -> None:
 
 def _back(this: _Look) -> None:
     back = [Hot.down_since.remove(), Hot.lost.remove()]
-    if update_if(Hot(this.worker_id, part="hot"), back, Hot.down_since == this.hot.down_since):
+    if update_if(Hot(this.worker_id), back, Hot.down_since == this.hot.down_since):
         events.record(this.worker_id, "online", "heard of again", claims.CONTROL_PLANE, this.now)
         claims.place_waiting(this.now, on=this.worker_id)
 

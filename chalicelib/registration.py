@@ -92,7 +92,7 @@ def _usable(secret: str, now: float) -> Credential:
 def _refuse_the_removed(presented: Iterable[str]) -> None:
     for secret in presented:
         worker_id = tokens.worker_named_by(secret)
-        hot = find(Hot, worker_id, "hot") if worker_id else None
+        hot = find(Hot, worker_id) if worker_id else None
         if hot and hot.gone and tokens.was_retired(hot, tokens.digest(secret)):
             raise removed()
 
@@ -138,6 +138,7 @@ def _join(body: m.Registration, token: Credential, now: float) -> m.Registered:
         status="online",
         interval=settings.HEARTBEAT,
         inbox=grow(0, now),
+        ephemeral=token.ephemeral or None,
     )
     cold = Cold(
         worker_id,
@@ -214,6 +215,7 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
         Hot.joined.set(tokens.digest(body.token)),
         Hot.retired.set(tokens.retire(hot, bytes(hot.digest))),
         Hot.journal.remove(),
+        Hot.ephemeral.set(True) if token.ephemeral else Hot.ephemeral.remove(),
     ]
     identity: list[Action] = [
         *_identity(cold, hot, body, same_boot=False),

@@ -17,7 +17,7 @@ from chalicelib.tables import Hot, Queued, Slot
 
 def ring(worker_id: str, now: float) -> None:
     """Make the worker's next heartbeat look at its slots, and the ones after it come quickly."""
-    hot = Hot(worker_id, part="hot")
+    hot = Hot(worker_id)
     wanted = [Hot.unsettled.set(True), Hot.activity_at.set(now)]
     inbox = grow(0, now)
     if not update_if(hot, [Hot.inbox.set(inbox), *wanted], (Hot.inbox < inbox) & Hot.gone.does_not_exist()):

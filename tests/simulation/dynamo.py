@@ -185,7 +185,10 @@ class Dynamo:
         table = self.tables[request["TableName"]]
         if request.get("Segment", 0):
             return {"Items": [], "Count": 0, "ScannedCount": 0}
-        return _paged(table, list(table.every()), request, list(table.keys), None)
+        names = request.get("ExpressionAttributeNames", {})
+        projected = request.get("ProjectionExpression")
+        shown = tuple(names[each] for each in projected.split(", ")) if projected else None
+        return _paged(table, list(table.every()), request, list(table.keys), shown)
 
 
 def _paged(
@@ -200,7 +203,7 @@ def _paged(
     looked, rest = found[:limit], found[limit:]
     items = [item for item in looked if _holds(request.get("FilterExpression"), item, request)]
     if shown:
-        items = [{name: item[name] for name in shown} for item in items]
+        items = [{name: item[name] for name in shown if name in item} for item in items]
     answer: dict[str, Any] = {"Items": items, "Count": len(items), "ScannedCount": len(looked)}
     if looked and rest:
         answer["LastEvaluatedKey"] = {name: looked[-1][name] for name in key_names}

@@ -139,7 +139,7 @@ class Simulation:
     def _sweep(self) -> None:
         self.weather.happened["sweep"] += 1
         with contextlib.suppress(ApiError, Refused):
-            self.cloud.run("sweep", lambda: liveness.expire(self.now))
+            self.cloud.run("sweep", lambda: liveness.expire(self.now, segments=1))
 
     def _overtake(self) -> None:
         """Another function runs between two database calls of the one that is under way."""
@@ -252,7 +252,7 @@ class Simulation:
             self.literal.beat()
             for _ in range(4):
                 self.literal.work()
-        liveness.expire(self.now)
+        liveness.expire(self.now, segments=1)
         self._check()
 
     def _rejoin_if_nobody_is_left(self, host: Host) -> None:
@@ -278,7 +278,7 @@ class Simulation:
         silent = {
             item["worker_id"]["S"]
             for item in self.database.items(Hot)
-            if "ls" in item and ("g" in item or self.now - float(item["ls"]["N"]) > ONLINE_WINDOW - 20)
+            if "g" in item or self.now - float(item["ls"]["N"]) > ONLINE_WINDOW - 20
         }
         if silent:
             for item in self.database.items(Deployment):
