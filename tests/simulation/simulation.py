@@ -53,6 +53,7 @@ class Simulation:
         self.unconfirmed: set[str] = set()
         self.catastrophe = self.gpus_may_overlap = self.orphans_possible = self.restored = False
         self.literal: LiteralClient | None = None
+        self.owner_rejoins = False
         self.to_rest: set[str] = set()
         self.contact_lost: set[str] = set()
         self.ran_before: set[str] = set()
@@ -108,6 +109,8 @@ class Simulation:
     def _beat(self, host: Host) -> None:
         if not host.up:
             host.start_agent()
+        elif host.parked and self.owner_rejoins and self.random.random() < 0.4:
+            self._rejoin(host)
         elif host.parked:
             host.restart_parked()
         else:
@@ -179,13 +182,13 @@ class Simulation:
         successor.start_agent()
 
     def _remove(self) -> None:
-        """An operator removes a worker by force, and whatever runs there is left running."""
+        """An operator removes a worker by force. What runs there is left running, also when its host joins anew."""
         worker_id = self.hosts[0].last_worker_id
         if worker_id is None:
             return
         self.weather.happened["worker removed"] += 1
         self.weather.note(f"{self.hosts[0].machine} is removed")
-        self.gpus_may_overlap = True
+        self.gpus_may_overlap = self.owner_rejoins = True
         with contextlib.suppress(ApiError, Refused):
             self.cloud.run("remove", lambda: workers.remove(worker_id, True, OPERATOR.label, self.now))
 
@@ -259,11 +262,15 @@ class Simulation:
         """An old registration that arrives late looks like a second machine: the agent rests until told otherwise."""
         namesakes = [each for each in self.hosts if each.name == host.name]
         if host.parked and host is namesakes[-1] and all(each.parked or not each.up for each in namesakes):
-            self.weather.happened["rejoined by its owner"] += 1
-            host.state.unpark()
-            host.database.set_meta(token=None, name=None)
-            host.end_agent()
-            host.start_agent()
+            self._rejoin(host)
+
+    def _rejoin(self, host: Host) -> None:
+        self.weather.happened["rejoined by its owner"] += 1
+        self.weather.note(f"{host.machine} rejoins")
+        host.state.unpark()
+        host.attempt(lambda: host.database.set_meta(token=None, name=None))
+        host.end_agent()
+        host.start_agent()
 
     def _check(self) -> None:
         self._note_the_unconfirmed()
