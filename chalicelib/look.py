@@ -141,7 +141,7 @@ def _lasts(this: _Look, slot: Slot) -> bool:
 
 
 def _is_thought_gone(this: _Look, deployment: Deployment) -> bool:
-    """Whether it should run and counts as lost; or as stopped, where a client cannot say which of its containers was."""
+    """Whether it should run and counts as lost, or as stopped where a client cannot say which of its containers was."""
     lost = deployment.status == Status.ERROR and deployment.error_code in CONTACT_LOST
     stopped = this.body.literal and deployment.status == Status.STOPPED
     return bool(deployment.desired == "running" and (lost or stopped))
