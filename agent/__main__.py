@@ -39,6 +39,7 @@ from agent.settings import (
     labels,
     model_environment,
 )
+from agent.shown import log_to, shown
 from agent.signals import Signals
 from agent.storage import disk_usage, places
 from chalicelib.contract.messages import Registration
@@ -129,7 +130,7 @@ def main(
 
     `muster-agent doctor` looks for what would keep this host from it, and says what to mend.
     """
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    log_to(sys.stderr, "%(asctime)s %(levelname)s %(message)s")
     # Models are children of this process, or are given variables of it: the agent's credential is not among them.
     os.environ.pop("MUSTER_TOKEN", None)
     try:
@@ -224,7 +225,7 @@ def _run(url: str, registration: Registration, place: Host, memory: Memory, stat
     try:
         agent.run(time.monotonic, signals.wait)
     except Refused as error:
-        raise click.ClickException(f"the control plane did not take this worker: {error}") from error
+        raise click.ClickException(f"the control plane did not take this worker: {shown(str(error))}") from error
     log.info("ending; models go on running")
     if agent.crew is not None:
         agent.crew.close()
