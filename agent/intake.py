@@ -21,6 +21,10 @@ from chalicelib.contract.messages import Command, Deploy, OperationCommand, Repo
 log = logging.getLogger(__name__)
 
 
+MOST = 1024
+"""Commands that are taken of one answer: each is written to disk before the next heartbeat. The rest comes again."""
+
+
 class _Envelope(Struct):
     """What every command has, known or not."""
 
@@ -45,8 +49,8 @@ class Intake:
 
     def receive(self, commands: list[Raw], sent_at: float, crew: Crew) -> bool:
         """Take what came in answer to a heartbeat that was sent at `sent_at`. False when something was not stored."""
-        stored = [self._receive_one(each, sent_at, crew) for each in commands]
-        return all(stored)
+        stored = [self._receive_one(each, sent_at, crew) for each in commands[:MOST]]
+        return all(stored) and len(commands) <= MOST
 
     def _receive_one(self, raw: Raw, sent_at: float, crew: Crew) -> bool:
         try:
