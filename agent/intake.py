@@ -16,7 +16,7 @@ from agent.crew import Crew, Memory
 from agent.journal import JournalFull
 from agent.operations import NO_ROOM, kind
 from agent.records import Receipt
-from chalicelib.contract.messages import Command, Deploy, OperationCommand, Report, Result, Stop
+from chalicelib.contract.messages import Command, Count, Deploy, Id, OperationCommand, Report, Result, Stop
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +26,12 @@ MOST = 1024
 
 
 class _Envelope(Struct):
-    """What every command has, known or not."""
+    """What every command has, known or not. An id that is none could be neither acked nor reported on."""
 
     type: str
-    command_id: str
-    deployment_id: str | None = None
-    generation: int | None = None
+    command_id: Id
+    deployment_id: Id | None = None
+    generation: Count | None = None
 
 
 class Intake:

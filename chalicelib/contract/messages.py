@@ -181,9 +181,9 @@ class Heartbeat(Struct):
 class Deploy(Struct, tag_field="type", tag="deploy"):
     """Bring up the model as this generation of the deployment; a container of an older one is replaced."""
 
-    command_id: str
-    deployment_id: str
-    generation: int
+    command_id: Id
+    deployment_id: Id
+    generation: Count
     backend: str
     model: str
     config: dict[str, Any] = {}
@@ -196,41 +196,41 @@ class Deploy(Struct, tag_field="type", tag="deploy"):
 class Stop(Struct, tag_field="type", tag="stop"):
     """End whatever container the deployment has here, of this generation or an older one."""
 
-    command_id: str
-    deployment_id: str
-    generation: int
+    command_id: Id
+    deployment_id: Id
+    generation: Count
 
 
 class PullImage(Struct, tag_field="type", tag="pull_image"):
-    command_id: str
+    command_id: Id
     expires_in: float
     image: str
 
 
 class DeleteImage(Struct, tag_field="type", tag="delete_image"):
-    command_id: str
+    command_id: Id
     expires_in: float
     image_id: str
     force: bool = False
 
 
 class ListImages(Struct, tag_field="type", tag="list_images"):
-    command_id: str
+    command_id: Id
     expires_in: float
 
 
 class ListContainers(Struct, tag_field="type", tag="list_containers"):
-    command_id: str
+    command_id: Id
     expires_in: float
 
 
 class ListModels(Struct, tag_field="type", tag="list_models"):
-    command_id: str
+    command_id: Id
     expires_in: float
 
 
 class DeleteModel(Struct, tag_field="type", tag="delete_model"):
-    command_id: str
+    command_id: Id
     expires_in: float
     model: str
 
@@ -238,7 +238,7 @@ class DeleteModel(Struct, tag_field="type", tag="delete_model"):
 class ContainerLogs(Struct, tag_field="type", tag="container_logs"):
     """`container_id` may also be a deployment's id: then whatever container it is or was in."""
 
-    command_id: str
+    command_id: Id
     expires_in: float
     container_id: str
     lines: int = 200
@@ -246,18 +246,18 @@ class ContainerLogs(Struct, tag_field="type", tag="container_logs"):
 
 
 class StopContainer(Struct, tag_field="type", tag="stop_container"):
-    command_id: str
+    command_id: Id
     expires_in: float
     container_id: str
 
 
 class DiskUsage(Struct, tag_field="type", tag="disk_usage"):
-    command_id: str
+    command_id: Id
     expires_in: float
 
 
 class Prune(Struct, tag_field="type", tag="prune"):
-    command_id: str
+    command_id: Id
     expires_in: float
     images: bool = False
     containers: bool = False
