@@ -36,6 +36,7 @@ WRITE_SECONDS = 30.0
 DRAIN_SECONDS = 3.0
 LARGEST_BODY = 6 * 1024 * 1024
 """What Lambda would be given at most. The app's own limit is lower, and comes after its check of credentials."""
+CREDENTIAL = re.compile(r"(mst_[a-z]{3}_)[^/]+")
 LARGEST_DRAIN = 64 * 1024 * 1024
 
 
@@ -197,8 +198,8 @@ class Handler(ChaliceRequestHandler):
         return "muster"
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Without the query: it may hold what nobody should read in a log."""
-        path = getattr(self, "path", "").partition("?")[0][:200]
+        """Without the query and without credentials, wherever somebody put them: others read logs."""
+        path = CREDENTIAL.sub(r"\1…", getattr(self, "path", "").partition("?")[0])[:200]
         self.log_message("%s %s %s", int(code), self.command or "-", path)
 
     def log_error(self, format: str, *args: Any) -> None:
