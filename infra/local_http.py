@@ -214,6 +214,9 @@ def content_length(headers: Message) -> int:
     """Raises ApiError where a body's end cannot be known, or lies too far away."""
     if any(not isinstance(defect, MULTIPART) for defect in headers.defects):
         raise ApiError("INVALID_REQUEST", "a header line is malformed")
+    if any("\n" in value for value in headers.values()):
+        # Of a line that goes on in the next, a proxy in front may have read a header of its own.
+        raise ApiError("INVALID_REQUEST", "a header line begins with a space")
     if "Transfer-Encoding" in headers:
         raise ApiError("INVALID_REQUEST", "chunked bodies are not taken; send the body with its Content-Length")
     values = set(headers.get_all("Content-Length", ["0"]))
