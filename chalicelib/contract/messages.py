@@ -12,9 +12,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chalicelib.contract.lifecycle import Status
 
-Text = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+(?!\n)$")]
-"""A line of printable text."""
-Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+(?!\n)$")]
+_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+(?!\n)$"
+Text = Annotated[str, Meta(min_length=1, max_length=512, pattern=_LINE)]
+"""A line of printable text: no control characters, no ends of lines, nothing that turns the direction of writing."""
+Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=_LINE)]
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
 Ids = Annotated[list[Annotated[str, Meta(max_length=512)]], Meta(max_length=1024)]
 """Ids that need not be known here, nor even be ids."""
