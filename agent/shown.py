@@ -27,6 +27,10 @@ def shown(text: str) -> str:
 class Formatter(logging.Formatter):
     """One record begins one line, which nothing in it can end; what follows of a traceback is indented."""
 
+    def format(self, record: logging.LogRecord) -> str:
+        record.exc_text = None  # a traceback is kept as another handler wrote it
+        return super().format(record)
+
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = shown(record.message)
         return super().formatMessage(record)
