@@ -12,12 +12,14 @@ from tests.conformance.conftest import (
     viewer,
     worker,
 )
+from tests.server.conftest import database
 
 __all__ = [
     "admin",
     "agent",
     "an_operator",
     "anyone",
+    "database",
     "keyed",
     "operator",
     "registration_token",
