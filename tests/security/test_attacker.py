@@ -152,6 +152,44 @@ def test_names_that_look_alike_are_not_the_same(server: Server, worker: Worker) 
     worker.beat()
 
 
+# A worker that was taken over
+
+
+def test_a_worker_reports_on_nothing_of_another(agent: Agent, server: Server, operator: Operator) -> None:
+    victim = Agent(server.url, server.registration_token)
+    victim.register()
+    deployment_id = operator.deploy(victim.worker_id)["deployment_id"]
+    victim.start(deployment_id)
+    asked = operator.get(victim.path("containers/c/logs?wait=0")).expect(202)["operation_id"]
+    command_id = victim.fetch("container_logs")["command_id"]
+    agent.report(deployment_id, "error", error_code="X", logs="forged").expect(404, "DEPLOYMENT_NOT_FOUND")
+    agent.result(command_id, output={"logs": "forged"}).expect(404, "OPERATION_NOT_FOUND")
+    agent.beat(deployment_id)
+    shown = operator.deployment(deployment_id)
+    assert (shown["status"], shown["worker_id"], shown["last_crash"]) == ("running", victim.worker_id, None)
+    assert "forged" not in str(operator.operation(asked))
+
+
+def test_a_worker_registers_under_no_name_but_its_own(agent: Agent, worker: Worker) -> None:
+    before = worker.worker_id
+    for body in (
+        agent.registration(token=agent.client.bearer) | {"name": worker.name},
+        worker.registration(token=agent.client.bearer),
+    ):
+        reply = agent.client.post("/api/workers/register", body)
+        assert reply.status in (401, 409), reply.text
+    worker.beat()
+    assert worker.register()["worker_id"] == before
+
+
+def test_a_worker_is_told_of_its_own_deployments_alone(agent: Agent, server: Server, operator: Operator) -> None:
+    victim = Agent(server.url, server.registration_token)
+    victim.register()
+    deployment_id = operator.deploy(victim.worker_id, env={"A": "a secret of another"})["deployment_id"]
+    assert "a secret of another" not in agent.try_beat(deployment_id).text
+    assert "a secret of another" in victim.try_beat().text
+
+
 @pytest.mark.parametrize("odd", ["\x9b2J", "a\u202eb", "a\u2028b", "a\u2066b", "a\x85b", "a\nb", "a\x1b[2Jb"])
 def test_a_name_is_a_line_of_printable_text(server: Server, odd: str, admin: Operator) -> None:
     Worker(server.url, server.registration_token, name=odd).try_register().expect(400, "INVALID_REQUEST")
