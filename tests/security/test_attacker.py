@@ -224,9 +224,11 @@ def gone(server: Server) -> Worker:
 
 
 @pytest.mark.parametrize("parameter", PARAMETERS)
-def test_tricks_of_path_lead_nowhere(parameter: str, gone: Worker, admin: Operator, server: Server) -> None:
+def test_tricks_of_path_lead_nowhere(
+    parameter: str, gone: Worker, admin: Operator, server: Server, thorough: bool
+) -> None:
     for route in (each for each in GUARDED if f"{{{parameter}}}" in each.path and each.role):
-        for trick in TRICKS:
+        for trick in TRICKS if thorough else TRICKS[::3]:
             reply = _raw_call(server, route, _with(route, parameter, trick, gone.worker_id))
             assert reply.status in (400, 404, 405, 409), f"{route} {trick}: {reply.status} {reply.text[:200]}"
             assert "Set-Cookie" not in reply.headers and "<script" not in reply.text

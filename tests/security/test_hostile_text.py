@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -167,3 +169,44 @@ def test_a_models_log_reaches_the_operator_as_it_was_and_as_json(whole: Whole, w
     assert "<script>" in seen["last_crash"]["logs"] and len(seen["last_crash"]["logs"]) <= 70 * 1024
     assert whole.app.operator("GET", f"/api/deployments/{deployment_id}/events")["events"]
     is_clean(written.getvalue())
+
+
+# What takes patterns long
+
+SLOW = [
+    *("proc(s): {", "/hub/", "huggingface.co", "Error response from daemon: ", "403 Client Error", "architectures ["),
+    *(
+        "No such file or directory: ",
+        "ValueError: ",
+        "Error retrieving file list: ",
+        "500 Server Error",
+        "init engine (",
+    ),
+    *(
+        "Waiting for ",
+        "Chat template ",
+        "quantization method",
+        "a.",
+        "(x pid=1 ",
+        "[rank",
+        "1",
+        " ",
+        "\x1b[",
+        "Capturing ",
+    ),
+]
+
+
+def test_no_log_keeps_the_agent_from_everything_else(thorough: bool) -> None:
+    """A pattern that has to look again from every place needs hours for a megabyte; the deadline is generous."""
+    size = 2**20 if thorough else 2**18
+    program = (
+        "import sys\n"
+        "from agent.crash import diagnose, excerpt\n"
+        "from agent.growth import Sight\n"
+        "from agent.phases import phase_of\n"
+        f"for text in {SLOW!r}:\n"
+        f"    log = text * ({size} // len(text))\n"
+        "    diagnose(log, 1, False), excerpt(log), phase_of(log), Sight(log).news\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=200)
