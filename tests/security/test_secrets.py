@@ -33,6 +33,7 @@ class Run:
 
     folder: Path
     url: str
+    thorough: bool
     heard: list[tuple[str, str]] = field(default_factory=list)
     secrets: dict[str, str] = field(default_factory=dict)
     processes: dict[int, list[str]] = field(default_factory=dict)
@@ -67,10 +68,10 @@ class Heard(Operator):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run(tmp_path_factory: pytest.TempPathFactory, thorough: bool) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("secrets")
     serve = Serve(folder / "data", MUSTER_HEARTBEAT="1", MUSTER_ADMIN_KEY=ADMIN_KEY)
-    run = Run(folder, serve.url, secrets={"admin key": ADMIN_KEY, "registration token": REGISTRATION_TOKEN})
+    run = Run(folder, serve.url, thorough, secrets={"admin key": ADMIN_KEY, "registration token": REGISTRATION_TOKEN})
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("HF_TOKEN", run.secret("host-token"))
         environment.setenv("UNSHARED", run.secret("unshared"))
@@ -126,7 +127,7 @@ def _mistakes(run: Run, token: str, worker_id: str) -> None:
     stranger.register()
     run.secrets["a worker's token"] = str(stranger.client.bearer)
     for secret in list(run.secrets.values()):
-        for client in (Heard(run, None, "nobody"), Heard(run, secret, "holder")):
+        for client in (Heard(run, secret, "holder"), Heard(run, None, "nobody"))[: 2 if run.thorough else 1]:
             client.get(f"/api/workers/{worker_id}?token={secret}")
             if secret.startswith("mst_"):
                 client.get(f"/api/{secret}")
@@ -150,7 +151,7 @@ MAY_HEAR = {
 
 
 def test_no_answer_holds_a_secret_but_those_that_are_for_it(run: Run) -> None:
-    assert len(run.heard) > 200
+    assert len(run.heard) > 120
     for what, secret in run.secrets.items():
         holders = {who for who, text in run.heard if secret in text}
         allowed = MAY_HEAR.get(what, ())
