@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from chalicelib import deployments, tokens, workers
+from chalicelib import deployments, slots, tokens, workers
 from chalicelib.contract import resources as r
 from tests.server.database import Killed
 from tests.server.world import ADMIN, Worker, World
@@ -74,6 +74,8 @@ def test_a_late_answer_to_a_stop_says_nothing_of_the_deploy_after_it(world: Worl
     assert worker.types() == ["deploy"], "its absence is the receipt"
     assert not worker.report(deployment_id, "stopped").applied
     worker.report(deployment_id, "starting")
+    slot = slots.get(worker.id, deployment_id)
+    assert slot is not None and slot.holds
     assert worker.report(deployment_id, "running").applied
 
 

@@ -17,6 +17,7 @@ def test_what_it_takes_away_is_there_once(mutant: Mutant) -> None:
 
 
 def test_they_are_caught(thorough: bool) -> None:
+    """That nothing is found in the code as it is, is test_simulation.py's."""
     strong = [each for each in MUTANTS if not each.weak]
     verdicts = [examine(each) for each in (strong if thorough else strong[1:2])]
     uncaught = [f"{each.mutant.name}: not in {each.after} seeds" for each in verdicts if each.said is None]
