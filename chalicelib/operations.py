@@ -26,7 +26,7 @@ from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.contract.lifecycle import OPEN, OperationStatus, sources
-from chalicelib.store import find, retrying, transact, update_if
+from chalicelib.store import find, find_all, retrying, transact, update_if
 from chalicelib.tables import Operation, Queued, SharedRead
 from chalicelib.times import when
 
@@ -121,6 +121,18 @@ def wait(operation: Operation, seconds: float, clock: Callable[[], float], sleep
         pause = min(pause * 1.5, LONGEST_PAUSE)
         operation = load(operation.operation_id, clock())
     return operation
+
+
+def open_of(worker_id: str, now: float) -> r.Operations:
+    """What a worker was asked and has not answered, newest first. Raises WORKER_NOT_FOUND.
+
+    Its slots name them, so that no index has to follow an operation's status: a query, and a read of each.
+    """
+    fleet.get(worker_id)
+    ids = [str(row.slot)[2:] for row in slots.of_worker(worker_id)[1]]
+    found = [refreshed(operation, now) for operation in find_all(Operation, ids)]
+    waiting = [view(operation) for operation in found if operation.status in OPEN]
+    return r.Operations(sorted(waiting, key=lambda each: each.created_at, reverse=True))
 
 
 def output_of(operation: Operation) -> dict[str, Any]:

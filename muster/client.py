@@ -268,6 +268,10 @@ class Client:
 
     # Operations
 
+    def operations(self, worker_id: str) -> list[r.Operation]:
+        """What the worker was asked and has not answered, newest first."""
+        return self._http.call("list_operations", r.Operations, worker_id=worker_id).operations
+
     def operation(self, operation_id: str) -> r.Operation:
         return self._http.call("get_operation", r.Operation, operation_id=operation_id)
 

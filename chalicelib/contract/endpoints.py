@@ -87,6 +87,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("deployment_logs", "GET", f"{DEPLOYMENT}/logs", A.VIEWER, "Log of the container it is or was in", m.Logs, query=r.LogsQuery, waits=True),
     Endpoint("deployment_events", "GET", f"{DEPLOYMENT}/events", A.VIEWER, "A deployment's timeline, newest first", r.Events, query=r.PageQuery),
     # Operations and the service itself
+    Endpoint("list_operations", "GET", f"{WORKER}/operations", A.VIEWER, "What a worker was asked and has not answered", r.Operations),
     Endpoint("get_operation", "GET", "/api/operations/{operation_id}", A.VIEWER, "An operation and its result", r.Operation),
     Endpoint("cancel_operation", "DELETE", "/api/operations/{operation_id}", A.OPERATOR, "Cancel an operation that was not sent yet", r.Operation),
     Endpoint("health", "GET", "/api/health", A.ANYONE, "Whether the API and its database answer", r.Health),

@@ -312,6 +312,11 @@ class Deployments(Struct):
     next_token: str | None = None
 
 
+class Operations(Struct):
+    operations: list[Operation]
+    next_token: str | None = None
+
+
 class Events(Struct):
     events: list[Event]
     next_token: str | None = None

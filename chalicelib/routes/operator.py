@@ -121,6 +121,11 @@ def deployment_events(call: Call) -> Any:
     return events.timeline(call.ids["deployment_id"], query, call.now)
 
 
+@route(blueprint, "list_operations")
+def list_operations(call: Call) -> Any:
+    return operations.open_of(call.ids["worker_id"], call.now)
+
+
 @route(blueprint, "get_operation")
 def get_operation(call: Call) -> Any:
     return operations.view(operations.load(call.ids["operation_id"], call.now))
