@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,13 @@ def interval(activity_at: float, now: float) -> int:
     quiet = now - activity_at
     wanted = BUSY_INTERVAL if quiet < BUSY else WARM_INTERVAL if quiet < WARM else settings.HEARTBEAT
     return min(wanted, settings.HEARTBEAT)
+
+
+def due_in(hot: Hot, now: float) -> int:
+    """Seconds until the worker's next heartbeat, by the interval that its last one was given; 0 if it is overdue."""
+    activity_at = hot.activity_at if hot.activity_before is None else hot.activity_before
+    given = interval(float(activity_at), float(hot.last_seen))
+    return max(0, math.ceil(float(hot.last_seen) + given - now))
 
 
 def is_online(hot: Hot, now: float) -> bool:

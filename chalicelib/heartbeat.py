@@ -51,6 +51,7 @@ def _stamp(hot: Hot, presented: bytes, body: m.Heartbeat, now: float) -> bool:
         Hot.last_seen.set(now),
         Hot.status.set(body.status),
         Hot.interval.set(settings.HEARTBEAT),
+        Hot.activity_before.remove(),
         Hot.beats.add(1),
         Hot.usage.set(pack_usage(body)),
     ]

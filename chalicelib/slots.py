@@ -18,7 +18,8 @@ from chalicelib.tables import Hot, Queued, Slot
 def ring(worker_id: str, now: float) -> None:
     """Make the worker's next heartbeat look at its slots, and the ones after it come quickly."""
     hot = Hot(worker_id, part="hot")
-    wanted = [Hot.unsettled.set(True), Hot.activity_at.set(now)]
+    before = Hot.activity_before.set(Hot.activity_before | Hot.activity_at)
+    wanted = [Hot.unsettled.set(True), Hot.activity_at.set(now), before]
     inbox = grow(0, now)
     if not update_if(hot, [Hot.inbox.set(inbox), *wanted], (Hot.inbox < inbox) & Hot.gone.does_not_exist()):
         update_if(hot, [Hot.inbox.add(1), *wanted], Hot.inbox.exists() & Hot.gone.does_not_exist())

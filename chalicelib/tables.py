@@ -85,7 +85,8 @@ class Hot(Item):
     `digest` opens. Until it is first used so do, for 10 minutes, `previous` and `used` (the token issued before it, and
     the last that was used), and `joined` (the one that it registered with). `retired` are digests of earlier sessions,
     32 bytes each. `looked` fingerprints what the last look at the slots covered; `unsettled` asks for another.
-    `activity_at` is when somebody last wanted something.
+    `activity_at` is when somebody last wanted something; `activity_before` what that was at the last beat, if somebody
+    did so since: from it follows the interval that the worker was given then.
     """
 
     class Meta(Meta):
@@ -110,6 +111,7 @@ class Hot(Item):
     looked = BinaryAttribute(attr_name="l", null=True, legacy_encoding=False)
     unsettled = BooleanAttribute(attr_name="u", default=False)
     activity_at = NumberAttribute(attr_name="a", default=0)
+    activity_before = NumberAttribute(attr_name="ab", null=True)
     usage = BinaryAttribute(attr_name="us", null=True, legacy_encoding=False)
     down_since = NumberAttribute(attr_name="dn", null=True)
     lost = BooleanAttribute(attr_name="lo", null=True)

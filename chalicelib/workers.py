@@ -61,6 +61,7 @@ def view(machine: Machine, seen: Seen | None, now: float) -> r.Worker:
         disk=disk,
         orphans=msgspec.json.decode(seen.orphans, type=list[str]) if seen and seen.orphans else [],
         next_heartbeat_in=fleet.interval(hot.activity_at, now),
+        due_in=None if status == "offline" else fleet.due_in(hot, now),
         ephemeral=cold.ephemeral,
     )
 

@@ -168,7 +168,11 @@ class ApiKey(Struct):
 
 
 class Worker(Struct):
-    """`gpu_claims`: device index to the deployment that holds it. `orphans`: what runs there and is not known here."""
+    """`gpu_claims`: device index to the deployment that holds it. `orphans`: what runs there and is not known here.
+
+    `next_heartbeat_in` is the interval that it will be given; `due_in` are the seconds until its next heartbeat, null
+    while it is offline.
+    """
 
     worker_id: str
     name: str
@@ -188,6 +192,7 @@ class Worker(Struct):
     orphans: list[str]
     next_heartbeat_in: int
     ephemeral: bool
+    due_in: int | None
 
 
 class RemovedWorker(Worker):
