@@ -6,7 +6,7 @@ from typing import Any
 
 from chalice.app import Blueprint
 
-from chalicelib import deployments, events, operations, settings, tokens, views, workers
+from chalicelib import deployments, events, fleet, operations, settings, tokens, views, workers
 from chalicelib.contract import openapi
 from chalicelib.contract import resources as r
 from chalicelib.routes.http import Call, dump, route
@@ -28,12 +28,12 @@ def list_tokens(call: Call) -> Any:
 
 @route(blueprint, "revoke_token")
 def revoke_token(call: Call) -> Any:
-    return tokens.revoke_token(call.ids["token_id"])
+    return tokens.revoke_token(call.ids["token_id"], call.by, call.now)
 
 
 @route(blueprint, "create_key")
 def create_key(call: Call) -> Any:
-    return tokens.create_key(call.body(r.NewApiKey), call.now, call.once)
+    return tokens.create_key(call.body(r.NewApiKey), call.by, call.now, call.once)
 
 
 @route(blueprint, "list_keys")
@@ -43,7 +43,7 @@ def list_keys(call: Call) -> Any:
 
 @route(blueprint, "revoke_key")
 def revoke_key(call: Call) -> Any:
-    return tokens.revoke_key(call.ids["key_id"])
+    return tokens.revoke_key(call.ids["key_id"], call.by, call.now)
 
 
 @route(blueprint, "list_workers")
@@ -116,9 +116,21 @@ def restart_deployment(call: Call) -> Any:
 
 @route(blueprint, "deployment_events")
 def deployment_events(call: Call) -> Any:
-    query = call.params(r.PageQuery)
+    query = call.params(r.EventsQuery)
     deployments.load(call.ids["deployment_id"])
-    return events.timeline(call.ids["deployment_id"], query, call.now)
+    return events.timeline([call.ids["deployment_id"]], query, call.now)
+
+
+@route(blueprint, "worker_events")
+def worker_events(call: Call) -> Any:
+    query = call.params(r.EventsQuery)
+    fleet.get(call.ids["worker_id"])
+    return events.timeline([call.ids["worker_id"]], query, call.now)
+
+
+@route(blueprint, "events")
+def all_events(call: Call) -> Any:
+    return events.timeline(events.SHARDS, call.params(r.EventsQuery), call.now)
 
 
 @route(blueprint, "get_operation")
@@ -128,7 +140,7 @@ def get_operation(call: Call) -> Any:
 
 @route(blueprint, "cancel_operation")
 def cancel_operation(call: Call) -> Any:
-    return operations.view(operations.cancel(call.ids["operation_id"], call.now))
+    return operations.view(operations.cancel(call.ids["operation_id"], call.by.label, call.now))
 
 
 @route(blueprint, "health")
