@@ -23,20 +23,24 @@ class Access(IntEnum):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """`own_worker` opens an operators' route to the worker whose id is in the path; `waits` may answer 202."""
+    """`own_worker` opens an operators' route to the worker whose id is in the path; `waits` may answer 202.
+
+    `answer` is a struct, or a list of one.
+    """
 
     name: str
     method: str
     path: str
     access: Access
     summary: str
-    answer: type[Struct] | None = None
+    answer: type[Struct] | type[list[r.ScrapeTarget]] | None = None
     body: type[Struct] | None = None
     query: type[Struct] | None = None
     status: int = 200
     own_worker: bool = False
     waits: bool = False
     idempotent: bool = False
+    media: str = "application/json"
 
 
 WORKER = "/api/workers/{worker_id}"
@@ -91,6 +95,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("get_operation", "GET", "/api/operations/{operation_id}", A.VIEWER, "An operation and its result", r.Operation),
     Endpoint("cancel_operation", "DELETE", "/api/operations/{operation_id}", A.OPERATOR, "Cancel an operation that was not sent yet", r.Operation),
     Endpoint("events", "GET", "/api/events", A.VIEWER, "The timeline of everything, newest first", r.Events, query=r.EventsQuery),
+    Endpoint("metrics", "GET", "/api/metrics", A.VIEWER, "The fleet in Prometheus' text format", media="text/plain"),
+    Endpoint("discover", "GET", "/api/discovery/prometheus", A.VIEWER, "The running models' own metrics, for Prometheus' http_sd", r.ScrapeTargets),
     Endpoint("health", "GET", "/api/health", A.ANYONE, "Whether the API and its database answer", r.Health),
     Endpoint("openapi", "GET", "/api/openapi.json", A.ANYONE, "This document"),
 )

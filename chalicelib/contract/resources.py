@@ -297,6 +297,16 @@ class Accepted(Struct):
     worker_next_heartbeat_in: int
 
 
+class ScrapeTarget(Struct):
+    """A running model's own metrics, for Prometheus. Labels that begin with `__` are for Prometheus, not for series."""
+
+    targets: list[str]
+    labels: dict[str, str]
+
+
+ScrapeTargets = list[ScrapeTarget]
+
+
 class Health(Struct):
     status: Literal["ok"]
     version: str

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from chalice.app import Blueprint
+from chalice.app import Blueprint, Response
 
-from chalicelib import deployments, events, fleet, operations, settings, tokens, views, workers
+from chalicelib import (
+    deployments,
+    discovery,
+    events,
+    exposition,
+    fleet,
+    metrics,
+    operations,
+    settings,
+    tokens,
+    views,
+    workers,
+)
 from chalicelib.contract import openapi
 from chalicelib.contract import resources as r
 from chalicelib.routes.http import Call, dump, route
@@ -141,6 +153,16 @@ def get_operation(call: Call) -> Any:
 @route(blueprint, "cancel_operation")
 def cancel_operation(call: Call) -> Any:
     return operations.view(operations.cancel(call.ids["operation_id"], call.by.label, call.now))
+
+
+@route(blueprint, "metrics")
+def scrape(call: Call) -> Any:
+    return Response(exposition.text(metrics.families(call.now)), {"Content-Type": exposition.CONTENT_TYPE})
+
+
+@route(blueprint, "discover")
+def discover(call: Call) -> Any:
+    return discovery.targets(call.now)
 
 
 @route(blueprint, "health")
