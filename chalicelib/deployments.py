@@ -62,7 +62,7 @@ def create(body: r.NewDeployment, by: Principal, now: float, key: once.Key | Non
         raise
     if made:
         return load(made)
-    events.record(deployment.deployment_id, "created", f"{body.model} as {deployment.name}", by.label, now)
+    events.record(events.on(deployment), "created", f"{body.model} as {deployment.name}", by.label, now)
     claims.place(deployment.deployment_id, now)
     return load(deployment.deployment_id)
 
@@ -176,7 +176,7 @@ def _recorded(
 ) -> Deployment:
     deployment, done = _act(deployment_id, key, change, now)
     if done:
-        events.record(deployment_id, type_, message or f"asked by {by.label}", by.label, now)
+        events.record(events.on(deployment), type_, message or f"asked by {by.label}", by.label, now)
     return deployment
 
 
@@ -293,7 +293,7 @@ def delete(deployment_id: str, by: Principal, now: float) -> Deployment:
         return deployment
 
     deleted: Deployment = retrying(attempt)
-    events.record(deployment_id, "deleted", f"asked by {by.label}", by.label, now)
+    events.record(events.on(deleted), "deleted", f"asked by {by.label}", by.label, now)
     return deleted
 
 
@@ -304,7 +304,7 @@ def lose(deployment_id: str, error_code: str, message: str, now: float, *, stop:
     worker that does not list it never hears of it.
     """
 
-    def attempt() -> str | None:
+    def attempt() -> Deployment | None:
         deployment = find(Deployment, deployment_id)
         if deployment is None or deployment.status not in LIVE:
             return None
@@ -328,14 +328,15 @@ def lose(deployment_id: str, error_code: str, message: str, now: float, *, stop:
                 transaction.save(_lost(before, generation if stop else None, now), condition=unchanged)
 
         transact(build)
-        return worker_id or ""
+        return deployment
 
-    worker_id = retrying(attempt)
-    if worker_id is None:
+    lost = retrying(attempt)
+    if lost is None:
         return False
-    if worker_id:
-        claims.release(worker_id, deployment_id)
-    events.record(deployment_id, error_code.lower(), message, claims.CONTROL_PLANE, now)
+    if lost.worker_id:
+        claims.release(lost.worker_id, deployment_id)
+    about = events.on(lost, error_code=error_code)
+    events.record(about, error_code.lower(), message, events.CONTROL_PLANE, now)
     return True
 
 

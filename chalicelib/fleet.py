@@ -12,6 +12,7 @@ import msgspec
 from chalicelib import settings
 from chalicelib.contract import messages as m
 from chalicelib.contract.errors import ApiError
+from chalicelib.events import About
 from chalicelib.store import find_all
 from chalicelib.tables import Cold, Hot
 
@@ -51,6 +52,11 @@ class Machine:
     @property
     def worker_id(self) -> str:
         return str(self.cold.worker_id)
+
+    @property
+    def about(self) -> About:
+        """What a line of its timeline is about."""
+        return About(worker_id=self.worker_id, worker_name=str(self.cold.name))
 
     @cached_property
     def gpu_info(self) -> m.GpuInfo:

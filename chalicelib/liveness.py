@@ -64,11 +64,12 @@ def _record(hot: Hot, now: float) -> None:
         if not update_if(hot, [Hot.down_since.set(now)], unheard):
             return
         why = "said goodbye" if hot.status == "offline" else f"silent for {int(silence)} s"
-        events.record(worker_id, "offline", why, claims.CONTROL_PLANE, now)
+        events.record(events.About(worker_id=worker_id), "offline", why, events.CONTROL_PLANE, now)
     if silence > EPHEMERAL_AFTER and workers.forget_ephemeral(worker_id, now):
         return
     if silence > LOST_AFTER and not hot.lost:
         message = "its worker has been silent for 24 hours"
         for slot in slots.of_worker(worker_id)[0]:
             deployments.lose(slot.deployment_id, "WORKER_LOST", message, now)
-        update_if(hot, [Hot.lost.set(True)], unheard)
+        if update_if(hot, [Hot.lost.set(True)], unheard):
+            events.record(events.About(worker_id=worker_id), "lost", "silent for 24 hours", events.CONTROL_PLANE, now)

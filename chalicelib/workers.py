@@ -109,10 +109,18 @@ def patch(worker_id: str, body: r.WorkerPatch, by: Principal, now: float) -> r.W
         actions.append(Cold.patched.set(msgspec.json.encode(sorted(patched)).decode()))
         if not update_if(machine.cold, actions, Cold.name.exists()):
             fleet.get(worker_id)
-        changed = ", ".join(name for name in body.__struct_fields__ if getattr(body, name) is not msgspec.UNSET)
-        events.record(worker_id, "changed", changed, by.label, now)
+        _tell_changes(machine, body, by, now)
         claims.place_waiting(now, on=worker_id)
     return get(worker_id, now)
+
+
+def _tell_changes(machine: Machine, body: r.WorkerPatch, by: Principal, now: float) -> None:
+    if body.draining is not msgspec.UNSET:
+        draining = ("draining", "nothing new is placed here") if body.draining else ("undrained", "open again")
+        events.record(machine.about, *draining, by.label, now)
+    changed = [name for name in ("labels", "address") if getattr(body, name) is not msgspec.UNSET]
+    if changed:
+        events.record(machine.about, "changed", ", ".join(changed), by.label, now)
 
 
 def lose(worker_id: str, by: Principal, now: float) -> r.LostWorker:
@@ -121,7 +129,7 @@ def lose(worker_id: str, by: Principal, now: float) -> r.LostWorker:
     message = f"{by.label} declared {machine.cold.name} lost"
     held = [slot.deployment_id for slot in slots.of_worker(worker_id)[0]]
     lost = [each for each in held if _is_on(each, worker_id) and deployments.lose(each, "WORKER_LOST", message, now)]
-    events.record(worker_id, "lost", message, by.label, now)
+    events.record(machine.about, "lost", message, by.label, now)
     slots.ring(worker_id, now)
     return r.LostWorker(**msgspec.structs.asdict(get(worker_id, now)), deployments_lost=lost)
 
@@ -154,7 +162,7 @@ def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
         deployments.lose(deployment.deployment_id, "WORKER_REMOVED", f"{by} removed {machine.cold.name}", now)
     retrying(lambda: _tombstone(fleet.get(worker_id)))
     _sweep_up(worker_id)
-    events.record(worker_id, "removed", f"by {by}", by, now)
+    events.record(machine.about, "removed", f"by {by}", by, now)
     return r.RemovedWorker(**was, containers_left=left)
 
 

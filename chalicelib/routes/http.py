@@ -190,7 +190,7 @@ def _with_role(key: Principal, endpoint: Endpoint) -> Principal:
 
 def ask(call: Call, worker_id: str, type_: str, parameters: dict[str, Any], seconds: float) -> Response:
     """Enqueue, wait, and answer: the output, 202 with where to look, or the worker's own error."""
-    operation = operations.enqueue(worker_id, type_, parameters, call.now, call.once)
+    operation = operations.enqueue(worker_id, type_, parameters, call.by.label, call.now, call.once)
     operation = operations.wait(operation, seconds, time.time, time.sleep)
     if OperationStatus(operation.status) in OPEN:
         return _accepted(operation)

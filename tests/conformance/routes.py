@@ -101,6 +101,8 @@ OPERATOR_ONLY = [
     Route("GET", "/api/deployments/{deployment_id}/logs", "viewer", unknown="DEPLOYMENT_NOT_FOUND"),
     Route("GET", "/api/deployments/{deployment_id}/events", "viewer", unknown="DEPLOYMENT_NOT_FOUND"),
     Route("GET", "/api/workers/{worker_id}/operations", "viewer", unknown="WORKER_NOT_FOUND"),
+    Route("GET", "/api/workers/{worker_id}/events", "viewer", unknown="WORKER_NOT_FOUND"),
+    Route("GET", "/api/events", "viewer"),
     Route("GET", "/api/operations/{operation_id}", "viewer", unknown="OPERATION_NOT_FOUND"),
     Route("DELETE", "/api/operations/{operation_id}", "operator", unknown="OPERATION_NOT_FOUND"),
 ]

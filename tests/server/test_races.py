@@ -88,7 +88,7 @@ def test_two_deployments_of_one_name(world: World, round_: int) -> None:
 def test_cancel_against_deliver(world: World, round_: int) -> None:
     worker = world.worker(f"cancel-{round_}")
     operation_id = world.ask(worker, "pull_image", image="a:b")
-    cancelled, answer = at_once(lambda: operations.cancel(operation_id, world.now), worker.beat)
+    cancelled, answer = at_once(lambda: operations.cancel(operation_id, ADMIN.label, world.now), worker.beat)
     sent = [command.command_id for command in answer.commands]
     assert isinstance(cancelled, ApiError) == (operation_id in sent)
 

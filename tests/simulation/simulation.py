@@ -185,12 +185,14 @@ class Simulation:
         if machines:
             self.pulls += 1
             wanted = {"image": f"image:{self.pulls}"}
-            made = operations.enqueue(self.random.choice(machines).worker_id, "pull_image", wanted, self.now)
+            made = operations.enqueue(
+                self.random.choice(machines).worker_id, "pull_image", wanted, OPERATOR.label, self.now
+            )
             self.operations.append(str(made.operation_id))
 
     def _cancel(self) -> None:
         if self.operations:
-            operations.cancel(self.random.choice(self.operations), self.now)
+            operations.cancel(self.random.choice(self.operations), OPERATOR.label, self.now)
 
     # What must hold
 
@@ -234,7 +236,7 @@ class Simulation:
             status, expected = deployment.status, {"running"}
         if runs != wanted or status not in expected:
             code = deployment.error_code if deployment else None
-            timeline = events.timeline(deployment_id, r.PageQuery(limit=100), self.now).events
+            timeline = events.timeline([deployment_id], r.EventsQuery(limit=100), self.now).events
             self.trace += [f"{e.at.timestamp() - START:8.1f} {e.type}: {e.message}" for e in reversed(timeline)]
             self.trace += [str(slot.attribute_values) for slot in Slot.scan(Slot.slot == f"D#{deployment_id}")]
             raise Violation(
