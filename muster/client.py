@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import msgspec
 import requests
@@ -54,6 +54,17 @@ def settled(deployment: r.Deployment) -> bool:
     return deployment.status in (wanted, Status.STOPPED, Status.ERROR)
 
 
+class About(TypedDict, total=False):
+    """Whose timeline: a deployment's or a worker's; everything's, where neither is named."""
+
+    deployment_id: str
+    worker_id: str
+
+
+def _timeline(about: About) -> str:
+    return "deployment_events" if "deployment_id" in about else "worker_events" if "worker_id" in about else "events"
+
+
 class Client:
     """Of one control plane, with one API key. Not for several threads at once. Every method raises MusterError."""
 
@@ -84,6 +95,14 @@ class Client:
 
     def health(self) -> r.Health:
         return self._http.call("health", r.Health)
+
+    def metrics(self) -> str:
+        """The fleet in Prometheus' text format."""
+        return self._http.text("metrics")
+
+    def scrape_targets(self) -> list[r.ScrapeTarget]:
+        """The running models' own metrics, for Prometheus."""
+        return self._http.call("discover", r.ScrapeTargets)
 
     # Registration tokens and API keys
 
@@ -195,9 +214,22 @@ class Client:
         query = {"lines": lines, "since": since}
         return self._ask("deployment_logs", m.Logs, timeout, watch, query=query, ids={"deployment_id": deployment_id})
 
-    def deployment_events(self, deployment_id: str) -> Iterator[r.Event]:
-        """Newest first."""
-        return self._pages("deployment_events", r.Events, "events", deployment_id=deployment_id)
+    # Timelines
+
+    def events(self, **about: Unpack[About]) -> Iterator[r.Event]:
+        """Of a deployment, a worker, or everything; newest first."""
+        return self._pages(_timeline(about), r.Events, "events", **about)
+
+    def events_since(self, cursor: str | None, **about: Unpack[About]) -> tuple[list[r.Event], str | None]:
+        """What came since `cursor`, oldest first, each line once, and the next cursor; without one, the last lines."""
+        found: list[r.Event] = []
+        while True:
+            query = {"after": cursor, "limit": MOST}
+            page = self._http.call(_timeline(about), r.Events, query=query, **about)
+            found += reversed(page.events)
+            cursor, is_first = page.cursor or cursor, query["after"] is None
+            if is_first or len(page.events) < MOST:
+                return found, cursor
 
     # Containers, images, models and storage of a worker
 

@@ -14,7 +14,6 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 import requests
-from msgspec import Struct
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.util import Retry
@@ -23,7 +22,7 @@ from chalicelib.contract.endpoints import BY_NAME
 from chalicelib.contract.resources import Accepted, ErrorBody
 from muster.errors import MusterError, Unreachable, error
 
-T = TypeVar("T", bound=Struct)
+T = TypeVar("T")
 
 TIMEOUT = (5.0, 35.0)
 """Seconds to connect, and between two bytes of the answer: routes wait for a worker for up to 25."""
@@ -76,6 +75,10 @@ class Transport:
         status, content = self._send(name, given, key)
         return _decode(content, Accepted) if status == 202 else _decode(content, answer)
 
+    def text(self, name: str) -> str:
+        """Of an endpoint that answers with no JSON."""
+        return self._send(name, {}, None)[1].decode(errors="replace")
+
     def close(self) -> None:
         self._session.close()
 
@@ -83,7 +86,7 @@ class Transport:
         endpoint = BY_NAME[name]
         body, query = given.pop("body", None), given.pop("query", None)
         path = re.sub(r"{(\w+)}", lambda found: quote(given[found[1]], safe=""), endpoint.path)
-        headers = {"Accept": "application/json", "User-Agent": "muster"}
+        headers = {"Accept": endpoint.media, "User-Agent": "muster"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         if endpoint.method == "POST":

@@ -16,6 +16,7 @@ from chalicelib.contract.lifecycle import Status
 from chalicelib.contract.resources import Accepted
 from muster import AuthError, Client, Conflict, Invalid, NewDeployment, NotFound, TimedOut, Unreachable, WorkerFailed
 from muster import client as client_module
+from muster.client import About
 from tests.agent.fake_server import Answer, FakeServer, error
 from tests.cli.flaky import Flaky
 from tests.cli.world import URL, Operators
@@ -24,7 +25,9 @@ MODEL = NewDeployment(model="org/model", gpus=0, name="m")
 
 
 def test_every_route_for_operators_has_a_method() -> None:
-    called = set(re.findall(r'(?:call|ask|_ask|_pages)\(\s*"(\w+)"', inspect.getsource(client_module)))
+    called = set(re.findall(r'(?:call|text|ask|_ask|_pages)\(\s*"(\w+)"', inspect.getsource(client_module)))
+    timelines: list[About] = [{}, {"worker_id": "w"}, {"deployment_id": "d"}]
+    called |= {client_module._timeline(about) for about in timelines}
     theirs = {e.name for e in ENDPOINTS if e.access is not Access.WORKER} - {"register", "openapi"}
     assert called == theirs
 
