@@ -145,4 +145,6 @@ def join(shell: Shell, name: str | None, address: str | None, uses: int, expires
         options += [flag, value] if value else []
     line = f"curl -fsSL {shlex.quote(url + '/join.sh')} | sudo MUSTER_TOKEN={made.token} sh -s -- {shlex.join(options)}"
     shell.show(Join(line, made), line)
+    if is_loopback(parts.hostname or ""):
+        shell.note(f"{url} is this machine alone: a host elsewhere needs a URL that it can reach (muster login URL).")
     shell.note(f"Paste it on the host (Debian or Ubuntu) within {text.duration(expires)}; muster workers shows it.")

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
-from chalicelib.contract.lifecycle import Status
+from chalicelib.contract.lifecycle import LIVE, Status
 from muster.cli import text
 from muster.cli.shell import FAILED, INTERRUPTED, UNREACHABLE, Shell, Stop
 from muster.client import Watch
@@ -44,13 +44,17 @@ class Step:
 def step_of(deployment: r.Deployment, worker: r.Worker | None, now: datetime) -> Step:
     """`worker` is the deployment's, where it is of interest."""
     if deployment.desired == "stopped":
-        return Step("stop", f"{deployment.status}{_waits(worker, now)}")
+        over = deployment.status in (Status.STOPPING, Status.STOPPED, Status.ERROR)
+        return Step("stop", deployment.status if over else f"asked for{_waits(worker, now)}")
+    if deployment.status is Status.RUNNING:
+        return Step(STAGES[START], "it answers", 1)
+    if deployment.status not in LIVE:
+        return Step("failed", deployment.error_code or deployment.status)
     if deployment.status is Status.PENDING:
         if deployment.worker_id is None:
             return Step(STAGES[PREFLIGHT], f"no place yet: {deployment.message or 'no worker fits'}")
         return Step(STAGES[PREFLIGHT], f"placed on {worker.name if worker else 'its worker'}{_waits(worker, now)}")
-    stage = PULL if deployment.status is Status.DOWNLOADING else WEIGHTS
-    progress = deployment.progress
+    stage, progress = PULL if deployment.status is Status.DOWNLOADING else WEIGHTS, deployment.progress
     if progress:
         stage = STAGE_OF_PHASE.get(progress.phase, stage)
         return Step(STAGES[stage], how_far(progress), share_of(progress))

@@ -31,7 +31,7 @@ def containers(shell: Shell, worker: str, stop: str | None, yes: bool) -> None:
             each.id[:12],
             owners.get(each.deployment_id or "", each.deployment_id or ("orphan" if each.ours else "not Muster's")),
             each.state,
-            each.image,
+            each.image or None,
             each.name,
         )
         for each in listed.containers

@@ -32,12 +32,14 @@ EVERY = 1.0
 @click.argument("name")
 @click.option("-f", "--follow", "follows", is_flag=True, help="Go on with what comes, until it ends or Ctrl-C.")
 @click.option("-n", "--lines", type=click.IntRange(1, MOST), default=200, show_default=True, help="Lines of its end.")
-@click.option("--since", metavar="TIME", help="10m ago, or RFC 3339.")
+@click.option("--since", metavar="TIME", help="10m (ago), or a time such as 2026-11-24T06:00:00Z.")
 @click.option("--on", "worker", metavar="WORKER", help="NAME is a container of this worker, whoever started it.")
 def logs(shell: Shell, name: str, follows: bool, lines: int, since: str | None, worker: str | None) -> None:
     """Show what a model says, whatever container it is or was in."""
     client = shell.client
     start = text.before(shell.wall(), since) if since else None
+    if since and not start:
+        raise click.UsageError(f"--since: expected 10m, or a time such as 2026-11-24T06:00:00Z, got {since!r}")
     if worker:
         place = names.worker(client, worker)
         source = Source(shell, place.name, name, place.worker_id)

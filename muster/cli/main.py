@@ -17,14 +17,11 @@ ADVICE = {
     "UNAUTHENTICATED": "the API key is not good (any more): muster login URL",
     "FORBIDDEN": "an admin can make a key with another role: muster keys create NAME --role operator",
     "WORKER_OFFLINE": "muster workers shows who is online",
-    "WORKER_NOT_EMPTY": "stop them with muster stop, or remove it with --force",
     "DEPLOYMENT_NAME_IN_USE": "muster set changes the one that exists",
     "IMAGE_IN_USE": "muster ps shows what uses it",
     "NOT_MUSTER": "is the URL right, with its path? muster login URL",
     "UNREACHABLE": "is the URL right, and the network there? muster login URL",
     "UNAVAILABLE": "try again in a moment",
-    "WORKER_NOT_FOUND": "muster workers lists them",
-    "DEPLOYMENT_NOT_FOUND": "muster ps lists them",
 }
 
 
@@ -63,10 +60,20 @@ class Program(Group):
                 formatter.write_dl([(name, self.commands[name].get_short_help_str(100)) for name in names.split()])
 
 
+WORDS = (
+    ("GET /api/workers", "muster workers"),
+    ("GET /api/deployments", "muster ps"),
+    ("with ?force=true", "with --force"),
+)
+"""What the API says, as it is said here."""
+
+
 def said(error: MusterError) -> str:
     """Codes are left out where there is advice: they are for programs, and in the exit code."""
-    advice = ADVICE.get(error.error_code)
-    return f"{error.message} ({advice})" if advice else f"{error.message} [{error.error_code}]"
+    message, advice = error.message, ADVICE.get(error.error_code)
+    for theirs, ours in WORDS:
+        message = message.replace(theirs, ours)
+    return f"{message} ({advice})" if advice else f"{message} [{error.error_code}]"
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -119,8 +119,12 @@ class Shell:
             self.dump(value)
         elif not rows:
             self.note(none)
-        else:
+        elif self.out.is_terminal:
             self.out.print(table(columns, rows))
+        else:
+            with self.out.capture() as written:
+                self.out.print(table(columns, rows))
+            self.say(*(line.rstrip() for line in written.get().splitlines()))
 
 
 def _console(*, stderr: bool) -> Console:

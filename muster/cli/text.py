@@ -70,7 +70,13 @@ def seconds(text: str) -> float | None:
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]] if found else None
 
 
-def before(now: datetime, text: str) -> str:
-    """A point in time as the API takes it: `10m` is ten minutes before `now`; anything else is left as it is."""
+def before(now: datetime, text: str) -> str | None:
+    """A point in time as the API takes it: `10m` is ten minutes before `now`. None for what is no time."""
     back = seconds(text) if text[-1:] in "smhd" else None
-    return text if back is None else (now - timedelta(seconds=back)).isoformat().replace("+00:00", "Z")
+    if back is not None:
+        return (now - timedelta(seconds=back)).isoformat().replace("+00:00", "Z")
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return text
