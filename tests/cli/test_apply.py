@@ -90,7 +90,7 @@ def test_variables_are_compared_by_name_and_sent_again_when_asked_to(operators: 
     file.write_text(FILE.replace('"on"', '"off"'))
     assert "Nothing to do." in operators.out("apply -f models.yaml")
     said = operators.out("apply -f models.yaml --send-env --yes")
-    assert "~ change  qwen  (env: SECRET, MODE, sent again)" in said
+    assert "~ change  qwen  (env: MODE, SECRET, sent again)" in said
 
 
 def test_from_standard_input(operators: Operators) -> None:
