@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import click
 from msgspec import UNSET
 
@@ -52,31 +55,44 @@ def sync(
     told: set[str] = set()
     try:
         while True:
-            try:
-                _step(shell, proxy, labels, told)
-            except (Unreachable, LiteLLMError) as error:
-                if once:
-                    raise Stop(str(error), FAILED) from error
-                shell.note(f"{error}; nothing is changed, and it is tried again in {every:g} s")
+            errors = _step(shell, proxy, labels, told)
+            if once and errors:
+                raise Stop("; ".join(errors), FAILED)
             if once:
                 return
+            for error in errors:
+                shell.note(f"{error}; it is tried again in {every:g} s")
             shell.clock.sleep(every)
     except KeyboardInterrupt as error:
         raise Stop("not in step any more; what LiteLLM has stays there", INTERRUPTED) from error
 
 
-def _step(shell: Shell, proxy: LiteLLM, labels: dict[str, str], told: set[str]) -> None:
-    """One look at both sides. `told` are the deployments that were said to be left out."""
-    deployments, workers = list(shell.client.deployments()), list(shell.client.workers())
-    _tell_keyless(shell, deployments, told)
-    plan = g.plan(g.wanted(deployments, workers, labels), proxy.own())
+def _step(shell: Shell, proxy: LiteLLM, labels: dict[str, str], told: set[str]) -> list[str]:
+    """One look at both sides, and what did not work. `told` are the deployments that were said to be left out."""
+    try:
+        deployments, workers = list(shell.client.deployments()), list(shell.client.workers())
+        _tell_keyless(shell, deployments, told)
+        plan = g.plan(g.wanted(deployments, workers, labels), proxy.own())
+    except (Unreachable, LiteLLMError) as error:
+        return [str(error)]
     names = {each.deployment_id: each.name for each in deployments}
+    errors = []
     for model in plan.add:
-        proxy.add(model)
-        shell.say(f"added    {model.name} at {model.api_base} ({names[model.deployment_id]})")
+        line = f"added    {model.name} at {model.api_base} ({names[model.deployment_id]})"
+        errors += _tried(shell, line, partial(proxy.add, model))
     for model_id in plan.delete:
-        proxy.delete(model_id)
-        shell.say(f"removed  {model_id}")
+        errors += _tried(shell, f"removed  {model_id}", partial(proxy.delete, model_id))
+    return errors
+
+
+def _tried(shell: Shell, line: str, change: Callable[[], None]) -> list[str]:
+    """A model that LiteLLM refuses is in no other's way."""
+    try:
+        change()
+    except LiteLLMError as error:
+        return [str(error)]
+    shell.say(line)
+    return []
 
 
 def _tell_keyless(shell: Shell, deployments: list[r.Deployment], told: set[str]) -> None:

@@ -24,11 +24,13 @@ const { bindAdapter } = require("@prisma/driver-adapter-utils");
 const { PrismaPg } = require("@prisma/adapter-pg");
 const { Client, Pool } = require("pg");
 
-const ACTIONS = /^(findUnique|findFirst|findMany|create|createOne|createMany|updateOne|updateMany|upsertOne|deleteOne|deleteMany|aggregate|groupBy|queryRaw|executeRaw)(.*)$/;
+const READS = "findUnique|findFirst|findMany|aggregate|groupBy|queryRaw";
+const WRITES = "createOne|createMany|updateOne|updateMany|upsertOne|deleteOne|deleteMany|executeRaw";
+const ACTIONS = new RegExp(`^(${READS}|${WRITES})(.*)$`);
 
-// Types that the adapter does not know: names, object identifiers, and what functions that return nothing return.
+// Types of PostgreSQL's own catalogue that the adapter does not know, by their numbers, and what they are read as.
+const AS_TEXT = new Set([18, 19, 22, 24, 28, 29, 30, 194, 705, 1003, 1033, 1034, 1186, 2205, 2206, 2249, 2278, 3220, 4089]);
 const TEXT = 25;
-const AS_TEXT = new Set([19, 2205, 2206, 2278, 4089]);
 
 function readable(result) {
   for (const field of result?.fields ?? []) if (AS_TEXT.has(field.dataTypeID)) field.dataTypeID = TEXT;
@@ -53,12 +55,20 @@ class Connections extends Pool {
   }
 }
 
+const datamodel = fs.readFileSync(process.env.PRISMA_DML_PATH, "utf8");
+const JSON_FIELDS = new Map(
+  [...datamodel.matchAll(/^model (\w+) \{(.*?)^\}/gms)].map(([, name, body]) => [
+    name,
+    new Set([...body.matchAll(/^\s*(\w+)\s+Json\b/gm)].map(([, each]) => each)),
+  ]),
+);
+
 async function start() {
   const wasm = fs.readFileSync(require.resolve("@prisma/client/runtime/query_engine_bg.postgresql.wasm"));
   const { instance } = await WebAssembly.instantiate(wasm, { "./query_engine_bg.js": runtime });
   runtime.__wbg_set_wasm(instance.exports);
   const options = {
-    datamodel: fs.readFileSync(process.env.PRISMA_DML_PATH, "utf8"),
+    datamodel,
     logLevel: "error",
     logQueries: false,
     enableTracing: false,
@@ -73,36 +83,42 @@ async function start() {
 
 // What is asked: GraphQL to JSON
 
-function argument(node) {
+/** `json` are the model's fields whose text is JSON; `within` one of them, all text is. */
+function argument(node, json, within = false) {
   switch (node.kind) {
     case "ObjectValue":
-      return Object.fromEntries(node.fields.map((field) => [field.name.value, argument(field.value)]));
+      return Object.fromEntries(
+        node.fields.map(({ name, value }) => [name.value, argument(value, json, within || json.has(name.value))]),
+      );
     case "ListValue":
-      return node.values.map(argument);
+      return node.values.map((each) => argument(each, json, within));
     case "IntValue":
     case "FloatValue":
       return Number(node.value);
     case "NullValue":
       return null;
+    case "StringValue":
+      return within ? { $type: "Json", value: node.value } : node.value;
     default:
-      return node.value; // text, truth values, and names of enumerations
+      return node.value; // truth values, and names of enumerations
   }
 }
 
-const named = (nodes) => Object.fromEntries((nodes ?? []).map((node) => [node.name.value, argument(node.value)]));
+const named = (nodes, json) =>
+  Object.fromEntries((nodes ?? []).map(({ name, value }) => [name.value, argument(value, json)]));
 
-const query = (node) => ({ arguments: named(node.arguments), selection: selection(node) });
+const query = (node, json) => ({ arguments: named(node.arguments, json), selection: selection(node, json) });
 
-const selection = (node) =>
-  Object.fromEntries((node.selectionSet?.selections ?? []).map((each) => [each.name.value, field(each)]));
+const selection = (node, json) =>
+  Object.fromEntries((node.selectionSet?.selections ?? []).map((each) => [each.name.value, field(each, json)]));
 
-const field = (node) => (node.selectionSet || node.arguments?.length ? query(node) : true);
+const field = (node, json) => (node.selectionSet || node.arguments?.length ? query(node, json) : true);
 
 function translated({ query: text }) {
   const [operation] = parse(text).definitions;
   const [asked] = operation.selectionSet.selections;
   const [, action, modelName] = asked.name.value.match(ACTIONS);
-  return { ...(modelName ? { modelName } : {}), action, query: query(asked) };
+  return { ...(modelName ? { modelName } : {}), action, query: query(asked, JSON_FIELDS.get(modelName) ?? new Set()) };
 }
 
 // What is answered: values with their types to values
