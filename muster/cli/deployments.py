@@ -60,8 +60,6 @@ def status_of(deployment: r.Deployment, now: datetime) -> str:
         status += f": {deployment.error_code}"
     elif deployment.status is Status.PENDING and deployment.worker_id is None:
         status += ": no place"
-    elif deployment.status is Status.STARTING and deployment.error_code:
-        status += f" again after {deployment.error_code}"
     elif deployment.progress and deployment.status in LIVE:
         status += f": {follow.how_far(deployment.progress)}"
     if not deployment.reachable and deployment.status in LIVE:
@@ -218,10 +216,8 @@ def _all_of(found: r.Deployment, env: m.Env, replace: bool) -> m.Env:
     """Variables are replaced as a whole and their values cannot be read back: none may be lost unsaid. Raises Stop."""
     missing = sorted(set(found.env) - set(env) - {"VLLM_API_KEY"})
     if missing and not replace:
-        names = ", ".join(missing)
-        raise Stop(
-            f"{found.name} also has {names}, whose value nobody can read: give it again, or --replace-env", USAGE
-        )
+        which = f"{found.name} also has {', '.join(missing)}"
+        raise Stop(f"{which}, whose value nobody can read: give it again, or --replace-env", USAGE)
     return env
 
 

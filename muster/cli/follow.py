@@ -52,14 +52,13 @@ def step_of(deployment: r.Deployment, worker: r.Worker | None, now: datetime) ->
         return Step("failed", deployment.error_code or deployment.status)
     if deployment.status is Status.PENDING:
         if deployment.worker_id is None:
-            return Step(STAGES[PREFLIGHT], f"no place yet: {deployment.message or 'no worker fits'}")
+            return Step(STAGES[PREFLIGHT], deployment.message or "waiting for a place")
         return Step(STAGES[PREFLIGHT], f"placed on {worker.name if worker else 'its worker'}{_waits(worker, now)}")
     stage, progress = PULL if deployment.status is Status.DOWNLOADING else WEIGHTS, deployment.progress
     if progress:
         stage = STAGE_OF_PHASE.get(progress.phase, stage)
         return Step(STAGES[stage], how_far(progress), share_of(progress))
-    again = f"{deployment.error_code}, tried again: " if deployment.error_code else ""
-    return Step(STAGES[stage], f"{again}{deployment.message or deployment.status}")
+    return Step(STAGES[stage], deployment.message or deployment.status)
 
 
 def _waits(worker: r.Worker | None, now: datetime) -> str:
@@ -148,7 +147,7 @@ def display(shell: Shell, *, lines: bool = True) -> Iterator[Display]:
     columns = (
         SpinnerColumn(finished_text="✓"),
         TextColumn("{task.description:<10}", markup=False),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=24, complete_style="green", finished_style="green", pulse_style="green"),
         TextColumn("{task.fields[words]}", markup=False),
     )
     with Progress(*columns, console=shell.err, transient=True) as bars:

@@ -71,11 +71,11 @@ class Source:
         with follow.answer(self.shell, self.where) as watch:
             return self._ask(lines, since, watch)
 
-    def read_on(self, since: str) -> m.Logs:
-        """What came since, without a word about how it is got."""
-        return self._ask(MOST, since, None)
+    def read_on(self, since: str | None) -> m.Logs:
+        """What came since, without a word about how it is got; nor does a route wait here for as long as it can."""
+        return self._ask(MOST, since, lambda _: None)
 
-    def _ask(self, lines: int, since: str | None, watch: Watch | None) -> m.Logs:
+    def _ask(self, lines: int, since: str | None, watch: Watch) -> m.Logs:
         client = self.shell.client
         if self.worker_id is None:
             return client.deployment_logs(self.id, lines=lines, since=since, watch=watch)
@@ -93,13 +93,13 @@ def _follow(shell: Shell, source: Source, first: m.Logs) -> None:
         if seen.logs:
             _show(shell, seen)
         since = seen.next_since or since
-        if since is None or not source.goes_on:
+        if not source.goes_on or (seen.logs and since is None):  # a worker that does not say where it went on from
             return
         shell.clock.sleep(EVERY)
         seen = _patiently(source, since)
 
 
-def _patiently(source: Source, since: str) -> m.Logs:
+def _patiently(source: Source, since: str | None) -> m.Logs:
     """What came since; nothing where nobody can be asked just now, or between two containers."""
     try:
         return source.read_on(since)

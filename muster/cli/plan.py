@@ -100,7 +100,9 @@ def read(content: str) -> dict[str, Wanted]:
     """Raises FileError."""
     try:
         loaded = yaml.load(content, _Loader)  # a SafeLoader
-        return msgspec.convert(loaded, Models).models
+        models = msgspec.convert(loaded, Models).models
+        msgspec.json.encode(models)  # an alias may make a value that never ends
+        return models
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""

@@ -5,16 +5,24 @@ The client's clock is the agent's: while a command waits, the worker beats, and 
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
+import msgspec
 import requests
+from click.testing import CliRunner, Result
 
+from muster.cli.main import muster
+from muster.cli.shell import Shell
 from muster.client import Client, Clock
 from tests.agent.world import World
 from tests.whole.gateway import ADMIN_KEY, REGISTRATION_TOKEN, App
 
+T = TypeVar("T")
 URL = "https://muster.example"
 
 
@@ -47,6 +55,30 @@ class Operators(World):
         self.boot(REGISTRATION_TOKEN)
         self.beat(0)
         return self
+
+    def invoke(self, line: str, *, key: str | None = ADMIN_KEY, stdin: str | None = None, **environment: str) -> Result:
+        """`muster` with the words of that line, as somebody who is logged in with that key."""
+        logged_in = {"MUSTER_URL": URL, "MUSTER_API_KEY": key} if key else {}
+        shell = Shell(
+            environment={"XDG_CONFIG_HOME": str(self.folder / "config"), **logged_in, **environment},
+            session=self.app.session_to_here,
+            clock=self.waiting,
+            wall=lambda: datetime.now(UTC),
+        )
+        return CliRunner().invoke(muster, shlex.split(line), obj=shell, input=stdin)
+
+    def out(self, line: str, exit_code: int = 0, **more: str) -> str:
+        """What it said, without the ends of lines that are blank. Raises AssertionError for another exit code."""
+        result = self.invoke(line, **more)
+        assert result.exit_code == exit_code, f"{result.exit_code}: {result.output}"
+        assert "Traceback" not in result.output
+        return result.output
+
+    def json(self, line: str, type_: type[T], **more: str) -> T:
+        """What it said to a program."""
+        result = self.invoke(f"{line} -o json", **more)
+        assert result.exit_code == 0, result.output
+        return msgspec.json.decode(result.stdout, type=type_, strict=True)
 
     def client(self, key: str = ADMIN_KEY) -> Client:
         return Client(URL, key, session=self.app.session_to_here(), clock=self.waiting)
