@@ -43,7 +43,7 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
     generation = _generation(slot, deployment, body)
     if _is_late(deployment, body, generation):
         return m.Applied(False, deployment.status)
-    new, old = body.reported, deployment.status
+    new = body.reported
     _settle(slot, body, generation, now)
     if deployment.status == new and generation == deployment.status_generation:
         if body.error_code:
@@ -53,8 +53,8 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
     _store(deployment, body, new, generation, now)
     if new in OVER and generation >= deployment.status_generation:
         over(slot, now)
-    elif old == Status.ERROR:
-        claims.regain(slot, deployment)
+    elif new is Status.RUNNING:
+        claims.confirm(slot, deployment, now)
     _tell(deployment, body, by, now)
     return m.Applied(True, new)
 
@@ -72,10 +72,14 @@ def _report_of_the_past(slot: Slot, deployment: Deployment | None, body: m.Repor
 
 
 def _speaks_of_the_past(slot: Slot, deployment: Deployment, body: m.Report) -> bool:
-    """Whether a client without generations means a container that an unsent deploy is to replace."""
-    unsent = body.generation is None and slot.intent == "deploy" and slot.sent_at is None
+    """Whether a client without generations means a container that a deploy, unsent or not begun, is to replace."""
+    if body.generation is not None or slot.intent != "deploy":
+        return False
     first = deployment.generation == grow(0, deployment.created_at)
-    return unsent and (slot.may_live or not first)
+    if slot.sent_at is None:
+        return slot.may_live or not first
+    # It was told to stop before this deploy, which it has not answered yet: this is how that stop went.
+    return slot.settled_at is None and body.reported in (Status.STOPPING, Status.STOPPED) and not first
 
 
 def _generation(slot: Slot, deployment: Deployment, body: m.Report) -> int:
@@ -197,7 +201,7 @@ def presumed_stopped(deployment: Deployment, now: float) -> None:
 def found_running(slot: Slot, deployment: Deployment, now: float) -> None:
     """It was thought lost, and a client that reports nothing twice lists it again."""
     if _conclude(deployment, Status.RUNNING, "its worker lists it again", now):
-        claims.regain(slot, deployment)
+        claims.confirm(slot, deployment, now)
 
 
 def _conclude(deployment: Deployment, status: Status, message: str, now: float) -> bool:
