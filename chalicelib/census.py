@@ -11,9 +11,9 @@ from chalicelib.tables import Cold, Deployment, Hot, Operation, Queued, Slot
 
 
 def workers() -> dict[str, Machine]:
-    """Every worker by its id."""
-    colds = {str(cold.worker_id): cold for cold in Cold.scan(Cold.part == "cold")}
-    hots = {str(hot.worker_id): hot for hot in Hot.scan(Hot.gone.does_not_exist())}
+    """Every worker by its id, in no order that means anything."""
+    hots = {str(each.worker_id): each for each in Hot.scan(Hot.gone.does_not_exist())}
+    colds = {str(each.worker_id): each for each in Cold.scan(Cold.part == "cold")}
     return {i: Machine(cold, hots[i]) for i, cold in sorted(colds.items()) if i in hots}
 
 

@@ -127,7 +127,7 @@ def _reconcile(this: _Look, slot: Slot, deployment: Deployment, active: bool) ->
     if not active and (unheard or deployment.status == Status.RUNNING):
         if _lasts(this, slot):
             _gone(this, slot, deployment)
-    elif active and slot.intent == "deploy" and _was_thought_lost(deployment):
+    elif active and slot.intent == "deploy" and _is_thought_gone(this, deployment):
         if _lasts(this, slot):
             _found_again(this, slot, deployment)
     elif slot.odd_since is not None and (slot.intent == "deploy" or deployment.status in LIVE):
@@ -142,10 +142,11 @@ def _lasts(this: _Look, slot: Slot) -> bool:
     return bool(this.now - slot.odd_since >= ODD_FOR) if slot.odd_since is not None else False
 
 
-def _was_thought_lost(deployment: Deployment) -> bool:
-    return bool(
-        deployment.status == Status.ERROR and deployment.error_code in CONTACT_LOST and deployment.desired == "running"
-    )
+def _is_thought_gone(this: _Look, deployment: Deployment) -> bool:
+    """Whether it should run and counts as lost, or as stopped where a client cannot say which of its containers was."""
+    lost = deployment.status == Status.ERROR and deployment.error_code in CONTACT_LOST
+    stopped = this.body.literal and deployment.status == Status.STOPPED
+    return bool(deployment.desired == "running" and (lost or stopped))
 
 
 def _gone(this: _Look, slot: Slot, deployment: Deployment) -> None:

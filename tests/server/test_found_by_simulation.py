@@ -77,6 +77,23 @@ def test_a_late_answer_to_a_stop_says_nothing_of_the_deploy_after_it(world: Worl
     assert worker.report(deployment_id, "running").applied
 
 
+def test_what_a_literal_client_still_lists_was_not_the_one_that_stopped(world: World) -> None:
+    """It was slow, and did the deploy before, the stop and the deploy after it in one go."""
+    worker = world.worker()
+    deployment_id = world.deploy(gpus=0)
+    worker.types()
+    world.restart(deployment_id)
+    assert worker.types() == ["stop"]
+    assert worker.types() == ["deploy"]
+    for status in ("starting", "stopping", "stopped"):
+        worker.report(deployment_id, status)
+    worker.active = [deployment_id]
+    worker.beat()
+    world.pass_(25)
+    worker.beat()
+    assert world.see(deployment_id).status == "running"
+
+
 def test_what_is_newer_than_a_restored_database_can_be_stopped(world: World) -> None:
     worker = agent(world.worker())
     deployment_id = world.deploy(gpus=0)

@@ -11,9 +11,11 @@ import requests
 from tests.simulation.cloud import Network
 from tests.simulation.weather import Weather
 
+Body = dict[str, Any]
+
 
 class LiteralClient:
-    """It does one thing after the other, tries each request until it is answered, and does nothing twice.
+    """It does what it is told in the order in which it is told, and tries each request until it is answered.
 
     `bearer_is_its_own` reads worker-api.md as if the token of the registration were the Bearer too.
     """
@@ -23,7 +25,6 @@ class LiteralClient:
         self._network, self._weather = network, weather
         self._bearer_is_its_own = weather.random.random() < 0.5
         # Of what each container is, for the questions at the end: the client itself knows of no generations.
-        self._generations: dict[str, int] = {}
         self.containers: dict[str, int] = {}
         self.worker_id: str | None = None
         self.restart()
@@ -32,12 +33,12 @@ class LiteralClient:
         """It remembers nothing, finds its containers and says so. Never in the middle of a command: what it said that
         it does and then forgot, nobody can know."""
         self._bearer: str | None = None
-        self._todo: deque[tuple[str, dict[str, Any]]] = deque((each, {"status": "running"}) for each in self.containers)
-        self._at_work: set[str] = set()
+        self._orders: deque[Body] = deque()
+        self._to_say: deque[tuple[str, Body]] = deque((each, {"status": "running"}) for each in self.containers)
 
     @property
     def idle(self) -> bool:
-        return not self._todo
+        return not self._orders and not self._to_say
 
     def beat(self) -> None:
         if self._bearer is None and not self._register():
@@ -48,40 +49,43 @@ class LiteralClient:
             self._take(command)
 
     def work(self) -> None:
-        """The next thing that it has to say or to do."""
-        if not self._todo or self._bearer is None:
+        """The next thing that it has to say, and to do."""
+        if not self._to_say and self._orders:
+            self._begin(self._orders[0])
+        if not self._to_say or self._bearer is None:
             return
-        deployment_id, body = self._todo[0]
+        deployment_id, body = self._to_say[0]
         answer = self._post("status", [str(self.worker_id), deployment_id], body)
         if answer is None:
             return
+        self._to_say.popleft()
         if answer.get("error_code") == "DEPLOYMENT_NOT_FOUND":  # it came too late: nobody wants this any more
-            self._todo = deque(each for each in self._todo if each[0] != deployment_id)
-            self._at_work.discard(deployment_id)
-            return
-        self._todo.popleft()
-        if body["status"] == "starting":
-            self.containers[deployment_id] = self._generations[deployment_id]
+            self._to_say.clear()
+        elif body["status"] == "starting":
+            self.containers[deployment_id] = self._orders[0]["generation"]
             self._weather.happened["literal client started a container"] += 1
         elif body["status"] == "stopping":
             self.containers.pop(deployment_id, None)
-        if body["status"] in ("running", "stopped"):
-            self._at_work.discard(deployment_id)
+        if not self._to_say and self._orders:
+            self._orders.popleft()
 
-    def _take(self, command: dict[str, Any]) -> None:
+    def _take(self, command: Body) -> None:
+        """What is to be done, unless it is what was last said of this deployment already."""
         deployment_id = command.get("deployment_id")
-        if deployment_id is None or deployment_id in self._at_work:
+        if deployment_id is None:
             return
+        last = next((each for each in reversed(self._orders) if each["deployment_id"] == deployment_id), None)
+        if last is None or last["type"] != command["type"]:
+            self._orders.append(command)
+
+    def _begin(self, command: Body) -> None:
+        deployment_id = command["deployment_id"]
         runs = deployment_id in self.containers
-        self._generations[deployment_id] = command["generation"]
         if command["type"] == "deploy":
-            said: list[dict[str, Any]] = (
-                [{"status": "running"}] if runs else [{"status": "starting"}, {"status": "running", "port": 8001}]
-            )
+            said: list[Body] = [{"status": "running"}] if runs else [{"status": "starting"}, {"status": "running"}]
         else:
             said = [{"status": "stopping"}, {"status": "stopped"}] if runs else [{"status": "stopped"}]
-        self._at_work.add(deployment_id)
-        self._todo += [(deployment_id, {**each, "container_id": "abc"}) for each in said]
+        self._to_say = deque((deployment_id, {**each, "container_id": "abc", "port": 8001}) for each in said)
 
     def _register(self) -> bool:
         info = {"count": 0, "devices": []}
@@ -93,7 +97,7 @@ class LiteralClient:
         self._bearer = self.token if self._bearer_is_its_own else answer["token"]
         return True
 
-    def _post(self, kind: str, ids: list[str], body: dict[str, Any]) -> dict[str, Any] | None:
+    def _post(self, kind: str, ids: list[str], body: Body) -> Body | None:
         """None where it is to be tried again. What is refused for good counts as said."""
         encoded, bearer = msgspec.json.encode(body), f"Bearer {self._bearer}"
         try:
@@ -103,5 +107,5 @@ class LiteralClient:
         if status in (401, 403) or status >= 500:
             self._bearer = None if status < 500 else self._bearer
             return None
-        answer: dict[str, Any] = msgspec.json.decode(content)
+        answer: Body = msgspec.json.decode(content)
         return answer if status < 400 or kind == "status" else None
