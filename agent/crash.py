@@ -25,6 +25,9 @@ from agent.hints import hint
 EXCERPT_BYTES = 64 * 1024
 """What a crash report carries of a log at most."""
 
+READ_CHARACTERS = 2000
+"""Of a line as much is searched: a model may write what takes a pattern hours, and nothing else would run meanwhile."""
+
 _CAUSE_BYTES = 8 * 1024
 _LINE_CHARACTERS = 600
 
@@ -336,7 +339,7 @@ def _claims(log: str) -> Iterator[str]:
     lines = log.splitlines()
     survived = next((i for i in range(len(lines) - 1, -1, -1) if _WENT_ON.search(lines[i])), -1)
     for line in lines[survived + 1 :]:
-        text = _TERMINAL_COLOUR.sub("", line)
+        text = _TERMINAL_COLOUR.sub("", line[:READ_CHARACTERS])
         header = _HEADER.match(text)
         text = text[header.end() :] if header else _PROCESS.sub("", text)
         is_note = header[1] in _QUIET if header else _NOTE.match(text)

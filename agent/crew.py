@@ -114,8 +114,7 @@ class Crew:
             pulls=pulls,
             ledger=memory.ledger,
             worker_id=worker_id,
-            hub_cache=host.policy.hub_cache,
-            default_image=host.policy.default_image,
+            policy=host.policy,
             disk=host.disk,
             clock=host.clock,
         )

@@ -36,6 +36,7 @@ WRITE_SECONDS = 30.0
 DRAIN_SECONDS = 3.0
 LARGEST_BODY = 6 * 1024 * 1024
 """What Lambda would be given at most. The app's own limit is lower, and comes after its check of credentials."""
+CREDENTIAL = re.compile(r"(mst_[a-z]{3}_)[^/]+")
 LARGEST_DRAIN = 64 * 1024 * 1024
 
 
@@ -197,8 +198,8 @@ class Handler(ChaliceRequestHandler):
         return "muster"
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Without the query: it may hold what nobody should read in a log."""
-        path = getattr(self, "path", "").partition("?")[0][:200]
+        """Without the query and without credentials, wherever somebody put them: others read logs."""
+        path = CREDENTIAL.sub(r"\1…", getattr(self, "path", "").partition("?")[0])[:200]
         self.log_message("%s %s %s", int(code), self.command or "-", path)
 
     def log_error(self, format: str, *args: Any) -> None:
@@ -213,6 +214,9 @@ def content_length(headers: Message) -> int:
     """Raises ApiError where a body's end cannot be known, or lies too far away."""
     if any(not isinstance(defect, MULTIPART) for defect in headers.defects):
         raise ApiError("INVALID_REQUEST", "a header line is malformed")
+    if any("\n" in value for value in headers.values()):
+        # Of a line that goes on in the next, a proxy in front may have read a header of its own.
+        raise ApiError("INVALID_REQUEST", "a header line begins with a space")
     if "Transfer-Encoding" in headers:
         raise ApiError("INVALID_REQUEST", "chunked bodies are not taken; send the body with its Content-Length")
     values = set(headers.get_all("Content-Length", ["0"]))

@@ -73,10 +73,13 @@ class Call:
 
     @property
     def once(self) -> once.Key | None:
-        """From the Idempotency-Key header; the path belongs to the key, since ids are in it."""
+        """From the Idempotency-Key header; the path belongs to the key, since ids are in it. Raises INVALID_REQUEST."""
         key = self.headers.get("idempotency-key")
-        if not key:
+        if key is None:
             return None
+        if not key.strip():
+            # Whoever sends one relies on it: what is made twice all the same would be found too late.
+            raise ApiError("INVALID_REQUEST", "Idempotency-Key: expected at least one character")
         route = "\0".join([self.endpoint.name, *self.ids.values()])
         return once.key_for(self.by.id, route, key, self.raw)
 

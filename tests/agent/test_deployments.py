@@ -182,7 +182,7 @@ def test_refused_by_host_before_anything_is_pulled(world: World) -> None:
 
 
 def test_invalid_config_before_anything_is_pulled(world: World) -> None:
-    world.deploy(env={"ABSENT": {"from_host": True}})
+    world.deploy(env={"HF_TOKEN": {"from_host": True}})
     world.settle()
     assert world.last_report().error_code == "INVALID_CONFIG"
     assert world.engine.calls == []
