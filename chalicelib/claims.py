@@ -16,8 +16,6 @@ from chalicelib.fleet import Machine, read_claims, write_claims
 from chalicelib.store import Refused, find, find_all, transact, update_if
 from chalicelib.tables import Cold, Deployment, Slot
 
-CONTROL_PLANE = "control plane"
-
 
 def spec_of(deployment: Deployment) -> r.NewDeployment:
     return msgspec.json.decode(deployment.spec, type=r.NewDeployment)
@@ -97,13 +95,13 @@ def _attempt(deployment_id: str, machines: dict[str, Machine], now: float, parti
     found = _choose(deployment, need, list(machines.values()), now)
     if isinstance(found, list):
         if not partial:
-            _explain(deployment, "waiting for a place: " + "; ".join(found[:20]))
+            _explain(deployment, "waiting for a place: " + "; ".join(found[:20]), now)
         return None
     machine = machines[found.worker_id]
     before = slots.get(found.worker_id, deployment_id)
     obstacle = _still_elsewhere(deployment, found.worker_id, now)
     if obstacle:
-        _explain(deployment, obstacle)
+        _explain(deployment, obstacle, now)
         return None
     held = _valid_claims(machine, deployment_id)
     held.update({str(index): deployment_id for index in found.gpu_indexes})
@@ -131,7 +129,8 @@ def _attempt(deployment_id: str, machines: dict[str, Machine], now: float, parti
 
     transact(build)
     where = f"on {machine.cold.name}" + (f", GPU {', '.join(map(str, found.gpu_indexes))}" if found.gpu_indexes else "")
-    events.record(deployment_id, "placed", where, CONTROL_PLANE, now)
+    about = events.About(deployment_id, deployment.name, found.worker_id, machine.cold.name)
+    events.record(about, "placed", where, events.CONTROL_PLANE, now)
     return found.worker_id
 
 
@@ -180,10 +179,11 @@ def _still_elsewhere(deployment: Deployment, target: str, now: float) -> str | N
     return None
 
 
-def _explain(deployment: Deployment, message: str) -> None:
-    if deployment.message != message:
-        update_if(
-            deployment,
-            [Deployment.message.set(message), Deployment.version.add(1)],
-            Deployment.version == deployment.version,
-        )
+def _explain(deployment: Deployment, message: str, now: float) -> None:
+    """Its timeline has the first reason; later ones change with every worker that comes and goes."""
+    if deployment.message == message:
+        return
+    is_first = not deployment.message
+    explained = [Deployment.message.set(message), Deployment.version.add(1)]
+    if update_if(deployment, explained, Deployment.version == deployment.version) and is_first:
+        events.record(events.on(deployment), "waiting", message, events.CONTROL_PLANE, now)

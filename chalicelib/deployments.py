@@ -62,7 +62,7 @@ def create(body: r.NewDeployment, by: Principal, now: float, key: once.Key | Non
         raise
     if made:
         return load(made)
-    events.record(deployment.deployment_id, "created", f"{body.model} as {deployment.name}", by.label, now)
+    events.record(events.on(deployment), "created", f"{body.model} as {deployment.name}", by.label, now)
     claims.place(deployment.deployment_id, now)
     return load(deployment.deployment_id)
 
@@ -176,7 +176,7 @@ def _recorded(
 ) -> Deployment:
     deployment, done = _act(deployment_id, key, change, now)
     if done:
-        events.record(deployment_id, type_, message or f"asked by {by.label}", by.label, now)
+        events.record(events.on(deployment), type_, message or f"asked by {by.label}", by.label, now)
     return deployment
 
 
@@ -298,7 +298,7 @@ def delete(deployment_id: str, by: Principal, now: float) -> Deployment:
         return deployment
 
     deleted: Deployment = retrying(attempt)
-    events.record(deployment_id, "deleted", f"asked by {by.label}", by.label, now)
+    events.record(events.on(deleted), "deleted", f"asked by {by.label}", by.label, now)
     return deleted
 
 
@@ -310,10 +310,10 @@ def lose(deployment_id: str, worker_id: str, error_code: str, message: str, now:
     list it never hears of it.
     """
 
-    def attempt() -> bool:
+    def attempt() -> Deployment | None:
         deployment = find(Deployment, deployment_id)
         if deployment is None or deployment.status not in LIVE or deployment.worker_id != worker_id:
-            return False
+            return None
         before = slots.get(worker_id, deployment_id)
         generation = grow(deployment.generation, now)
         actions = [
@@ -333,12 +333,14 @@ def lose(deployment_id: str, worker_id: str, error_code: str, message: str, now:
                 transaction.save(_lost(before, generation if stop else None, now), condition=unchanged)
 
         transact(build)
-        return True
+        return deployment
 
-    if not retrying(attempt):
+    lost: Deployment | None = retrying(attempt)
+    if lost is None:
         return False
     claims.release(worker_id, deployment_id)
-    events.record(deployment_id, error_code.lower(), message, claims.CONTROL_PLANE, now)
+    about = events.on(lost, error_code=error_code)
+    events.record(about, error_code.lower(), message, events.CONTROL_PLANE, now)
     return True
 
 

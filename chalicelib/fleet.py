@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ import msgspec
 from chalicelib import settings
 from chalicelib.contract import messages as m
 from chalicelib.contract.errors import ApiError
+from chalicelib.events import About
 from chalicelib.store import find_all
 from chalicelib.tables import Cold, Hot
 
@@ -25,6 +27,13 @@ def interval(activity_at: float, now: float) -> int:
     quiet = now - activity_at
     wanted = BUSY_INTERVAL if quiet < BUSY else WARM_INTERVAL if quiet < WARM else settings.HEARTBEAT
     return min(wanted, settings.HEARTBEAT)
+
+
+def due_in(hot: Hot, now: float) -> int:
+    """Seconds until the worker's next heartbeat, by the interval that its last one was given; 0 if it is overdue."""
+    activity_at = hot.activity_at if hot.activity_before is None else hot.activity_before
+    given = interval(float(activity_at), float(hot.last_seen))
+    return max(0, math.ceil(float(hot.last_seen) + given - now))
 
 
 def is_online(hot: Hot, now: float) -> bool:
@@ -43,6 +52,11 @@ class Machine:
     @property
     def worker_id(self) -> str:
         return str(self.cold.worker_id)
+
+    @property
+    def about(self) -> About:
+        """What a line of its timeline is about."""
+        return About(worker_id=self.worker_id, worker_name=str(self.cold.name))
 
     @cached_property
     def gpu_info(self) -> m.GpuInfo:

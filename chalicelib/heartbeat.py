@@ -36,6 +36,7 @@ def heartbeat(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.H
     changed = hot.looked is None or bytes(hot.looked) != fingerprint
     commands: list[m.Command] = []
     wanted = behind or changed or bool(body.acks) or hot.unsettled or hot.down_since is not None
+    wanted |= look.drains(body) != bool(hot.drains)
     if wanted or hot.beats % LOOK_EVERY == 0:
         commands = look.look(hot, body, fingerprint, now)
     wait = fleet.interval(float(hot.activity_at), now)
@@ -51,6 +52,7 @@ def _stamp(hot: Hot, presented: bytes, body: m.Heartbeat, now: float) -> bool:
         Hot.last_seen.set(now),
         Hot.status.set(body.status),
         Hot.interval.set(settings.HEARTBEAT),
+        Hot.activity_before.remove(),
         Hot.beats.add(1),
         Hot.usage.set(pack_usage(body)),
     ]

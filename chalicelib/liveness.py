@@ -95,7 +95,7 @@ def _record(hot: Hot, now: float) -> None:
         if not update_if(hot, [Hot.down_since.set(now)], unheard & Hot.down_since.does_not_exist()):
             return
         why = "said goodbye" if hot.status == "offline" else f"silent for {int(silence)} s"
-        events.record(worker_id, "offline", why, claims.CONTROL_PLANE, now)
+        events.record(events.About(worker_id=worker_id), "offline", why, events.CONTROL_PLANE, now)
     if silence > EPHEMERAL_AFTER and hot.ephemeral:
         workers.forget(hot, now)
         return
@@ -103,4 +103,5 @@ def _record(hot: Hot, now: float) -> None:
         message = "its worker has been silent for 24 hours"
         for slot in slots.of_worker(worker_id)[0]:
             deployments.lose(slot.deployment_id, worker_id, "WORKER_LOST", message, now)
-        update_if(hot, [Hot.lost.set(True)], unheard)
+        if update_if(hot, [Hot.lost.set(True)], unheard & Hot.lost.does_not_exist()):
+            events.record(events.About(worker_id=worker_id), "lost", "silent for 24 hours", events.CONTROL_PLANE, now)

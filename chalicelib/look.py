@@ -68,6 +68,8 @@ def look(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.
     _remember_seen(this, {slot.deployment_id for slot in intents}, changed)
     if hot.down_since is not None:
         _back(this)
+    if drains(body) != bool(hot.drains):
+        _drains(this)
     if changed or bool(hot.unsettled) != this.unsettled:
         done: list[Action] = [Hot.looked.set(fingerprint), Hot.unsettled.set(this.unsettled)]
         if journal:
@@ -278,8 +280,22 @@ def _remember_seen(this: _Look, known: set[str], changed: bool) -> None:
 def _back(this: _Look) -> None:
     back = [Hot.down_since.remove(), Hot.lost.remove()]
     if update_if(Hot(this.worker_id), back, Hot.down_since == this.hot.down_since):
-        events.record(this.worker_id, "online", "heard of again", claims.CONTROL_PLANE, this.now)
+        about = events.About(worker_id=this.worker_id)
+        events.record(about, "online", "heard of again", events.CONTROL_PLANE, this.now)
         claims.place_waiting(this.now, on=this.worker_id)
+
+
+def drains(body: m.Heartbeat) -> bool:
+    return body.status == "draining"
+
+
+def _drains(this: _Look) -> None:
+    """The worker says itself that it drains, or no more."""
+    said = drains(this.body)
+    actions: list[Action] = [Hot.drains.set(True) if said else Hot.drains.remove()]
+    if update_if(Hot(this.worker_id), actions, Hot.drains.does_not_exist() if said else Hot.drains.exists()):
+        line = ("draining", "nothing new is placed here") if said else ("undrained", "open again")
+        events.record(events.About(worker_id=this.worker_id), *line, f"worker {this.worker_id}", this.now)
 
 
 def _json(value: object) -> str:

@@ -21,13 +21,13 @@ import msgspec
 from pynamodb.expressions.condition import Condition
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import fleet, once, slots
+from chalicelib import events, fleet, once, slots
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.contract.lifecycle import OPEN, OperationStatus, sources
-from chalicelib.store import find, retrying, transact, update_if
-from chalicelib.tables import Operation, Queued, SharedRead
+from chalicelib.store import find, find_all, retrying, transact, update_if
+from chalicelib.tables import Count, Operation, Queued, SharedRead
 from chalicelib.times import when
 
 READ_EXPIRES, ACTION_EXPIRES = 60.0, 600.0
@@ -48,7 +48,7 @@ def load(operation_id: str, now: float) -> Operation:
 
 
 def enqueue(
-    worker_id: str, type_: str, parameters: dict[str, Any], now: float, key: once.Key | None = None
+    worker_id: str, type_: str, parameters: dict[str, Any], by: str, now: float, key: once.Key | None = None
 ) -> Operation:
     """Ask a worker. A read that was not sent yet is shared. Raises WORKER_NOT_FOUND, WORKER_OFFLINE."""
     machine = fleet.get(worker_id)
@@ -60,25 +60,26 @@ def enqueue(
             "WORKER_OFFLINE", f"the worker was last heard of {_ago(now - machine.hot.last_seen)}; nothing can reach it"
         )
     if type_ in m.READS:
-        shared: Operation = retrying(lambda: _shared(worker_id, type_, parameters, now))
+        shared: Operation = retrying(lambda: _shared(worker_id, type_, parameters, by, now))
         return shared
-    return _enqueue(worker_id, type_, parameters, now, key)
+    return _enqueue(worker_id, type_, parameters, by, now, key)
 
 
-def _shared(worker_id: str, type_: str, parameters: dict[str, Any], now: float) -> Operation:
+def _shared(worker_id: str, type_: str, parameters: dict[str, Any], by: str, now: float) -> Operation:
     """The read of this kind that waits to be sent, or a new one: of several at once, one makes it."""
     slot = "R#" + hashlib.sha256(msgspec.json.encode([type_, parameters], order="sorted")).hexdigest()[:32]
     latest = find(SharedRead, worker_id, slot)
     known = find(Operation, latest.operation_id) if latest else None
     if known is not None and refreshed(known, now).status == S.QUEUED:
         return known
-    return _enqueue(worker_id, type_, parameters, now, None, (slot, latest))
+    return _enqueue(worker_id, type_, parameters, by, now, None, (slot, latest))
 
 
 def _enqueue(
     worker_id: str,
     type_: str,
     parameters: dict[str, Any],
+    by: str,
     now: float,
     key: once.Key | None,
     share: tuple[str, SharedRead | None] | None = None,
@@ -109,6 +110,7 @@ def _enqueue(
     if first:
         return load(first, now)
     slots.ring(worker_id, now)
+    _tell(operation, "asked", _what(operation), by, now)
     return operation
 
 
@@ -123,6 +125,18 @@ def wait(operation: Operation, seconds: float, clock: Callable[[], float], sleep
     return operation
 
 
+def open_of(worker_id: str, now: float) -> r.Operations:
+    """What a worker was asked and has not answered, newest first. Raises WORKER_NOT_FOUND.
+
+    Its slots name them, so that no index has to follow an operation's status: a query, and a read of each.
+    """
+    fleet.get(worker_id)
+    ids = [str(row.slot)[2:] for row in slots.of_worker(worker_id)[1]]
+    found = [refreshed(operation, now) for operation in find_all(Operation, ids)]
+    waiting = [view(operation) for operation in found if operation.status in OPEN]
+    return r.Operations(sorted(waiting, key=lambda each: each.created_at, reverse=True))
+
+
 def output_of(operation: Operation) -> dict[str, Any]:
     """What a succeeded operation answers. Raises the worker's own error for any other end."""
     if operation.status == S.SUCCEEDED:
@@ -135,14 +149,14 @@ def output_of(operation: Operation) -> dict[str, Any]:
     raise ApiError(operation.error_code or "OPERATION_FAILED", operation.message or "the operation failed there")
 
 
-def cancel(operation_id: str, now: float) -> Operation:
+def cancel(operation_id: str, by: str, now: float) -> Operation:
     """Take back what was not sent yet. Raises ILLEGAL_TRANSITION."""
     operation = load(operation_id, now)
     if not _move(operation, S.CANCELLED, now, Operation.sent_at.does_not_exist()):
         operation = load(operation_id, now)
         message = f"status: {operation.status} → cancelled: only an operation that was not sent yet can be cancelled"
         raise ApiError("ILLEGAL_TRANSITION", message)
-    _unqueue(operation)
+    _ended(operation, by, now)
     return operation
 
 
@@ -169,7 +183,7 @@ def state_lost(operation: Operation, now: float) -> None:
     message = "the worker lost its state after this was sent to it; whether it ran is not known"
     failed = [Operation.error_code.set("AGENT_STATE_LOST"), Operation.message.set(message)]
     if operation.status != S.QUEUED and _move(operation, S.FAILED, now, extra=failed):
-        _unqueue(operation)
+        _ended(operation, events.CONTROL_PLANE, now)
 
 
 def refreshed(operation: Operation, now: float) -> Operation:
@@ -177,12 +191,12 @@ def refreshed(operation: Operation, now: float) -> Operation:
     if operation.status in (S.QUEUED, S.SENT) and now > operation.expires_at:
         expired = [Operation.error_code.set("EXPIRED"), Operation.message.set("the worker did not take it in time")]
         if _move(operation, S.EXPIRED, now, Operation.status.is_in(S.QUEUED, S.SENT), expired, anyhow=True):
-            _unqueue(operation)
+            _ended(operation, events.CONTROL_PLANE, now)
     elif operation.status in (S.ACCEPTED, S.RUNNING) and now - operation.updated_at > SILENCE:
         silent = "the worker accepted it and was silent for 10 minutes; a late result still counts"
         lost = [Operation.error_code.set("RESULT_LOST"), Operation.message.set(silent)]
         if _move(operation, S.FAILED, now, Operation.updated_at == operation.updated_at, lost):
-            _unqueue(operation)
+            _ended(operation, events.CONTROL_PLANE, now)
     return operation
 
 
@@ -208,9 +222,11 @@ def settle(worker_id: str, operation_id: str, body: m.Result, now: float) -> m.A
     late = (Operation.error_code == "RESULT_LOST") | (Operation.error_code == "EXPIRED")
     settles = Operation.status.is_in(*sources(S(body.status))) | late
     applied = _move(operation, S(body.status), now, settles, actions, anyhow=True)
-    if not applied:
+    if applied:
+        _ended(operation, f"worker {worker_id}", now)
+    else:
         operation = load(operation_id, now)
-    _unqueue(operation)
+        _unqueue(operation)
     return m.Applied(applied, operation.status)
 
 
@@ -255,6 +271,30 @@ def _move(
     conditions += [] if condition is None else [condition]
     stamped = [Operation.status.set(new), Operation.updated_at.set(now), *(extra or [])]
     return update_if(operation, stamped, reduce(and_, conditions))
+
+
+def _ended(operation: Operation, by: str, now: float) -> None:
+    """It is over: out of its worker's queue, counted, and in the timeline if it was to change something."""
+    _unqueue(operation)
+    Count(f"count#{operation.type}#{operation.status}").update(actions=[Count.ended.add(1)])
+    why = f"{operation.error_code}: {operation.message}" if operation.error_code else None
+    _tell(operation, str(operation.status), why or _what(operation), by, now)
+
+
+def _tell(operation: Operation, what: str, message: str, by: str, now: float) -> None:
+    """Reads are left out: nothing changes by them, and whoever follows a log asks every second."""
+    if operation.type not in m.READS:
+        about = events.About(
+            worker_id=operation.worker_id, operation_id=operation.operation_id, error_code=operation.error_code
+        )
+        events.record(about, f"{operation.type}_{what}", message, by, now)
+
+
+def _what(operation: Operation) -> str:
+    """What it is done with, in a few words: «image vllm/vllm-openai:latest», «images, dry_run»."""
+    given = msgspec.json.decode(operation.parameters, type=dict[str, Any])
+    named = [f"{name} {value}" for name, value in given.items() if isinstance(value, str)]
+    return ", ".join(named + [name for name, value in given.items() if value is True])
 
 
 def _unqueue(operation: Operation) -> None:

@@ -164,7 +164,8 @@ def _join(body: m.Registration, token: Credential, now: float) -> m.Registered:
         _use(transaction, token)
 
     transact(build)
-    events.record(worker_id, "joined", f"{body.name} with token {token.name or token.credential_id}", body.name, now)
+    about = events.About(worker_id=worker_id, worker_name=body.name, token_id=token.credential_id)
+    events.record(about, "joined", f"with token {token.name or token.credential_id}", f"worker {body.name}", now)
     return _answer(issue, 0, "Worker registered successfully", now)
 
 
@@ -193,7 +194,7 @@ def _return(machine: Machine, body: m.Registration, by: bytes, now: float) -> m.
         actions.append(Hot.retired.set(tokens.retire(hot, bytes(hot.digest))))
     transact(lambda t: _renew(t, machine, actions, _identity(cold, hot, body, same_boot)))
     if not same_boot:
-        events.record(machine.worker_id, "returned", "a new session", str(cold.name), now)
+        events.record(machine.about, "returned", "a new session", f"worker {cold.name}", now)
     return _answer(issue, float(hot.activity_at), "Worker registered again", now)
 
 
@@ -231,7 +232,7 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
         _renew(transaction, machine, actions, identity)
 
     transact(build)
-    events.record(machine.worker_id, "taken over", f"by {body.system_info.hostname}", str(cold.name), now)
+    events.record(machine.about, "taken_over", f"by {body.system_info.hostname}", f"worker {cold.name}", now)
     return _answer(issue, 0, "Worker registered in place of an offline one", now)
 
 

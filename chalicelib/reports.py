@@ -47,7 +47,7 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
     _settle(slot, body, generation, now)
     if deployment.status == new and generation == deployment.status_generation:
         if body.error_code:
-            events.record(deployment_id, new, _line(body), by, now)
+            _tell(deployment, body, by, now)
         return m.Applied(_note(deployment, body, now), deployment.status)
     _check_move(deployment, new, generation)
     _store(deployment, body, new, generation, now)
@@ -55,7 +55,7 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
         over(slot, now)
     elif new is Status.RUNNING:
         claims.confirm(slot, deployment, now)
-    events.record(deployment_id, new, _line(body), by, now)
+    _tell(deployment, body, by, now)
     return m.Applied(True, new)
 
 
@@ -216,10 +216,12 @@ def _conclude(deployment: Deployment, status: Status, message: str, now: float) 
     ]
     done = update_if(deployment, actions, Deployment.version == deployment.version)
     if done:
-        events.record(deployment.deployment_id, status, message, claims.CONTROL_PLANE, now)
+        events.record(events.on(deployment), status, message, events.CONTROL_PLANE, now)
     return done
 
 
-def _line(body: m.Report) -> str:
-    code = f"{body.error_code}: " if body.error_code else ""
-    return code + (body.message or "reported by its worker")
+def _tell(deployment: Deployment, body: m.Report, by: str, now: float) -> None:
+    code = m.brief(body.error_code, m.MAX_CODE) if body.error_code else None
+    why = body.message or "reported by its worker"
+    about = events.on(deployment, error_code=code)
+    events.record(about, body.reported, f"{code}: {why}" if code else why, by, now)

@@ -18,7 +18,8 @@ from chalicelib.tables import Hot, Queued, Slot
 def ring(worker_id: str, now: float) -> None:
     """Make the worker's next heartbeat look at its slots, and the ones after it come quickly."""
     hot = Hot(worker_id)
-    wanted = [Hot.unsettled.set(True), Hot.activity_at.set(now)]
+    before = Hot.activity_before.set(Hot.activity_before | Hot.activity_at)
+    wanted = [Hot.unsettled.set(True), Hot.activity_at.set(now), before]
     inbox = grow(0, now)
     if not update_if(hot, [Hot.inbox.set(inbox), *wanted], (Hot.inbox < inbox) & Hot.gone.does_not_exist()):
         update_if(hot, [Hot.inbox.add(1), *wanted], Hot.inbox.exists() & Hot.gone.does_not_exist())
@@ -29,20 +30,24 @@ def get(worker_id: str, deployment_id: str) -> Slot | None:
 
 
 def of_worker(worker_id: str) -> tuple[list[Slot], list[Queued]]:
-    """The intents and the operations of a worker, in one consistent query."""
+    """The intents and the operations of a worker, in one consistent query.
+
+    It ends before the shared reads: whoever follows a log leaves one of those behind with each look.
+    """
     intents: list[Slot] = []
     queued: list[Queued] = []
-    rows = Slot._get_connection().query(worker_id, consistent_read=True)
+    wanted = Slot.slot.between("D#", "O#~")
+    rows = Slot._get_connection().query(worker_id, wanted, consistent_read=True)
     while True:
         for row in rows["Items"]:
             if row["slot"]["S"].startswith("D#"):
                 intents.append(Slot.from_raw_data(row))
-            elif row["slot"]["S"].startswith("O#"):
+            else:
                 queued.append(Queued.from_raw_data(row))
         if not rows.get("LastEvaluatedKey"):
             return intents, queued
         rows = Slot._get_connection().query(
-            worker_id, consistent_read=True, exclusive_start_key=rows["LastEvaluatedKey"]
+            worker_id, wanted, consistent_read=True, exclusive_start_key=rows["LastEvaluatedKey"]
         )
 
 

@@ -10,9 +10,10 @@
     commands     worker_id, D#<deployment>  the slot: the latest intent for a deployment there, and its receipt
                  worker_id, O#<operation>   an operation that the worker has not taken yet
                  worker_id, R#<read>        the latest operation of a read, to be shared while it is not sent
-    operations   operation_id               an operation and its result; once#<key>: what an Idempotency-Key made
+    operations   operation_id               an operation and its result; once#<key>: what an Idempotency-Key made;
+                                            count#<type>#<status>: how many ended so
     credentials  credential_id              registration tokens and API keys, as digests
-    events       subject, at                timelines
+    events       subject, at                a line of a timeline, once under each subject that it is looked up by
 
 How they are read and written is store.py. Times are epoch seconds.
 """
@@ -86,7 +87,9 @@ class Hot(Item):
     `digest` opens. Until it is first used so do, for 10 minutes, `previous` and `used` (the token issued before it, and
     the last that was used), and `joined` (the one that it registered with). `retired` are digests of earlier sessions,
     32 bytes each. `looked` fingerprints what the last look at the slots covered; `unsettled` asks for another.
-    `activity_at` is when somebody last wanted something.
+    `activity_at` is when somebody last wanted something; `activity_before` what that was at the last beat, if somebody
+    did so since: from it follows the interval that the worker was given then.
+    `drains` is whether its timeline says that it drains itself.
     """
 
     class Meta(Meta):
@@ -110,11 +113,13 @@ class Hot(Item):
     looked = BinaryAttribute(attr_name="l", null=True, legacy_encoding=False)
     unsettled = BooleanAttribute(attr_name="u", default=False)
     activity_at = NumberAttribute(attr_name="a", default=0)
+    activity_before = NumberAttribute(attr_name="ab", null=True)
     usage = BinaryAttribute(attr_name="us", null=True, legacy_encoding=False)
     down_since = NumberAttribute(attr_name="dn", null=True)
     lost = BooleanAttribute(attr_name="lo", null=True)
     ephemeral = BooleanAttribute(attr_name="e", null=True)
     gone = BooleanAttribute(attr_name="g", null=True)
+    drains = BooleanAttribute(attr_name="dr", null=True)
 
 
 class Cold(Item):
@@ -352,7 +357,25 @@ class Event(Item):
     type = UnicodeAttribute()
     message = UnicodeAttribute()
     by = UnicodeAttribute()
+    deployment_id = UnicodeAttribute(null=True)
+    deployment_name = UnicodeAttribute(null=True)
+    worker_id = UnicodeAttribute(null=True)
+    worker_name = UnicodeAttribute(null=True)
+    operation_id = UnicodeAttribute(null=True)
+    token_id = UnicodeAttribute(null=True)
+    key_id = UnicodeAttribute(null=True)
+    error_code = UnicodeAttribute(null=True)
     ttl = NumberAttribute()
+
+
+class Count(Item):
+    """How many operations of a type ended in a status, since the beginning: count#<type>#<status>."""
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "operations"
+
+    key = UnicodeAttribute(hash_key=True, attr_name="operation_id")
+    ended = NumberAttribute(default=0)
 
 
 MODELS: tuple[type[Model], ...] = (Cold, Hot, Deployment, Slot, Operation, Credential, Event)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import once, paging
+from chalicelib import events, once, paging
 from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access
 from chalicelib.contract.errors import ApiError
@@ -117,14 +117,18 @@ def create_token(
     secret = new_secret("registration")
     item = _registration(secret, body, now)
     found = _create(item, key, now)
+    if not found:
+        _tell(item, "created", _allows(body), by, now)
     return _token_view(found) if found else _token_view(item, secret)
 
 
-def create_key(body: r.NewApiKey, now: float, key: once.Key | None = None) -> r.ApiKey:
+def create_key(body: r.NewApiKey, by: Principal, now: float, key: once.Key | None = None) -> r.ApiKey:
     secret = new_secret("key")
     item = _credential(secret, "key", now)
     item.name, item.role = body.name, body.role
     found = _create(item, key, now)
+    if not found:
+        _tell(item, "created", f"{body.name}, {body.role}", by, now)
     return _key_view(found) if found else _key_view(item, secret)
 
 
@@ -138,22 +142,37 @@ def list_keys(query: r.PageQuery) -> r.ApiKeys:
     return r.ApiKeys([_key_view(item) for item in items], next_token)
 
 
-def revoke_token(token_id: str) -> r.RegistrationToken:
+def revoke_token(token_id: str, by: Principal, now: float) -> r.RegistrationToken:
     """It lets nobody in any more, not even who joined with it. Raises TOKEN_NOT_FOUND."""
-    return _token_view(_revoke("registration", token_id, "TOKEN"))
+    return _token_view(_revoke("registration", token_id, "TOKEN", by, now))
 
 
-def revoke_key(key_id: str) -> r.ApiKey:
+def revoke_key(key_id: str, by: Principal, now: float) -> r.ApiKey:
     """It opens nothing any more. Raises KEY_NOT_FOUND."""
-    return _key_view(_revoke("key", key_id, "KEY"))
+    return _key_view(_revoke("key", key_id, "KEY", by, now))
 
 
-def _revoke(kind: str, credential: str, what: str) -> Credential:
+def _revoke(kind: str, credential: str, what: str, by: Principal, now: float) -> Credential:
     found = find(Credential, credential)
     if not found or found.kind != kind:
         raise ApiError(f"{what}_NOT_FOUND", f"there is no such {what.lower()}; list them to see their ids")
     found.delete()
+    _tell(found, "revoked", found.name or f"asked by {by.label}", by, now)
     return found
+
+
+def _tell(item: Credential, what: str, message: str, by: Principal, now: float) -> None:
+    """Under the fleet alone: a credential has no timeline of its own."""
+    if item.kind == "key":
+        events.record(events.About(key_id=item.credential_id), f"key_{what}", message, by.label, now)
+    else:
+        events.record(events.About(token_id=item.credential_id), f"token_{what}", message, by.label, now)
+
+
+def _allows(body: r.NewRegistrationToken) -> str:
+    kinds = [name for name in ("takeover", "ephemeral") if getattr(body, name)]
+    uses = f"{body.max_uses} uses" if body.max_uses > 1 else "1 use"
+    return ", ".join([*([body.name] if body.name else []), uses, f"for {body.expires_in} s", *kinds])
 
 
 def seed_admin_key(secret: str, now: float) -> None:

@@ -67,7 +67,7 @@ def _view(deployment: Deployment, machine: Machine | None, viewer: Principal, no
         progress=msgspec.json.decode(deployment.progress, type=m.Progress) if deployment.progress else None,
         container_id=deployment.container_id,
         port=int(deployment.port) if deployment.port else None,
-        endpoint=_endpoint(deployment, machine),
+        endpoint=endpoint(deployment, machine),
         served_model_name=served_model_name(spec.model, spec.config),
         restarts=int(deployment.restarts),
         last_crash=_crash(deployment),
@@ -95,7 +95,7 @@ def kept_logs(deployment: Deployment, now: float) -> m.Logs | None:
     return None if answers else m.Logs(crash.logs)
 
 
-def _endpoint(deployment: Deployment, machine: Machine | None) -> str | None:
+def endpoint(deployment: Deployment, machine: Machine | None) -> str | None:
     """The base URL of the model's API; null where its worker has no address or it does not run."""
     address = machine.cold.address if machine else None
     if not address or not deployment.port or deployment.status != Status.RUNNING:

@@ -62,6 +62,7 @@ def view(machine: Machine, seen: Seen | None, now: float) -> r.Worker:
         disk=disk,
         orphans=msgspec.json.decode(seen.orphans, type=list[str]) if seen and seen.orphans else [],
         next_heartbeat_in=fleet.interval(hot.activity_at, now),
+        due_in=None if status == "offline" else fleet.due_in(hot, now),
         ephemeral=cold.ephemeral,
     )
 
@@ -109,10 +110,18 @@ def patch(worker_id: str, body: r.WorkerPatch, by: Principal, now: float) -> r.W
         actions.append(Cold.patched.set(msgspec.json.encode(sorted(patched)).decode()))
         if not update_if(machine.cold, actions, Cold.name.exists()):
             fleet.get(worker_id)
-        changed = ", ".join(name for name in body.__struct_fields__ if getattr(body, name) is not msgspec.UNSET)
-        events.record(worker_id, "changed", changed, by.label, now)
+        _tell_changes(machine, body, by, now)
         claims.place_waiting(now, on=worker_id)
     return get(worker_id, now)
+
+
+def _tell_changes(machine: Machine, body: r.WorkerPatch, by: Principal, now: float) -> None:
+    if body.draining is not msgspec.UNSET:
+        draining = ("draining", "nothing new is placed here") if body.draining else ("undrained", "open again")
+        events.record(machine.about, *draining, by.label, now)
+    changed = [name for name in ("labels", "address") if getattr(body, name) is not msgspec.UNSET]
+    if changed:
+        events.record(machine.about, "changed", ", ".join(changed), by.label, now)
 
 
 def lose(worker_id: str, by: Principal, now: float) -> r.LostWorker:
@@ -121,7 +130,7 @@ def lose(worker_id: str, by: Principal, now: float) -> r.LostWorker:
     message = f"{by.label} declared {machine.cold.name} lost"
     held = [slot.deployment_id for slot in slots.of_worker(worker_id)[0]]
     lost = [each for each in held if deployments.lose(each, worker_id, "WORKER_LOST", message, now)]
-    events.record(worker_id, "lost", message, by.label, now)
+    events.record(machine.about, "lost", message, by.label, now)
     slots.ring(worker_id, now)
     return r.LostWorker(**msgspec.structs.asdict(get(worker_id, now)), deployments_lost=lost)
 
@@ -150,7 +159,7 @@ def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
     retrying(lambda: _tombstone(fleet.get(worker_id)))
     _lose_all(live_deployments(worker_id), worker_id, why, now)  # one may have been placed here meanwhile
     _sweep_up(worker_id)
-    events.record(worker_id, "removed", f"by {by}", by, now)
+    events.record(machine.about, "removed", f"by {by}", by, now)
     return r.RemovedWorker(**was, containers_left=left)
 
 

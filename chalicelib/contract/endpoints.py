@@ -23,20 +23,24 @@ class Access(IntEnum):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """`own_worker` opens an operators' route to the worker whose id is in the path; `waits` may answer 202."""
+    """`own_worker` opens an operators' route to the worker whose id is in the path; `waits` may answer 202.
+
+    `answer` is a struct, or a list of one.
+    """
 
     name: str
     method: str
     path: str
     access: Access
     summary: str
-    answer: type[Struct] | None = None
+    answer: type[Struct] | type[list[r.ScrapeTarget]] | None = None
     body: type[Struct] | None = None
     query: type[Struct] | None = None
     status: int = 200
     own_worker: bool = False
     waits: bool = False
     idempotent: bool = False
+    media: str = "application/json"
 
 
 WORKER = "/api/workers/{worker_id}"
@@ -74,6 +78,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("get_worker", "GET", WORKER, A.VIEWER, "A worker", r.Worker),
     Endpoint("patch_worker", "PATCH", WORKER, A.OPERATOR, "Label, drain or re-address a worker", r.Worker, r.WorkerPatch),
     Endpoint("remove_worker", "DELETE", WORKER, A.ADMIN, "Remove a worker", r.RemovedWorker, query=r.ForceQuery),
+    Endpoint("worker_events", "GET", f"{WORKER}/events", A.VIEWER, "A worker's timeline, newest first", r.Events, query=r.EventsQuery),
     Endpoint("lose_worker", "POST", f"{WORKER}/lost", A.OPERATOR, "Say that a worker will not come back", r.LostWorker),
     # Deployments
     Endpoint("create_deployment", "POST", "/api/deployments", A.OPERATOR, "Deploy a model", r.Deployment, r.NewDeployment, status=201, idempotent=True),
@@ -85,10 +90,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("start_deployment", "POST", f"{DEPLOYMENT}/start", A.OPERATOR, "Start a stopped deployment", r.Deployment, idempotent=True),
     Endpoint("restart_deployment", "POST", f"{DEPLOYMENT}/restart", A.OPERATOR, "Replace a deployment's container", r.Deployment, idempotent=True),
     Endpoint("deployment_logs", "GET", f"{DEPLOYMENT}/logs", A.VIEWER, "Log of the container it is or was in", m.Logs, query=r.LogsQuery, waits=True),
-    Endpoint("deployment_events", "GET", f"{DEPLOYMENT}/events", A.VIEWER, "A deployment's timeline, newest first", r.Events, query=r.PageQuery),
+    Endpoint("deployment_events", "GET", f"{DEPLOYMENT}/events", A.VIEWER, "A deployment's timeline, newest first", r.Events, query=r.EventsQuery),
     # Operations and the service itself
+    Endpoint("list_operations", "GET", f"{WORKER}/operations", A.VIEWER, "What a worker was asked and has not answered", r.Operations),
     Endpoint("get_operation", "GET", "/api/operations/{operation_id}", A.VIEWER, "An operation and its result", r.Operation),
     Endpoint("cancel_operation", "DELETE", "/api/operations/{operation_id}", A.OPERATOR, "Cancel an operation that was not sent yet", r.Operation),
+    Endpoint("events", "GET", "/api/events", A.VIEWER, "The timeline of everything, newest first", r.Events, query=r.EventsQuery),
+    Endpoint("metrics", "GET", "/api/metrics", A.VIEWER, "The fleet in Prometheus' text format", media="text/plain"),
+    Endpoint("discover", "GET", "/api/discovery/prometheus", A.VIEWER, "The running models' own metrics, for Prometheus' http_sd", r.ScrapeTargets),
     Endpoint("health", "GET", "/api/health", A.ANYONE, "Whether the API and its database answer", r.Health),
     Endpoint("openapi", "GET", "/api/openapi.json", A.ANYONE, "This document"),
 )

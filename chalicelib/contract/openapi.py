@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import msgspec
 
@@ -18,6 +18,7 @@ from chalicelib.contract.endpoints import ENDPOINTS, Access, Endpoint
 from chalicelib.contract.messages import OUTPUTS
 from chalicelib.contract.resources import Accepted, ErrorBody
 
+JSON = "application/json"
 REF = "#/components/schemas/{name}"
 WHO = {
     Access.ANYONE: "No credential.",
@@ -59,7 +60,8 @@ CONFLICTS = {
 @cache
 def document(version: str) -> dict[str, Any]:
     """OpenAPI 3.1 for every endpoint, with `version` as the API's."""
-    types = {t for e in ENDPOINTS for t in (e.answer, e.body, e.query) if t} | {Accepted, ErrorBody, *OUTPUTS.values()}
+    types = {struct(t) for e in ENDPOINTS for t in (e.answer, e.body, e.query) if t}
+    types |= {Accepted, ErrorBody, *OUTPUTS.values()}
     _, schemas = msgspec.json.schema_components(sorted(types, key=lambda t: t.__name__), ref_template=REF)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in ENDPOINTS:
@@ -120,7 +122,8 @@ def _given(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _responses(endpoint: Endpoint) -> dict[str, Any]:
-    answers: dict[str, Any] = {str(endpoint.status): {"description": "Done", "content": _json(endpoint.answer)}}
+    content = _json(endpoint.answer) if endpoint.media == JSON else {endpoint.media: {"schema": {"type": "string"}}}
+    answers: dict[str, Any] = {str(endpoint.status): {"description": "Done", "content": content}}
     if endpoint.waits:
         answers["202"] = {"description": "Not answered yet: ask the operation", "content": _json(Accepted)}
     codes: dict[int, list[str]] = {}
@@ -158,9 +161,14 @@ def _codes(endpoint: Endpoint) -> Iterator[str]:
 
 def _error(codes: list[str]) -> dict[str, Any]:
     one_of = {"properties": {"error_code": {"enum": codes}}}
-    return {"application/json": {"schema": {"allOf": [{"$ref": REF.format(name="ErrorBody")}, one_of]}}}
+    return {JSON: {"schema": {"allOf": [{"$ref": REF.format(name="ErrorBody")}, one_of]}}}
 
 
-def _json(type_: type[msgspec.Struct] | None) -> dict[str, Any]:
-    schema = {"$ref": REF.format(name=type_.__name__)} if type_ else {"type": "object"}
-    return {"application/json": {"schema": schema}}
+def _json(type_: Any) -> dict[str, Any]:
+    schema: dict[str, Any] = {"$ref": REF.format(name=struct(type_).__name__)} if type_ else {"type": "object"}
+    return {JSON: {"schema": schema if struct(type_) is type_ else {"type": "array", "items": schema}}}
+
+
+def struct(type_: Any) -> Any:
+    """Of a list, what it is a list of."""
+    return get_args(type_)[0] if get_origin(type_) is list else type_

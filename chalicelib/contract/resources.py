@@ -47,6 +47,12 @@ class PageQuery(Struct):
     next_token: Annotated[str, Meta(max_length=1024)] | None = None
 
 
+class EventsQuery(PageQuery):
+    """`after`: the `cursor` of an earlier answer; what came since follows, whatever `next_token` says."""
+
+    after: Annotated[str, Meta(max_length=8192)] | None = None
+
+
 class DeploymentsQuery(PageQuery):
     status: Status | None = None
     worker_id: Id | None = None
@@ -168,7 +174,11 @@ class ApiKey(Struct):
 
 
 class Worker(Struct):
-    """`gpu_claims`: device index to the deployment that holds it. `orphans`: what runs there and is not known here."""
+    """`gpu_claims`: device index to the deployment that holds it. `orphans`: what runs there and is not known here.
+
+    `next_heartbeat_in` is the interval that it will be given; `due_in` are the seconds until its next heartbeat, null
+    while it is offline.
+    """
 
     worker_id: str
     name: str
@@ -188,6 +198,7 @@ class Worker(Struct):
     orphans: list[str]
     next_heartbeat_in: int
     ephemeral: bool
+    due_in: int | None
 
 
 class RemovedWorker(Worker):
@@ -247,12 +258,24 @@ class Deployment(Struct):
 
 
 class Event(Struct):
-    """One line of a deployment's timeline: when, what, why, and who asked for it."""
+    """One line of a timeline: when, what, why, and who asked for it. What it is about is named by ids, where there are.
+
+    `worker_id` is also where the deployment was when it happened. `event_id` is unique, and the order of lines.
+    """
 
     at: datetime
     type: str
     message: str
     by: str
+    event_id: str
+    deployment_id: str | None = None
+    deployment_name: str | None = None
+    worker_id: str | None = None
+    worker_name: str | None = None
+    operation_id: str | None = None
+    token_id: str | None = None
+    key_id: str | None = None
+    error_code: str | None = None
 
 
 class Operation(Struct):
@@ -277,6 +300,16 @@ class Accepted(Struct):
     status: OperationStatus
     expires_at: datetime
     worker_next_heartbeat_in: int
+
+
+class ScrapeTarget(Struct):
+    """A running model's own metrics, for Prometheus. Labels that begin with `__` are for Prometheus, not for series."""
+
+    targets: list[str]
+    labels: dict[str, str]
+
+
+ScrapeTargets = list[ScrapeTarget]
 
 
 class Health(Struct):
@@ -312,6 +345,14 @@ class Deployments(Struct):
     next_token: str | None = None
 
 
+class Operations(Struct):
+    operations: list[Operation]
+    next_token: str | None = None
+
+
 class Events(Struct):
+    """Newest first. `cursor`, given back as `after`, answers what came since; pages of the past have none."""
+
     events: list[Event]
     next_token: str | None = None
+    cursor: str | None = None

@@ -193,7 +193,7 @@ def _with_role(key: Principal, endpoint: Endpoint) -> Principal:
 
 def ask(call: Call, worker_id: str, type_: str, parameters: dict[str, Any], seconds: float) -> Response:
     """Enqueue, wait, and answer: the output, 202 with where to look, or the worker's own error."""
-    operation = operations.enqueue(worker_id, type_, parameters, call.now, call.once)
+    operation = operations.enqueue(worker_id, type_, parameters, call.by.label, call.now, call.once)
     operation = operations.wait(operation, seconds, time.time, time.sleep)
     if OperationStatus(operation.status) in OPEN:
         return _accepted(operation)
@@ -202,7 +202,7 @@ def ask(call: Call, worker_id: str, type_: str, parameters: dict[str, Any], seco
 
 def _accepted(operation: Operation) -> Response:
     view = operations.view(operation)
-    next_heartbeat = fleet.interval(fleet.get(view.worker_id).hot.activity_at, time.time())
+    next_heartbeat = max(1, fleet.due_in(fleet.get(view.worker_id).hot, time.time()))
     body = r.Accepted(view.operation_id, view.status, view.expires_at, next_heartbeat)
     headers = {"Location": f"/api/operations/{view.operation_id}", "Retry-After": str(next_heartbeat)}
     return dump(body, 202, headers)

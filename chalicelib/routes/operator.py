@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from chalice.app import Blueprint
+from chalice.app import Blueprint, Response
 
-from chalicelib import deployments, events, operations, settings, tokens, views, workers
+from chalicelib import (
+    deployments,
+    discovery,
+    events,
+    exposition,
+    fleet,
+    metrics,
+    operations,
+    settings,
+    tokens,
+    views,
+    workers,
+)
 from chalicelib.contract import openapi
 from chalicelib.contract import resources as r
 from chalicelib.routes.http import Call, dump, route
@@ -28,12 +40,12 @@ def list_tokens(call: Call) -> Any:
 
 @route(blueprint, "revoke_token")
 def revoke_token(call: Call) -> Any:
-    return tokens.revoke_token(call.ids["token_id"])
+    return tokens.revoke_token(call.ids["token_id"], call.by, call.now)
 
 
 @route(blueprint, "create_key")
 def create_key(call: Call) -> Any:
-    return tokens.create_key(call.body(r.NewApiKey), call.now, call.once)
+    return tokens.create_key(call.body(r.NewApiKey), call.by, call.now, call.once)
 
 
 @route(blueprint, "list_keys")
@@ -43,7 +55,7 @@ def list_keys(call: Call) -> Any:
 
 @route(blueprint, "revoke_key")
 def revoke_key(call: Call) -> Any:
-    return tokens.revoke_key(call.ids["key_id"])
+    return tokens.revoke_key(call.ids["key_id"], call.by, call.now)
 
 
 @route(blueprint, "list_workers")
@@ -116,9 +128,26 @@ def restart_deployment(call: Call) -> Any:
 
 @route(blueprint, "deployment_events")
 def deployment_events(call: Call) -> Any:
-    query = call.params(r.PageQuery)
+    query = call.params(r.EventsQuery)
     deployments.load(call.ids["deployment_id"])
-    return events.timeline(call.ids["deployment_id"], query, call.now)
+    return events.timeline([call.ids["deployment_id"]], query, call.now)
+
+
+@route(blueprint, "worker_events")
+def worker_events(call: Call) -> Any:
+    query = call.params(r.EventsQuery)
+    fleet.get(call.ids["worker_id"])
+    return events.timeline([call.ids["worker_id"]], query, call.now)
+
+
+@route(blueprint, "events")
+def all_events(call: Call) -> Any:
+    return events.timeline(events.SHARDS, call.params(r.EventsQuery), call.now)
+
+
+@route(blueprint, "list_operations")
+def list_operations(call: Call) -> Any:
+    return operations.open_of(call.ids["worker_id"], call.now)
 
 
 @route(blueprint, "get_operation")
@@ -128,7 +157,17 @@ def get_operation(call: Call) -> Any:
 
 @route(blueprint, "cancel_operation")
 def cancel_operation(call: Call) -> Any:
-    return operations.view(operations.cancel(call.ids["operation_id"], call.now))
+    return operations.view(operations.cancel(call.ids["operation_id"], call.by.label, call.now))
+
+
+@route(blueprint, "metrics")
+def scrape(call: Call) -> Any:
+    return Response(exposition.text(metrics.families(call.now)), {"Content-Type": exposition.CONTENT_TYPE})
+
+
+@route(blueprint, "discover")
+def discover(call: Call) -> Any:
+    return discovery.targets(call.now)
 
 
 @route(blueprint, "health")

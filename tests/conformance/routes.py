@@ -100,6 +100,9 @@ OPERATOR_ONLY = [
     Route("POST", "/api/deployments/{deployment_id}/restart", "operator", unknown="DEPLOYMENT_NOT_FOUND"),
     Route("GET", "/api/deployments/{deployment_id}/logs", "viewer", unknown="DEPLOYMENT_NOT_FOUND"),
     Route("GET", "/api/deployments/{deployment_id}/events", "viewer", unknown="DEPLOYMENT_NOT_FOUND"),
+    Route("GET", "/api/workers/{worker_id}/operations", "viewer", unknown="WORKER_NOT_FOUND"),
+    Route("GET", "/api/workers/{worker_id}/events", "viewer", unknown="WORKER_NOT_FOUND"),
+    Route("GET", "/api/events", "viewer"),
     Route("GET", "/api/operations/{operation_id}", "viewer", unknown="OPERATION_NOT_FOUND"),
     Route("DELETE", "/api/operations/{operation_id}", "operator", unknown="OPERATION_NOT_FOUND"),
 ]

@@ -40,6 +40,24 @@ def test_a_late_answer_is_found_at_the_operation(agent: Agent, operator: Operato
     assert shown["status"] == "succeeded" and "late\\n" in str(shown)
 
 
+def test_a_worker_lists_what_it_has_not_answered(agent: Agent, operator: Operator, viewer: Operator) -> None:
+    def listed() -> list[tuple[str, str]]:
+        shown = viewer.get(at(agent, "operations")).expect(200)
+        assert shown["next_token"] is None
+        return [(each["operation_id"], each["status"]) for each in shown["operations"]]
+
+    assert listed() == []
+    first, second = pull(agent, operator), pull(agent, operator)
+    assert listed() == [(second, "queued"), (first, "queued")]
+    operator.delete(f"/api/operations/{second}").expect(200)
+    command = agent.fetch("pull_image")
+    assert command["command_id"] == first and listed()[0][1] in ("sent", "accepted")
+    agent.result(first, status="running", progress={"phase": "downloading"}).expect(200)
+    assert listed() == [(first, "running")]
+    agent.result(first, output={"id": "sha256:abc", "tags": []}).expect(200)
+    assert listed() == []
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "kind", "output"),
     [

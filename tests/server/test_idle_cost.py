@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from chalicelib import workers
-from chalicelib.tables import Hot
+from chalicelib import slots, workers
+from chalicelib.tables import Hot, Slot
 from tests.server.units import size_of
 from tests.server.world import World
 
@@ -53,3 +53,19 @@ def test_the_same_images_in_every_heartbeat_cost_nothing_more(world: World) -> N
     assert [operation for operation, _ in calls] == ["UpdateItem"] * 5
     listed = workers.last_images(worker.id, world.now)
     assert listed is not None and [image.id for image in listed.images] == ["sha256:a"]
+
+
+def test_a_look_does_not_read_what_following_a_log_leaves_behind(world: World) -> None:
+    worker = world.worker()
+    for second in range(5):
+        asked = world.ask(worker, "container_logs", container_id="c", lines=200, since=str(second))
+        worker.beat()
+        worker.result(asked, output={"logs": ""})
+    with world.database.counting() as calls:
+        assert slots.of_worker(worker.id) == ([], [])
+    ((operation, query),) = calls
+    assert operation == "Query"
+    read = Slot._get_connection().query(worker.id, Slot.slot.between("D#", "O#~"), consistent_read=True)
+    everything = Slot._get_connection().query(worker.id, consistent_read=True)
+    assert (read["ScannedCount"], everything["ScannedCount"]) == (0, 5)
+    assert {value["S"] for value in query["ExpressionAttributeValues"].values()} == {worker.id, "D#", "O#~"}

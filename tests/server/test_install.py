@@ -55,15 +55,16 @@ def test_the_script_is_served_to_anyone_as_it_is() -> None:
     assert answer["headers"]["Content-Type"].startswith("text/plain")
 
 
-def test_the_wheel_has_a_name_that_pip_takes_and_holds_the_agent_alone(wheel_served: Path) -> None:
+def test_the_wheel_has_a_name_that_pip_takes_and_holds_nothing_of_the_control_plane(wheel_served: Path) -> None:
     answer = get("/muster.whl", BYTES)
     assert answer["statusCode"] == 200
     assert answer["headers"]["Content-Disposition"] == f'attachment; filename="{wheel_served.name}"'
     body = answer["body"]
     names = zipfile.ZipFile(io.BytesIO(body if isinstance(body, bytes) else base64.b64decode(body))).namelist()
-    assert "agent/__main__.py" in names and "chalicelib/contract/messages.py" in names
-    assert {name.partition("/")[0] for name in names} == {"agent", "chalicelib", "muster-0.1.0.dist-info"}
-    assert {name.split("/")[1] for name in names if name.startswith("chalicelib/")} == {"__init__.py", "contract"}
+    assert {"agent/__main__.py", "muster/client.py", "chalicelib/contract/messages.py"} <= set(names)
+    assert {name.partition("/")[0] for name in names} == {"agent", "chalicelib", "muster", "muster-0.1.0.dist-info"}
+    inside = {name.split("/")[1] for name in names if name.startswith("chalicelib/")}
+    assert inside == {"__init__.py", "py.typed", "contract"}
 
 
 def test_bytes_go_only_to_those_who_ask_for_bytes() -> None:

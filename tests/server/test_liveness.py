@@ -9,7 +9,7 @@ from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.store import find
 from chalicelib.tables import Hot
-from tests.server.world import ADMIN, World
+from tests.server.world import ADMIN, Worker, World
 
 
 def online(world: World, worker_id: str) -> bool:
@@ -144,3 +144,24 @@ def test_a_heartbeat_beats_the_sweep(world: World) -> None:
 @pytest.mark.parametrize(("quiet", "expected"), [(0, 1), (59, 1), (61, 5), (299, 5), (301, 30)])
 def test_the_interval_is_short_while_something_is_under_way(quiet: float, expected: int) -> None:
     assert fleet.interval(1000.0, 1000.0 + quiet) == expected
+
+
+def test_a_worker_is_due_by_the_interval_that_it_was_given(world: World) -> None:
+    worker = world.worker()
+    world.pass_(400)
+    assert worker.beat().next_heartbeat_in == 30
+    world.pass_(10)
+    assert _due_in(world, worker) == 20
+    for _ in range(2):  # what is asked for meanwhile does not reach it sooner
+        world.ask(worker, "pull_image", image="a:b")
+        assert _due_in(world, worker) == 20
+    world.pass_(25)
+    assert _due_in(world, worker) == 0
+    assert worker.beat().next_heartbeat_in == 1
+    assert _due_in(world, worker) == 1
+    world.pass_(86400)
+    assert _due_in(world, worker) is None
+
+
+def _due_in(world: World, worker: Worker) -> int | None:
+    return workers.get(worker.id, world.now).due_in

@@ -54,14 +54,18 @@ def test_the_document_is_served(app: Any, database: Recorder) -> None:
 
 
 def test_dependencies_point_one_way() -> None:
-    """app → routes → services → tables → contract ← agent: nobody imports what it must not carry."""
+    """app → routes → services → tables → contract ← agent, muster: nobody imports what it must not carry."""
     import ast
 
     root = Path(__file__).resolve().parents[2]
     forbidden = {
-        "chalicelib/contract": ("chalice", "boto", "pynamodb", "docker", "requests", "agent", "infra"),
-        "chalicelib": ("docker", "psutil", "pynvml", "agent", "infra", "boto3", "requests", "moto"),
-        "agent": ("chalice", "boto3", "botocore", "pynamodb", "moto", "infra", "app"),
+        "chalicelib/contract": ("chalice", "boto", "pynamodb", "docker", "requests", "agent", "muster", "infra"),
+        "chalicelib": ("docker", "psutil", "pynvml", "agent", "muster", "infra", "boto3", "requests", "moto"),
+        "agent": ("chalice", "boto3", "botocore", "pynamodb", "moto", "muster", "infra", "app"),
+        "muster": (
+            *("chalice", "boto3", "botocore", "pynamodb", "moto", "infra", "app"),
+            *("docker", "psutil", "pynvml", "agent"),
+        ),
     }
     for folder, names in forbidden.items():
         for path in (root / folder).rglob("*.py"):
@@ -70,7 +74,7 @@ def test_dependencies_point_one_way() -> None:
                 found += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
                 for module in found:
                     assert module.split(".")[0] not in names, f"{path.relative_to(root)} imports {module}"
-                    if folder == "agent" and module.startswith("chalicelib"):
+                    if folder in ("agent", "muster") and module.startswith("chalicelib"):
                         assert module.startswith("chalicelib.contract"), f"{path} imports {module}"
                     if path.parent == root / "chalicelib" and module.startswith("chalicelib.routes"):
                         raise AssertionError(f"a service imports a route: {path}")

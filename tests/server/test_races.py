@@ -264,7 +264,9 @@ def test_cancel_against_deliver(world: World, race: Race) -> None:
 
     def one_round() -> str:
         operation_id = world.ask(worker, "pull_image", image="a:b")
-        ended = race.between(cancel=lambda: operations.cancel(operation_id, world.now), deliver=worker.beat)
+        ended = race.between(
+            cancel=lambda: operations.cancel(operation_id, ADMIN.label, world.now), deliver=worker.beat
+        )
         sent = [command.command_id for command in ended["deliver"].commands]
         if not isinstance(ended["cancel"], ApiError):
             assert sent == []
@@ -302,7 +304,7 @@ def test_heartbeat_against_expiry(world: World, race: Race) -> None:
         race.between(heartbeat=worker.beat, expiry=lambda: liveness.expire(world.now, segments=1))
         hot = find(Hot, worker.id)
         assert hot is not None and hot.down_since is None
-        latest = events.timeline(worker.id, r.PageQuery(limit=2), world.now).events
+        latest = events.timeline([worker.id], r.EventsQuery(limit=2), world.now).events
         recorded = {event.type for event in latest if event.at.timestamp() == world.now}
         assert recorded in (set(), {"offline", "online"})
         return "expiry" if recorded else "heartbeat"
@@ -320,7 +322,7 @@ def test_sweeps_at_once_record_once(world: World, race: Race) -> None:
     def one_round() -> None:
         world.pass_(100)
         race.among(2, lambda _: liveness.expire(world.now, segments=1))
-        latest = events.timeline(worker.id, r.PageQuery(limit=2), world.now).events
+        latest = events.timeline([worker.id], r.EventsQuery(limit=2), world.now).events
         assert [event.type for event in latest if event.at.timestamp() == world.now] == ["offline"]
         world.pass_(1)
         worker.beat()

@@ -50,7 +50,7 @@ class World:
         deployments.restart(deployment_id, ADMIN, self.now)
 
     def ask(self, worker: Worker, type_: str = "list_images", **parameters: Any) -> str:
-        return str(operations.enqueue(worker.id, type_, parameters, self.now).operation_id)
+        return str(operations.enqueue(worker.id, type_, parameters, ADMIN.label, self.now).operation_id)
 
     def operation(self, operation_id: str) -> r.Operation:
         return operations.view(operations.load(operation_id, self.now))

@@ -129,6 +129,12 @@ class _Parser:
             self.expect(")")
             return lambda *given: any(_compare("=", left(*given), each(*given)) for each in choices)
         right = self.operand()
+        if operator == "BETWEEN":
+            self.expect("AND")
+            high = self.operand()
+            return lambda *given: (
+                _compare(">=", left(*given), right(*given)) and _compare("<=", left(*given), high(*given))
+            )
         return lambda *given: _compare(operator, left(*given), right(*given))
 
     def operand(self) -> Operand:
@@ -137,6 +143,13 @@ class _Parser:
             return lambda item, names, values: values[token]
         if token[0] == "#":
             return lambda item, names, values: item.get(names[token], ABSENT)
+        if token == "if_not_exists":
+            self.expect("(")
+            name = self.take() or ""
+            self.expect(",")
+            other = self.operand()
+            self.expect(")")
+            return lambda item, names, values: item.get(names[name]) or other(item, names, values)
         raise NotImplementedError(f"{token} in {self._text}")
 
 

@@ -218,7 +218,7 @@ MUTANTS = (
     mutant(
         "a deployment is lost with a worker that it left",
         "only what is on a worker is lost with it",
-        ("chalicelib/deployments.py", " or deployment.worker_id != worker_id:\n            return False", ":\n            return False"),
+        ("chalicelib/deployments.py", " or deployment.worker_id != worker_id:\n            return None", ":\n            return None"),
     ),
     mutant(
         "a container is lost at first sight",

@@ -147,7 +147,7 @@ class Operators:
 
     def _enqueue(self, worker_id: str, type_: str, parameters: dict[str, Any]) -> None:
         def ask() -> None:
-            made = operations.enqueue(worker_id, type_, parameters, self.now)
+            made = operations.enqueue(worker_id, type_, parameters, OPERATOR.label, self.now)
             self.asked.operations.append(str(made.operation_id))
 
         self.asked.prunes += type_ == "prune"
@@ -158,4 +158,4 @@ class Operators:
             # Most often one that was asked for just now: what is older was sent long ago.
             known = self.asked.operations[-3:]
             operation_id = self._weather.random.choice(known)
-            self._do("cancel", operation_id, lambda: operations.cancel(operation_id, self.now))
+            self._do("cancel", operation_id, lambda: operations.cancel(operation_id, OPERATOR.label, self.now))

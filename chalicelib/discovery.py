@@ -1,0 +1,53 @@
+"""Where Prometheus finds the models' own metrics (its http_sd): vLLM serves them beside its API, without a key."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from chalicelib import census, claims, views
+from chalicelib.contract import resources as r
+from chalicelib.fleet import Machine
+from chalicelib.tables import Deployment
+
+PORTS = {"http": 80, "https": 443}
+
+
+def targets(now: float) -> list[r.ScrapeTarget]:
+    """What runs, has an endpoint, and is on a worker that was heard of lately."""
+    workers = census.workers()
+    found = []
+    for deployment in census.deployments():
+        machine = workers.get(str(deployment.worker_id))
+        endpoint = views.endpoint(deployment, machine)
+        place = _place(endpoint) if endpoint and machine and machine.online(now) else None
+        if place and machine:
+            target, where = place
+            found.append(r.ScrapeTarget([target], where | _labels(deployment, machine)))
+    return found
+
+
+def _place(endpoint: str) -> tuple[str, dict[str, str]] | None:
+    """Host and port, and what to ask there; None for an address that its host's owner mistyped."""
+    try:
+        url = urlsplit(endpoint)
+        port = url.port or PORTS.get(url.scheme)
+    except ValueError:
+        return None
+    host = url.hostname or ""
+    if url.scheme not in PORTS or not re.fullmatch(r"[\w.:-]+", host, re.ASCII):
+        return None
+    where = {"__scheme__": url.scheme, "__metrics_path__": f"{url.path.rstrip('/')}/metrics"}
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}", where
+
+
+def _labels(deployment: Deployment, machine: Machine) -> dict[str, str]:
+    """Those that begin with __meta_ are for relabelling, and gone after it."""
+    labels = {
+        "muster_deployment": str(deployment.name),
+        "muster_deployment_id": str(deployment.deployment_id),
+        "model": claims.spec_of(deployment).model,
+        "worker": str(machine.cold.name),
+    }
+    meta = {"__meta_muster_label_" + re.sub(r"\W", "_", name, flags=re.ASCII): v for name, v in machine.labels.items()}
+    return labels | meta

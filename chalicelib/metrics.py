@@ -1,0 +1,139 @@
+"""What Prometheus is told of the fleet: gauges of what is now, read in one census, and counters of what ended.
+
+A silent worker's figures of its GPUs and disk are left out: they would look like measurements and be memories.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from chalicelib import census, claims, settings
+from chalicelib.contract import messages as m
+from chalicelib.contract.lifecycle import OPEN, OperationStatus, Status
+from chalicelib.exposition import Family
+from chalicelib.fleet import Machine
+from chalicelib.heartbeat import unpack_usage
+from chalicelib.tables import Count, Deployment, Operation
+
+ENDED = [status for status in OperationStatus if status not in OPEN]
+
+
+def families(now: float) -> list[Family]:
+    workers = census.workers()
+    build = Family("muster_build_info", "gauge", "The control plane's version.")
+    build.add(1, version=settings.VERSION)
+    return [
+        build,
+        *_workers(list(workers.values()), now),
+        *_gpus(list(workers.values()), now),
+        *_disks(list(workers.values()), now),
+        *_deployments(census.deployments(), workers, now),
+        _open(census.open_operations(), now),
+        _ended(),
+    ]
+
+
+def _workers(workers: list[Machine], now: float) -> Iterable[Family]:
+    by_status = Family("muster_workers", "gauge", "Workers by status.")
+    info = Family("muster_worker_info", "gauge", "A worker, with what it says of itself.")
+    online = Family("muster_worker_online", "gauge", "Whether it was heard of lately.")
+    draining = Family("muster_worker_draining", "gauge", "Whether nothing new is placed on it.")
+    age = Family("muster_worker_heartbeat_age_seconds", "gauge", "Seconds since its last heartbeat.")
+    counted = Counter(_status(each, now) for each in workers)
+    for status in ("online", "draining", "offline"):
+        by_status.add(counted[status], status=status)
+    for each in workers:
+        name = str(each.cold.name)
+        info.add(1, worker=name, worker_id=each.worker_id, hostname=each.cold.hostname, version=each.cold.agent_version)
+        online.add(int(each.online(now)), worker=name)
+        draining.add(int(each.draining()), worker=name)
+        age.add(round(max(0.0, now - float(each.hot.last_seen)), 3), worker=name)
+    return by_status, info, online, draining, age
+
+
+def _status(machine: Machine, now: float) -> str:
+    return "offline" if not machine.online(now) else "draining" if machine.draining() else "online"
+
+
+def _gpus(workers: list[Machine], now: float) -> Iterable[Family]:
+    total = Family("muster_worker_gpus", "gauge", "GPUs of a worker.")
+    held = Family("muster_worker_gpus_claimed", "gauge", "GPUs of a worker that deployments hold.")
+    info = Family("muster_gpu_info", "gauge", "A GPU, with its name.")
+    claimed = Family("muster_gpu_claimed", "gauge", "Whether a deployment holds it.")
+    memory = Family("muster_gpu_memory_total_bytes", "gauge", "Memory of a GPU.")
+    used = Family("muster_gpu_memory_used_bytes", "gauge", "Memory in use at the last heartbeat, whoever uses it.")
+    utilization = Family("muster_gpu_utilization_ratio", "gauge", "Utilization at the last heartbeat, 0 to 1.")
+    for each in workers:
+        name = str(each.cold.name)
+        total.add(len(each.devices), worker=name)
+        held.add(len(each.claims), worker=name)
+        for device in each.gpu_info.devices:
+            info.add(1, worker=name, gpu=str(device.index), name=device.name, uuid=device.uuid)
+            memory.add(device.memory_total, worker=name, gpu=str(device.index))
+        for index in map(str, each.devices):
+            claimed.add(int(index in each.claims), worker=name, gpu=index)
+        for usage in _usage(each, now)[1]:
+            used.add(usage.memory_used, worker=name, gpu=str(usage.index))
+            utilization.add(usage.utilization / 100, worker=name, gpu=str(usage.index))
+    return total, held, info, claimed, memory, used, utilization
+
+
+def _disks(workers: list[Machine], now: float) -> Iterable[Family]:
+    total = Family("muster_worker_disk_total_bytes", "gauge", "The disk that fills up first.")
+    used = Family("muster_worker_disk_used_bytes", "gauge", "Its space in use.")
+    free = Family("muster_worker_disk_free_bytes", "gauge", "Its space left for the agent.")
+    for each in workers:
+        disk, name = _usage(each, now)[0], str(each.cold.name)
+        if disk:
+            total.add(disk.total, worker=name)
+            used.add(disk.used, worker=name)
+            free.add(disk.free, worker=name)
+    return total, used, free
+
+
+def _usage(machine: Machine, now: float) -> tuple[m.Disk | None, list[m.GpuUsage]]:
+    return unpack_usage(bytes(machine.hot.usage) if machine.hot.usage and machine.online(now) else None)
+
+
+def _deployments(found: list[Deployment], workers: dict[str, Machine], now: float) -> Iterable[Family]:
+    by_status = Family("muster_deployments", "gauge", "Deployments by what is wanted of them and how that goes.")
+    info = Family("muster_deployment_info", "gauge", "A deployment, its model, and the worker that it is on.")
+    wanted = Family("muster_deployment_desired_running", "gauge", "Whether it should run.")
+    status = Family("muster_deployment_status", "gauge", "1 for the status that it has.")
+    reachable = Family("muster_deployment_reachable", "gauge", "Whether its worker was heard of lately.")
+    restarts = Family("muster_deployment_restarts_total", "counter", "Restarts by its agent since it was started.")
+    counted = Counter((str(each.desired), str(each.status)) for each in found)
+    for desired in ("running", "stopped"):
+        for each_status in Status:
+            by_status.add(counted[desired, each_status], desired=desired, status=each_status)
+    for each in found:
+        name, machine = str(each.name), workers.get(str(each.worker_id))
+        worker = str(machine.cold.name) if machine else None
+        model = claims.spec_of(each).model
+        info.add(1, deployment=name, deployment_id=each.deployment_id, model=model, worker=worker)
+        wanted.add(int(each.desired == "running"), deployment=name)
+        status.add(1, deployment=name, status=each.status)
+        reachable.add(int(machine.online(now) if machine else each.worker_id is None), deployment=name)
+        restarts.add(int(each.restarts), deployment=name)
+    return by_status, info, wanted, status, reachable, restarts
+
+
+def _open(found: list[Operation], now: float) -> Family:
+    family = Family("muster_operations_open", "gauge", "Operations that workers have not answered, by type and status.")
+    waits = (OperationStatus.QUEUED, OperationStatus.SENT)
+    alive = [each for each in found if each.status in OPEN and not (each.status in waits and now > each.expires_at)]
+    counted = Counter((str(each.type), str(each.status)) for each in alive)
+    for (type_, status), number in sorted(counted.items()):
+        family.add(number, type=type_, status=status)
+    return family
+
+
+def _ended() -> Family:
+    """Counted where they end, as to count the history would be to read it: one item for each type and status."""
+    family = Family("muster_operations_ended_total", "counter", "Operations that ended, by type and how.")
+    keys = {f"count#{type_}#{status}": (type_, str(status)) for type_ in m.OUTPUTS for status in ENDED}
+    stored = {str(each.key): int(each.ended) for each in Count.batch_get(list(keys))}
+    for key, (type_, status) in keys.items():
+        family.add(stored.get(key, 0), type=type_, status=status)
+    return family

@@ -1,0 +1,19 @@
+"""`muster`, the command line. Everything else is imported inside, so that a Ctrl-C while it loads is no traceback."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+
+def program() -> None:
+    try:
+        from muster.cli.main import muster
+
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal without UTF-8 shows ? instead
+        muster(prog_name="muster")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C, while Python ends, would be one too

@@ -1,0 +1,151 @@
+"""muster tokens, muster keys, muster join: what lets a host in, and what lets a person or a program in."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import datetime
+from urllib.parse import urlsplit
+
+import click
+from msgspec import UNSET, Struct
+
+from chalicelib.contract import resources as r
+from muster.cli import names, text, wanted
+from muster.cli.account import is_loopback
+from muster.cli.main import muster
+from muster.cli.shell import Cell, Group, Shell, command
+
+ROLES = ("viewer", "operator", "admin")
+
+
+# Registration tokens
+
+
+@muster.group(cls=Group, default="list")
+def tokens() -> None:
+    """Registration tokens, which let hosts join: list, create, revoke."""
+
+
+@command(tokens, "list", examples="muster tokens\nmuster tokens list -o json")
+def list_tokens(shell: Shell) -> None:
+    """All registration tokens."""
+    found = list(shell.client.registration_tokens())
+    now = shell.wall()
+    shell.table(
+        r.RegistrationTokens(found),
+        "id name uses expires for",
+        [_token_row(each, now) for each in found],
+        "No tokens: muster join makes one, with the line to run on a host.",
+    )
+
+
+def _token_row(token: r.RegistrationToken, now: datetime) -> tuple[Cell, ...]:
+    kinds = [name for name in ("takeover", "ephemeral") if getattr(token, name)]
+    expires = "never" if token.expires_at is None else "expired"
+    if token.expires_at and token.expires_at > now:
+        expires = f"in {text.ago(now, token.expires_at)}"
+    return names.short(token.token_id), token.name, f"{token.uses}/{token.max_uses}", expires, ", ".join(kinds)
+
+
+@command(
+    tokens,
+    "create",
+    examples="""
+    muster tokens create --name rack-4 --uses 8 --expires 2h
+    TOKEN=$(muster tokens create -o json | jq -r .token)
+    """,
+)
+@click.option("--name", help="For you to know it by.")
+@click.option("--uses", default=1, show_default=True, help="How many hosts may join with it.")
+@click.option("--expires", type=wanted.duration, default="1d", show_default=True, help="After 90s, 10m, 2h or 3d.")
+@click.option("--ephemeral", is_flag=True, help="Workers that join with it are removed after 15 minutes of silence.")
+@click.option("--takeover", is_flag=True, help="May take the name of an offline worker; for admins.")
+def create_token(shell: Shell, name: str | None, uses: int, expires: int, ephemeral: bool, takeover: bool) -> None:
+    """Make a registration token, and show it this once."""
+    made = shell.client.create_token(r.NewRegistrationToken(expires, uses, takeover, ephemeral, name))
+    shell.show(made, str(made.token))
+    hosts = "one host" if uses == 1 else f"{uses} hosts"
+    shell.note(f"Good for {hosts}, for {text.duration(expires)}; it is not shown again.")
+
+
+@command(tokens, "revoke", examples="muster tokens revoke e295b90d\nmuster tokens revoke rack-4")
+@click.argument("token")
+def revoke_token(shell: Shell, token: str) -> None:
+    """End a registration token. Workers that joined with it go on, but cannot come back by it."""
+    found = names.token(shell.client, token)
+    shell.show(shell.client.revoke_token(found.token_id), f"Token {found.name or found.token_id} is revoked")
+
+
+# API keys
+
+
+@muster.group(cls=Group, default="list")
+def keys() -> None:
+    """API keys, for people and programs: list, create, revoke. For admins."""
+
+
+@command(keys, "list", examples="muster keys\nmuster keys list -o json")
+def list_keys(shell: Shell) -> None:
+    """All API keys."""
+    found = list(shell.client.api_keys())
+    now = shell.wall()
+    rows: list[tuple[Cell, ...]] = [
+        (names.short(each.key_id), each.name, each.role, text.ago(each.created_at, now)) for each in found
+    ]
+    shell.table(r.ApiKeys(found), "id name role age", rows, "No keys: muster keys create NAME --role operator")
+
+
+@command(keys, "create", examples="muster keys create ci --role operator\nmuster keys create grafana --role viewer")
+@click.argument("name")
+@click.option("--role", type=click.Choice(ROLES), required=True, help="viewer looks, operator deploys, admin all.")
+def create_key(shell: Shell, name: str, role: r.Role) -> None:
+    """Make an API key, and show it this once."""
+    made = shell.client.create_key(name, role)
+    shell.show(made, str(made.key))
+    shell.note(f"{made.name} is {made.role}; the key is not shown again.")
+
+
+@command(keys, "revoke", examples="muster keys revoke ci\nmuster keys revoke 7e858108")
+@click.argument("key")
+def revoke_key(shell: Shell, key: str) -> None:
+    """End an API key."""
+    found = names.key(shell.client, key)
+    shell.show(shell.client.revoke_key(found.key_id), f"Key {found.name} is revoked")
+
+
+# Both ends of it
+
+
+class Join(Struct):
+    """The line to run on a host, and the token that is in it."""
+
+    command: str
+    token: r.RegistrationToken
+
+
+@command(muster, "join", examples="muster join\nmuster join --name gpu-1 --address 10.0.0.7\nmuster join --uses 8")
+@click.option("--name", help="The worker's name; its host's name where none is given.")
+@click.option("--address", metavar="HOST", help="Where its models can be reached: an address of that host.")
+@click.option("--uses", default=1, show_default=True, help="How many hosts may join by this line.")
+@click.option("--expires", type=wanted.duration, default="1h", show_default=True, help="After 90s, 10m, 2h or 3d.")
+def join(shell: Shell, name: str | None, address: str | None, uses: int, expires: int) -> None:
+    """Show the one line that makes a GPU host a worker.
+
+    It is pasted there, and has a new registration token in it.
+    """
+    if uses > 1 and (name or address):
+        raise click.UsageError("--name and --address are one host's: leave them out for several")
+    url = shell.client.url
+    made = shell.client.create_token(r.NewRegistrationToken(expires_in=expires, max_uses=uses, name=name))
+    assert made.token is not UNSET, "the client makes another one where it did not see it"
+    options = ["--url", url]
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        options.append("--insecure")
+    for flag, value in (("--name", name), ("--address", address)):
+        options += [flag, value] if value else []
+    line = f"curl -fsSL {shlex.quote(url + '/join.sh')} | sudo MUSTER_TOKEN={made.token} sh -s -- {shlex.join(options)}"
+    shell.show(Join(line, made), line)
+    if is_loopback(parts.hostname or ""):
+        shell.note(f"{url} is this machine alone: a host elsewhere needs a URL that it can reach (muster login URL).")
+    shell.note(f"Paste it on the host (Debian or Ubuntu) within {text.duration(expires)}; muster workers shows it.")

@@ -1,0 +1,236 @@
+"""muster ps, show, stop, start, restart, set, rm: what is done with a model that there is."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.text import Text
+
+from chalicelib.contract import messages as m
+from chalicelib.contract import resources as r
+from chalicelib.contract.lifecycle import LIVE, Status
+from muster.cli import confirm, follow, names, pairs, text, wanted
+from muster.cli.deploy import report
+from muster.cli.main import muster
+from muster.cli.shell import CONFLICT, USAGE, Cell, Shell, Stop, command
+
+LOCAL = "local only: no address"
+STYLES = {Status.RUNNING: "green", Status.ERROR: "red", Status.STOPPED: "dim"}
+
+
+@command(muster, "ps", examples="muster ps\nmuster ps --on gpu-1\nmuster ps --status error -o json")
+@click.option("--on", "worker", metavar="WORKER", help="Those of one worker.")
+@click.option("--status", type=click.Choice([each.value for each in Status]), help="Those in one state.")
+def ps(shell: Shell, worker: str | None, status: str | None) -> None:
+    """List the models: how they are, where they run, how they are reached."""
+    client = shell.client
+    on = names.worker(client, worker).worker_id if worker else None
+    found = list(client.deployments(worker_id=on, status=Status(status) if status else None))
+    workers = names.of_workers(client) if found and not shell.json else {}
+    now = shell.wall()
+    shell.table(
+        r.Deployments(found),
+        "name status model worker gpus endpoint age id",
+        [row(each, workers, now) for each in found],
+        "No models yet: muster deploy MODEL",
+    )
+
+
+def row(deployment: r.Deployment, workers: dict[str, str], now: datetime) -> tuple[Cell, ...]:
+    return (
+        deployment.name,
+        Text(text.line(status_of(deployment, now)), STYLES.get(deployment.status, "yellow")),
+        deployment.model,
+        workers.get(deployment.worker_id, names.short(deployment.worker_id)) if deployment.worker_id else None,
+        gpus_of(deployment),
+        endpoint_of(deployment),
+        text.ago(deployment.created_at, now),
+        names.short(deployment.deployment_id),
+    )
+
+
+def status_of(deployment: r.Deployment, now: datetime) -> str:
+    """running (unreachable 12m), downloading: 32 %, pending: no place, error: CUDA_OUT_OF_MEMORY."""
+    status = deployment.status.value
+    if deployment.desired == "stopped" and deployment.status in LIVE:
+        status = "stopping"
+    elif deployment.status is Status.ERROR and deployment.error_code:
+        status += f": {deployment.error_code}"
+    elif deployment.status is Status.PENDING and deployment.worker_id is None:
+        status += ": no place"
+    elif deployment.progress and deployment.status in LIVE:
+        status += f": {follow.how_far(deployment.progress)}"
+    if not deployment.reachable and deployment.status in LIVE:
+        status += f" (unreachable {text.ago(deployment.status_as_of, now)})"
+    if deployment.restarts and deployment.status in LIVE:
+        status += f" (restarts: {deployment.restarts})"
+    return status
+
+
+def gpus_of(deployment: r.Deployment) -> str:
+    """Those that it has, else those that it wants."""
+    if deployment.gpu_indexes:
+        return ",".join(map(str, deployment.gpu_indexes))
+    return f"{deployment.gpus} wanted" if deployment.gpus else "none"
+
+
+def endpoint_of(deployment: r.Deployment) -> str | None:
+    if deployment.status is not Status.RUNNING:
+        return None
+    return deployment.endpoint or LOCAL
+
+
+@command(muster, "show", examples="muster show qwen\nmuster show e1fc10ee -o json")
+@click.argument("name")
+def show(shell: Shell, name: str) -> None:
+    """Show one model: its flags, its state, how to ask it, its last crash."""
+    found = names.deployment(shell.client, name)
+    if shell.json:
+        return shell.dump(found)
+    now = shell.wall()
+    facts = _facts(found, names.of_workers(shell.client), now)
+    shell.say(*(f"{what:<12}{value}" for what, value in facts.items() if value))
+    if found.last_crash:
+        crash = found.last_crash
+        shell.say("", f"Last crash, {text.ago(crash.at, now)} ago: {crash.error_code}: {crash.message}")
+        follow.crash(shell, found)
+
+
+def _facts(found: r.Deployment, workers: dict[str, str], now: datetime) -> dict[str, str | None]:
+    worker = workers.get(found.worker_id or "", found.worker_id)
+    key = found.api_key if isinstance(found.api_key, str) else None
+    return {
+        "name": found.name,
+        "id": found.deployment_id,
+        "model": found.model,
+        "status": status_of(found, now),
+        "says": found.message,
+        "worker": worker,
+        "gpus": gpus_of(found),
+        "endpoint": endpoint_of(found),
+        "api key": key if found.status is Status.RUNNING else None,
+        "called": found.served_model_name,
+        "flags": " ".join(f"{name}={_shown(value)}" for name, value in sorted(found.config.items())),
+        "image": found.image,
+        "env": ", ".join(found.env),
+        "selector": ", ".join(f"{name}={value}" for name, value in sorted(found.selector.items())),
+        "restart": found.restart,
+        "age": text.ago(found.created_at, now),
+    }
+
+
+def _shown(value: Any) -> str:
+    import msgspec
+
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+# Changing it
+
+
+@command(muster, "stop", examples="muster stop qwen\nmuster stop qwen --wait")
+@click.argument("name")
+@wanted.waiting
+def stop(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
+    """End a model. `muster start` brings it up again as it was."""
+    found = names.deployment(shell.client, name)
+    _ended(shell, shell.client.stop(found.deployment_id), wait, timeout)
+
+
+@command(muster, "start", examples="muster start qwen --wait")
+@click.argument("name")
+@wanted.waiting
+def start(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
+    """Bring up a model that is stopped or has failed."""
+    found = names.deployment(shell.client, name)
+    _ended(shell, shell.client.start(found.deployment_id), wait, timeout)
+
+
+@command(muster, "restart", examples="muster restart qwen --wait")
+@click.argument("name")
+@wanted.waiting
+def restart(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
+    """Replace a model's container, whatever the one before does."""
+    found = names.deployment(shell.client, name)
+    _ended(shell, shell.client.restart(found.deployment_id), wait, timeout)
+
+
+def _ended(shell: Shell, asked: r.Deployment, wait: bool, timeout: int | None) -> None:
+    report(shell, follow.deployment(shell, asked, timeout) if wait or timeout else asked)
+
+
+@command(
+    muster,
+    "set",
+    examples="""
+    muster set qwen max_model_len=2048 gpu_memory_utilization=0.8
+    muster set qwen enforce_eager- --gpus 2 --wait
+    muster set qwen --on gpu-2 --image vllm/vllm-openai:v0.11.0
+    """,
+)
+@click.argument("name")
+@click.argument("flags", nargs=-1, metavar="[FLAG=VALUE | FLAG-]...")
+@click.option("--gpus", type=wanted.gpus, help="How many, or which: 0,1 (3, for one).")
+@click.option("--replace-env", is_flag=True, help="Variables that are not given again are to go.")
+@wanted.options
+@wanted.waiting
+def set_(
+    shell: Shell,
+    name: str,
+    flags: tuple[str, ...],
+    gpus: r.GpuRequest | None,
+    replace_env: bool,
+    worker: str | None,
+    image: str | None,
+    env: tuple[str, ...],
+    env_from_host: tuple[str, ...],
+    wait: bool,
+    timeout: int | None,
+) -> None:
+    """Change a model, and replace its container.
+
+    A stopped one has the change for its next start. FLAG- takes a flag away.
+    """
+    found = names.deployment(shell.client, name)
+    patch = r.DeploymentPatch()
+    if flags:
+        gone = {pairs.flag(each[:-1]) for each in flags if each.endswith("-") and "=" not in each}
+        given = pairs.config(each for each in flags if not (each.endswith("-") and "=" not in each))
+        patch.config = {flag: value for flag, value in {**found.config, **given}.items() if flag not in gone}
+    if gpus is not None:
+        patch.gpus = gpus
+    if image is not None:
+        patch.image = image or None
+    if worker:
+        patch.worker_id = names.worker(shell.client, worker).worker_id
+    if env or env_from_host or replace_env:
+        patch.env = _all_of(found, wanted.environment(env, env_from_host, shell.environment), replace_env)
+    if patch == r.DeploymentPatch():
+        raise click.UsageError("name something to change: FLAG=VALUE, --gpus, --image, --env, --on")
+    _ended(shell, shell.client.change(found.deployment_id, patch), wait, timeout)
+
+
+def _all_of(found: r.Deployment, env: m.Env, replace: bool) -> m.Env:
+    """Variables are replaced as a whole and their values cannot be read back: none may be lost unsaid. Raises Stop."""
+    missing = sorted(set(found.env) - set(env) - {"VLLM_API_KEY"})
+    if missing and not replace:
+        which = f"{found.name} also has {', '.join(missing)}"
+        raise Stop(f"{which}, whose value nobody can read: give it again, or --replace-env", USAGE)
+    return env
+
+
+@command(muster, "rm", examples="muster rm qwen\nmuster rm qwen --stop --yes")
+@click.argument("name")
+@click.option("--stop", is_flag=True, help="Stop it first, if it runs.")
+@confirm.option
+def rm(shell: Shell, name: str, stop: bool, yes: bool) -> None:
+    """Forget a model that is stopped or has failed. Its weights and images stay on the worker."""
+    found = names.deployment(shell.client, name)
+    if found.status in LIVE:
+        if not stop:
+            raise Stop(f"{found.name} is {found.status}: muster rm {found.name} --stop stops it first", CONFLICT)
+        confirm.ask(shell, yes, f"Stop and forget {found.name}?")
+        follow.deployment(shell, shell.client.stop(found.deployment_id), None)
+    shell.show(shell.client.delete(found.deployment_id), f"{found.name} is forgotten")

@@ -1,0 +1,92 @@
+"""muster events: what happened, to one model or worker or to all."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import click
+from rich.text import Text
+
+from chalicelib.contract import resources as r
+from muster.cli import names, text
+from muster.cli.main import muster
+from muster.cli.shell import INTERRUPTED, NOT_FOUND, Cell, Shell, Stop, command
+from muster.client import About
+from muster.errors import Unreachable
+
+BAD = ("error", "offline", "lost", "removed")
+EVERY = 2.0
+"""Seconds between two looks at a timeline that is followed."""
+
+
+@command(
+    muster,
+    "events",
+    examples="""
+    muster events
+    muster events qwen -f
+    muster events gpu-1 -n 100
+    muster events -f -o json
+    """,
+)
+@click.argument("name", required=False)
+@click.option("-f", "--follow", "follows", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("-n", "--lines", type=click.IntRange(1), default=50, show_default=True, help="How many of the last.")
+def events(shell: Shell, name: str | None, follows: bool, lines: int) -> None:
+    """Show what happened to a model, a worker, or all of them.
+
+    Newest last.
+    """
+    about = _about(shell, name) if name else {}
+    if not follows:
+        found = list(islice(shell.client.events(**about), lines))
+        rows = [_row(each) for each in reversed(found)]
+        return shell.table(r.Events(found), "at type about message by", rows, "Nothing happened yet.")
+    try:
+        seen, cursor = shell.client.events_since(None, **about)
+        _show(shell, seen[-lines:])
+        while True:
+            shell.clock.sleep(EVERY)
+            try:
+                seen, cursor = shell.client.events_since(cursor, **about)
+            except Unreachable:
+                continue  # it is asked again, and nothing is missed meanwhile
+            _show(shell, seen)
+    except KeyboardInterrupt as error:
+        raise Stop("not following any more", INTERRUPTED) from error
+
+
+def _about(shell: Shell, name: str) -> About:
+    """A model of that name comes before a worker of that name."""
+    try:
+        return {"deployment_id": names.deployment(shell.client, name).deployment_id}
+    except Stop as stop:
+        if stop.exit_code != NOT_FOUND:
+            raise
+    try:
+        return {"worker_id": names.worker(shell.client, name).worker_id}
+    except Stop as stop:
+        if stop.exit_code != NOT_FOUND:
+            raise
+        message = f"there is no model and no worker {name!r}; muster ps and muster workers list them"
+        raise Stop(message, NOT_FOUND) from stop
+
+
+def _row(event: r.Event) -> tuple[Cell, ...]:
+    about = event.deployment_name or event.worker_name or ""
+    if event.deployment_name and event.worker_name:
+        about = f"{event.deployment_name} on {event.worker_name}"
+    kind = Text(text.line(event.type), "red" if event.type.startswith(BAD) else "")
+    by = f"worker {event.worker_name}" if event.by == f"worker {event.worker_id}" else event.by
+    return f"{event.at:%Y-%m-%d %H:%M:%S}", kind, about, event.message, by
+
+
+def _show(shell: Shell, events: list[r.Event]) -> None:
+    """Oldest first, a line each."""
+    for each in events:
+        if shell.json:
+            shell.dump_line(each)
+        else:
+            at, kind, about, message, by = _row(each)
+            parts = [f"{at}  ", kind, f"  {about}  {message}  ({by})"]
+            shell.say(Text.assemble(*(part if isinstance(part, Text) else text.line(part or "") for part in parts)))

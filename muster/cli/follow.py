@@ -1,0 +1,225 @@
+"""Watching something come about: bars where somebody looks at a terminal, else a line at each change.
+
+preflight ── a place, the worker's next heartbeat, its look at what could be in the way
+pull ─────── the image
+weights ──── from the hub or from disk, into memory
+start ────── compiling, warming up, until it answers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+from chalicelib.contract import messages as m
+from chalicelib.contract import resources as r
+from chalicelib.contract.lifecycle import LIVE, Status
+from muster.cli import text
+from muster.cli.shell import FAILED, INTERRUPTED, UNREACHABLE, Shell, Stop
+from muster.client import Watch
+from muster.errors import TimedOut
+
+STAGES = ("preflight", "pull", "weights", "start")
+PREFLIGHT, PULL, WEIGHTS, START = range(4)
+STAGE_OF_PHASE = {"compiling": START, "serving": START}
+PHASES = {"downloading_weights": "downloading"}
+BYTES = frozenset({"downloading", "extracting", "downloading_weights"})
+TAIL = 20
+"""Lines of a crash's log that are shown."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where it is, in words; `share` of that stage that is done, from 0 to 1, where that is known."""
+
+    stage: str
+    words: str
+    share: float | None = None
+
+
+def step_of(deployment: r.Deployment, worker: r.Worker | None, now: datetime) -> Step:
+    """`worker` is the deployment's, where it is of interest."""
+    if deployment.desired == "stopped":
+        over = deployment.status in (Status.STOPPING, Status.STOPPED, Status.ERROR)
+        return Step("stop", deployment.status if over else f"asked for{_waits(worker, now)}")
+    if deployment.status is Status.RUNNING:
+        return Step(STAGES[START], "it answers", 1)
+    if deployment.status not in LIVE:
+        return Step("failed", deployment.error_code or deployment.status)
+    if deployment.status is Status.PENDING:
+        if deployment.worker_id is None:
+            return Step(STAGES[PREFLIGHT], deployment.message or "waiting for a place")
+        return Step(STAGES[PREFLIGHT], f"placed on {worker.name if worker else 'its worker'}{_waits(worker, now)}")
+    stage, progress = PULL if deployment.status is Status.DOWNLOADING else WEIGHTS, deployment.progress
+    if progress:
+        stage = STAGE_OF_PHASE.get(progress.phase, stage)
+        return Step(STAGES[stage], how_far(progress), share_of(progress))
+    return Step(STAGES[stage], deployment.message or deployment.status)
+
+
+def _waits(worker: r.Worker | None, now: datetime) -> str:
+    if worker is None:
+        return ""
+    if worker.status == "offline":
+        silent = text.ago(worker.last_seen, now)
+        return f"; {worker.name} is offline, last seen {silent} ago: it hears of this when it is back"
+    return f"; waits for its next heartbeat, in {worker.due_in or 0} s"
+
+
+def how_far(progress: m.Progress) -> str:
+    """downloading 4.8 GB of 15.0 GB, 32 %, 104.9 MB/s."""
+    words = [PHASES.get(progress.phase, progress.phase)]
+    if progress.current is not None and progress.total:
+        unit = text.size if progress.phase in BYTES else str
+        words[0] += f" {unit(progress.current)} of {unit(progress.total)}"
+    share = share_of(progress)
+    if share is not None:
+        words.append(f"{100 * share:.0f} %")
+    if progress.rate:
+        words.append(f"{text.size(progress.rate)}/s")
+    return ", ".join(words)
+
+
+def share_of(progress: m.Progress) -> float | None:
+    if progress.percent is not None:
+        return progress.percent / 100
+    if progress.current is not None and progress.total:
+        return min(1.0, progress.current / progress.total)
+    return None
+
+
+# Showing it
+
+
+class Display:
+    """`update` is told each step, however often it is the same."""
+
+    def update(self, step: Step) -> None:
+        """Shows nothing: a program reads."""
+
+
+class Lines(Display):
+    """A line at each change of stage, and at each further tenth of it."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._last: tuple[str, str] | None = None
+
+    def update(self, step: Step) -> None:
+        what = step.words.split(" ")[0] if step.share is None else f"{step.words.split(' ')[0]} {int(step.share * 10)}"
+        if (step.stage, what) != self._last:
+            self._last = (step.stage, what)
+            self._shell.note(text.line(f"{step.stage + ':':<11}{step.words}"))
+
+
+class Bars(Display):
+    """A bar for each stage that was reached."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def update(self, step: Step) -> None:
+        for stage, task in self._tasks.items():
+            if stage != step.stage:
+                self._bars.update(task, total=1, completed=1, words="")
+        if step.stage not in self._tasks:
+            self._tasks[step.stage] = self._bars.add_task(step.stage, total=None, words="")
+        words = text.line(step.words)
+        total = None if step.share is None else 1
+        self._bars.update(self._tasks[step.stage], total=total, completed=step.share or 0, words=words)
+
+    def done(self) -> None:
+        for task in self._tasks.values():
+            self._bars.update(task, total=1, completed=1, words="")
+
+
+@contextmanager
+def display(shell: Shell, *, lines: bool = True) -> Iterator[Display]:
+    """`lines` are wanted also where nobody watches."""
+    if not shell.live:
+        yield Lines(shell) if lines and not shell.json else Display()
+        return
+    columns = (
+        SpinnerColumn(finished_text="✓"),
+        TextColumn("{task.description:<10}", markup=False),
+        BarColumn(bar_width=24, complete_style="green", finished_style="green", pulse_style="green"),
+        TextColumn("{task.fields[words]}", markup=False),
+    )
+    with Progress(*columns, console=shell.err, transient=True) as bars:
+        yield Bars(bars)
+
+
+# What is watched
+
+
+def deployment(shell: Shell, found: r.Deployment, timeout: float | None, worker_name: str = "") -> r.Deployment:
+    """Until it runs or is stopped, as is wanted. Raises Stop when it fails, when time is up and at Ctrl-C."""
+    client, seen = shell.client, found
+    try:
+        with display(shell) as shown:
+            for seen in client.watch_deployment(found.deployment_id, timeout=timeout):
+                waits = seen.worker_id and (seen.status is Status.PENDING or seen.desired == "stopped")
+                worker = client.worker(seen.worker_id) if waits and seen.worker_id else None
+                shown.update(step_of(seen, worker, shell.wall()))
+    except KeyboardInterrupt as error:
+        message = f"not waiting any more; {found.name} goes on: muster ps, muster logs -f {found.name}"
+        raise Stop(message, INTERRUPTED) from error
+    except TimedOut as error:
+        raise Stop(
+            f"{found.name} is {seen.status} after {text.duration(timeout or 0)}, and goes on: muster ps", UNREACHABLE
+        ) from error
+    failed = seen.status is Status.ERROR or (seen.status is Status.STOPPED and seen.desired == "running")
+    if failed and found.desired == "running":
+        if shell.json:
+            shell.dump(seen)
+        else:
+            crash(shell, seen)
+        raise Stop(f"{seen.name} failed: {seen.error_code or seen.status}: {seen.message or 'it says no more'}", FAILED)
+    return seen
+
+
+def crash(shell: Shell, failed: r.Deployment) -> None:
+    """The end of the log that came with the failure; what to change is in its message."""
+    report = failed.last_crash
+    if report is None or not report.logs.strip():
+        return
+    shell.note(f"The end of its log ({report.at:%H:%M:%S} UTC; muster logs {failed.name} shows more):")
+    shell.err.print(text.clean("\n".join(report.logs.rstrip().splitlines()[-TAIL:])), soft_wrap=True)
+
+
+@contextmanager
+def answer(shell: Shell, worker: str, *, lines: bool = False) -> Iterator[Watch]:
+    """For what a worker has to answer: the countdown to its next heartbeat, then how far it is.
+
+    At Ctrl-C the operation goes on; its id is said.
+    """
+    asked: list[str] = []
+    due = 0.0
+
+    try:
+        with display(shell, lines=lines) as shown:
+
+            def watch(seen: r.Accepted | r.Operation) -> None:
+                nonlocal due
+                if isinstance(seen, r.Accepted):
+                    due = shell.clock.now() + seen.worker_next_heartbeat_in
+                    asked.append(seen.operation_id)
+                if isinstance(seen, r.Operation) and seen.progress:
+                    shown.update(Step("pull", how_far(seen.progress), share_of(seen.progress)))
+                elif seen.status in ("queued", "sent"):
+                    left = max(0, round(due - shell.clock.now()))
+                    shown.update(Step("ask", f"waits for the next heartbeat of {worker}, in {left} s"))
+                elif seen.status in ("accepted", "running"):
+                    shown.update(Step("ask", f"{worker} has it"))
+
+            yield watch
+    except KeyboardInterrupt as error:
+        hint = f"; it goes on: muster ops show {asked[0]}" if asked else ""
+        raise Stop(f"not waiting any more{hint}", INTERRUPTED) from error
+    except TimedOut as error:
+        raise Stop(f"{error.message}: muster ops show {error.operation_id}", UNREACHABLE) from error

@@ -1,0 +1,165 @@
+"""muster containers, images, pull, models, disk, prune: what is on a worker's host."""
+
+from __future__ import annotations
+
+import click
+
+from chalicelib.contract import messages as m
+from chalicelib.contract import resources as r
+from muster.cli import confirm, follow, names, text
+from muster.cli.main import muster
+from muster.cli.shell import Cell, Shell, command
+
+
+@command(muster, "containers", examples="muster containers gpu-1\nmuster containers gpu-1 --stop 30042842fa97")
+@click.argument("worker")
+@click.option("--stop", metavar="CONTAINER", help="End one that Muster started, orphans included.")
+@confirm.option
+def containers(shell: Shell, worker: str, stop: str | None, yes: bool) -> None:
+    """List what runs on a worker, and whose it is."""
+    found = names.worker(shell.client, worker)
+    if stop:
+        confirm.ask(shell, yes, f"Stop container {stop} on {found.name}?")
+        with follow.answer(shell, found.name) as watch:
+            ended = shell.client.stop_container(found.worker_id, stop, watch=watch)
+        return shell.show(ended, f"{ended.name or stop} is {ended.state or 'ended'}")
+    with follow.answer(shell, found.name) as watch:
+        listed = shell.client.containers(found.worker_id, watch=watch)
+    owners = {each.deployment_id: each.name for each in shell.client.deployments()} if not shell.json else {}
+    rows: list[tuple[Cell, ...]] = [
+        (
+            each.id[:12],
+            owners.get(each.deployment_id or "", each.deployment_id or ("orphan" if each.ours else "not Muster's")),
+            each.state,
+            each.image or None,
+            each.name,
+        )
+        for each in listed.containers
+    ]
+    shell.table(listed, "container model state image name", rows, f"Nothing runs on {found.name}.")
+
+
+@command(
+    muster,
+    "images",
+    examples="""
+    muster images gpu-1
+    muster images gpu-1 --fresh -o json
+    muster images gpu-1 --delete vllm/vllm-openai:v0.9.0 --yes
+    """,
+)
+@click.argument("worker")
+@click.option("--fresh", is_flag=True, help="Ask the worker, not its last report.")
+@click.option("--delete", metavar="IMAGE", help="Delete one: an id or a reference.")
+@confirm.option
+def images(shell: Shell, worker: str, fresh: bool, delete: str | None, yes: bool) -> None:
+    """List the images on a worker."""
+    found = names.worker(shell.client, worker)
+    if delete:
+        confirm.ask(shell, yes, f"Delete {delete} from {found.name}?")
+        with follow.answer(shell, found.name) as watch:
+            gone = shell.client.delete_image(found.worker_id, delete, watch=watch)
+        return shell.show(gone, f"Deleted: {', '.join(gone.deleted) or 'nothing'}")
+    with follow.answer(shell, found.name) as watch:
+        listed = shell.client.images(found.worker_id, fresh=fresh, watch=watch)
+    rows: list[tuple[Cell, ...]] = [
+        (", ".join(each.tags) or "none", text.size(each.size), each.created[:10], str(len(each.used_by)), _id(each))
+        for each in listed.images
+    ]
+    shell.table(listed, "tags size created used_by id", rows, f"No images: muster pull {found.name} IMAGE")
+
+
+def _id(image: m.Image) -> str:
+    return image.id.removeprefix("sha256:")[:12]
+
+
+@command(
+    muster,
+    "pull",
+    examples="muster pull gpu-1 vllm/vllm-openai:v0.11.0\nmuster pull gpu-1 vllm/vllm-openai:latest --no-wait",
+)
+@click.argument("worker")
+@click.argument("image")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Until it is there, showing how far it is.")
+def pull(shell: Shell, worker: str, image: str, wait: bool) -> None:
+    """Fetch an image to a worker before it is needed."""
+    found = names.worker(shell.client, worker)
+    if not wait:
+        asked = shell.client.operation(shell.client.begin_pull(found.worker_id, image))
+        return shell.show(asked, f"{found.name} is asked for it: muster ops show {names.short(asked.operation_id)}")
+    with follow.answer(shell, found.name, lines=True) as watch:
+        pulled = shell.client.pull_image(found.worker_id, image, watch=watch)
+    shell.show(pulled, f"{found.name} has {', '.join(pulled.tags) or pulled.id}")
+
+
+@command(muster, "models", examples="muster models gpu-1\nmuster models gpu-1 --delete Qwen/Qwen3-0.6B --yes")
+@click.argument("worker")
+@click.option("--delete", metavar="MODEL", help="Delete the weights of one.")
+@confirm.option
+def models(shell: Shell, worker: str, delete: str | None, yes: bool) -> None:
+    """List the weights in a worker's cache."""
+    found = names.worker(shell.client, worker)
+    if delete:
+        confirm.ask(shell, yes, f"Delete the weights of {delete} from {found.name}?")
+        with follow.answer(shell, found.name) as watch:
+            gone = shell.client.delete_model(found.worker_id, delete, watch=watch)
+        return shell.show(gone, f"Deleted: {', '.join(gone.deleted) or 'nothing'}")
+    with follow.answer(shell, found.name) as watch:
+        listed = shell.client.models(found.worker_id, watch=watch)
+    rows: list[tuple[Cell, ...]] = [(each.model, text.size(each.size)) for each in listed.models]
+    shell.table(listed, "model size", rows, f"{found.name} has no weights in its cache.")
+
+
+@command(muster, "disk", examples="muster disk\nmuster disk gpu-1\nmuster disk gpu-1 -o json")
+@click.argument("worker", required=False)
+def disk(shell: Shell, worker: str | None) -> None:
+    """Show the disks of a worker by folder, or what is free on each."""
+    if worker is None:
+        every = list(shell.client.workers())
+        told: list[tuple[Cell, ...]] = [
+            (each.name, *_figures(each.disk), f"{each.disk.percent:.0f} %") for each in every if each.disk
+        ]
+        return shell.table(r.Workers(every), "worker free total used full", told, "No worker has told of its disk yet.")
+    found = names.worker(shell.client, worker)
+    with follow.answer(shell, found.name) as watch:
+        seen = shell.client.disk(found.worker_id, watch=watch)
+    folders = seen.paths or [m.DiskPath("", "all", seen.total, seen.used, seen.free)]
+    rows: list[tuple[Cell, ...]] = [(each.purpose, *_figures(each), each.path) for each in folders]
+    shell.table(seen, "for free total used folder", rows, "")
+
+
+def _figures(disk: m.Disk | m.DiskPath) -> tuple[str, str, str]:
+    return text.size(disk.free), text.size(disk.total), text.size(disk.used)
+
+
+@command(
+    muster,
+    "prune",
+    examples="""
+    muster prune gpu-1 --dry-run
+    muster prune gpu-1 --images --containers --yes
+    """,
+)
+@click.argument("worker")
+@click.option("--images", "images_", is_flag=True, help="Images that Muster pulled and nothing uses.")
+@click.option("--containers", "containers_", is_flag=True, help="Ended containers that Muster started.")
+@click.option("--volumes", is_flag=True, help="Volumes with Muster's label that nothing uses.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be freed.")
+@confirm.option
+def prune(shell: Shell, worker: str, images_: bool, containers_: bool, volumes: bool, dry_run: bool, yes: bool) -> None:
+    """Free disk of what Muster left behind on a worker.
+
+    All three kinds, where none is named.
+    """
+    found = names.worker(shell.client, worker)
+    every = not (images_ or containers_ or volumes)
+    wanted = r.PruneRequest(images_ or every, containers_ or every, volumes or every, dry_run)
+    if not dry_run:
+        confirm.ask(shell, yes, f"Free disk on {found.name}?")
+    with follow.answer(shell, found.name) as watch:
+        pruned = shell.client.prune(found.worker_id, wanted, watch=watch)
+    verb = "Would free" if dry_run else "Freed"
+    shell.show(pruned, f"{verb} {text.size(pruned.space_reclaimed)} on {found.name}")
+    if not shell.json:
+        for each in pruned.kept:
+            shell.note(text.line(f"kept {each.what} ({text.size(each.bytes)}): {each.why}"))

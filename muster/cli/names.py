@@ -1,0 +1,71 @@
+"""Which one is meant: by name, by id, or by the beginning of an id that only one has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from chalicelib.contract import resources as r
+from muster.cli.shell import NOT_FOUND, USAGE, Stop
+from muster.client import Client
+
+T = TypeVar("T")
+
+SHORTEST = 4
+"""Characters of an id: fewer are likelier a name with a mistake in it."""
+SHOWN = 8
+
+
+def worker(client: Client, ref: str) -> r.Worker:
+    """Raises Stop."""
+    found = client.workers()
+    return _one("worker", ref, found, lambda each: (each.worker_id, each.name), "muster workers")
+
+
+def deployment(client: Client, ref: str) -> r.Deployment:
+    """Raises Stop."""
+    found = client.deployments()
+    return _one("deployment", ref, found, lambda each: (each.deployment_id, each.name), "muster ps")
+
+
+def token(client: Client, ref: str) -> r.RegistrationToken:
+    """Raises Stop."""
+    found = client.registration_tokens()
+    return _one("token", ref, found, lambda each: (each.token_id, each.name or ""), "muster tokens")
+
+
+def key(client: Client, ref: str) -> r.ApiKey:
+    """Raises Stop."""
+    return _one("key", ref, client.api_keys(), lambda each: (each.key_id, each.name), "muster keys")
+
+
+def operation(every: Iterable[r.Operation], ref: str) -> r.Operation:
+    """Raises Stop."""
+    return _one("unanswered operation", ref, every, lambda each: (each.operation_id, each.type), "muster ops")
+
+
+def of_workers(client: Client) -> dict[str, str]:
+    """Worker id to name."""
+    return {each.worker_id: each.name for each in client.workers()}
+
+
+def short(id_: str) -> str:
+    return id_[:SHOWN]
+
+
+def _one(kind: str, ref: str, every: Iterable[T], names: Callable[[T], tuple[str, str]], listing: str) -> T:
+    """The one with that id, else that name (names of credentials may be shared), else that beginning."""
+    candidates = list(every)
+    rules: tuple[Callable[[str, str], bool], ...] = (
+        lambda id_, name: id_ == ref,
+        lambda id_, name: name == ref,
+        lambda id_, name: len(ref) >= SHORTEST and id_.startswith(ref),
+    )
+    for fits in rules:
+        found = [each for each in candidates if fits(*names(each))]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            lines = "\n".join(f"  {id_}  {name}" for id_, name in map(names, found))
+            raise Stop(f"{ref!r} may be any of {len(found)}; give more of the id:\n{lines}", USAGE)
+    raise Stop(f"there is no {kind} {ref!r}; {listing} lists them", NOT_FOUND)

@@ -1,0 +1,72 @@
+"""muster ops: what workers were asked to do, and what became of it."""
+
+from __future__ import annotations
+
+import click
+
+from chalicelib.contract import resources as r
+from muster.cli import follow, names, text
+from muster.cli.main import muster
+from muster.cli.shell import FAILED, Cell, Group, Shell, Stop, command
+
+
+@muster.group(cls=Group, default="list")
+def ops() -> None:
+    """What workers were asked to do: list, show, cancel."""
+
+
+@command(ops, "list", examples="muster ops\nmuster ops list gpu-1\nmuster ops list gpu-1 -o json")
+@click.argument("worker", required=False)
+def list_(shell: Shell, worker: str | None) -> None:
+    """What one worker, or any, has not answered yet."""
+    client = shell.client
+    asked = [names.worker(client, worker)] if worker else list(client.workers())
+    found = [(each, place.name) for place in asked for each in client.operations(place.worker_id)]
+    now = shell.wall()
+    rows: list[tuple[Cell, ...]] = [
+        (
+            names.short(each.operation_id),
+            place,
+            each.type,
+            each.status,
+            follow.how_far(each.progress) if each.progress else "",
+            text.ago(each.created_at, now),
+        )
+        for each, place in found
+    ]
+    value = r.Operations([each for each, _ in found])
+    shell.table(value, "id worker type status progress age", rows, "Everything that was asked is answered.")
+
+
+@command(ops, "show", examples="muster ops show b721e252-5204-4a2d-ba7b-a70e250f2f08\nmuster ops show b721e252")
+@click.argument("operation")
+@click.option("--wait", is_flag=True, help="Until it has ended.")
+def show(shell: Shell, operation: str, wait: bool) -> None:
+    """One operation; by its whole id also when it has ended, for 7 days."""
+    found = _find(shell, operation)
+    if wait:
+        with follow.answer(shell, shell.client.worker(found.worker_id).name, lines=True) as watch:
+            for seen in shell.client.watch_operation(found.operation_id):
+                watch(seen)
+        found = shell.client.operation(found.operation_id)
+    far = f", {follow.how_far(found.progress)}" if found.progress and found.output is None else ""
+    shell.show(found, f"{found.type} {names.short(found.operation_id)}: {found.status}{far}")
+    if found.error_code:
+        raise Stop(f"{found.error_code}: {found.message or 'it says no more'}", FAILED)
+
+
+@command(ops, "cancel", examples="muster ops cancel b721e252")
+@click.argument("operation")
+def cancel(shell: Shell, operation: str) -> None:
+    """Take back what was not sent to its worker yet."""
+    found = _find(shell, operation)
+    shell.show(shell.client.cancel_operation(found.operation_id), f"{found.type} is cancelled")
+
+
+def _find(shell: Shell, ref: str) -> r.Operation:
+    """By its id; by the beginning of one, among those that are not answered."""
+    client = shell.client
+    if len(ref) == 36:
+        return client.operation(ref)
+    every = (each for worker in client.workers() for each in client.operations(worker.worker_id))
+    return names.operation(every, ref)

@@ -1,0 +1,217 @@
+"""What every command shares: the control plane, where it speaks, and what it ends with.
+
+0 done      2 not understood       4 the key is not good, or not for this     6 unreachable, or not in time
+1 failed    3 there is no such     5 not in this state                        130 Ctrl-C
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, TypeVar
+
+import click
+import msgspec
+import requests
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from muster.cli import text
+from muster.cli.account import Account, AccountError, load
+from muster.client import Client, Clock
+from muster.errors import AuthError, Conflict, Invalid, MusterError, NotFound, Unreachable
+
+FAILED, USAGE, NOT_FOUND, AUTH, CONFLICT, UNREACHABLE, INTERRUPTED = 1, 2, 3, 4, 5, 6, 130
+CODES: tuple[tuple[type[MusterError], int], ...] = (
+    (Unreachable, UNREACHABLE),
+    (AuthError, AUTH),
+    (NotFound, NOT_FOUND),
+    (Conflict, CONFLICT),
+    (Invalid, USAGE),
+)
+WIDE = 100_000
+"""Columns of what is no terminal: nothing is cut where a program may read it."""
+Cell = str | Text | None
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Stop(click.ClickException):
+    """Ends the command with this code; the message says what to do."""
+
+    def __init__(self, message: str, exit_code: int = FAILED) -> None:
+        super().__init__(text.clean(message))
+        self.exit_code = exit_code  # type: ignore[misc]  # click sets it as a class's, and reads it as an instance's
+
+
+@dataclass
+class Shell:
+    """`wall` is the time of day, `clock` how waiting is done; tests have their own, and their own `session`."""
+
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    session: Callable[[], requests.Session | None] = lambda: None
+    clock: Clock = field(default_factory=Clock)
+    wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+    json: bool = False
+
+    @cached_property
+    def client(self) -> Client:
+        return self.connect(self.account)
+
+    @cached_property
+    def account(self) -> Account:
+        try:
+            return load(self.environment)
+        except AccountError as error:
+            raise Stop(str(error), AUTH) from error
+
+    def connect(self, account: Account) -> Client:
+        return Client(account.url, account.api_key, session=self.session(), clock=self.clock)
+
+    @cached_property
+    def out(self) -> Console:
+        return _console(stderr=False)
+
+    @cached_property
+    def err(self) -> Console:
+        """For progress and advice, so that a result can be piped."""
+        return _console(stderr=True)
+
+    @property
+    def live(self) -> bool:
+        """Whether somebody watches: a terminal, and no program that reads."""
+        return self.err.is_terminal and not self.json
+
+    # Speaking
+
+    def say(self, *lines: Cell) -> None:
+        for each in lines:
+            self.out.print(cell(each), soft_wrap=True)
+
+    def note(self, *lines: Cell) -> None:
+        for each in lines:
+            self.err.print(cell(each), soft_wrap=True, style="dim")
+
+    def dump(self, value: Any) -> None:
+        """As the API would answer, indented."""
+        self.raw(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+    def dump_line(self, value: Any) -> None:
+        """One of many, a line each."""
+        self.raw(msgspec.json.encode(value))
+
+    def raw(self, encoded: bytes) -> None:
+        click.echo(text.escaped_json(encoded.decode()))
+
+    def show(self, value: Any, *lines: Cell) -> None:
+        """`value` for programs, `lines` for people."""
+        if self.json:
+            self.dump(value)
+        else:
+            self.say(*lines)
+
+    def table(self, value: Any, columns: str, rows: list[tuple[Cell, ...]], none: str) -> None:
+        """`value` for programs, a table for people; where it has no rows, `none` says what to do about it."""
+        if self.json:
+            self.dump(value)
+        elif not rows:
+            self.note(none)
+        elif self.out.is_terminal:
+            self.out.print(table(columns, rows))
+        else:
+            with self.out.capture() as written:
+                self.out.print(table(columns, rows))
+            self.say(*(line.rstrip() for line in written.get().splitlines()))
+
+
+def _console(*, stderr: bool) -> Console:
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not made.is_terminal:
+        made.width = WIDE
+    return made
+
+
+def cell(value: Cell) -> Text:
+    """Cleaned: nothing else makes text for a terminal of what came from outside."""
+    if isinstance(value, Text):
+        return value
+    return Text(text.clean(value)) if value else Text("-" if value is None else "")
+
+
+def table(columns: str, rows: list[tuple[Cell, ...]]) -> Table:
+    """Columns that no terminal's width cuts short without a trace: what does not fit is folded."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in columns.split():
+        made.add_column(name.replace("_", " ").upper(), overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(text.line(each)) if isinstance(each, str) else cell(each) for each in row))
+    return made
+
+
+# Commands
+
+
+class Command(click.Command):
+    """With examples, which the help shows and the tests try."""
+
+    def __init__(self, *arguments: Any, examples: str, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Examples"):
+            for each in self.examples.strip().splitlines():
+                formatter.write(f"{' ' * formatter.current_indent}{each.strip()}\n")
+
+
+class Group(click.Group):
+    """Its commands in the order in which they were made. `default` is meant where none is named: `muster workers`."""
+
+    def __init__(self, *arguments: Any, default: str | None = None, **more: Any) -> None:
+        more.setdefault("no_args_is_help", default is None)
+        super().__init__(*arguments, **more)
+        self.default = default
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        helps = ctx.help_option_names
+        is_typed = not ctx.resilient_parsing  # a completion's words are the beginning of something
+        if self.default and is_typed and (not args or args[0].startswith("-")) and not set(args) & set(helps):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
+def command(group: click.Group, name: str, *, examples: str, **more: Any) -> Callable[[F], Command]:
+    """A command of `group` that also takes --output, and is given the shell."""
+
+    def make(function: F) -> Command:
+        passed: Any = click.make_pass_decorator(Shell)(function)
+        made: Any = group.command(name, cls=Command, examples=examples, **more)(_output(passed))
+        return made  # type: ignore[no-any-return]
+
+    return make
+
+
+def _output(function: Any) -> Any:
+    def remember(ctx: click.Context, _: click.Parameter, value: str) -> None:
+        ctx.ensure_object(Shell).json = value == "json"
+
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        expose_value=False,
+        callback=remember,
+        help="For people, or for programs.",
+    )(function)
+
+
+def exit_code(error: MusterError) -> int:
+    return next((code for kind, code in CODES if isinstance(error, kind)), FAILED)

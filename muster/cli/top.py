@@ -1,0 +1,92 @@
+"""muster top: every GPU and every model, looked at again and again."""
+
+from __future__ import annotations
+
+import click
+from msgspec import Struct
+from rich.console import Group as Stack
+from rich.live import Live
+from rich.text import Text
+
+from chalicelib.contract import resources as r
+from muster.cli import text
+from muster.cli.deployments import row as model_row
+from muster.cli.main import muster
+from muster.cli.shell import Cell, Shell, command, table
+from muster.cli.workers import STYLES
+from muster.errors import Unreachable
+
+EVERY = 2.0
+
+
+class Top(Struct):
+    workers: list[r.Worker]
+    deployments: list[r.Deployment]
+
+
+@command(muster, "top", examples="muster top\nmuster top --once\nmuster top -o json")
+@click.option("--once", is_flag=True, help="One look; so it is, too, where the output is no terminal.")
+@click.option(
+    "--every", type=click.FloatRange(min=0.5), default=EVERY, show_default=True, help="Seconds between looks."
+)
+def top(shell: Shell, once: bool, every: float) -> None:
+    """Watch all GPUs and models; Ctrl-C ends it."""
+    seen = _look(shell)
+    if shell.json:
+        return shell.dump(seen)
+    if once or not shell.out.is_terminal:
+        return shell.out.print(_tables(shell, seen, ""))
+    with Live(_tables(shell, seen, ""), console=shell.out, screen=True, auto_refresh=False) as live:
+        try:
+            while True:
+                shell.clock.sleep(every)
+                try:
+                    seen, words = _look(shell), ""
+                except Unreachable as error:
+                    words = error.message
+                live.update(_tables(shell, seen, words), refresh=True)
+        except KeyboardInterrupt:
+            return None  # that is how it is meant to end
+
+
+def _look(shell: Shell) -> Top:
+    return Top(list(shell.client.workers()), list(shell.client.deployments()))
+
+
+def _tables(shell: Shell, seen: Top, words: str) -> Stack:
+    now = shell.wall()
+    held = {each.deployment_id: each.name for each in seen.deployments}
+    workers = {each.worker_id: each.name for each in seen.workers}
+    gpus = [each for worker in seen.workers for each in gpu_rows(worker, held)]
+    models = [model_row(each, workers, now) for each in seen.deployments]
+    online = sum(each.status != "offline" for each in seen.workers)
+    head = f"{shell.client.url}  {now:%H:%M:%S} UTC  {online} of {len(seen.workers)} workers online"
+    return Stack(
+        Text(text.line(f"{head}  {words}"), "bold"),
+        Text(),
+        table("worker status gpu kind memory busy model", gpus) if gpus else Text("No workers yet: muster join"),
+        Text(),
+        table("model status runs worker gpus endpoint age id", models) if models else Text("No models yet"),
+    )
+
+
+def gpu_rows(worker: r.Worker, held: dict[str, str]) -> list[tuple[Cell, ...]]:
+    """A row for each GPU, or one that says that there is none."""
+    status = Text(worker.status, STYLES[worker.status])
+    usage = {each.index: each for each in worker.gpu_usage}
+    rows: list[tuple[Cell, ...]] = []
+    for device in worker.gpu_info.devices:
+        used, claim = usage.get(device.index), worker.gpu_claims.get(str(device.index))
+        memory = text.memory(device.memory_total)
+        rows.append(
+            (
+                worker.name,
+                status,
+                str(device.index),
+                device.name,
+                f"{text.memory(used.memory_used)} of {memory}" if used else memory,
+                f"{used.utilization:.0f} %" if used else None,
+                held.get(claim, claim) if claim else "free",
+            )
+        )
+    return rows or [(worker.name, status, "none", "", "", "", "")]

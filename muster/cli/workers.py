@@ -1,0 +1,168 @@
+"""muster workers: look, label, drain, declare lost, remove."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+from rich.text import Text
+
+from chalicelib.contract import resources as r
+from muster.cli import confirm, names, pairs, text
+from muster.cli.main import muster
+from muster.cli.shell import Cell, Group, Shell, command
+
+STYLES = {"online": "green", "draining": "yellow", "offline": "red"}
+
+
+@muster.group(cls=Group, default="list")
+def workers() -> None:
+    """The GPU hosts: list, show, label, drain, lost, remove."""
+
+
+@command(workers, "list", examples="muster workers\nmuster workers list -o json")
+def list_(shell: Shell) -> None:
+    """All workers, in the order of names."""
+    found = list(shell.client.workers())
+    now = shell.wall()
+    shell.table(
+        r.Workers(found),
+        "name status seen gpus free disk_free models address id",
+        [_row(each, now) for each in found],
+        "No workers yet: muster join shows how a host becomes one.",
+    )
+
+
+def _row(worker: r.Worker, now: datetime) -> tuple[Cell, ...]:
+    held = len(worker.gpu_claims)
+    return (
+        worker.name,
+        Text(worker.status, STYLES[worker.status]),
+        text.ago(worker.last_seen, now),
+        gpus(worker),
+        str(worker.gpu_info.count - held),
+        text.size(worker.disk.free) if worker.disk else None,
+        str(len(set(worker.gpu_claims.values()))),
+        worker.address or "none",
+        names.short(worker.worker_id),
+    )
+
+
+def gpus(worker: r.Worker) -> str:
+    """2x NVIDIA H100."""
+    kinds = [device.name for device in worker.gpu_info.devices] or ["GPU"] * worker.gpu_info.count
+    return ", ".join(f"{kinds.count(kind)}x {kind}" for kind in sorted(set(kinds))) or "none"
+
+
+@command(workers, "show", examples="muster workers show gpu-1\nmuster workers show 9a03e0ea -o json")
+@click.argument("worker")
+def show(shell: Shell, worker: str) -> None:
+    """One worker: its GPUs and who holds them, its disks, what is known of its host."""
+    found = names.worker(shell.client, worker)
+    if shell.json:
+        return shell.dump(found)
+    held = {each.deployment_id: each.name for each in shell.client.deployments(worker_id=found.worker_id)}
+    facts = _facts(found, shell.wall())
+    shell.say(*(f"{name:<12}{value}" for name, value in facts.items()))
+    usage = {each.index: each for each in found.gpu_usage}
+    rows: list[tuple[Cell, ...]] = []
+    for device in found.gpu_info.devices:
+        claim, used = found.gpu_claims.get(str(device.index)), usage.get(device.index)
+        rows.append(
+            (
+                str(device.index),
+                device.name,
+                text.memory(device.memory_total),
+                text.memory(used.memory_used) if used else None,
+                f"{used.utilization:.0f} %" if used else None,
+                held.get(claim, claim) if claim else "free",
+            )
+        )
+    if rows:
+        shell.say("")
+        shell.table(None, "gpu name memory used busy held_by", rows, "")
+    if found.orphans:
+        shell.say("", f"Runs there and is not known here: {', '.join(found.orphans)}")
+
+
+def _facts(worker: r.Worker, now: datetime) -> dict[str, str]:
+    system, disk = worker.system_info, worker.disk
+    due = "" if worker.due_in is None else f"; next heartbeat in {worker.due_in} s"
+    return {
+        "name": worker.name,
+        "id": worker.worker_id,
+        "status": worker.status,
+        "seen": f"{text.ago(worker.last_seen, now)} ago{due}",
+        "address": worker.address or "none: its models can be reached on the host alone",
+        "labels": ", ".join(f"{key}={value}" for key, value in sorted(worker.labels.items())) or "none",
+        "host": f"{system.hostname}, {system.os}, {system.cpu_count} CPUs, {text.memory(system.memory_total)}",
+        "disk": f"{text.size(disk.free)} free of {text.size(disk.total)}" if disk else "not told",
+        "agent": worker.agent_version or "another",
+        "since": text.ago(worker.registered_at, now),
+    }
+
+
+@command(
+    workers,
+    "label",
+    examples="""
+    muster workers label gpu-1 zone=a rack=4
+    muster workers label gpu-1 zone-
+    muster workers label gpu-1 --address 10.0.0.7
+    """,
+)
+@click.argument("worker")
+@click.argument("labels", nargs=-1, metavar="[KEY=VALUE | KEY-]...")
+@click.option("--address", metavar="HOST", help="Where its models can be reached; empty for nowhere.")
+def label(shell: Shell, worker: str, labels: tuple[str, ...], address: str | None) -> None:
+    """Set labels of a worker, which `deploy --selector` asks for; KEY- takes one away."""
+    if not labels and address is None:
+        raise click.UsageError("name a label as KEY=VALUE or KEY-, or --address")
+    found = names.worker(shell.client, worker)
+    patch = r.WorkerPatch()
+    if labels:
+        gone = {each[:-1] for each in labels if each.endswith("-") and "=" not in each}
+        given = pairs.split([each for each in labels if each[:-1] not in gone or "=" in each], "label")
+        patch.labels = {key: value for key, value in {**found.labels, **given}.items() if key not in gone}
+    if address is not None:
+        patch.address = address or None
+    changed = shell.client.change_worker(found.worker_id, patch)
+    shown = ", ".join(f"{key}={value}" for key, value in sorted(changed.labels.items())) or "no labels"
+    shell.show(changed, f"{changed.name}: {shown}; address {changed.address or 'none'}")
+
+
+@command(workers, "drain", examples="muster workers drain gpu-1\nmuster workers drain gpu-1 --undo")
+@click.argument("worker")
+@click.option("--undo", is_flag=True, help="Place there again.")
+def drain(shell: Shell, worker: str, undo: bool) -> None:
+    """Place nothing new on a worker. What runs there goes on."""
+    found = names.worker(shell.client, worker)
+    changed = shell.client.change_worker(found.worker_id, r.WorkerPatch(draining=not undo))
+    shell.show(changed, f"{changed.name} is {changed.status}")
+
+
+@command(workers, "lost", examples="muster workers lost gpu-1 --yes")
+@click.argument("worker")
+@confirm.option
+def lost(shell: Shell, worker: str, yes: bool) -> None:
+    """Say that a silent worker will not come back, so that its models can be started elsewhere.
+
+    If it comes back all the same, so do its models.
+    """
+    found = names.worker(shell.client, worker)
+    confirm.ask(shell, yes, f"Give up {found.name}, last seen {text.ago(found.last_seen, shell.wall())} ago?")
+    answer = shell.client.lose_worker(found.worker_id)
+    shell.show(answer, f"{answer.name} is given up; models lost with it: {len(answer.deployments_lost)}")
+
+
+@command(workers, "remove", examples="muster workers remove gpu-1\nmuster workers remove gpu-1 --force --yes")
+@click.argument("worker")
+@click.option("--force", is_flag=True, help="Though models are meant to run there; their containers are left running.")
+@confirm.option
+def remove(shell: Shell, worker: str, force: bool, yes: bool) -> None:
+    """Forget a worker. Its agent is told so, and stops calling."""
+    found = names.worker(shell.client, worker)
+    confirm.ask(shell, yes, f"Remove {found.name} ({found.status})?")
+    answer = shell.client.remove_worker(found.worker_id, force=force)
+    left = f"; left running there: {', '.join(answer.containers_left)}" if answer.containers_left else ""
+    shell.show(answer, f"{answer.name} is removed{left}")

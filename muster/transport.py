@@ -1,0 +1,163 @@
+"""Requests to a control plane: the endpoint of that name, its types, and one place that says what is sent again.
+
+GET is repeated freely, POST under its Idempotency-Key. PATCH and DELETE are repeated only while no connection was made:
+where the answer was lost, whether it was done is for the caller to look at.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.util import Retry
+
+from chalicelib.contract.endpoints import BY_NAME
+from chalicelib.contract.resources import Accepted, ErrorBody
+from muster.errors import MusterError, Unreachable, error
+
+T = TypeVar("T")
+
+TIMEOUT = (5.0, 35.0)
+"""Seconds to connect, and between two bytes of the answer: routes wait for a worker for up to 25."""
+MAX_ANSWER = 64 * 1024 * 1024
+RETRIES = Retry(
+    total=4,
+    allowed_methods={"GET", "POST"},
+    status_forcelist={429, 503, 504},
+    backoff_factor=0.25,
+    backoff_jitter=0.25,
+    retry_after_max=30,
+    raise_on_status=False,
+)
+
+
+class Bearer(AuthBase):
+    """As an AuthBase, because requests prefers a ~/.netrc entry to a header."""
+
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._api_key}"
+        return request
+
+
+def new_session() -> requests.Session:
+    session = requests.Session()
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
+    return session
+
+
+class Transport:
+    """One per thread. Every method raises MusterError."""
+
+    def __init__(self, url: str, api_key: str, session: requests.Session | None, timeout: tuple[float, float]) -> None:
+        self.url = url.rstrip("/")
+        self._auth = Bearer(api_key)
+        self._session = session or new_session()
+        self._timeout = timeout
+
+    def call(self, name: str, answer: type[T], *, key: str | None = None, **given: Any) -> T:
+        """What the endpoint `name` answers. `given`: `body`, `query`, and the path's parameters by name."""
+        _, content = self._send(name, given, key)
+        return _decode(content, answer)
+
+    def ask(self, name: str, answer: type[T], *, key: str | None = None, **given: Any) -> T | Accepted:
+        """The same, of a route that may answer 202."""
+        status, content = self._send(name, given, key)
+        return _decode(content, Accepted) if status == 202 else _decode(content, answer)
+
+    def text(self, name: str) -> str:
+        """Of an endpoint that answers with no JSON."""
+        return self._send(name, {}, None)[1].decode(errors="replace")
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _send(self, name: str, given: dict[str, Any], key: str | None) -> tuple[int, bytes]:
+        endpoint = BY_NAME[name]
+        body, query = given.pop("body", None), given.pop("query", None)
+        path = re.sub(r"{(\w+)}", lambda found: quote(given[found[1]], safe=""), endpoint.path)
+        headers = {"Accept": endpoint.media, "User-Agent": "muster"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if endpoint.method == "POST":
+            headers["Idempotency-Key"] = key or uuid.uuid4().hex
+        try:
+            with self._session.request(
+                endpoint.method,
+                self.url + path + _query(query),
+                data=msgspec.json.encode(body) if body is not None else None,
+                headers=headers,
+                auth=self._auth,
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                content = _read(response)
+        except (requests.RequestException, OSError) as cause:
+            raise Unreachable("UNREACHABLE", f"cannot reach {self.url}: {_reason(cause)}") from cause
+        if not 200 <= response.status_code < 300:
+            raise self._refusal(response.status_code, content)
+        return response.status_code, content
+
+    def _refusal(self, status: int, content: bytes) -> MusterError:
+        """What is not in the contract's shape was not written by a control plane, but by something on the way."""
+        try:
+            said = msgspec.json.decode(content, type=ErrorBody)
+        except (msgspec.DecodeError, RecursionError):
+            moved = "it redirects elsewhere; give the URL that it redirects to" if 300 <= status < 400 else ""
+            message = f"{self.url} answers {status}, and not as a control plane does" + (f": {moved}" if moved else "")
+            return Unreachable("NOT_MUSTER", message, status)
+        return error(said.error_code, said.message, status)
+
+
+def _query(query: Mapping[str, Any] | None) -> str:
+    given = {name: value for name, value in (query or {}).items() if value is not None}
+    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
+    return "?" + urlencode(texts, quote_via=quote) if texts else ""
+
+
+def _read(response: requests.Response) -> bytes:
+    content = bytearray()
+    for chunk in response.iter_content(65536):
+        content += chunk
+        if len(content) > MAX_ANSWER:
+            raise requests.exceptions.ContentDecodingError(f"an answer of more than {MAX_ANSWER} bytes")
+    return bytes(content)
+
+
+def _decode(content: bytes, answer: type[T]) -> T:
+    try:
+        return msgspec.json.decode(content, type=answer)
+    except (msgspec.DecodeError, RecursionError) as cause:
+        message = f"an answer that is not as expected ({cause}); the control plane may be of another version"
+        raise Unreachable("NOT_MUSTER", message) from cause
+
+
+def _reason(cause: BaseException) -> str:
+    """The innermost reason, without the objects' addresses that urllib3 puts into its messages."""
+    text = str(cause)
+    for pattern, reason in REASONS:
+        if re.search(pattern, text):
+            return reason
+    return type(cause).__name__
+
+
+REASONS = (
+    (r"Name or service not known|NameResolutionError|nodename nor servname|getaddrinfo", "no such host"),
+    (r"Connection refused", "nothing listens there"),
+    (r"No route to host|Network is unreachable", "no route to it"),
+    (r"certificate verify failed|CERTIFICATE_VERIFY_FAILED|certificate", "its certificate is not good"),
+    (r"WRONG_VERSION_NUMBER|record layer failure", "it does not speak TLS; try http://"),
+    (r"timed out|Timeout", "no answer in time"),
+    (r"Remote end closed|Connection reset|RemoteDisconnected|aborted", "it closed the connection"),
+)
