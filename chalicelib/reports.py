@@ -65,7 +65,8 @@ def _report_of_the_past(slot: Slot, deployment: Deployment | None, body: m.Repor
         slots.settle(slot, body.session, now)
     if slot.clearing and body.reported in ENDING:
         update_if(slot, [Slot.clearing.set("heard")], slots.unchanged(slot))
-    if body.reported in OVER:
+    begins = slot.intent == "deploy" and slot.sent_at is not None and slot.settled_at is None
+    if body.reported in OVER and not begins:  # what was sent since holds what it was given, and may live by now
         over(slot, now)
         slots.ring(slot.worker_id, now)
     return m.Applied(False, deployment.status if deployment else Status.STOPPED)
