@@ -15,6 +15,7 @@ from chalicelib.contract.messages import (
     Config,
     Disk,
     Env,
+    Fix,
     GpuIndex,
     GpuInfo,
     GpuUsage,
@@ -201,10 +202,13 @@ class LostWorker(Worker):
 
 
 class Crash(Struct):
+    """`fix` is there where the log has the numbers to work it out from; PATCH takes it merged into what is set."""
+
     at: datetime
     error_code: str
     message: str
     logs: str
+    fix: Fix | None = None
 
 
 class Deployment(Struct):
@@ -277,6 +281,13 @@ class Accepted(Struct):
     status: OperationStatus
     expires_at: datetime
     worker_next_heartbeat_in: int
+
+
+class WhoAmI(Struct):
+    """The API key that asks."""
+
+    name: str
+    role: Role
 
 
 class Health(Struct):
