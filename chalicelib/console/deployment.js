@@ -2,7 +2,7 @@
 import { html } from "./vendor/preact.js";
 import { ahead } from "./api.js";
 import { Actions, fixOf, fixText, gpusText, load1, retryWithFix } from "./deployments.js";
-import { clock, date, plain, written } from "./format.js";
+import { clock, date, gpuList, plain, written } from "./format.js";
 import { LIVE, Lifecycle } from "./lifecycle.js";
 import { Log } from "./logs.js";
 import { Swatch, toneOf } from "./models.js";
@@ -20,7 +20,7 @@ export function Deployment({ id }) {
                 <div>
                     <p class="crumb"><a href=${to("deployments")}><${Icon} name="back" />Deployments</a></p>
                     <h1 tabindex="-1">${deployment.name} <${Status} is=${deployment.status} /></h1>
-                    <p class="muted"><${Swatch} of=${{ tone: `tone-${toneOf(deployment.model)}` }} />${deployment.model}${worker && html` on <a href=${to("workers", worker.worker_id)}>${worker.name}</a>`}</p>
+                    <p class="muted model"><${Swatch} of=${{ tone: `tone-${toneOf(deployment.model)}` }} /><span>${deployment.model}${worker && html` on <a href=${to("workers", worker.worker_id)}>${worker.name}</a>`}</span></p>
                 </div>
                 ${may("operator") && html`<${Actions} deployment=${deployment} again=${found.again} />`}
             </header>
@@ -86,7 +86,7 @@ function Settings({ deployment }) {
     const { config, env, image, gpus, gpu_indexes, selector, restart, restarts, created_at, port } = deployment;
     return html`<section aria-labelledby="settings"><h2 id="settings">Settings</h2>
         <${Facts} of=${{
-            GPUs: gpu_indexes.length ? `GPU ${gpu_indexes.join(", ")}` : gpusText(gpus),
+            GPUs: gpu_indexes.length ? gpuList(gpu_indexes) : gpusText(gpus),
             Image: image ?? "the worker’s default",
             Where: Object.keys(selector).length > 0 && html`<${Labels} of=${selector} />`,
             Restart: restart === "never" ? "never" : `on failure${restarts ? `, ${restarts} so far` : ""}`,

@@ -1,7 +1,7 @@
 // Every deployment, how far it is, and what to do about those that failed.
 import { html, useState } from "./vendor/preact.js";
 import { all, get, patch, post, remove, segment } from "./api.js";
-import { plural, written } from "./format.js";
+import { gpuList, plural, written } from "./format.js";
 import { Dots, LIVE } from "./lifecycle.js";
 import { Swatch, allDeployments, toneOf } from "./models.js";
 import { usePoll } from "./poll.js";
@@ -50,7 +50,7 @@ const Row = ({ deployment, worker, again }) => {
     return html`<li class="deployment is-${status}">
         <div class="who">
             <h2><a href=${to("deployments", deployment_id)} data-row>${name}</a></h2>
-            <p class="muted"><${Swatch} of=${{ tone: `tone-${toneOf(model)}` }} /><span class="clip">${model}</span></p>
+            <p class="muted model"><${Swatch} of=${{ tone: `tone-${toneOf(model)}` }} /><span class="clip">${model}</span></p>
         </div>
         <div class="how">
             <p><${Status} is=${status} /><${Dots} status=${status} />${!reachable && html`<span class="warn">worker silent</span>`}${going && html`<span class="muted">${going}</span>`}</p>
@@ -61,12 +61,12 @@ const Row = ({ deployment, worker, again }) => {
         </div>
         <div class="pulse">
             <span>${worker ?? (deployment.worker_id ? "an unknown worker" : "no worker yet")}</span>
-            <small class="muted">${deployment.gpu_indexes.length && worker ? `GPU ${deployment.gpu_indexes.join(", ")}` : gpusText(deployment.gpus)} · <${Ago} at=${deployment.created_at} /></small>
+            <small class="muted">${deployment.gpu_indexes.length && worker ? gpuList(deployment.gpu_indexes) : gpusText(deployment.gpus)} · <${Ago} at=${deployment.created_at} /></small>
         </div>
     </li>`;
 };
 
-export const gpusText = (gpus) => (Array.isArray(gpus) ? `GPU ${gpus.join(", ")}` : gpus === 0 ? "no GPU" : plural(gpus, "GPU"));
+export const gpusText = (gpus) => (Array.isArray(gpus) ? gpuList(gpus) : gpus === 0 ? "no GPU" : plural(gpus, "GPU"));
 
 // A crash's fix: the change that would let it run, as the agent worked it out
 
@@ -107,7 +107,7 @@ export function Actions({ deployment, again }) {
     };
     const wanted = desired === "running" && LIVE.includes(status);
     return html`<div class="actions">
-        ${wanted ? html`<${Button} act=${stop}>Stop<//><${Button} act=${act("restart", "is restarted")}>Restart<//>` : html`<${Button} kind="primary" act=${act("start", "is started")}>Start<//>`}
+        ${wanted ? html`<${Button} act=${stop}>Stop<//><${Button} act=${act("restart", "is restarted")}>Restart<//>` : html`<${Button} kind=${fixOf(deployment) ? "" : "primary"} act=${act("start", "is started")}>${status === "error" ? "Try again" : "Start"}<//>`}
         <a class="button" href=${to("deployments", deployment_id, "change")}>Change</a>
         ${!LIVE.includes(status) && html`<${Button} kind="danger quiet" act=${forget}>Delete<//>`}
     </div>`;

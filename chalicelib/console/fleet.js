@@ -1,7 +1,7 @@
 // The fleet: every worker with its GPUs.
 import { html, useMemo, useState } from "./vendor/preact.js";
 import { all } from "./api.js";
-import { memory, percent, plural } from "./format.js";
+import { memory, memoryOf, percent, plural } from "./format.js";
 import { FOREIGN, Swatch, allDeployments, holders } from "./models.js";
 import { MemoryBar, Meters, byModel, devices } from "./gpus.js";
 import { Invitation } from "./join.js";
@@ -86,6 +86,7 @@ function Summary({ workers, models, deployments }) {
             <ul class="legend">
                 ${sums.parts.map((part) => html`<li key=${part.of.model}><${Swatch} of=${part.of} /><span class="clip">${part.of.model}</span><small>${memory(part.bytes)}</small></li>`)}
                 <li><i class="swatch free" aria-hidden="true"></i>Free<small>${memory(Math.max(0, sums.total - sums.used))}</small></li>
+                <li class="key"><span class="meter" aria-hidden="true"><span class="fill"><span class="part"></span></span><span class="load"><span></span></span></span>One GPU: its memory, and how busy it is</li>
             </ul>`}
     </section>`;
 }
@@ -109,7 +110,7 @@ const Row = memo(({ worker, models }) => {
             ${foreign && html`<li><${Swatch} of=${FOREIGN} /><span class="muted">outside Muster</span></li>`}
         </ul>
         <div class="pulse">
-            ${total > 0 && html`<span>${memory(used)}<small class="muted"> of ${memory(total)}</small></span>`}
+            ${total > 0 && html`<span>${memoryOf(used, total)}</span>`}
             <small class="muted">seen <${Ago} at=${worker.last_seen} /></small>
         </div>
     </li>`;

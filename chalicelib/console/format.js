@@ -4,6 +4,26 @@ const GIB = 1024 ** 3;
 /** Memory, in the units that GPUs are sold and reported in. */
 export const memory = (bytes) => (bytes >= 1024 * GIB ? `${one(bytes / GIB / 1024)} TiB` : `${one(bytes / GIB)} GiB`);
 
+/** `used of total`, in the unit of the total. */
+export const memoryOf = (used, total) => {
+    const unit = total >= 1024 * GIB ? 1024 * GIB : GIB;
+    return `${one(used / unit)} of ${one(total / unit)} ${unit === GIB ? "GiB" : "TiB"}`;
+};
+
+/** 0, 1, 2, 5 as 0–2, 5. */
+export function ranges(numbers) {
+    const found = [];
+    for (const number of [...numbers].sort((one, other) => one - other)) {
+        const last = found.at(-1);
+        if (last && last[1] === number - 1) last[1] = number;
+        else found.push([number, number]);
+    }
+    return found.map(([first, last]) => (first === last ? first : last - first === 1 ? `${first}, ${last}` : `${first}–${last}`)).join(", ");
+}
+
+/** Devices by their indexes. */
+export const gpuList = (indexes) => `GPU${indexes.length > 1 ? "s" : ""} ${ranges(indexes)}`;
+
 /** Disks, images and downloads, in the units of those who make them. */
 export function bytes(count) {
     const units = ["B", "kB", "MB", "GB", "TB"];

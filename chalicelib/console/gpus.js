@@ -1,6 +1,6 @@
 // GPUs as bars. What a heartbeat tells is how much memory is used; whose it is follows from who holds the device.
 import { html } from "./vendor/preact.js";
-import { memory, percent } from "./format.js";
+import { memory, memoryOf, percent } from "./format.js";
 import { FOREIGN } from "./models.js";
 import { memo } from "./state.js";
 
@@ -41,13 +41,13 @@ const share = (bytes, total) => (total ? Math.min(100, (100 * bytes) / total) : 
 export function described(device) {
     const whose = device.parts.map((part) => `${part.of.name} ${memory(part.bytes)}`).join(", ");
     const held = !whose && device.holder ? `held by ${device.holder.name}` : "";
-    return `GPU ${device.index}, ${memory(device.used)} of ${memory(device.total)}, ${percent(device.utilization)} busy. ${whose || held || "free"}`;
+    return `GPU ${device.index}, ${memoryOf(device.used, device.total)}, ${percent(device.utilization)} busy. ${whose || held || "free"}`;
 }
 
 const Meter = (device) =>
     html`<div class="meter ${device.holder ? "held" : ""}" key=${device.index} role="img" aria-label=${described(device)} title=${described(device)}>
-        <span class="load" style=${{ height: `${device.utilization}%` }}></span>
-        ${device.parts.map((part) => html`<span class="part ${part.of.tone}" style=${{ height: `${share(part.bytes, device.total)}%` }}></span>`)}
+        <span class="fill">${device.parts.map((part) => html`<span class="part ${part.of.tone}" style=${{ height: `${share(part.bytes, device.total)}%` }}></span>`)}</span>
+        <span class="load"><span style=${{ height: `${device.utilization}%` }}></span></span>
     </div>`;
 
 /** A worker's devices side by side, each filled as its memory is. */
@@ -66,7 +66,7 @@ export const MemoryBar = ({ parts, total, label }) =>
 export const Device = ({ device }) =>
     html`<li class="device">
         <div class="device-head"><b>GPU ${device.index}</b><span>${device.name}</span>
-            <span class="figures">${memory(device.used)} of ${memory(device.total)}</span></div>
+            <span class="figures">${memoryOf(device.used, device.total)}</span></div>
         <${MemoryBar} parts=${device.parts} total=${device.total} label=${described(device)} />
         <div class="bar load-bar" role="img" aria-label=${`${percent(device.utilization)} busy`}><i style=${{ width: `${device.utilization}%` }}></i></div>
         <div class="device-foot">

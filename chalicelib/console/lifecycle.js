@@ -14,7 +14,7 @@ export function stations(status, reached = []) {
     const way = ["stopping", "stopped"].includes(status) ? DOWN : UP;
     if (status === "error") {
         const last = Math.max(0, ...UP.map((each, at) => (reached.includes(each) ? at : 0)));
-        return UP.map((name, at) => ({ name, state: at < last ? "done" : at === last ? "failed" : "ahead" }));
+        return UP.map((name, at) => ({ name, state: at > last ? "ahead" : at === last ? "failed" : reached.includes(name) || !at ? "done" : "skipped" }));
     }
     const now = way.indexOf(status);
     return way.map((name, at) => {
@@ -50,9 +50,9 @@ export function Lifecycle({ deployment, events, now }) {
     const shown = stations(deployment.status, reached);
     return html`<ol class="rail" aria-label="Lifecycle">${shown.map(({ name, state }) => {
         const at = state.includes("here") || state === "failed";
-        const time = name in seconds && state !== "ahead" && !["stopped", "error"].includes(name) ? span(seconds[name]) : "";
+        const time = name in seconds && state !== "ahead" && name !== "stopped" ? `${state === "failed" ? "failed after " : ""}${span(seconds[name])}` : "";
         return html`<li key=${name} class=${state} aria-current=${at ? "step" : null}>
-            <i aria-hidden="true"></i><span>${state === "failed" ? `Failed while ${name}` : TITLE[name]}</span>
+            <i aria-hidden="true"></i><span>${TITLE[name]}</span>
             <small>${state === "skipped" ? "not needed" : time}</small>
         </li>`;
     })}</ol>`;
@@ -60,4 +60,4 @@ export function Lifecycle({ deployment, events, now }) {
 
 /** The same in a row of a list: a dot for each station. */
 export const Dots = ({ status }) =>
-    html`<span class="dots" aria-hidden="true">${stations(status, status === "error" ? ["starting"] : []).map(({ state }) => html`<i class=${state}></i>`)}</span>`;
+    html`<span class="dots" aria-hidden="true">${stations(status, status === "error" ? UP.slice(0, 3) : []).map(({ state }) => html`<i class=${state}></i>`)}</span>`;

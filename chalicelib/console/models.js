@@ -3,7 +3,7 @@ import { html } from "./vendor/preact.js";
 import { all } from "./api.js";
 import { share } from "./state.js";
 
-const TONES = 8;
+export const TONES = 8;
 const given = new Map();
 
 export function toneOf(model) {

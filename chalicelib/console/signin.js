@@ -3,7 +3,16 @@ import { html, useState } from "./vendor/preact.js";
 import { whoami } from "./api.js";
 import { session, signedIn } from "./session.js";
 import { useCell } from "./state.js";
+import { TONES } from "./models.js";
 import { Mark } from "./ui.js";
+
+/** What the page is about, faintly, at its foot. */
+const Crowd = () => {
+    const bars = Array.from({ length: 48 }, (_, at) => ({ at, height: 18 + 62 * Math.abs(Math.sin(at * 1.7) * Math.cos(at * 0.43)) }));
+    return html`<svg class="crowd" viewBox="0 0 480 100" preserveAspectRatio="none" aria-hidden="true">
+        ${bars.map(({ at, height }) => html`<rect class="tone-${(at * 5 + (at >> 2)) % TONES}" x=${at * 10 + 1} y=${100 - height} width="8" height=${height + 4} rx="1.5" />`)}
+    </svg>`;
+};
 
 export function SignIn() {
     const { reason } = useCell(session);
@@ -23,10 +32,11 @@ export function SignIn() {
         }
     };
     return html`<main class="signin">
+        <${Crowd} />
         <form onSubmit=${enter} novalidate>
             <${Mark} />
             <h1>Muster</h1>
-            <p class="muted">Language models on GPUs, wherever they are.</p>
+            <p class="muted">Language models on GPUs anywhere.</p>
             ${reason && html`<p class="banner" role="status">${reason}</p>`}
             <label for="key">API key</label>
             <input id="key" type="password" value=${key} onInput=${(event) => setKey(event.target.value)} autocomplete="off" spellcheck="false" autofocus placeholder="mst_key_…" aria-describedby="key-wrong key-hint" aria-invalid=${wrong ? "true" : null} />

@@ -196,7 +196,7 @@ export const Empty = ({ title, children }) => html`<div class="empty"><h2>${titl
 
 export const Facts = ({ of }) =>
     html`<dl class="facts">${Object.entries(of).map(
-        ([name, value]) => value !== null && value !== undefined && value !== "" && html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`,
+        ([name, value]) => value !== null && value !== undefined && value !== "" && value !== false && html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`,
     )}</dl>`;
 
 /** What a poll has so far: nothing yet, an error, or the thing itself. */
