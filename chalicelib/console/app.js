@@ -12,7 +12,7 @@ import { session, signOut, signedIn } from "./session.js";
 import { SignIn } from "./signin.js";
 import { useCell } from "./state.js";
 import { theme, toggle } from "./theme.js";
-import { Icon, Mark, Notes, Question, say } from "./ui.js";
+import { Icon, Mark, Notes, Question, arrive, say } from "./ui.js";
 import { Worker } from "./worker.js";
 
 function page([first, id, more]) {
@@ -34,7 +34,7 @@ function Page({ parts }) {
     useEffect(() => {
         document.title = `${title} · Muster`;
         scrollTo(0, 0);
-        document.querySelector("h1[tabindex]")?.focus({ preventScroll: true });
+        arrive();
     }, [address]);
     if (error) return html`<div class="empty"><h1 tabindex="-1">This page broke</h1><p>${String(error.message)}</p><button onClick=${reset}>Try again</button></div>`;
     return view;

@@ -55,6 +55,9 @@ export function read(kind, text) {
     }
 }
 
+/** A known flag brings its kind with it. */
+const known = (field, name) => field === "config" && KNOWN[name] && { kind: KNOWN[name], ...(KNOWN[name] === "switch" && { value: "true" }) };
+
 /** Pairs of a name and a value, one a row. `cells(row, set, at)` draws what is between name and the remove button. */
 export function Rows({ rows, setRows, fresh, title, names, wrong, name, cells }) {
     const set = (at) => (more) => setRows(rows.map((row, index) => (index === at ? { ...row, ...more } : row)));
@@ -62,7 +65,7 @@ export function Rows({ rows, setRows, fresh, title, names, wrong, name, cells })
         <legend>${title}</legend>
         ${rows.map((row, at) => html`<div class="row" key=${row.id}>
             <input class="mono" value=${row.name} list=${names} placeholder="name" aria-label=${`${title}: name ${at + 1}`} autocomplete="off" autocapitalize="off" spellcheck="false"
-                aria-invalid=${wrong[name] ? "true" : null} onInput=${(event) => set(at)({ name: event.target.value, ...(KNOWN[event.target.value] && name === "config" && { kind: KNOWN[event.target.value] }) })} />
+                aria-invalid=${wrong[name] ? "true" : null} onInput=${(event) => set(at)({ name: event.target.value, ...known(name, event.target.value) })} />
             ${cells(row, set(at), at)}
             <button type="button" class="plain" aria-label=${`Remove ${row.name || `row ${at + 1}`}`} onClick=${() => setRows(rows.filter((_, index) => index !== at))}>✕</button>
         </div>`)}

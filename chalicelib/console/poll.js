@@ -10,6 +10,8 @@ session.follow(() => session.value.key === null && remembered.clear());
 export function usePoll(name, load, seconds) {
     const [, redraw] = useState(0);
     const state = useRef({});
+    const latest = useRef();
+    latest.current = load;
     if (state.current.name !== name) state.current = { name, data: remembered.get(name), error: null };
 
     useEffect(() => {
@@ -23,7 +25,7 @@ export function usePoll(name, load, seconds) {
             busy = true;
             const began = performance.now();
             try {
-                const data = share(mine.data, await load(over.signal));
+                const data = share(mine.data, await latest.current(over.signal));
                 if (data !== mine.data || mine.error) redraw((n) => n + 1);
                 Object.assign(mine, { data, error: null });
                 if (session.value.key !== null) remembered.set(name, data);

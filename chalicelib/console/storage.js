@@ -6,8 +6,14 @@ import { usePoll } from "./poll.js";
 import { may } from "./session.js";
 import { Asked, Bar, Button, Dialog, ask, say } from "./ui.js";
 
+/** What the worker answers at `path`; one that is offline is not asked. */
+export const whileOnline = (online, path) => async (signal) => {
+    if (!online) throw new Error("It is offline, and cannot be asked.");
+    return fromWorker("GET", path, { signal });
+};
+
 export function Images({ worker, path, online }) {
-    const look = usePoll(`images ${worker.worker_id}`, (signal) => fromWorker("GET", `${path}/images`, { signal }), 0);
+    const look = usePoll(`images ${worker.worker_id}`, whileOnline(online, `${path}/images`), 0);
     const [pulling, setPulling] = useState(false);
     const forget = async (image) => {
         const name = image.tags[0] ?? short(image.id);
@@ -72,7 +78,7 @@ export function Progress({ of }) {
 }
 
 export function Models({ worker, path, online }) {
-    const look = usePoll(`models ${worker.worker_id}`, (signal) => fromWorker("GET", `${path}/models`, { signal }), 0);
+    const look = usePoll(`models ${worker.worker_id}`, whileOnline(online, `${path}/models`), 0);
     const forget = async ({ model, size }) => {
         if (!(await ask(`Delete the weights of ${model}?`, `${bytes(size)} become free. They are downloaded again when a deployment wants them.`, "Delete"))) return;
         await fromWorker("DELETE", `${path}/models/${segment(model)}`);
@@ -92,7 +98,7 @@ export function Models({ worker, path, online }) {
 }
 
 export function Disk({ worker, path, online }) {
-    const look = usePoll(`disk ${worker.worker_id}`, (signal) => fromWorker("GET", `${path}/storage/disk`, { signal }), 0);
+    const look = usePoll(`disk ${worker.worker_id}`, whileOnline(online, `${path}/storage/disk`), 0);
     const [pruning, setPruning] = useState(false);
     const actions = online && may("operator") && html`<button class="quiet small" onClick=${() => setPruning(true)}>Prune</button>`;
     return html`<${Asked} id="disk" title="Disk" look=${look} online=${online} actions=${actions}>${(disk) =>

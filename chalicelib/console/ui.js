@@ -199,8 +199,25 @@ export const Facts = ({ of }) =>
         ([name, value]) => value !== null && value !== undefined && value !== "" && value !== false && html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`,
     )}</dl>`;
 
+// On another page the focus goes to its heading, as soon as there is one and unless somebody went elsewhere meanwhile
+
+let leaving = null;
+
+export function arrive() {
+    leaving = { from: document.activeElement };
+    settle();
+}
+
+function settle() {
+    const heading = document.querySelector("h1[tabindex]");
+    if (!leaving || !heading) return;
+    if ([leaving.from, document.body].includes(document.activeElement)) heading.focus({ preventScroll: true });
+    leaving = null;
+}
+
 /** What a poll has so far: nothing yet, an error, or the thing itself. */
 export function Loaded({ from, children }) {
+    useEffect(settle, [from.data === undefined]);
     if (from.data !== undefined) return children(from.data);
     if (!from.error) return html`<p class="waiting" role="status">Loading …</p>`;
     return html`<div class="empty"><h2>${from.error.status === 404 ? "It is not there" : "That did not work"}</h2>

@@ -7,7 +7,7 @@ import { allDeployments, holders } from "./models.js";
 import { usePoll } from "./poll.js";
 import { go, to } from "./router.js";
 import { may } from "./session.js";
-import { Disk, Images, Models } from "./storage.js";
+import { Disk, Images, Models, whileOnline } from "./storage.js";
 import { Ago, Asked, Button, Dialog, Facts, Icon, Labels, Loaded, Status, ask, say } from "./ui.js";
 
 export function Worker({ id }) {
@@ -105,7 +105,7 @@ function Relabel({ worker, path, close }) {
 /** What only the worker itself can tell is asked for when the page opens, and again on demand. */
 function Inside({ worker, path, models }) {
     const online = worker.status !== "offline";
-    const look = usePoll(`containers ${worker.worker_id}`, (signal) => fromWorker("GET", `${path}/containers`, { signal }), online ? 20 : 0);
+    const look = usePoll(`containers ${worker.worker_id}`, whileOnline(online, `${path}/containers`), 20);
     const containers = look.data?.containers ?? [];
     const found = devices(worker, models).map((device) => closer(device, look.data?.gpus, containers, models));
     return html`

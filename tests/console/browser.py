@@ -68,5 +68,5 @@ class Visitor:
 
     def check(self) -> None:
         complaints = [each for each in self.complaints if not any(text in each for text in self.expected)]
-        assert complaints == [] and self.elsewhere == []
-        assert self.page.evaluate("violations") == []
+        found = [*complaints, *self.elsewhere, *self.page.evaluate("violations")]
+        assert not found, found

@@ -47,6 +47,8 @@ class Player(Agent):
         self.held: dict[str, tuple[str, list[int], int]] = {}
         self.names: Mapping[str, str] = {}
         self.random = random.Random(machine.name)
+        self.quiet = False
+        self.pruned: list[Json] = []
 
     def registration(self, **more: Json) -> Json:
         device = {"name": self.machine.gpu, "memory_total": self.machine.memory * GIB}
@@ -120,6 +122,7 @@ class Player(Agent):
             sizes = {"meta-llama/Llama-3.3-70B-Instruct": 141_107_412_000, "Qwen/Qwen3-32B": 65_524_246_528}
             return {"models": [{"model": model, "size": size} for model, size in sizes.items()]}
         if command["type"] == "prune":
+            self.pruned.append(command)
             kept = [{"what": self.machine.images[0], "bytes": 18_700_000_000, "why": "a deployment uses it"}]
             return {"space_reclaimed": 37_400_000_000, "kept": kept}
         return {"logs": f"INFO:     Application startup complete on {self.name}.\n", "next_since": "1"}
@@ -155,10 +158,11 @@ class Fleet:
     def leave(self, name: str) -> None:
         """That one says goodbye."""
         (player,) = (each for each in self.players if each.name == name)
-        self.players = [each for each in self.players if each is not player]
+        player.quiet = True
         player.goodbye()
 
     def _play(self) -> None:
         while not self._over.wait(self.every):
-            for player in list(self.players):
-                player.turn()
+            for player in self.players:
+                if not player.quiet:
+                    player.turn()
