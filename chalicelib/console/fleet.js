@@ -8,7 +8,7 @@ import { Invitation } from "./join.js";
 import { usePoll } from "./poll.js";
 import { to } from "./router.js";
 import { may } from "./session.js";
-import { memo } from "./state.js";
+import { memoInView } from "./state.js";
 import { Ago, Empty, Icon, Labels, Loaded, Status } from "./ui.js";
 
 export const EVERY = 5;
@@ -91,13 +91,13 @@ function Summary({ workers, models, deployments }) {
     </section>`;
 }
 
-const Row = memo(({ worker, models }) => {
+const Row = memoInView(({ worker, models }, look) => {
     const deployed = [...new Set(Object.values(worker.gpu_claims))].map((id) => models[id]).filter(Boolean);
     const used = worker.gpu_usage.reduce((sum, each) => sum + (each.memory_used ?? 0), 0);
     const total = worker.gpu_info.devices.reduce((sum, each) => sum + (each.memory_total ?? 0), 0);
     const held = new Set(Object.keys(worker.gpu_claims).map(Number));
     const foreign = worker.gpu_usage.some((each) => !held.has(each.index) && each.memory_used > 1024 ** 3);
-    return html`<li class="worker is-${worker.status}">
+    return html`<li class="worker is-${worker.status}" ...${look}>
         <div class="who">
             <h2><a href=${to("workers", worker.worker_id)} data-row>${worker.name}</a>${worker.status !== "online" && html`<${Status} is=${worker.status} />`}</h2>
             <p class="muted">${gpuNames(worker.gpu_info)}</p>

@@ -50,3 +50,21 @@ export function memo(view) {
         }
     };
 }
+
+/** The same for an entry of a long list: while the browser skips it (`content-visibility`) nothing of it is drawn. */
+export function memoInView(view) {
+    return class extends memo(view) {
+        look = { oncontentvisibilityautostatechange: (event) => this.seen(event) };
+        seen({ target, currentTarget, skipped }) {
+            if (target !== currentTarget) return;
+            this.skipped = skipped;
+            if (!skipped) this.forceUpdate();
+        }
+        shouldComponentUpdate(next) {
+            return !this.skipped && super.shouldComponentUpdate(next);
+        }
+        render(props) {
+            return view(props, this.look);
+        }
+    };
+}

@@ -91,8 +91,8 @@ def played(place: Place) -> Iterator[Callable[..., Player]]:
     """Another worker, played; it is forgotten after the test."""
     fleets: list[Fleet] = []
 
-    def play(machine: Machine, **models: Model) -> Player:
-        player = Player(place.url, REGISTRATION_TOKEN, machine, models)
+    def play(machine: Machine, kind: type[Player] = Player, **models: Model) -> Player:
+        player = kind(place.url, REGISTRATION_TOKEN, machine, models)
         fleets.append(Fleet([player], every=0.2))
         fleets[-1].start()
         return player
