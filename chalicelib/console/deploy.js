@@ -3,6 +3,7 @@ import { html, useRef, useState } from "./vendor/preact.js";
 import { get, patch, post, segment } from "./api.js";
 import { Field, KINDS, KNOWN, Rows, belongs, focusWrong, kindOf, read } from "./fields.js";
 import { gpuNames } from "./fleet.js";
+import { devices } from "./gpus.js";
 import { written } from "./format.js";
 import { usePoll } from "./poll.js";
 import { go, to } from "./router.js";
@@ -16,6 +17,17 @@ export const Deploy = () => html`<${Form} title="Deploy a model" />`;
 export function Change({ id }) {
     const found = usePoll(`change ${id}`, (signal) => get(`deployments/${segment(id)}`, {}, { signal }), 0);
     return html`<${Loaded} from=${found}>${(deployment) => html`<${Form} title=${`Change ${deployment.name}`} old=${deployment} />`}<//>`;
+}
+
+/** What placement would find just now: devices that neither Muster nor anything else holds. */
+function freeNow(workers) {
+    const places = [];
+    for (const worker of workers.filter((each) => each.status === "online")) {
+        const free = devices(worker, {}).filter((device) => !device.claim && !device.parts.length);
+        if (free.length) places.push(`${free.length} × ${free[0].name.replace(/^NVIDIA /, "")} on ${worker.name}`);
+    }
+    if (!places.length) return "No GPU is free just now: it would wait for one.";
+    return `Free now: ${places.slice(0, 5).join(", ")}${places.length > 5 ? ` and on ${places.length - 5} more workers` : ""}.`;
 }
 
 function begin(old) {
@@ -108,6 +120,7 @@ function Form({ title, old }) {
                 <select aria-label="How GPUs are given" value=${form.byIndex ? "indexes" : "count"} onChange=${(event) => set({ byIndex: event.target.value === "indexes" })}><option value="count">any</option><option value="indexes">by index</option></select></div>`}<//>
             <fieldset class="field wide"><legend>Where</legend>
                 <div class="choices">${radio("anywhere", old ? "Where it is, or wherever it fits" : "Wherever it fits")}${radio("worker", "On one worker")}${!old && radio("labels", "By labels")}</div>
+                ${form.where === "anywhere" && html`<small class="muted">${freeNow(workers)}</small>`}
                 ${form.where === "worker" && html`<${Field} name="worker_id" title="Worker" wrong=${wrong}>${(input) => html`<select ...${input} value=${form.worker_id} onChange=${(event) => set({ worker_id: event.target.value })}>
                     <option value="">Choose one</option>${workers.map((each) => html`<option key=${each.worker_id} value=${each.worker_id}>${each.name} (${gpuNames(each.gpu_info)}, ${each.status})</option>`)}</select>`}<//>`}
                 ${form.where === "labels" && html`<${Field} name="selector" title="Labels that it must have" hint="name=value, one a line" wrong=${wrong}>${(input) => html`<textarea ...${input} ...${text("selector")} rows="2"></textarea>`}<//>`}

@@ -70,16 +70,24 @@ function Endpoint({ deployment, worker }) {
         const where = worker ? `${worker.name} gave no address` : "its worker gave no address";
         return html`<section><h2>Endpoint</h2><p class="muted">It answers on its machine alone, at port ${deployment.port}: ${where}.</p></section>`;
     }
-    const body = JSON.stringify({ model: served_model_name, messages: [{ role: "user", content: "Hello" }] }).replaceAll("'", "'\\''");
-    const line = `curl '${endpoint.replaceAll("'", "%27")}/v1/chat/completions' -H 'Authorization: Bearer '"$API_KEY" -H 'Content-Type: application/json' -d '${body}'`;
     return html`<section aria-labelledby="endpoint"><h2 id="endpoint">Endpoint</h2>
-        <${Facts} of=${{
-            URL: html`<code>${endpoint}</code> <${Copy} text=${endpoint} what="the endpoint" />`,
-            Model: html`<code>${served_model_name}</code>`,
-            "API key": api_key && html`<code>${api_key.slice(0, 4)}…</code> <${Copy} text=${api_key} what="the model’s API key" />`,
-        }} />
-        <${Snippet} text=${line} what="a request with curl" />
+        <dl class="lines">
+            <div><dt>URL</dt><dd><code>${endpoint}</code></dd><${Copy} text=${endpoint} what="the endpoint" /></div>
+            <div><dt>Model</dt><dd><code>${served_model_name}</code></dd><${Copy} text=${served_model_name} what="the model’s name" /></div>
+            ${api_key && html`<div><dt>API key</dt><dd><code>${api_key.slice(0, 4)}…</code></dd><${Copy} text=${api_key} what="the model’s API key" /></div>`}
+        </dl>
+        <${Snippet} text=${request(endpoint, served_model_name)} what="a request with curl" />
     </section>`;
+}
+
+/** For a shell; what comes from a worker is quoted. */
+function request(endpoint, model) {
+    const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+    const body = JSON.stringify({ model, messages: [{ role: "user", content: "Hello" }] });
+    return `curl ${quoted(`${endpoint}/v1/chat/completions`)} \\
+  -H "Authorization: Bearer $API_KEY" \\
+  -H 'Content-Type: application/json' \\
+  -d ${quoted(body)}`;
 }
 
 function Settings({ deployment }) {

@@ -1,7 +1,7 @@
 """The console: a page for people, and the files that it is made of (docs/adr/0017).
 
-The page is small and asked for anew each time. All else lies below a version made of its contents: a browser may keep it
-for ever, and never runs the modules of two versions together. Whoever asks gets it; it holds nothing but code.
+The page is small and asked for anew each time. All else lies below a version made of its contents: a browser may keep
+it for ever, and never runs the modules of two versions together. Whoever asks gets it; it holds nothing but code.
 """
 
 from __future__ import annotations
@@ -53,8 +53,12 @@ def site() -> Site:
     files = {name: path.read_text(encoding="utf-8") for name, path in found.items()}
     version = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
     page = files.pop(PAGE)
-    modules = "\n".join(f'    <link rel="modulepreload" href="console/@/{name}">' for name in files if name[-3:] == ".js")
-    return Site(version, page.replace("    <!-- modules -->", modules).replace("console/@/", f"console/{version}/"), files)
+    modules = "\n".join(
+        f'    <link rel="modulepreload" href="console/@/{name}">' for name in files if name[-3:] == ".js"
+    )
+    return Site(
+        version, page.replace("    <!-- modules -->", modules).replace("console/@/", f"console/{version}/"), files
+    )
 
 
 def view(path: str) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
@@ -104,7 +108,7 @@ def _file(version: str, name: str) -> Response:
 def _text(name: str, text: str, keep: str) -> Response:
     request: Any = blueprint.current_request
     tag = f'"{site().version}"'
-    headers = {"Cache-Control": keep, "ETag": tag, **HEADERS}
+    headers: dict[str, str | list[str]] = {"Cache-Control": keep, "ETag": tag, **HEADERS}
     if tag in request.headers.get("if-none-match", ""):
         return Response("", headers, 304)
     return Response(text, {"Content-Type": f"{TYPES[Path(name).suffix]}; charset=utf-8", **headers})

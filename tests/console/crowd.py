@@ -1,6 +1,6 @@
 """Two hundred workers with eight GPUs each, and what a refresh of the page that shows them costs.
 
-    python -m tests.console.crowd        prints the scripting time of each refresh, from Chromium's own trace
+python -m tests.console.crowd        prints the scripting time of each refresh, from Chromium's own trace
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ DRAWING = {"Layout", "UpdateLayoutTree", "Paint", "PrePaint", "Layerize", "Commi
 
 def crowd(url: str, operator: Operator, count: int) -> list[Player]:
     """`count` workers, played; on each of the first twenty a model has half of the devices."""
-    machines = [Machine(f"rack-{at:03}", "NVIDIA H100 80GB HBM3", 8, 80, {"row": str(at % 9)}, {7: 11}) for at in range(count)]
+    machines = [
+        Machine(f"rack-{at:03}", "NVIDIA H100 80GB HBM3", 8, 80, {"row": str(at % 9)}, {7: 11}) for at in range(count)
+    ]
     players = [Player(url, REGISTRATION_TOKEN, machine, {}) for machine in machines]
     for at, player in enumerate(players):
         player.register()
@@ -57,7 +59,7 @@ def _sums(events: Iterable[dict[str, Any]]) -> dict[str, float]:
     """Of the page's main thread, in its own time and not the clock's; what is nested in another counts once."""
     events = [event for event in events if event.get("ph") == "X" and "tdur" in event]
     threads = {(event["pid"], event["tid"]) for event in events if event["name"] == "FunctionCall"}
-    sums = {}
+    sums: dict[str, float] = {}
     for title, names in (("scripting", SCRIPTING), ("drawing", DRAWING)):
         total, longest, end = 0.0, 0.0, 0.0
         chosen = [e for e in events if e["name"] in names and (e["pid"], e["tid"]) in threads]

@@ -131,7 +131,9 @@ class Player(Agent):
         usage = self._usage(index)
         holders = [f"{generation:x}" for _, gpus, generation in self.held.values() if index in gpus]
         ours = [{"pid": 4000 + index, "memory": usage["memory_used"], "name": "VLLM", "container": h} for h in holders]
-        theirs = [{"pid": 900, "memory": n * GIB, "name": "python"} for at, n in self.machine.foreign.items() if at == index]
+        theirs = [
+            {"pid": 900, "memory": n * GIB, "name": "python"} for at, n in self.machine.foreign.items() if at == index
+        ]
         return usage | {"temperature": 58 + index, "power": 410.0 + 9 * index, "processes": [*ours, *theirs]}
 
 

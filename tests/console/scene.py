@@ -15,7 +15,13 @@ MACHINES = [
     Machine("fornax", "NVIDIA A100-SXM4-80GB", 4, 80, {"zone": "fra"}),
 ]
 PULL = {"phase": "downloading", "current": 8_040_000_000, "total": 18_700_000_000, "percent": 43.0, "rate": 182_000_000}
-LOAD = {"phase": "downloading_weights", "current": 31_400_000_000, "total": 65_500_000_000, "percent": 48, "rate": 410_000_000}
+LOAD = {
+    "phase": "downloading_weights",
+    "current": 31_400_000_000,
+    "total": 65_500_000_000,
+    "percent": 48,
+    "rate": 410_000_000,
+}
 MODELS = {
     "chat-large": Model(busy=82, share=0.9),
     "reasoning": Model(busy=74, share=0.93),

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, ViewportSize
 
 from tests.conformance.client import Operator, eventually
 from tests.conformance.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
@@ -16,7 +16,7 @@ from tests.whole.test_processes import Host
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 LARGEST = 200_000
-WIDE, PHONE = {"width": 1280, "height": 860}, {"width": 360, "height": 740}
+WIDE, PHONE = ViewportSize(width=1280, height=860), ViewportSize(width=360, height=740)
 
 
 def shoot(page: Page, name: str, scheme: str) -> None:
@@ -69,7 +69,9 @@ def main() -> None:
                     shoot(page, view, scheme)
                 page.set_viewport_size(PHONE)
                 page.goto(f"{serve.url}/")
-                page.get_by_role("link", name="atlas-01").evaluate("(e) => scrollTo(0, e.getBoundingClientRect().top - 90)")
+                page.get_by_role("link", name="atlas-01").evaluate(
+                    "(e) => scrollTo(0, e.getBoundingClientRect().top - 90)"
+                )
                 shoot(page, "phone", scheme)
         finally:
             fleet.stop()

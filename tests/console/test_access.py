@@ -95,8 +95,14 @@ def test_the_whole_way_by_keyboard(visitor: Visitor, place: Place) -> None:
     expect(page.get_by_role("heading", name="Access", level=1)).to_be_focused()
 
 
-def test_on_a_phone_nothing_is_cut_off(visit: Callable[..., Visitor], place: Place, played: Callable[..., Player]) -> None:
-    played(Machine(unique("a-rather-long-name-for-a-worker-in-a-rack"), "NVIDIA H100", 8, 80, {"a-long-label": "with-a-value"}))
+def test_on_a_phone_nothing_is_cut_off(
+    visit: Callable[..., Visitor], place: Place, played: Callable[..., Player]
+) -> None:
+    played(
+        Machine(
+            unique("a-rather-long-name-for-a-worker-in-a-rack"), "NVIDIA H100", 8, 80, {"a-long-label": "with-a-value"}
+        )
+    )
     visitor = visit(viewport={"width": 360, "height": 740}, has_touch=True)
     page = visitor.enter(ADMIN_KEY)
     for which in PAGES:
@@ -136,7 +142,9 @@ def test_nothing_moves_for_those_who_ask_for_that(visit: Callable[..., Visitor],
     page = visit(reduced_motion="reduce").enter(ADMIN_KEY)
     for which in PAGES:
         at(page, place, which)
-        assert page.evaluate("document.getAnimations().filter((each) => each.playState === 'running').length") == 0, which
+        assert page.evaluate("document.getAnimations().filter((each) => each.playState === 'running').length") == 0, (
+            which
+        )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

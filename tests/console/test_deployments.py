@@ -30,7 +30,7 @@ def test_from_the_form_to_running_and_to_the_end(visitor: Visitor, place: Place)
     page, name = visitor.enter(ADMIN_KEY, "#/deploy"), unique("form")
     fill(page, name)
     page.get_by_label("Value of max_model_len").fill("4096")
-    config = page.get_by_role("group", name="config: vLLM’s flags")
+    config = page.get_by_role("group", name="config")
     config.get_by_role("button", name="Add").click()
     config.get_by_label("name 2").fill("enforce_eager")
     expect(config.get_by_label("Kind of enforce_eager")).to_have_value("switch")
@@ -46,7 +46,9 @@ def test_from_the_form_to_running_and_to_the_end(visitor: Visitor, place: Place)
     expect(page.locator(".timeline b").first).to_have_text("running")
     made = next(d for d in place.admin.get("/api/deployments").body["deployments"] if d["name"] == name)
     assert made["config"] == {"max_model_len": 4096, "enforce_eager": True} and made["env"] == ["STANDIN_LOAD_SECONDS"]
-    expect(page.get_by_label("a request with curl", exact=True)).to_contain_text(f"{made['endpoint']}/v1/chat/completions")
+    expect(page.get_by_label("a request with curl", exact=True)).to_contain_text(
+        f"{made['endpoint']}/v1/chat/completions"
+    )
     assert made["api_key"] not in page.content()
 
     page.get_by_role("button", name="Stop", exact=True).click()

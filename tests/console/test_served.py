@@ -43,7 +43,9 @@ def asset(name: str) -> str:
     return f"/console/{console.site().version}/{name}"
 
 
-@pytest.mark.parametrize("path", ["/", asset("app.js"), asset("base.css"), asset("icon.svg"), asset("vendor/preact.js")])
+@pytest.mark.parametrize(
+    "path", ["/", asset("app.js"), asset("base.css"), asset("icon.svg"), asset("vendor/preact.js")]
+)
 def test_what_is_served_is_guarded_and_text(path: str) -> None:
     answer = gateway(path)
     assert answer["statusCode"] == 200 and not answer.get("isBase64Encoded")
@@ -67,8 +69,8 @@ def test_who_has_it_is_told_so(path: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["nothing.js", "index.html", "manifest.json", "../../app.py", "..%2f..%2fapp.py", "%2e%2e", "vendor/manifest.json"]
-    + ["vendor/LICENSE.htm", "vendor/../app.js", "app.js%00", "APP.JS"],
+    """nothing.js index.html manifest.json ../../app.py ..%2f..%2fapp.py %2e%2e vendor/manifest.json vendor/LICENSE.htm
+    vendor/../app.js app.js%00 APP.JS""".split(),
 )
 def test_nothing_else_is_there(name: str) -> None:
     answer = gateway(asset(name))

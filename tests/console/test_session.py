@@ -31,7 +31,9 @@ def test_the_key_is_in_the_tab_alone_and_signing_out_ends_it(visitor: Visitor) -
     assert page.evaluate("Object.values(sessionStorage)") == [ADMIN_KEY]
     page.reload()
     expect(page.get_by_role("heading", name="Fleet", level=1)).to_be_visible()
-    stored = page.evaluate("[location.href, document.cookie, JSON.stringify(localStorage), JSON.stringify(history.state)]")
+    stored = page.evaluate(
+        "[location.href, document.cookie, JSON.stringify(localStorage), JSON.stringify(history.state)]"
+    )
     assert not any(ADMIN_KEY in str(each) for each in stored)
     other = visitor.context.new_page()
     other.goto(visitor.url)

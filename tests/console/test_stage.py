@@ -66,5 +66,7 @@ def test_below_a_stage_it_works_as_at_the_root(visit: Callable[..., Visitor], pl
         expect(page.get_by_label("the line that joins a machine", exact=True)).to_contain_text(f"--url '{url}'")
         page.reload()
         expect(page.get_by_role("heading", name="Access", level=1)).to_be_visible()
-        assert page.evaluate("performance.getEntriesByType('resource').every((e) => e.name.startsWith(document.baseURI.split('#')[0]))")
+        assert page.evaluate(
+            "performance.getEntriesByType('resource').every((e) => e.name.startsWith(document.baseURI.split('#')[0]))"
+        )
         visitor.check()
