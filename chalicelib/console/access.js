@@ -35,7 +35,7 @@ function Tokens() {
         <${Loaded} from=${found}>${({ registration_tokens }) => registration_tokens.length === 0
             ? html`<p class="muted">None. A machine needs one to join.</p>`
             : html`<div class="table"><table>
-                <thead><tr><th>Name</th><th>Used</th><th>Expires</th><th>Made</th><th></th></tr></thead>
+                <thead><tr><th>Name</th><th>Used</th><th>Expires</th><th>Made</th><th><span class="sr-only">Actions</span></th></tr></thead>
                 <tbody>${registration_tokens.map((token) => html`<tr key=${token.token_id}>
                     <td data-name="Name"><span class="clip">${token.name ?? html`<span class="muted">unnamed</span>`}</span> ${token.takeover && html`<span class="label">takeover</span>`}${token.ephemeral && html`<span class="label">ephemeral</span>`}</td>
                     <td data-name="Used">${token.uses} of ${token.max_uses.toLocaleString("en")}</td>
@@ -89,7 +89,7 @@ function Keys() {
     return html`<section aria-labelledby="keys">
         <header class="section-head"><h2 id="keys">API keys</h2><button class="small" onClick=${() => setMaking(true)}><${Icon} name="plus" />New key</button></header>
         <${Loaded} from=${found}>${({ api_keys }) => html`<div class="table"><table>
-            <thead><tr><th>Name</th><th>Role</th><th>Made</th><th></th></tr></thead>
+            <thead><tr><th>Name</th><th>Role</th><th>Made</th><th><span class="sr-only">Actions</span></th></tr></thead>
             <tbody>${api_keys.map((key) => html`<tr key=${key.key_id}>
                 <td data-name="Name"><span class="clip">${key.name}</span></td><td data-name="Role">${key.role}</td><td data-name="Made"><${Ago} at=${key.created_at} /></td>
                 <td class="end"><${Button} kind="quiet small" act=${() => revoke(key)} aria-label=${`Revoke ${key.name}`}>Revoke<//></td>

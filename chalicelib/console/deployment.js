@@ -72,9 +72,9 @@ function Endpoint({ deployment, worker }) {
     }
     return html`<section aria-labelledby="endpoint"><h2 id="endpoint">Endpoint</h2>
         <dl class="lines">
-            <div><dt>URL</dt><dd><code>${endpoint}</code></dd><${Copy} text=${endpoint} what="the endpoint" /></div>
-            <div><dt>Model</dt><dd><code>${served_model_name}</code></dd><${Copy} text=${served_model_name} what="the model’s name" /></div>
-            ${api_key && html`<div><dt>API key</dt><dd><code>${api_key.slice(0, 4)}…</code></dd><${Copy} text=${api_key} what="the model’s API key" /></div>`}
+            <div><dt>URL</dt><dd><code>${endpoint}</code><${Copy} text=${endpoint} what="the endpoint" /></dd></div>
+            <div><dt>Model</dt><dd><code>${served_model_name}</code><${Copy} text=${served_model_name} what="the model’s name" /></dd></div>
+            ${api_key && html`<div><dt>API key</dt><dd><code>${api_key.slice(0, 4)}…</code><${Copy} text=${api_key} what="the model’s API key" /></dd></div>`}
         </dl>
         <${Snippet} text=${request(endpoint, served_model_name)} what="a request with curl" />
     </section>`;

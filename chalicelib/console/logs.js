@@ -7,6 +7,9 @@ import { LIVE } from "./lifecycle.js";
 const MOST = 3000; // lines that are kept
 const EVERY = 1500, AFTER_ERROR = 8000; // milliseconds
 
+/** Before there is a container nobody has to be asked. */
+const hasLog = ({ container_id, status }) => container_id !== null || status === "running";
+
 const kind = (line) => (/\b(ERROR|CRITICAL|Traceback)\b|Error: /.test(line) ? "bad" : /\bWARN(ING)?\b/.test(line) ? "warn" : null);
 
 export function Log({ deployment }) {
@@ -14,11 +17,12 @@ export function Log({ deployment }) {
     const [lines, setLines] = useState([]);
     const [paused, setPaused] = useState(false);
     const [trouble, setTrouble] = useState("");
-    const live = useRef(true);
+    const latest = useRef(deployment);
     const since = useRef(null);
     const box = useRef();
     const atEnd = useRef(true);
-    live.current = LIVE.includes(status);
+    latest.current = deployment;
+    const live = LIVE.includes(status);
 
     useEffect(() => {
         if (paused) return;
@@ -27,8 +31,12 @@ export function Log({ deployment }) {
         const look = async () => {
             if (busy || document.hidden || over.signal.aborted) return;
             clearTimeout(timer);
+            if (!hasLog(latest.current)) {
+                timer = setTimeout(look, EVERY);
+                return;
+            }
             busy = true;
-            let wait = live.current ? EVERY : AFTER_ERROR;
+            let wait = LIVE.includes(latest.current.status) ? EVERY : AFTER_ERROR;
             try {
                 const query = { lines: since.current ? 2000 : 500, since: since.current, wait: 10 };
                 const found = await fromWorker("GET", `deployments/${segment(deployment_id)}/logs`, { query, signal: over.signal });
@@ -59,7 +67,7 @@ export function Log({ deployment }) {
         if (atEnd.current && box.current) box.current.scrollTop = box.current.scrollHeight;
     }, [lines]);
 
-    const state = paused ? "paused" : trouble ? "waiting" : live.current ? "live" : "ended";
+    const state = paused ? "paused" : trouble || !hasLog(deployment) ? "waiting" : live ? "live" : "ended";
     const scrolled = ({ target }) => (atEnd.current = target.scrollHeight - target.scrollTop - target.clientHeight < 40);
     return html`<section aria-labelledby="log">
         <header class="section-head"><h2 id="log">Log</h2>
@@ -67,6 +75,6 @@ export function Log({ deployment }) {
             <button class="quiet small" onClick=${() => setPaused(!paused)}>${paused ? "Go on" : "Pause"}</button></div>
         </header>
         <pre class="log" ref=${box} onScroll=${scrolled} tabindex="0" role="log" aria-live="off" aria-label="Log of ${deployment.name}">${lines.map((line) => html`<span class=${kind(line)}>${line + "\n"}</span>`)}</pre>
-        ${trouble && html`<p class="muted" role="status">${trouble}</p>`}
+        <p class="muted" role="status">${trouble || (hasLog(deployment) ? "" : live ? "It has no container yet." : "It had no container.")}</p>
     </section>`;
 }

@@ -27,7 +27,7 @@ export function Images({ worker, path, online }) {
         images.length === 0
             ? html`<p class="muted">No image is there.</p>`
             : html`<div class="table"><table>
-                <thead><tr><th>Image</th><th>Size</th><th>Made</th><th>In use</th><th></th></tr></thead>
+                <thead><tr><th>Image</th><th>Size</th><th>Made</th><th>In use</th><th><span class="sr-only">Actions</span></th></tr></thead>
                 <tbody>${images.map((image) => html`<tr key=${image.id}>
                     <td data-name="Image"><span class="clip" title=${image.id}>${image.tags.join(", ") || short(image.id)}</span></td>
                     <td data-name="Size">${bytes(image.size)}</td>
@@ -89,7 +89,7 @@ export function Models({ worker, path, online }) {
         models.length === 0
             ? html`<p class="muted">No weights are kept there.</p>`
             : html`<div class="table"><table>
-                <thead><tr><th>Model</th><th>Size</th><th></th></tr></thead>
+                <thead><tr><th>Model</th><th>Size</th><th><span class="sr-only">Actions</span></th></tr></thead>
                 <tbody>${models.map((each) => html`<tr key=${each.model}>
                     <td data-name="Model"><span class="clip">${each.model}</span></td><td data-name="Size">${bytes(each.size)}</td>
                     <td class="end">${may("operator") && online && html`<${Button} kind="quiet small" act=${() => forget(each)}>Delete<//>`}</td>

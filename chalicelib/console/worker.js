@@ -128,7 +128,7 @@ function Containers({ look, path, models, online, orphans }) {
         containers.length === 0
             ? html`<p class="muted">Nothing runs there.</p>`
             : html`<div class="table"><table>
-                <thead><tr><th>Name</th><th>Image</th><th>State</th><th>Whose</th><th></th></tr></thead>
+                <thead><tr><th>Name</th><th>Image</th><th>State</th><th>Whose</th><th><span class="sr-only">Actions</span></th></tr></thead>
                 <tbody>${containers.map((each) => html`<tr key=${each.id}>
                     <td data-name="Name"><span class="clip" title=${each.name}>${each.name || short(each.id)}</span></td>
                     <td data-name="Image"><span class="clip">${each.image || "a process"}</span></td>

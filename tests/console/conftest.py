@@ -61,7 +61,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     found = eventually(lambda: admin.get("/api/workers").expect(200)["workers"], bool, 30)
     worker_id = found[0]["worker_id"]
     crashed = deploy(admin, worker_id, config={"max_model_len": 200000, "seed": 7})
-    yield Place(serve.url, admin, worker_id, deploy(admin, worker_id), crashed)
+    running = deploy(admin, worker_id, config={"max_model_len": 2048, "dtype": "half"}, env={"SECRET_WORD": "hidden"})
+    yield Place(serve.url, admin, worker_id, running, crashed)
     host.end()
     serve.stop()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from playwright.sync_api import Page, expect
 
 from tests.conformance.client import unique
 from tests.conformance.serve import ADMIN_KEY
 from tests.console.browser import Visitor
 from tests.console.conftest import Place
+from tests.console.fleet import Machine, Player
 
 SLOW = 30000
 """Milliseconds that real processes are given."""
@@ -62,7 +65,6 @@ def test_from_the_form_to_running_and_to_the_end(visitor: Visitor, place: Place)
 
 def test_a_crash_is_retried_with_its_fix(visitor: Visitor, place: Place) -> None:
     deployment_id = place.crashed
-    config = place.admin.deployment(deployment_id)["config"]
     page = visitor.enter(ADMIN_KEY, f"#/deployments/{deployment_id}")
     expect(page.get_by_role("heading", name="CONTEXT_TOO_LONG")).to_be_visible(timeout=SLOW)
     expect(page.locator("h1 .status")).to_have_text("error")
@@ -71,16 +73,28 @@ def test_a_crash_is_retried_with_its_fix(visitor: Visitor, place: Place) -> None
     page.get_by_role("button", name="Retry with it").click()
     expect(page.locator("h1 .status")).to_have_text("running", timeout=SLOW)
     assert place.admin.deployment(deployment_id)["config"] == {"max_model_len": 131072, "seed": 7}
+    expect(page.get_by_text("It crashed")).to_be_visible()
+    place.admin.post(f"/api/deployments/{deployment_id}/stop").expect(200)
 
-    # Stopped meanwhile, the same fix also starts it; here its config has what crashed again.
-    place.admin.patch(f"/api/deployments/{deployment_id}", {"config": config}).expect(200)
-    place.reach(deployment_id, "error")
-    place.admin.post(f"/api/deployments/{deployment_id}/stop").expect(200)
-    expect(page.locator("h1 .status")).to_have_text("stopped", timeout=SLOW)
-    page.get_by_text("It crashed").click()
+
+def test_one_that_was_stopped_meanwhile_is_started_with_its_fix(
+    visitor: Visitor, place: Place, played: Callable[..., Player]
+) -> None:
+    player = played(Machine(unique("fixed"), "NVIDIA L4", 2, 24))
+    body = {"model": "org/tiny", "name": unique("gpus"), "worker_id": player.worker_id, "gpus": 1}
+    made = place.admin.post("/api/deployments", body).expect(201)
+    place.reach(made["deployment_id"], "running")
+    fix = {"config": {"gpu_memory_utilization": 0.5}, "gpus": 2}
+    report = {"error_code": "CUDA_OUT_OF_MEMORY", "message": "too much", "fix": fix}
+    player.say(made["deployment_id"], "error", made["generation"], **report).expect(200)
+    place.admin.post(f"/api/deployments/{made['deployment_id']}/stop").expect(200)
+    page = visitor.enter(ADMIN_KEY, f"#/deployments/{made['deployment_id']}")
+    page.get_by_text("It crashed").or_(page.get_by_role("heading", name="CUDA_OUT_OF_MEMORY")).first.click()
+    expect(page.locator(".fix code")).to_have_text(["gpu_memory_utilization unset → 0.5", "gpus 1 → 2"])
     page.get_by_role("button", name="Retry with it").click()
-    expect(page.locator("h1 .status")).to_have_text("running", timeout=SLOW)
-    place.admin.post(f"/api/deployments/{deployment_id}/stop").expect(200)
+    expect(page.locator("h1 .status")).to_have_text("running")
+    changed = place.admin.deployment(made["deployment_id"])
+    assert (changed["config"], changed["gpus"], changed["desired"]) == ({"gpu_memory_utilization": 0.5}, 2, "running")
 
 
 def test_the_log_goes_on_by_itself_and_pauses(visitor: Visitor, place: Place) -> None:
@@ -116,7 +130,7 @@ def test_a_hidden_page_asks_nothing(visitor: Visitor, place: Place) -> None:
     page.wait_for_timeout(500)  # what was asked before may still be answered
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.wait_for_timeout(4000)
+    page.wait_for_timeout(3500)
     assert asked == []
     with page.expect_request(lambda request: request.url.endswith(place.worker_id), timeout=3000):
         page.evaluate(tell, False)
@@ -157,14 +171,12 @@ def test_what_is_wrong_is_said_at_its_field(visitor: Visitor, place: Place) -> N
 
 
 def test_a_change_replaces_what_was_and_keeps_what_cannot_be_read(visitor: Visitor, place: Place) -> None:
-    deployment_id = place.deploy(config={"max_model_len": 2048, "dtype": "half"}, env={"SECRET_WORD": "hidden"})
+    deployment_id = place.running
     place.reach(deployment_id, "running")
     page = visitor.enter(ADMIN_KEY, f"#/deployments/{deployment_id}/change")
     page.get_by_label("Value of max_model_len").fill("1024")
     page.get_by_role("button", name="Remove dtype").click()
     page.get_by_role("button", name="Change it").click()
-    expect(page.locator("h1 .status")).to_have_text("running", timeout=SLOW)
-    place.reach(deployment_id, "running")
-    changed = place.admin.deployment(deployment_id)
+    expect(page.locator(".config")).to_have_text("max_model_len1024")
+    changed = place.reach(deployment_id, "running")
     assert changed["config"] == {"max_model_len": 1024} and changed["env"] == ["SECRET_WORD"]
-    place.admin.post(f"/api/deployments/{deployment_id}/stop").expect(200)
