@@ -29,7 +29,7 @@ export function Deployment({ id }) {
             <section class="life" aria-label="How far it is" aria-live="polite">
                 <${Lifecycle} deployment=${deployment} events=${events} now=${Date.now() + ahead} />
                 ${deployment.progress && LIVE.includes(deployment.status) && html`<${Progress} of=${deployment.progress} />`}
-                ${deployment.message && deployment.status !== "error" && deployment.status !== "running" && html`<p class="muted">${deployment.message}</p>`}
+                ${deployment.message && deployment.status !== "running" && deployment.message !== deployment.last_crash?.message && html`<p class="muted">${deployment.message}</p>`}
             </section>
             <${Crash} deployment=${deployment} again=${found.again} />
             <div class="columns">
