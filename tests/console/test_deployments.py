@@ -115,7 +115,7 @@ def test_the_log_goes_on_by_itself_and_pauses(visitor: Visitor, place: Place) ->
     say("toast")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/logs" in request.url else None)
-    page.wait_for_timeout(2500)
+    page.wait_for_timeout(2000)
     assert asked == [] and "toast" not in log.inner_text()
     page.get_by_role("button", name="Go on").click()
     expect(log).to_contain_text("GET /toast", timeout=SLOW)

@@ -47,14 +47,17 @@ def test_every_page_of_the_list_is_followed_and_rows_are_kept(
     page.evaluate("window.kept = [...document.querySelectorAll('.worker .meter .load span')]")
     assert page.evaluate("innerHeight") < page.evaluate("document.documentElement.scrollHeight") / 2
     before = page.evaluate("kept.map((each) => each.style.height)")
+    look_again = "document.dispatchEvent(new Event('visibilitychange'))"
     for player in players[:4]:
         player.turn()
+    page.evaluate(look_again)
     page.wait_for_function("(b) => kept.some((each, at) => each.style.height !== b[at])", arg=before, timeout=30000)
     same = "[...document.querySelectorAll('.worker .meter .load span')].every((each, at) => each === kept[at])"
     assert page.evaluate(same), "the same elements, with other figures"
     assert rows.nth(12).evaluate("(e) => getComputedStyle(e).contentVisibility") == "auto"
     rows.last.scroll_into_view_if_needed()
     players[-1].turn()
+    page.evaluate(look_again)
     usage = Operator(serve.url, ADMIN_KEY).get(f"/api/workers/{players[-1].worker_id}").body["gpu_usage"][7]
     busy = re.compile(rf" {usage['utilization']:.0f} % busy")
     expect(rows.last.get_by_role("img").last).to_have_accessible_name(busy, timeout=15000)
