@@ -13,7 +13,7 @@ RELIABILITY := tests/simulation tests/faults tests/server/test_races.py tests/se
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock clean \
-	simulate docker test-gateway mutants reliability
+	simulate docker test-gateway mutants reliability screenshots vendor
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,12 @@ mutants: setup ## Each protection taken away: the simulator must notice (MOST=se
 
 reliability: setup ## What docs/reliability.md promises, in full: simulation, mutants, faults, races, scale, attacks
 	@$(BIN)/python -m pytest --thorough $(RELIABILITY) $(ARGS)
+
+screenshots: setup ## The console's pictures in docs/images, of a played fleet and a real agent (needs chromium)
+	@$(BIN)/python -m tests.console.screenshots
+
+vendor: setup ## Fetch again what the console takes from npm; fails unless every byte is as it was
+	@$(BIN)/python -m infra.vendor
 
 check: setup ## ruff and mypy --strict
 	@failed=0; for tool in "ruff check ." "ruff format --check ." "mypy --strict"; do \

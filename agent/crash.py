@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from agent.hints import hint
+from chalicelib.contract.messages import Fix
 
 EXCERPT_BYTES = 64 * 1024
 """What a crash report carries of a log at most."""
@@ -33,11 +34,12 @@ _LINE_CHARACTERS = 600
 
 
 class Diagnosis(NamedTuple):
-    """`permanent`: it cannot heal by itself, so it is not to be restarted."""
+    """`permanent`: it cannot heal by itself, so it is not to be restarted. `fix` is what would heal it, if known."""
 
     error_code: str
     message: str
     permanent: bool
+    fix: Fix | None = None
 
 
 class Cause(NamedTuple):
@@ -310,8 +312,9 @@ def diagnose(log: str, exit_code: int | None, oom_killed: bool) -> Diagnosis:
     if cause is None:
         return Diagnosis("CONTAINER_FAILED", f"{_ending(exit_code)} The first error in its log: {_short(line)}", False)
     told = _most_telling(cause, claims)
-    parts = (told.advice, hint(claims), f"The log says: {_short(line)}")
-    return Diagnosis(told.error_code, " ".join(filter(None, parts)), told.permanent)
+    exactly = hint(claims)
+    parts = (told.advice, exactly.text, f"The log says: {_short(line)}")
+    return Diagnosis(told.error_code, " ".join(filter(None, parts)), told.permanent, exactly.fix)
 
 
 def advice(prose: str) -> str:

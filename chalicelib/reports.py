@@ -22,6 +22,8 @@ from chalicelib.times import when
 
 MAX_LOGS = 64 * 1024
 MAX_CONTAINER_ID = 256
+MOST_GPUS = 64
+FIXABLE = {"max_model_len": int, "gpu_memory_utilization": float, "tensor_parallel_size": int}
 OVER = frozenset({Status.STOPPED, Status.ERROR})
 
 
@@ -183,8 +185,17 @@ def _store(deployment: Deployment, body: m.Report, new: Status, generation: int,
 def _crash(body: m.Report, now: float) -> bytes:
     tail = (body.logs or "").encode("utf-8", "replace")[-MAX_LOGS:].decode("utf-8", "ignore")
     code = m.brief(body.error_code or "CONTAINER_FAILED", m.MAX_CODE)
-    crash = r.Crash(when(now), code, m.brief(body.message or ""), tail)
+    crash = r.Crash(when(now), code, m.brief(body.message or ""), tail, _harmless(body.fix))
     return zlib.compress(msgspec.json.encode(crash))
+
+
+def _harmless(fix: m.Fix | None) -> m.Fix | None:
+    """What a worker proposes an operator applies with one click: only flags that fit a model to a GPU may be in it."""
+    if fix is None:
+        return None
+    config = {name: fix.config[name] for name, kind in FIXABLE.items() if type(fix.config.get(name)) is kind}
+    gpus = fix.gpus if fix.gpus and fix.gpus <= MOST_GPUS else None
+    return m.Fix(config, gpus) if config or gpus else None
 
 
 def over(slot: Slot, now: float) -> None:

@@ -18,6 +18,7 @@ from email.errors import (
     StartBoundaryNotFoundDefect,
 )
 from email.message import Message
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -164,6 +165,16 @@ class Handler(ChaliceRequestHandler):
         self._send_http_response(
             response["statusCode"], {**response["headers"], **response["multiValueHeaders"]}, response["body"]
         )
+
+    def _send_http_response_with_body(self, code: int, headers: Any, body: str | bytes) -> None:
+        """HEAD is told what GET would be, and gets no more; neither does whoever has the thing already."""
+        data = body if isinstance(body, bytes) else body.encode()
+        self.send_response(code)
+        if code != HTTPStatus.NOT_MODIFIED:
+            headers = {"Content-Type": "application/json", "Content-Length": str(len(data)), **headers}
+        self._send_headers(headers)
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
     def _refuse(self, error: ApiError) -> None:
         body = msgspec.json.encode(ErrorBody(error.error_code, error.message))

@@ -304,6 +304,13 @@ class Progress(Struct, omit_defaults=True):
     rate: Count | None = None
 
 
+class Fix(Struct, omit_defaults=True):
+    """What to change of a deployment so that it does not end like this again: flags of its `config`, or its `gpus`."""
+
+    config: Config = {}
+    gpus: Count | None = None
+
+
 class Report(Struct):
     """Body of `POST /api/workers/{worker_id}/deployments/{deployment_id}/status`, its error form included."""
 
@@ -318,6 +325,7 @@ class Report(Struct):
     sequence: Count | None = None
     progress: Progress | None = None
     restarts: Count | None = None
+    fix: Fix | None = None
 
     @property
     def reported(self) -> Status:
