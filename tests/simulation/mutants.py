@@ -311,7 +311,9 @@ def main(names: tuple[str, ...], most: int | None, first: int) -> None:
     with console.status("the code as it is"):
         control = examine(Mutant("none", "none", (), max(each.seeds for each in chosen)), most, first)
     if control.said:
-        raise click.ClickException(f"the code as it is has a violation, so that no mutant proves anything: {control.said}")
+        raise click.ClickException(
+            f"the code as it is has a violation, so that no mutant proves anything: {control.said}"
+        )
     for each in chosen:
         with console.status(each.name):
             verdict = examine(each, most, first)
