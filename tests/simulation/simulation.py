@@ -31,7 +31,7 @@ ADMIN = tokens.Principal("key admin", Access.ADMIN, "admin")
 JOIN = "a registration token for many workers"
 START = 1_800_000_000.0
 HOSTS, STEPS = 2, 60
-CALM_AT_LEAST, CALM_AT_MOST = 8, 88
+CALM_AT_LEAST, CALM_AT_MOST = 6, 90
 """Rounds of 20 seconds."""
 
 
@@ -236,7 +236,7 @@ class Simulation:
         problems: list[str] = []
         for round_ in range(CALM_AT_MOST):
             self._calm_round()
-            if round_ >= CALM_AT_LEAST and round_ % 4 == 0:
+            if round_ >= CALM_AT_LEAST and round_ % 3 == 0:
                 problems = list(invariants.in_the_end(self))
                 if not problems:
                     return
