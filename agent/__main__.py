@@ -28,6 +28,7 @@ from agent.identity import StateDir, StateError
 from agent.journal import Database, JournalFull
 from agent.loop import Agent, Refused
 from agent.policy import TESTED_IMAGE, HostPolicy
+from agent.refusal import Refusal
 from agent.reporter import Reporter
 from agent.reserve import ReserveFile
 from agent.settings import (
@@ -203,7 +204,7 @@ def _prepare(memory: Memory, state: StateDir, name: str, token: str | None, rejo
     database = memory.database
     if rejoin:
         state.unpark()
-        database.set_meta(token=None, name=None)
+        database.set_meta(token=None, name=None, refused_at=None)
     known = database.meta("name")
     if known not in (None, name):
         raise SettingError("--name", f"{state.path} belongs to worker {known!r}; use another --state-dir, or --rejoin")
@@ -238,11 +239,17 @@ def _run(url: str, registration: Registration, place: Host, memory: Memory, stat
     random = SystemRandom()
     agent = Agent(Api(url), registration, place, memory, state, sampler.latest, random)
     reporter = Reporter(Api(url), memory.spool, agent, Backoff(random), time.sleep)
+    refusal = Refusal(memory.database, url, registration.name, registration.token)
     agent.start()
     spawn_thread("reporter", reporter.run)
+    pause = refusal.pause(time.time()) if agent.crew is None else 0.0
+    if pause:
+        log.warning("the control plane refused this worker; it is asked again in %.0f s, or at once by --rejoin", pause)
+        signals.wait(pause)
     try:
         agent.run(time.monotonic, signals.wait)
     except Refused as error:
+        refusal.note(time.time())
         raise click.ClickException(f"the control plane did not take this worker: {shown(str(error))}") from error
     log.info("ending; models go on running")
     if agent.crew is not None:

@@ -32,6 +32,7 @@ class StateDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._parked: str | None = None
         try:
             path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
             path.chmod(PRIVATE_FOLDER)
@@ -51,11 +52,13 @@ class StateDir:
     def parked(self) -> str | None:
         """Why this agent is parked, if it is. Parked is for good: only an operator's --rejoin ends it."""
         try:
-            return self._marker.read_text().strip() or "parked"
+            return self._parked or self._marker.read_text().strip() or "parked"
         except FileNotFoundError:
             return None
 
     def park(self, reason: str) -> None:
+        """Raises OSError where that cannot be written down; then it holds for this process alone."""
+        self._parked = reason
         private_file(self._marker).write_text(reason + "\n")
 
     def unpark(self) -> None:
