@@ -13,13 +13,13 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from random import SystemRandom
-from uuid import uuid4
 
 import click
 
 from agent import host
 from agent.api import Api
 from agent.backoff import Backoff
+from agent.boots import next_boot
 from agent.crew import Host, Memory
 from agent.engines import Engine, EngineError
 from agent.fleet import spawn_thread
@@ -185,13 +185,15 @@ def main(
         clock=time.time,
         run=run,
     )
+    boot_id, past_boot_ids = next_boot(memory.database)
     registration = Registration(
         name=name,
         token=token or "",
         gpu_info=host.gpu_info(),
         system_info=host.system_info(),
         machine_id=host.machine_id(state.path),
-        boot_id=uuid4().hex,
+        boot_id=boot_id,
+        past_boot_ids=past_boot_ids or None,
         agent_version=_version(),
         labels=worker_labels or None,
         address=address,
