@@ -1,0 +1,155 @@
+"""What the faults happen to: serve on a real DynamoDB engine whose file survives it, and agents on this machine.
+
+The engine is a process of its own, so that whoever kills serve kills no database.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+
+from tests.conformance.serve import Serve
+from tests.faults.instances import Model, models_of
+from tests.faults.proxy import Deck, Proxy
+from tests.server import dynoxide
+from tests.whole import test_processes
+from tests.whole.test_processes import Operator
+
+T = TypeVar("T")
+
+
+def within(seconds: float, look: Callable[[], T], is_there: Callable[[T], bool], what: str) -> T:
+    """What is seen once it is there. Real processes take their time, after faults more of it."""
+    deadline = time.monotonic() + seconds
+    while not is_there(seen := look()):
+        assert time.monotonic() < deadline, f"{what}: after {seconds:.0f} s still {seen}"
+        time.sleep(0.1)
+    return seen
+
+
+class Plane:
+    """The control plane. `serve` is killed and started at will; the engine goes on, unless it is stopped too."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self._database = folder / "dynamodb.sqlite3"
+        self._stack = ExitStack()
+        self.serve = Serve(folder / "data", MUSTER_HEARTBEAT="1", **environment)
+        self.operator = Operator(self.serve.url)
+
+    def start(self) -> None:
+        url = self._stack.enter_context(dynoxide.running(self._database))
+        self.serve.environment["AWS_ENDPOINT_URL_DYNAMODB"] = url
+        self.serve.start()
+
+    def stop(self) -> None:
+        self.serve.stop()
+        self._stack.close()
+
+    def save(self, copy: Path) -> None:
+        """The database as it is now, while it is used."""
+        with closing(sqlite3.connect(self._database)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+
+    def restore(self, copy: Path) -> None:
+        """That database in the place of the one there is, while nobody uses it."""
+        for left in self._database.parent.glob(f"{self._database.name}*"):
+            left.unlink()
+        copy.rename(self._database)
+
+    def token(self, **fields: Any) -> str:
+        """A registration token, good for one host unless `max_uses` says more."""
+        return str(self.operator.call("POST", "/api/registration-tokens", fields)["token"])
+
+    def worker(self, name: str) -> Any:
+        """As operators see it; None before it joined."""
+        listed = self.operator.call("GET", "/api/workers")["workers"]
+        return next((each for each in listed if each["name"] == name), None)
+
+    def sees(self, name: str, status: str) -> None:
+        """Wait until that worker is it."""
+        within(30, lambda: (self.worker(name) or {}).get("status"), lambda seen: seen == status, f"{name} is {status}")
+
+
+@contextmanager
+def plane(folder: Path, **environment: str) -> Iterator[Plane]:
+    """Raises dynoxide.Unavailable."""
+    started = Plane(folder, **environment)
+    started.start()
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+class Host(test_processes.Host):
+    """An agent with the process engine, behind a proxy of its own."""
+
+    def __init__(self, folder: Path, serve: Serve, name: str, token: str, deck: Deck | None = None) -> None:
+        folder.mkdir(parents=True)
+        self.proxy = Proxy(serve.port, deck)
+        super().__init__(folder, self.proxy.url, name, token)
+        self.environment |= {"HF_HUB_CACHE": str(folder / "hub")}
+        self.started = False
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    def said(self) -> str:
+        return (self.folder / "agent.log").read_text()
+
+    def instances(self) -> list[Model]:
+        return models_of(self.folder)
+
+    def start(self) -> None:
+        super().start()
+        self.started = True
+
+    def end(self) -> None:
+        if self.started:
+            super().end()
+        self.proxy.end()
+
+
+@contextmanager
+def idle(folder: Path, plane: Plane, name: str, token: str | None = None, deck: Deck | None = None) -> Iterator[Host]:
+    """A host whose agent is yet to be started."""
+    made = Host(folder, plane.serve, name, token or plane.token(), deck)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+@contextmanager
+def host(folder: Path, plane: Plane, name: str, token: str | None = None, deck: Deck | None = None) -> Iterator[Host]:
+    """Started, and a worker already unless there is a deck of faults."""
+    with idle(folder, plane, name, token, deck) as made:
+        made.start()
+        if deck is None:
+            plane.sees(name, "online")
+        yield made
+
+
+def ask_for(plane: Plane, worker: str, **body: Any) -> str:
+    """A deployment on that worker; its id."""
+    placed = {"worker_id": plane.worker(worker)["worker_id"], "env": {"STANDIN_LOAD_SECONDS": "0.1"}}
+    return plane.operator.deploy(**(placed | body))
+
+
+def deploy(plane: Plane, worker: str, **body: Any) -> Any:
+    """One that runs."""
+    return plane.operator.reach(ask_for(plane, worker, **body), "running")
+
+
+def is_served(seen: Any) -> bool:
+    """Whether the model of a deployment answers."""
+    headers = {"Authorization": f"Bearer {seen['api_key']}"}
+    answer = requests.get(f"{seen['endpoint']}/v1/models", headers=headers, timeout=5)
+    return answer.status_code == 200
