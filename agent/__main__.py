@@ -233,7 +233,7 @@ def _engine(kind: str, state_dir: Path, vllm_command: str, memory: Memory) -> En
 
 
 def _run(url: str, registration: Registration, place: Host, memory: Memory, state: StateDir) -> None:
-    """Until a signal. Ends with 1 where the control plane will not have this worker at all."""
+    """Until a signal. Ends with 1 where the control plane will not have this worker at all, or its state is gone."""
     signals = Signals()
     watched = places(place.engine, place.state_dir, place.policy)
     sampler = host.Sampler(lambda: disk_usage(watched))
@@ -253,6 +253,8 @@ def _run(url: str, registration: Registration, place: Host, memory: Memory, stat
     except Refused as error:
         refusal.note(time.time())
         raise click.ClickException(f"the control plane did not take this worker: {shown(str(error))}") from error
+    except StateError as error:
+        raise click.ClickException(str(error)) from error
     log.info("ending; models go on running")
     if agent.crew is not None:
         agent.crew.close()

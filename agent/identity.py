@@ -48,6 +48,15 @@ class StateDir:
     def close(self) -> None:
         os.close(self._lock)
 
+    def check(self) -> None:
+        """Raises StateError when somebody deleted the folder: what is written into it from now on is lost."""
+        try:
+            there = os.path.samestat(os.stat(self.path / "lock"), os.fstat(self._lock))
+        except FileNotFoundError:
+            there = False
+        if not there:
+            raise StateError(f"the state folder {self.path} is gone: start the agent again, which begins a new one")
+
     @property
     def parked(self) -> str | None:
         """Why this agent is parked, if it is. Parked is for good: only an operator's --rejoin ends it."""
