@@ -71,6 +71,7 @@ class StateDir:
         private_file(self._marker).write_text(reason + "\n")
 
     def unpark(self) -> None:
+        self._parked = None
         self._marker.unlink(missing_ok=True)
 
     @property

@@ -6,6 +6,7 @@ The engine is a process of its own, so that whoever kills serve kills no databas
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -135,6 +136,51 @@ def host(folder: Path, plane: Plane, name: str, token: str | None = None, deck: 
         if deck is None:
             plane.sees(name, "online")
         yield made
+
+
+class Supervisor:
+    """Starts a host's agent, and again at once however it ends. A context."""
+
+    def __init__(self, worker: test_processes.Host) -> None:
+        self.worker, self.starts = worker, 0
+        self._over = False
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Supervisor:
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        within(10, lambda: self.starts, bool, "it was started")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._over = True
+            self.worker.process.kill()
+        self._thread.join()
+
+    def kill(self) -> None:
+        """And see it started again."""
+        before = self.starts
+        with self._lock:
+            self.worker.process.kill()
+        within(10, lambda: self.starts, lambda count: count > before, "it was started again")
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The agent is ended, and not started before the end of this."""
+        with self._lock:
+            self.worker.process.terminate()
+            self.worker.process.wait(20)
+            yield
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if self._over:
+                    return
+                self.worker.start()
+                self.starts += 1
+            self.worker.process.wait()
 
 
 def ask_for(plane: Plane, worker: str, **body: Any) -> str:

@@ -1,53 +1,15 @@
 """Two agents where there should be one: on one state folder, or on copies of a machine, under a supervisor.
 
-`Supervised` starts its agent again at once whenever that ends, as `Restart=always` does after 5 seconds: what it counts
+`Supervisor` starts its agent again at once whenever that ends, as `Restart=always` does after 5 seconds: what it counts
 over a few restarts is what a host does in a much longer time.
 """
 
 from __future__ import annotations
 
 import shutil
-import threading
 from pathlib import Path
 
-from tests.faults.rig import Host, Plane, deploy, host, idle, within
-
-
-class Supervised:
-    """Restarts a host's agent however it ends; a context."""
-
-    def __init__(self, worker: Host) -> None:
-        self.worker, self.starts = worker, 0
-        self._over = False
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> Supervised:
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        within(10, lambda: self.starts, bool, "it was started")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._over = True
-            self.worker.process.kill()
-        self._thread.join()
-
-    def kill(self) -> None:
-        """And see it started again."""
-        before = self.starts
-        with self._lock:
-            self.worker.process.kill()
-        within(10, lambda: self.starts, lambda count: count > before, "it was started again")
-
-    def _run(self) -> None:
-        while True:
-            with self._lock:
-                if self._over:
-                    return
-                self.worker.start()
-                self.starts += 1
-            self.worker.process.wait()
+from tests.faults.rig import Plane, Supervisor, deploy, host, idle, within
 
 
 def test_a_second_agent_on_one_state_folder_is_refused(calm_plane: Plane, tmp_path: Path) -> None:
@@ -68,14 +30,14 @@ def test_of_two_copies_one_parks_and_stays_parked(calm_plane: Plane, tmp_path: P
         with (
             idle(folder / "original", calm_plane, f"twin-{copied}", token := calm_plane.token()) as original,
             idle(folder / "copy", calm_plane, f"twin-{copied}", token) as copy,
-            Supervised(original) as loser,
+            Supervisor(original) as loser,
         ):
             within(30, lambda: calm_plane.worker(original.name), bool, "the original joined")
             deploy(calm_plane, original.name)
             models = original.instances()
             if copied:
                 shutil.copytree(original.state, copy.state)
-            with Supervised(copy) as winner:
+            with Supervisor(copy) as winner:
                 within(30, original.said, lambda said: "parked" in said, "the original parks")
                 within(30, lambda: copy.proxy.count("/heartbeat"), lambda count: count > 2, "the copy goes on")
                 quiet = len(original.proxy.seen)
@@ -97,11 +59,11 @@ def test_one_that_is_refused_does_not_ask_at_every_start(calm_plane: Plane, tmp_
     with (
         host(tmp_path / "original", calm_plane, "only", token),
         idle(tmp_path / "copy", calm_plane, "another", token) as copy,
-        Supervised(copy) as supervised,
+        Supervisor(copy) as supervisor,
     ):
         within(30, copy.said, lambda said: "did not take this worker" in said, "it is refused, and ends")
         for number in range(20 if thorough else 3):
             within(30, copy.said, lambda said: said.count("it is asked again in") > number, "it waits")  # noqa: B023
-            supervised.kill()
+            supervisor.kill()
         assert copy.proxy.count("/register") == 1
         assert len(copy.proxy.seen) == 1
