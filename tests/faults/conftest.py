@@ -33,3 +33,10 @@ def calm_plane(planes: Planes, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """One for all whose hosts alone are at fault."""
     with planes(tmp_path_factory.mktemp("plane"), MUSTER_ONLINE_WINDOW=str(WINDOW)) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def at_length(thorough: bool) -> None:
+    """For what takes a quarter of a minute, and tells no more than others do of what is likely to break."""
+    if not thorough:
+        pytest.skip("faults that take their time: with --thorough")

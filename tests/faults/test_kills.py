@@ -20,7 +20,7 @@ from tests.faults.proxy import IN_ORDER, Deck, Proxy
 from tests.faults.rig import Host, Plane, host, within
 
 SEED = 20261124
-BETWEEN = (0.5, 3.0)
+BETWEEN = (0.3, 2.2)
 """Seconds between two kills, at least and at most."""
 DOWN = (0.0, 0.8)
 QUIET = 150.0

@@ -13,8 +13,16 @@ import pytest
 from tests.faults.rig import Plane, Supervisor, ask_for, deploy, idle, is_served, within
 
 
-@pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
-def test_models_outlive_the_state_folder(calm_plane: Plane, tmp_path: Path, running: bool) -> None:
+@pytest.mark.usefixtures("at_length")
+def test_models_outlive_the_state_folder_of_a_stopped_agent(calm_plane: Plane, tmp_path: Path) -> None:
+    outlive_the_state_folder(calm_plane, tmp_path, running=False)
+
+
+def test_models_outlive_the_state_folder_of_a_running_agent(calm_plane: Plane, tmp_path: Path) -> None:
+    outlive_the_state_folder(calm_plane, tmp_path, running=True)
+
+
+def outlive_the_state_folder(calm_plane: Plane, tmp_path: Path, running: bool) -> None:
     operator, name = calm_plane.operator, f"forgetful-{running}"
     with idle(tmp_path / "host", calm_plane, name) as worker, Supervisor(worker) as supervisor:
         calm_plane.sees(name, "online")
