@@ -7,31 +7,17 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
-
-import requests
+from typing import Any
 
 from tests.conformance.serve import Serve
 from tests.faults.instances import Model, models_of
 from tests.faults.proxy import Deck, Proxy
 from tests.server import dynoxide
 from tests.whole import test_processes
-from tests.whole.test_processes import Operator
-
-T = TypeVar("T")
-
-
-def within(seconds: float, look: Callable[[], T], is_there: Callable[[T], bool], what: str) -> T:
-    """What is seen once it is there. Real processes take their time, after faults more of it."""
-    deadline = time.monotonic() + seconds
-    while not is_there(seen := look()):
-        assert time.monotonic() < deadline, f"{what}: after {seconds:.0f} s still {seen}"
-        time.sleep(0.1)
-    return seen
+from tests.whole.test_processes import Operator, until
 
 
 class Plane:
@@ -74,7 +60,7 @@ class Plane:
 
     def sees(self, name: str, status: str) -> None:
         """Wait until that worker is it."""
-        within(30, lambda: (self.worker(name) or {}).get("status"), lambda seen: seen == status, f"{name} is {status}")
+        until(lambda: (self.worker(name) or {}).get("status"), lambda seen: seen == status, f"{name} is {status}")
 
 
 @contextmanager
@@ -149,7 +135,7 @@ class Supervisor:
     def __enter__(self) -> Supervisor:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        within(10, lambda: self.starts, bool, "it was started")
+        until(lambda: self.starts, bool, "it was started")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -163,7 +149,7 @@ class Supervisor:
         before = self.starts
         with self._lock:
             self.worker.process.kill()
-        within(10, lambda: self.starts, lambda count: count > before, "it was started again")
+        until(lambda: self.starts, lambda count: count > before, "it was started again")
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -192,10 +178,3 @@ def ask_for(plane: Plane, worker: str, **body: Any) -> str:
 def deploy(plane: Plane, worker: str, **body: Any) -> Any:
     """One that runs."""
     return plane.operator.reach(ask_for(plane, worker, **body), "running")
-
-
-def is_served(seen: Any) -> bool:
-    """Whether the model of a deployment answers."""
-    headers = {"Authorization": f"Bearer {seen['api_key']}"}
-    answer = requests.get(f"{seen['endpoint']}/v1/models", headers=headers, timeout=5)
-    return answer.status_code == 200

@@ -4,7 +4,6 @@ one, and the state folder deleted, where labels alone say whose a container is.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,9 +21,11 @@ from tests.engines.conftest import docker_engine
 from tests.engines.registry import Registry, registry
 from tests.faults.conftest import Planes
 from tests.faults.proxy import Deck, Proxy
-from tests.faults.rig import Plane, within
+from tests.faults.rig import Plane
+from tests.faults.test_state_lost import delete
 from tests.whole.daemon import OwnDaemon
 from tests.whole.test_docker_agent import Host, answers, containers, daemon, only
+from tests.whole.test_processes import until
 
 __all__ = ["daemon", "docker_engine", "hub"]
 
@@ -76,14 +77,12 @@ def operation(host: Host, operation_id: str) -> Any:
 
 
 def in_the_middle(host: Host, operation_id: str) -> None:
-    within(
-        60, lambda: operation(host, operation_id)["progress"], lambda seen: seen and seen["current"], "it is under way"
-    )
+    until(lambda: operation(host, operation_id)["progress"], lambda seen: seen and seen["current"], "it is under way")
 
 
 def ended(host: Host, operation_id: str) -> str:
     """How."""
-    seen = within(90, lambda: operation(host, operation_id), lambda seen: seen["status"] not in OPEN, "it has ended")
+    seen = until(lambda: operation(host, operation_id), lambda seen: seen["status"] not in OPEN, "it has ended", 90)
     return str(seen["error_code"] or seen["status"])
 
 
@@ -136,14 +135,14 @@ def test_containers_outlive_the_state_folder(calm_plane: Plane, daemon: OwnDaemo
         before = only(daemon)
         for delete_first in (True, False):
             if delete_first:
-                shutil.rmtree(tmp_path / "forgetful")
+                delete(tmp_path / "forgetful")
                 assert host.process.wait(40) == 1, "it cannot go on without"
             else:
                 host.kill()
-                shutil.rmtree(tmp_path / "forgetful")
+                delete(tmp_path / "forgetful")
             session = calm_plane.worker("forgetful")["session"]
             host.start()
-            within(30, lambda: calm_plane.worker("forgetful")["session"], lambda seen: seen > session, "it is back")  # noqa: B023
+            until(lambda: calm_plane.worker("forgetful")["session"], lambda seen: seen > session, "it is back")  # noqa: B023
             after = only(daemon)
             assert (after.id, after.attrs["State"]["StartedAt"]) == (before.id, before.attrs["State"]["StartedAt"])
         host.end(deployment_id)

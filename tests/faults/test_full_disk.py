@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.rig import Plane, ask_for, idle, within
+from tests.faults.rig import Plane, ask_for, idle
 from tests.whole.test_full_host import fill, small_disk
+from tests.whole.test_processes import until
 
 
 def test_what_a_full_disk_refuses_it_says_and_what_it_owes_it_does(calm_plane: Plane, tmp_path: Path) -> None:
@@ -38,16 +39,14 @@ def test_what_a_full_disk_refuses_it_says_and_what_it_owes_it_does(calm_plane: P
         worker.kill()
         registers = worker.proxy.count("/register")
         worker.start()
-        within(30, lambda: worker.proxy.count("/register"), lambda count: count > registers, "it starts on a full disk")
+        until(lambda: worker.proxy.count("/register"), lambda count: count > registers, "it starts on a full disk")
         assert operator.reach(kept, "running")["container_id"] == running[0]
         operator.call("POST", f"/api/deployments/{owed}/stop")
         operator.reach(owed, "error")
         assert {each.instance for each in worker.instances()} == {running[0], running[2]}, "nothing was killed"
 
         (worker.state / "ballast").unlink()
-        within(
-            60, lambda: [each.instance for each in worker.instances()], lambda left: left == running[:1], "it is done"
-        )
+        until(lambda: [each.instance for each in worker.instances()], lambda left: left == running[:1], "it is done")
         operator.call("POST", f"/api/deployments/{refused}/start")
         operator.reach(refused, "running")
         assert operator.see(kept)["restarts"] == 0

@@ -17,7 +17,8 @@ from tests.faults.churn import ACTS, TERMINAL, Churn
 from tests.faults.conftest import Planes
 from tests.faults.instances import Watch, supervisors_of
 from tests.faults.proxy import IN_ORDER, Deck, Proxy
-from tests.faults.rig import Host, Plane, host, within
+from tests.faults.rig import Host, Plane, host
+from tests.whole.test_processes import until
 
 SEED = 20261124
 BETWEEN = (0.3, 2.2)
@@ -31,7 +32,7 @@ def test_killed_at_random(planes: Planes, tmp_path: Path, thorough: bool) -> Non
     kills, least_faults = (50, 8) if thorough else (4, 1)
     random, deck, operators = Random(SEED), Deck(SEED), Deck(SEED + 1, IN_ORDER)
     with planes(tmp_path) as plane, host(tmp_path / "host", plane, "host", deck=deck) as worker:
-        within(60, lambda: plane.worker("host"), bool, "it joined through the faults")
+        until(lambda: plane.worker("host"), bool, "it joined through the faults")
         proxy = Proxy(plane.serve.port, operators)
         churn = Churn(
             proxy.url, plane.serve.url, plane.worker("host")["worker_id"], worker.folder / "hub", Random(SEED)
@@ -42,7 +43,7 @@ def test_killed_at_random(planes: Planes, tmp_path: Path, thorough: bool) -> Non
             try:
                 killed = kill_at_random(plane, worker, kills, random)
                 for each in (deck, operators):
-                    within(60, each.rarest, lambda count: count >= least_faults, "each fault often enough")
+                    until(each.rarest, lambda count: count >= least_faults, "each fault often enough")
             finally:
                 over.set()
             working.result()
@@ -89,7 +90,7 @@ def come_to_rest(plane: Plane, worker: Host, churn: Churn) -> int:
                 plane.operator.call("POST", f"/api/deployments/{shown['deployment_id']}/restart")
         return disagreements(plane, worker, churn)
 
-    within(QUIET, restless, lambda wrong: not wrong, "at rest")
+    until(restless, lambda wrong: not wrong, "at rest", QUIET)
     return len(poisoned)
 
 

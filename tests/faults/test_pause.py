@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from tests.faults.rig import Plane, ask_for, host, is_served
+from tests.faults.rig import Plane, ask_for, host
+from tests.whole.test_docker_agent import answers
 
 
 def test_a_pause_costs_no_model(calm_plane: Plane, tmp_path: Path, thorough: bool) -> None:
@@ -23,7 +24,7 @@ def test_a_pause_costs_no_model(calm_plane: Plane, tmp_path: Path, thorough: boo
             during = operator.see(kept)
             assert (during["status"], during["reachable"], during["desired"]) == ("running", False, "running")
             assert during["status_as_of"] >= before["status_as_of"]
-            assert is_served(during), "a silent worker is unknown, not dead"
+            assert answers(during), "a silent worker is unknown, not dead"
             assert worker.instances() == models
 
             worker.process.send_signal(signal.SIGCONT)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.rig import Plane, Supervisor, ask_for, deploy, idle, is_served, within
+from tests.faults.rig import Plane, Supervisor, ask_for, deploy, idle
+from tests.whole.test_docker_agent import answers
+from tests.whole.test_processes import until
 
 
 @pytest.mark.usefixtures("at_length")
@@ -30,19 +32,19 @@ def outlive_the_state_folder(calm_plane: Plane, tmp_path: Path, running: bool) -
         models = worker.instances()
         session = calm_plane.worker(name)["session"]
         if running:
-            shutil.rmtree(worker.state)
-            within(30, lambda: supervisor.starts, lambda count: count > 1, "it ends, since it cannot go on without")
+            delete(worker.state)
+            until(lambda: supervisor.starts, lambda count: count > 1, "it ends, since it cannot go on without")
             assert "is gone" in worker.said()
         else:
             with supervisor.paused():
-                shutil.rmtree(worker.state)
+                delete(worker.state)
 
-        within(30, lambda: calm_plane.worker(name)["session"], lambda seen: seen > session, "the same worker is back")
+        until(lambda: calm_plane.worker(name)["session"], lambda seen: seen > session, "the same worker is back")
         another = ask_for(calm_plane, name)
         operator.reach(another, "running")
         after = operator.reach(before["deployment_id"], "running")
         assert (after["container_id"], after["restarts"]) == (before["container_id"], 0)
-        assert is_served(after)
+        assert answers(after)
         assert [each for each in worker.instances() if each in models] == models, "adopted, neither killed nor doubled"
         assert len(worker.instances()) == 2
         for each in (another, before["deployment_id"]):
@@ -50,3 +52,8 @@ def outlive_the_state_folder(calm_plane: Plane, tmp_path: Path, running: bool) -
         for each in (another, before["deployment_id"]):
             operator.reach(each, "stopped")
         assert worker.instances() == []
+
+
+def delete(folder: Path) -> None:
+    """At once: whoever writes into it meanwhile does not keep it."""
+    shutil.rmtree(folder.rename(folder.with_name("deleted")))

@@ -24,14 +24,14 @@ MARK = "TEST_HOST"
 T = TypeVar("T")
 
 
-def until(look: Callable[[], T], is_there: Callable[[T], bool], what: str) -> T:
+def until(look: Callable[[], T], is_there: Callable[[T], bool], what: str, seconds: float = PATIENCE) -> T:
     """Real processes take their time: look until it is there, for a minute at most."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         seen = look()
         if is_there(seen):
             return seen
-        time.sleep(0.2)
+        time.sleep(0.1)
     raise AssertionError(f"{what}: still {seen}")
 
 
