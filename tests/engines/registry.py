@@ -52,7 +52,10 @@ class Registry(ThreadingHTTPServer):
         self.released.set()
 
     def _make(self, sizes: tuple[int, ...]) -> bytes:
-        return self._image([_tar(f"weights-{number}", os.urandom(size)) for number, size in enumerate(sizes)], [])
+        return self._image(self._weights(sizes), [])
+
+    def _weights(self, sizes: tuple[int, ...]) -> list[bytes]:
+        return [_tar(f"weights-{number}", os.urandom(size)) for number, size in enumerate(sizes)]
 
     def _image(self, tars: list[bytes], entrypoint: list[str]) -> bytes:
         """Its manifest."""

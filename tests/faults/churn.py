@@ -63,23 +63,14 @@ class Churn:
             time.sleep(self.random.uniform(*PAUSES))
 
     def _act(self) -> None:
-        acts = {
-            "create": 3,
-            "patch": 3,
-            "stop": 3,
-            "start": 3,
-            "restart": 1,
-            "delete": 2,
-            "forget weights": 2,
-            "look": 1,
-        }
-        act = self.random.choices([*acts], [*acts.values()])[0]
+        act = self.random.choices([*ACTS], [*ACTS.values()])[0]
         if act == "create":
             done = len(self.wishes) < MOST and self._create()
         elif act == "forget weights":
             done = self._forget_weights()
         else:
-            done = bool(self.wishes) and self._change(act, self.random.choice(sorted(self.wishes)))
+            slots = [slot for slot, wish in self.wishes.items() if act != "delete" or wish.desired == "stopped"]
+            done = bool(slots) and self._change(act, self.random.choice(slots))
         self.acts[act] += done
 
     def _create(self) -> bool:
@@ -103,7 +94,7 @@ class Churn:
                 return self.ask("PATCH", path, {"config": {"seed": wish.seed}})[0] == 200
             case "delete":
                 # Where an answer was lost, the one who asks again is told that it is not there.
-                gone = wish.desired == "stopped" and self.ask("DELETE", path)[0] in (200, 404)
+                gone = self.ask("DELETE", path)[0] in (200, 404)
                 if gone:
                     del self.wishes[slot]
                 return gone

@@ -63,7 +63,7 @@ def test_one_that_is_refused_does_not_ask_at_every_start(calm_plane: Plane, tmp_
         Supervisor(copy) as supervisor,
     ):
         until(copy.said, lambda said: "did not take this worker" in said, "it is refused, and ends")
-        for number in range(20 if thorough else 2):
+        for number in range(10 if thorough else 2):
             until(copy.said, lambda said: said.count("it is asked again in") > number, "it waits")  # noqa: B023
             supervisor.kill()
         assert copy.proxy.count("/register") == 1

@@ -30,17 +30,17 @@ from tests.whole.test_processes import until
 __all__ = ["daemon", "docker_engine", "hub"]
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("at_length")]
-KILLS = 6
+KILLS = 4
 SEED = 20261124
 WAITS = (0.0, 0.6)
 """Seconds between the middle of a pull and the kill, at least and at most."""
 
 
 class StandinRegistry(Registry):
-    """Has an image that runs."""
+    """Has an image that runs. Its weights are what a daemon that had such an image before still has to fetch."""
 
     def _make(self, sizes: tuple[int, ...]) -> bytes:
-        return self._image([standin_image.root()], standin_image.ENTRYPOINT)
+        return self._image([standin_image.root(), *self._weights(sizes)], standin_image.ENTRYPOINT)
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def test_docker_restarted_in_mid_pull(
     calm_plane: Plane, daemon: OwnDaemon, hub: Server, tmp_path: Path, how: str
 ) -> None:
     name = f"restarted-{how}"
-    with stuck(kind=StandinRegistry) as server, worker(tmp_path, calm_plane, daemon, hub, name) as host:
+    with stuck(2_000_000, kind=StandinRegistry) as server, worker(tmp_path, calm_plane, daemon, hub, name) as host:
         operation_id, deployment_id = pull(host, server), host.deploy(image=server.reference)
         in_the_middle(host, operation_id)
         host.operator.reach(deployment_id, "downloading")

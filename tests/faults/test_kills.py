@@ -21,7 +21,7 @@ from tests.faults.rig import Host, Plane, host
 from tests.whole.test_processes import until
 
 SEED = 20261124
-BETWEEN = (0.3, 2.2)
+BETWEEN = (0.2, 1.8)
 """Seconds between two kills, at least and at most."""
 DOWN = (0.0, 0.8)
 QUIET = 150.0
@@ -63,7 +63,7 @@ def test_killed_at_random(planes: Planes, tmp_path: Path, thorough: bool) -> Non
     assert watch.looks > kills * 10 and watch.most >= 2, "it was not looked at"
     assert min(killed.values()) >= kills // 4
     assert poisoned <= kills // 10, "three deaths in a row in one action are a rare accident"
-    assert churn.acts.keys() == ACTS.keys() or not thorough, churn.acts
+    assert all(churn.acts[act] for act in ACTS) or not thorough, churn.acts
 
 
 def kill_at_random(plane: Plane, worker: Host, kills: int, random: Random) -> Counter[str]:
