@@ -44,6 +44,7 @@ from agent.shown import log_to, shown
 from agent.signals import Signals
 from agent.storage import disk_usage, places
 from chalicelib.contract.messages import Registration
+from chalicelib.contract.structs import read_structs
 
 log = logging.getLogger("agent")
 
@@ -234,6 +235,7 @@ def _engine(kind: str, state_dir: Path, vllm_command: str, memory: Memory) -> En
 
 def _run(url: str, registration: Registration, place: Host, memory: Memory, state: StateDir) -> None:
     """Until a signal. Ends with 1 where the control plane will not have this worker at all, or its state is gone."""
+    read_structs()
     signals = Signals()
     watched = places(place.engine, place.state_dir, place.policy)
     sampler = host.Sampler(lambda: disk_usage(watched))
