@@ -14,6 +14,7 @@ from chalicelib.contract.errors import ApiError
 from chalicelib.store import find_all
 from chalicelib.tables import Cold, Hot
 
+ONLINE_WINDOW = settings.ONLINE_WINDOW
 BUSY, WARM = 60.0, 300.0
 BUSY_INTERVAL, WARM_INTERVAL = 1, 5
 Claims = dict[str, str]
@@ -28,7 +29,7 @@ def interval(activity_at: float, now: float) -> int:
 
 def is_online(hot: Hot, now: float) -> bool:
     """A heartbeat within the window, or three of the longest interval last given; never after a goodbye."""
-    window = max(settings.ONLINE_WINDOW, 3 * float(hot.interval))
+    window = max(ONLINE_WINDOW, 3 * float(hot.interval))
     return not hot.gone and hot.status != "offline" and now - float(hot.last_seen) <= window
 
 

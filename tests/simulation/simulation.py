@@ -16,7 +16,7 @@ from chalicelib import liveness, slots, tokens, workers
 from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access
 from chalicelib.contract.errors import ApiError
-from chalicelib.settings import ONLINE_WINDOW
+from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.store import Refused
 from chalicelib.tables import Deployment, Hot, Slot
 from tests.simulation import invariants
