@@ -107,6 +107,19 @@ def test_report_that_cannot_be_journaled_is_sent_all_the_same(full: Memory) -> N
     assert full.spool.first() is None
 
 
+def test_what_was_sent_and_cannot_be_forgotten_holds_up_nothing(tmp_path: Path) -> None:
+    memory = open_memory(tmp_path)
+    memory.spool.put("d1", Report("running"))
+    memory.database.connection.execute("PRAGMA query_only = ON")  # not even a deletion can be written
+    entry = memory.spool.first()
+    assert entry is not None
+    with pytest.raises(JournalFull):
+        memory.spool.done(entry)
+    memory.spool.put("d2", Report("error", error_code="DISK_FULL"))
+    held = memory.spool.first()
+    assert held is not None and held.about == "d2"
+
+
 def test_full_disk_is_said_and_not_acked(world: World) -> None:
     fill(world.database)
     world.deploy(env={"BIG": BIG})
