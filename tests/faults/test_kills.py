@@ -29,7 +29,7 @@ QUIET = 150.0
 
 
 def test_killed_at_random(planes: Planes, tmp_path: Path, thorough: bool) -> None:
-    kills, least_faults = (50, 8) if thorough else (4, 1)
+    kills, least_faults = (50, 5) if thorough else (4, 1)
     random, deck, operators = Random(SEED), Deck(SEED), Deck(SEED + 1, IN_ORDER)
     with planes(tmp_path) as plane, host(tmp_path / "host", plane, "host", deck=deck) as worker:
         until(lambda: plane.worker("host"), bool, "it joined through the faults")
@@ -43,7 +43,7 @@ def test_killed_at_random(planes: Planes, tmp_path: Path, thorough: bool) -> Non
             try:
                 killed = kill_at_random(plane, worker, kills, random)
                 for each in (deck, operators):
-                    until(each.rarest, lambda count: count >= least_faults, "each fault often enough")
+                    until(each.rarest, lambda count: count >= least_faults, "each fault often enough", QUIET)
             finally:
                 over.set()
             working.result()
