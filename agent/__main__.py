@@ -13,13 +13,13 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from random import SystemRandom
-from uuid import uuid4
 
 import click
 
 from agent import host
 from agent.api import Api
 from agent.backoff import Backoff
+from agent.boots import next_boot
 from agent.crew import Host, Memory
 from agent.engines import Engine, EngineError
 from agent.fleet import spawn_thread
@@ -28,6 +28,7 @@ from agent.identity import StateDir, StateError
 from agent.journal import Database, JournalFull
 from agent.loop import Agent, Refused
 from agent.policy import TESTED_IMAGE, HostPolicy
+from agent.refusal import Refusal
 from agent.reporter import Reporter
 from agent.reserve import ReserveFile
 from agent.settings import (
@@ -43,6 +44,7 @@ from agent.shown import log_to, shown
 from agent.signals import Signals
 from agent.storage import disk_usage, places
 from chalicelib.contract.messages import Registration
+from chalicelib.contract.structs import read_structs
 
 log = logging.getLogger("agent")
 
@@ -184,13 +186,15 @@ def main(
         clock=time.time,
         run=run,
     )
+    boot_id, past_boot_ids = next_boot(memory.database)
     registration = Registration(
         name=name,
         token=token or "",
         gpu_info=host.gpu_info(),
         system_info=host.system_info(),
         machine_id=host.machine_id(state.path),
-        boot_id=uuid4().hex,
+        boot_id=boot_id,
+        past_boot_ids=past_boot_ids or None,
         agent_version=_version(),
         labels=worker_labels or None,
         address=address,
@@ -203,7 +207,7 @@ def _prepare(memory: Memory, state: StateDir, name: str, token: str | None, rejo
     database = memory.database
     if rejoin:
         state.unpark()
-        database.set_meta(token=None, name=None)
+        database.set_meta(token=None, name=None, refused_at=None)
     known = database.meta("name")
     if known not in (None, name):
         raise SettingError("--name", f"{state.path} belongs to worker {known!r}; use another --state-dir, or --rejoin")
@@ -230,7 +234,8 @@ def _engine(kind: str, state_dir: Path, vllm_command: str, memory: Memory) -> En
 
 
 def _run(url: str, registration: Registration, place: Host, memory: Memory, state: StateDir) -> None:
-    """Until a signal. Ends with 1 where the control plane will not have this worker at all."""
+    """Until a signal. Ends with 1 where the control plane will not have this worker at all, or its state is gone."""
+    read_structs()
     signals = Signals()
     watched = places(place.engine, place.state_dir, place.policy)
     sampler = host.Sampler(lambda: disk_usage(watched))
@@ -238,12 +243,20 @@ def _run(url: str, registration: Registration, place: Host, memory: Memory, stat
     random = SystemRandom()
     agent = Agent(Api(url), registration, place, memory, state, sampler.latest, random)
     reporter = Reporter(Api(url), memory.spool, agent, Backoff(random), time.sleep)
+    refusal = Refusal(memory.database, url, registration.name, registration.token)
     agent.start()
     spawn_thread("reporter", reporter.run)
+    pause = refusal.pause(time.time()) if agent.crew is None else 0.0
+    if pause:
+        log.warning("the control plane refused this worker; it is asked again in %.0f s, or at once by --rejoin", pause)
+        signals.wait(pause)
     try:
         agent.run(time.monotonic, signals.wait)
     except Refused as error:
+        refusal.note(time.time())
         raise click.ClickException(f"the control plane did not take this worker: {shown(str(error))}") from error
+    except StateError as error:
+        raise click.ClickException(str(error)) from error
     log.info("ending; models go on running")
     if agent.crew is not None:
         agent.crew.close()

@@ -271,6 +271,15 @@ def marked(variable: str, value: str) -> list[int]:
     return [pid for _, pid in sorted(found)]
 
 
+def running(script: str) -> Iterator[tuple[int, list[str], dict[str, str]]]:
+    """Pid, words and environment of each live process of our own user that has `script` as one of its words."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            words = process.cmdline()
+            if script in words and process.uids().real == os.getuid():
+                yield process.pid, words, process.environ()
+
+
 # Sampling
 
 

@@ -32,6 +32,7 @@ class StateDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._parked: str | None = None
         try:
             path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
             path.chmod(PRIVATE_FOLDER)
@@ -47,18 +48,30 @@ class StateDir:
     def close(self) -> None:
         os.close(self._lock)
 
+    def check(self) -> None:
+        """Raises StateError when somebody deleted the folder: what is written into it from now on is lost."""
+        try:
+            there = os.path.samestat(os.stat(self.path / "lock"), os.fstat(self._lock))
+        except FileNotFoundError:
+            there = False
+        if not there:
+            raise StateError(f"the state folder {self.path} is gone: start the agent again, which begins a new one")
+
     @property
     def parked(self) -> str | None:
         """Why this agent is parked, if it is. Parked is for good: only an operator's --rejoin ends it."""
         try:
-            return self._marker.read_text().strip() or "parked"
+            return self._parked or self._marker.read_text().strip() or "parked"
         except FileNotFoundError:
             return None
 
     def park(self, reason: str) -> None:
+        """Raises OSError where that cannot be written down; then it holds for this process alone."""
+        self._parked = reason
         private_file(self._marker).write_text(reason + "\n")
 
     def unpark(self) -> None:
+        self._parked = None
         self._marker.unlink(missing_ok=True)
 
     @property

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from agent.api import TIMEOUT, Answer, Api, Fatal, Retry
 from agent.backoff import Backoff
 from agent.crew import Crew, Host, Memory
-from agent.identity import Identity, StateDir
+from agent.identity import Identity, StateDir, StateError
 from agent.intake import Intake
 from agent.journal import JournalFull
 from agent.storage import gist
@@ -81,7 +81,7 @@ class Agent:
         while not wait(max(0.0, due - clock())):
             try:
                 delay = self.tick(self._host.clock())
-            except Refused:
+            except (Refused, StateError):
                 raise
             except Exception:
                 # Whatever one answer held, the next heartbeat is due: a host that falls silent counts as lost.
@@ -90,9 +90,10 @@ class Agent:
             due = max(due + delay, clock())
 
     def tick(self, now: float) -> float:
-        """Register if need be, beat, and take the commands. Seconds until the next one. Raises Refused."""
+        """Register if need be, beat, and take the commands. Seconds until the next one. Raises Refused, StateError."""
         if self._state.parked is not None:
             return PARKED
+        self._state.check()
         try:
             identity = self.identity or self._register()
             return self._beat(identity, now)

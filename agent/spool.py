@@ -34,6 +34,7 @@ class Spool:
         # What could not be journaled because the disk is full. It is said all the same, if the agent lives to say it.
         self._held: deque[Entry] = deque(maxlen=MOST)
         self._held_id = 0
+        self._delivered = 0
         self.arrived = Event()
 
     def insert(self, connection: sqlite3.Connection, about: str, body: Report | Result, replaces: str | None) -> None:
@@ -62,7 +63,7 @@ class Spool:
             self.hold(about, body)
 
     def first(self) -> Entry | None:
-        rows = self._database.read("SELECT * FROM spool ORDER BY id LIMIT 1")
+        rows = self._database.read("SELECT * FROM spool WHERE id > ? ORDER BY id LIMIT 1", self._delivered)
         if rows:
             row = rows[0]
             return Entry(row["id"], row["kind"], row["about"], msgspec.json.decode(row["body"]))
@@ -72,7 +73,9 @@ class Spool:
         if entry.id < 0:
             self._held.popleft()
             return
-        self._database.write(lambda connection: connection.execute("DELETE FROM spool WHERE id = ?", (entry.id,)))
+        # Also where the disk is too full to forget it: what comes after it is not held up.
+        self._delivered = entry.id
+        self._database.write(lambda connection: connection.execute("DELETE FROM spool WHERE id <= ?", (entry.id,)))
 
     def _encode(self, body: Report | Result) -> tuple[Literal["status", "result"], bytes]:
         """A report gets the next sequence: it grows for as long as the journal lives."""

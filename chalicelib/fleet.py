@@ -16,7 +16,7 @@ from chalicelib.events import About
 from chalicelib.store import find_all
 from chalicelib.tables import Cold, Hot
 
-ONLINE_WINDOW = 90.0
+ONLINE_WINDOW = settings.ONLINE_WINDOW
 BUSY, WARM = 60.0, 300.0
 BUSY_INTERVAL, WARM_INTERVAL = 1, 5
 Claims = dict[str, str]
@@ -37,7 +37,7 @@ def due_in(hot: Hot, now: float) -> int:
 
 
 def is_online(hot: Hot, now: float) -> bool:
-    """A heartbeat within 90 s, or three of the longest interval last given; never after a goodbye."""
+    """A heartbeat within the window, or three of the longest interval last given; never after a goodbye."""
     window = max(ONLINE_WINDOW, 3 * float(hot.interval))
     return not hot.gone and hot.status != "offline" and now - float(hot.last_seen) <= window
 

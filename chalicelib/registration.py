@@ -151,6 +151,7 @@ def _join(body: m.Registration, token: Credential, now: float) -> m.Registered:
         registered_at=now,
         hostname=body.system_info.hostname,
         machine_id=body.machine_id,
+        retired_boots=_retired_boots(body) or None,
         agent_version=body.agent_version,
         gpu_info=_json(body.gpu_info),
         system_info=_json(body.system_info),
@@ -270,10 +271,19 @@ def _identity(cold: Cold, hot: Hot, body: m.Registration, same_boot: bool) -> li
         actions.append(Cold.labels.set(_json(body.labels or {})))
     if "address" not in patched:
         actions.append(Cold.address.set(body.address) if body.address else Cold.address.remove())
-    if not same_boot and hot.boot is not None:
-        boots = [bytes(hot.boot), *_chunks(cold.retired_boots, 16)]
-        actions.append(Cold.retired_boots.set(b"".join(boots[:RETIRED_BOOTS])))
+    if not same_boot and (retired := _retired_boots(body, hot.boot, _chunks(cold.retired_boots, 16))):
+        actions.append(Cold.retired_boots.set(retired))
     return actions
+
+
+def _retired_boots(body: m.Registration, latest: bytes | None = None, before: Iterable[bytes] = ()) -> bytes:
+    """Those that may not register any more, the latest first.
+
+    A process may have been killed while its registration was on its way: its successor names it.
+    """
+    named = (_short(boot) for boot in body.past_boot_ids or ())
+    ended = dict.fromkeys(bytes(boot) for boot in (latest, *named, *before) if boot)
+    return b"".join([*ended][:RETIRED_BOOTS])
 
 
 def _chunks(value: bytes | None, size: int) -> list[bytes]:

@@ -8,3 +8,5 @@ VERSION = "0.1.0"
 TABLE_PREFIX = os.environ.get("MUSTER_TABLE_PREFIX", "muster-")
 HEARTBEAT = int(os.environ.get("MUSTER_HEARTBEAT", "30"))
 """Seconds between heartbeats of a worker that has nothing to do."""
+ONLINE_WINDOW = float(os.environ.get("MUSTER_ONLINE_WINDOW", "90"))
+"""Seconds without a heartbeat for which a worker counts as online all the same."""

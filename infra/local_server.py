@@ -19,6 +19,7 @@ from chalice.app import Chalice, ScheduledEventConfig
 from chalice.config import Config
 from chalice.local import LocalDevServer, ThreadedHTTPServer
 
+from chalicelib.contract.structs import read_structs
 from infra.local_http import Handler
 from infra.local_store import DataDirectory
 
@@ -70,6 +71,7 @@ class DevServer(LocalDevServer):
         from chalicelib import tables  # not before prepare() has set the environment that it reads
 
         tables.create_tables()
+        read_structs()
         introduce(self._site.data, time.time())
         every_minute(functools.partial(run_schedule, self.app_object))
         if self._site.engine:

@@ -20,15 +20,17 @@ LEFT_OUT = re.compile(
 )
 
 
+PYTHON = str(Path(sys.executable).resolve())
+ENTRYPOINT = [PYTHON, "-I", "/standin.py"]
+
+
 def build(client: docker.DockerClient, reference: str = REFERENCE) -> None:
-    python = str(Path(sys.executable).resolve())
-    entry = json.dumps([python, "-I", "/standin.py"])
     repository, _, tag = reference.rpartition(":")
-    client.api.import_image_from_data(_root(python), repository, tag, changes=[f"ENTRYPOINT {entry}"])
+    client.api.import_image_from_data(root(), repository, tag, changes=[f"ENTRYPOINT {json.dumps(ENTRYPOINT)}"])
 
 
-def _root(python: str) -> bytes:
-    """At the same paths as here, so that the interpreter finds its library."""
+def root(python: str = PYTHON) -> bytes:
+    """Its files, as a tar: at the same paths as here, so that the interpreter finds its library."""
     library = Path(sysconfig.get_path("stdlib")).resolve()
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", dereference=True) as tar:

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import NoReturn
 
 from agent import host, labels
@@ -40,6 +40,8 @@ class ProcessEngine:
         self._folder = self._state_dir / "processes"
         self._command = command
         self._environ = environ
+        self._lock = Lock()
+        self._known: set[str] | None = None
 
     def instances(self) -> list[Instance]:
         return [_instance(each) for each in self._all()]
@@ -100,6 +102,15 @@ class ProcessEngine:
         return self._state_dir
 
     def _all(self) -> list[Supervised]:
+        """Where one is missing that was there, and at first, also what runs without a folder: looking costs more."""
+        with self._lock:
+            found = self._listed()
+            if self._known is None or not self._known <= {each.name for each in found}:
+                found += Supervised.again(self._folder)
+            self._known = {each.name for each in found}
+            return found
+
+    def _listed(self) -> list[Supervised]:
         if not self._folder.exists():
             return []
         folders = sorted(each for each in self._folder.iterdir() if not each.name.startswith("."))

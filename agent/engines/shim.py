@@ -52,7 +52,8 @@ class Log:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def _rotate(self) -> None:
-        os.replace(self._path, self._path.with_name("log.1"))
+        with suppress(FileNotFoundError):  # somebody deleted the folder
+            os.replace(self._path, self._path.with_name("log.1"))
         os.close(self._file)
         self._file = self._open()
 

@@ -6,7 +6,8 @@
     exit            exit code, and 1 if the kernel killed for memory         written by the shim, or by `stop`
 
 The agent may be killed at any point. The process is found again by pid and start; where the agent died before the shim
-had written them, by the variable MUSTER_INSTANCE in its environment.
+had written them, by the variable MUSTER_INSTANCE in its environment. Where somebody deleted the folder, it is made
+again from MUSTER_RECORD, which has what instance.json had.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from agent.engines.logs import Line, backwards
 
 T = TypeVar("T")
 
-MARK = "MUSTER_INSTANCE"
+MARK, RECORD = "MUSTER_INSTANCE", "MUSTER_RECORD"
 SHIM = Path(__file__).with_name("shim.py")
 LAUNCH_SECONDS = 10.0
 KILL_SECONDS = 10.0
@@ -84,6 +85,24 @@ class Supervised:
         _put(path, msgspec.json.encode(record))
         return cls(folder, record, path.stat().st_mtime)
 
+    @classmethod
+    def again(cls, parent: Path) -> list[Supervised]:
+        """Those that run without their record below `parent`, since somebody deleted it: it is written again."""
+        return [
+            cls._rewrite(Path(folder), record)
+            for folder, record in _shims()
+            if Path(folder).parent == parent and cls.load(Path(folder)) is None
+        ]
+
+    @classmethod
+    def _rewrite(cls, folder: Path, record: Record) -> Supervised:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        leader, *others = host.marked(MARK, record.id) or [0]
+        pids = Pids(leader, host.start_ticks(leader) or 0, others[0] if others else 0)
+        _put(folder / "pid", msgspec.json.encode(pids))
+        _put(path := folder / "instance.json", msgspec.json.encode(record))
+        return cls(folder, record, path.stat().st_mtime)
+
     @property
     def name(self) -> str:
         return self.folder.name
@@ -102,7 +121,7 @@ class Supervised:
             os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-I", "-S", str(SHIM), str(self.folder), *command],
-                {**env, MARK: self.record.id},
+                {**env, MARK: self.record.id, RECORD: msgspec.json.encode(self.record).decode()},
                 file_actions=[(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)],
                 setsid=True,
                 setsigmask=(),
@@ -176,6 +195,14 @@ class Supervised:
             return msgspec.json.decode((self.folder / name).read_bytes(), type=shape)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
+
+
+def _shims() -> Iterator[tuple[str, Record]]:
+    """The folder and the record of each that runs."""
+    for _, words, environ in host.running(str(SHIM)):
+        with suppress(IndexError, msgspec.DecodeError):  # somebody else's, or an older agent's
+            folder = words[words.index(str(SHIM)) + 1]
+            yield folder, msgspec.json.decode(environ.get(RECORD, ""), type=Record)
 
 
 def _put(path: Path, content: bytes) -> None:

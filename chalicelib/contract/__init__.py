@@ -9,4 +9,5 @@ AWS nor Docker, so that either side can be read, tested and installed without th
 - `errors`: every error code and its HTTP status.
 - `endpoints`: every route, who may call it, and the types above that it takes and answers with.
 - `openapi`: the document made from all of these.
+- `structs`: what a process with threads does to them first.
 """

@@ -92,6 +92,7 @@ class Registration(Struct):
     system_info: SystemInfo
     machine_id: Id | None = None
     boot_id: Id | None = None
+    past_boot_ids: Annotated[list[Id], Meta(max_length=16)] | None = None
     agent_version: Annotated[str, Meta(max_length=64)] | None = None
     labels: Labels | None = None
     address: Text | None = None

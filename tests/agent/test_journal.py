@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from agent.boots import next_boot
 from agent.contact import LEASE, Contact
 from agent.crew import Memory
 from agent.journal import Database, JournalFull
 from agent.records import Receipt
+from agent.refusal import Refusal
 from agent.reserve import ReserveFile
 from agent.spool import MOST
 from chalicelib.contract.messages import DeleteImage, Deploy, Report, Result, Stop
@@ -105,6 +107,19 @@ def test_report_that_cannot_be_journaled_is_sent_all_the_same(full: Memory) -> N
     assert full.spool.first() is None
 
 
+def test_what_was_sent_and_cannot_be_forgotten_holds_up_nothing(tmp_path: Path) -> None:
+    memory = open_memory(tmp_path)
+    memory.spool.put("d1", Report("running"))
+    memory.database.connection.execute("PRAGMA query_only = ON")  # not even a deletion can be written
+    entry = memory.spool.first()
+    assert entry is not None
+    with pytest.raises(JournalFull):
+        memory.spool.done(entry)
+    memory.spool.put("d2", Report("error", error_code="DISK_FULL"))
+    held = memory.spool.first()
+    assert held is not None and held.about == "d2"
+
+
 def test_full_disk_is_said_and_not_acked(world: World) -> None:
     fill(world.database)
     world.deploy(env={"BIG": BIG})
@@ -138,6 +153,22 @@ def test_journal_id_is_as_old_as_the_journal(tmp_path: Path) -> None:
     assert open_memory(tmp_path).database.journal_id == first.journal_id
     (tmp_path / "journal").unlink()
     assert open_memory(tmp_path).database.journal_id != first.journal_id
+
+
+def test_a_process_knows_those_before_it(tmp_path: Path, full: Memory) -> None:
+    boots = [next_boot(open_memory(tmp_path).database) for _ in range(12)]
+    ids = [boot for boot, _ in boots]
+    assert len(set(ids)) == 12
+    assert [past for _, past in boots] == [ids[max(0, number - 8) : number][::-1] for number in range(12)]
+    assert next_boot(full.database)[0], "it starts on a full disk all the same"
+
+
+def test_a_refusal_is_remembered_for_a_while_and_for_the_same_settings_only(tmp_path: Path) -> None:
+    database = open_memory(tmp_path).database
+    Refusal(database, "https://muster", "gpu", "token").note(1000.0)
+    again = Refusal(database, "https://muster", "gpu", "token")
+    assert [again.pause(now) for now in (1000.0, 1200.0, 1300.0, 999.0)] == [300.0, 100.0, 0.0, 0.0]
+    assert Refusal(database, "https://muster", "gpu", "another token").pause(1000.0) == 0.0
 
 
 def test_files_are_for_our_user_alone(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.identity import StateError
 from agent.loop import PARKED, Refused
 from agent.policy import TESTED_IMAGE
 from agent.settings import LOOPBACK
@@ -19,6 +20,13 @@ def test_first_beat_registers_and_says_all(world: World) -> None:
     assert (beat.status, beat.session, beat.disk) == ("online", 1, DISK)
     assert beat.journal_id == world.database.journal_id
     assert world.host.bind == LOOPBACK
+
+
+def test_without_its_state_folder_it_ends(world: World) -> None:
+    """What it writes there would be lost, and it would not even know."""
+    world.state.path.rename(world.state.path.with_name("elsewhere"))
+    with pytest.raises(StateError, match="is gone"):
+        world.beat()
 
 
 def test_interval_is_what_the_control_plane_says(world: World) -> None:

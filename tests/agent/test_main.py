@@ -24,6 +24,35 @@ def test_agent_loads_nothing_of_the_control_plane() -> None:
     subprocess.run([sys.executable, "-c", LOADED], check=True)
 
 
+FIRST_USE = """
+import threading, time
+from msgspec import Struct, json
+from chalicelib.contract.structs import read_structs
+
+def slowly():
+    time.sleep(0.02)
+    return int
+
+class Inner(Struct):
+    a: "slowly()"
+    b: "slowly()" = 1
+
+class Outer(Struct):
+    inner: Inner
+    c: "slowly()" = 2
+
+read_structs()
+for _ in range(8):
+    threading.Thread(target=lambda: json.decode(b'{"inner": {"a": 1}}', type=Outer)).start()
+    time.sleep(0.005)
+"""
+
+
+def test_structs_that_were_read_are_safe_in_threads() -> None:
+    """Without `read_structs` this ends with SIGSEGV, and so did an agent that started on a busy host."""
+    subprocess.run([sys.executable, "-c", FIRST_USE], check=True)
+
+
 def start(folder: Path, port: int) -> subprocess.Popen[str]:
     settings = {
         "MUSTER_URL": f"http://127.0.0.1:{port}",

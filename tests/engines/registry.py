@@ -9,6 +9,7 @@ import json
 import os
 import tarfile
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,8 +24,8 @@ PIECE = 64 * 1024
 class Registry(ThreadingHTTPServer):
     """Has one image, `model:1`, of as many layers as `sizes` (bytes that do not compress).
 
-    `locked` asks for credentials. While `stalled` is set, layers stop in the middle; while `mute` is, nothing is
-    answered at all.
+    `locked` asks for credentials; `asked` counts requests by method and path. While `stalled` is set, layers stop in
+    the middle; while `mute` is, nothing is answered at all.
     """
 
     daemon_threads = True
@@ -36,6 +37,7 @@ class Registry(ThreadingHTTPServer):
         self.stalled = threading.Event()
         self.mute = threading.Event()
         self.released = threading.Event()
+        self.asked: Counter[str] = Counter()
         self.blobs: dict[str, bytes] = {}
         self.manifest = self._make(sizes)
 
@@ -50,15 +52,21 @@ class Registry(ThreadingHTTPServer):
         self.released.set()
 
     def _make(self, sizes: tuple[int, ...]) -> bytes:
+        return self._image(self._weights(sizes), [])
+
+    def _weights(self, sizes: tuple[int, ...]) -> list[bytes]:
+        return [_tar(f"weights-{number}", os.urandom(size)) for number, size in enumerate(sizes)]
+
+    def _image(self, tars: list[bytes], entrypoint: list[str]) -> bytes:
+        """Its manifest."""
         layers, diff_ids = [], []
-        for number, size in enumerate(sizes):
-            tar = _tar(f"weights-{number}", os.urandom(size))
+        for tar in tars:
             diff_ids.append(_digest(tar))
             layers.append(self._keep(gzip.compress(tar, 1), LAYER))
         config = {
             "architecture": "amd64",
             "os": "linux",
-            "config": {},
+            "config": {"Entrypoint": entrypoint},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
         }
         kept = self._keep(json.dumps(config).encode(), CONFIG)
@@ -74,6 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Registry
 
     def do_GET(self) -> None:
+        self.server.asked[f"{self.command} {self.path}"] += 1
         if self.server.mute.is_set():
             self.server.released.wait(60)
         if self.server.locked:
@@ -113,8 +122,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def registry(*sizes: int) -> Iterator[Registry]:
-    server = Registry(sizes)
+def registry(*sizes: int, kind: type[Registry] = Registry) -> Iterator[Registry]:
+    server = kind(sizes)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server

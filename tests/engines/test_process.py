@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -70,6 +71,21 @@ def test_it_is_found_by_its_mark_where_its_pid_was_never_written(rig: ProcessRig
     rig.engine.stop(instance.id, 5)
     assert host.marked(MARK, instance.id) == []
     assert only(rig).state == "exited"
+
+
+def test_what_runs_is_found_where_its_folder_was_deleted(rig: ProcessRig) -> None:
+    """Else the next start of it would be a second one beside it."""
+    instance = ready(rig, rig.engine.start(rig.spec()))
+    for engine in (rig.engine, rig.reopened()):
+        shutil.rmtree(rig.state_dir)
+        (found,) = engine.instances()
+        assert (found.id, found.name, found.state) == (instance.id, instance.name, "running")
+        assert found.pid in host.marked(MARK, instance.id)
+        assert (found.worker_id, found.deployment_id, found.port) == ("w1", "d1", instance.port)
+        assert engine.start(rig.spec()).id == instance.id
+    rig.engine.stop(instance.id, 5)
+    rig.engine.remove(instance.id)
+    assert rig.engine.instances() == [] == rig.reopened().instances()
 
 
 def test_what_was_prepared_and_never_ran_starts_afresh(rig: ProcessRig) -> None:

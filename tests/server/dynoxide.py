@@ -49,12 +49,13 @@ def executable() -> Path:
 
 
 @contextmanager
-def running() -> Iterator[str]:
-    """Its URL, while it runs on a database in memory."""
+def running(database: Path | None = None) -> Iterator[str]:
+    """Its URL, while it runs on a database in memory, or in a file."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [str(executable()), "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--db-path", str(database)] if database else []
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             _until_it_listens(port, process)

@@ -70,6 +70,22 @@ def test_a_boot_whose_answers_were_all_lost_still_gets_in(world: World) -> None:
     assert {each.worker_id for each in answers} == {worker.id}
 
 
+@pytest.mark.parametrize("joined_before", [True, False])
+def test_a_killed_process_whose_registration_arrives_late_supersedes_nobody(world: World, joined_before: bool) -> None:
+    """It was on its way when its process was killed, and the next process, which knows of it, registered first."""
+    if joined_before:
+        world.worker("gpu", machine_id="one", boot_id="a").beat()
+    worker = world.worker("gpu", machine_id="one", boot_id="c", past_boot_ids=["b", "a"])
+    worker.journal_id = "j"
+    worker.beat()
+    with pytest.raises(ApiError) as caught:
+        world.worker("gpu", machine_id="one", boot_id="b", past_boot_ids=["a"])
+    assert code(caught) == "SESSION_SUPERSEDED"
+    worker.beat()
+    worker.register(boot_id="d", past_boot_ids=["c", "b", "a"])
+    worker.beat()
+
+
 def test_a_restored_database_cannot_fall_behind(world: World) -> None:
     """A session above the stored one is adopted; what is given next is above both."""
     worker = world.worker("gpu", machine_id="one", boot_id="a")

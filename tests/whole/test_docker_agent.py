@@ -33,7 +33,9 @@ MODEL = "org/model"
 class Host:
     """An agent process on the test's Docker daemon; `name` is also its worker's."""
 
-    def __init__(self, folder: Path, serve: Serve, daemon: OwnDaemon, hub: Server, name: str = "one") -> None:
+    def __init__(
+        self, folder: Path, serve: Serve, daemon: OwnDaemon, hub: Server, name: str = "one", **settings: str
+    ) -> None:
         self.operator = Operator(serve.url)
         self.log = folder / f"{name}.log"
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MUSTER_", "HF_"))}
@@ -47,6 +49,7 @@ class Host:
             "MUSTER_STATE_DIR": str(folder / name),
             "MUSTER_TOKEN": _registration_token(serve.url),
             "MUSTER_URL": serve.url,
+            **settings,
         }
         self.start()
         self.worker_id = str(until(lambda: self._ids(name), bool, f"{name} joined")[0])

@@ -24,25 +24,25 @@ MARK = "TEST_HOST"
 T = TypeVar("T")
 
 
-def until(look: Callable[[], T], is_there: Callable[[T], bool], what: str) -> T:
+def until(look: Callable[[], T], is_there: Callable[[T], bool], what: str, seconds: float = PATIENCE) -> T:
     """Real processes take their time: look until it is there, for a minute at most."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         seen = look()
         if is_there(seen):
             return seen
-        time.sleep(0.2)
+        time.sleep(0.1)
     raise AssertionError(f"{what}: still {seen}")
 
 
 class Host:
     """One agent on this machine, with a state directory of its own."""
 
-    def __init__(self, folder: Path, url: str, name: str = "host") -> None:
-        self.folder, self.url, self.name = folder, url, name
+    def __init__(self, folder: Path, url: str, name: str = "host", token: str = REGISTRATION_TOKEN) -> None:
+        self.folder, self.url, self.name, self._token = folder, url, name, token
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MUSTER_"))}
 
     def start(self) -> None:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MUSTER_"))}
         arguments = ["--url", self.url, "--name", self.name, "--state-dir", str(self.folder / "state")]
         standin = f"{sys.executable} {ROOT / 'infra' / 'standin.py'}"
         arguments += ["--engine", "process", "--address", "127.0.0.1", "--vllm-command", standin]
@@ -50,7 +50,7 @@ class Host:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "agent", *arguments],
                 cwd=ROOT,
-                env=environment | {"MUSTER_TOKEN": REGISTRATION_TOKEN, MARK: str(self.folder), "HF_HUB_OFFLINE": "1"},
+                env=self.environment | {"MUSTER_TOKEN": self._token, MARK: str(self.folder), "HF_HUB_OFFLINE": "1"},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

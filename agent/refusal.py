@@ -1,0 +1,34 @@
+"""A control plane that refused this host is asked again after a while, however often a supervisor starts the agent.
+
+An agent that was refused has nothing to do, so it ends and says why; and what ends is started again. The journal knows
+of the refusal, and a start soon after it waits. Other settings may be taken, so they are tried at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+
+from agent.journal import Database, JournalFull
+
+PAUSE = 300.0
+"""Seconds: at most two registrations in ten minutes."""
+
+
+class Refusal:
+    """`settings` are what was refused; only a digest of them is kept."""
+
+    def __init__(self, database: Database, *settings: str) -> None:
+        self._database = database
+        self._settings = hashlib.sha256("\0".join(settings).encode()).hexdigest()
+
+    def note(self, now: float) -> None:
+        with suppress(JournalFull):
+            self._database.set_meta(refused_at=repr(now), refused_with=self._settings)
+
+    def pause(self, now: float) -> float:
+        """Seconds to wait before these settings are tried again."""
+        at = self._database.meta("refused_at")
+        if at is None or self._database.meta("refused_with") != self._settings or float(at) > now:
+            return 0.0
+        return max(0.0, float(at) + PAUSE - now)

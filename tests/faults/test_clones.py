@@ -1,0 +1,70 @@
+"""Two agents where there should be one: on one state folder, or on copies of a machine, under a supervisor.
+
+`Supervisor` starts its agent again at once whenever that ends, as `Restart=always` does after 5 seconds: what it counts
+over a few restarts is what a host does in a much longer time.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tests.faults.rig import Plane, Supervisor, deploy, host, idle
+from tests.whole.test_processes import until
+
+
+def test_a_second_agent_on_one_state_folder_is_refused(calm_plane: Plane, tmp_path: Path) -> None:
+    with host(tmp_path / "host", calm_plane, "first") as first:
+        registers, log = first.proxy.count("/register"), len(first.said())
+        holder = first.process
+        first.start()  # its own settings, again
+        second, first.process = first.process, holder
+        assert second.wait(20) == 1
+        assert f"another agent uses {first.state}; give each its own --state-dir" in first.said()[log:]
+        assert first.proxy.count("/register") == registers
+        assert holder.poll() is None
+
+
+def test_of_two_copies_one_parks_and_stays_parked(calm_plane: Plane, tmp_path: Path, thorough: bool) -> None:
+    for copied in (False, True) if thorough else (True,):
+        folder = tmp_path / str(copied)
+        with (
+            idle(folder / "original", calm_plane, f"twin-{copied}", token := calm_plane.token()) as original,
+            idle(folder / "copy", calm_plane, f"twin-{copied}", token) as copy,
+            Supervisor(original) as loser,
+        ):
+            until(lambda: calm_plane.worker(original.name), bool, "the original joined")
+            deploy(calm_plane, original.name)
+            models = original.instances()
+            if copied:
+                shutil.copytree(original.state, copy.state)
+            with Supervisor(copy) as winner:
+                until(original.said, lambda said: "parked" in said, "the original parks")
+                until(lambda: copy.proxy.count("/heartbeat"), lambda count: count > 2, "the copy goes on")
+                quiet = len(original.proxy.seen)
+                for _ in range(10 if thorough else 2):
+                    loser.kill()
+                    said = original.said().count("this agent does nothing until it is started with --rejoin")
+                    until(original.said, lambda text: text.count("until it is started") > said, "it says so")  # noqa: B023
+                beats = copy.proxy.count("/heartbeat")
+                until(lambda: copy.proxy.count("/heartbeat"), lambda count: count > beats + 2, "it still goes on")  # noqa: B023
+                assert len(original.proxy.seen) == quiet, "a parked agent says nothing, however often it is started"
+                assert (original.proxy.count("/register"), copy.proxy.count("/register")) == (1, 1)
+                assert (loser.starts, winner.starts) == (11 if thorough else 3, 1)
+                assert original.instances() == models, "what runs is left alone"
+
+
+def test_one_that_is_refused_does_not_ask_at_every_start(calm_plane: Plane, tmp_path: Path, thorough: bool) -> None:
+    """A copy under another name, with a registration token that is used up."""
+    token = calm_plane.token()
+    with (
+        host(tmp_path / "original", calm_plane, "only", token),
+        idle(tmp_path / "copy", calm_plane, "another", token) as copy,
+        Supervisor(copy) as supervisor,
+    ):
+        until(copy.said, lambda said: "did not take this worker" in said, "it is refused, and ends")
+        for number in range(10 if thorough else 2):
+            until(copy.said, lambda said: said.count("it is asked again in") > number, "it waits")  # noqa: B023
+            supervisor.kill()
+        assert copy.proxy.count("/register") == 1
+        assert len(copy.proxy.seen) == 1

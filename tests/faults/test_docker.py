@@ -1,0 +1,149 @@
+"""What can go wrong around a Docker engine: pulls through kills of both sides, the engine restarted in the middle of
+one, and the state folder deleted, where labels alone say whose a container is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from chalicelib.contract.lifecycle import OPEN
+from infra import standin_image
+from tests.agent.test_preflight import Server, hub
+from tests.engines.conftest import docker_engine
+from tests.engines.registry import Registry, registry
+from tests.faults.conftest import Planes
+from tests.faults.proxy import Deck, Proxy
+from tests.faults.rig import Plane
+from tests.faults.test_state_lost import delete
+from tests.whole.daemon import OwnDaemon
+from tests.whole.test_docker_agent import Host, answers, containers, daemon, only
+from tests.whole.test_processes import until
+
+__all__ = ["daemon", "docker_engine", "hub"]
+
+pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("at_length")]
+KILLS = 4
+SEED = 20261124
+WAITS = (0.0, 0.6)
+"""Seconds between the middle of a pull and the kill, at least and at most."""
+
+
+class StandinRegistry(Registry):
+    """Has an image that runs. Its weights are what a daemon that had such an image before still has to fetch."""
+
+    def _make(self, sizes: tuple[int, ...]) -> bytes:
+        return self._image([standin_image.root(), *self._weights(sizes)], standin_image.ENTRYPOINT)
+
+
+@contextmanager
+def stuck(*sizes: int, kind: type[Registry] = Registry) -> Iterator[Registry]:
+    """Stands still in the middle of each layer until `go`."""
+    with registry(*sizes, kind=kind) as server:
+        server.stalled.set()
+        yield server
+
+
+def go(server: Registry) -> None:
+    server.stalled.clear()
+    server.released.set()
+
+
+@contextmanager
+def worker(folder: Path, plane: Plane, daemon: OwnDaemon, hub: Server, name: str, **settings: str) -> Iterator[Host]:
+    """An agent that runs any image."""
+    host = Host(folder, plane.serve, daemon, hub, name, MUSTER_ALLOW_IMAGE="*", **settings)
+    try:
+        yield host
+    finally:
+        host.kill()
+        for each in containers(daemon):
+            each.remove(force=True)
+
+
+def pull(host: Host, server: Registry) -> str:
+    return str(host.call("POST", "/images/pull", {"image": server.reference})["operation_id"])
+
+
+def operation(host: Host, operation_id: str) -> Any:
+    return host.operator.call("GET", f"/api/operations/{operation_id}")
+
+
+def in_the_middle(host: Host, operation_id: str) -> None:
+    until(lambda: operation(host, operation_id)["progress"], lambda seen: seen and seen["current"], "it is under way")
+
+
+def ended(host: Host, operation_id: str) -> str:
+    """How."""
+    seen = until(lambda: operation(host, operation_id), lambda seen: seen["status"] not in OPEN, "it has ended", 90)
+    return str(seen["error_code"] or seen["status"])
+
+
+def test_pulls_run_once_through_kills(planes: Planes, daemon: OwnDaemon, hub: Server, tmp_path: Path) -> None:
+    random, deck = Random(SEED), Deck(SEED)
+    ends: Counter[tuple[str, str]] = Counter()
+    with planes(tmp_path) as plane:
+        proxy = Proxy(plane.serve.port, deck)
+        with worker(tmp_path, plane, daemon, hub, "puller", MUSTER_URL=proxy.url) as host:
+            for victim in ("agent", "serve") * (KILLS // 2):
+                with stuck(2_000_000) as server:
+                    operation_id = pull(host, server)
+                    in_the_middle(host, operation_id)
+                    time.sleep(random.uniform(*WAITS))
+                    killed = host if victim == "agent" else plane.serve
+                    killed.kill()
+                    killed.start()
+                    go(server)
+                    ends[victim, ended(host, operation_id)] += 1
+                    assert server.asked["HEAD /v2/model/manifests/1"] == 1, f"pulled again: {server.asked}"
+        proxy.end()
+    print(f"pulls: {dict(ends)}; faults: {dict(deck.happened)}")
+    assert ends == {("agent", "INTERRUPTED"): KILLS // 2, ("serve", "succeeded"): KILLS // 2}
+    assert deck.rarest() >= 1, deck.happened
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_docker_restarted_in_mid_pull(
+    calm_plane: Plane, daemon: OwnDaemon, hub: Server, tmp_path: Path, how: str
+) -> None:
+    name = f"restarted-{how}"
+    with stuck(2_000_000, kind=StandinRegistry) as server, worker(tmp_path, calm_plane, daemon, hub, name) as host:
+        operation_id, deployment_id = pull(host, server), host.deploy(image=server.reference)
+        in_the_middle(host, operation_id)
+        host.operator.reach(deployment_id, "downloading")
+        getattr(daemon, how)()
+        daemon.start()
+        go(server)
+        assert ended(host, operation_id) == "succeeded"
+        seen = host.operator.reach(deployment_id, "running")
+        assert answers(seen)
+        assert only(daemon).id == seen["container_id"]
+        assert host.process.poll() is None
+
+
+def test_containers_outlive_the_state_folder(calm_plane: Plane, daemon: OwnDaemon, hub: Server, tmp_path: Path) -> None:
+    with worker(tmp_path, calm_plane, daemon, hub, "forgetful") as host:
+        deployment_id = host.deploy()
+        host.operator.reach(deployment_id, "running")
+        before = only(daemon)
+        for delete_first in (True, False):
+            if delete_first:
+                delete(tmp_path / "forgetful")
+                assert host.process.wait(40) == 1, "it cannot go on without"
+            else:
+                host.kill()
+                delete(tmp_path / "forgetful")
+            session = calm_plane.worker("forgetful")["session"]
+            host.start()
+            until(lambda: calm_plane.worker("forgetful")["session"], lambda seen: seen > session, "it is back")  # noqa: B023
+            after = only(daemon)
+            assert (after.id, after.attrs["State"]["StartedAt"]) == (before.id, before.attrs["State"]["StartedAt"])
+        host.end(deployment_id)
+        assert containers(daemon) == []

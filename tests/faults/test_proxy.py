@@ -1,0 +1,98 @@
+"""That the proxy does what it counts: else the faults of the other tests might be none."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import requests
+
+from tests.faults.proxy import FAULTS, PACK, Deck, Proxy
+from tests.whole.test_processes import until
+
+BODY = b'{"some": "json"}'
+
+
+class Upstream(ThreadingHTTPServer):
+    daemon_threads = True
+    asked = 0
+
+
+class Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Upstream
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked += 1
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(BODY)))
+        self.end_headers()
+        self.wfile.write(BODY)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+class Always(Deck):
+    """Deals one card."""
+
+    def __init__(self, fault: str | None) -> None:
+        super().__init__(0)
+        self._fault = fault
+
+    def draw(self) -> tuple[str | None, float]:
+        return self._fault, 0.2
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    server = Upstream(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def post(proxy: Proxy) -> str:
+    """The answer's status and body, or why there is none."""
+    try:
+        answer = requests.post(f"{proxy.url}/path", json={}, timeout=10)
+    except requests.ConnectionError as error:
+        return "reset" if "ConnectionResetError" in repr(error) else "closed"
+    return f"{answer.status_code} {answer.text[:6]}"
+
+
+@pytest.mark.parametrize(
+    ("fault", "seen", "asked"),
+    [
+        (None, '200 {"some', 1),
+        ("request lost", "closed", 0),
+        ("answer lost", "closed", 1),
+        ("doubled", '200 {"some', 2),
+        ("stalled", '200 {"some', 1),
+        ("late", "closed", 1),
+        ("truncated", "200 ", 1),
+        ("reset", "reset", 1),
+        ("HTML 502", "502 <html>", 0),
+    ],
+)
+def test_each_fault_is_what_it_is_called(upstream: Upstream, fault: str | None, seen: str, asked: int) -> None:
+    proxy = Proxy(upstream.server_port, Always(fault))
+    assert post(proxy) == seen
+    until(lambda: upstream.asked, lambda count: count == asked, "asked so often")
+    assert [(each.path, each.fault) for each in proxy.seen] == [("/path", fault)]
+    proxy.end()
+
+
+def test_of_each_pack_every_fault_strikes_one() -> None:
+    deck, again = Deck(7), Deck(7)
+    dealt = [deck.draw() for _ in range(5 * PACK)]
+    assert dealt == [again.draw() for _ in range(5 * PACK)], "a seed says which"
+    assert Counter(fault for fault, _ in dealt if fault) == dict.fromkeys(FAULTS, 5) == deck.happened
+    assert deck.rarest() == 5
+    deck.bad = False
+    assert [deck.draw()[0] for _ in range(PACK)] == [None] * PACK
