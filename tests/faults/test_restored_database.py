@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.faults.conftest import Planes
 from tests.faults.rig import ask_for, deploy, host
 from tests.whole.test_docker_agent import answers
 from tests.whole.test_processes import until
 
 
-def test_an_older_database_stops_nobodys_models(planes: Planes, tmp_path: Path, thorough: bool) -> None:
+@pytest.mark.usefixtures("at_length")
+def test_an_older_database_stops_nobodys_models(planes: Planes, tmp_path: Path) -> None:
     with planes(tmp_path) as plane, host(tmp_path / "host", plane, "host") as worker:
         operator = plane.operator
         changed, stopped = (ask_for(plane, "host", config={"seed": 1}) for _ in range(2))
@@ -48,8 +51,8 @@ def test_an_older_database_stops_nobodys_models(planes: Planes, tmp_path: Path, 
 
         # What operators ask from now on is newer than what the agent knows.
         operator.call("PATCH", f"/api/deployments/{changed}", {"config": {"seed": 4}})
-        if thorough:  # the control plane believes two lists that are 25 seconds apart, not one
-            assert operator.reach(stopped, "error")["error_code"] == "CONTAINER_LOST"
+        # The control plane believes two lists that are 25 seconds apart, not one.
+        assert operator.reach(stopped, "error")["error_code"] == "CONTAINER_LOST"
         operator.call("POST", f"/api/deployments/{stopped}/restart")
         new = deploy(plane, "host", config={"seed": 5})
         assert operator.reach(changed, "running")["generation"] > ahead["generation"]
