@@ -67,6 +67,8 @@ def _report_of_the_past(slot: Slot, deployment: Deployment | None, body: m.Repor
         slots.settle(slot, body.session, now)
     if slot.clearing and body.reported in ENDING:
         update_if(slot, [Slot.clearing.set("heard")], slots.unchanged(slot))
+    if slot.intent == "deploy" and slot.sent_at is None and body.reported not in ENDING:
+        update_if(slot, [Slot.may_live.set(True)], slots.unchanged(slot))
     may_be_coming_up = slot.intent == "deploy" and slot.sent_at is not None
     if body.reported in OVER and not may_be_coming_up:
         over(slot, now)

@@ -98,8 +98,8 @@ class Network:
         answer = carry_out()
         if answer is None or self._weather.strikes("answer lost", 0.06):
             raise requests.ConnectionError("the answer was lost")
-        if late and self._weather.strikes("answer late", 0.02):
-            self._pass_time(self._weather.random.choice([3, 70, 700]))
+        if late and self._weather.strikes("answer late", 0.03):
+            self._pass_time(self._weather.random.choice([3, 70, 700, 700]))
         if kind == "heartbeat":
             self._note_arrival(answer[1])
         return answer

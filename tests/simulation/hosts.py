@@ -7,6 +7,7 @@ that the dead process still tries has an effect.
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import shutil
 import sqlite3
@@ -72,6 +73,10 @@ class HostEngine(MemoryEngine):
         """No two hosts have containers of one id."""
         self._count = number
 
+    def shared(self) -> HostEngine:
+        """The same host, as another agent on it calls it."""
+        return copy.copy(self)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.held: dict[str, tuple[int, ...]] = {}
@@ -132,14 +137,21 @@ class Host(World):
     engine: HostEngine
 
     def __init__(
-        self, folder: Path, name: str, network: Network, weather: Weather, token: str, machine: str | None = None
+        self,
+        folder: Path,
+        name: str,
+        network: Network,
+        weather: Weather,
+        token: str,
+        machine: str | None = None,
+        neighbour: Host | None = None,
     ) -> None:
         super().__init__(folder)
         self.name, self.machine, self.token = name, machine or name, token
         self.weather = weather
         self.skew = weather.random.choice([0.0, -3 * 86400.0, 3600.0])
         self.server = Line(network, self.machine)
-        self.engine = HostEngine()
+        self.engine = neighbour.engine.shared() if neighbour else HostEngine()
         self.engine.works_for = lambda: self.worker_id
         self.engine.count_from(zlib.crc32(self.machine.encode()) % 10_000 * 1000)
         self.engine.available |= {f"image:{n}" for n in range(200)}

@@ -15,7 +15,9 @@ Body = dict[str, Any]
 
 
 class LiteralClient:
-    """It does what it is told in the order in which it is told, and tries each request until it is answered.
+    """It does what it is told before it asks again, and tries each request until it is answered.
+
+    One that went on asking could not be understood: of a deploy, a stop and a deploy of one id, whose report is it?
 
     `bearer_is_its_own` reads worker-api.md as if the token of the registration were the Bearer too.
     """
@@ -41,7 +43,7 @@ class LiteralClient:
         return not self._orders and not self._to_say
 
     def beat(self) -> None:
-        if self._bearer is None and not self._register():
+        if not self.idle or (self._bearer is None and not self._register()):
             return
         body = {"status": "online", "gpu_usage": [], "active_deployments": sorted(self.containers)}
         answer = self._post("heartbeat", [str(self.worker_id)], body)
@@ -52,7 +54,7 @@ class LiteralClient:
         """The next thing that it has to say, and to do."""
         if not self._to_say and self._orders:
             self._begin(self._orders[0])
-        if not self._to_say or self._bearer is None:
+        if not self._to_say or (self._bearer is None and not self._register()):
             return
         deployment_id, body = self._to_say[0]
         answer = self._post("status", [str(self.worker_id), deployment_id], body)

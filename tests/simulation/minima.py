@@ -15,7 +15,7 @@ PER_THOUSAND: dict[str, int] = {
     "late arrival": 300,
     "request doubled": 400,
     "answer lost": 500,
-    "answer late": 100,
+    "answer late": 250,
     # The control plane
     "function killed": 600,
     "function overtaken": 600,
@@ -36,6 +36,7 @@ PER_THOUSAND: dict[str, int] = {
     "agent's disk lost": 150,
     "host cloned": 50,
     "name taken over": 50,
+    "two agents on one host": 200,
     "worker removed": 50,
     "model died": 100,
     "container started": 1500,

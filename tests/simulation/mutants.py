@@ -118,6 +118,7 @@ MUTANTS = (
         "no safety net",
         "one beat in ten looks anyway",
         ("chalicelib/heartbeat.py", "LOOK_EVERY = 10", "LOOK_EVERY = 10**9"),
+        seeds=3000,
     ),
     mutant(
         "a lost journal is not asked about",

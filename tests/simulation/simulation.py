@@ -30,7 +30,7 @@ from tests.simulation.weather import Weather
 ADMIN = tokens.Principal("key admin", Access.ADMIN, "admin")
 JOIN = "a registration token for many workers"
 START = 1_800_000_000.0
-HOSTS, STEPS = 2, 60
+STEPS = 60
 CALM_AT_LEAST, CALM_AT_MOST = 6, 90
 """Rounds of 20 seconds."""
 
@@ -58,7 +58,10 @@ class Simulation:
         self.contact_lost: set[str] = set()
         self.ran_before: set[str] = set()
         tokens.seed_registration_token(JOIN, START)
-        self.hosts += [self._host(f"host-{n}") for n in range(HOSTS)]
+        self.hosts.append(self._host("host-0", None))
+        are_neighbours = self.random.random() < 0.3
+        self.weather.happened["two agents on one host"] += are_neighbours
+        self.hosts.append(self._host("host-1", self.hosts[0] if are_neighbours else None))
         if self.random.random() < 0.4:
             self.literal = LiteralClient("literal", self.network, self.weather, JOIN)
         self.cloud.overtaker = self._overtake
@@ -296,8 +299,8 @@ class Simulation:
     # Looking
 
     def active(self) -> list[Host]:
-        """Hosts whose agent works for the worker that it is."""
-        return [host for host in self.hosts if host.up and not host.parked]
+        """Hosts whose agent is the worker that it says it is."""
+        return [host for host in self.hosts if host.up and not host.parked and host.agent.identity is not None]
 
     def where_it_runs(self, deployment_id: str) -> list[tuple[str, int]]:
         """Worker and generation."""
@@ -319,8 +322,8 @@ class Simulation:
     def _containers(self) -> list[Instance]:
         return [each for host in self.hosts for each in host.running()]
 
-    def _host(self, name: str) -> Host:
-        host = Host(self.folder / name, name, self.network, self.weather, JOIN)
+    def _host(self, name: str, neighbour: Host | None) -> Host:
+        host = Host(self.folder / name, name, self.network, self.weather, JOIN, neighbour=neighbour)
         host.set_clock(START)
         host.start_agent()
         return host
