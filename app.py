@@ -13,13 +13,14 @@ if os.environ.get("MUSTER_STAGE") == "local":
     local.prepare()
 
 from chalicelib import liveness
-from chalicelib.routes import host, install, operator, worker
+from chalicelib.routes import console, host, install, operator, worker
 
 app = Chalice(app_name="muster")
 app.register_blueprint(worker.blueprint)
 app.register_blueprint(host.blueprint)
 app.register_blueprint(operator.blueprint)
 app.register_blueprint(install.blueprint)
+app.register_blueprint(console.blueprint)
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))

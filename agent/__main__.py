@@ -37,8 +37,9 @@ from agent.settings import (
     default_state_dir,
     hub_cache,
     labels,
-    model_environment,
+    shared_names,
 )
+from agent.shown import log_to, shown
 from agent.signals import Signals
 from agent.storage import disk_usage, places
 from chalicelib.contract.messages import Registration
@@ -102,6 +103,19 @@ FLUSH_SECONDS = 3.0
     type=click.Path(path_type=Path, file_okay=False, exists=True, resolve_path=True),
     help="Folder whose weights may be deployed by path. Without it none may.",
 )
+@click.option(
+    "--share-env",
+    multiple=True,
+    metavar="NAME",
+    help="Variable of the agent that deployments may take (from_host). Repeatable. How to reach the hub, and HF_TOKEN,"
+    " all get.",
+)
+@click.option(
+    "--allow-remote-code",
+    is_flag=True,
+    help="Let models bring code of their own (--trust-remote-code) where they run as processes: it can do what the"
+    " agent's user can.",
+)
 @click.option("--vllm-command", default="vllm serve", show_default=True, help="How the process engine starts vLLM.")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label of this worker. Repeatable.")
 @click.option("--insecure", is_flag=True, help="Allow plain http to a control plane that is not on this host.")
@@ -117,6 +131,8 @@ def main(
     allow_image: tuple[str, ...],
     default_image: str,
     model_root: Path | None,
+    share_env: tuple[str, ...],
+    allow_remote_code: bool,
     vllm_command: str,
     label: tuple[str, ...],
     insecure: bool,
@@ -129,13 +145,14 @@ def main(
 
     `muster-agent doctor` looks for what would keep this host from it, and says what to mend.
     """
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    log_to(sys.stderr, "%(asctime)s %(levelname)s %(message)s")
     # Models are children of this process, or are given variables of it: the agent's credential is not among them.
     os.environ.pop("MUSTER_TOKEN", None)
     try:
         control_plane = check_url(url, insecure)
         bind = bind_address(address, host.local_addresses())
         worker_labels = labels(label)
+        shared = shared_names(share_env)
         state = StateDir(state_dir.absolute())
     except (SettingError, StateError) as error:
         raise click.ClickException(str(error)) from error
@@ -153,12 +170,14 @@ def main(
         model_root=model_root,
         hub_cache=hub_cache(os.environ),
         default_image=default_image,
+        share_env=shared,
+        allow_remote_code=allow_remote_code,
     )
     place = Host(
         engine=chosen,
         policy=policy,
         bind=bind,
-        host_env=model_environment(os.environ),
+        host_env=policy.environment(os.environ),
         state_dir=state.path,
         free_port=host.free_port,
         disk=lambda: disk_usage(places(chosen, state.path, policy)),
@@ -224,7 +243,7 @@ def _run(url: str, registration: Registration, place: Host, memory: Memory, stat
     try:
         agent.run(time.monotonic, signals.wait)
     except Refused as error:
-        raise click.ClickException(f"the control plane did not take this worker: {error}") from error
+        raise click.ClickException(f"the control plane did not take this worker: {shown(str(error))}") from error
     log.info("ending; models go on running")
     if agent.crew is not None:
         agent.crew.close()

@@ -10,7 +10,7 @@ import requests
 from msgspec import Raw, Struct
 from requests.auth import AuthBase
 
-from chalicelib.contract.messages import Heartbeat, Registered, Registration
+from chalicelib.contract.messages import MAX_CODE, Heartbeat, Registered, Registration, brief
 from chalicelib.contract.resources import ErrorBody
 
 T = TypeVar("T")
@@ -18,6 +18,8 @@ T = TypeVar("T")
 TIMEOUT = (5.0, 30.0)
 """Seconds to connect, and between two bytes of the answer."""
 MAX_ANSWER = 16 * 1024 * 1024
+MAX_SAID = 1000
+"""Characters of what the control plane says of a request that go into a log."""
 PASSING = frozenset({408, 425, 429})
 
 
@@ -33,7 +35,7 @@ class Fatal(Exception):
     """The control plane's own no: the same request will not be taken later either."""
 
     def __init__(self, status: int, error_code: str, message: str) -> None:
-        super().__init__(f"{status} {error_code}: {message}")
+        super().__init__(f"{status} {brief(error_code, MAX_CODE)}: {brief(message, MAX_SAID)}")
         self.status = status
         self.error_code = error_code
 
@@ -64,7 +66,7 @@ def failure(status: int, body: bytes, retry_after: str | None = None) -> Retry |
     """
     after = float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else None
     error = _decode(body, ErrorBody)
-    said = f"{status} {error.error_code}: {error.message}" if error else f"{status} from something in between"
+    said = str(Fatal(status, error.error_code, error.message)) if error else f"{status} from something in between"
     if status in PASSING or status >= 500:
         return Retry(said, after)
     if error is None and status != 413:

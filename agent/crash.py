@@ -21,20 +21,25 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from agent.hints import hint
+from chalicelib.contract.messages import Fix
 
 EXCERPT_BYTES = 64 * 1024
 """What a crash report carries of a log at most."""
+
+READ_CHARACTERS = 2000
+"""Of a line as much is searched: a model may write what takes a pattern hours, and nothing else would run meanwhile."""
 
 _CAUSE_BYTES = 8 * 1024
 _LINE_CHARACTERS = 600
 
 
 class Diagnosis(NamedTuple):
-    """`permanent`: it cannot heal by itself, so it is not to be restarted."""
+    """`permanent`: it cannot heal by itself, so it is not to be restarted. `fix` is what would heal it, if known."""
 
     error_code: str
     message: str
     permanent: bool
+    fix: Fix | None = None
 
 
 class Cause(NamedTuple):
@@ -307,8 +312,9 @@ def diagnose(log: str, exit_code: int | None, oom_killed: bool) -> Diagnosis:
     if cause is None:
         return Diagnosis("CONTAINER_FAILED", f"{_ending(exit_code)} The first error in its log: {_short(line)}", False)
     told = _most_telling(cause, claims)
-    parts = (told.advice, hint(claims), f"The log says: {_short(line)}")
-    return Diagnosis(told.error_code, " ".join(filter(None, parts)), told.permanent)
+    exactly = hint(claims)
+    parts = (told.advice, exactly.text, f"The log says: {_short(line)}")
+    return Diagnosis(told.error_code, " ".join(filter(None, parts)), told.permanent, exactly.fix)
 
 
 def advice(prose: str) -> str:
@@ -336,7 +342,7 @@ def _claims(log: str) -> Iterator[str]:
     lines = log.splitlines()
     survived = next((i for i in range(len(lines) - 1, -1, -1) if _WENT_ON.search(lines[i])), -1)
     for line in lines[survived + 1 :]:
-        text = _TERMINAL_COLOUR.sub("", line)
+        text = _TERMINAL_COLOUR.sub("", line[:READ_CHARACTERS])
         header = _HEADER.match(text)
         text = text[header.end() :] if header else _PROCESS.sub("", text)
         is_note = header[1] in _QUIET if header else _NOTE.match(text)

@@ -15,6 +15,7 @@ from agent.growth import Onlooker
 from agent.handlers import Handlers
 from agent.health import HttpProbe, Probe
 from agent.hostrun import HostRun
+from agent.inbox import Inbox
 from agent.inventory import Inventory
 from agent.journal import Database
 from agent.ledger import Ledger
@@ -59,11 +60,13 @@ class Memory:
     records: Records
     ledger: Ledger
     contact: Contact
+    inbox: Inbox
 
     @classmethod
     def of(cls, database: Database) -> Memory:
         spool = Spool(database)
-        return cls(database, spool, Records(database, spool), Ledger(database, spool), Contact(database))
+        records, ledger = Records(database, spool), Ledger(database, spool)
+        return cls(database, spool, records, ledger, Contact(database), Inbox(database))
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,7 @@ class Crew:
             pulls=pulls,
             ledger=memory.ledger,
             worker_id=worker_id,
-            hub_cache=host.policy.hub_cache,
-            default_image=host.policy.default_image,
+            policy=host.policy,
             disk=host.disk,
             clock=host.clock,
         )

@@ -44,6 +44,12 @@ def given(config: Mapping[str, Any], flag: str) -> bool:
     return flag in keys or any(flag == name for name, _ in _extra_flags(config))
 
 
+def names(config: Mapping[str, Any]) -> Iterator[str]:
+    """The flags that are set, without dashes, in keys and in `extra_args`. Raises EngineError INVALID_CONFIG."""
+    yield from (key.replace("_", "-") for key, value in config.items() if value is not False and value is not None)
+    yield from (name for name, _ in _extra_flags(config))
+
+
 def value_of(config: Mapping[str, Any], flag: str) -> str | None:
     """The value of `flag`, the first of several; None where it is not set."""
     for key, value in config.items():

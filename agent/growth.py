@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.crash import READ_CHARACTERS
 from agent.engines import Engine, Instance
 from agent.gpus import Gpu
 from agent.models import cached_models
@@ -36,7 +37,7 @@ class Sight:
 
     @property
     def news(self) -> str:
-        return "\n".join(line for line in self.log.splitlines() if not _NO_NEWS.search(line))
+        return "\n".join(line for line in self.log.splitlines() if not _NO_NEWS.search(line[:READ_CHARACTERS]))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Event
 
 from msgspec import Struct, structs
@@ -18,6 +17,7 @@ from agent.inventory import Inventory
 from agent.ledger import Ledger
 from agent.logs import bounded, tail
 from agent.models import cached_models, delete_model
+from agent.policy import HostPolicy, named
 from agent.pulls import Pulls
 from chalicelib.contract import messages as m
 
@@ -28,7 +28,7 @@ OnProgress = Callable[[m.Progress], None]
 
 @dataclass(frozen=True)
 class Handlers:
-    """`disk` samples the disk that fills up; `default_image` is what a deployment that names none runs."""
+    """`disk` samples the disk that fills up."""
 
     engine: Engine
     inventory: Inventory
@@ -37,8 +37,7 @@ class Handlers:
     pulls: Pulls
     ledger: Ledger
     worker_id: str
-    hub_cache: Path | None
-    default_image: str
+    policy: HostPolicy
     disk: Callable[[], m.Disk]
     clock: Callable[[], float]
 
@@ -54,7 +53,7 @@ class Handlers:
             case m.ListContainers():
                 return m.Containers([self._shown(each) for each in self.engine.instances()], gpu_usage(closely=True))
             case m.ListModels():
-                return m.Models(cached_models(self.hub_cache) if self.hub_cache else [])
+                return m.Models(cached_models(self.policy.hub_cache) if self.policy.hub_cache else [])
             case m.DeleteModel():
                 return self._delete_model(command)
             case m.ContainerLogs():
@@ -125,7 +124,7 @@ class Handlers:
 
     def _images(self) -> list[m.Image]:
         """Also those are users that have no container just now: they wait to start again."""
-        wanted = [(each.image or self.default_image, each.deployment_id) for each in self.fleet.wanted()]
+        wanted = [(each.image or self.policy.default_image, each.deployment_id) for each in self.fleet.wanted()]
 
         def used_by(image: m.Image) -> list[str]:
             return sorted({*image.used_by, *(user for name, user in wanted if name in (image.id, *image.tags))})
@@ -133,12 +132,24 @@ class Handlers:
         return [structs.replace(each, used_by=used_by(each)) for each in self.engine.images()]
 
     def _delete_image(self, command: m.DeleteImage) -> m.Deleted:
+        self._refuse_others_image(command.image_id)
         user = self._images_in_use().get(command.image_id)
         if user is not None and not command.force:
             raise EngineError("IMAGE_IN_USE", f"deployment {user} uses {command.image_id}")
         deleted = self.engine.delete_image(command.image_id, command.force)
         self._freed()
         return m.Deleted(deleted)
+
+    def _refuse_others_image(self, reference: str) -> None:
+        """An image that this agent neither pulled nor may run is somebody else's, and may be nowhere but here."""
+        if not self.engine.uses_images:
+            return
+        image = named(self.engine.images(), reference)
+        if image is None:
+            raise EngineError("IMAGE_NOT_FOUND", f"no image {reference[:300]} here")
+        ours = image.id in self.ledger.pulled() or any(map(self.policy.allows_image, (*image.tags, *image.digests)))
+        if not ours:
+            raise EngineError("REFUSED_BY_HOST", f"image: {self.policy.told_not_allowed(reference)}")
 
     def _delete_model(self, command: m.DeleteModel) -> m.Deleted:
         # Other workers of this host share the cache.
@@ -147,9 +158,9 @@ class Handlers:
         user = next((user for model, user in users if model == command.model), None)
         if user is not None:
             raise EngineError("MODEL_IN_USE", f"deployment {user} uses {command.model}: stop it first")
-        if self.hub_cache is None:
+        if self.policy.hub_cache is None:
             raise EngineError("MODEL_NOT_FOUND", "this worker has no cache of weights")
-        deleted = delete_model(self.hub_cache, command.model)
+        deleted = delete_model(self.policy.hub_cache, command.model)
         self._freed()
         return deleted
 
@@ -181,7 +192,7 @@ class Handlers:
 
     def _images_in_use(self) -> dict[str, str]:
         """Every name of every image that a live deployment runs, with that deployment: ids, tags, the default's too."""
-        users = {each.image or self.default_image: each.deployment_id for each in self.fleet.wanted()}
+        users = {each.image or self.policy.default_image: each.deployment_id for each in self.fleet.wanted()}
         for image in self.engine.images():
             names = (image.id, *image.tags)
             user = next((users[name] for name in names if name in users), None)

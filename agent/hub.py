@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from agent.api import Bearer, read_limited
 from agent.policy import is_path
+from chalicelib.contract.messages import Fix
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 TIMEOUT = (3.0, 5.0)
@@ -35,6 +36,7 @@ class Finding:
     error_code: str
     message: str
     warns_only: bool = False
+    fix: Fix | None = None
 
 
 @dataclass(frozen=True)

@@ -16,18 +16,22 @@ from agent.crew import Crew, Memory
 from agent.journal import JournalFull
 from agent.operations import NO_ROOM, kind
 from agent.records import Receipt
-from chalicelib.contract.messages import Command, Deploy, OperationCommand, Report, Result, Stop
+from chalicelib.contract.messages import Command, Count, Deploy, Id, OperationCommand, Report, Result, Stop
 
 log = logging.getLogger(__name__)
 
 
+MOST = 1024
+"""Commands that are taken of one answer: each is written to disk before the next heartbeat. The rest comes again."""
+
+
 class _Envelope(Struct):
-    """What every command has, known or not."""
+    """What every command has, known or not. An id that is none could be neither acked nor reported on."""
 
     type: str
-    command_id: str
-    deployment_id: str | None = None
-    generation: int | None = None
+    command_id: Id
+    deployment_id: Id | None = None
+    generation: Count | None = None
 
 
 class Intake:
@@ -45,8 +49,8 @@ class Intake:
 
     def receive(self, commands: list[Raw], sent_at: float, crew: Crew) -> bool:
         """Take what came in answer to a heartbeat that was sent at `sent_at`. False when something was not stored."""
-        stored = [self._receive_one(each, sent_at, crew) for each in commands]
-        return all(stored)
+        stored = [self._receive_one(each, sent_at, crew) for each in commands[:MOST]]
+        return all(stored) and len(commands) <= MOST
 
     def _receive_one(self, raw: Raw, sent_at: float, crew: Crew) -> bool:
         try:

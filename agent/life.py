@@ -25,7 +25,7 @@ from agent.records import Record, Records
 from agent.restarts import Restarts
 from agent.start import Starter
 from chalicelib.contract.lifecycle import Status
-from chalicelib.contract.messages import Deploy, Progress, Report, Stop
+from chalicelib.contract.messages import Deploy, Fix, Progress, Report, Stop
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class Life:
             self._perform(self._plan(command, instances, now), now)
         except EngineError as error:
             permanent = error.error_code in UNHEALABLE
-            self._failed(command, Diagnosis(error.error_code, error.message, permanent), now)
+            self._failed(command, Diagnosis(error.error_code, error.message, permanent, error.fix), now)
             return 0.0
         if current is None:
             return min(self._restarts.wait(now), LONGEST_LOOK_AWAY) or PROBE_EVERY
@@ -280,12 +280,12 @@ class Life:
         code, message = diagnosis.error_code, diagnosis.message
         log.warning("deployment %s: %s: %s", command.deployment_id, code, message)
         if diagnosis.permanent or command.restart == "never":
-            self._report(Status.ERROR, message, gone=True, error_code=code, logs=logs)
+            self._report(Status.ERROR, message, gone=True, error_code=code, logs=logs, fix=diagnosis.fix)
             return
         backoff = self._restarts.again(now)
         self.record = replace(self.record, restarts=self.record.restarts + 1)
         again = f"{message} (starts again in {backoff:.0f} s)"
-        self._report(Status.STARTING, again, gone=True, error_code=code, logs=logs)
+        self._report(Status.STARTING, again, gone=True, error_code=code, logs=logs, fix=diagnosis.fix)
 
     def _put_down(self, instance: Instance) -> str:
         """End an instance that hangs, and give the end of its log."""
@@ -313,6 +313,7 @@ class Life:
         error_code: str | None = None,
         logs: str = "",
         progress: Progress | None = None,
+        fix: Fix | None = None,
     ) -> None:
         """Journal the new status and spool its report. `gone` means that no instance is expected any more."""
         container_id = None if gone else self.record.container_id
@@ -326,6 +327,7 @@ class Life:
             generation=self.record.command.generation,
             progress=progress,
             restarts=self.record.restarts,
+            fix=fix,
         )
         self._save(replace(self.record, status=status, container_id=container_id, report=report), report)
 

@@ -59,7 +59,6 @@ class Agent:
         self._backoff = Backoff(random)
         self._intake = Intake(memory, host.clock)
         self._lock = Lock()
-        self._inbox = 0
         self._images_sent: tuple[Image, ...] | None = None
         self._paths_sent: object = None
         self.identity: Identity | None = None
@@ -157,12 +156,12 @@ class Agent:
         try:
             if self._memory.database.meta("worker_id") not in (None, identity.worker_id):
                 self._memory.records.clear()
+                self._memory.database.set_meta(inbox=None)
             self._memory.database.set_meta(worker_id=identity.worker_id, token=identity.token)
         except JournalFull:
             # Good for this process; the next one registers with what it finds.
             log.error("the disk is full: the new registration could not be journaled")
         self._images_sent = self._paths_sent = None
-        self._inbox = 0
         self.identity = identity
         self._memory.contact.note(self._host.clock())
         if self.crew is None:
@@ -188,7 +187,7 @@ class Agent:
         self._backoff.reset()
         self._memory.contact.note(now)
         if self.crew is not None and self._intake.receive(answer.commands, now, self.crew):
-            self._inbox = answer.inbox
+            self._memory.inbox.note(answer.inbox)
         return min(max(1.0, answer.next_heartbeat_in), LONGEST_INTERVAL)
 
     def _send(self, identity: Identity, status: Literal["online", "offline"], timeout: tuple[float, float]) -> Answer:
@@ -202,7 +201,7 @@ class Agent:
             active_deployments=self.crew.fleet.active()[:MAX_LISTED] if self.crew else [],
             session=identity.session,
             journal_id=self._memory.database.journal_id,
-            inbox=self._inbox,
+            inbox=self._memory.inbox.last,
             acks=acks,
             disk=replace(disk, paths=None) if disk is not None and paths == self._paths_sent else disk,
             images=list(images[:MAX_LISTED]) if images is not None and images != self._images_sent else None,

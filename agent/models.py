@@ -37,8 +37,8 @@ def _folders(hub_cache: Path) -> Iterator[Path]:
     except FileNotFoundError:
         return
     for entry in entries:
-        # A link would lead out of the cache.
-        if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False):
+        # A link would lead out of the cache. Models write here too, so a name may be anything.
+        if entry.name.startswith(PREFIX) and entry.name.isprintable() and entry.is_dir(follow_symlinks=False):
             yield Path(entry.path)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 
+from agent.crash import READ_CHARACTERS
 from chalicelib.contract.messages import Progress
 
 LINES = 50
@@ -36,7 +37,8 @@ _SHARDS = re.compile(r"checkpoint shards:\s+\d+% Completed \| (\d+)/(\d+)")
 
 def phase_of(log: str) -> Progress | None:
     """What the last telling line says; None where none does. `current` and `total` of loading are shards."""
-    for line in reversed(re.split(r"[\r\n]+", log)):
+    for whole in reversed(re.split(r"[\r\n]+", log)):
+        line = whole[:READ_CHARACTERS]
         phase = next((phase for phase, pattern in _PHASES if pattern.search(line)), None)
         if phase is not None:
             shards = _SHARDS.search(line)

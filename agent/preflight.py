@@ -16,10 +16,12 @@ from agent.host import disk
 from agent.hub import Finding, Hub, HuggingFace, question
 from agent.models import cached_models
 from agent.policy import HostPolicy
-from chalicelib.contract.messages import Deploy, Disk
+from chalicelib.contract.messages import Deploy, Disk, Fix
 
 UTILIZATION = 0.9
 """The share of a GPU's memory that vLLM wants free where `gpu_memory_utilization` does not say."""
+LEAST_SHARE = 0.1
+"""Of a GPU's memory; no model worth a GPU runs in less."""
 LEAST_FREE = 64 * 1024**2
 """Bytes without which not even a log can be written for long."""
 
@@ -106,7 +108,7 @@ class Preflight:
                 advice = "check nvidia-smi there"
                 yield Finding("GPU_UNAVAILABLE", f"GPU {index} is not on this host (it has: {listed}): {advice}")
             elif gpu.total - gpu.used_by_others(flight.own) < share * gpu.total:
-                yield Finding("CUDA_OUT_OF_MEMORY", _occupied(gpu, share, flight))
+                yield Finding("CUDA_OUT_OF_MEMORY", _occupied(gpu, share, flight), fix=_smaller(gpu, flight))
 
     def _disks(self, flight: Flight, weights: int | None) -> Iterator[Finding]:
         cache = self.policy.hub_cache
@@ -142,9 +144,16 @@ def _occupied(gpu: Gpu, share: float, flight: Flight) -> str:
     )
 
 
+def _smaller(gpu: Gpu, flight: Flight) -> Fix | None:
+    """The share that is free, where a model may still fit into it."""
+    free = gpu.total - gpu.used_by_others(flight.own)
+    share = int(100 * free / gpu.total) / 100 if gpu.total else 0.0
+    return Fix({"gpu_memory_utilization": share}) if share >= LEAST_SHARE else None
+
+
 def _as_error(obstacles: Sequence[Finding]) -> EngineError:
     if len(obstacles) == 1:
-        return EngineError(obstacles[0].error_code, obstacles[0].message)
+        return EngineError(obstacles[0].error_code, obstacles[0].message, obstacles[0].fix)
     return EngineError(obstacles[0].error_code, f"{len(obstacles)} things are in the way. {_told(obstacles)}")
 
 

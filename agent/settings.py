@@ -96,6 +96,10 @@ def hub_cache(environment: Mapping[str, str]) -> Path:
     return Path(home).expanduser() / "hub"
 
 
-def model_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What deployments may ask of the agent's environment: everything but the agent's own settings."""
-    return {name: value for name, value in environment.items() if not name.startswith("MUSTER_")}
+def shared_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Variables that deployments may take, or SettingError: the agent's own settings are none."""
+    given = tuple(names)
+    for name in given:
+        if name.startswith("MUSTER_") or not name or "=" in name:
+            raise SettingError("--share-env", f"expected the name of a variable that is not the agent's, got {name!r}")
+    return given

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from agent.engines import EngineError, RunSpec
 from agent.flags import flags, given, sendable, value_of
+from agent.hub import DEFAULT_ENDPOINT
 from agent.labels import instance_name
-from agent.policy import CONTAINER_HUB_CACHE, HostPolicy, refusal
+from agent.policy import CONTAINER_HUB_CACHE, SHARED, HostPolicy, refusal
 from chalicelib.contract.messages import Deploy, FromHost
 
 __all__ = ["PORTS", "HostPolicy", "desired_port", "refusal", "run_spec", "served_model_name"]
@@ -17,11 +19,7 @@ PORTS = range(20000, 30000)
 """Where a port is taken from when the deployment wants none in particular: below those that Linux gives out by itself
 (32768 to 60999), or a connection of anybody's might hold it."""
 
-_PASSED_ON = (
-    *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
-)
-"""The host's variables that every instance gets: how to reach the hub, and as whom."""
+_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 _PARALLEL = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
 
@@ -86,11 +84,30 @@ def _implied(command: Deploy, location: str) -> Iterator[str]:
 
 
 def _environment(command: Deploy, policy: HostPolicy, host_env: Mapping[str, str], uses_images: bool) -> dict[str, str]:
-    env = {name: host_env[name] for name in _PASSED_ON if host_env.get(name)}
+    env = {name: host_env[name] for name in SHARED if host_env.get(name)}
+    if _asks_elsewhere(command, host_env):
+        env |= _without_token(command)
     env.update((name, _value(name, value, host_env)) for name, value in command.env.items())
     if policy.hub_cache is not None:
         env["HF_HUB_CACHE"] = CONTAINER_HUB_CACHE if uses_images else str(policy.hub_cache)
     return env
+
+
+def _asks_elsewhere(command: Deploy, host_env: Mapping[str, str]) -> bool:
+    """Whether the deployment chose another hub than this host's."""
+    own = host_env.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
+    chosen = command.env.get("HF_ENDPOINT")
+    return isinstance(chosen, str) and chosen.rstrip("/") != own.rstrip("/")
+
+
+def _without_token(command: Deploy) -> dict[str, str]:
+    """The host's token is for the host's hub, or whoever deploys could have it sent anywhere. It is emptied, not left
+    out: a process would inherit it, or read the one of `hf auth login`.
+    """
+    for name in _TOKENS:
+        if isinstance(command.env.get(name), FromHost):
+            raise EngineError("REFUSED_BY_HOST", f"env.{name}: this host's token is not for the hub of env.HF_ENDPOINT")
+    return dict.fromkeys(_TOKENS, "") | {"HF_TOKEN_PATH": os.devnull}
 
 
 def _value(name: str, value: str | FromHost, host_env: Mapping[str, str]) -> str:

@@ -6,34 +6,15 @@ What it costs grows with the fleet, and with nothing that piles up: the history 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from chalicelib.fleet import Machine
 from chalicelib.tables import Cold, Deployment, Hot, Operation, Queued, Slot
 
 
 def workers() -> dict[str, Machine]:
-    """Every worker by its id."""
-    colds: dict[str, Cold] = {}
-    hots: dict[str, Hot] = {}
-    for item in _scan(Cold):
-        part, worker_id = item["part"]["S"], item["worker_id"]["S"]
-        if part == "cold":
-            colds[worker_id] = Cold.from_raw_data(item)
-        elif part == "hot":
-            hots[worker_id] = Hot.from_raw_data(item)
+    """Every worker by its id, in no order that means anything."""
+    hots = {str(each.worker_id): each for each in Hot.scan(Hot.gone.does_not_exist())}
+    colds = {str(each.worker_id): each for each in Cold.scan(Cold.part == "cold")}
     return {i: Machine(cold, hots[i]) for i, cold in sorted(colds.items()) if i in hots}
-
-
-def _scan(model: type[Cold]) -> Iterator[dict[str, dict[str, str]]]:
-    """Items as they are, of all the models of a table."""
-    start = None
-    while True:
-        page = model._get_connection().scan(exclusive_start_key=start)
-        yield from page["Items"]
-        start = page.get("LastEvaluatedKey")
-        if not start:
-            return
 
 
 def deployments() -> list[Deployment]:

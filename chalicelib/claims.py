@@ -33,16 +33,22 @@ def release(worker_id: str, deployment_id: str) -> None:
             return
 
 
-def regain(slot: Slot, deployment: Deployment) -> None:
-    """It was thought lost and it lives: it holds its devices again, where nobody was given them meanwhile."""
-    update_if(slot, [Slot.holds.set(True)], slots.unchanged(slot))
+def confirm(slot: Slot, deployment: Deployment, now: float) -> None:
+    """It runs: it holds its devices, where nobody was given them meanwhile, and no others that it held before."""
+    if not slot.holds:
+        update_if(slot, [Slot.holds.set(True)], slots.unchanged(slot))
+    own = slot.deployment_id
     indexes = msgspec.json.decode(deployment.gpu_indexes, type=list[int])
     for _ in range(16):
         cold = find(Cold, slot.worker_id, "cold")
-        if cold is None:
+        claims = read_claims(cold) if cold else {}
+        others = {index: holder for index, holder in claims.items() if holder != own}
+        wanted = {str(index): own for index in indexes} | others
+        if cold is None or wanted == claims:
             return
-        wanted = {str(index): slot.deployment_id for index in indexes} | read_claims(cold)
         if update_if(cold, [Cold.claims.set(write_claims(wanted))], Cold.claims == cold.claims):
+            if claims.keys() - wanted.keys():
+                place_waiting(now, on=slot.worker_id)
             return
 
 
@@ -99,6 +105,8 @@ def _attempt(deployment_id: str, machines: dict[str, Machine], now: float, parti
         return None
     held = _valid_claims(machine, deployment_id)
     held.update({str(index): deployment_id for index in found.gpu_indexes})
+    if before is not None and before.may_live:  # until the new container runs, the old one may use what it held
+        held.update({index: holder for index, holder in machine.claims.items() if holder == deployment_id})
 
     def build(transaction: TransactWrite) -> None:
         transaction.update(

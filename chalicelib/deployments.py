@@ -229,9 +229,9 @@ def stop(deployment_id: str, by: Principal, now: float, key: once.Key | None = N
     """Ask its worker to end it; one that no worker has heard of is stopped at once."""
 
     def change(deployment: Deployment) -> bool:
-        if deployment.desired == "stopped":
-            return False
         before = slots.get(deployment.worker_id, deployment_id) if deployment.worker_id else None
+        if deployment.desired == "stopped" and not _outlived(deployment, before):
+            return False
         at_once = before is None or slots.never_sent(before)
         generation = grow(deployment.generation, now)
         actions = [
@@ -262,6 +262,11 @@ def stop(deployment_id: str, by: Principal, now: float, key: once.Key | None = N
     if deployment.status == Status.STOPPED and deployment.worker_id:
         claims.place_waiting(now, on=deployment.worker_id)
     return deployment
+
+
+def _outlived(deployment: Deployment, stop: Slot | None) -> bool:
+    """Whether what runs is newer than the stop: so it is after an older database was restored."""
+    return stop is not None and deployment.status in LIVE and deployment.status_generation > stop.generation
 
 
 def _put_stop(transaction: TransactWrite, before: Slot, generation: int, now: float) -> None:
@@ -297,19 +302,19 @@ def delete(deployment_id: str, by: Principal, now: float) -> Deployment:
     return deleted
 
 
-def lose(deployment_id: str, error_code: str, message: str, now: float, *, stop: bool = False) -> bool:
-    """Conclude from silence that it is over (WORKER_LOST, CONTAINER_LOST, WORKER_REMOVED). Whether it was alive.
+def lose(deployment_id: str, worker_id: str, error_code: str, message: str, now: float, *, stop: bool = False) -> bool:
+    """Conclude from silence that it is over (WORKER_LOST, CONTAINER_LOST, WORKER_REMOVED). Whether it was alive there.
 
-    Its GPUs are free again, though a container may live. `stop` also leaves a stop in its slot: sent already, so that a
-    worker that does not list it never hears of it.
+    One that went on to another worker, and left no more than a stop on this one, is not lost. Its GPUs are free again,
+    though a container may live. `stop` also leaves a stop in its slot: sent already, so that a worker that does not
+    list it never hears of it.
     """
 
     def attempt() -> Deployment | None:
         deployment = find(Deployment, deployment_id)
-        if deployment is None or deployment.status not in LIVE:
+        if deployment is None or deployment.status not in LIVE or deployment.worker_id != worker_id:
             return None
-        worker_id = deployment.worker_id
-        before = slots.get(worker_id, deployment_id) if worker_id else None
+        before = slots.get(worker_id, deployment_id)
         generation = grow(deployment.generation, now)
         actions = [
             Deployment.status.set(Status.ERROR),
@@ -330,11 +335,10 @@ def lose(deployment_id: str, error_code: str, message: str, now: float, *, stop:
         transact(build)
         return deployment
 
-    lost = retrying(attempt)
+    lost: Deployment | None = retrying(attempt)
     if lost is None:
         return False
-    if lost.worker_id:
-        claims.release(lost.worker_id, deployment_id)
+    claims.release(worker_id, deployment_id)
     about = events.on(lost, error_code=error_code)
     events.record(about, error_code.lower(), message, events.CONTROL_PLANE, now)
     return True

@@ -148,16 +148,18 @@ def _views(lines: list[Event]) -> list[r.Event]:
 
 
 def _view(line: Event, names: dict[str, str]) -> r.Event:
+    worker_name = line.worker_name or names.get(str(line.worker_id))
+    by_itself = worker_name and line.by == f"worker {line.worker_id}"
     return r.Event(
         event_id=line.at,
         at=when(float(line.at.split("-")[0])),
         type=line.type,
         message=line.message,
-        by=line.by,
+        by=f"worker {worker_name}" if by_itself else line.by,
         deployment_id=line.deployment_id,
         deployment_name=line.deployment_name,
         worker_id=line.worker_id,
-        worker_name=line.worker_name or names.get(str(line.worker_id)),
+        worker_name=worker_name,
         operation_id=line.operation_id,
         token_id=line.token_id,
         key_id=line.key_id,

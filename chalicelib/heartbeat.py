@@ -27,7 +27,7 @@ _DISK = struct.Struct("<QQQ")
 def heartbeat(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.HeartbeatAnswer:
     """Raises UNAUTHENTICATED, SESSION_SUPERSEDED, WORKER_REMOVED, FORBIDDEN."""
     presented = tokens.digest(secret)
-    hot = Hot(worker_id, part="hot")
+    hot = Hot(worker_id)
     if not _stamp(hot, presented, body, now):
         raise refusal(worker_id, presented, now)
     tokens.first_use(hot, presented)
@@ -64,7 +64,7 @@ def _stamp(hot: Hot, presented: bytes, body: m.Heartbeat, now: float) -> bool:
 
 def refusal(worker_id: str, presented: bytes, now: float) -> ApiError:
     """Why a worker's credential did not open its own routes."""
-    hot = find(Hot, worker_id, "hot")
+    hot = find(Hot, worker_id)
     if hot and hot.gone and tokens.was_retired(hot, presented):
         return registration.removed()
     if hot and tokens.opens(hot, presented, now):

@@ -44,6 +44,14 @@ class _Look:
         """0 for a literal client, which has none."""
         return self.body.session or 0
 
+    def missed(self, slot: Slot) -> bool:
+        """Whether an earlier session had this intent and this one's journal is older: it was cloned, or put back.
+
+        Both numbers grow with the server's clock, and an intent is made before its ring.
+        """
+        earlier = slot.sent_session is not None and slot.sent_session < self.session
+        return bool(earlier and self.body.inbox is not None and self.body.inbox < slot.generation)
+
 
 def look(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.Command]:
     """Returns the commands to send. `hot` is as the heartbeat's write returned it."""
@@ -52,7 +60,7 @@ def look(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.
     intents, queued = slots.of_worker(this.worker_id)
     known = {str(d.deployment_id): d for d in find_all(Deployment, [slot.deployment_id for slot in intents])}
     for slot in intents:
-        if this.journal_lost and slot.settled_at is not None:
+        if slot.settled_at is not None and (this.journal_lost or this.missed(slot)):
             _unsettle(slot)
         _intent(this, slot, known.get(slot.deployment_id))
     _operations(this, queued)
@@ -66,7 +74,7 @@ def look(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.
         done: list[Action] = [Hot.looked.set(fingerprint), Hot.unsettled.set(this.unsettled)]
         if journal:
             done.append(Hot.journal.set(journal))
-        update_if(Hot(this.worker_id, part="hot"), done, Hot.inbox == hot.inbox)
+        update_if(Hot(this.worker_id), done, Hot.inbox == hot.inbox)
     return this.commands
 
 
@@ -78,7 +86,7 @@ def _intent(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
     if here is not None:
         _reconcile(this, slot, here, active)
     if slot.intent == "stop":
-        _stop_again(this, slot, here, active)
+        _stop_again(this, slot, active)
         if here is None and slot.settled_at is not None and not active and _is_gone(this, slot):
             delete_if(slot, Slot.generation == slot.generation)
             return
@@ -107,7 +115,7 @@ def _heal(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
     """What a function did not get to after it had stored a report: its receipt, and the release of what it held."""
     if deployment is None or deployment.status_generation < slot.generation or deployment.status_session < 0:
         return
-    if slot.settled_at is None and not this.journal_lost:
+    if slot.settled_at is None and not this.journal_lost and not this.missed(slot):
         slots.settle(slot, int(deployment.status_session), this.now)
     if slot.holds and deployment.status in reports.OVER and deployment.error_code not in CONTACT_LOST:
         reports.over(slot, this.now)
@@ -119,7 +127,7 @@ def _reconcile(this: _Look, slot: Slot, deployment: Deployment, active: bool) ->
     if not active and (unheard or deployment.status == Status.RUNNING):
         if _lasts(this, slot):
             _gone(this, slot, deployment)
-    elif active and slot.intent == "deploy" and _was_thought_lost(deployment):
+    elif active and slot.intent == "deploy" and _is_thought_gone(this, deployment):
         if _lasts(this, slot):
             _found_again(this, slot, deployment)
     elif slot.odd_since is not None and (slot.intent == "deploy" or deployment.status in LIVE):
@@ -134,10 +142,11 @@ def _lasts(this: _Look, slot: Slot) -> bool:
     return bool(this.now - slot.odd_since >= ODD_FOR) if slot.odd_since is not None else False
 
 
-def _was_thought_lost(deployment: Deployment) -> bool:
-    return bool(
-        deployment.status == Status.ERROR and deployment.error_code in CONTACT_LOST and deployment.desired == "running"
-    )
+def _is_thought_gone(this: _Look, deployment: Deployment) -> bool:
+    """Whether it should run and counts as lost, or as stopped where a client cannot say which of its containers was."""
+    lost = deployment.status == Status.ERROR and deployment.error_code in CONTACT_LOST
+    stopped = this.body.literal and deployment.status == Status.STOPPED
+    return bool(deployment.desired == "running" and (lost or stopped))
 
 
 def _gone(this: _Look, slot: Slot, deployment: Deployment) -> None:
@@ -145,7 +154,7 @@ def _gone(this: _Look, slot: Slot, deployment: Deployment) -> None:
         reports.presumed_stopped(deployment, this.now)
     else:
         message = "its worker no longer lists it; start it again"
-        deployments.lose(slot.deployment_id, "CONTAINER_LOST", message, this.now)
+        deployments.lose(slot.deployment_id, this.worker_id, "CONTAINER_LOST", message, this.now)
     reports.over(slot, this.now)
 
 
@@ -157,16 +166,13 @@ def _found_again(this: _Look, slot: Slot, deployment: Deployment) -> None:
         update_if(slot, [Slot.settled_at.remove(), Slot.odd_since.remove()], Slot.generation == slot.generation)
 
 
-def _stop_again(this: _Look, slot: Slot, deployment: Deployment | None, active: bool) -> None:
-    """It is over, as far as anybody said, and yet the worker lists it at two beats: the stop goes out again."""
-    if slot.settled_at is None:
+def _stop_again(this: _Look, slot: Slot, active: bool) -> None:
+    """The worker had its time to end it, and still lists it: the stop goes out again."""
+    if slot.settled_at is None or not active:
         return
-    over = deployment is None or deployment.status in reports.OVER
-    if active and over and slot.odd_since is not None:
-        update_if(slot, [Slot.settled_at.remove(), Slot.odd_since.remove()], Slot.generation == slot.generation)
-    elif active and over:
-        update_if(slot, [Slot.odd_since.set(this.now)], slots.unchanged(slot))
-    this.unsettled |= active
+    this.unsettled = True
+    if this.now - slot.settled_at >= ODD_FOR:
+        _unsettle(slot)
 
 
 def _is_gone(this: _Look, slot: Slot) -> bool:
@@ -273,7 +279,7 @@ def _remember_seen(this: _Look, known: set[str], changed: bool) -> None:
 
 def _back(this: _Look) -> None:
     back = [Hot.down_since.remove(), Hot.lost.remove()]
-    if update_if(Hot(this.worker_id, part="hot"), back, Hot.down_since == this.hot.down_since):
+    if update_if(Hot(this.worker_id), back, Hot.down_since == this.hot.down_since):
         about = events.About(worker_id=this.worker_id)
         events.record(about, "online", "heard of again", events.CONTROL_PLANE, this.now)
         claims.place_waiting(this.now, on=this.worker_id)
@@ -287,9 +293,7 @@ def _drains(this: _Look) -> None:
     """The worker says itself that it drains, or no more."""
     said = drains(this.body)
     actions: list[Action] = [Hot.drains.set(True) if said else Hot.drains.remove()]
-    if update_if(
-        Hot(this.worker_id, part="hot"), actions, Hot.drains.does_not_exist() if said else Hot.drains.exists()
-    ):
+    if update_if(Hot(this.worker_id), actions, Hot.drains.does_not_exist() if said else Hot.drains.exists()):
         line = ("draining", "nothing new is placed here") if said else ("undrained", "open again")
         events.record(events.About(worker_id=this.worker_id), *line, f"worker {this.worker_id}", this.now)
 

@@ -92,7 +92,7 @@ def _usable(secret: str, now: float) -> Credential:
 def _refuse_the_removed(presented: Iterable[str]) -> None:
     for secret in presented:
         worker_id = tokens.worker_named_by(secret)
-        hot = find(Hot, worker_id, "hot") if worker_id else None
+        hot = find(Hot, worker_id) if worker_id else None
         if hot and hot.gone and tokens.was_retired(hot, tokens.digest(secret)):
             raise removed()
 
@@ -138,6 +138,7 @@ def _join(body: m.Registration, token: Credential, now: float) -> m.Registered:
         status="online",
         interval=settings.HEARTBEAT,
         inbox=grow(0, now),
+        ephemeral=token.ephemeral or None,
     )
     cold = Cold(
         worker_id,
@@ -215,6 +216,7 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
         Hot.joined.set(tokens.digest(body.token)),
         Hot.retired.set(tokens.retire(hot, bytes(hot.digest))),
         Hot.journal.remove(),
+        Hot.ephemeral.set(True) if token.ephemeral else Hot.ephemeral.remove(),
     ]
     identity: list[Action] = [
         *_identity(cold, hot, body, same_boot=False),
@@ -223,7 +225,7 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
     ]
     for slot in slots.of_worker(machine.worker_id)[0]:
         message = f"another machine took over the name {cold.name}"
-        deployments.lose(slot.deployment_id, "WORKER_LOST", message, now, stop=True)
+        deployments.lose(slot.deployment_id, machine.worker_id, "WORKER_LOST", message, now, stop=True)
 
     def build(transaction: TransactWrite) -> None:
         _use(transaction, token)

@@ -22,6 +22,8 @@ from chalicelib.times import when
 
 MAX_LOGS = 64 * 1024
 MAX_CONTAINER_ID = 256
+MOST_GPUS = 64
+FIXABLE = {"max_model_len": int, "gpu_memory_utilization": float, "tensor_parallel_size": int}
 OVER = frozenset({Status.STOPPED, Status.ERROR})
 
 
@@ -43,7 +45,7 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
     generation = _generation(slot, deployment, body)
     if _is_late(deployment, body, generation):
         return m.Applied(False, deployment.status)
-    new, old = body.reported, deployment.status
+    new = body.reported
     _settle(slot, body, generation, now)
     if deployment.status == new and generation == deployment.status_generation:
         if body.error_code:
@@ -53,8 +55,8 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
     _store(deployment, body, new, generation, now)
     if new in OVER and generation >= deployment.status_generation:
         over(slot, now)
-    elif old == Status.ERROR:
-        claims.regain(slot, deployment)
+    elif new is Status.RUNNING:
+        claims.confirm(slot, deployment, now)
     _tell(deployment, body, by, now)
     return m.Applied(True, new)
 
@@ -65,17 +67,22 @@ def _report_of_the_past(slot: Slot, deployment: Deployment | None, body: m.Repor
         slots.settle(slot, body.session, now)
     if slot.clearing and body.reported in ENDING:
         update_if(slot, [Slot.clearing.set("heard")], slots.unchanged(slot))
-    if body.reported in OVER:
+    may_be_coming_up = slot.intent == "deploy" and slot.sent_at is not None
+    if body.reported in OVER and not may_be_coming_up:
         over(slot, now)
         slots.ring(slot.worker_id, now)
     return m.Applied(False, deployment.status if deployment else Status.STOPPED)
 
 
 def _speaks_of_the_past(slot: Slot, deployment: Deployment, body: m.Report) -> bool:
-    """Whether a client without generations means a container that an unsent deploy is to replace."""
-    unsent = body.generation is None and slot.intent == "deploy" and slot.sent_at is None
+    """Whether a client without generations means a container that a deploy, unsent or not begun, is to replace."""
+    if body.generation is not None or slot.intent != "deploy":
+        return False
     first = deployment.generation == grow(0, deployment.created_at)
-    return unsent and (slot.may_live or not first)
+    if slot.sent_at is None:
+        return slot.may_live or not first
+    # It was told to stop before this deploy, which it has not answered yet: this is how that stop went.
+    return slot.settled_at is None and body.reported in (Status.STOPPING, Status.STOPPED) and not first
 
 
 def _generation(slot: Slot, deployment: Deployment, body: m.Report) -> int:
@@ -178,8 +185,17 @@ def _store(deployment: Deployment, body: m.Report, new: Status, generation: int,
 def _crash(body: m.Report, now: float) -> bytes:
     tail = (body.logs or "").encode("utf-8", "replace")[-MAX_LOGS:].decode("utf-8", "ignore")
     code = m.brief(body.error_code or "CONTAINER_FAILED", m.MAX_CODE)
-    crash = r.Crash(when(now), code, m.brief(body.message or ""), tail)
+    crash = r.Crash(when(now), code, m.brief(body.message or ""), tail, _harmless(body.fix))
     return zlib.compress(msgspec.json.encode(crash))
+
+
+def _harmless(fix: m.Fix | None) -> m.Fix | None:
+    """What a worker proposes an operator applies with one click: only flags that fit a model to a GPU may be in it."""
+    if fix is None:
+        return None
+    config = {name: fix.config[name] for name, kind in FIXABLE.items() if type(fix.config.get(name)) is kind}
+    gpus = fix.gpus if fix.gpus and fix.gpus <= MOST_GPUS else None
+    return m.Fix(config, gpus) if config or gpus else None
 
 
 def over(slot: Slot, now: float) -> None:
@@ -197,7 +213,7 @@ def presumed_stopped(deployment: Deployment, now: float) -> None:
 def found_running(slot: Slot, deployment: Deployment, now: float) -> None:
     """It was thought lost, and a client that reports nothing twice lists it again."""
     if _conclude(deployment, Status.RUNNING, "its worker lists it again", now):
-        claims.regain(slot, deployment)
+        claims.confirm(slot, deployment, now)
 
 
 def _conclude(deployment: Deployment, status: Status, message: str, now: float) -> bool:

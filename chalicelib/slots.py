@@ -17,7 +17,7 @@ from chalicelib.tables import Hot, Queued, Slot
 
 def ring(worker_id: str, now: float) -> None:
     """Make the worker's next heartbeat look at its slots, and the ones after it come quickly."""
-    hot = Hot(worker_id, part="hot")
+    hot = Hot(worker_id)
     before = Hot.activity_before.set(Hot.activity_before | Hot.activity_at)
     wanted = [Hot.unsettled.set(True), Hot.activity_at.set(now), before]
     inbox = grow(0, now)

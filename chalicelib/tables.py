@@ -1,8 +1,9 @@
-"""The state in DynamoDB: six tables, and nothing outside them.
+"""The state in DynamoDB: seven tables, and nothing outside them.
 
     table        key                        what an item is
-    workers      worker_id, part            "hot": what every heartbeat writes, at most 1 KiB, on no index
-                                            "cold": inventory, labels, GPU claims; "seen": what it last listed
+    heartbeats   worker_id                  what every heartbeat writes, at most 1 KiB, on no index; alone in its table,
+                                            since the sweep reads that whole (docs/adr/0012)
+    workers      worker_id, part            "cold": inventory, labels, GPU claims; "seen": what it last listed
                  name#<name>, "name"        who owns that name
     deployments  deployment_id              intent, status and order of a deployment
                  name#<name>                who owns that name
@@ -81,7 +82,7 @@ class Waiting(GlobalSecondaryIndex[Any]):
 
 
 class Hot(Item):
-    """What a heartbeat writes. Attribute names are short because a unit is 1 KiB.
+    """What a heartbeat writes. Attribute names are short because a unit is 1 KiB, and the sweep pays for every byte.
 
     `digest` opens. Until it is first used so do, for 10 minutes, `previous` and `used` (the token issued before it, and
     the last that was used), and `joined` (the one that it registered with). `retired` are digests of earlier sessions,
@@ -92,10 +93,9 @@ class Hot(Item):
     """
 
     class Meta(Meta):
-        table_name = TABLE_PREFIX + "workers"
+        table_name = TABLE_PREFIX + "heartbeats"
 
     worker_id = UnicodeAttribute(hash_key=True)
-    part = UnicodeAttribute(range_key=True, default="hot")
     digest = BinaryAttribute(attr_name="d", null=True, legacy_encoding=False)
     previous = BinaryAttribute(attr_name="p", null=True, legacy_encoding=False)
     used = BinaryAttribute(attr_name="o", null=True, legacy_encoding=False)
@@ -117,6 +117,7 @@ class Hot(Item):
     usage = BinaryAttribute(attr_name="us", null=True, legacy_encoding=False)
     down_since = NumberAttribute(attr_name="dn", null=True)
     lost = BooleanAttribute(attr_name="lo", null=True)
+    ephemeral = BooleanAttribute(attr_name="e", null=True)
     gone = BooleanAttribute(attr_name="g", null=True)
     drains = BooleanAttribute(attr_name="dr", null=True)
 
@@ -377,7 +378,7 @@ class Count(Item):
     ended = NumberAttribute(default=0)
 
 
-MODELS: tuple[type[Model], ...] = (Cold, Deployment, Slot, Operation, Credential, Event)
+MODELS: tuple[type[Model], ...] = (Cold, Hot, Deployment, Slot, Operation, Credential, Event)
 """One model for each table, with its indexes."""
 
 

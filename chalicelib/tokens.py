@@ -142,6 +142,10 @@ def list_keys(query: r.PageQuery) -> r.ApiKeys:
     return r.ApiKeys([_key_view(item) for item in items], next_token)
 
 
+def who_is(key: Principal) -> r.WhoAmI:
+    return r.WhoAmI(key.label.removeprefix("key "), key.access.name.lower())  # type: ignore[arg-type]
+
+
 def revoke_token(token_id: str, by: Principal, now: float) -> r.RegistrationToken:
     """It lets nobody in any more, not even who joined with it. Raises TOKEN_NOT_FOUND."""
     return _token_view(_revoke("registration", token_id, "TOKEN", by, now))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 
 import msgspec
@@ -128,15 +129,10 @@ def lose(worker_id: str, by: Principal, now: float) -> r.LostWorker:
     machine = fleet.get(worker_id)
     message = f"{by.label} declared {machine.cold.name} lost"
     held = [slot.deployment_id for slot in slots.of_worker(worker_id)[0]]
-    lost = [each for each in held if _is_on(each, worker_id) and deployments.lose(each, "WORKER_LOST", message, now)]
+    lost = [each for each in held if deployments.lose(each, worker_id, "WORKER_LOST", message, now)]
     events.record(machine.about, "lost", message, by.label, now)
     slots.ring(worker_id, now)
     return r.LostWorker(**msgspec.structs.asdict(get(worker_id, now)), deployments_lost=lost)
-
-
-def _is_on(deployment_id: str, worker_id: str) -> bool:
-    deployment = find(Deployment, deployment_id)
-    return deployment is not None and deployment.worker_id == worker_id
 
 
 def live_deployments(worker_id: str) -> list[Deployment]:
@@ -158,12 +154,18 @@ def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
     listed = set(msgspec.json.decode(seen.active, type=list[str])) if seen and seen.active else set()
     containers = {str(d.deployment_id): str(d.container_id or d.deployment_id) for d in live}
     left = sorted(containers.get(each, each) for each in listed | containers.keys())
-    for deployment in live:
-        deployments.lose(deployment.deployment_id, "WORKER_REMOVED", f"{by} removed {machine.cold.name}", now)
+    why = f"{by} removed {machine.cold.name}"
+    _lose_all(live, worker_id, why, now)
     retrying(lambda: _tombstone(fleet.get(worker_id)))
+    _lose_all(live_deployments(worker_id), worker_id, why, now)  # one may have been placed here meanwhile
     _sweep_up(worker_id)
     events.record(machine.about, "removed", f"by {by}", by, now)
     return r.RemovedWorker(**was, containers_left=left)
+
+
+def _lose_all(live: list[Deployment], worker_id: str, why: str, now: float) -> None:
+    for each in live:
+        deployments.lose(each.deployment_id, worker_id, "WORKER_REMOVED", why, now)
 
 
 def _tombstone(machine: Machine) -> None:
@@ -195,10 +197,10 @@ def _sweep_up(worker_id: str) -> None:
     Seen(worker_id, part="seen").delete()
 
 
-def forget_ephemeral(worker_id: str, now: float) -> bool:
-    """Remove a silent worker if it joined to be forgotten."""
-    cold = find(Cold, worker_id, "cold")
-    if cold is None or not cold.ephemeral:
-        return False
-    remove(worker_id, True, "the control plane", now)
-    return True
+def forget(hot: Hot, now: float) -> None:
+    """Remove a silent worker that joined to be forgotten, unless it was heard of since, or somebody was quicker."""
+    latest = find(Hot, hot.worker_id)
+    if latest is None or latest.last_seen != hot.last_seen:
+        return
+    with contextlib.suppress(ApiError):  # WORKER_NOT_FOUND: removed meanwhile
+        remove(hot.worker_id, True, "the control plane", now)

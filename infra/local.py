@@ -24,6 +24,7 @@ import chalice.local
 import click
 from chalice.cli.factory import CLIFactory
 
+from agent.shown import log_to
 from infra.local_backup import NoBackup, backup, restore
 from infra.local_server import DevServer, Site, stop
 from infra.local_store import DataDirectory, DataInUse, Store
@@ -36,7 +37,7 @@ def prepare() -> Site:
     """Set the environment's defaults, start the embedded database, and give `chalice local` our server. Once."""
     os.environ.setdefault("MUSTER_HEARTBEAT", "5")
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    log_to(sys.stderr, "%(message)s")
     for chatty in ("botocore", "pynamodb"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:

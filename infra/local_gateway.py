@@ -28,7 +28,7 @@ class Routes(RouteMatcher):
         path, _, query = url.partition("?")
         segments = path.removesuffix("/").split("/")
         for route in self.route_urls:
-            captured = _captured(route.split("/"), segments)
+            captured = _captured(route.removesuffix("/").split("/"), segments)
             if captured is not None:
                 return MatchResult(route, captured, parse_qs(query, keep_blank_values=True))
         raise ApiError("ROUTE_NOT_FOUND", "there is no such route; GET /api/openapi.json lists them")

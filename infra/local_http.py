@@ -18,6 +18,7 @@ from email.errors import (
     StartBoundaryNotFoundDefect,
 )
 from email.message import Message
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -36,6 +37,7 @@ WRITE_SECONDS = 30.0
 DRAIN_SECONDS = 3.0
 LARGEST_BODY = 6 * 1024 * 1024
 """What Lambda would be given at most. The app's own limit is lower, and comes after its check of credentials."""
+CREDENTIAL = re.compile(r"(mst_[a-z]{3}_)[^/]+")
 LARGEST_DRAIN = 64 * 1024 * 1024
 
 
@@ -164,6 +166,16 @@ class Handler(ChaliceRequestHandler):
             response["statusCode"], {**response["headers"], **response["multiValueHeaders"]}, response["body"]
         )
 
+    def _send_http_response_with_body(self, code: int, headers: Any, body: str | bytes) -> None:
+        """HEAD is told what GET would be, and gets no more; neither does whoever has the thing already."""
+        data = body if isinstance(body, bytes) else body.encode()
+        self.send_response(code)
+        if code != HTTPStatus.NOT_MODIFIED:
+            headers = {"Content-Type": "application/json", "Content-Length": str(len(data)), **headers}
+        self._send_headers(headers)
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
     def _refuse(self, error: ApiError) -> None:
         body = msgspec.json.encode(ErrorBody(error.error_code, error.message))
         self.connection.settimeout(WRITE_SECONDS)
@@ -197,8 +209,8 @@ class Handler(ChaliceRequestHandler):
         return "muster"
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Without the query: it may hold what nobody should read in a log."""
-        path = getattr(self, "path", "").partition("?")[0][:200]
+        """Without the query and without credentials, wherever somebody put them: others read logs."""
+        path = CREDENTIAL.sub(r"\1…", getattr(self, "path", "").partition("?")[0])[:200]
         self.log_message("%s %s %s", int(code), self.command or "-", path)
 
     def log_error(self, format: str, *args: Any) -> None:
@@ -213,6 +225,9 @@ def content_length(headers: Message) -> int:
     """Raises ApiError where a body's end cannot be known, or lies too far away."""
     if any(not isinstance(defect, MULTIPART) for defect in headers.defects):
         raise ApiError("INVALID_REQUEST", "a header line is malformed")
+    if any("\n" in value for value in headers.values()):
+        # Of a line that goes on in the next, a proxy in front may have read a header of its own.
+        raise ApiError("INVALID_REQUEST", "a header line begins with a space")
     if "Transfer-Encoding" in headers:
         raise ApiError("INVALID_REQUEST", "chunked bodies are not taken; send the body with its Content-Length")
     values = set(headers.get_all("Content-Length", ["0"]))

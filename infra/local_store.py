@@ -57,6 +57,9 @@ class Store:
     """The items. Not thread-safe: the engine calls it under its own lock."""
 
     def __init__(self, path: Path) -> None:
+        # Its journals get the mode that it has.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        path.chmod(0o600)
         self._connection = sqlite3.connect(path, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")

@@ -13,16 +13,20 @@ from pathlib import Path
 from threading import Event
 from typing import Literal, Protocol
 
-from chalicelib.contract.messages import Image, Progress, Pruned, Pulled
+from chalicelib.contract.messages import Fix, Image, Progress, Pruned, Pulled
 
 
 class EngineError(Exception):
-    """A step that failed, with the error_code that says what to do (docs/protocol.md, Crash reports)."""
+    """A step that failed, with the error_code that says what to do (docs/protocol.md, Crash reports).
 
-    def __init__(self, error_code: str, message: str) -> None:
+    `fix` is the change to the deployment that would let it pass, where there is one.
+    """
+
+    def __init__(self, error_code: str, message: str, fix: Fix | None = None) -> None:
         super().__init__(message)
         self.error_code = error_code
         self.message = message
+        self.fix = fix
 
 
 class Cancelled(Exception):

@@ -149,7 +149,7 @@ class ProcessEngine:
         if found is None:
             what = f"{self._command[0]}: not found on this host (the agent's setting --vllm-command)"
             raise EngineError("CONTAINER_FAILED", what)
-        return found
+        return os.path.abspath(found)
 
     def _env(self, spec: RunSpec) -> dict[str, str]:
         """The agent's own, without its settings (its token is one), and GPUs counted as NVML counts them."""

@@ -66,16 +66,21 @@ def main(folder: Path, command: list[str]) -> None:
     log = Log(folder / "log")
     killed_before = _oom_kills()
     try:
-        exit_code = _run(command, log, lambda pid: _put(folder / "pid", f"[{leader}, {pid}]"))
+        exit_code = _run(command, folder, log, lambda pid: _put(folder / "pid", f"[{leader}, {pid}]"))
         _put(folder / "exit", f"[{exit_code}, {int(_oom_kills() > killed_before)}]")
     finally:
         os.killpg(0, signal.SIGKILL)
 
 
-def _run(command: list[str], log: Log, started: Callable[[int], None]) -> int:
-    """The command's exit code, with 128 added to the number of a signal, as shells and Docker count."""
+def _run(command: list[str], folder: Path, log: Log, started: Callable[[int], None]) -> int:
+    """The command's exit code, with 128 added to the number of a signal, as shells and Docker count.
+
+    It runs in FOLDER: a relative path among its arguments names nothing of the host's.
+    """
     try:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        child = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
     except OSError as error:
         log.write(f"{command[0]}: {error.strerror}".encode())
         return 127

@@ -72,6 +72,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("revoke_token", "DELETE", "/api/registration-tokens/{token_id}", A.OPERATOR, "Revoke a registration token", r.RegistrationToken),
     Endpoint("create_key", "POST", "/api/api-keys", A.ADMIN, "Make an API key", r.ApiKey, r.NewApiKey, status=201, idempotent=True),
     Endpoint("list_keys", "GET", "/api/api-keys", A.ADMIN, "API keys", r.ApiKeys, query=r.PageQuery),
+    Endpoint("whoami", "GET", "/api/whoami", A.VIEWER, "The name and role of the key that asks", r.WhoAmI),
     Endpoint("revoke_key", "DELETE", "/api/api-keys/{key_id}", A.ADMIN, "Revoke an API key", r.ApiKey),
     # Workers
     Endpoint("list_workers", "GET", "/api/workers", A.VIEWER, "Workers", r.Workers, query=r.PageQuery),

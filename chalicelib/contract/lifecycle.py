@@ -52,8 +52,9 @@ MOVES: dict[Status, frozenset[Status]] = {
     Status.ERROR: frozenset(),
 }
 
-CONTACT_LOST = frozenset({"WORKER_LOST", "CONTAINER_LOST"})
-"""Errors that the control plane concluded from silence; the worker's own word undoes them."""
+CONTACT_LOST = frozenset({"WORKER_LOST", "CONTAINER_LOST", "WORKER_REMOVED"})
+"""Errors that the control plane concluded by itself; the worker's own word undoes them. A removed worker has none,
+unless its removal was cut off in the middle."""
 
 
 def may_move(current: Status, new: Status, error_code: str | None = None) -> bool:

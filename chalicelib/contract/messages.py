@@ -12,9 +12,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from chalicelib.contract.lifecycle import Status
 
-Text = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+(?!\n)$")]
-"""A line of printable text."""
-Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+(?!\n)$")]
+_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+(?!\n)$"
+Text = Annotated[str, Meta(min_length=1, max_length=512, pattern=_LINE)]
+"""A line of printable text: no control characters, no ends of lines, nothing that turns the direction of writing."""
+Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=_LINE)]
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
 Ids = Annotated[list[Annotated[str, Meta(max_length=512)]], Meta(max_length=1024)]
 """Ids that need not be known here, nor even be ids."""
@@ -181,9 +182,9 @@ class Heartbeat(Struct):
 class Deploy(Struct, tag_field="type", tag="deploy"):
     """Bring up the model as this generation of the deployment; a container of an older one is replaced."""
 
-    command_id: str
-    deployment_id: str
-    generation: int
+    command_id: Id
+    deployment_id: Id
+    generation: Count
     backend: str
     model: str
     config: dict[str, Any] = {}
@@ -196,41 +197,41 @@ class Deploy(Struct, tag_field="type", tag="deploy"):
 class Stop(Struct, tag_field="type", tag="stop"):
     """End whatever container the deployment has here, of this generation or an older one."""
 
-    command_id: str
-    deployment_id: str
-    generation: int
+    command_id: Id
+    deployment_id: Id
+    generation: Count
 
 
 class PullImage(Struct, tag_field="type", tag="pull_image"):
-    command_id: str
+    command_id: Id
     expires_in: float
     image: str
 
 
 class DeleteImage(Struct, tag_field="type", tag="delete_image"):
-    command_id: str
+    command_id: Id
     expires_in: float
     image_id: str
     force: bool = False
 
 
 class ListImages(Struct, tag_field="type", tag="list_images"):
-    command_id: str
+    command_id: Id
     expires_in: float
 
 
 class ListContainers(Struct, tag_field="type", tag="list_containers"):
-    command_id: str
+    command_id: Id
     expires_in: float
 
 
 class ListModels(Struct, tag_field="type", tag="list_models"):
-    command_id: str
+    command_id: Id
     expires_in: float
 
 
 class DeleteModel(Struct, tag_field="type", tag="delete_model"):
-    command_id: str
+    command_id: Id
     expires_in: float
     model: str
 
@@ -238,7 +239,7 @@ class DeleteModel(Struct, tag_field="type", tag="delete_model"):
 class ContainerLogs(Struct, tag_field="type", tag="container_logs"):
     """`container_id` may also be a deployment's id: then whatever container it is or was in."""
 
-    command_id: str
+    command_id: Id
     expires_in: float
     container_id: str
     lines: int = 200
@@ -246,18 +247,18 @@ class ContainerLogs(Struct, tag_field="type", tag="container_logs"):
 
 
 class StopContainer(Struct, tag_field="type", tag="stop_container"):
-    command_id: str
+    command_id: Id
     expires_in: float
     container_id: str
 
 
 class DiskUsage(Struct, tag_field="type", tag="disk_usage"):
-    command_id: str
+    command_id: Id
     expires_in: float
 
 
 class Prune(Struct, tag_field="type", tag="prune"):
-    command_id: str
+    command_id: Id
     expires_in: float
     images: bool = False
     containers: bool = False
@@ -303,6 +304,13 @@ class Progress(Struct, omit_defaults=True):
     rate: Count | None = None
 
 
+class Fix(Struct, omit_defaults=True):
+    """What to change of a deployment so that it does not end like this again: flags of its `config`, or its `gpus`."""
+
+    config: Config = {}
+    gpus: Count | None = None
+
+
 class Report(Struct):
     """Body of `POST /api/workers/{worker_id}/deployments/{deployment_id}/status`, its error form included."""
 
@@ -317,6 +325,7 @@ class Report(Struct):
     sequence: Count | None = None
     progress: Progress | None = None
     restarts: Count | None = None
+    fix: Fix | None = None
 
     @property
     def reported(self) -> Status:

@@ -1,8 +1,13 @@
-"""The OpenAPI document: made from the endpoints, their types and the error codes, and from nothing else."""
+"""The OpenAPI document: made from the endpoints, their types and the error codes, and from nothing else.
+
+Each operation lists the errors that it may answer with and no others: a document that allows everything tells a client
+nothing, and no test could find the API in breach of it.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, get_args, get_origin
 
@@ -23,6 +28,34 @@ WHO = {
     Access.ADMIN: "An API key: admin.",
 }
 
+MISSING = {
+    "worker_id": ("WORKER_NOT_FOUND",),
+    "deployment_id": ("DEPLOYMENT_NOT_FOUND",),
+    "command_id": ("OPERATION_NOT_FOUND",),
+    "operation_id": ("OPERATION_NOT_FOUND",),
+    "container_id": ("CONTAINER_NOT_FOUND",),
+    "image_id": ("IMAGE_NOT_FOUND",),
+    "model": ("MODEL_NOT_FOUND",),
+    "token_id": ("TOKEN_NOT_FOUND",),
+    "key_id": ("KEY_NOT_FOUND",),
+}
+"""Path parameter -> what an id that names nothing is answered with."""
+
+CONFLICTS = {
+    "register": ("WORKER_NAME_IN_USE",),
+    "report": ("ILLEGAL_TRANSITION",),
+    "result": ("ILLEGAL_TRANSITION",),
+    "remove_worker": ("WORKER_NOT_EMPTY",),
+    "create_deployment": ("DEPLOYMENT_NAME_IN_USE",),
+    "patch_deployment": ("ILLEGAL_TRANSITION",),
+    "delete_deployment": ("ILLEGAL_TRANSITION",),
+    "stop_deployment": ("ILLEGAL_TRANSITION",),
+    "start_deployment": ("ILLEGAL_TRANSITION",),
+    "restart_deployment": ("ILLEGAL_TRANSITION",),
+    "cancel_operation": ("ILLEGAL_TRANSITION",),
+    "delete_image": ("IMAGE_IN_USE",),
+}
+
 
 @cache
 def document(version: str) -> dict[str, Any]:
@@ -39,7 +72,10 @@ def document(version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "api_key": {"type": "http", "scheme": "bearer", "description": "An API key, by its role."},
+                "worker_token": {"type": "http", "scheme": "bearer", "description": "What register answered with."},
+            },
         },
     }
 
@@ -53,11 +89,18 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
         "parameters": _parameters(endpoint, schemas),
         "responses": _responses(endpoint),
     }
-    if endpoint.access is not Access.ANYONE:
-        operation["security"] = [{"bearer": []}]
+    operation["security"] = [{scheme: []} for scheme in _schemes(endpoint)]
     if endpoint.body:
         operation["requestBody"] = {"required": True, "content": _json(endpoint.body)}
     return operation
+
+
+def _schemes(endpoint: Endpoint) -> list[str]:
+    if endpoint.access is Access.ANYONE:
+        return []
+    if endpoint.access is Access.WORKER:
+        return ["worker_token"]
+    return ["api_key", "worker_token"] if endpoint.own_worker else ["api_key"]
 
 
 def _parameters(endpoint: Endpoint, schemas: dict[str, Any]) -> list[dict[str, Any]]:
@@ -66,10 +109,16 @@ def _parameters(endpoint: Endpoint, schemas: dict[str, Any]) -> list[dict[str, A
     found: list[dict[str, Any]] = [{"name": n, "in": "path", "required": True, "schema": text} for n in named]
     if endpoint.query:
         properties = schemas[endpoint.query.__name__]["properties"]
-        found += [{"name": n, "in": "query", "required": False, "schema": s} for n, s in properties.items()]
+        found += [{"name": n, "in": "query", "required": False, "schema": _given(s)} for n, s in properties.items()]
     if endpoint.idempotent:
         found.append({"name": "Idempotency-Key", "in": "header", "required": False, "schema": text})
     return found
+
+
+def _given(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a query parameter that is given: there is no null in a query string."""
+    kinds = [each for each in schema.get("anyOf", []) if each.get("type") != "null"]
+    return kinds[0] if len(kinds) == 1 else schema
 
 
 def _responses(endpoint: Endpoint) -> dict[str, Any]:
@@ -78,13 +127,41 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.waits:
         answers["202"] = {"description": "Not answered yet: ask the operation", "content": _json(Accepted)}
     codes: dict[int, list[str]] = {}
-    for code, status in errors.STATUS.items():
-        codes.setdefault(status, []).append(code)
-    if endpoint.waits:
-        codes[errors.WORKER_FAILED] = ["the worker's own error_code"]
+    for code in sorted(set(_codes(endpoint)), key=list(errors.STATUS).index):
+        codes.setdefault(errors.STATUS[code], []).append(code)
     for status, names in codes.items():
-        answers[str(status)] = {"description": ", ".join(names), "content": _json(ErrorBody)}
+        answers[str(status)] = {"description": ", ".join(names), "content": _error(names)}
+    if endpoint.waits:
+        described = {"description": "the worker's own error_code", "content": _json(ErrorBody)}
+        answers[str(errors.WORKER_FAILED)] = described
     return answers
+
+
+def _codes(endpoint: Endpoint) -> Iterator[str]:
+    """What can go wrong there."""
+    yield from ("INVALID_REQUEST", "INTERNAL_ERROR", "UNAVAILABLE")
+    if endpoint.method != "GET":
+        yield "PAYLOAD_TOO_LARGE"
+    if endpoint.access is not Access.ANYONE:
+        yield from ("UNAUTHENTICATED", "FORBIDDEN")
+    if endpoint.access is Access.WORKER or endpoint.own_worker:
+        yield from ("SESSION_SUPERSEDED", "WORKER_REMOVED")
+    if endpoint.name == "register":
+        yield from ("UNAUTHENTICATED", "SESSION_SUPERSEDED", "WORKER_REMOVED")
+    if endpoint.waits:
+        yield from ("WORKER_OFFLINE", "CONTAINER_NOT_FOUND", "IMAGE_NOT_FOUND", "MODEL_NOT_FOUND", "IMAGE_IN_USE")
+    if endpoint.idempotent:
+        yield "IDEMPOTENCY_MISMATCH"
+    if endpoint.name == "create_deployment" or endpoint.name == "patch_deployment":
+        yield "WORKER_NOT_FOUND"
+    for name in re.findall(r"{(\w+)}", endpoint.path):
+        yield from MISSING[name]
+    yield from CONFLICTS.get(endpoint.name, ())
+
+
+def _error(codes: list[str]) -> dict[str, Any]:
+    one_of = {"properties": {"error_code": {"enum": codes}}}
+    return {JSON: {"schema": {"allOf": [{"$ref": REF.format(name="ErrorBody")}, one_of]}}}
 
 
 def _json(type_: Any) -> dict[str, Any]:

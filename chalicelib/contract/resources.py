@@ -15,6 +15,7 @@ from chalicelib.contract.messages import (
     Config,
     Disk,
     Env,
+    Fix,
     GpuIndex,
     GpuInfo,
     GpuUsage,
@@ -212,10 +213,13 @@ class LostWorker(Worker):
 
 
 class Crash(Struct):
+    """`fix` is there where the log has the numbers to work it out from; PATCH takes it merged into what is set."""
+
     at: datetime
     error_code: str
     message: str
     logs: str
+    fix: Fix | None = None
 
 
 class Deployment(Struct):
@@ -310,6 +314,13 @@ class ScrapeTarget(Struct):
 
 
 ScrapeTargets = list[ScrapeTarget]
+
+
+class WhoAmI(Struct):
+    """The API key that asks."""
+
+    name: str
+    role: Role
 
 
 class Health(Struct):

@@ -73,10 +73,13 @@ class Call:
 
     @property
     def once(self) -> once.Key | None:
-        """From the Idempotency-Key header; the path belongs to the key, since ids are in it."""
+        """From the Idempotency-Key header; the path belongs to the key, since ids are in it. Raises INVALID_REQUEST."""
         key = self.headers.get("idempotency-key")
-        if not key:
+        if key is None:
             return None
+        if not key.strip():
+            # Whoever sends one relies on it: what is made twice all the same would be found too late.
+            raise ApiError("INVALID_REQUEST", "Idempotency-Key: expected at least one character")
         route = "\0".join([self.endpoint.name, *self.ids.values()])
         return once.key_for(self.by.id, route, key, self.raw)
 
@@ -161,7 +164,7 @@ def principal(call: Call) -> Principal:
     presented = tokens.digest(secret)
     worker_id = call.ids.get("worker_id")
     if worker_id and (endpoint.access is Access.WORKER or endpoint.own_worker):
-        hot = find(Hot, worker_id, "hot")
+        hot = find(Hot, worker_id)
         if hot and tokens.opens(hot, presented, call.now):
             tokens.first_use(hot, presented)
             return Principal(f"worker {worker_id}", Access.WORKER, worker_id)
@@ -169,7 +172,7 @@ def principal(call: Call) -> Principal:
     if key is not None:
         return _with_role(key, endpoint)
     named = tokens.worker_named_by(secret)
-    owner = find(Hot, named, "hot") if named else None
+    owner = find(Hot, named) if named else None
     if owner and tokens.opens(owner, presented, call.now):
         raise ApiError("FORBIDDEN", "a worker's token opens that worker's own routes and nothing else")
     raise heartbeat.refusal(worker_id or "", presented, call.now)

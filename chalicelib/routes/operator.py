@@ -58,6 +58,11 @@ def revoke_key(call: Call) -> Any:
     return tokens.revoke_key(call.ids["key_id"], call.by, call.now)
 
 
+@route(blueprint, "whoami")
+def whoami(call: Call) -> Any:
+    return tokens.who_is(call.by)
+
+
 @route(blueprint, "list_workers")
 def list_workers(call: Call) -> Any:
     return workers.list_(call.params(r.PageQuery), call.now)

@@ -1,7 +1,8 @@
-"""`muster`, the command line. Everything else is imported inside, so that a Ctrl-C at any moment is no traceback."""
+"""`muster`, the command line. Everything else is imported inside, so that a Ctrl-C while it loads is no traceback."""
 
 from __future__ import annotations
 
+import signal
 import sys
 
 
@@ -14,3 +15,5 @@ def program() -> None:
         muster(prog_name="muster")
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C, while Python ends, would be one too

@@ -64,7 +64,8 @@ def create_token(shell: Shell, name: str | None, uses: int, expires: int, epheme
     """Make a registration token, and show it this once."""
     made = shell.client.create_token(r.NewRegistrationToken(expires, uses, takeover, ephemeral, name))
     shell.show(made, str(made.token))
-    shell.note(f"Good for {uses} and {text.duration(expires)}; it is not shown again.")
+    hosts = "one host" if uses == 1 else f"{uses} hosts"
+    shell.note(f"Good for {hosts}, for {text.duration(expires)}; it is not shown again.")
 
 
 @command(tokens, "revoke", examples="muster tokens revoke e295b90d\nmuster tokens revoke rack-4")

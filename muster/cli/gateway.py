@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import click
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
 from chalicelib.contract import resources as r
 from muster import gateway as g
@@ -15,6 +16,13 @@ from muster.cli.main import muster
 from muster.cli.shell import AUTH, FAILED, INTERRUPTED, Group, Shell, Stop, command
 from muster.errors import Unreachable
 from muster.litellm import LiteLLM, LiteLLMError
+
+
+class Change(Struct):
+    """`model_id` is LiteLLM's."""
+
+    change: Literal["added", "removed"]
+    model_id: str
 
 
 @muster.group(cls=Group)
@@ -32,7 +40,7 @@ def gateway() -> None:
     """,
 )
 @click.option("--litellm-url", required=True, envvar="LITELLM_URL", help="Where LiteLLM's own API is.")
-@click.option("--litellm-key", required=True, envvar="LITELLM_MASTER_KEY", help="Better by LITELLM_MASTER_KEY.")
+@click.option("--litellm-key", envvar="LITELLM_MASTER_KEY", help="Safer by the variable: others can read options.")
 @click.option("--selector", multiple=True, metavar="KEY=VALUE", help="Only models on workers with this label.")
 @click.option("--name", default="muster", show_default=True, help="Whose these models are, if several sync.")
 @click.option("--every", type=click.FloatRange(0.5), default=10, show_default=True, help="Seconds between two looks.")
@@ -40,7 +48,7 @@ def gateway() -> None:
 def sync(
     shell: Shell,
     litellm_url: str,
-    litellm_key: str,
+    litellm_key: str | None,
     selector: tuple[str, ...],
     name: str,
     every: float,
@@ -51,47 +59,60 @@ def sync(
     Models that it did not add itself stay as they are. While the control plane or LiteLLM does not answer, nothing
     is changed. It takes an operator's key, since it hands on the models' own keys.
     """
+    if not litellm_key:
+        raise click.UsageError("LITELLM_MASTER_KEY, or --litellm-key: LiteLLM's master key is needed")
     labels, proxy = pairs.split(selector, "--selector"), LiteLLM(litellm_url, litellm_key, name, shell.session())
     told: set[str] = set()
     try:
         while True:
-            errors = _step(shell, proxy, labels, told)
-            if once and errors:
-                raise Stop("; ".join(errors), FAILED)
+            try:
+                errors = _step(shell, proxy, labels, told)
+            except Unreachable as error:
+                if once:
+                    raise
+                errors = [error.message]
             if once:
-                return
-            for error in errors:
-                shell.note(f"{error}; it is tried again in {every:g} s")
+                return _end(errors)
+            for each in errors:
+                shell.note(f"{each}; it is tried again in {every:g} s")
             shell.clock.sleep(every)
     except KeyboardInterrupt as error:
         raise Stop("not in step any more; what LiteLLM has stays there", INTERRUPTED) from error
 
 
+def _end(errors: list[str]) -> None:
+    if errors:
+        raise Stop("; ".join(errors), FAILED)
+
+
 def _step(shell: Shell, proxy: LiteLLM, labels: dict[str, str], told: set[str]) -> list[str]:
     """One look at both sides, and what did not work. `told` are the deployments that were said to be left out."""
+    deployments, workers = list(shell.client.deployments()), list(shell.client.workers())
+    _tell_keyless(shell, deployments, told)
     try:
-        deployments, workers = list(shell.client.deployments()), list(shell.client.workers())
-        _tell_keyless(shell, deployments, told)
         plan = g.plan(g.wanted(deployments, workers, labels), proxy.own())
-    except (Unreachable, LiteLLMError) as error:
+    except LiteLLMError as error:
         return [str(error)]
     names = {each.deployment_id: each.name for each in deployments}
     errors = []
     for model in plan.add:
         line = f"added    {model.name} at {model.api_base} ({names[model.deployment_id]})"
-        errors += _tried(shell, line, partial(proxy.add, model))
+        errors += _tried(shell, partial(proxy.add, model), Change("added", model.id), line)
     for model_id in plan.delete:
-        errors += _tried(shell, f"removed  {model_id}", partial(proxy.delete, model_id))
+        errors += _tried(shell, partial(proxy.delete, model_id), Change("removed", model_id), f"removed  {model_id}")
     return errors
 
 
-def _tried(shell: Shell, line: str, change: Callable[[], None]) -> list[str]:
+def _tried(shell: Shell, change: Callable[[], None], done: Change, line: str) -> list[str]:
     """A model that LiteLLM refuses is in no other's way."""
     try:
         change()
     except LiteLLMError as error:
         return [str(error)]
-    shell.say(line)
+    if shell.json:
+        shell.dump_line(done)
+    else:
+        shell.say(line)
     return []
 
 

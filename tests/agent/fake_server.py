@@ -80,7 +80,11 @@ class FakeServer(BaseAdapter):
         if kind in self.failures_of:
             return _response(request, self.failures_of[kind])
         body = request.body if isinstance(request.body, bytes) else b""
-        return _response(request, self._answer(path, kind, body, request.headers.get("Authorization")))
+        try:
+            answer = self._answer(path, kind, body, request.headers.get("Authorization"))
+        except msgspec.ValidationError:
+            answer = error(400, "INVALID_REQUEST")
+        return _response(request, answer)
 
     def close(self) -> None:
         pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agent.engines import EngineError, Instance, RunSpec
+from chalicelib.contract.messages import Fix
 from tests.agent.world import DAY, World
 
 
@@ -146,6 +147,17 @@ def test_crash_report_says_what_to_do(world: World) -> None:
     assert "Tried to allocate" in (report.logs or "")
 
 
+def test_a_crash_report_has_the_fix_that_its_log_has_the_number_for(world: World) -> None:
+    world.deploy(config={"max_model_len": 200000})
+    world.settle(2)
+    longest = "User-specified max_model_len (200000) is greater than the derived max_model_len (n_positions=131072)"
+    world.engine.die(world.engine.only().id, 1, f"  Value error, {longest}")
+    world.settle(100, seconds=10)
+    report = world.last_report()
+    assert (report.status, report.error_code) == ("error", "CONTEXT_TOO_LONG")
+    assert report.fix == Fix({"max_model_len": 131072})
+
+
 def test_what_cannot_heal_is_not_restarted(world: World) -> None:
     world.deploy()
     world.settle(2)
@@ -182,7 +194,7 @@ def test_refused_by_host_before_anything_is_pulled(world: World) -> None:
 
 
 def test_invalid_config_before_anything_is_pulled(world: World) -> None:
-    world.deploy(env={"ABSENT": {"from_host": True}})
+    world.deploy(env={"HF_TOKEN": {"from_host": True}})
     world.settle()
     assert world.last_report().error_code == "INVALID_CONFIG"
     assert world.engine.calls == []

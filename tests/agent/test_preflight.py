@@ -12,7 +12,7 @@ import pytest
 from agent.engines import Instance
 from agent.gpus import Gpu, Holder
 from agent.hub import Finding, HuggingFace, Question, question
-from chalicelib.contract.messages import Report
+from chalicelib.contract.messages import Fix, Report
 from tests.agent.world import GIB, World
 
 # The hub's part
@@ -200,6 +200,7 @@ def test_what_passes_is_tried_again(world: World) -> None:
     report = refused(world, gpus=[0])
     assert (report.status, report.error_code) == ("starting", "CUDA_OUT_OF_MEMORY")
     assert "10.0 GiB of 80.0 GiB free" in (report.message or "")
+    assert report.fix == Fix({"gpu_memory_utilization": 0.12})
     world.gpus = [Gpu(0, 80 * GIB, GIB)]
     world.settle(10)
     assert world.statuses()[-1] == "running"

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from agent.__main__ import main
 from agent.identity import StateDir, StateError
-from agent.settings import SettingError, bind_address, check_url, hub_cache, labels, model_environment
+from agent.policy import HostPolicy
+from agent.settings import SettingError, bind_address, check_url, hub_cache, labels, shared_names
 
 OURS = {"127.0.0.1", "10.1.2.3", "::1"}
 
@@ -67,8 +68,16 @@ def test_hub_cache() -> None:
     assert hub_cache({"XDG_CACHE_HOME": "/c"}) == Path("/c/huggingface/hub")
 
 
-def test_models_never_see_the_agents_own_settings() -> None:
-    assert model_environment({"MUSTER_TOKEN": "t", "HF_TOKEN": "h"}) == {"HF_TOKEN": "h"}
+def test_deployments_may_take_what_the_owner_shares() -> None:
+    environment = {"MUSTER_TOKEN": "t", "AWS_SECRET_ACCESS_KEY": "a", "HF_TOKEN": "h", "MINE": "m"}
+    assert HostPolicy().environment(environment) == {"HF_TOKEN": "h"}
+    assert HostPolicy(share_env=("MINE",)).environment(environment) == {"HF_TOKEN": "h", "MINE": "m"}
+
+
+@pytest.mark.parametrize("name", ["MUSTER_TOKEN", "", "A=B"])
+def test_the_agents_own_settings_are_not_shared(name: str) -> None:
+    with pytest.raises(SettingError, match="--share-env"):
+        shared_names([name])
 
 
 def test_one_agent_a_folder(tmp_path: Path) -> None:

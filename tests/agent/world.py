@@ -109,7 +109,7 @@ class World:
     def boot(self, token: str = "registration-token") -> World:
         self.boots += 1
         self.state = StateDir(self.folder / "state")
-        self.database = Database(self.state.path / "journal", ReserveFile(self.state.path / "reserve", 4096))
+        self.database = self._database()
         self.memory = Memory.of(self.database)
         self.memory.records.begin_run(self.run)
         self.host = Host(
@@ -126,14 +126,9 @@ class World:
             run=lambda: self.run,
             spawn=no_thread,
         )
-        registration = Registration(
-            name=self.name,
-            token=token,
-            gpu_info=GpuInfo(0),
-            system_info=SystemInfo("host"),
-            boot_id=f"boot-{self.boots}",
+        self.agent = Agent(
+            self._api(), self._registration(token), self.host, self.memory, self.state, self._sample, Random(1)
         )
-        self.agent = Agent(self._api(), registration, self.host, self.memory, self.state, self._sample, Random(1))
         self.reporter = Reporter(self._api(), self.memory.spool, self.agent, Backoff(Random(2)), self.clock.pass_time)
         self.agent.start()
         return self
@@ -214,6 +209,18 @@ class World:
             deployment_id=deployment_id,
             generation=generation,
             **fields,
+        )
+
+    def _database(self) -> Database:
+        return Database(self.state.path / "journal", ReserveFile(self.state.path / "reserve", 4096))
+
+    def _registration(self, token: str) -> Registration:
+        return Registration(
+            name=self.name,
+            token=token,
+            gpu_info=GpuInfo(0),
+            system_info=SystemInfo("host"),
+            boot_id=f"boot-{self.boots}",
         )
 
     def _api(self) -> Api:

@@ -38,6 +38,7 @@ ARGUMENTS = {
     "apply": "-f models.yaml",
     "containers": "gpu-1",
     "deploy": "org/model",
+    "gateway sync": "--litellm-url http://127.0.0.1:9 --litellm-key sk-x --once",
     "images": "gpu-1",
     "keys create": "ci --role viewer",
     "keys revoke": "nobody",
@@ -199,7 +200,16 @@ def test_what_programs_get_is_of_the_contracts_type(operators: Operators) -> Non
 
 
 def test_every_command_is_tried_so() -> None:
-    elsewhere = {"completion", "login", "logout", "keys revoke", "tokens revoke", "ops show", "ops cancel"}
+    elsewhere = {
+        "completion",
+        "login",
+        "logout",
+        "keys revoke",
+        "tokens revoke",
+        "ops show",
+        "ops cancel",
+        "gateway sync",
+    }
     tried = {name for name in EVERY for words, _ in JSON if f"{words} ".startswith(f"{name.removesuffix(' list')} ")}
     assert EVERY.keys() - tried == elsewhere
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muster import WorkerPatch
 from muster.gateway import Model, Plan, plan
 from muster.litellm import LiteLLM, LiteLLMError
+from tests.cli.world import Operators
 
 MODELS = st.lists(
     st.builds(
@@ -110,3 +113,69 @@ def test_what_litellm_refuses_is_said(proxy: FakeLiteLLM) -> None:
         LiteLLM(proxy.url, "sk-bad", "me").add(Model("m", "http://x/v1", "k", "d"))
     with pytest.raises(LiteLLMError, match=r"does not answer at http://127\.0\.0\.1:9"):
         LiteLLM("http://127.0.0.1:9", "sk-good", "me").own()
+
+
+# The command
+
+
+def sync(proxy: FakeLiteLLM, *options: str) -> str:
+    return shlex.join(["gateway", "sync", "--litellm-url", proxy.url, "--litellm-key", "sk-good", "--once", *options])
+
+
+@pytest.fixture
+def reachable(operators: Operators) -> Operators:
+    """Its worker has an address and a label."""
+    worker = next(operators.client().workers())
+    operators.client().change_worker(worker.worker_id, WorkerPatch(address="10.0.0.7", labels={"site": "lab"}))
+    return operators
+
+
+def test_what_runs_is_there_and_what_is_stopped_is_not(reachable: Operators, proxy: FakeLiteLLM) -> None:
+    proxy.models = {"theirs": {"model_name": "x", "model_info": {"id": "theirs"}}}
+    assert reachable.out(sync(proxy)) == ""
+    reachable.out("deploy org/model --name one --gpus 0 --wait")
+    reachable.out("deploy org/model --name two --gpus 0 --wait")
+    added = reachable.out(sync(proxy)).splitlines()
+    assert [line.split(" at ")[0] for line in added] == ["added    org/model"] * 2
+    assert reachable.out(sync(proxy)) == "", "in step"
+    mine = [each for each in proxy.models.values() if each["model_name"] == "org/model"]
+    keys = {each.api_key for each in reachable.client().deployments()}
+    assert {each["litellm_params"]["api_key"] for each in mine} == keys and len(keys) == 2
+    assert all(each["litellm_params"]["api_base"].startswith("http://10.0.0.7:") for each in mine)
+    reachable.out("stop one")
+    assert reachable.out(sync(proxy)).startswith("removed  muster-")
+    assert len(proxy.models) == 2 and "theirs" in proxy.models
+
+
+def test_a_selector_and_a_name_leave_the_rest_alone(reachable: Operators, proxy: FakeLiteLLM) -> None:
+    reachable.out("deploy org/model --name one --gpus 0 --wait")
+    assert reachable.out(sync(proxy, "--selector", "site=far")) == ""
+    assert reachable.out(sync(proxy, "--selector", "site=lab")).startswith("added")
+    assert reachable.out(sync(proxy, "--selector", "site=far", "--name", "another")) == ""
+    removed = reachable.out(sync(proxy, "--selector", "site=far", "-o", "json"))
+    assert json.loads(removed)["change"] == "removed"
+
+
+def test_a_key_that_was_set_by_hand_is_left_out_and_said_so(reachable: Operators, proxy: FakeLiteLLM) -> None:
+    reachable.out("deploy org/model --name one --gpus 0 --wait --env VLLM_API_KEY=mine")
+    said = reachable.invoke(sync(proxy))
+    assert (said.exit_code, said.stdout, proxy.models) == (0, "", {})
+    assert said.stderr == "one is left out: its VLLM_API_KEY was set by hand, and cannot be read back\n"
+
+
+def test_a_viewers_key_is_not_enough(reachable: Operators, proxy: FakeLiteLLM) -> None:
+    reachable.out("deploy org/model --name one --gpus 0 --wait")
+    viewer = reachable.client().create_key("looks", "viewer")
+    said = reachable.invoke(sync(proxy), key=str(viewer.key))
+    assert (said.exit_code, proxy.models) == (4, {}) and "use an operator's API key" in said.stderr
+
+
+def test_while_either_side_is_silent_nothing_is_taken_away(reachable: Operators, proxy: FakeLiteLLM) -> None:
+    reachable.out("deploy org/model --name one --gpus 0 --wait")
+    reachable.out(sync(proxy))
+    reachable.app.down = True
+    assert reachable.invoke(sync(proxy)).exit_code == 6
+    reachable.app.down = False
+    nobody = sync(proxy).replace(proxy.url, "http://127.0.0.1:9")
+    assert "LiteLLM does not answer" in reachable.invoke(nobody).stderr
+    assert len(proxy.models) == 1

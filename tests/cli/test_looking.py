@@ -27,7 +27,7 @@ def columns(said: str) -> list[list[str]]:
 def silent(operators: Operators, seconds: float) -> r.Worker:
     """The worker was last heard of that long ago."""
     worker = next(operators.client().workers())
-    Hot(worker.worker_id, part="hot").update(actions=[Hot.last_seen.set(time.time() - seconds)])
+    Hot(worker.worker_id).update(actions=[Hot.last_seen.set(time.time() - seconds)])
     return worker
 
 

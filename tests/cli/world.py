@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -47,6 +48,7 @@ class Operators(World):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.app = self.server = ControlPlane(time.time())
+        self.policy = replace(self.policy, share_env=("SECRET",))
         self.away = False
         self.meanwhile: Callable[[], None] = lambda: None
         self.waited = 0.0

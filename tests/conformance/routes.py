@@ -105,6 +105,7 @@ OPERATOR_ONLY = [
     Route("GET", "/api/events", "viewer"),
     Route("GET", "/api/operations/{operation_id}", "viewer", unknown="OPERATION_NOT_FOUND"),
     Route("DELETE", "/api/operations/{operation_id}", "operator", unknown="OPERATION_NOT_FOUND"),
+    Route("GET", "/api/whoami", "viewer"),
 ]
 
 OPEN = [Route("GET", "/api/health", ""), Route("GET", "/api/openapi.json", "")]

@@ -26,7 +26,8 @@ def test_each_line_is_in_the_timelines_of_all_that_it_is_about(agent: Agent, ope
     assert told[0] == told[1] == told[2]
     [line] = told[0]
     assert (line["type"], line["error_code"], line["message"]) == ("error", "DISK_FULL", "DISK_FULL: free some")
-    assert (line["deployment_name"], line["worker_name"]) == (made["name"], agent.name)
+    names = (line["deployment_name"], line["worker_name"], line["by"])
+    assert names == (made["name"], agent.name, f"worker {agent.name}")
 
 
 def test_who_made_a_credential_is_told(admin: Operator, viewer: Operator) -> None:

@@ -1,5 +1,7 @@
 """Registration tokens, API keys, and what operators may change of a worker."""
 
+from collections.abc import Callable
+
 import pytest
 
 from .client import Client, Operator, unique
@@ -23,6 +25,11 @@ def test_a_secret_is_shown_once_and_revoked(
     assert made[secret] not in listed.text
     assert made[id_name] in str(listed.expect(200))
     admin.delete(f"{path}/{made[id_name]}").expect(200)
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator", "admin"])
+def test_a_key_is_told_what_it_is(keyed: Callable[[str], Operator], role: str) -> None:
+    assert keyed(role).get("/api/whoami").expect(200) == {"name": role, "role": role}
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,20 @@ def test_progress_is_shown(agent: Agent, placed: tuple[str, int], operator: Oper
     assert operator.deployment(placed[0])["progress"] == progress
 
 
+def test_of_a_fix_only_what_fits_a_model_to_a_gpu_is_kept(
+    agent: Agent, placed: tuple[str, int], operator: Operator
+) -> None:
+    told = {"max_model_len": 131072, "trust_remote_code": True, "gpu_memory_utilization": "0.5 --x", "port": 22}
+    assert applied(agent, placed, "error", error_code="CONTEXT_TOO_LONG", fix={"config": told, "gpus": 4})
+    crash = operator.deployment(placed[0])["last_crash"]
+    assert crash["fix"] == {"config": {"max_model_len": 131072}, "gpus": 4}
+
+
+def test_a_fix_of_nothing_that_is_kept_is_none(agent: Agent, placed: tuple[str, int], operator: Operator) -> None:
+    assert applied(agent, placed, "error", error_code="X", fix={"config": {"extra_args": ["--x"]}, "gpus": 10**9})
+    assert operator.deployment(placed[0])["last_crash"]["fix"] is None
+
+
 def test_a_crash_is_kept_as_last_crash(agent: Agent, placed: tuple[str, int], operator: Operator) -> None:
     assert applied(agent, placed, "running")
     assert applied(agent, placed, "error", error_code="CUDA_OUT_OF_MEMORY", message="lower it", logs="Error: OOM")

@@ -31,6 +31,7 @@ TYPED = sorted(
 @pytest.mark.parametrize("line", TYPED)
 def test_a_line_can_be_typed(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LITELLM_MASTER_KEY", "sk-1234")
     Path("models.yaml").write_text("models: {}")
     parse(line)
 

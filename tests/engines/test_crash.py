@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agent.crash import CAUSES, EXCERPT_BYTES, LAST_RESORTS, diagnose, excerpt
 from agent.hints import hint
+from chalicelib.contract.messages import Fix
 from infra.standin import CRASHES
 
 LOGS = Path(__file__).with_name("vllm_logs")
@@ -194,7 +195,23 @@ my.module.OddError: no such luck"""
     ],
 )
 def test_hints_have_the_number_to_set(line: str, says: str) -> None:
-    assert says in hint([line])
+    assert says in hint([line]).text
+
+
+@pytest.mark.parametrize(
+    ("line", "fix"),
+    [
+        ("the estimated maximum model length is 34736.", Fix({"max_model_len": 34736})),
+        ("is greater than the derived max_model_len (max_position_embeddings=131072)", Fix({"max_model_len": 131072})),
+        ("Free memory on device cuda:0 (19.77/22.05 GiB) on startup", Fix({"gpu_memory_utilization": 0.89})),
+        ("Free memory on device cuda:0 (1.77/22.05 GiB) on startup", None),
+        ("attention heads (7) must be divisible by tensor parallel size (3)", Fix({"tensor_parallel_size": 1})),
+        ("World size (4) is larger than the number of available GPUs (2)", Fix(gpus=4)),
+        ("torch.OutOfMemoryError: CUDA out of memory.", None),
+    ],
+)
+def test_a_fix_is_there_exactly_where_the_number_is(line: str, fix: Fix | None) -> None:
+    assert hint([line]).fix == fix
 
 
 @pytest.mark.parametrize(

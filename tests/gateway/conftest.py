@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """An empty database with LiteLLM's tables; its URL."""
-    if not (VENV / "ready").exists():
+    if not os.environ.get("MUSTER_TEST_GATEWAY"):
         pytest.skip("the gateway is tested against the real LiteLLM proxy by make test-gateway")
     found = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
     assert found, "these tests need PostgreSQL: apt-get install postgresql"

@@ -38,6 +38,13 @@ def test_it_brings_no_library_of_the_control_plane(environment: Path) -> None:
     assert names & FOREIGN == set()
 
 
+def test_operators_have_a_program_and_a_client(environment: Path) -> None:
+    assert run(environment / "muster", "--version") == "muster, version 0.1.0\n"
+    assert "muster login URL" in run(environment / "muster", "--help")
+    code = "from muster import Client; print(Client('https://muster.example', 'mst_key_x').url)"
+    assert run(environment / "python", "-c", code) == "https://muster.example\n"
+
+
 def test_its_program_runs(environment: Path) -> None:
     assert run(environment / "muster-agent", "--version") == "muster-agent, version 0.1.0\n"
     assert "--allow-image" in run(environment / "muster-agent", "--help")

@@ -12,6 +12,7 @@ os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
 
 import pytest
 
+from tests.server import dynoxide
 from tests.server.database import DATABASE, Recorder
 from tests.server.world import World
 
@@ -26,3 +27,15 @@ def database(tmp_path: Path) -> Iterator[Recorder]:
 @pytest.fixture
 def world(database: Recorder) -> World:
     return World(database)
+
+
+@pytest.fixture
+def engine() -> Iterator[Recorder]:
+    """Empty tables on a real DynamoDB engine: for claims about concurrency and size."""
+    try:
+        with dynoxide.running() as url, DATABASE.engine_at(url) as recorder:
+            yield recorder
+    except dynoxide.Unavailable as reason:
+        if os.environ.get("MUSTER_REQUIRE_DYNAMODB"):
+            pytest.fail(f"MUSTER_REQUIRE_DYNAMODB is set, and {reason}")
+        pytest.skip(f"this needs a real DynamoDB engine: {reason}")

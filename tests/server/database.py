@@ -16,6 +16,9 @@ from chalicelib import tables
 from infra.local_dynamodb import Engine
 from infra.local_store import Store
 
+READ_TIMEOUT, PATIENCE = tables.Meta.read_timeout_seconds, 60
+"""Seconds."""
+
 
 class Killed(BaseException):
     """The function was killed here; nothing in it may catch this."""
@@ -23,29 +26,35 @@ class Killed(BaseException):
 
 @dataclass
 class Recorder:
-    """The calls that reached the database: their operation and their parameters. `kill_after` of them, it dies."""
+    """The calls that reached the database: their operation and their parameters. `kill_after` of them, it dies.
+
+    `keeps`: whether calls are kept outside of `counting`; not by the million.
+    """
 
     engine: Engine | None
+    keeps: bool = True
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     kill_after: int | None = None
 
     def __call__(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse | None:
         if self.kill_after is not None:
-            if self.kill_after == 0:
+            if self.kill_after <= 0:
                 raise Killed
             self.kill_after -= 1
-        target = request.headers["X-Amz-Target"]
-        operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]
-        body = request.body if isinstance(request.body, bytes | str) else b"{}"
-        self.calls.append((operation, json.loads(body or b"{}")))
+        if self.keeps:
+            target = request.headers["X-Amz-Target"]
+            operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]
+            body = request.body if isinstance(request.body, bytes | str) else b"{}"
+            self.calls.append((operation, json.loads(body or b"{}")))
         return self.engine(request) if self.engine else None
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[list[tuple[str, dict[str, Any]]]]:
         """The calls made inside."""
-        before, self.calls = self.calls, []
+        before, kept = self.calls, self.keeps
+        self.calls, self.keeps = [], True
         yield self.calls
-        self.calls = [*before, *self.calls]
+        self.calls, self.keeps = [*before, *self.calls] if kept else before, kept
 
 
 class Switch:
@@ -66,7 +75,7 @@ class Switch:
     @contextlib.contextmanager
     def engine_at(self, url: str) -> Iterator[Recorder]:
         """A database that listens somewhere."""
-        with self._reached_at(url, Recorder(None)) as recorder:
+        with self._reached_at(url, Recorder(None, keeps=False)) as recorder:
             yield recorder
 
     @contextlib.contextmanager
@@ -83,7 +92,8 @@ class Switch:
 
 
 def reset(url: str | None) -> None:
-    """Let every model connect anew."""
+    """Let every model connect anew. An engine that shares this machine's cores may take its time."""
+    tables.Meta.read_timeout_seconds = PATIENCE if url else READ_TIMEOUT
     for model in tables.Item.__subclasses__():
         model.Meta.host = url
         model._connection = None

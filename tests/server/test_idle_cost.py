@@ -6,24 +6,11 @@ from collections import Counter
 
 from chalicelib import slots, workers
 from chalicelib.tables import Hot, Slot
+from tests.server.units import size_of
 from tests.server.world import World
 
 GPUS, DEPLOYMENTS = 8, 16
 UNIT = 1024
-
-
-def size_of(item: dict[str, dict[str, object]]) -> int:
-    """Bytes as DynamoDB counts them: names and values in UTF-8, a number half its digits and one, binary as it is."""
-
-    def value(attribute: dict[str, object]) -> int:
-        ((kind, it),) = attribute.items()
-        if kind == "N":
-            return (len(str(it).lstrip("-").replace(".", "")) + 1) // 2 + 2
-        if kind == "B":
-            return len(it) if isinstance(it, bytes) else len(str(it)) * 3 // 4
-        return 1 if kind == "BOOL" else len(str(it).encode())
-
-    return sum(len(name.encode()) + value(attribute) for name, attribute in item.items())
 
 
 def test_an_idle_heartbeat_is_one_write_of_one_unit(world: World) -> None:
@@ -52,7 +39,7 @@ def test_an_idle_heartbeat_is_one_write_of_one_unit(world: World) -> None:
     assert counted["UpdateItem"] == 20
     assert counted["Query"] == 2, "one in ten looks"
     assert set(counted) <= {"UpdateItem", "Query", "BatchGetItem"}
-    stored = Hot._get_connection().get_item(worker.id, "hot")["Item"]
+    stored = Hot._get_connection().get_item(worker.id)["Item"]
     assert size_of(stored) <= UNIT, f"{size_of(stored)} bytes"
 
 

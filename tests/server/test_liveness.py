@@ -27,7 +27,7 @@ def test_a_worker_is_online_for_90_seconds_after_a_heartbeat(world: World) -> No
 
 def test_three_of_the_intervals_last_given_if_that_is_longer(world: World) -> None:
     worker = world.worker()
-    Hot(worker.id, part="hot").update(actions=[Hot.interval.set(60)])
+    Hot(worker.id).update(actions=[Hot.interval.set(60)])
     world.pass_(180)
     assert online(world, worker.id)
     world.pass_(0.1)
@@ -81,15 +81,15 @@ def test_a_fleet_that_falls_silent_at_once_is_our_fault_for_five_minutes(world: 
     world.pass_(100)
     fleet_[0].beat()
     world.sweep()
-    assert [find(Hot, each.id, "hot").down_since for each in fleet_] == [None] * 4  # type: ignore[union-attr]
+    assert [find(Hot, each.id).down_since for each in fleet_] == [None] * 4  # type: ignore[union-attr]
     world.pass_(60)
     fleet_[0].beat()
     world.sweep()
-    assert [find(Hot, each.id, "hot").down_since for each in fleet_] == [None] * 4  # type: ignore[union-attr]
+    assert [find(Hot, each.id).down_since for each in fleet_] == [None] * 4  # type: ignore[union-attr]
     world.pass_(300)
     fleet_[0].beat()
     world.sweep()
-    down = [find(Hot, each.id, "hot").down_since for each in fleet_]  # type: ignore[union-attr]
+    down = [find(Hot, each.id).down_since for each in fleet_]  # type: ignore[union-attr]
     assert [each is not None for each in down] == [False, True, True, True]
 
 
@@ -99,7 +99,7 @@ def test_one_of_four_that_falls_silent_is_recorded_at_once(world: World) -> None
     for each in fleet_[1:]:
         each.beat()
     world.sweep()
-    assert find(Hot, fleet_[0].id, "hot").down_since == world.now  # type: ignore[union-attr]
+    assert find(Hot, fleet_[0].id).down_since == world.now  # type: ignore[union-attr]
 
 
 def test_an_ephemeral_worker_is_forgotten_after_15_minutes(world: World) -> None:
@@ -115,17 +115,30 @@ def test_an_ephemeral_worker_is_forgotten_after_15_minutes(world: World) -> None
         workers.get(worker.id, world.now)
 
 
+def test_an_ephemeral_worker_that_was_heard_of_since_the_sweep_read_it_stays(world: World) -> None:
+    made = tokens.create_token(r.NewRegistrationToken(ephemeral=True), ADMIN, world.now)
+    worker = world.worker(token=str(made.token))
+    world.pass_(901)
+    read = find(Hot, worker.id)
+    assert read is not None
+    worker.beat()
+    workers.forget(read, world.now)
+    assert online(world, worker.id)
+    workers.remove(worker.id, False, "somebody else", world.now)
+    workers.forget(read, world.now)
+
+
 def test_a_heartbeat_beats_the_sweep(world: World) -> None:
     """The sweep read the worker as silent; its flip is void once the worker was heard of."""
     from chalicelib.liveness import _record
 
     worker = world.worker()
     world.pass_(100)
-    read = find(Hot, worker.id, "hot")
+    read = find(Hot, worker.id)
     assert read is not None
     worker.beat()
     _record(read, world.now)
-    assert find(Hot, worker.id, "hot").down_since is None  # type: ignore[union-attr]
+    assert find(Hot, worker.id).down_since is None  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("quiet", "expected"), [(0, 1), (59, 1), (61, 5), (299, 5), (301, 30)])

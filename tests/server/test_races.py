@@ -1,35 +1,31 @@
-"""Races, with real threads on a real DynamoDB engine: exactly one winner, and nothing reserved for ever."""
+"""Races, with real threads on a real DynamoDB engine: exactly one winner, and nothing reserved for ever.
+
+Every round takes the same names and devices as the one before, so it cannot begin where something was kept; and when it
+is all over nothing is left (`held`). 15 rounds here; with --thorough 1,000, and 250 of those marked as rarer.
+"""
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+import itertools
+from collections.abc import Iterator
 
+import msgspec
 import pytest
 
-from chalicelib import deployments, liveness, operations, workers
+from chalicelib import deployments, events, liveness, operations, tokens, workers
+from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
+from chalicelib.contract.lifecycle import Status
+from chalicelib.once import Key
 from chalicelib.store import find
-from chalicelib.tables import Hot
-from tests.server import dynoxide
-from tests.server.database import DATABASE, Recorder
-from tests.server.world import ADMIN, World
+from chalicelib.tables import Cold, Credential, Deployment, DeploymentName, Hot, Slot, WorkerName
+from tests.server.database import Recorder
+from tests.server.race import Race, one
+from tests.server.world import ADMIN, JOIN, Worker, World
 
-ROUNDS = 15
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Recorder]:
-    try:
-        with dynoxide.running() as url, DATABASE.engine_at(url) as recorder:
-            yield recorder
-    except dynoxide.Unavailable as reason:
-        if os.environ.get("MUSTER_REQUIRE_DYNAMODB"):
-            pytest.fail(f"MUSTER_REQUIRE_DYNAMODB is set, and {reason}")
-        pytest.skip(f"races need a real DynamoDB engine: {reason}")
+MOMENT = 0.0625
+"""Seconds; what is stored of a time is exact to the microsecond, and so is this."""
+IN_USE = {"deployment": "DEPLOYMENT_NAME_IN_USE", "worker": "WORKER_NAME_IN_USE"}
 
 
 @pytest.fixture
@@ -37,106 +33,352 @@ def world(engine: Recorder) -> World:
     return World(engine)
 
 
-def at_once(*actions: Callable[[], Any]) -> list[Any]:
-    """What each returned or which ApiError it raised, all started together."""
-    barrier = threading.Barrier(len(actions))
-
-    def run(action: Callable[[], Any]) -> Any:
-        barrier.wait()
-        try:
-            return action()
-        except ApiError as error:
-            return error
-
-    with ThreadPoolExecutor(len(actions)) as pool:
-        return list(pool.map(run, actions))
+@pytest.fixture
+def race(world: World, thorough: bool, request: pytest.FixtureRequest) -> Iterator[Race]:
+    many = getattr(request, "param", 1000)
+    with Race(many if thorough else 15, pause=lambda: world.pass_(MOMENT)) as race:
+        yield race
 
 
-def refused(results: list[Any], code: str) -> int:
-    return sum(isinstance(each, ApiError) and each.error_code == code for each in results)
+rarer = pytest.mark.parametrize("race", [250], indirect=True, ids=["rarer"])
+"""What does not happen every day, or only once in a worker's life."""
 
 
-@pytest.mark.parametrize("round_", range(ROUNDS))
-def test_two_registers_of_one_name(world: World, round_: int) -> None:
-    name = f"register-{round_}"
-    results = at_once(*(lambda i=i: world.worker(name, machine_id=f"m{i}") for i in range(4)))
-    assert refused(results, "WORKER_NAME_IN_USE") == 3
-    assert len([each for each in workers.list_(_everything(), world.now).workers if each.name == name]) == 1
+def held() -> list[str]:
+    """All that is reserved: names, slots and queued operations, devices."""
+    names = [each.key for each in WorkerName.scan(WorkerName.part == "name")]
+    names += [each.key for each in DeploymentName.scan(DeploymentName.key.startswith("name#"))]
+    rows = [f"{row.worker_id} {row.slot}" for row in Slot.scan(~Slot.slot.startswith("R#"))]
+    return [*names, *rows, *(cold.claims for cold in Cold.scan(Cold.part == "cold") if cold.claims != "{}")]
 
 
-@pytest.mark.parametrize("round_", range(ROUNDS))
-def test_two_deploys_for_one_gpu(world: World, round_: int) -> None:
-    worker = world.worker(f"gpu-{round_}", gpus=1)
-    ids = at_once(*(lambda: world.deploy(worker_id=worker.id) for _ in range(4)))
-    placed = [each for each in ids if world.see(each).worker_id]
-    assert len(placed) == 1
-    assert workers.get(worker.id, world.now).gpu_claims == {"0": placed[0]}
-    assert worker.types() == ["deploy"]
+def claims_of(worker: Worker) -> str:
+    cold = find(Cold, worker.id, "cold")
+    assert cold is not None
+    return str(cold.claims)
+
+
+def remove(world: World, worker: Worker) -> None:
+    workers.remove(worker.id, False, "a test", world.now)
+
+
+def forget(world: World, *ids: str) -> None:
+    """Stop them, which no worker has to be asked for, and delete them."""
     for each in ids:
-        world.stop(each)
-    worker.report(placed[0], "stopped")
-    assert workers.get(worker.id, world.now).gpu_claims == {}, "nothing is reserved for ever"
+        assert deployments.stop(each, ADMIN, world.now).status in (Status.STOPPED, Status.ERROR)
+        deployments.delete(each, ADMIN, world.now)
 
 
-@pytest.mark.parametrize("round_", range(ROUNDS))
-def test_two_deployments_of_one_name(world: World, round_: int) -> None:
-    results = at_once(*(lambda: world.deploy(name=f"name-{round_}", gpus=0) for _ in range(4)))
-    assert refused(results, "DEPLOYMENT_NAME_IN_USE") == 3
+# Names
 
 
-@pytest.mark.parametrize("round_", range(ROUNDS))
-def test_cancel_against_deliver(world: World, round_: int) -> None:
-    worker = world.worker(f"cancel-{round_}")
-    operation_id = world.ask(worker, "pull_image", image="a:b")
-    cancelled, answer = at_once(lambda: operations.cancel(operation_id, ADMIN.label, world.now), worker.beat)
-    sent = [command.command_id for command in answer.commands]
-    assert isinstance(cancelled, ApiError) == (operation_id in sent)
+def test_registers_of_one_name(world: World, race: Race) -> None:
+    def one_round() -> str:
+        ended = race.among(2, lambda i: world.worker(machine_id=f"m{i}"))
+        winner = one(ended, otherwise=IN_USE["worker"])
+        remove(world, ended[winner])
+        return winner
+
+    race.run(one_round)
+    token = find(Credential, tokens.credential_id(JOIN))
+    assert token is not None and token.uses == race.rounds, "who is refused uses up nothing"
+    assert held() == []
 
 
-@pytest.mark.parametrize("round_", range(ROUNDS))
-def test_reads_at_once_share_one_operation(world: World, round_: int) -> None:
-    worker = world.worker(f"share-{round_}")
-    asked = at_once(*(lambda: world.ask(worker, "disk_usage") for _ in range(5)))
-    assert len(set(asked)) == 1
+@rarer
+def test_hosts_with_a_token_of_one_use(world: World, race: Race) -> None:
+    def one_round() -> str:
+        made = tokens.create_token(r.NewRegistrationToken(), ADMIN, world.now)
+        ended = race.among(2, lambda i: world.worker(f"gpu-{i}", token=str(made.token)))
+        winner = one(ended, otherwise="UNAUTHENTICATED")
+        token = find(Credential, made.token_id)
+        assert token is not None and token.uses == 1
+        remove(world, ended[winner])
+        return winner
+
+    race.run(one_round)
+    assert held() == []
 
 
-@pytest.mark.parametrize("round_", range(ROUNDS))
-def test_heartbeat_against_expiry(world: World, round_: int) -> None:
-    worker = world.worker(f"beat-{round_}")
-    world.pass_(100)
-    silent = find(Hot, worker.id, "hot")
-    assert silent is not None
-    at_once(worker.beat, lambda: liveness._record(silent, world.now))
-    worker.beat()
-    hot = find(Hot, worker.id, "hot")
-    assert hot is not None and hot.down_since is None
+@rarer
+def test_takeovers_of_one_name(world: World, race: Race) -> None:
+    made = tokens.create_token(
+        r.NewRegistrationToken(takeover=True, max_uses=100_000, expires_in=10**7), ADMIN, world.now
+    )
+    serial = itertools.count()
+    owner = world.worker()
+
+    def one_round() -> str:
+        nonlocal owner
+        world.pass_(100)
+        machine = next(serial)
+        ended = race.among(2, lambda i: world.worker(token=str(made.token), machine_id=f"m{machine}-{i}"))
+        winner = one(ended, otherwise=IN_USE["worker"])
+        with pytest.raises(ApiError, match="newer session"):
+            owner.beat()
+        assert ended[winner].id == owner.id
+        owner = ended[winner]
+        return winner
+
+    race.run(one_round)
+    token = find(Credential, made.token_id)
+    assert token is not None and token.uses == race.rounds
+    remove(world, owner)
+    assert held() == []
 
 
-@pytest.mark.parametrize("round_", range(ROUNDS))
-def test_status_against_stop(world: World, round_: int) -> None:
-    worker = world.worker(f"stop-{round_}")
-    deployment_id = world.deploy(worker_id=worker.id, gpus=0)
-    worker.beat()
-    at_once(lambda: worker.report(deployment_id, "running"), lambda: world.stop(deployment_id))
-    seen = world.see(deployment_id)
-    assert (seen.desired, seen.status) == ("stopped", "running")
-    assert worker.types(active_deployments=[deployment_id]) == ["stop"]
+@rarer
+def test_register_against_remove(world: World, race: Race) -> None:
+    """Whoever is later has the say: it is a new worker, or it returned in vain and is told so."""
+
+    def one_round() -> str:
+        worker = world.worker(machine_id="m")
+        old = worker.id
+        ended = race.between(register=worker.register, remove=lambda: workers.remove(old, False, "a test", world.now))
+        assert not any(isinstance(each, ApiError) for each in ended.values())
+        if worker.id == old:
+            with pytest.raises(ApiError, match="an operator removed"):
+                worker.beat()
+            return "register"
+        worker.beat()
+        remove(world, worker)
+        return "remove"
+
+    race.run(one_round)
+    assert held() == []
 
 
-@pytest.mark.parametrize("round_", range(ROUNDS))
-def test_stop_against_the_first_delivery(world: World, round_: int) -> None:
-    """Either nobody has heard of it and it is stopped at once, or the worker has it and is told to stop."""
-    worker = world.worker(f"first-{round_}")
-    deployment_id = world.deploy(worker_id=worker.id, gpus=0)
-    answer, _ = at_once(worker.beat, lambda: deployments.stop(deployment_id, ADMIN, world.now))
-    heard = any(command.deployment_id == deployment_id for command in answer.commands)
-    if heard:
+def test_deployments_of_one_name(world: World, race: Race) -> None:
+    def one_round() -> str:
+        ended = race.among(2, lambda _: world.deploy(name="name"))
+        winner = one(ended, otherwise=IN_USE["deployment"])
+        forget(world, ended[winner])
+        return winner
+
+    race.run(one_round)
+    assert held() == []
+    assert list(Deployment.scan(Deployment.deployment_id.exists())) == []
+
+
+@rarer
+def test_twins_under_one_idempotency_key_are_one(world: World, race: Race) -> None:
+    keys = (Key(f"once#{number}", "body") for number in itertools.count())
+
+    def one_round() -> None:
+        key, body = next(keys), r.NewDeployment("org/model", name="name")
+        ended = race.among(2, lambda _: deployments.create(body, ADMIN, world.now, key))
+        (only,) = {each.deployment_id for each in ended.values()}
+        forget(world, only)
+
+    race.run(one_round)
+    assert held() == []
+
+
+# Devices
+
+
+def test_deploys_for_one_gpu(world: World, race: Race) -> None:
+    worker = world.worker(gpus=1)
+    wanted = r.NewDeployment("org/model", worker_id=worker.id)
+
+    def one_round() -> str:
+        ended = race.among(2, lambda _: deployments.create(wanted, ADMIN, world.now))
+        ids = {name: each.deployment_id for name, each in ended.items()}
+        (winner,) = (name for name, each in ended.items() if each.worker_id)
+        (loser,) = ids.keys() - {winner}
+        assert claims_of(worker) == f'{{"0":"{ids[winner]}"}}'
+        world.stop(ids[loser])
+        world.stop(ids[winner])
+        assert claims_of(worker) == "{}"
+        return winner
+
+    race.run(one_round)
+    ended = list(Deployment.scan(Deployment.status == "stopped"))
+    assert len(ended) == 2 * race.rounds
+    for deployment in ended[:20]:
+        forget(world, deployment.deployment_id)
+    remove(world, worker)
+    assert sorted(held()) == sorted(f"name#{deployment.name}" for deployment in ended[20:])
+
+
+@rarer
+def test_moves_to_one_gpu(world: World, race: Race) -> None:
+    worker = world.worker(gpus=3)
+    ids = {name: world.deploy(name=name, worker_id=worker.id, gpus=[i]) for i, name in enumerate(("left", "right"))}
+
+    def move(name: str, gpu: int) -> str | None:
+        return deployments.patch(ids[name], r.DeploymentPatch(gpus=[gpu]), ADMIN, world.now).worker_id
+
+    def one_round() -> str:
+        ended = race.between(left=lambda: move("left", 2), right=lambda: move("right", 2))
+        (winner,) = (name for name, place in ended.items() if place)
+        (loser,) = ended.keys() - {winner}
+        assert f'"2":"{ids[winner]}"' in claims_of(worker)
+        move(winner, 0)
+        assert claims_of(worker) == f'{{"0":"{ids[winner]}","2":"{ids[loser]}"}}'
+        return winner
+
+    race.run(one_round)
+    forget(world, *ids.values())
+    assert worker.types() == []
+    remove(world, worker)
+    assert held() == []
+
+
+@rarer
+def test_deploy_against_remove(world: World, race: Race) -> None:
+    """A worker with work on it stays; and what went to one that was removed meanwhile says so, or waits."""
+    wanted = r.NewDeployment("org/model", name="name")
+
+    def deploy(worker: Worker) -> str:
+        deployment = deployments.create(msgspec.structs.replace(wanted, worker_id=worker.id), ADMIN, world.now)
+        return str(deployment.deployment_id)
+
+    def one_round() -> str:
+        worker = world.worker()
+        ended = race.between(deploy=lambda: deploy(worker), remove=lambda: remove(world, worker))
+        deployed, removed = ended["deploy"], ended["remove"]
+        if isinstance(deployed, ApiError):
+            assert deployed.error_code == "WORKER_NOT_FOUND" and removed is None
+            return "remove"
+        stuck = deployments.load(deployed)
+        if isinstance(removed, ApiError):
+            assert removed.error_code == "WORKER_NOT_EMPTY" and stuck.worker_id == worker.id
+            forget(world, deployed)
+            worker.beat()
+            remove(world, worker)
+            return "deploy"
+        assert stuck.waiting or (stuck.status, stuck.error_code) == ("error", "WORKER_REMOVED")
+        forget(world, deployed)
+        return "remove"
+
+    race.run(one_round)
+    assert held() == []
+
+
+# Commands
+
+
+def test_cancel_against_deliver(world: World, race: Race) -> None:
+    worker = world.worker()
+
+    def one_round() -> str:
+        operation_id = world.ask(worker, "pull_image", image="a:b")
+        ended = race.between(
+            cancel=lambda: operations.cancel(operation_id, ADMIN.label, world.now), deliver=worker.beat
+        )
+        sent = [command.command_id for command in ended["deliver"].commands]
+        if not isinstance(ended["cancel"], ApiError):
+            assert sent == []
+            return "cancel"
+        assert sent == [operation_id] and ended["cancel"].error_code == "ILLEGAL_TRANSITION"
+        assert worker.result(operation_id, "failed").applied
+        return "deliver"
+
+    race.run(one_round)
+    remove(world, worker)
+    assert held() == []
+
+
+@rarer
+def test_reads_at_once_share_one_operation(world: World, race: Race) -> None:
+    worker = world.worker()
+
+    def one_round() -> None:
+        asked = race.among(3, lambda _: world.ask(worker, "disk_usage"))
+        (only,) = set(asked.values())
+        assert [command.command_id for command in worker.beat().commands] == [only]
+        worker.result(only, "failed")
+
+    race.run(one_round)
+    remove(world, worker)
+    assert held() == []
+
+
+def test_heartbeat_against_expiry(world: World, race: Race) -> None:
+    """A heartbeat that comes after the sweep's flip takes it back, and both are in the timeline."""
+    worker = world.worker()
+
+    def one_round() -> str:
+        world.pass_(100)
+        race.between(heartbeat=worker.beat, expiry=lambda: liveness.expire(world.now, segments=1))
+        hot = find(Hot, worker.id)
+        assert hot is not None and hot.down_since is None
+        latest = events.timeline([worker.id], r.EventsQuery(limit=2), world.now).events
+        recorded = {event.type for event in latest if event.at.timestamp() == world.now}
+        assert recorded in (set(), {"offline", "online"})
+        return "expiry" if recorded else "heartbeat"
+
+    race.run(one_round)
+    remove(world, worker)
+    assert held() == []
+
+
+@rarer
+def test_sweeps_at_once_record_once(world: World, race: Race) -> None:
+    """A sweep that takes longer than a minute meets the next."""
+    worker = world.worker()
+
+    def one_round() -> None:
+        world.pass_(100)
+        race.among(2, lambda _: liveness.expire(world.now, segments=1))
+        latest = events.timeline([worker.id], r.EventsQuery(limit=2), world.now).events
+        assert [event.type for event in latest if event.at.timestamp() == world.now] == ["offline"]
+        world.pass_(1)
+        worker.beat()
+
+    race.run(one_round)
+    remove(world, worker)
+    assert held() == []
+
+
+def test_status_against_stop(world: World, race: Race) -> None:
+    """Both count, whichever is first: it ran, and its worker is told to stop it."""
+    worker = world.worker(gpus=1)
+    worker.journal_id = "a journal"
+    deployment_id = world.deploy(worker_id=worker.id)
+
+    def one_round() -> str:
+        assert worker.types() == ["deploy"]
+        ended = race.between(
+            status=lambda: worker.report(deployment_id, "running"),
+            stop=lambda: deployments.stop(deployment_id, ADMIN, world.now),
+        )
+        deployment = deployments.load(deployment_id)
+        assert (deployment.desired, deployment.status) == ("stopped", "running")
         assert worker.types(active_deployments=[deployment_id]) == ["stop"]
-    else:
-        assert world.see(deployment_id).status == "stopped" or "stop" in worker.types()
+        world.start(deployment_id)
+        return "status" if ended["stop"].status == "running" else "stop"
+
+    race.run(one_round)
+    world.stop(deployment_id)
+    assert worker.types(active_deployments=[deployment_id]) == ["stop"]
+    worker.report(deployment_id, "stopped")
+    assert claims_of(worker) == "{}"
+    forget(world, deployment_id)
+    worker.beat()
+    remove(world, worker)
+    assert held() == []
 
 
-def _everything() -> Any:
-    from chalicelib.contract import resources as r
+def test_stop_against_the_first_delivery(world: World, race: Race) -> None:
+    """Either nobody has heard of it and it is stopped at once, or the worker has it and is told to stop."""
+    worker = world.worker(gpus=1)
+    deployment_id = world.deploy(worker_id=worker.id)
 
-    return r.PageQuery(limit=500)
+    def one_round() -> str:
+        ended = race.between(deliver=worker.beat, stop=lambda: deployments.stop(deployment_id, ADMIN, world.now))
+        heard = any(command.deployment_id == deployment_id for command in ended["deliver"].commands)
+        assert ended["stop"].status == ("pending" if heard else "stopped")
+        if heard:
+            assert worker.types(active_deployments=[deployment_id]) == ["stop"]
+            worker.report(deployment_id, "stopped")
+        assert claims_of(worker) == "{}"
+        world.start(deployment_id)
+        return "deliver" if heard else "stop"
+
+    race.run(one_round)
+    forget(world, deployment_id)
+    assert worker.types() == []
+    remove(world, worker)
+    assert held() == []

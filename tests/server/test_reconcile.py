@@ -159,3 +159,19 @@ def test_a_stop_of_what_moved_away_outlives_a_disk_that_is_lost_after_its_ack(wo
         world.pass_(5)
         here.beat()
     assert slots.get(here.id, deployment_id) is None
+
+
+def test_the_stopped_of_an_old_container_does_not_free_what_the_new_one_holds(world: World) -> None:
+    """A literal client says how the stop before a deploy went when it has that deploy already."""
+    worker = world.worker(gpus=1)
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    world.restart(deployment_id)
+    assert worker.types() == ["stop"]
+    worker.report(deployment_id, "stopping")
+    assert worker.types(active_deployments=[]) == ["deploy"]
+    worker.report(deployment_id, "stopped")
+    assert workers.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
+    worker.report(deployment_id, "starting")
+    world.restart(deployment_id)
+    assert worker.types() == ["stop"], "the new one is not deployed over"

@@ -1,259 +1,341 @@
-"""One seed: a fleet, operators and faults at random, and then calm; what must hold at every instant, and what after.
+"""One seed: a fleet, operators and faults at random, and then calm.
 
-The services, the routes and the agent are the real ones, in process; time, network, engine and disk are not.
+Services, routes and agents are the real ones, in one process. Time, network, database, engine and chance are not. Every
+seed has at most one catastrophe beside its faults, since each changes what may be expected after it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from agent.engines import Instance
-from chalicelib import deployments, events, liveness, operations, tokens
+from chalicelib import liveness, slots, tokens, workers
 from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access
 from chalicelib.contract.errors import ApiError
-from chalicelib.contract.lifecycle import OPEN, OperationStatus
-from chalicelib.store import Refused, find
-from chalicelib.tables import Deployment, Slot
-from tests.agent.world import World
-from tests.server.database import Recorder
-from tests.simulation.network import Network, Weather, cut_off
+from chalicelib.fleet import ONLINE_WINDOW
+from chalicelib.store import Refused
+from chalicelib.tables import Deployment, Hot, Slot
+from tests.simulation import invariants
+from tests.simulation.cloud import Cloud, Network
+from tests.simulation.dynamo import Dynamo
+from tests.simulation.hosts import Host
+from tests.simulation.literal import LiteralClient
+from tests.simulation.operators import OPERATOR, Operators
+from tests.simulation.weather import Weather
 
+ADMIN = tokens.Principal("key admin", Access.ADMIN, "admin")
 JOIN = "a registration token for many workers"
-OPERATOR = tokens.Principal("key operator", Access.OPERATOR, "operator")
 START = 1_800_000_000.0
-HOSTS, STEPS, CALM = 2, 70, 40
+HOSTS, STEPS = 2, 60
+CALM_AT_LEAST, CALM_AT_MOST = 8, 88
+"""Rounds of 20 seconds."""
 
 
 class Violation(AssertionError):
-    """Something was lost, or run twice."""
-
-
-class Host(World):
-    """A machine with an agent, and with somebody else's container on it."""
-
-    def __init__(self, folder: Path, name: str, network: Network) -> None:
-        super().__init__(folder)
-        self.name = name
-        self.server = network
-        self.engine.available |= {f"image:{n}" for n in range(1000)}
-        self.stranger = self.engine.add(Instance("stranger", "somebody-elses", "db", "running"))
-
-    def step(self) -> None:
-        if self.agent.crew is not None:
-            self.settle(1)
-
-    def running(self) -> list[Instance]:
-        return [each for each in self.engine.instances() if each.state == "running" and each.deployment_id]
-
-    def crash(self, wipe: bool) -> None:
-        self.kill()
-        if wipe:
-            shutil.rmtree(self.folder / "state")
-        self.boot(JOIN)
+    """Something was lost, or ran twice, or waits for ever."""
 
 
 class Simulation:
-    def __init__(self, seed: int, database: Recorder, folder: Path) -> None:
-        self.random, self.database = Random(seed), database
-        self.weather = Weather(self.random)
-        self.now = START
-        self.trace: list[str] = []
-        self.deployments: list[str] = []
-        self.operations: list[str] = []
-        self.pulls = 0
-        tokens.seed_registration_token(JOIN, self.now)
-        self.hosts = [self._host(folder / f"host-{n}", f"host-{n}") for n in range(HOSTS)]
+    """`unconfirmed` are the deployments that were moved away from a worker that could not be asked."""
 
-    def _host(self, folder: Path, name: str) -> Host:
-        host = Host(folder, name, Network(self.database, self.weather, lambda: self.now))
-        host.clock.now = self.now
-        host.boot(JOIN)
-        return host
+    def __init__(self, seed: int, database: Dynamo, folder: Path) -> None:
+        self.random, self.database, self.folder = Random(seed), database, folder
+        self.weather = Weather(self.random, START)
+        database.empty()
+        self.cloud = Cloud(database, self.weather)
+        self.hosts: list[Host] = []
+        self.network = Network(self.cloud, self._pass)
+        self.operators = Operators(self.cloud, self._worker_ids, self._containers)
+        self.unconfirmed: set[str] = set()
+        self.catastrophe = self.gpus_may_overlap = self.orphans_possible = self.restored = False
+        self.literal: LiteralClient | None = None
+        self.owner_rejoins = False
+        self.to_rest: set[str] = set()
+        self.contact_lost: set[str] = set()
+        self.ran_before: set[str] = set()
+        tokens.seed_registration_token(JOIN, START)
+        self.hosts += [self._host(f"host-{n}") for n in range(HOSTS)]
+        if self.random.random() < 0.4:
+            self.literal = LiteralClient("literal", self.network, self.weather, JOIN)
+        self.cloud.overtaker = self._overtake
+
+    @property
+    def now(self) -> float:
+        return self.weather.now
 
     def run(self) -> None:
-        for _ in range(STEPS):
+        """Raises Violation."""
+        plots = [None, None, None, self._clone, self._take_over, self._remove, self._restore]
+        plot = self.random.choice(plots)
+        when = self.random.randrange(STEPS // 3, STEPS) if plot else None
+        for step in range(STEPS):
             self._step()
-            self._always()
-        self.weather.bad = False
-        for host in self.hosts:
-            host.server.late_ones_arrive()  # type: ignore[attr-defined]
-        for _ in range(CALM):
-            self._pass(20)
-            for host in self.hosts:
-                self._rejoin_if_parked(host)
-                self._beat(host)
-                host.settle(2)
-            liveness.expire(self.now)
-            self._always()
-        self._in_the_end()
+            if plot and step == when:
+                self.catastrophe = True
+                plot()
+            self._check()
+        self._calm_down()
 
     # What happens
 
     def _step(self) -> None:
         host = self.random.choice(self.hosts)
-        happenings: list[tuple[int, Callable[[], object]]] = [
-            (30, lambda: self._beat(host)),
-            (30, host.step),
-            (30, self._operator),
-            (4, lambda: host.crash(wipe=False)),
-            (1, lambda: host.crash(wipe=True)),
-            (4, lambda: self._model_dies(host)),
-            (3, lambda: liveness.expire(self.now)),
-            (3, host.server.late_ones_arrive),  # type: ignore[attr-defined]
-            (1, lambda: self._pass(100)),
+        happenings: list[tuple[float, Callable[[], object]]] = [
+            (26, lambda: self._beat(host)),
+            (40, lambda: self._work(host)),
+            (20, self.operators.act),
+            (1.5, lambda: self._crash(host, wipe=False)),
+            (0.7, lambda: self._crash(host, wipe=not self.restored)),
+            (3, lambda: self._model_dies(host)),
+            (3, self._sweep),
+            (3, self.network.late_ones_arrive),
+            (1.5, lambda: self._pass(self.random.choice([30, 100, 300]))),
         ]
+        if self.literal:
+            happenings += [(14, self.literal.beat), (16, self.literal.work), (1, self._literal_restarts)]
         weights, actions = zip(*happenings, strict=True)
-        index = self.random.choices(range(len(actions)), weights)[0]
-        self._pass(self.random.choice([0.1, 1, 5, 20]))
-        if index > 2:
-            self.trace.append(f"{self.now - START:8.1f} {host.name} happening {index}")
-        actions[index]()
-
-    def _rejoin_if_parked(self, host: Host) -> None:
-        """An old registration that arrives late looks like a second machine: the agent rests until told otherwise."""
-        if host.state.parked is not None:
-            self.weather.happened["rejoined by its owner"] += 1
-            host.state.unpark()
-            host.crash(wipe=False)
+        self._pass(self.random.choice([0.0, 0.1, 1, 2, 5, 15]))
+        self.random.choices(actions, weights)[0]()
 
     def _pass(self, seconds: float) -> None:
-        self.now += seconds
+        self.weather.now += seconds
         for host in self.hosts:
-            host.clock.now = max(host.clock.now, self.now)
+            host.set_clock(self.now)
 
     def _beat(self, host: Host) -> None:
-        if host.agent.crew is not None:
-            host.agent.crew.watch.step()  # it looks every four seconds; only the journal may be that old
-        host.agent.tick(host.clock.now)
+        if not host.up:
+            host.start_agent()
+        elif host.parked and self.owner_rejoins and self.random.random() < 0.4:
+            self._rejoin(host)
+        elif host.parked:
+            host.restart_parked()
+        else:
+            host.call_in()
+
+    def _work(self, host: Host) -> None:
+        for _ in range(3):
+            if host.up:
+                host.work()
+
+    def _crash(self, host: Host, wipe: bool) -> None:
+        if host.up and not host.parked:
+            self.weather.happened["agent's disk lost" if wipe else "agent killed"] += 1
+            self.weather.note(f"{host.machine} is killed{', its disk lost' if wipe else ''}")
+            host.end_agent(wipe)
+
+    def _literal_restarts(self) -> None:
+        if self.literal and self.literal.idle:
+            self.literal.restart()
 
     def _model_dies(self, host: Host) -> None:
         alive = host.running()
         if alive:
-            host.engine.die(self.random.choice(alive).id, 1, "RuntimeError: it died")
+            self.weather.happened["model died"] += 1
+            dying = self.random.choice(alive)
+            self.weather.note(f"{host.machine}: {dying.name} dies")
+            host.engine.die(dying.id, 1, "RuntimeError: it died")
 
-    def _operator(self) -> None:
-        known = self.random.choice(self.deployments) if self.deployments else None
-        actions: list[tuple[str, Callable[[], Any]]] = [
-            ("deploy", self._deploy),
-            ("pull", self._pull),
-            ("cancel", self._cancel),
-        ]
-        if known:
-            actions += [
-                ("stop", lambda: deployments.stop(known, OPERATOR, self.now)),
-                ("start", lambda: deployments.start(known, OPERATOR, self.now)),
-                ("restart", lambda: deployments.restart(known, OPERATOR, self.now)),
-                ("delete", lambda: deployments.delete(known, OPERATOR, self.now)),
-                ("patch", lambda: deployments.patch(known, self._patch(), OPERATOR, self.now)),
-            ]
-        name, action = self.random.choice(actions)
-        outcome = "killed"
-        with cut_off(self.database, self.weather):
-            try:
-                action()
-                outcome = "done"
-            except (ApiError, Refused) as error:
-                outcome = getattr(error, "error_code", "refused")
-        self.weather.happened[f"operator: {name}"] += 1
-        self.trace.append(f"{self.now - START:8.1f} operator {name} {known or ''}: {outcome}")
+    def _sweep(self) -> None:
+        self.weather.happened["sweep"] += 1
+        with contextlib.suppress(ApiError, Refused):
+            self.cloud.run("sweep", lambda: liveness.expire(self.now, segments=1))
 
-    def _patch(self) -> r.DeploymentPatch:
-        if self.random.random() < 0.5:
-            return r.DeploymentPatch(config={"max_model_len": self.random.randrange(1, 9999)})
-        machines = [worker for worker in (host.agent.identity for host in self.hosts) if worker]
-        return r.DeploymentPatch(worker_id=self.random.choice(machines).worker_id if machines else "none")
+    def _overtake(self) -> None:
+        """Another function runs between two database calls of the one that is under way."""
+        self.random.choice([self.operators.act, self.operators.act, self._sweep, self.network.late_ones_arrive])()
 
-    def _deploy(self) -> None:
-        before = {str(each.deployment_id) for each in Deployment.scan(Deployment.kind == "deployment")}
-        body = r.NewDeployment(model="org/model", gpus=0, name=f"d{len(self.trace)}")
-        try:
-            deployments.create(body, OPERATOR, self.now)
-        finally:
-            kill_after, self.database.kill_after = self.database.kill_after, None
-            after = {str(each.deployment_id) for each in Deployment.scan(Deployment.kind == "deployment")}
-            self.database.kill_after = kill_after
-            self.deployments += sorted(after - before)
+    # Catastrophes, one a seed at most
 
-    def _pull(self) -> None:
-        machines = [worker for worker in (host.agent.identity for host in self.hosts) if worker]
-        if machines:
-            self.pulls += 1
-            wanted = {"image": f"image:{self.pulls}"}
-            made = operations.enqueue(
-                self.random.choice(machines).worker_id, "pull_image", wanted, OPERATOR.label, self.now
-            )
-            self.operations.append(str(made.operation_id))
+    def _clone(self) -> None:
+        """The disk of a host is copied to another machine, which starts."""
+        host = self.hosts[0]
+        if not host.up or host.parked or host.worker_id is None:
+            return
+        self.weather.happened["host cloned"] += 1
+        self.weather.note(f"{host.machine} is cloned")
+        self.orphans_possible = self.gpus_may_overlap = True
+        clone = host.clone(self.folder / "clone", self.network, "clone")
+        clone.set_clock(self.now)
+        self.hosts.append(clone)
+        clone.start_agent()
 
-    def _cancel(self) -> None:
-        if self.operations:
-            operations.cancel(self.random.choice(self.operations), OPERATOR.label, self.now)
+    def _take_over(self) -> None:
+        """A host falls silent, and another machine takes its name; later it comes back."""
+        host = self.hosts[0]
+        if host.up:
+            host.end_agent()
+        self._pass(2 * ONLINE_WINDOW)
+        body = r.NewRegistrationToken(takeover=True)
+        made = tokens.create_token(body, ADMIN, self.now)
+        self.weather.happened["name taken over"] += 1
+        self.weather.note(f"{host.machine}'s name is taken over")
+        successor = Host(self.folder / "successor", host.name, self.network, self.weather, str(made.token), "successor")
+        successor.set_clock(self.now)
+        self.hosts.append(successor)
+        self.gpus_may_overlap = True
+        lost = {str(each.deployment_id) for each in Deployment.scan(Deployment.worker_id == host.last_worker_id)}
+        self.to_rest, self.operators.asked.touched = lost, set()
+        successor.start_agent()
 
-    # What must hold
+    def _remove(self) -> None:
+        """An operator removes a worker by force. What runs there is left running, also when its host joins anew."""
+        worker_id = self.hosts[0].last_worker_id
+        if worker_id is None:
+            return
+        self.weather.happened["worker removed"] += 1
+        self.weather.note(f"{self.hosts[0].machine} is removed")
+        self.gpus_may_overlap = self.owner_rejoins = True
+        with contextlib.suppress(ApiError, Refused):
+            self.cloud.run("remove", lambda: workers.remove(worker_id, True, OPERATOR.label, self.now))
 
-    def _always(self) -> None:
+    def _restore(self) -> None:
+        """The database becomes what it was some steps ago. No model may stop of it before somebody says so."""
+        snapshot = self.database.snapshot()
+        for _ in range(self.random.randrange(5, 25)):
+            self._step()
+            self._check()
+        self.weather.happened["database restored"] += 1
+        self.weather.note("an older database is restored")
+        self.database.restore(snapshot)
+        self.restored = self.orphans_possible = self.gpus_may_overlap = True
+        self.weather.bad = False
+        self.network.late_ones_arrive()
+        alive = {(host.machine, each.id): each for host in self.hosts for each in self._undisputed(host)}
+        for _ in range(6):
+            self._calm_round()
+        for (machine, id_), instance in alive.items():
+            host = next(each for each in self.hosts if each.machine == machine)
+            if host.engine.all.get(id_) != instance:
+                raise Violation(f"{machine}: {instance.name} ended, because an older database was restored")
+        for deployment in list(Deployment.scan(Deployment.kind == "deployment")):
+            self.operators.intend(str(deployment.deployment_id), self.random.choice(["stop", "restart"]))
+
+    def _undisputed(self, host: Host) -> Iterator[Instance]:
+        """What runs there and is not about to be ended or replaced by an intent that its agent has, or is to get."""
+        if not host.up:
+            host.start_agent()
+        records = {each.deployment_id: each.command for each in host.memory.records.all()}
+        for each in host.running():
+            command = records.get(str(each.deployment_id))
+            slot = next(iter(Slot.scan(Slot.slot == f"D#{each.deployment_id}")), None)
+            newer = slot is not None and slot.generation > (each.generation or 0)
+            asked_to_end = each.deployment_id in self.operators.asked.ended
+            if command is not None and command.generation == each.generation and not newer and not asked_to_end:
+                yield each
+
+    # Calm
+
+    def _calm_down(self) -> None:
+        self.weather.note("from here on nothing goes wrong")
+        self.weather.bad = False
+        self.network.late_ones_arrive()
+        problems: list[str] = []
+        for round_ in range(CALM_AT_MOST):
+            self._calm_round()
+            if round_ >= CALM_AT_LEAST and round_ % 4 == 0:
+                problems = list(invariants.in_the_end(self))
+                if not problems:
+                    return
+        raise Violation("; ".join(problems))
+
+    def _calm_round(self) -> None:
+        self._pass(20)
         for host in self.hosts:
-            alive = [each.deployment_id for each in host.running()]
-            if len(alive) != len(set(alive)):
-                raise Violation(f"{host.name} runs two containers of one deployment: {host.running()}")
-            if host.engine.all.get("stranger") != host.stranger:
-                raise Violation(f"somebody else's container was touched on {host.name}")
-            pulled = [call for call in host.engine.calls if call.startswith("pull image:")]
-            if len(pulled) != len(set(pulled)):
-                raise Violation(f"an operation ran twice on {host.name}: {pulled}")
+            if not host.up:
+                host.start_agent()
+            self._rejoin_if_nobody_is_left(host)
+            if not host.parked:
+                host.call_in()
+                host.work_through()
+        if self.literal:
+            self.literal.beat()
+            for _ in range(4):
+                self.literal.work()
+        liveness.expire(self.now, segments=1)
+        self._check()
 
-    def _in_the_end(self) -> None:
-        for deployment_id in self.deployments:
-            self._agrees(deployment_id, find(Deployment, deployment_id))
-        for operation_id in self.operations:
-            operation = operations.load(operation_id, self.now)
-            if OperationStatus(operation.status) in OPEN:
-                raise Violation(f"operation {operation_id} is {operation.status} for ever")
+    def _rejoin_if_nobody_is_left(self, host: Host) -> None:
+        """An old registration that arrives late looks like a second machine: the agent rests until told otherwise."""
+        namesakes = [each for each in self.hosts if each.name == host.name]
+        if host.parked and host is namesakes[-1] and all(each.parked or not each.up for each in namesakes):
+            self._rejoin(host)
 
-    def _agrees(self, deployment_id: str, deployment: Deployment | None) -> None:
-        """The containers are what is wanted, and the status is what the containers are."""
-        runs = [
-            (host.name, each.generation)
-            for host in self.hosts
+    def _rejoin(self, host: Host) -> None:
+        self.weather.happened["rejoined by its owner"] += 1
+        self.weather.note(f"{host.machine} rejoins")
+        host.state.unpark()
+        host.attempt(lambda: host.database.set_meta(token=None, name=None))
+        host.end_agent()
+        host.start_agent()
+
+    def _check(self) -> None:
+        self._note_the_unconfirmed()
+        for host in self.hosts:
+            host.note_worker_id()
+        for problem in invariants.at_every_instant(self):
+            raise Violation(problem)
+        self.ran_before = {str(each.deployment_id) for host in self.active() for each in host.running()}
+
+    def _note_the_unconfirmed(self) -> None:
+        """Deployments that left, or may leave, a worker that cannot be asked just now."""
+        silent = {
+            item["worker_id"]["S"]
+            for item in self.database.items(Hot)
+            if "g" in item or self.now - float(item["ls"]["N"]) > ONLINE_WINDOW - 20
+        }
+        if silent:
+            for item in self.database.items(Deployment):
+                places = {item[name]["S"] for name in ("leaving", "worker_id") if name in item}
+                if places & silent:
+                    self.unconfirmed.add(item["deployment_id"]["S"])
+
+    # Looking
+
+    def active(self) -> list[Host]:
+        """Hosts whose agent works for the worker that it is."""
+        return [host for host in self.hosts if host.up and not host.parked]
+
+    def where_it_runs(self, deployment_id: str) -> list[tuple[str, int]]:
+        """Worker and generation."""
+        found = [
+            (str(each.worker_id), int(each.generation or 0))
+            for host in self.active()
             for each in host.running()
-            if each.deployment_id == deployment_id
+            if each.deployment_id == deployment_id and each.worker_id == host.worker_id
         ]
-        if deployment is None:
-            wanted: list[Any] = []
-            status, expected = "deleted", {"deleted"}
-        elif deployment.desired == "stopped":
-            wanted, status, expected = [], deployment.status, {"stopped", "error"}
-        else:
-            home = next(
-                (h for h in self.hosts if h.agent.identity and h.agent.identity.worker_id == deployment.worker_id), None
-            )
-            wanted = [(home.name if home else None, int(deployment.generation))]
-            status, expected = deployment.status, {"running"}
-        if runs != wanted or status not in expected:
-            code = deployment.error_code if deployment else None
-            timeline = events.timeline([deployment_id], r.EventsQuery(limit=100), self.now).events
-            self.trace += [f"{e.at.timestamp() - START:8.1f} {e.type}: {e.message}" for e in reversed(timeline)]
-            self.trace += [str(slot.attribute_values) for slot in Slot.scan(Slot.slot == f"D#{deployment_id}")]
-            raise Violation(
-                f"{deployment_id}: runs {runs}, wanted {wanted}; status {status} ({code}), expected {expected}"
-            )
+        if self.literal and deployment_id in self.literal.containers:
+            found.append((str(self.literal.worker_id), self.literal.containers[deployment_id]))
+        # What a restored database, or the journal of a clone, knows nothing of is an orphan there.
+        return [each for each in found if not self.orphans_possible or slots.get(each[0], deployment_id)]
+
+    def _worker_ids(self) -> list[str]:
+        ids = {host.last_worker_id for host in self.hosts} | {self.literal.worker_id if self.literal else None}
+        return sorted(str(each) for each in ids if each)
+
+    def _containers(self) -> list[Instance]:
+        return [each for host in self.hosts for each in host.running()]
+
+    def _host(self, name: str) -> Host:
+        host = Host(self.folder / name, name, self.network, self.weather, JOIN)
+        host.set_clock(START)
+        host.start_agent()
+        return host
 
 
-def simulate(seed: int, database: Recorder, folder: Path) -> Simulation:
-    """Raises Violation with the trace that leads to it."""
+def simulate(seed: int, database: Dynamo, folder: Path) -> Weather:
+    """What happened. Raises Violation with the diary that leads to it."""
     simulation = Simulation(seed, database, folder)
     try:
         simulation.run()
-    except BaseException as error:
-        trace = "\n".join(simulation.trace)
-        raise Violation(f"seed {seed}: {error!r}\n{trace}") from error
+    except Exception as error:
+        said = str(error) if isinstance(error, Violation) else f"{type(error).__name__}: {error}"
+        diary = simulation.weather.diary(said)
+        raise Violation(f"seed {seed}: {diary}\nreplay: make simulate FIRST={seed} SEEDS=1") from error
     finally:
         for host in simulation.hosts:
-            with contextlib.suppress(Exception):  # a host that failed in the middle may have nothing left to close
-                host.kill()
-    return simulation
+            host.end_agent()
+    return simulation.weather

@@ -38,12 +38,12 @@ def until(look: Callable[[], T], is_there: Callable[[T], bool], what: str) -> T:
 class Host:
     """One agent on this machine, with a state directory of its own."""
 
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder, self.url = folder, url
+    def __init__(self, folder: Path, url: str, name: str = "host") -> None:
+        self.folder, self.url, self.name = folder, url, name
 
     def start(self) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MUSTER_"))}
-        arguments = ["--url", self.url, "--name", "host", "--state-dir", str(self.folder / "state")]
+        arguments = ["--url", self.url, "--name", self.name, "--state-dir", str(self.folder / "state")]
         standin = f"{sys.executable} {ROOT / 'infra' / 'standin.py'}"
         arguments += ["--engine", "process", "--address", "127.0.0.1", "--vllm-command", standin]
         with (self.folder / "agent.log").open("ab") as log:

@@ -1,0 +1,88 @@
+// Calls to the API, which is a sibling of wherever this file was served from: below a stage, behind a proxy, or at the root.
+import { session, signOut } from "./session.js";
+import { cell } from "./state.js";
+
+export const ROOT = new URL("../../", import.meta.url);
+
+/** The milliseconds by which the control plane's clock is ahead of this one: ages are told by the former. */
+export let ahead = 0;
+
+/** When the control plane last answered, and whether it does. */
+export const contact = cell({ at: Date.now(), lost: false });
+
+export class ApiError extends Error {
+    constructor(status, code, message) {
+        super(message);
+        Object.assign(this, { status, code });
+    }
+}
+
+const PATIENCE = 40000;
+
+async function request(method, path, { query, body, key = session.value.key, signal } = {}) {
+    const url = new URL(`api/${path}`, ROOT);
+    for (const [name, value] of Object.entries(query ?? {})) {
+        if (value !== null && value !== undefined && value !== "") url.searchParams.set(name, value);
+    }
+    const limit = AbortSignal.timeout(PATIENCE);
+    const init = { method, headers: { Authorization: `Bearer ${key}` }, cache: "no-store", credentials: "omit" };
+    init.signal = signal ? AbortSignal.any([signal, limit]) : limit;
+    if (body !== undefined) Object.assign(init, { body: JSON.stringify(body) });
+    let answer, content;
+    try {
+        answer = await fetch(url, init);
+        content = await answer.json().catch(() => null);
+    } catch (error) {
+        if (signal?.aborted) throw error;
+        contact.value = { ...contact.value, lost: true };
+        throw new ApiError(0, "UNREACHABLE", "The control plane cannot be reached.");
+    }
+    ahead = (Date.parse(answer.headers.get("Date")) || Date.now()) - Date.now();
+    contact.value = { at: Date.now(), lost: false };
+    if (answer.ok) return { status: answer.status, content };
+    const failed = new ApiError(answer.status, content?.error_code ?? "UNKNOWN", content?.message ?? `HTTP ${answer.status}`);
+    if (answer.status === 401 && key && key === session.value.key) {
+        signOut("This key is not accepted any more. Sign in again to go on where you were.");
+    }
+    throw failed;
+}
+
+export const get = async (path, query, options) => (await request("GET", path, { query, ...options })).content;
+export const post = async (path, body = {}) => (await request("POST", path, { body })).content;
+export const patch = async (path, body) => (await request("PATCH", path, { body })).content;
+export const remove = async (path, query) => (await request("DELETE", path, { query })).content;
+
+export const whoami = (key) => get("whoami", {}, { key });
+
+/** A segment of a path. */
+export const segment = (text) => encodeURIComponent(text);
+
+/** Every page of a list, up to `most` entries; `more` says whether there are others. */
+export async function all(path, name, { query = {}, signal, most = 2000 } = {}) {
+    const found = [];
+    let next_token = null;
+    do {
+        const page = await get(path, { ...query, limit: 200, next_token }, { signal });
+        found.push(...page[name]);
+        next_token = page.next_token;
+    } while (next_token && found.length < most);
+    return { [name]: found, more: next_token !== null };
+}
+
+const OPEN = ["queued", "sent", "accepted", "running"];
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/** What a worker answers, however long it takes. `watch` is told each state of an operation that is waited for. */
+export async function fromWorker(method, path, { query, body, signal, watch = () => {} } = {}) {
+    const { status, content } = await request(method, path, { query, body, signal });
+    if (status !== 202) return content;
+    let operation = content;
+    while (OPEN.includes(operation.status)) {
+        watch(operation);
+        await pause(1000);
+        operation = await get(`operations/${segment(content.operation_id)}`, {}, { signal });
+    }
+    if (operation.status === "succeeded") return operation.output;
+    const why = operation.message ?? `the operation is ${operation.status}`;
+    throw new ApiError(502, operation.error_code ?? operation.status.toUpperCase(), why);
+}

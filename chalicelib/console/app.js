@@ -1,0 +1,97 @@
+// The console: who is here, and which page they are on.
+import { html, render, useEffect, useErrorBoundary, useState } from "./vendor/preact.js";
+import { Access } from "./access.js";
+import { contact, whoami } from "./api.js";
+import { Change, Deploy } from "./deploy.js";
+import { Deployment } from "./deployment.js";
+import { Deployments } from "./deployments.js";
+import { Fleet } from "./fleet.js";
+import { Help, useKeys } from "./keyboard.js";
+import { place, to } from "./router.js";
+import { session, signOut, signedIn } from "./session.js";
+import { SignIn } from "./signin.js";
+import { useCell } from "./state.js";
+import { theme, toggle } from "./theme.js";
+import { Icon, Mark, Notes, Question, arrive, say } from "./ui.js";
+import { Worker } from "./worker.js";
+
+function page([first, id, more]) {
+    if (!first) return { title: "Fleet", at: "fleet", view: html`<${Fleet} />` };
+    if (first === "workers" && id) return { title: "Worker", at: "fleet", view: html`<${Worker} key=${id} id=${id} />` };
+    if (first === "deploy") return { title: "Deploy a model", at: "deployments", view: html`<${Deploy} />` };
+    if (first === "deployments" && id && more === "change") return { title: "Change", at: "deployments", view: html`<${Change} key=${id} id=${id} />` };
+    if (first === "deployments" && id) return { title: "Deployment", at: "deployments", view: html`<${Deployment} key=${id} id=${id} />` };
+    if (first === "deployments") return { title: "Deployments", at: "deployments", view: html`<${Deployments} />` };
+    if (first === "access") return { title: "Access", at: "access", view: html`<${Access} />` };
+    return { title: "Nothing here", at: "", view: html`<div class="empty"><h1 tabindex="-1">Nothing is here</h1><p><a href=${to()}>To the fleet</a></p></div>` };
+}
+
+function Page({ parts }) {
+    const [error, reset] = useErrorBoundary();
+    const address = parts.join("/");
+    useEffect(() => reset(), [address]);
+    const { title, view } = page(parts);
+    useEffect(() => {
+        document.title = `${title} · Muster`;
+        scrollTo(0, 0);
+        arrive();
+    }, [address]);
+    if (error) return html`<div class="empty"><h1 tabindex="-1">This page broke</h1><p>${String(error.message)}</p><button onClick=${reset}>Try again</button></div>`;
+    return view;
+}
+
+const NAV = { fleet: ["Fleet", []], deployments: ["Deployments", ["deployments"]], access: ["Access", ["access"]] };
+
+function Shell() {
+    const parts = useCell(place);
+    const { who } = useCell(session);
+    const { lost } = useCell(contact);
+    const [helping, setHelping] = useState(false);
+    const { at } = page(parts);
+    const dark = useCell(theme) === "dark";
+    useKeys(() => setHelping(true));
+    return html`
+        <a class="skip" href="#content" onClick=${(event) => (event.preventDefault(), document.getElementById("content").focus())}>Skip to content</a>
+        <header class="side">
+            <a class="brand" href=${to()} aria-label="Muster"><${Mark} /><b>Muster</b></a>
+            <nav aria-label="Pages">${Object.entries(NAV).map(([name, [title, parts]]) => html`<a key=${name} href=${to(...parts)} aria-current=${at === name ? "page" : null}><${Icon} name=${name} /><span>${title}</span></a>`)}</nav>
+            <div class="own">
+                <p class="who-am-i"><b class="clip">${who.name}</b><small>${who.role}</small></p>
+                <div class="own-buttons">
+                    <button class="plain" onClick=${toggle} aria-label=${dark ? "Light" : "Dark"} title=${dark ? "Light" : "Dark"}><${Icon} name=${dark ? "light" : "dark"} /></button>
+                    <button class="plain help-button" onClick=${() => setHelping(true)} aria-label="Keys" title="Keys"><${Icon} name="help" /></button>
+                    <button class="plain" onClick=${() => signOut()} aria-label="Sign out" title="Sign out"><${Icon} name="leave" /></button>
+                </div>
+            </div>
+        </header>
+        <main id="content" tabindex="-1">
+            ${lost && html`<p class="banner bad" role="status">The control plane does not answer. What is shown is what it said last; it is asked again.</p>`}
+            <${Page} parts=${parts} />
+        </main>
+        ${helping && html`<${Help} close=${() => setHelping(false)} />`}
+        <${Question} /><${Notes} />`;
+}
+
+/** A key from before a reload is asked about first: its role decides what is shown. */
+function Gate() {
+    const { key, who } = useCell(session);
+    const [trouble, setTrouble] = useState("");
+    useEffect(() => {
+        if (!key || who) return;
+        let timer;
+        const look = () => whoami(key).then((found) => signedIn(key, found), (error) => {
+            if (error.status === 401) return;
+            setTrouble(error.message);
+            timer = setTimeout(look, 3000);
+        });
+        look();
+        return () => clearTimeout(timer);
+    }, [key, who]);
+    if (!key) return html`<${SignIn} />`;
+    if (!who) return html`<main class="signin"><p class="waiting" role="status">${trouble || "Signing in …"}</p></main>`;
+    return html`<${Shell} />`;
+}
+
+addEventListener("unhandledrejection", ({ reason }) => reason?.name !== "AbortError" && say(String(reason?.message ?? reason), "bad"));
+
+render(html`<${Gate} />`, document.getElementById("console"));

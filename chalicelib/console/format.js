@@ -1,0 +1,65 @@
+// Numbers and times as people read them. Whatever comes from outside is text, and stays it.
+const GIB = 1024 ** 3;
+
+/** Memory, in the units that GPUs are sold and reported in. */
+export const memory = (bytes) => (bytes >= 1024 * GIB ? `${one(bytes / GIB / 1024)} TiB` : `${one(bytes / GIB)} GiB`);
+
+/** `used of total`, in the unit of the total. */
+export const memoryOf = (used, total) => {
+    const unit = total >= 1024 * GIB ? 1024 * GIB : GIB;
+    return `${one(used / unit)} of ${one(total / unit)} ${unit === GIB ? "GiB" : "TiB"}`;
+};
+
+/** 0, 1, 2, 5 as 0–2, 5. */
+export function ranges(numbers) {
+    const found = [];
+    for (const number of [...numbers].sort((one, other) => one - other)) {
+        const last = found.at(-1);
+        if (last && last[1] === number - 1) last[1] = number;
+        else found.push([number, number]);
+    }
+    return found.map(([first, last]) => (first === last ? first : last - first === 1 ? `${first}, ${last}` : `${first}–${last}`)).join(", ");
+}
+
+/** Devices by their indexes. */
+export const gpuList = (indexes) => `GPU${indexes.length > 1 ? "s" : ""} ${ranges(indexes)}`;
+
+/** Disks, images and downloads, in the units of those who make them. */
+export function bytes(count) {
+    const units = ["B", "kB", "MB", "GB", "TB"];
+    let at = 0;
+    while (count >= 1000 && at < units.length - 1) {
+        count /= 1000;
+        at++;
+    }
+    return `${at ? one(count) : count} ${units[at]}`;
+}
+
+const one = (number) => (number >= 100 ? Math.round(number) : Math.round(number * 10) / 10).toLocaleString("en");
+
+export const percent = (share) => `${Math.round(share)} %`;
+
+export const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
+
+/** A length of time. */
+export function span(seconds) {
+    seconds = Math.max(0, Math.round(seconds));
+    if (seconds < 60) return `${seconds} s`;
+    if (seconds < 3600) return `${Math.floor(seconds / 60)} min${seconds < 600 && seconds % 60 ? ` ${seconds % 60} s` : ""}`;
+    if (seconds < 172800) return `${Math.floor(seconds / 3600)} h`;
+    return `${Math.floor(seconds / 86400)} days`;
+}
+
+export const clock = (time) => new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+export const date = (time) => new Date(time).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
+
+// Colours, cursor moves and titles that programs write for terminals; and what else is no text.
+const TERMINAL = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]/g;
+
+/** A log without what is meant for terminals. A line that was written over keeps what was written last. */
+export const plain = (log) => log.replace(/\r+\n/g, "\n").replace(/[^\n]*\r(?=[^\n])/g, "").replace(TERMINAL, "");
+
+export const short = (id) => (id ?? "").slice(0, 12);
+
+/** A value of `config` as one types it. */
+export const written = (value) => (typeof value === "string" ? value : JSON.stringify(value));

@@ -1,0 +1,34 @@
+// Which model has which colour: the same on every page, and for as long as the page lives.
+import { html } from "./vendor/preact.js";
+import { all } from "./api.js";
+import { share } from "./state.js";
+
+export const TONES = 8;
+const given = new Map();
+
+export function toneOf(model) {
+    if (!given.has(model)) given.set(model, given.size % TONES);
+    return given.get(model);
+}
+
+export async function allDeployments(signal) {
+    const found = await all("deployments", "deployments", { signal });
+    found.deployments.sort((one, other) => Date.parse(one.created_at) - Date.parse(other.created_at));
+    for (const each of found.deployments) toneOf(each.model);
+    return found;
+}
+
+let last = {};
+
+/** Deployment's id to what meters show of it: as long as that stays, so does the object. */
+export function holders(deployments) {
+    const found = deployments.map(({ deployment_id, name, model, status }) => [
+        deployment_id,
+        { name, model, status, tone: `tone-${toneOf(model)}` },
+    ]);
+    return (last = share(last, Object.fromEntries(found)));
+}
+
+export const FOREIGN = { name: "outside Muster", model: "Outside Muster", tone: "foreign" };
+
+export const Swatch = ({ of }) => html`<i class="swatch ${of.tone}" aria-hidden="true"></i>`;

@@ -1,0 +1,105 @@
+"""One control plane with one real agent for all, and a browser; each test has a visit of its own, which is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.conformance.client import Operator, eventually, unique
+from tests.conformance.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
+from tests.console.browser import Visitor, chromium, need_chromium
+from tests.console.fleet import Fleet, Machine, Model, Player
+from tests.whole.test_processes import Host
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the console is. `worker_id` is the real agent's, whose models are stand-ins: one runs, one has crashed."""
+
+    url: str
+    admin: Operator
+    worker_id: str
+    running: str
+    crashed: str
+
+    def key(self, role: str) -> str:
+        made = self.admin.post("/api/api-keys", {"name": unique(role), "role": role}).expect(201)
+        return str(made["key"])
+
+    def deploy(self, **fields: Any) -> str:
+        return deploy(self.admin, self.worker_id, **fields)
+
+    def reach(self, deployment_id: str, status: str) -> Any:
+        return eventually(lambda: self.admin.deployment(deployment_id), lambda d: d["status"] == status, 30)
+
+
+def deploy(admin: Operator, worker_id: str, **fields: Any) -> str:
+    body = {"model": "org/tiny", "name": unique("model"), **fields}
+    return str(admin.deploy(worker_id, **body)["deployment_id"])
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    need_chromium()
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder: Path = tmp_path_factory.mktemp("console")
+    serve = Serve(folder / "data", MUSTER_HEARTBEAT="1")
+    serve.start()
+    host = Host(folder, serve.url)
+    host.start()
+    admin = Operator(serve.url, ADMIN_KEY)
+    found = eventually(lambda: admin.get("/api/workers").expect(200)["workers"], bool, 30)
+    worker_id = found[0]["worker_id"]
+    crashed = deploy(admin, worker_id, config={"max_model_len": 200000, "seed": 7})
+    running = deploy(admin, worker_id, config={"max_model_len": 2048, "dtype": "half"}, env={"SECRET_WORD": "hidden"})
+    yield Place(serve.url, admin, worker_id, running, crashed)
+    host.end()
+    serve.stop()
+
+
+@pytest.fixture
+def visit(browser: Browser, place: Place) -> Iterator[Callable[..., Visitor]]:
+    """Somebody who comes with a browser of their own, at another address where one is given."""
+    visitors: list[Visitor] = []
+
+    def come(url: str = "", **options: Any) -> Visitor:
+        visitors.append(Visitor(browser, url or place.url, **options))
+        return visitors[-1]
+
+    yield come
+    for visitor in visitors:
+        visitor.check()
+        visitor.context.close()
+
+
+@pytest.fixture
+def visitor(visit: Callable[..., Visitor]) -> Visitor:
+    return visit()
+
+
+@pytest.fixture
+def played(place: Place) -> Iterator[Callable[..., Player]]:
+    """Another worker, played; it is forgotten after the test."""
+    fleets: list[Fleet] = []
+
+    def play(machine: Machine, kind: type[Player] = Player, **models: Model) -> Player:
+        player = kind(place.url, REGISTRATION_TOKEN, machine, models)
+        fleets.append(Fleet([player], every=0.2))
+        fleets[-1].start()
+        return player
+
+    yield play
+    for fleet in fleets:
+        fleet.stop()
+        for player in fleet.players:
+            place.admin.delete(f"/api/workers/{player.worker_id}?force=true")

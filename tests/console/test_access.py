@@ -1,0 +1,166 @@
+"""For everybody: by keyboard alone, on a phone, in dark and light, and by axe-core's rules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.conformance.client import unique
+from tests.conformance.serve import ADMIN_KEY
+from tests.console import axe
+from tests.console.browser import Visitor
+from tests.console.conftest import Place
+from tests.console.fleet import Machine, Player
+
+PAGES = ["", "workers/{worker}", "deployments", "deployments/{running}", "deployments/{crashed}", "deploy", "access"]
+LOADED = "() => document.querySelector('h1') && !document.body.innerText.includes('Loading …')"
+
+
+def at(page: Page, place: Place, which: str) -> None:
+    fragment = which.format(worker=place.worker_id, running=place.running, crashed=place.crashed)
+    page.goto(f"{place.url}/#/{fragment}")
+    page.wait_for_function(LOADED)
+
+
+def press(page: Page, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def tab_to(page: Page, name: str | re.Pattern[str], role: Any = "button") -> None:
+    """Tab until it has the focus, which has to be visible."""
+    wanted = page.get_by_role(role, name=name)
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if wanted.first.evaluate("(e) => e === document.activeElement"):
+            assert wanted.first.evaluate("(e) => getComputedStyle(e).outlineStyle") == "solid"
+            return
+    raise AssertionError(f"Tab never came to {name}")
+
+
+def test_the_whole_way_by_keyboard(visitor: Visitor, place: Place) -> None:
+    page, name = visitor.page, unique("keys")
+    page.goto(visitor.url)
+    expect(page.get_by_label("API key")).to_be_focused()
+    page.keyboard.type(ADMIN_KEY)
+    press(page, "Enter")
+    expect(page.get_by_role("heading", name="Fleet", level=1)).to_be_focused()
+    press(page, "n")
+    expect(page.get_by_role("heading", name="Deploy a model", level=1)).to_be_focused()
+    tab_to(page, "Model", "textbox")
+    page.keyboard.type("org/tiny")
+    press(page, "Tab")
+    page.keyboard.type(name)
+    press(page, "Tab", "Control+a")
+    page.keyboard.type("0")
+    press(page, "Enter")
+    expect(page.get_by_role("heading", name=name, level=1)).to_be_focused()
+    expect(page.locator("h1 .status")).to_have_text("running", timeout=30000)
+
+    tab_to(page, "Stop")
+    press(page, "Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    for _ in range(8):
+        press(page, "Tab")
+        inside = "document.activeElement === document.body || document.activeElement.closest('dialog') !== null"
+        assert page.evaluate(inside), "the focus stays in the dialog"
+    press(page, "Escape")
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_focused()
+    press(page, "Enter")
+    tab_to(page, "Cancel")
+    press(page, "Tab", "Enter")
+    expect(page.locator("h1 .status")).to_have_text("stopped", timeout=30000)
+
+    press(page, "g", "d")
+    expect(page.get_by_role("heading", name="Deployments", level=1)).to_be_focused()
+    press(page, "/")
+    page.keyboard.type(name)
+    expect(page.locator(".deployment")).to_have_count(1)
+    page.get_by_label("Filter deployments").evaluate("(e) => e.blur()")
+    press(page, "j", "Enter")
+    expect(page.get_by_role("heading", name=name, level=1)).to_be_visible()
+    press(page, "g", "f")
+    expect(page.get_by_role("heading", name="Fleet", level=1)).to_be_focused()
+    press(page, "?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    press(page, "Escape", "t")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    press(page, "g", "a")
+    expect(page.get_by_role("heading", name="Access", level=1)).to_be_focused()
+
+
+def test_on_a_phone_nothing_is_cut_off(
+    visit: Callable[..., Visitor], place: Place, played: Callable[..., Player]
+) -> None:
+    played(
+        Machine(
+            unique("a-rather-long-name-for-a-worker-in-a-rack"), "NVIDIA H100", 8, 80, {"a-long-label": "with-a-value"}
+        )
+    )
+    visitor = visit(viewport={"width": 360, "height": 740}, has_touch=True)
+    page = visitor.enter(ADMIN_KEY)
+    for which in PAGES:
+        at(page, place, which)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, which
+        for button in page.locator("nav a, .page-head button, .page-head .button").all():
+            box = button.bounding_box()
+            assert box and box["x"] >= 0 and box["x"] + box["width"] <= 360 and box["height"] >= 32, which
+    page.get_by_role("button", name="Add workers").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.get_by_role("button", name="Make the line to run").click()
+    expect(page.get_by_label("the line that joins a machine", exact=True)).to_be_visible()
+    assert page.evaluate("document.querySelector('dialog').scrollWidth <= document.querySelector('dialog').clientWidth")
+
+
+def test_dark_and_light_follow_the_system_until_somebody_says_otherwise(visit: Callable[..., Visitor]) -> None:
+    grounds = {}
+    for scheme in ("dark", "light"):
+        visitor = visit(color_scheme=scheme)
+        page = visitor.enter(ADMIN_KEY)
+        ground = "getComputedStyle(document.documentElement).backgroundColor"
+        grounds[scheme] = page.evaluate(ground)
+        page.emulate_media(color_scheme="light" if scheme == "dark" else "dark")
+        expect(page.get_by_role("button", name="Dark" if scheme == "dark" else "Light")).to_be_visible()
+        assert page.evaluate(ground) != grounds[scheme]
+        page.emulate_media(color_scheme=scheme)
+        page.get_by_role("button", name="Light" if scheme == "dark" else "Dark").click()
+        chosen = page.evaluate(ground)
+        assert chosen != grounds[scheme]
+        page.reload()
+        expect(page.get_by_role("heading", name="Fleet", level=1)).to_be_visible()
+        assert page.evaluate(ground) == chosen
+    assert grounds["dark"] != grounds["light"]
+
+
+def test_nothing_moves_for_those_who_ask_for_that(visit: Callable[..., Visitor], place: Place) -> None:
+    page = visit(reduced_motion="reduce").enter(ADMIN_KEY)
+    for which in PAGES:
+        at(page, place, which)
+        assert page.evaluate("document.getAnimations().filter((each) => each.playState === 'running').length") == 0, (
+            which
+        )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(visit: Callable[..., Visitor], place: Place, scheme: str) -> None:
+    place.reach(place.running, "running")
+    visitor = visit(color_scheme=scheme)
+    visitor.page.goto(place.url)
+    visitor.page.get_by_label("API key").wait_for()
+    assert axe.violations(visitor.page) == []
+    page = visitor.enter(ADMIN_KEY)
+    for which in PAGES:
+        at(page, place, which)
+        page.wait_for_timeout(300)  # what is asked of the worker may still arrive; either way it has to be right
+        assert axe.violations(page) == [], which
+    page.get_by_role("button", name="Add workers").click()
+    assert axe.violations(page) == []
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    assert axe.violations(page) == []

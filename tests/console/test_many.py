@@ -1,0 +1,65 @@
+"""A fleet of several pages of the API's lists: all of it is there, and a refresh keeps what it can."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Route, expect
+
+from tests.conformance.client import Operator
+from tests.conformance.serve import ADMIN_KEY, Serve
+from tests.console.browser import Visitor
+from tests.console.crowd import crowd
+from tests.console.fleet import Player
+
+COUNT, PAGE = 15, 6
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Serve, list[Player]]]:
+    serve = Serve(tmp_path_factory.mktemp("many") / "data")
+    serve.start()
+    yield serve, crowd(serve.url, Operator(serve.url, ADMIN_KEY), COUNT)
+    serve.stop()
+
+
+def test_every_page_of_the_list_is_followed_and_rows_are_kept(
+    visit: Callable[..., Visitor], many: tuple[Serve, list[Player]], tmp_path: Path
+) -> None:
+    serve, players = many
+    visitor = visit(serve.url, viewport={"width": 1280, "height": 480})
+    asked: list[str] = []
+
+    def fewer(route: Route) -> None:
+        asked.append(route.request.url)
+        route.continue_(url=route.request.url.replace("limit=200", f"limit={PAGE}"))
+
+    visitor.page.route("**/api/workers?*", fewer)
+    page = visitor.enter(ADMIN_KEY)
+    rows = page.locator(".worker")
+    expect(rows).to_have_count(COUNT)
+    names = page.locator(".worker h2 a").all_text_contents()
+    assert len(asked) == 3 and ["next_token" in url for url in asked] == [False, True, True]
+    assert names == sorted(player.name for player in players)
+    page.evaluate("window.kept = [...document.querySelectorAll('.worker .meter .load span')]")
+    assert page.evaluate("innerHeight") < page.evaluate("document.documentElement.scrollHeight") / 2
+    before = page.evaluate("kept.map((each) => each.style.height)")
+    look_again = "document.dispatchEvent(new Event('visibilitychange'))"
+    for player in players[:4]:
+        player.turn()
+    page.evaluate(look_again)
+    page.wait_for_function("(b) => kept.some((each, at) => each.style.height !== b[at])", arg=before, timeout=30000)
+    same = "[...document.querySelectorAll('.worker .meter .load span')].every((each, at) => each === kept[at])"
+    assert page.evaluate(same), "the same elements, with other figures"
+    assert rows.nth(12).evaluate("(e) => getComputedStyle(e).contentVisibility") == "auto"
+    rows.last.scroll_into_view_if_needed()
+    players[-1].turn()
+    page.evaluate(look_again)
+    usage = Operator(serve.url, ADMIN_KEY).get(f"/api/workers/{players[-1].worker_id}").body["gpu_usage"][7]
+    busy = re.compile(rf" {usage['utilization']:.0f} % busy")
+    expect(rows.last.get_by_role("img").last).to_have_accessible_name(busy, timeout=15000)
+    page.get_by_label("Filter workers").fill("rack-013")
+    expect(rows).to_have_count(1)

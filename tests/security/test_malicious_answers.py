@@ -1,0 +1,122 @@
+"""What a server may do on the wire, by real sockets: requests end, give nothing away, and cost little memory."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import socketserver
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from agent.api import MAX_ANSWER, Api, Fatal, Retry
+from chalicelib.contract.messages import Heartbeat
+
+BEAT = Heartbeat(status="online", gpu_usage=[], active_deployments=[])
+TOKEN = "mst_wrk_token-of-this-worker"
+MIB = 1024 * 1024
+
+
+@contextmanager
+def server(answer: Callable[[bytes], bytes]) -> Iterator[tuple[str, list[bytes]]]:
+    """Answers each request with bytes, then hangs up; yields its URL and the requests that it got."""
+    got: list[bytes] = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            head = b""
+            while not head.endswith(b"\r\n\r\n") and (line := self.rfile.readline()):
+                head += line
+            length = re.search(rb"Content-Length: (\d+)", head)
+            self.rfile.read(int(length[1]) if length else 0)
+            got.append(head)
+            with suppress(OSError):  # the agent had enough
+                self.wfile.write(answer(head))
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as listening:
+        listening.daemon_threads = True
+        threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{listening.server_address[1]}", got
+        listening.shutdown()
+
+
+def http(body: bytes = b"", status: str = "200 OK", *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def beat(url: str) -> None:
+    Api(url).heartbeat("w1", TOKEN, BEAT, (2.0, 5.0))
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
+def test_a_redirect_is_not_followed_and_the_token_stays(status: str) -> None:
+    with (
+        server(lambda head: http()) as (elsewhere, got),
+        server(lambda head: http(b"", status, f"Location: {elsewhere}/api/workers/w1/heartbeat")) as (url, first),
+    ):
+        with pytest.raises(Retry, match="redirects"):
+            beat(url)
+        assert TOKEN.encode() in first[0]
+        assert got == []
+
+
+def bomb(mib: int) -> bytes:
+    out = io.BytesIO()
+    with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=9) as file:
+        for _ in range(mib):
+            file.write(b" " * MIB)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip"])
+def test_a_bomb_is_put_down_early(encoding: str) -> None:
+    body = bomb(128)
+    body = gzip.compress(body) if "," in encoding else body
+    assert len(body) < MIB, "and yet it is 128 MiB"
+    with server(lambda head: http(body, "200 OK", f"Content-Encoding: {encoding}")) as (url, _):
+        tracemalloc.start()
+        with pytest.raises(Retry):
+            beat(url)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 4 * MAX_ANSWER, f"{peak / MIB:.0f} MiB"
+
+
+ANSWERS = {
+    "nothing": b"",
+    "not http": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "a flood of headers": b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 100_000 + b"\r\n{}",
+    "a header of megabytes": b"HTTP/1.1 200 OK\r\nX-A: " + b"b" * 8 * MIB + b"\r\n\r\n{}",
+    "a body without an end": b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (MAX_ANSWER + 2 * MIB),
+    "a length that is none": b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}",
+    "a length that is not kept": b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{}",
+    "chunks that are none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n",
+    "a chunk of 16 EiB": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n{}",
+    "another encoding": http(b"{}", "200 OK", "Content-Encoding: br"),
+    "gzip that is none": http(b"{}", "200 OK", "Content-Encoding: gzip"),
+    "a status that is none": b"HTTP/1.1 999999 X\r\n\r\n",
+    "for ever continue": b"HTTP/1.1 100 Continue\r\n\r\n" * 1000,
+    "a wish to authenticate": http(b"", "401 X", "WWW-Authenticate: Basic realm=x"),
+    "a proxy's wish": http(b"", "407 X", "Proxy-Authenticate: NTLM"),
+    "an upgrade": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
+    "html": http(b"<script>", "200 OK", "Content-Type: text/html"),
+}
+
+
+@pytest.mark.parametrize("said", ANSWERS.values(), ids=ANSWERS)
+def test_an_answer_that_is_none_may_be_tried_again(said: bytes) -> None:
+    with server(lambda head: said) as (url, _), pytest.raises(Retry) as raised:
+        beat(url)
+    assert TOKEN not in str(raised.value)
+
+
+def test_what_the_server_says_is_told_but_takes_no_room() -> None:
+    said = b'{"error_code": "X", "message": "' + b"x" * MIB + b'"}'
+    with server(lambda head: http(said, "400 Bad Request")) as (url, _), pytest.raises(Fatal) as raised:
+        beat(url)
+    assert len(str(raised.value)) < 5000

@@ -1,0 +1,177 @@
+"""Orders of events that the simulator came upon, each in as few steps as it takes."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from chalicelib import deployments, slots, tokens, workers
+from chalicelib.contract import resources as r
+from tests.server.database import Killed
+from tests.server.world import ADMIN, Worker, World
+
+
+def agent(worker: Worker) -> Worker:
+    worker.journal_id = "journal"
+    return worker
+
+
+def moved(world: World) -> tuple[Worker, Worker, str]:
+    """Two workers, and a deployment that left the first, silent one for the second, where it runs."""
+    old, new = world.worker("old"), world.worker("new")
+    deployment_id = world.deploy(gpus=0, worker_id=old.id)
+    old.run(deployment_id)
+    world.pass_(200)
+    new.beat()
+
+    deployments.patch(deployment_id, r.DeploymentPatch(worker_id=new.id), ADMIN, world.now)
+    new.run(deployment_id)
+    return old, new, deployment_id
+
+
+def test_what_moved_on_is_not_lost_with_the_worker_that_it_left(world: World) -> None:
+    _, new, deployment_id = moved(world)
+    world.pass_(86401)
+    new.beat()
+    world.sweep()
+    assert world.see(deployment_id).status == "running"
+
+
+def test_what_moved_on_is_not_lost_in_a_takeover(world: World) -> None:
+    old, _, deployment_id = moved(world)
+    made = tokens.create_token(r.NewRegistrationToken(takeover=True), ADMIN, world.now)
+    world.worker("old", token=str(made.token), system_info={"hostname": "another"})
+    assert world.see(deployment_id).status == "running"
+    assert workers.get(old.id, world.now).name == "old"
+
+
+def test_a_container_that_came_up_after_its_stop_had_ended_is_stopped_again(world: World) -> None:
+    """A literal client that was still starting it when it did not list it."""
+    worker = world.worker()
+    deployment_id = world.deploy(gpus=0)
+    assert worker.types() == ["deploy"]
+    world.stop(deployment_id)
+    assert worker.types() == ["stop"]
+    assert worker.types() == [], "its absence is the receipt"
+    worker.report(deployment_id, "starting")
+    worker.report(deployment_id, "running")
+    worker.active = [deployment_id]
+    worker.beat()
+    world.pass_(30)
+    worker.beat()
+    assert worker.types() == ["stop"]
+
+
+def test_a_late_answer_to_a_stop_says_nothing_of_the_deploy_after_it(world: World) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy(gpus=0)
+    worker.run(deployment_id)
+    worker.beat()
+    world.restart(deployment_id)
+    assert worker.types() == ["stop"]
+    worker.active = []
+    assert worker.types() == ["deploy"], "its absence is the receipt"
+    assert not worker.report(deployment_id, "stopped").applied
+    worker.report(deployment_id, "starting")
+    slot = slots.get(worker.id, deployment_id)
+    assert slot is not None and slot.holds
+    assert worker.report(deployment_id, "running").applied
+
+
+def test_what_a_literal_client_still_lists_was_not_the_one_that_stopped(world: World) -> None:
+    """It was slow, and did the deploy before, the stop and the deploy after it in one go."""
+    worker = world.worker()
+    deployment_id = world.deploy(gpus=0)
+    worker.types()
+    world.restart(deployment_id)
+    assert worker.types() == ["stop"]
+    assert worker.types() == ["deploy"]
+    for status in ("starting", "stopping", "stopped"):
+        worker.report(deployment_id, status)
+    worker.active = [deployment_id]
+    worker.beat()
+    world.pass_(25)
+    worker.beat()
+    assert world.see(deployment_id).status == "running"
+
+
+def test_what_is_newer_than_a_restored_database_can_be_stopped(world: World) -> None:
+    worker = agent(world.worker())
+    deployment_id = world.deploy(gpus=0)
+    assert worker.types() == ["deploy"]
+    world.stop(deployment_id)
+    newer = int(world.now * 1000) + 100_000
+    worker.types()
+    worker.active = [deployment_id]
+    for sequence, status in enumerate(("starting", "running")):
+        worker.report(deployment_id, status, generation=newer, session=worker.answer.session, sequence=sequence)
+    assert (world.see(deployment_id).desired, world.see(deployment_id).status) == ("stopped", "running")
+    world.pass_(200)
+    world.stop(deployment_id)
+    assert worker.types() == ["stop"]
+
+
+def test_a_clone_is_sent_what_its_journal_lacks(world: World) -> None:
+    original = agent(world.worker(boot_id="first"))
+    original.beat()
+    heard = original.beat(inbox=0).inbox
+    clone = copy.copy(original)
+    world.pass_(60)
+    deployment_id = world.deploy(gpus=0)
+    assert original.types(inbox=heard) == ["deploy"]
+    original.report(deployment_id, "running", generation=world.see(deployment_id).generation, session=1, sequence=1)
+    assert original.types(inbox=heard) == []
+    clone.acks = []
+    clone.register(boot_id="second")
+    assert clone.types(inbox=heard) == ["deploy"]
+    clone.beat(inbox=heard)
+    assert clone.types(inbox=clone.beat().inbox) == []
+
+
+def test_an_agent_that_only_restarted_is_sent_nothing_again(world: World) -> None:
+    worker = agent(world.worker(boot_id="first"))
+    world.pass_(60)
+    world.deploy(gpus=0)
+    answer = worker.beat()
+    worker.beat(inbox=answer.inbox)
+    worker.register(boot_id="second")
+    assert worker.types(inbox=answer.inbox) == []
+
+
+def test_gpus_are_not_free_before_the_old_container_has_let_go(world: World) -> None:
+    worker = world.worker(gpus=1)
+    first = world.deploy(gpus=1)
+    worker.run(first)
+    worker.beat()
+
+    deployments.patch(first, r.DeploymentPatch(gpus=0), ADMIN, world.now)
+    second = world.deploy(gpus=1)
+    assert world.see(second).worker_id is None
+    worker.active = []
+    worker.types()
+    worker.types()
+    worker.report(first, "running")
+    assert world.see(second).worker_id == worker.id
+    assert workers.get(worker.id, world.now).gpu_claims == {"0": second}
+
+
+def test_a_removal_that_was_cut_off_is_undone_by_the_worker(world: World) -> None:
+    worker = agent(world.worker())
+    deployment_id = world.deploy(gpus=0)
+    worker.beat()
+    report = {"generation": world.see(deployment_id).generation, "session": worker.answer.session}
+    worker.report(deployment_id, "running", **report, sequence=1)
+    worker.active = [deployment_id]
+    for calls in range(20):
+        world.database.kill_after = calls
+        with pytest.raises(Killed):
+            workers.remove(worker.id, True, "an admin", world.now)
+        world.database.kill_after = None
+        if world.see(deployment_id).status == "error":
+            break
+    worker.beat()
+    world.pass_(30)
+    assert worker.types() == ["deploy"], "it is asked to report again"
+    worker.report(deployment_id, "running", **report, sequence=2)
+    assert world.see(deployment_id).status == "running"

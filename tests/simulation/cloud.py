@@ -1,0 +1,167 @@
+"""The control plane's side: real routes and services as functions that may be killed, or overtaken by another one,
+between any two of their database calls; and the network that leads to them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import requests
+
+from chalicelib.contract.endpoints import BY_NAME
+from chalicelib.contract.errors import ApiError
+from chalicelib.routes import worker as routes
+from chalicelib.routes.http import Call, authenticated
+from chalicelib.store import Refused
+from tests.agent.fake_server import FakeServer
+from tests.simulation.dynamo import Dynamo
+from tests.simulation.weather import Weather
+
+HANDLERS = {"register": routes.register, "heartbeat": routes.beat, "status": routes.report, "result": routes.result}
+NAMES = {"status": "report"}
+MOST_CALLS = 12
+
+
+class Killed(BaseException):
+    """The function was killed here; nothing in it may catch this."""
+
+
+class Cloud:
+    """`overtaker` is what may happen between two database calls of another function."""
+
+    def __init__(self, database: Dynamo, weather: Weather) -> None:
+        self.database, self.weather = database, weather
+        self.overtaker: Callable[[], object] = lambda: None
+        self._kill_in: int | None = None
+        self._overtake_in: int | None = None
+        self._running = False
+        database.before = self._before
+
+    def run(self, name: str, function: Callable[[], Any]) -> tuple[bool, Any]:
+        """Whether it survived, and what it returned; ApiError and Refused are raised as they come."""
+        if self._running:
+            return True, function()
+        self._running = True
+        if self.weather.strikes("function killed", 0.05):
+            self._kill_in = self.weather.random.randrange(MOST_CALLS)
+        if self.weather.strikes("function overtaken", 0.05):
+            self._overtake_in = self.weather.random.randrange(MOST_CALLS)
+        try:
+            return True, function()
+        except Killed:
+            self.weather.note(f"  {name} was killed")
+            return False, None
+        finally:
+            self._running, self._kill_in, self._overtake_in = False, None, None
+
+    def _before(self, operation: str) -> None:
+        if self._overtake_in is not None:
+            self._overtake_in -= 1
+            if self._overtake_in < 0:
+                self._overtake_in, kill_in, self._kill_in = None, self._kill_in, None
+                self.overtaker()
+                self._kill_in = kill_in
+        if self._kill_in is not None:
+            self._kill_in -= 1
+            if self._kill_in < 0:
+                self._kill_in = None
+                raise Killed
+
+
+class Network:
+    """Everybody's way to the cloud."""
+
+    def __init__(self, cloud: Cloud, pass_time: Callable[[float], None]) -> None:
+        self._cloud, self._weather, self._pass_time = cloud, cloud.weather, pass_time
+        self._delayed: list[Callable[[], object]] = []
+        self.in_time: set[str] = set()
+        self.too_late: set[str] = set()
+
+    def exchange(
+        self, who: str, kind: str, ids: list[str], bearer: str, body: bytes, late: bool = True
+    ) -> tuple[int, bytes]:
+        """Status and body. Raises requests' own errors where nothing came back. `late`: it may arrive at any time."""
+
+        def carry_out() -> tuple[int, bytes] | None:
+            return self._carry_out(who, kind, ids, bearer, body)
+
+        if self._weather.strikes("request lost", 0.05):
+            raise requests.ConnectionError("the request was lost")
+        if late and self._weather.strikes("request delayed", 0.04):
+            self._delayed.append(carry_out)
+            raise requests.ReadTimeout("nobody answered in time")
+        if self._weather.strikes("request doubled", 0.05):
+            carry_out()
+        self._sent_at = self._weather.now
+        answer = carry_out()
+        if answer is None or self._weather.strikes("answer lost", 0.06):
+            raise requests.ConnectionError("the answer was lost")
+        if late and self._weather.strikes("answer late", 0.02):
+            self._pass_time(self._weather.random.choice([3, 70, 700]))
+        if kind == "heartbeat":
+            self._note_arrival(answer[1])
+        return answer
+
+    def _note_arrival(self, content: bytes) -> None:
+        """Of operations: which came to their agent while they might still run, and which only after that."""
+        for command in msgspec.json.decode(content).get("commands", []):
+            deadline = command.get("expires_in", 0.0) + self._sent_at
+            (self.in_time if self._weather.now <= deadline else self.too_late).add(command["command_id"])
+
+    def late_ones_arrive(self) -> None:
+        """Out of order, and nobody waits for their answers any more."""
+        self._weather.random.shuffle(self._delayed)
+        while self._delayed:
+            self._weather.happened["late arrival"] += 1
+            self._delayed.pop()()
+
+    def _carry_out(self, who: str, kind: str, ids: list[str], bearer: str, body: bytes) -> tuple[int, bytes] | None:
+        """None where the function was killed in the middle."""
+        endpoint = BY_NAME[NAMES.get(kind, kind)]
+        named = dict(zip(("worker_id", "deployment_id" if kind == "status" else "command_id"), ids, strict=False))
+        call = Call(endpoint, named, {"authorization": bearer}, {}, body, self._weather.now)
+        try:
+            survived, answer = self._cloud.run(kind, lambda: HANDLERS[kind](authenticated(call)))
+        except (ApiError, Refused) as error:
+            refused = error if isinstance(error, ApiError) else ApiError("UNAVAILABLE", "conflicts without end")
+            self._weather.note(f"{who} {kind} {' '.join(ids[1:])} → {refused.status} {refused.error_code}")
+            return refused.status, msgspec.json.encode({"error_code": refused.error_code, "message": refused.message})
+        if not survived:
+            return None
+        self._note(who, kind, ids, body, answer)
+        return 200, msgspec.json.encode(answer)
+
+    def _note(self, who: str, kind: str, ids: list[str], body: bytes, answer: Any) -> None:
+        if kind == "heartbeat":
+            types = [msgspec.to_builtins(each)["type"] for each in answer.commands]
+            self._weather.happened.update(f"sent: {each}" for each in types)
+            told = [f"{t} {c.command_id}" for t, c in zip(types, answer.commands, strict=True)]
+            if not told:
+                return
+            self._weather.note(f"{who} heartbeat → {', '.join(told)}")
+        else:
+            said = msgspec.json.decode(body)
+            words = [who, kind, *ids[1:], said.get("status"), said.get("error_code")]
+            outcome = f"worker {answer.worker_id}, session {answer.session}" if kind == "register" else answer.status
+            applied = "" if kind == "register" or answer.applied else " (not applied)"
+            self._weather.note(f"{' '.join(str(each) for each in words if each)} → {outcome}{applied}")
+
+
+class Line(FakeServer):
+    """An agent's end of the network, in the place of the agent tests' fake server."""
+
+    def __init__(self, network: Network, who: str) -> None:
+        super().__init__()
+        self._network, self._who = network, who
+
+    def exchange(self, request: requests.PreparedRequest) -> requests.Response:
+        self.requests.append(request.path_url)
+        parts = request.path_url.strip("/").split("/")
+        body = request.body if isinstance(request.body, bytes) else b""
+        bearer = str(request.headers.get("Authorization", ""))
+        status, content = self._network.exchange(self._who, parts[-1], parts[2:-1:2], bearer, body)
+        response = requests.Response()
+        response.status_code, response.raw = status, io.BytesIO(content)
+        return response

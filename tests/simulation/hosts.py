@@ -1,0 +1,268 @@
+"""Machines with an agent: the real one, over an engine in memory and a journal on a disk that outlives a crash.
+
+A crash may come at any write of the journal and at any call of the engine, before it or after it; from then on nothing
+that the dead process still tries has an effect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import TypeVar
+
+from agent.engines import Instance, RunSpec
+from agent.gpus import Gpu
+from agent.journal import Database
+from agent.loop import Refused
+from agent.reserve import ReserveFile
+from chalicelib.contract.messages import GpuDevice, GpuInfo, Progress, Pruned, Pulled, Registration, SystemInfo
+from tests.agent.memory_engine import MemoryEngine
+from tests.agent.world import GIB, World
+from tests.simulation.cloud import Line, Network
+from tests.simulation.weather import Weather
+
+T = TypeVar("T")
+GPUS = 2
+ANOTHER_WORKER = "another-worker-of-this-host"
+
+
+class Crashed(BaseException):
+    """The agent's process ended here; nothing in it may catch this."""
+
+
+class Mortal:
+    """One life of an agent's process."""
+
+    def __init__(self, weather: Weather) -> None:
+        self._weather = weather
+        self.dead = False
+
+    def may_die(self, at: str, chance: float = 0.02) -> None:
+        if not self.dead and self._weather.strikes(f"agent crashed at {at}", chance):
+            self.dead = True
+        if self.dead:
+            raise Crashed
+
+
+class Journal(Database):
+    def __init__(self, path: Path, mortal: Mortal) -> None:
+        self._mortal = mortal
+        super().__init__(path, ReserveFile(path.parent / "reserve", 64))
+
+    def _transaction(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        self._mortal.may_die("a journal write", 0.004)
+        result = super()._transaction(change)
+        self._mortal.may_die("a journaled write", 0.004)
+        return result
+
+
+class HostEngine(MemoryEngine):
+    """Outlives the agents. `held` are each instance's GPUs, `ended` the instances that an agent stopped."""
+
+    def outlive(self, mortal: Mortal, weather: Weather, who: str) -> None:
+        self._mortal, self._weather, self._who = mortal, weather, who
+
+    def count_from(self, number: int) -> None:
+        """No two hosts have containers of one id."""
+        self._count = number
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.held: dict[str, tuple[int, ...]] = {}
+        self.ended: list[str] = []
+        self.touched_others: list[str] = []
+        self.works_for: Callable[[], str | None] = lambda: None
+
+    def start(self, spec: RunSpec) -> Instance:
+        self._mortal.may_die("a start")
+        before = set(self.all)
+        instance = super().start(spec)
+        self.held.setdefault(instance.id, spec.gpus)
+        if instance.id not in before:
+            self._weather.happened["container started"] += 1
+            self._weather.note(f"{self._who} started {instance.name} on GPUs {list(spec.gpus)}")
+        self._mortal.may_die("a started container")
+        return instance
+
+    def stop(self, instance_id: str, grace: float) -> None:
+        self._mortal.may_die("a stop")
+        instance = self.all.get(instance_id)
+        if instance is not None and instance.state == "running":
+            self.ended.append(instance_id)
+            if instance.worker_id != self.works_for():
+                self.touched_others.append(instance.name)
+            self._weather.note(f"{self._who} stopped {instance.name}")
+        super().stop(instance_id, grace)
+        self._mortal.may_die("a stopped container")
+
+    def remove(self, instance_id: str) -> None:
+        self._mortal.may_die("a removal")
+        super().remove(instance_id)
+        self._mortal.may_die("a removed container")
+
+    def pull(self, reference: str, on_progress: Callable[[Progress], None], cancelled: Event) -> Pulled:
+        self._mortal.may_die("a pull")
+        pulled = super().pull(reference, on_progress, cancelled)
+        self._mortal.may_die("a pulled image")
+        return pulled
+
+    def delete_image(self, reference: str, force: bool) -> list[str]:
+        self._mortal.may_die("an image's deletion")
+        self.calls.append(f"delete_image {reference}")
+        deleted = super().delete_image(reference, force)
+        self._mortal.may_die("a deleted image")
+        return deleted
+
+    def prune(self, *, images: frozenset[str], containers: bool, volumes: bool, dry_run: bool) -> Pruned:
+        self._mortal.may_die("a prune")
+        pruned = super().prune(images=images, containers=containers, volumes=volumes, dry_run=dry_run)
+        self._mortal.may_die("a pruned host")
+        return pruned
+
+
+class Host(World):
+    """A machine with an agent, and on it somebody else's container and another worker's. `skew`: its clock is wrong."""
+
+    engine: HostEngine
+
+    def __init__(
+        self, folder: Path, name: str, network: Network, weather: Weather, token: str, machine: str | None = None
+    ) -> None:
+        super().__init__(folder)
+        self.name, self.machine, self.token = name, machine or name, token
+        self.weather = weather
+        self.skew = weather.random.choice([0.0, -3 * 86400.0, 3600.0])
+        self.server = Line(network, self.machine)
+        self.engine = HostEngine()
+        self.engine.works_for = lambda: self.worker_id
+        self.engine.count_from(zlib.crc32(self.machine.encode()) % 10_000 * 1000)
+        self.engine.available |= {f"image:{n}" for n in range(200)}
+        self.gpus = [Gpu(index, total=80 * GIB, used=GIB) for index in range(GPUS)]
+        strangers = [
+            Instance("stranger", "somebody-elses", "db", "running"),
+            Instance("another's", "muster-theirs-g1", "image:0", "running", ANOTHER_WORKER, "theirs", 1, port=20001),
+        ]
+        self.strangers = {each.id: self.engine.add(each) for each in strangers}
+        self.up = False
+        self.hostname = ""
+        self.last_worker_id: str | None = None
+
+    def set_clock(self, now: float) -> None:
+        self.clock.now = now + self.skew
+
+    def start_agent(self) -> None:
+        self.mortal = Mortal(self.weather)
+        self.engine.outlive(self.mortal, self.weather, self.machine)
+        self.up = True
+        self.weather.note(f"{self.machine} starts its agent")
+        self.attempt(lambda: self.boot(self.token))
+
+    def attempt(self, act: Callable[[], object]) -> None:
+        """Something that the agent does; where it crashes in the middle, it is gone."""
+        try:
+            act()
+        except Crashed:
+            self.weather.note(f"{self.machine} crashed")
+            self.end_agent()
+        except Refused as refused:
+            self.weather.note(f"{self.machine} is not taken, and ends: {refused}")
+            self.end_agent()
+
+    def end_agent(self, wipe: bool = False) -> None:
+        """kill -9; `wipe` takes its disk too. The containers stay."""
+        self.mortal.dead = True
+        with contextlib.suppress(AttributeError):  # it may have died before it had opened them
+            self.database.close()
+        with contextlib.suppress(AttributeError, OSError):
+            self.state.close()
+        self.up = False
+        if wipe:
+            shutil.rmtree(self.folder / "state", ignore_errors=True)
+
+    def clone(self, folder: Path, network: Network, machine: str) -> Host:
+        """Another machine, made from a copy of this one's disk while the agent ran."""
+        folder.mkdir(parents=True)
+        shutil.copytree(self.folder / "state", folder / "state")
+        made = Host(folder, self.name, network, self.weather, self.token, machine)
+        made.hostname = self.hostname or self.machine
+        made.boots = self.boots + 100
+        return made
+
+    def restart_parked(self) -> None:
+        """A supervisor starts it again and again: it stays quiet."""
+        said = len(self.server.requests)
+        self.end_agent()
+        self.start_agent()
+        if self.parked:
+            self.attempt(lambda: self.agent.tick(self.clock.now))
+            self.attempt(self.reporter.step)
+        if self.parked and len(self.server.requests) != said:
+            raise AssertionError(f"{self.machine} is parked, and speaks")
+
+    def note_worker_id(self) -> None:
+        """What an operator may have read of it."""
+        self.last_worker_id = self.worker_id or self.last_worker_id
+
+    @property
+    def parked(self) -> bool:
+        return self.up and os.path.exists(f"{self.folder}/state/parked")
+
+    @property
+    def worker_id(self) -> str | None:
+        return self.database.meta("worker_id") if self.up else None
+
+    # What its threads do, one thing at a time
+
+    def call_in(self) -> None:
+        """A heartbeat."""
+        self.attempt(lambda: self.agent.tick(self.clock.now))
+
+    def work(self) -> None:
+        """One step of one thread."""
+        crew = self.agent.crew
+        if crew is None:
+            return
+        steps: list[Callable[[], object]] = [crew.watch.step, crew.operations.run_all, self.reporter.step]
+        steps += [lambda each=each: each.step(self.clock.now) for each in crew.fleet.actors.values()]  # type: ignore[misc]
+        self.attempt(self.weather.random.choice(steps))
+
+    def work_through(self) -> None:
+        """Everything that there is to do, once."""
+        crew = self.agent.crew
+        if crew is None:
+            return
+        self.attempt(crew.watch.step)
+        for actor in list(crew.fleet.actors.values()):
+            self.attempt(lambda actor=actor: actor.step(self.clock.now))  # type: ignore[misc]
+        self.attempt(crew.operations.run_all)
+        self.attempt(self.deliver)
+
+    def deliver(self) -> None:
+        while self.memory.spool.first() is not None and self.reporter.step() == 0.0:
+            pass
+
+    # Looking
+
+    def running(self) -> list[Instance]:
+        """Muster's containers that run here, whichever worker started them, but for the one that was always there."""
+        live = (each for each in self.engine.all.values() if each.state == "running" and each.deployment_id)
+        return [each for each in live if each.id not in self.strangers]
+
+    def _database(self) -> Database:
+        return Journal(self.state.path / "journal", self.mortal)
+
+    def _registration(self, token: str) -> Registration:
+        devices = [GpuDevice(index) for index in range(GPUS)]
+        return Registration(
+            name=self.name,
+            token=token,
+            gpu_info=GpuInfo(GPUS, devices),
+            system_info=SystemInfo(self.hostname or self.machine),
+            boot_id=f"{self.machine}-boot-{self.boots}",
+        )

@@ -1,0 +1,178 @@
+"""What must hold at every instant, and what must hold once faults have ended and everybody had time."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from chalicelib import claims, fleet, operations, placement, slots
+from chalicelib.contract.lifecycle import LIVE, OPEN, OperationStatus
+from chalicelib.tables import Deployment, Operation
+from tests.simulation.hosts import Host
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+
+S = OperationStatus
+GIVEN_UP = frozenset({"POISON_COMMAND", "WORKER_LOST", "WORKER_REMOVED"})
+"""Errors in which a deployment that should run rests until an operator starts it."""
+
+
+def at_every_instant(sim: Simulation) -> Iterator[str]:
+    """The violations there are."""
+    yield from _no_false_alarm(sim)
+    everywhere: defaultdict[str, set[str]] = defaultdict(set)
+    for host in sim.hosts:
+        ours = host.running()
+        for pair, count in Counter((each.worker_id, each.deployment_id) for each in ours).items():
+            if count > 1:
+                yield f"{host.machine} runs {count} containers of deployment {pair[1]}"
+        for id_, stranger in host.strangers.items():
+            if host.engine.all.get(id_) != stranger:
+                yield f"{host.machine}: {id_} is none of its own, and was touched"
+        yield from _one_holder_for_each_gpu(sim, host)
+        for call, count in Counter(host.engine.calls).items():
+            if count > 1 and call.startswith(("pull image:", "delete_image")):
+                yield f"{host.machine}: an operation ran {count} times: {call}"
+        if host.engine.touched_others:
+            yield f"{host.machine} stopped {host.engine.touched_others}, which another worker had started"
+        if host.engine.calls.count("prune") > sim.operators.asked.prunes:
+            yield f"{host.machine} pruned more often than it was asked to"
+        if not host.parked and host.up:
+            for each in ours:
+                if each.worker_id == host.worker_id:
+                    everywhere[str(each.deployment_id)].add(str(each.worker_id))
+    for deployment_id, places in everywhere.items():
+        if len(places) > 1 and deployment_id not in sim.unconfirmed and not sim.orphans_possible:
+            yield f"{deployment_id} runs on {len(places)} workers, and each of them could be asked"
+
+
+def _one_holder_for_each_gpu(sim: Simulation, host: Host) -> Iterator[str]:
+    held = Counter(
+        gpu for each in host.running() if each.worker_id == host.last_worker_id for gpu in host.engine.held[each.id]
+    )
+    doubly = [gpu for gpu, count in held.items() if count > 1]
+    if doubly and not sim.gpus_may_overlap:
+        yield f"{host.machine}: two deployments on GPU {doubly}"
+
+
+def _no_false_alarm(sim: Simulation) -> Iterator[str]:
+    """That a container was lost is not said of one that ran before and after."""
+    said = {
+        item["deployment_id"]["S"]
+        for item in sim.database.items(Deployment)
+        if item.get("error_code") == {"S": "CONTAINER_LOST"}
+    }
+    for deployment_id in said - sim.contact_lost:
+        runs = any(each.deployment_id == deployment_id for host in sim.active() for each in host.running())
+        if runs and deployment_id in sim.ran_before and not sim.catastrophe:
+            yield f"{deployment_id} is CONTAINER_LOST, and ran all the time"
+    sim.contact_lost = said
+
+
+def in_the_end(sim: Simulation) -> Iterator[str]:
+    """The containers are what is wanted, the statuses are what the containers are, and nothing waits."""
+    known = {str(each.deployment_id): each for each in Deployment.scan(Deployment.kind == "deployment")}
+    for deployment in known.values():
+        problem = _problem(sim, deployment)
+        if problem:
+            yield f"{deployment.deployment_id}: {problem}"
+    for host in sim.active():
+        for each in host.running():
+            if each.worker_id == host.worker_id and each.deployment_id not in known and not sim.orphans_possible:
+                yield f"{host.machine} runs {each.name}, which was deleted"
+    if sim.literal:
+        for deployment_id in sim.literal.containers.keys() - known.keys():
+            if not sim.orphans_possible:
+                yield f"the literal client runs {deployment_id}, which was deleted"
+    yield from _operations(sim)
+    yield from _reservations(sim, known)
+    yield from _names(sim)
+
+
+def _problem(sim: Simulation, deployment: Deployment) -> str | None:
+    runs = sim.where_it_runs(str(deployment.deployment_id))
+    status, code = deployment.status, deployment.error_code
+    generation = int(deployment.generation)
+    was_ended = deployment.deployment_id in sim.operators.asked.ended
+    described = f"desired {deployment.desired}, {status} ({code}) in generation {generation}, runs {runs}"
+    if deployment.desired == "stopped":
+        return described if runs or status in LIVE else None
+    if status == "running":
+        home = [(str(deployment.worker_id), int(deployment.generation))]
+        return None if runs == home else described
+    if runs:
+        return described
+    if status == "error":
+        given_up = code in GIVEN_UP or claims.spec_of(deployment).restart == "never"
+        return None if given_up or (was_ended and code == "CONTAINER_LOST") else described
+    if status == "stopped":
+        return None if was_ended else described
+    return None if _has_no_place(sim, deployment) else described
+
+
+def _has_no_place(sim: Simulation, deployment: Deployment) -> bool:
+    """Whether it waits rightly: no worker has what it needs, or the one that it is to run on is gone or silent."""
+    if deployment.worker_id:
+        return deployment.worker_id not in {host.worker_id for host in sim.active()} - {None}
+    spec = claims.spec_of(deployment)
+    need = placement.Need(spec.gpus if isinstance(spec.gpus, int) else tuple(spec.gpus), spec.worker_id, spec.selector)
+    machines = [each for each in fleet.everyone() if each.online(sim.now)]
+    free = [claims._candidate(each, each.claims, deployment, sim.now) for each in machines]
+    return not isinstance(placement.place(need, free), placement.Place)
+
+
+def _names(sim: Simulation) -> Iterator[str]:
+    """Of machines that are one worker, one works; what a takeover laid to rest rests until an operator starts it."""
+    for name, count in Counter(host.name for host in sim.active()).items():
+        if count > 1:
+            yield f"{count} agents are {name}"
+    for host in sim.hosts:
+        for each in host.running() if host.machine == "successor" else []:
+            if each.deployment_id in sim.to_rest - sim.operators.asked.touched:
+                yield f"{host.machine} runs {each.name}, and nobody started it there"
+
+
+def _operations(sim: Simulation) -> Iterator[str]:
+    ran = Counter(call for host in sim.hosts for call in set(host.engine.calls))
+    for stored in [each for each in Operation.scan() if each.type]:
+        operation = operations.load(stored.operation_id, sim.now + operations.SILENCE + operations.ACTION_EXPIRES)
+        status, type_ = S(operation.status), str(operation.type)
+        about = f"operation {operation.operation_id} ({type_}) is {status} {operation.error_code or ''}"
+        if status in OPEN:
+            yield f"{about} for ever"
+        if operation.error_code == "RESULT_LOST" and not sim.catastrophe:
+            yield f"{about}, and its worker is there"
+        parameters = msgspec.json.decode(operation.parameters)
+        name = parameters.get("image") or parameters.get("image_id")
+        times = ran[f"{type_.removesuffix('_image')} {name}" if type_ == "pull_image" else f"{type_} {name}"]
+        is_late = operation.operation_id in sim.network.too_late - sim.network.in_time
+        if times and is_late and not sim.catastrophe:
+            yield f"{about}, reached its agent too late, and ran"
+        if name and status is S.SUCCEEDED and not times:
+            yield f"{about}, and never ran"
+        if times and (status is S.CANCELLED or (status is S.EXPIRED and operation.sent_at is None)):
+            yield f"{about}, and ran"
+
+
+def _reservations(sim: Simulation, known: dict[str, Deployment]) -> Iterator[str]:
+    """Nothing is reserved for ever: not a GPU, and not a worker's attention."""
+    active = {host.worker_id for host in sim.active()} - {None}
+    for machine in fleet.everyone():
+        intents, queued = slots.of_worker(machine.worker_id)
+        for gpu, holder in machine.claims.items():
+            slot = next((each for each in intents if each.deployment_id == holder), None)
+            deployment = known.get(holder)
+            live = deployment and deployment.worker_id == machine.worker_id and deployment.status in LIVE
+            if slot and slot.holds and not live:
+                yield f"GPU {gpu} of {machine.cold.name} is held for {holder}"
+        if machine.worker_id not in active:
+            continue
+        for slot in intents:
+            if slot.settled_at is None:
+                yield f"{slot.intent} of {slot.deployment_id} (generation {int(slot.generation)}) waits for its receipt"
+        for row in queued:
+            yield f"{row.slot} is still queued"

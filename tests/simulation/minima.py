@@ -1,0 +1,71 @@
+"""How often each thing must have happened per 1,000 seeds, so that seeds without a violation mean something."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+FEWEST = 100
+"""Seeds below which chance alone may leave something out."""
+
+PER_THOUSAND: dict[str, int] = {
+    # The network
+    "request lost": 400,
+    "request delayed": 300,
+    "late arrival": 300,
+    "request doubled": 400,
+    "answer lost": 500,
+    "answer late": 100,
+    # The control plane
+    "function killed": 600,
+    "function overtaken": 600,
+    "sweep": 800,
+    "database restored": 50,
+    # The hosts
+    "agent crashed at a journal write": 50,
+    "agent crashed at a journaled write": 50,
+    "agent crashed at a start": 10,
+    "agent crashed at a started container": 10,
+    "agent crashed at a stop": 3,
+    "agent crashed at a stopped container": 3,
+    "agent crashed at a removal": 5,
+    "agent crashed at a removed container": 5,
+    "agent crashed at a pull": 5,
+    "agent crashed at a pulled image": 5,
+    "agent killed": 400,
+    "agent's disk lost": 150,
+    "host cloned": 50,
+    "name taken over": 50,
+    "worker removed": 50,
+    "model died": 100,
+    "container started": 1500,
+    "literal client started a container": 80,
+    # The operators
+    "operator: deploy": 1500,
+    "operator: patch": 500,
+    "operator: stop": 1000,
+    "operator: start": 500,
+    "operator: restart": 500,
+    "operator: delete": 500,
+    "operator: drain": 150,
+    "operator: cancel": 300,
+    # What reached a worker
+    "sent: deploy": 2000,
+    "sent: stop": 600,
+    "sent: pull_image": 500,
+    "sent: delete_image": 200,
+    "sent: prune": 200,
+    "sent: stop_container": 15,
+    "sent: list_containers": 60,
+}
+
+
+def too_rare(happened: Counter[str], seeds: int) -> list[str]:
+    return list(_too_rare(happened, seeds)) if seeds >= FEWEST else []
+
+
+def _too_rare(happened: Counter[str], seeds: int) -> Iterator[str]:
+    for what, minimum in PER_THOUSAND.items():
+        wanted = minimum * seeds // 1000
+        if happened[what] < wanted:
+            yield f"{what}: {happened[what]} times in {seeds} seeds, at least {wanted} expected"

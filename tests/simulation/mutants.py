@@ -1,0 +1,328 @@
+"""Each protection taken away, in a copy of the code, must be caught: otherwise the simulator proves nothing of it.
+
+`python -m tests.simulation.mutants [NAME…]` makes a copy for each, changes the text, and simulates until a violation.
+The product has no switches for this. A text that is not there exactly once means that the protection has moved: then
+its mutant has to follow it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from tests.docs.markdown import ROOT
+
+STRONG = 1000
+COPIED = ("agent", "chalicelib", "infra", "tests")
+
+
+@dataclass(frozen=True)
+class Patch:
+    path: str
+    text: str
+    instead: str
+
+    def apply(self, root: Path) -> None:
+        """Raises ValueError."""
+        file = root / self.path
+        before = file.read_text()
+        if before.count(self.text) != 1:
+            raise ValueError(f"{self.path} has {before.count(self.text)} times, not once: {self.text}")
+        file.write_text(before.replace(self.text, self.instead))
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`seeds`: in how many it is caught at the latest."""
+
+    name: str
+    protection: str
+    patches: tuple[Patch, ...]
+    seeds: int = STRONG
+
+    @property
+    def weak(self) -> bool:
+        """Whether it needs so many seeds that only `make mutants` has them."""
+        return self.seeds > STRONG
+
+
+def mutant(name: str, protection: str, *patches: tuple[str, str, str], seeds: int = STRONG) -> Mutant:
+    return Mutant(name, protection, tuple(Patch(*each) for each in patches), seeds)
+
+
+MUTANTS = (
+    # The agent
+    mutant(
+        "names are chance, and labels are not read",
+        "the container's name is the idempotency key, and labels are the truth",
+        ("agent/labels.py", 'return f"muster-{deployment_id}-g{generation}"', 'return f"muster-{deployment_id}-g{generation}-{__import__(\'os\').urandom(4).hex()}"'),
+        ("agent/plan.py", "return min(running, key=lambda each: (each.created, each.id), default=None)", "return None"),
+        ("agent/plan.py", 'steps += [Terminate(each.id) for each in others if each.state == "running"]', "pass"),
+        ("agent/plan.py", "steps += [Bury(each.id) for each in others]", 'steps += [Bury(each.id) for each in others if each.state != "running"]'),
+    ),
+    mutant(
+        "ack without the journal",
+        "fsync the journal, then ack, then act",
+        ("agent/intake.py", "receipt = self._memory.records.accept(command)", "receipt = Receipt.NEW"),
+    ),
+    mutant(
+        "an interrupted operation runs again",
+        "an operation that had begun is INTERRUPTED after a crash",
+        ("agent/operations.py", "            if accepted.begun:\n", "            if False:\n"),
+    ),
+    mutant(
+        "an operation that is known runs again",
+        "the agent answers a repeat from its journal",
+        ("agent/intake.py", "        if known is not None:\n", "        if False:\n"),
+    ),
+    mutant(
+        "late operations run",
+        "the agent refuses an operation that reaches it later than expires_in",
+        ("agent/intake.py", "elif self._clock() > deadline:", "elif False:"),
+    ),
+    mutant(
+        "start before the old one has ended",
+        "whatever is not the wanted instance is gone before the wanted one starts",
+        ("agent/plan.py", "    if starts:\n        steps.append(Start(intent.generation))\n    return tuple(steps)", "    if starts:\n        steps.insert(0, Start(intent.generation))\n    return tuple(steps)"),
+    ),
+    mutant(
+        "other workers' containers are one's own",
+        "labels carry the worker id: two agents never touch each other's containers",
+        ("agent/plan.py", "return [each for each in instances if each.deployment_id == deployment_id and each.worker_id == worker_id]", "return [each for each in instances if each.deployment_id == deployment_id]"),
+    ),
+    mutant(
+        "parking is forgotten at a restart",
+        "a parked agent stays quiet across restarts",
+        ("agent/identity.py", 'private_file(self._marker).write_text(reason + "\\n")', "pass"),
+    ),
+    mutant(
+        "an agent does not know how far it has heard",
+        "a cloned or put back agent is sent again what its journal lacks",
+        ("chalicelib/look.py", "(this.journal_lost or this.missed(slot))", "this.journal_lost"),
+    ),
+    # Delivery
+    mutant(
+        "the server forgets on delivery",
+        "an intent is sent until the worker has shown that it has it",
+        ("chalicelib/look.py", "Slot.sent_session.set(this.session), Slot.odd_since.remove()]", "Slot.sent_session.set(this.session), Slot.settled_at.set(this.now)]"),
+    ),
+    mutant(
+        "no safety net",
+        "one beat in ten looks anyway",
+        ("chalicelib/heartbeat.py", "LOOK_EVERY = 10", "LOOK_EVERY = 10**9"),
+    ),
+    mutant(
+        "a lost journal is not asked about",
+        "a new journal_id is sent every intent again",
+        ("chalicelib/look.py", "(this.journal_lost or this.missed(slot))", "this.missed(slot)"),
+    ),
+    mutant(
+        "operations are requeued after a disk was lost",
+        "what was sent to a journal that is lost is AGENT_STATE_LOST",
+        ("chalicelib/look.py", "        if this.journal_lost:\n            operations.state_lost", "        if False:\n            operations.state_lost"),
+    ),
+    mutant(
+        "a stop cancels a deploy that was sent",
+        "only a deploy that was never sent is stopped at once",
+        ("chalicelib/slots.py", 'return slot.intent == "deploy" and slot.sent_at is None and not slot.may_live', 'return slot.intent == "deploy" and slot.settled_at is None'),
+    ),
+    mutant(
+        "an intent does not look whether it was sent meanwhile",
+        "an intent is overwritten on condition that it is as it was read",
+        ("chalicelib/slots.py", "    same &= Slot.sent_at.exists() if before.sent_at else Slot.sent_at.does_not_exist()\n", ""),
+    ),
+    mutant(
+        "no fence on the receipt",
+        "only a session to which an intent was sent may acknowledge it",
+        ("chalicelib/slots.py", "        condition &= Slot.sent_session <= session\n", "        pass\n"),
+        seeds=20_000,
+    ),
+    mutant(
+        "no fence of sessions",
+        "a heartbeat of an older session is refused",
+        ("chalicelib/heartbeat.py", "        may &= Hot.session <= body.session\n", ""),
+        ("chalicelib/tokens.py", "    update_if(hot, [*ended, Hot.retired.set(retire(hot, *known))], Hot.digest == presented)", "    pass"),
+        ("chalicelib/registration.py", "Hot.previous_until.set(now + GRACE)", "Hot.previous_until.set(now + 10**9)"),
+        seeds=20_000,
+    ),
+    mutant(
+        "a deleted deployment leaves no stop",
+        "the stop stays in its slot until absence is shown",
+        ("chalicelib/deployments.py", '            if before is not None and before.intent == "deploy":\n                _put_stop', '            if False:\n                _put_stop'),
+    ),
+    mutant(
+        "a stop is never sent again",
+        "what runs and is meant to be stopped gets its stop again",
+        ("chalicelib/look.py", "    if this.now - slot.settled_at >= ODD_FOR:\n        _unsettle(slot)", "    pass"),
+    ),
+    mutant(
+        "a literal client gets a deploy over what may live",
+        "to a literal client a deploy waits until the stop before it is settled",
+        ("chalicelib/look.py", 'if slot.intent == "deploy" and slot.sent_at is None and slot.may_live and this.body.literal:', "if False:"),
+    ),
+    mutant(
+        "a literal client's late answer to a stop is news of the deploy after it",
+        "a stop's answer is not taken for the state of what comes after it",
+        ("chalicelib/reports.py", "return slot.settled_at is None and body.reported in (Status.STOPPING, Status.STOPPED) and not first", "return False"),
+        seeds=3000,
+    ),
+    # Order
+    mutant(
+        "the order of statuses has no session in it",
+        "reports are ordered by generation, session, sequence",
+        ("chalicelib/reports.py", "return (body.session, body.sequence) <= stored", "return bool(body.sequence <= deployment.status_sequence)"),
+    ),
+    mutant(
+        "late reports count",
+        "a late report changes nothing",
+        ("chalicelib/reports.py", "    if _is_late(deployment, body, generation):\n        return m.Applied(False, deployment.status)\n", ""),
+    ),
+    mutant(
+        "reports are written blindly",
+        "a report is stored on condition that the deployment is as it was read",
+        ("chalicelib/reports.py", "if not update_if(deployment, actions, Deployment.version == deployment.version):\n        raise Refused", "update_if(deployment, actions, Deployment.deployment_id.exists())"),
+        seeds=20_000,
+    ),
+    mutant(
+        "numbers grow by one",
+        "generations and sessions grow with the clock, so that a restored database cannot fall behind",
+        ("chalicelib/store.py", "return max(int(previous) + 1, int(now * 1000))", "return int(previous) + 1"),
+    ),
+    mutant(
+        "an older intent over a newer container",
+        "what is newer than an intent leaves the intent behind",
+        ("agent/plan.py", "return any((each.generation or 0) > intent.generation for each in instances)", "return False"),
+        ("agent/records.py", 'if row and row["generation"] >= command.generation:', 'if row and row["generation"] == command.generation:'),
+        seeds=3000,
+    ),
+    # Who is who
+    mutant(
+        "a lost register answer is a second machine",
+        "the same boot keeps its session",
+        ("chalicelib/registration.py", "return boot is not None and hot.boot is not None and bytes(hot.boot) == boot", "return False"),
+    ),
+    mutant(
+        "a takeover leaves the deploys in their slots",
+        "a takeover puts stops in the slots: nothing is sent to the new machine until an operator starts it",
+        ("chalicelib/registration.py", "message, now, stop=True)", "message, now)"),
+        ("chalicelib/registration.py", "        Hot.journal.remove(),\n", "        Hot.journal.set(b\"another\"),\n"),
+    ),
+    mutant(
+        "a deployment is lost with a worker that it left",
+        "only what is on a worker is lost with it",
+        ("chalicelib/deployments.py", " or deployment.worker_id != worker_id:\n            return None", ":\n            return None"),
+    ),
+    mutant(
+        "a container is lost at first sight",
+        "one list may be older than what is stored: two beats, 25 seconds apart",
+        ("chalicelib/look.py", "ODD_FOR = 25.0", "ODD_FOR = 0.0"),
+    ),
+    mutant(
+        "an Idempotency-Key is not remembered",
+        "a repeated POST returns the first's resource",
+        ("chalicelib/once.py", "    if key:\n        record = Once", "    if False:\n        record = Once"),
+    ),
+    # Placement
+    mutant(
+        "GPUs are claimed without looking",
+        "a claim is a conditional write",
+        ("chalicelib/claims.py", "condition=Cold.claims == machine.cold.claims\n", "condition=Cold.name.exists()\n"),
+        seeds=3000,
+    ),
+    mutant(
+        "GPUs are free before the old container has let go",
+        "what may live holds its GPUs",
+        ("chalicelib/claims.py", "    if before is not None and before.may_live:  #", "    if False:  #"),
+    ),
+    mutant(
+        "a move does not wait",
+        "a container on the worker that it leaves is gone first, where that worker can be asked",
+        ("chalicelib/claims.py", "    if machine and slot and slot.may_live and machine.online(now):", "    if False:"),
+    ),
+    # Operations
+    mutant(
+        "what was sent can be cancelled",
+        "cancelling is on condition that it was not sent",
+        ("chalicelib/operations.py", "_move(operation, S.CANCELLED, now, Operation.sent_at.does_not_exist())", "_move(operation, S.CANCELLED, now, Operation.operation_id.exists(), anyhow=True)"),
+        seeds=3000,
+    ),
+    mutant(
+        "silence is waited for",
+        "accepted and silent for 10 minutes is RESULT_LOST",
+        ("chalicelib/operations.py", "elif operation.status in (S.ACCEPTED, S.RUNNING) and now - operation.updated_at > SILENCE:", "elif False:"),
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`after`: the seeds that were simulated until then. `said`: the violation."""
+
+    mutant: Mutant
+    after: int
+    said: str | None
+
+
+def examine(mutant: Mutant, most: int | None = None, first: int = 0) -> Verdict:
+    """Raises ValueError where the protection is not where the mutant looks for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in COPIED:
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.whl"))
+        for patch in mutant.patches:
+            patch.apply(copy)
+        seeds = min(mutant.seeds, most or mutant.seeds)
+        command = [
+            sys.executable,
+            "-m",
+            "tests.simulation",
+            "--most",
+            "1",
+            "--first",
+            str(first),
+            "--seeds",
+            str(seeds),
+        ]
+        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+    closing = re.search(r"([\d,]+) seeds, ([\d,]+) violations", done.stdout)
+    if closing is None:
+        raise ValueError(f"{mutant.name}: the simulation broke: {done.stderr[-2000:]}")
+    after = int(closing[1].replace(",", ""))
+    said = done.stderr.partition("\nreplay:")[0].strip().splitlines()[-1:] if closing[2] != "0" else []
+    return Verdict(mutant, after, said[0] if said else None)
+
+
+@click.command(help=__doc__)
+@click.argument("names", nargs=-1)
+@click.option("--most", type=int, help="Seeds for each at most; the weak ones ask for up to 20,000.")
+@click.option("--first", default=0, show_default=True)
+def main(names: tuple[str, ...], most: int | None, first: int) -> None:
+    console = Console()
+    chosen = [each for each in MUTANTS if not names or each.name in names]
+    uncaught = 0
+    with console.status("the code as it is"):
+        control = examine(Mutant("none", "none", (), max(each.seeds for each in chosen)), most, first)
+    if control.said:
+        raise click.ClickException(
+            f"the code as it is has a violation, so that no mutant proves anything: {control.said}"
+        )
+    for each in chosen:
+        with console.status(each.name):
+            verdict = examine(each, most, first)
+        uncaught += verdict.said is None
+        found = f"caught within {verdict.after:,d} seeds" if verdict.said else f"NOT CAUGHT in {verdict.after:,d} seeds"
+        console.print(f"{each.name}\n    {found}: {verdict.said or each.protection}", markup=False, highlight=False)
+    console.print(f"{len(chosen)} mutants, {len(chosen) - uncaught} caught")
+    sys.exit(1 if uncaught else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""People who deploy, change their minds, and ask for things, at random; what they asked is kept for the questions at
+the end."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from chalicelib import deployments, operations, workers
+from chalicelib.contract import resources as r
+from chalicelib.contract.endpoints import Access
+from chalicelib.contract.errors import ApiError
+from chalicelib.once import Key
+from chalicelib.store import Refused
+from chalicelib.tables import Deployment
+from chalicelib.tokens import Principal
+from tests.simulation.cloud import Cloud
+from tests.simulation.hosts import GPUS
+
+OPERATOR = Principal("key operator", Access.OPERATOR, "operator")
+
+
+@dataclass
+class Asked:
+    """`ended`: whose container was asked to stop, as a container. `touched`: of whom anything was asked."""
+
+    deployments: list[str] = field(default_factory=list)
+    operations: list[str] = field(default_factory=list)
+    prunes: int = 0
+    ended: set[str] = field(default_factory=set)
+    touched: set[str] = field(default_factory=set)
+
+
+class Operators:
+    """`worker_ids` are those that somebody could know of."""
+
+    def __init__(self, cloud: Cloud, worker_ids: Callable[[], list[str]], containers: Callable[[], list[Any]]) -> None:
+        self._cloud, self._weather = cloud, cloud.weather
+        self._worker_ids, self._containers = worker_ids, containers
+        self.asked = Asked()
+        self._pulls = self._names = 0
+
+    @property
+    def now(self) -> float:
+        return self._weather.now
+
+    def act(self) -> None:
+        """One thing."""
+        choice = self._weather.random.choice
+        actions = [self._deploy, self._deploy, self._ask, self._ask, self._cancel]
+        if self.asked.deployments:
+            actions += [self._intend] * 7
+        choice(actions)()
+
+    def intend(self, deployment_id: str, name: str) -> None:
+        """One intent; `name` is the function of deployments.py."""
+        change: dict[str, Callable[[], object]] = {
+            "stop": lambda: deployments.stop(deployment_id, OPERATOR, self.now),
+            "start": lambda: deployments.start(deployment_id, OPERATOR, self.now),
+            "restart": lambda: deployments.restart(deployment_id, OPERATOR, self.now),
+            "delete": lambda: deployments.delete(deployment_id, OPERATOR, self.now),
+            "patch": lambda: deployments.patch(deployment_id, self._patch(), OPERATOR, self.now),
+        }
+        self.asked.touched.add(deployment_id)
+        self._do(name, deployment_id, change[name])
+
+    def _intend(self) -> None:
+        names = ["stop", "stop", "start", "restart", "patch", "delete"]
+        self.intend(self._weather.random.choice(self.asked.deployments), self._weather.random.choice(names))
+
+    def _do(self, name: str, about: str, act: Callable[[], object]) -> bool:
+        """Whether it went through; a killed function may have done all of it."""
+        self._weather.happened[f"operator: {name}"] += 1
+        try:
+            survived, _ = self._cloud.run(name, act)
+            outcome = "done" if survived else "killed"
+        except (ApiError, Refused) as error:
+            outcome = getattr(error, "error_code", "refused")
+        self._weather.note(f"operator {name} {about}: {outcome}")
+        return outcome == "done"
+
+    def _deploy(self) -> None:
+        """With an Idempotency-Key: who gets no answer asks once more, and gets no second deployment."""
+        random = self._weather.random
+        self._names += 1
+        known = self._worker_ids()
+        body = r.NewDeployment(
+            model="org/model",
+            gpus=random.choice([0, 0, 1, 1, GPUS]),
+            config={"seed": self._names},
+            worker_id=random.choice(known) if known and random.random() < 0.4 else None,
+            restart=random.choice(["on-failure", "on-failure", "never"]),
+        )
+        key = Key(f"once#{self._names}", hashlib.sha256(str(self._names).encode()).hexdigest())
+        made: list[Deployment] = []
+
+        def create() -> None:
+            made.append(deployments.create(body, OPERATOR, self.now, key))
+
+        for _ in range(3):
+            if self._do("deploy", str(self._names), create):
+                break
+        self.asked.deployments += [str(each.deployment_id) for each in made[:1]]
+        marked = f'"seed":{self._names}}}'
+        if sum(marked in item.get("spec", {}).get("S", "") for item in self._cloud.database.items(Deployment)) > 1:
+            raise AssertionError("one Idempotency-Key made two deployments")
+
+    def _patch(self) -> r.DeploymentPatch:
+        random, known = self._weather.random, self._worker_ids()
+        match random.randrange(3):
+            case 0:
+                return r.DeploymentPatch(config={"seed": 0, "max_model_len": random.randrange(1, 9999)})
+            case 1:
+                return r.DeploymentPatch(gpus=random.choice([0, 1, GPUS]))
+        return r.DeploymentPatch(worker_id=random.choice(known)) if known else r.DeploymentPatch(gpus=0)
+
+    def _ask(self) -> None:
+        known = self._worker_ids()
+        if not known:
+            return
+        worker_id = self._weather.random.choice(known)
+        kind = self._weather.random.choice(["pull", "pull", "prune", "delete_image", "stop_container", "read", "drain"])
+        self._pulls += kind in ("pull", "delete_image")
+        wanted: dict[str, tuple[str, dict[str, Any]]] = {
+            "pull": ("pull_image", {"image": f"image:{self._pulls}"}),
+            "delete_image": ("delete_image", {"image_id": f"none:{self._pulls}", "force": False}),
+            "prune": ("prune", {"images": False, "containers": True, "volumes": False, "dry_run": False}),
+            "read": ("list_containers", {}),
+        }
+        if kind == "drain":
+            patch = r.WorkerPatch(draining=self._weather.random.random() < 0.3)
+            self._do("drain", worker_id, lambda: workers.patch(worker_id, patch, OPERATOR, self.now))
+        elif kind == "stop_container":
+            self._stop_container(worker_id)
+        else:
+            type_, parameters = wanted[kind]
+            self._enqueue(worker_id, type_, parameters)
+
+    def _stop_container(self, worker_id: str) -> None:
+        here = [each for each in self._containers() if each.worker_id == worker_id]
+        if here:
+            container = self._weather.random.choice(here)
+            self.asked.ended.add(container.deployment_id)
+            self._enqueue(worker_id, "stop_container", {"container_id": container.id})
+
+    def _enqueue(self, worker_id: str, type_: str, parameters: dict[str, Any]) -> None:
+        def ask() -> None:
+            made = operations.enqueue(worker_id, type_, parameters, OPERATOR.label, self.now)
+            self.asked.operations.append(str(made.operation_id))
+
+        self.asked.prunes += type_ == "prune"
+        self._do(type_, worker_id, ask)
+
+    def _cancel(self) -> None:
+        if self.asked.operations:
+            # Most often one that was asked for just now: what is older was sent long ago.
+            known = self.asked.operations[-3:]
+            operation_id = self._weather.random.choice(known)
+            self._do("cancel", operation_id, lambda: operations.cancel(operation_id, OPERATOR.label, self.now))

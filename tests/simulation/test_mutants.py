@@ -1,0 +1,24 @@
+"""Without a protection, the simulator finds a violation: one in every run, with --thorough all but the weak ones, which
+`make mutants` has. Each must still find the protection that it takes away.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.docs.markdown import ROOT
+from tests.simulation.mutants import MUTANTS, Mutant, examine
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.name)
+def test_what_it_takes_away_is_there_once(mutant: Mutant) -> None:
+    for patch in mutant.patches:
+        assert (ROOT / patch.path).read_text().count(patch.text) == 1, patch
+
+
+def test_they_are_caught(thorough: bool) -> None:
+    """That nothing is found in the code as it is, is test_simulation.py's."""
+    strong = [each for each in MUTANTS if not each.weak]
+    verdicts = [examine(each) for each in (strong if thorough else strong[1:2])]
+    uncaught = [f"{each.mutant.name}: not in {each.after} seeds" for each in verdicts if each.said is None]
+    assert uncaught == []
