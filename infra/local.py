@@ -1,9 +1,10 @@
 """The control plane on one machine: the unchanged app, chalice's local server, and a database inside the process.
 
     python -m infra.local serve --host 127.0.0.1 --port 8000 --data DIR
+    python -m infra.local backup FILE
     chalice local --stage local
 
-Both come through `prepare`, which app.py calls in the stage `local` before anything else is loaded. Environment:
+Servers come through `prepare`, which app.py calls in the stage `local` before anything else is loaded. Environment:
 MUSTER_DATA, MUSTER_HEARTBEAT (5 seconds here), MUSTER_ADMIN_KEY, MUSTER_REGISTRATION_TOKEN, and
 AWS_ENDPOINT_URL_DYNAMODB for another database than the embedded one.
 """
@@ -17,12 +18,14 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import BinaryIO
 
 import chalice.local
 import click
 from chalice.cli.factory import CLIFactory
 
 from agent.shown import log_to
+from infra.local_backup import NoBackup, backup, restore
 from infra.local_server import DevServer, Site, stop
 from infra.local_store import DataDirectory, DataInUse, Store
 
@@ -87,6 +90,29 @@ def serve(host: str, port: int, data: Path | None) -> None:
     factory = CLIFactory(str(PROJECT), environ=os.environ)
     config = factory.create_config_obj(chalice_stage_name="local")
     factory.create_local_server(config.chalice_app, config, host, port).serve_forever()
+
+
+@main.command("backup")
+@click.argument("file", type=click.File("wb", lazy=False))
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Where everything is kept.")
+def backup_(file: BinaryIO, data: Path | None) -> None:
+    """Write all that is kept to FILE (- is standard output). The server may run meanwhile."""
+    try:
+        file.write(backup(data or _data_path()))
+    except NoBackup as error:
+        stop(f"muster: {error}")
+
+
+@main.command("restore")
+@click.argument("file", type=click.File("rb"))
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Where everything is kept.")
+def restore_(file: BinaryIO, data: Path | None) -> None:
+    """Put a backup (- is standard input) in the place of all that is kept. The server has to be stopped."""
+    try:
+        items = restore(DataDirectory(data or _data_path()), file.read())
+    except (NoBackup, DataInUse) as error:
+        stop(f"muster: {error}")
+    click.echo(f"Restored: {items} items", err=True)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -329,6 +329,8 @@ class Health(Struct):
 
 
 class ErrorBody(Struct):
+    """`muster explain` and docs/troubleshooting.md have a section for each `error_code`."""
+
     error_code: str
     message: str
 

@@ -14,6 +14,7 @@ SETTINGS=/etc/muster/agent.env
 UNIT=/etc/systemd/system/muster-agent.service
 COMMAND=/usr/local/bin/muster-agent
 STATE=/var/lib/muster-agent
+TRUST=/etc/ssl/certs/ca-certificates.crt
 
 say() { echo "join.sh: $*"; }
 fail() {
@@ -68,6 +69,8 @@ settings() {
     URL=${URL%/}
     remember MUSTER_URL "$URL"
     remember HF_HOME "$MODELS"
+    # The agent trusts whom this host trusts, as curl did that fetched this.
+    [ ! -f "$TRUST" ] || [ -n "$(earlier REQUESTS_CA_BUNDLE)" ] || remember REQUESTS_CA_BUNDLE "$TRUST"
 }
 
 setting() {

@@ -96,6 +96,7 @@ def show(shell: Shell, name: str) -> None:
         crash = found.last_crash
         shell.say("", f"Last crash, {text.ago(crash.at, now)} ago: {crash.error_code}: {crash.message}")
         follow.crash(shell, found)
+    follow.explained(shell, found)
 
 
 def _facts(found: r.Deployment, workers: dict[str, str], now: datetime) -> dict[str, str | None]:

@@ -179,6 +179,7 @@ def deployment(shell: Shell, found: r.Deployment, timeout: float | None, worker_
             shell.dump(seen)
         else:
             crash(shell, seen)
+            explained(shell, seen)
         raise Stop(f"{seen.name} failed: {seen.error_code or seen.status}: {seen.message or 'it says no more'}", FAILED)
     return seen
 
@@ -190,6 +191,11 @@ def crash(shell: Shell, failed: r.Deployment) -> None:
         return
     shell.note(f"The end of its log ({report.at:%H:%M:%S} UTC; muster logs {failed.name} shows more):")
     shell.err.print(text.clean("\n".join(report.logs.rstrip().splitlines()[-TAIL:])), soft_wrap=True)
+
+
+def explained(shell: Shell, failed: r.Deployment) -> None:
+    if failed.error_code:
+        shell.note(text.line(f"muster explain {failed.error_code} says more of what to do"))
 
 
 @contextmanager

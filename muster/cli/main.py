@@ -26,7 +26,7 @@ ADVICE = {
 
 
 SECTIONS = {
-    "Models": "deploy apply ps show logs events top stop start restart set rm",
+    "Models": "deploy apply ps show logs events top explain stop start restart set rm",
     "Hosts": "join workers containers images pull models disk prune ops",
     "Access": "login logout tokens keys",
 }
@@ -69,11 +69,11 @@ WORDS = (
 
 
 def said(error: MusterError) -> str:
-    """Codes are left out where there is advice: they are for programs, and in the exit code."""
+    """With what to do, or where that is said. For programs there is the exit code."""
     message, advice = error.message, ADVICE.get(error.error_code)
     for theirs, ours in WORDS:
         message = message.replace(theirs, ours)
-    return f"{message} ({advice})" if advice else f"{message} [{error.error_code}]"
+    return f"{message} ({advice})" if advice else f"{message} [muster explain {error.error_code}]"
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -104,6 +104,7 @@ def _add_commands() -> None:
         deploy,
         deployments,
         events,
+        explain,
         gateway,
         hosts,
         login,

@@ -1,0 +1,66 @@
+"""The whole state as one file, taken while the server runs, and put back where none does.
+
+SQLite copies a database in use without stopping its writer; a copy of the files themselves might lack the newest of it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from infra.local_store import DataDirectory
+
+DATABASE = "muster.sqlite3"
+
+
+class NoBackup(Exception):
+    """This is not one, or there is nothing to make one of."""
+
+
+def backup(data: Path) -> bytes:
+    """What is acknowledged at this moment, as a database of SQLite. Raises NoBackup."""
+    path = data / DATABASE
+    if not path.exists():
+        raise NoBackup(f"{path} is not there: nothing was ever kept in this directory")
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(":memory:")) as copy:
+        source.backup(copy)
+        return copy.serialize()
+
+
+def restore(data: DataDirectory, content: bytes) -> int:
+    """Put `content` in the place of all there is, and say how many items it has. All of it happens, or nothing.
+
+    Raises DataInUse while a server runs; NoBackup.
+    """
+    data.lock()
+    descriptor, name = tempfile.mkstemp(dir=data.path, prefix="restore-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        items = _count(name)
+        # What the old database has not yet taken over from its log must not be read into the new one.
+        with closing(sqlite3.connect(data.path / DATABASE)) as old:
+            old.execute("PRAGMA journal_mode = DELETE")
+        os.replace(name, data.path / DATABASE)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    data.mark_introduced()  # its credentials came with it
+    return items
+
+
+def _count(path: str) -> int:
+    """Raises NoBackup for what is damaged, or somebody else's."""
+    try:
+        with closing(sqlite3.connect(path)) as found:
+            (said,) = found.execute("PRAGMA integrity_check").fetchone()
+            (items,) = found.execute("SELECT count(*) FROM items").fetchone()
+    except sqlite3.Error as error:
+        raise NoBackup(f"this is no backup of Muster: {error}") from error
+    if said != "ok":
+        raise NoBackup(f"this backup is damaged: {said}")
+    return int(items)

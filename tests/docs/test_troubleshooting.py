@@ -1,0 +1,47 @@
+"""docs/troubleshooting.md has a section for each error code of the source, and none that no code has."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from chalicelib.contract.errors import STATUS
+from muster.cli.explain import page, sections
+from tests.docs.markdown import ROOT, files, read
+
+SOURCE = ("agent/", "chalicelib/", "muster/")
+LIKE_A_CODE = re.compile(r"[A-Z]{3,}(?:_[A-Z]+)+|[A-Z]{7,}")
+NO_CODE = re.compile(
+    r"(?:HF|HUGGING_FACE|MUSTER|AWS|NVIDIA|VLLM|LITELLM|XDG|POSTGRES|CUDA_(?:VISIBLE|DEVICE))_\w+|\w+_PROXY"
+    r"|DOCKER_HOST|PCI_BUS_ID|PRETTY_NAME|TRANSFORMERS_OFFLINE|WARNING|PATTERN|CONTAINER|ROLLBACK"
+)
+"""Variables of an environment and other words that look like codes. A new one belongs here, or on the page."""
+
+
+def texts(name: str) -> set[str]:
+    tree = ast.parse(read(name))
+    return {each.value for each in ast.walk(tree) if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+
+
+def codes() -> set[str]:
+    found = {text for name in files() if name.startswith(SOURCE) and name.endswith(".py") for text in texts(name)}
+    return {text for text in found if LIKE_A_CODE.fullmatch(text) and not NO_CODE.fullmatch(text)}
+
+
+def test_every_code_has_its_section_and_no_section_is_made_up() -> None:
+    page_of = sections(read("docs/troubleshooting.md"))
+    assert set(page_of) == codes()
+    assert [code for code, text in page_of.items() if len(text) < 40] == []
+
+
+def test_the_collection_finds_them_wherever_they_stand() -> None:
+    agents = {"CUDA_OUT_OF_MEMORY", "PULL_STALLED", "POISON_COMMAND", "EXPIRED", "DOCKER_UNAVAILABLE", "NOT_OURS"}
+    assert codes() >= set(STATUS) | agents | {"AGENT_STATE_LOST", "WORKER_LOST", "UNREACHABLE", "TIMED_OUT"}
+
+
+@pytest.mark.parametrize("code", sorted(sections(read("docs/troubleshooting.md"))))
+def test_a_section_is_for_a_terminal(code: str) -> None:
+    text = sections(page())[code]
+    assert "](" not in text and "```" not in text and (ROOT / "docs").exists()
