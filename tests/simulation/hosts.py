@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
 import shutil
 import sqlite3
 import zlib
@@ -223,7 +222,7 @@ class Host(World):
 
     @property
     def parked(self) -> bool:
-        return self.up and os.path.exists(f"{self.folder}/state/parked")
+        return self.up and self.state.parked is not None
 
     @property
     def worker_id(self) -> str | None:
