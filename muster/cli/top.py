@@ -36,8 +36,8 @@ def top(shell: Shell, once: bool, every: float) -> None:
         return shell.dump(seen)
     if once or not shell.out.is_terminal:
         return shell.out.print(_tables(shell, seen, ""))
-    with Live(_tables(shell, seen, ""), console=shell.out, screen=True, auto_refresh=False) as live:
-        try:
+    try:
+        with Live(_tables(shell, seen, ""), console=shell.out, screen=True, auto_refresh=False) as live:
             while True:
                 shell.clock.sleep(every)
                 try:
@@ -45,8 +45,8 @@ def top(shell: Shell, once: bool, every: float) -> None:
                 except Unreachable as error:
                     words = error.message
                 live.update(_tables(shell, seen, words), refresh=True)
-        except KeyboardInterrupt:
-            return None  # that is how it is meant to end
+    except KeyboardInterrupt:
+        return None  # that is how it is meant to end, as soon as there is something to see
 
 
 def _look(shell: Shell) -> Top:
