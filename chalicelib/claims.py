@@ -7,6 +7,8 @@ for ever.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 from pynamodb.transactions import TransactWrite
 
@@ -34,7 +36,10 @@ def release(worker_id: str, deployment_id: str) -> None:
 
 
 def confirm(slot: Slot, deployment: Deployment, now: float) -> None:
-    """It runs: it holds its devices, where nobody was given them meanwhile, and no others that it held before."""
+    """It runs: it holds its devices, where nobody was given them meanwhile, and no others that it held before.
+
+    Unless it was changed meanwhile: what it holds by now is for the newer generation.
+    """
     if not slot.holds:
         update_if(slot, [Slot.holds.set(True)], slots.unchanged(slot))
     own = slot.deployment_id
@@ -46,10 +51,22 @@ def confirm(slot: Slot, deployment: Deployment, now: float) -> None:
         wanted = {str(index): own for index in indexes} | others
         if cold is None or wanted == claims:
             return
-        if update_if(cold, [Cold.claims.set(write_claims(wanted))], Cold.claims == cold.claims):
+        if _claim(cold, wanted, deployment):
             if claims.keys() - wanted.keys():
                 place_waiting(now, on=slot.worker_id)
             return
+
+
+def _claim(cold: Cold, wanted: fleet.Claims, deployment: Deployment) -> bool:
+    def build(transaction: TransactWrite) -> None:
+        unchanged, latest = Cold.claims == cold.claims, Deployment.generation == deployment.generation
+        transaction.update(cold, actions=[Cold.claims.set(write_claims(wanted))], condition=unchanged)
+        transaction.condition_check(Deployment, deployment.deployment_id, condition=latest)
+
+    with suppress(Refused):
+        transact(build)
+        return True
+    return False
 
 
 def place_waiting(now: float, on: str | None = None) -> None:

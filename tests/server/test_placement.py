@@ -70,6 +70,22 @@ def test_a_deployment_waits_with_its_reason_and_gets_the_device_that_frees(world
     assert workers.get(worker.id, world.now).gpu_claims == {"0": second}
 
 
+def test_what_a_newer_generation_was_given_is_not_taken_by_a_report_that_came_before_it(world: World) -> None:
+    from chalicelib import claims, deployments, slots
+    from chalicelib.contract import resources as r
+    from tests.server.world import ADMIN
+
+    worker = world.worker(gpus=2)
+    deployment_id = world.deploy(gpus=[0])
+    worker.run(deployment_id)
+    slot, reported = slots.get(worker.id, deployment_id), deployments.load(deployment_id)
+    deployments.patch(deployment_id, r.DeploymentPatch(gpus=[1]), ADMIN, world.now)
+    both = {"0": deployment_id, "1": deployment_id}
+    assert slot is not None and workers.get(worker.id, world.now).gpu_claims == both
+    claims.confirm(slot, reported, world.now)
+    assert workers.get(worker.id, world.now).gpu_claims == both
+
+
 def test_one_that_moves_waits_until_its_old_container_is_gone(world: World) -> None:
     from chalicelib import deployments
     from chalicelib.contract import resources as r
