@@ -36,7 +36,7 @@ def heartbeat(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.H
     changed = hot.looked is None or bytes(hot.looked) != fingerprint
     commands: list[m.Command] = []
     wanted = behind or changed or bool(body.acks) or hot.unsettled or hot.down_since is not None
-    wanted |= look.drains(body) != bool(hot.drains)
+    wanted |= look.turns(hot, body)
     if wanted or hot.beats % LOOK_EVERY == 0:
         commands = look.look(hot, body, fingerprint, now)
     wait = fleet.interval(float(hot.activity_at), now)

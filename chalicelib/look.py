@@ -68,8 +68,8 @@ def look(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.
     _remember_seen(this, {slot.deployment_id for slot in intents}, changed)
     if hot.down_since is not None:
         _back(this)
-    if drains(body) != bool(hot.drains):
-        _drains(this)
+    if turns(hot, body):
+        _turn(this)
     if changed or bool(hot.unsettled) != this.unsettled:
         done: list[Action] = [Hot.looked.set(fingerprint), Hot.unsettled.set(this.unsettled)]
         if journal:
@@ -285,13 +285,13 @@ def _back(this: _Look) -> None:
         claims.place_waiting(this.now, on=this.worker_id)
 
 
-def drains(body: m.Heartbeat) -> bool:
-    return body.status == "draining"
+def turns(hot: Hot, body: m.Heartbeat) -> bool:
+    """Whether the worker says itself that it drains, or no more, and did not before; a goodbye says neither."""
+    return body.status != "offline" and (body.status == "draining") != bool(hot.drains)
 
 
-def _drains(this: _Look) -> None:
-    """The worker says itself that it drains, or no more."""
-    said = drains(this.body)
+def _turn(this: _Look) -> None:
+    said = this.body.status == "draining"
     actions: list[Action] = [Hot.drains.set(True) if said else Hot.drains.remove()]
     if update_if(Hot(this.worker_id), actions, Hot.drains.does_not_exist() if said else Hot.drains.exists()):
         line = ("draining", "nothing new is placed here") if said else ("undrained", "open again")

@@ -49,7 +49,7 @@ def test_a_worker_comes_goes_drains_and_is_removed(world: World) -> None:
     worker.register(boot_id="2")
     workers.patch(worker.id, r.WorkerPatch(draining=True), ADMIN, world.now)
     workers.patch(worker.id, r.WorkerPatch(draining=False, labels={"a": "b"}), ADMIN, world.now)
-    for status in ("online", "draining", "draining", "online"):
+    for status in ("online", "draining", "draining", "offline", "draining", "online"):
         worker.beat(status=status)
     world.pass_(100)
     world.sweep()
