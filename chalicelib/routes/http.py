@@ -171,7 +171,7 @@ def principal(call: Call) -> Principal:
     key = tokens.api_key(secret)
     if key is not None:
         return _with_role(key, endpoint)
-    named = tokens.worker_named_by(secret)
+    named = tokens.worker_named_by(secret) or worker_id  # the token that it registered with names none
     owner = find(Hot, named) if named else None
     if owner and tokens.opens(owner, presented, call.now):
         raise ApiError("FORBIDDEN", "a worker's token opens that worker's own routes and nothing else")

@@ -69,6 +69,15 @@ def test_a_worker_token_opens_nothing_but_worker_routes(route: Route, host: Work
     host.client.call(route.method, route.at(host.worker_id), route.body).expect(403, "FORBIDDEN")
 
 
+@pytest.mark.parametrize("route", [each for each in OPERATOR_ONLY if "{worker_id}" in each.path], ids=str)
+def test_nor_does_the_token_that_it_registered_with(route: Route, server: Server, operator: Operator) -> None:
+    token = operator.post("/api/registration-tokens", {}).expect(201)["token"]
+    worker = Worker(server.url, token)
+    worker.register(bearer_from_body=True)
+    worker.beat()
+    worker.client.call(route.method, route.at(worker.worker_id), route.body).expect(403, "FORBIDDEN")
+
+
 @pytest.mark.parametrize("route", WORKER_ONLY, ids=str)
 def test_an_api_key_on_a_route_for_workers_is_403(route: Route, host: Worker, admin: Operator) -> None:
     admin.call(route.method, route.at(host.worker_id), route.body).expect(403, "FORBIDDEN")
