@@ -25,7 +25,7 @@ import click
 from chalice.cli.factory import CLIFactory
 
 from agent.shown import log_to
-from infra.local_backup import NoBackup, backup, restore
+from infra.local_backup import NoBackup, backup, keep, restore
 from infra.local_server import DevServer, Site, stop
 from infra.local_store import DataDirectory, DataInUse, Store
 
@@ -93,13 +93,17 @@ def serve(host: str, port: int, data: Path | None) -> None:
 
 
 @main.command("backup")
-@click.argument("file", type=click.File("wb", lazy=False))
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Where everything is kept.")
-def backup_(file: BinaryIO, data: Path | None) -> None:
+def backup_(file: Path, data: Path | None) -> None:
     """Write all that is kept to FILE (- is standard output). The server may run meanwhile."""
     try:
-        file.write(backup(data or _data_path()))
-    except NoBackup as error:
+        content = backup(data or _data_path())
+        if file == Path("-"):
+            sys.stdout.buffer.write(content)
+        else:
+            keep(content, file)
+    except (NoBackup, OSError) as error:
         stop(f"muster: {error}")
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from infra.local_store import DataDirectory
@@ -30,25 +31,41 @@ def backup(data: Path) -> bytes:
         return copy.serialize()
 
 
+def keep(content: bytes, path: Path) -> None:
+    """In the place of an older backup, but not before all of it is on the disk. Raises OSError."""
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)  # a device, or a pipe
+        return
+    with _written(path.resolve().parent, content) as name:
+        os.replace(name, path.resolve())
+
+
+@contextmanager
+def _written(folder: Path, content: bytes) -> Iterator[str]:
+    """A file to be moved to its place, for its owner alone: models' keys are in it."""
+    descriptor, name = tempfile.mkstemp(dir=folder, prefix="muster-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield name
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
 def restore(data: DataDirectory, content: bytes) -> int:
     """Put `content` in the place of all there is, and say how many items it has. All of it happens, or nothing.
 
     Raises DataInUse while a server runs; NoBackup.
     """
     data.lock()
-    descriptor, name = tempfile.mkstemp(dir=data.path, prefix="restore-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+    with _written(data.path, content) as name:
         items = _count(name)
         # What the old database has not yet taken over from its log must not be read into the new one.
         with closing(sqlite3.connect(data.path / DATABASE)) as old:
             old.execute("PRAGMA journal_mode = DELETE")
         os.replace(name, data.path / DATABASE)
-    finally:
-        Path(name).unlink(missing_ok=True)
     data.mark_introduced()  # its credentials came with it
     return items
 

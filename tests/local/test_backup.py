@@ -108,6 +108,21 @@ def test_what_is_no_backup_changes_nothing(tmp_path: Path) -> None:
     assert not [each for each in tmp_path.iterdir() if each.name.startswith("restore-")]
 
 
+def test_an_older_backup_stays_until_there_is_another(tmp_path: Path) -> None:
+    Store(tmp_path / DATABASE).close()
+    kept, at = tmp_path / "kept.sqlite3", str(tmp_path)
+    kept.write_bytes(b"an older backup")
+    failed = local("backup", str(kept), "--data", str(tmp_path / "nowhere"))
+    assert failed.returncode == 1 and b"nothing was ever kept in this directory" in failed.stderr
+    assert kept.read_bytes() == b"an older backup"
+    assert local("backup", str(kept), "--data", at).returncode == 0
+    assert kept.read_bytes().startswith(b"SQLite format 3") and kept.stat().st_mode & 0o777 == 0o600
+    assert not list(tmp_path.glob("muster-*"))
+    assert local("backup", "/dev/stdout", "--data", at).stdout == local("backup", "-", "--data", at).stdout
+    nowhere = local("backup", str(tmp_path / "no/such/folder"), "--data", at)
+    assert nowhere.returncode == 1 and nowhere.stderr.startswith(b"muster: ")
+
+
 def test_a_directory_in_use_or_of_nobody(tmp_path: Path) -> None:
     with pytest.raises(NoBackup, match="nothing was ever kept"):
         backup(tmp_path)
