@@ -31,7 +31,12 @@ def deployment_logs(call: Call) -> Any:
     if worker_id is None:
         raise ApiError("CONTAINER_NOT_FOUND", "the deployment has had no container yet: it waits for a place")
     container = deployment.container_id or deployment.deployment_id
-    return _logs(call, worker_id, container, query)
+    try:
+        return _logs(call, worker_id, container, query)
+    except ApiError as error:
+        if error.error_code != "WORKER_NOT_FOUND":
+            raise
+        raise ApiError("CONTAINER_NOT_FOUND", "its worker was removed, and nobody can be asked for its log") from error
 
 
 def _logs(call: Call, worker_id: str, container_id: str, query: r.LogsQuery) -> Any:

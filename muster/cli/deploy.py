@@ -67,7 +67,8 @@ def deploy(
 def report(shell: Shell, deployment: r.Deployment) -> None:
     """How it is now, and what can be done with it."""
     name = deployment.name
-    where = f" on {worker_name(shell, deployment)}" if deployment.worker_id else ""
+    worker = names.worker_of(shell.client, deployment)
+    where = f" on {worker.name}" if worker else ""
     if deployment.status != "running" or deployment.desired != "running":
         shell.show(deployment, f"{name} is {deployment.status}{where}")
         if not shell.json and deployment.worker_id is None and deployment.message:
@@ -80,7 +81,3 @@ def report(shell: Shell, deployment: r.Deployment) -> None:
             shell.note(f"Its own API takes the key that muster show {name} shows")
     else:
         shell.show(deployment, f"{name} runs{where}, for programs on that host alone: the worker has no address")
-
-
-def worker_name(shell: Shell, deployment: r.Deployment) -> str:
-    return shell.client.worker(deployment.worker_id).name if deployment.worker_id else ""

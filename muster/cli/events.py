@@ -77,8 +77,7 @@ def _row(event: r.Event) -> tuple[Cell, ...]:
     if event.deployment_name and event.worker_name:
         about = f"{event.deployment_name} on {event.worker_name}"
     kind = Text(text.line(event.type), "red" if event.type.startswith(BAD) else "")
-    by = f"worker {event.worker_name}" if event.by == f"worker {event.worker_id}" else event.by
-    return f"{event.at:%Y-%m-%d %H:%M:%S}", kind, about, event.message, by
+    return f"{event.at:%Y-%m-%d %H:%M:%S}", kind, about, event.message, event.by
 
 
 def _show(shell: Shell, events: list[r.Event]) -> None:

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.lifecycle import LIVE, Status
-from muster.cli import text
+from muster.cli import names, text
 from muster.cli.shell import FAILED, INTERRUPTED, UNREACHABLE, Shell, Stop
 from muster.client import Watch
 from muster.errors import TimedOut
@@ -163,8 +163,8 @@ def deployment(shell: Shell, found: r.Deployment, timeout: float | None, worker_
     try:
         with display(shell) as shown:
             for seen in client.watch_deployment(found.deployment_id, timeout=timeout):
-                waits = seen.worker_id and (seen.status is Status.PENDING or seen.desired == "stopped")
-                worker = client.worker(seen.worker_id) if waits and seen.worker_id else None
+                waits = seen.status is Status.PENDING or seen.desired == "stopped"
+                worker = names.worker_of(client, seen) if waits else None
                 shown.update(step_of(seen, worker, shell.wall()))
     except KeyboardInterrupt as error:
         message = f"not waiting any more; {found.name} goes on: muster ps, muster logs -f {found.name}"

@@ -45,8 +45,8 @@ def logs(shell: Shell, name: str, follows: bool, lines: int, since: str | None, 
         source = Source(shell, place.name, name, place.worker_id)
     else:
         found = names.deployment(client, name)
-        where = client.worker(found.worker_id).name if found.worker_id else "its worker"
-        source = Source(shell, where, found.deployment_id)
+        on = names.worker_of(client, found)
+        source = Source(shell, on.name if on else "its worker", found.deployment_id)
     first = source.read(lines, start)
     if not follows:
         if shell.json:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TypeVar
 
 from chalicelib.contract import resources as r
 from muster.cli.shell import NOT_FOUND, USAGE, Stop
 from muster.client import Client
+from muster.errors import NotFound
 
 T = TypeVar("T")
 
@@ -20,6 +22,13 @@ def worker(client: Client, ref: str) -> r.Worker:
     """Raises Stop."""
     found = client.workers()
     return _one("worker", ref, found, lambda each: (each.worker_id, each.name), "muster workers")
+
+
+def worker_of(client: Client, deployment: r.Deployment) -> r.Worker | None:
+    """None where it has none, or its worker was removed."""
+    with suppress(NotFound):
+        return client.worker(deployment.worker_id) if deployment.worker_id else None
+    return None
 
 
 def deployment(client: Client, ref: str) -> r.Deployment:

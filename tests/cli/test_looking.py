@@ -106,6 +106,15 @@ def test_a_log(operators: Operators) -> None:
     assert "--since: expected 10m, or a time such as" in operators.out("logs m --since yesterday", 2)
 
 
+def test_a_model_whose_worker_was_removed_is_asked_after_and_moved_on(operators: Operators) -> None:
+    operators.out(f"{MODEL} --on gpu-1")
+    operators.out("workers remove gpu-1 --force --yes")
+    assert "its worker was removed, and nobody can be asked for its log" in operators.out("logs m", 3)
+    assert operators.out("stop m --wait").endswith("m is stopped\n")
+    assert "waiting for a place: the worker that it is for was removed" in operators.out("start m")
+    assert "worker None" not in operators.out("events m")
+
+
 def test_a_log_is_followed_to_its_end_without_loss_or_repeat(operators: Operators) -> None:
     operators.engine.first_words = "line 0"
     operators.out(MODEL)
