@@ -56,9 +56,8 @@ def place(need: Need, candidates: Iterable[Candidate]) -> Place | list[str]:
         fitting.append((len(worker.free) - len(indexes), worker.name, Place(worker.worker_id, tuple(indexes))))
     if fitting:
         return min(fitting, key=lambda entry: entry[:2])[2]
-    return reasons or [
-        "no worker has joined yet" if need.worker_id is None else "the worker that it is for was removed"
-    ]
+    nobody = "no worker has joined yet" if need.worker_id is None else "the worker that it is for was removed"
+    return reasons or [nobody]
 
 
 def _obstacle(need: Need, worker: Candidate) -> str | None:
