@@ -46,7 +46,7 @@ class Cloud:
         self._running = True
         if self.weather.strikes("function killed", 0.05):
             self._kill_in = self.weather.random.randrange(MOST_CALLS)
-        if self.weather.strikes("function overtaken", 0.05):
+        if self.weather.strikes("function overtaken", 0.1):
             self._overtake_in = self.weather.random.randrange(MOST_CALLS)
         try:
             return True, function()
@@ -76,6 +76,7 @@ class Network:
     def __init__(self, cloud: Cloud, pass_time: Callable[[float], None]) -> None:
         self._cloud, self._weather, self._pass_time = cloud, cloud.weather, pass_time
         self._delayed: list[Callable[[], object]] = []
+        self.busy: set[str] = set()
         self.in_time: set[str] = set()
         self.too_late: set[str] = set()
 
@@ -89,7 +90,7 @@ class Network:
 
         if self._weather.strikes("request lost", 0.05):
             raise requests.ConnectionError("the request was lost")
-        if late and self._weather.strikes("request delayed", 0.04):
+        if late and self._weather.strikes("request delayed", 0.03 if kind == "heartbeat" else 0.08):
             self._delayed.append(carry_out)
             raise requests.ReadTimeout("nobody answered in time")
         if self._weather.strikes("request doubled", 0.05):
@@ -98,7 +99,7 @@ class Network:
         answer = carry_out()
         if answer is None or self._weather.strikes("answer lost", 0.06):
             raise requests.ConnectionError("the answer was lost")
-        if late and self._weather.strikes("answer late", 0.03):
+        if late and self._weather.strikes("answer late", 0.06 if b'"expires_in"' in answer[1] else 0.01):
             self._pass_time(self._weather.random.choice([3, 70, 700, 700]))
         if kind == "heartbeat":
             self._note_arrival(answer[1])
@@ -161,7 +162,11 @@ class Line(FakeServer):
         parts = request.path_url.strip("/").split("/")
         body = request.body if isinstance(request.body, bytes) else b""
         bearer = str(request.headers.get("Authorization", ""))
-        status, content = self._network.exchange(self._who, parts[-1], parts[2:-1:2], bearer, body)
+        self._network.busy.add(self._who)
+        try:
+            status, content = self._network.exchange(self._who, parts[-1], parts[2:-1:2], bearer, body)
+        finally:
+            self._network.busy.discard(self._who)
         response = requests.Response()
         response.status_code, response.raw = status, io.BytesIO(content)
         return response

@@ -234,6 +234,10 @@ class Host(World):
         """A heartbeat."""
         self.attempt(lambda: self.agent.tick(self.clock.now))
 
+    def report(self) -> None:
+        """The next of its reports."""
+        self.attempt(self.reporter.step)
+
     def work(self) -> None:
         """One step of one thread."""
         crew = self.agent.crew

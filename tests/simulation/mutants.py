@@ -169,12 +169,6 @@ MUTANTS = (
         "to a literal client a deploy waits until the stop before it is settled",
         ("chalicelib/look.py", 'if slot.intent == "deploy" and slot.sent_at is None and slot.may_live and this.body.literal:', "if False:"),
     ),
-    mutant(
-        "a literal client's late answer to a stop is news of the deploy after it",
-        "a stop's answer is not taken for the state of what comes after it",
-        ("chalicelib/reports.py", "return slot.settled_at is None and body.reported in (Status.STOPPING, Status.STOPPED) and not first", "return False"),
-        seeds=3000,
-    ),
     # Order
     mutant(
         "the order of statuses has no session in it",

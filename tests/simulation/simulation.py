@@ -149,7 +149,11 @@ class Simulation:
 
     def _overtake(self) -> None:
         """Another function runs between two database calls of the one that is under way."""
-        self.random.choice([self.operators.act, self.operators.act, self._sweep, self.network.late_ones_arrive])()
+        host = self.random.choice(self.hosts)
+        choices = [self.operators.act, self.operators.act, self._sweep, self.network.late_ones_arrive]
+        if host.up and not host.parked and host.machine not in self.network.busy:
+            choices += [host.call_in, host.call_in, host.report]
+        self.random.choice(choices)()
 
     # Catastrophes, one a seed at most
 
