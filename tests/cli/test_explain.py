@@ -15,7 +15,7 @@ def test_a_code_is_explained_by_its_section_however_it_is_written(operators: Ope
     assert "gpu_memory_utilization" in section
     operators.app.asked.clear()
     for code in ("CUDA_OUT_OF_MEMORY", "cuda_out_of_memory", "[CUDA_OUT_OF_MEMORY]"):
-        assert operators.out(f"explain {code}", key=None) == f"{section}\n"
+        assert operators.out(f"explain {code}") == f"{section}\n"
     assert operators.json("explain cuda_out_of_memory", Explained) == Explained("CUDA_OUT_OF_MEMORY", section)
     assert operators.app.asked == []
 
