@@ -123,6 +123,7 @@ def site(base: str, docker_engine: docker.DockerClient, tmp_path: Path) -> Itera
         for each in (PROXY, SERVER, BASE):
             with suppress(ImageNotFound):
                 docker_engine.images.remove(each, force=True)
+        docker_engine.containers.prune({"label": LABEL})  # of a build that failed
         docker_engine.images.prune({"dangling": True, "label": LABEL})
 
 
@@ -148,7 +149,7 @@ def test_a_control_plane_on_one_machine(site: Site, machine: Machine) -> None:
 
 
 def join(machine: Machine, site: Site, authority: Path, key: str) -> None:
-    """As the page goes on: the credentials of the log are replaced, the host trusts, and runs what `muster join` says."""
+    """As the page goes on: the log's credentials are replaced, the host trusts and runs what `muster join` says."""
     for line in documented("replace").splitlines():
         (key,) = re.findall(r"^mst_key_\S+$", site.ok(line, stdin=f"{key}\n"), re.M) or [key]
     until(lambda: machine.sh("systemctl is-system-running")[1].strip(), lambda said: said == "running", "systemd is up")
