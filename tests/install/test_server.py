@@ -55,14 +55,20 @@ def compose() -> str:
     return f'docker() {{ if [ "$1" = compose ]; then shift; {separate} "$@"; else command docker "$@"; fi; }}\n'
 
 
-@pytest.fixture(scope="module")
-def base(docker_engine: docker.DockerClient, debian_image: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """In the place of python:3.12-slim and caddy:2-alpine: a Debian with both."""
-    folder = tmp_path_factory.mktemp("base")
-    shutil.copy(program("caddy"), folder / "caddy")
+@pytest.fixture
+def base(docker_engine: docker.DockerClient, debian_image: str, tmp_path: Path) -> Iterator[str]:
+    """In the place of python:3.12-slim and caddy:2-alpine: a Debian with both. What was built on it goes with it."""
+    folder = tmp_path / "base"
+    folder.mkdir()
+    shutil.copy(program("caddy"), folder)
     (folder / "Dockerfile").write_text(f"FROM {debian_image}\nLABEL {LABEL}\nCOPY caddy /usr/bin/caddy\n")
     docker_engine.images.build(path=str(folder), tag=BASE, rm=True, forcerm=True)
-    return BASE
+    yield BASE
+    docker_engine.containers.prune({"label": LABEL})  # of a build that failed
+    for each in (PROXY, SERVER, BASE):
+        with suppress(ImageNotFound):
+            docker_engine.images.remove(each, force=True)
+    docker_engine.images.prune({"dangling": True, "label": LABEL})
 
 
 class Site:
@@ -114,17 +120,10 @@ class Site:
 
 
 @pytest.fixture
-def site(base: str, docker_engine: docker.DockerClient, tmp_path: Path) -> Iterator[Site]:
+def site(base: str, tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path, base)
-    try:
-        yield site
-    finally:
-        site.ok("docker compose down --volumes")
-        for each in (PROXY, SERVER, BASE):
-            with suppress(ImageNotFound):
-                docker_engine.images.remove(each, force=True)
-        docker_engine.containers.prune({"label": LABEL})  # of a build that failed
-        docker_engine.images.prune({"dangling": True, "label": LABEL})
+    yield site
+    site.ok("docker compose down --volumes")
 
 
 def test_a_control_plane_on_one_machine(site: Site, machine: Machine) -> None:
