@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -10,8 +11,8 @@ import docker
 from docker.errors import ImageNotFound
 from docker.models.containers import Container
 
-REFERENCE = "muster-test/debian:bookworm-1"
-PACKAGES = "ca-certificates,curl,procps,python3,python3-venv,systemd-sysv"
+REFERENCE = "muster-test/debian:bookworm-2"
+PACKAGES = "ca-certificates,curl,procps,python3,python3-venv,systemd-sysv,wget"
 TRUST = "/etc/ssl/certs/ca-certificates.crt"
 
 
@@ -30,8 +31,10 @@ def _make() -> None:
         make = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", root]
         subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
         # It trusts whom this host trusts: on the way to a package index there may be a proxy with its own authority.
+        # The second place is from where update-ca-certificates makes the first one anew.
         trust = Path(root + TRUST)
         trust.write_bytes(Path(TRUST).read_bytes() if Path(TRUST).exists() else trust.read_bytes())
+        shutil.copy(trust, f"{root}/usr/local/share/ca-certificates/host.crt")
         changes = [f"ENV PIP_CERT={TRUST}", "ENV container=docker"]
         options = [word for change in changes for word in ("--change", change)]
         archive = subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE)

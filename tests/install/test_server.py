@@ -1,0 +1,189 @@
+"""docs/server.md, followed: two containers, a host that joins them over TLS, kill -9, a backup put back."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+import requests
+from docker.errors import ImageNotFound
+
+from tests.conformance.serve import free_port
+from tests.docs.markdown import ROOT, blocks
+from tests.install.debian import Machine
+from tests.whole.test_processes import until
+
+pytestmark = pytest.mark.docker
+
+BASE, SERVER, PROXY = (f"muster-test/server-{part}:1" for part in ("base", "api", "proxy"))
+LABEL = "muster.test=server"
+"""Every image that is built here has it of its base."""
+
+
+def documented(comment: str) -> str:
+    (block,) = [each for each in blocks("docs/server.md") if each.comment == comment]
+    return block.text
+
+
+def program(name: str) -> str:
+    """Where it is. Skips the test where it is not, unless Docker is required."""
+    found = shutil.which(name)
+    if found is None:
+        why = f"there is no {name} here: apt-get install {name}"
+        if os.environ.get("MUSTER_REQUIRE_DOCKER") == "1":
+            pytest.fail(f"MUSTER_REQUIRE_DOCKER=1, but {why}", pytrace=False)
+        pytest.skip(why)
+    return found
+
+
+def compose() -> str:
+    """What makes `docker compose` work in a shell: Debian has it as a program of its own."""
+    if subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0:
+        return ""
+    separate = shlex.quote(program("docker-compose"))
+    return f'docker() {{ if [ "$1" = compose ]; then shift; {separate} "$@"; else command docker "$@"; fi; }}\n'
+
+
+@pytest.fixture
+def base(docker_engine: docker.DockerClient, debian_image: str, tmp_path: Path) -> Iterator[str]:
+    """In the place of python:3.12-slim and caddy:2-alpine: a Debian with both. What was built on it goes with it."""
+    folder = tmp_path / "base"
+    folder.mkdir()
+    shutil.copy(program("caddy"), folder)
+    (folder / "Dockerfile").write_text(f"FROM {debian_image}\nLABEL {LABEL}\nCOPY caddy /usr/bin/caddy\n")
+    docker_engine.images.build(path=str(folder), tag=BASE, rm=True, forcerm=True)
+    yield BASE
+    docker_engine.containers.prune({"label": LABEL})  # of a build that failed
+    for each in (PROXY, SERVER, BASE):
+        with suppress(ImageNotFound):
+            docker_engine.images.remove(each, force=True)
+    docker_engine.images.prune({"dangling": True, "label": LABEL})
+
+
+class Site:
+    """A machine's owner, in a folder, with this test's names and ports."""
+
+    def __init__(self, folder: Path, base: str) -> None:
+        self.folder, self.prelude, https = folder, compose(), free_port()
+        self.url = f"https://localhost:{https}"
+        build = {"network": "host", "args": {"PYTHON": base, "CADDY": base}}
+        services = {"server": {"image": SERVER, "build": build}, "proxy": {"image": PROXY, "build": build}}
+        (folder / "ours.yaml").write_text(json.dumps({"services": services}))
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MUSTER_", "COMPOSE_"))}
+        self.environment = inherited | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "XDG_CONFIG_HOME": str(folder),
+            "COMPOSE_PROJECT_NAME": f"muster-test-{https}",
+            "COMPOSE_FILE": f"{ROOT / 'compose.yaml'}:{folder / 'ours.yaml'}",
+            "MUSTER_DOMAIN": "localhost",
+            "MUSTER_TLS": "tls internal",
+            "MUSTER_HEARTBEAT": "1",
+            "MUSTER_HTTP_PORT": str(free_port()),
+            "MUSTER_HTTPS_PORT": str(https),
+        }
+
+    def run(self, script: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        ours = script.replace("https://muster.example.com", self.url).replace("muster.example.com", "localhost")
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", self.prelude + ours],
+            cwd=self.folder,
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+        )
+
+    def ok(self, script: str, stdin: str = "") -> str:
+        done = self.run(script, stdin)
+        assert done.returncode == 0, f"{script}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        return done.stdout
+
+    def json(self, line: str) -> Any:
+        return json.loads(self.ok(f"{line} -o json"))
+
+    def trust(self) -> Path:
+        """The authority, which Caddy makes when it starts."""
+        until(lambda: self.run(documented("authority")).returncode, lambda code: code == 0, "there is an authority")
+        self.environment["REQUESTS_CA_BUNDLE"] = "muster-root.crt"
+        return self.folder / "muster-root.crt"
+
+
+@pytest.fixture
+def site(base: str, tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path, base)
+    yield site
+    site.ok("docker compose down --volumes")
+
+
+def test_a_control_plane_on_one_machine(site: Site, machine: Machine) -> None:
+    (shown,) = re.findall(r"Admin API key +(\S+)", site.ok(documented("up")))
+    join(machine, site, site.trust(), shown)
+    site.ok("muster deploy org/tiny --name tiny --gpus 0 --env HF_ENDPOINT=http://127.0.0.1:1 --wait --timeout 60s")
+    before = ask(site, "marmalade")
+
+    site.ok("docker kill --signal KILL $(docker compose ps -q server)")
+    site.ok("docker compose start server")
+    goes_on(site)
+    assert ask(site, "marmalade") == before, "the same process, under the same key"
+
+    site.ok(documented("backup"))
+    site.ok("muster keys create late --role viewer")
+    site.ok(documented("restore"))
+    assert [each["name"] for each in site.json("muster keys")["api_keys"]] == ["anna"], "what there was, and no more"
+    goes_on(site)
+    assert ask(site, "marmalade") == before
+    site.ok("muster stop tiny --wait --timeout 60s")
+    assert machine.sh("pgrep -f '^/usr/bin/python3 /standin.py'")[1] == "", "the agent does what it is told"
+
+
+def join(machine: Machine, site: Site, authority: Path, key: str) -> None:
+    """As the page goes on: the log's credentials are replaced, the host trusts and runs what `muster join` says."""
+    for line in documented("replace").splitlines():
+        (key,) = re.findall(r"^mst_key_\S+$", site.ok(line, stdin=f"{key}\n"), re.M) or [key]
+    until(lambda: machine.sh("systemctl is-system-running")[1].strip(), lambda said: said == "running", "systemd is up")
+    machine.ok("""printf '#!/bin/sh\\nexec env "$@"\\n' > /usr/bin/sudo && chmod +x /usr/bin/sudo""")
+    machine.copy(ROOT / "infra" / "standin.py")
+    machine.copy(authority)
+    line = site.ok("muster join --name gpu-1 --address 127.0.0.1").rstrip()
+    assert "certificate" in machine.sh(line)[1], "it does not trust yet"
+    machine.ok(documented("trust"))
+    machine.ok(f"{line} --engine process --vllm-command 'python3 /standin.py'")
+    until(lambda: site.json("muster workers")["workers"], bool, "the worker joined")
+
+
+def goes_on(site: Site) -> None:
+    """The worker is heard from anew, twice, so that it got an answer."""
+    first = heard(site)
+    second = until(lambda: heard(site), lambda now: now > first, "a heartbeat")
+    until(lambda: heard(site), lambda now: now > second, "another heartbeat")
+
+
+def heard(site: Site) -> str:
+    (worker,) = site.json("muster workers")["workers"]
+    return str(worker["last_seen"])
+
+
+def ask(site: Site, prompt: str) -> str:
+    """The answer has the process id of the model in it."""
+    seen = site.json("muster show tiny")
+    assert (seen["status"], seen["restarts"]) == ("running", 0)
+    answer = requests.post(
+        f"{seen['endpoint']}/v1/completions",
+        json={"prompt": prompt},
+        headers={"Authorization": f"Bearer {seen['api_key']}"},
+        timeout=10,
+    ).json()
+    text = str(answer["choices"][0]["text"])
+    assert prompt in text
+    return text
