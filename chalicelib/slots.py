@@ -67,7 +67,7 @@ def put(
     """
     slot = Slot(worker_id, f"D#{deployment_id}", intent=intent, generation=generation, settled_at=settled_at)
     slot.may_live = bool(
-        before and (before.may_live or (before.intent == "deploy" and before.sent_at and before.holds))
+        before and (before.may_live or (before.intent == "deploy" and before.holds and _reached(before)))
     )
     slot.holds = intent == "deploy" or slot.may_live
     transaction.save(slot, condition=unchanged(before))
@@ -84,7 +84,12 @@ def unchanged(before: Slot | None) -> Condition:
 
 def never_sent(slot: Slot) -> bool:
     """Whether the worker cannot have heard of this deployment: only then may a deploy be taken back silently."""
-    return slot.intent == "deploy" and slot.sent_at is None and not slot.may_live
+    return slot.intent == "deploy" and not _reached(slot) and not slot.may_live
+
+
+def _reached(slot: Slot) -> bool:
+    """Whether the worker may have this intent: also one that it had before an older database was restored."""
+    return slot.sent_at is not None or slot.settled_at is not None
 
 
 def settle(slot: Slot, session: int | None, now: float) -> None:

@@ -144,7 +144,8 @@ def _operations(sim: Simulation) -> Iterator[str]:
         about = f"operation {operation.operation_id} ({type_}) is {status} {operation.error_code or ''}"
         if status in OPEN:
             yield f"{about} for ever"
-        if operation.error_code == "RESULT_LOST" and not sim.catastrophe:
+        silence = sim.catastrophe or any(sim.weather.happened[each] for each in ("agent's disk lost", "answer late"))
+        if operation.error_code == "RESULT_LOST" and not silence:
             yield f"{about}, and its worker is there"
         parameters = msgspec.json.decode(operation.parameters)
         name = parameters.get("image") or parameters.get("image_id")

@@ -133,7 +133,7 @@ MUTANTS = (
     mutant(
         "a stop cancels a deploy that was sent",
         "only a deploy that was never sent is stopped at once",
-        ("chalicelib/slots.py", 'return slot.intent == "deploy" and slot.sent_at is None and not slot.may_live', 'return slot.intent == "deploy" and slot.settled_at is None'),
+        ("chalicelib/slots.py", 'return slot.intent == "deploy" and not _reached(slot) and not slot.may_live', 'return slot.intent == "deploy" and slot.settled_at is None'),
     ),
     mutant(
         "an intent does not look whether it was sent meanwhile",
