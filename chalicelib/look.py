@@ -86,7 +86,7 @@ def _intent(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
     if here is not None:
         _reconcile(this, slot, here, active)
     if slot.intent == "stop":
-        _stop_again(this, slot, active)
+        _stop_again(this, slot, here, active)
         if here is None and slot.settled_at is not None and not active and _is_gone(this, slot):
             delete_if(slot, Slot.generation == slot.generation)
             return
@@ -166,13 +166,16 @@ def _found_again(this: _Look, slot: Slot, deployment: Deployment) -> None:
         update_if(slot, [Slot.settled_at.remove(), Slot.odd_since.remove()], Slot.generation == slot.generation)
 
 
-def _stop_again(this: _Look, slot: Slot, active: bool) -> None:
-    """The worker had its time to end it, and still lists it: the stop goes out again."""
+def _stop_again(this: _Look, slot: Slot, deployment: Deployment | None, active: bool) -> None:
+    """The worker lists it still: at two beats although somebody said that it is over, or when it had its time."""
     if slot.settled_at is None or not active:
         return
     this.unsettled = True
-    if this.now - slot.settled_at >= ODD_FOR:
-        _unsettle(slot)
+    over = deployment is None or deployment.status in reports.OVER
+    if (over and slot.odd_since is not None) or this.now - slot.settled_at >= ODD_FOR:
+        update_if(slot, [Slot.settled_at.remove(), Slot.odd_since.remove()], Slot.generation == slot.generation)
+    elif over:
+        update_if(slot, [Slot.odd_since.set(this.now)], slots.unchanged(slot))
 
 
 def _is_gone(this: _Look, slot: Slot) -> bool:

@@ -93,6 +93,10 @@ class Client:
     def url(self) -> str:
         return self._http.url
 
+    def whoami(self) -> r.WhoAmI:
+        """The name and the role of the key that this client has."""
+        return self._http.call("whoami", r.WhoAmI)
+
     def health(self) -> r.Health:
         return self._http.call("health", r.Health)
 

@@ -62,7 +62,7 @@ ARGUMENTS = {
     "workers show": "gpu-1",
 }
 """What a command needs to be understood."""
-OFFLINE = {"completion", "login", "logout"}
+OFFLINE = {"completion", "explain", "login", "logout"}
 TALKING = sorted(EVERY.keys() - OFFLINE)
 
 
@@ -202,6 +202,7 @@ def test_what_programs_get_is_of_the_contracts_type(operators: Operators) -> Non
 def test_every_command_is_tried_so() -> None:
     elsewhere = {
         "completion",
+        "explain",
         "login",
         "logout",
         "keys revoke",

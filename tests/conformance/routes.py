@@ -106,6 +106,8 @@ OPERATOR_ONLY = [
     Route("GET", "/api/operations/{operation_id}", "viewer", unknown="OPERATION_NOT_FOUND"),
     Route("DELETE", "/api/operations/{operation_id}", "operator", unknown="OPERATION_NOT_FOUND"),
     Route("GET", "/api/whoami", "viewer"),
+    Route("GET", "/api/metrics", "viewer"),
+    Route("GET", "/api/discovery/prometheus", "viewer"),
 ]
 
 OPEN = [Route("GET", "/api/health", ""), Route("GET", "/api/openapi.json", "")]

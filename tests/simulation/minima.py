@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-FEWEST = 100
+FEWEST = 1000
 """Seeds below which chance alone may leave something out."""
 
 PER_THOUSAND: dict[str, int] = {

@@ -162,7 +162,7 @@ MUTANTS = (
     mutant(
         "a stop is never sent again",
         "what runs and is meant to be stopped gets its stop again",
-        ("chalicelib/look.py", "    if this.now - slot.settled_at >= ODD_FOR:\n        _unsettle(slot)", "    pass"),
+        ("chalicelib/look.py", "if (over and slot.odd_since is not None) or this.now - slot.settled_at >= ODD_FOR:", "if False:"),
     ),
     mutant(
         "a literal client gets a deploy over what may live",
