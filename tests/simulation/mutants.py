@@ -20,7 +20,7 @@ from rich.console import Console
 
 from tests.docs.markdown import ROOT
 
-STRONG = 1000
+STRONG, WEAK = 1000, 20_000
 COPIED = ("agent", "chalicelib", "infra", "tests")
 
 
@@ -118,7 +118,7 @@ MUTANTS = (
         "no safety net",
         "one beat in ten looks anyway",
         ("chalicelib/heartbeat.py", "LOOK_EVERY = 10", "LOOK_EVERY = 10**9"),
-        seeds=3000,
+        seeds=WEAK,
     ),
     mutant(
         "a lost journal is not asked about",
@@ -139,12 +139,13 @@ MUTANTS = (
         "an intent does not look whether it was sent meanwhile",
         "an intent is overwritten on condition that it is as it was read",
         ("chalicelib/slots.py", "    same &= Slot.sent_at.exists() if before.sent_at else Slot.sent_at.does_not_exist()\n", ""),
+        seeds=WEAK,
     ),
     mutant(
         "no fence on the receipt",
         "only a session to which an intent was sent may acknowledge it",
         ("chalicelib/slots.py", "        condition &= Slot.sent_session <= session\n", "        pass\n"),
-        seeds=20_000,
+        seeds=WEAK,
     ),
     mutant(
         "no fence of sessions",
@@ -152,17 +153,19 @@ MUTANTS = (
         ("chalicelib/heartbeat.py", "        may &= Hot.session <= body.session\n", ""),
         ("chalicelib/tokens.py", "    update_if(hot, [*ended, Hot.retired.set(retire(hot, *known))], Hot.digest == presented)", "    pass"),
         ("chalicelib/registration.py", "Hot.previous_until.set(now + GRACE)", "Hot.previous_until.set(now + 10**9)"),
-        seeds=20_000,
+        seeds=WEAK,
     ),
     mutant(
         "a deleted deployment leaves no stop",
         "the stop stays in its slot until absence is shown",
         ("chalicelib/deployments.py", '            if before is not None and before.intent == "deploy":\n                _put_stop', '            if False:\n                _put_stop'),
+        seeds=WEAK,
     ),
     mutant(
         "a stop is never sent again",
         "what runs and is meant to be stopped gets its stop again",
         ("chalicelib/look.py", "if (over and slot.odd_since is not None) or this.now - slot.settled_at >= ODD_FOR:", "if False:"),
+        seeds=WEAK,
     ),
     mutant(
         "a literal client gets a deploy over what may live",
@@ -179,12 +182,13 @@ MUTANTS = (
         "late reports count",
         "a late report changes nothing",
         ("chalicelib/reports.py", "    if _is_late(deployment, body, generation):\n        return m.Applied(False, deployment.status)\n", ""),
+        seeds=WEAK,
     ),
     mutant(
         "reports are written blindly",
         "a report is stored on condition that the deployment is as it was read",
         ("chalicelib/reports.py", "if not update_if(deployment, actions, Deployment.version == deployment.version):\n        raise Refused", "update_if(deployment, actions, Deployment.deployment_id.exists())"),
-        seeds=20_000,
+        seeds=WEAK,
     ),
     mutant(
         "numbers grow by one",

@@ -255,7 +255,9 @@ class Simulation:
             if not host.up:
                 host.start_agent()
             self._rejoin_if_nobody_is_left(host)
-            if not host.parked:
+            if host.parked:
+                host.restart_parked()
+            else:
                 host.call_in()
                 host.work_through()
         if self.literal:
