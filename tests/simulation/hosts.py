@@ -280,4 +280,5 @@ class Host(World):
             gpu_info=GpuInfo(GPUS, devices),
             system_info=SystemInfo(self.hostname or self.machine),
             boot_id=f"{self.machine}-boot-{self.boots}",
+            past_boot_ids=[f"{self.machine}-boot-{n}" for n in range(max(1, self.boots - 16), self.boots)] or None,
         )

@@ -15,7 +15,7 @@ PER_THOUSAND: dict[str, int] = {
     "late arrival": 300,
     "request doubled": 400,
     "answer lost": 500,
-    "answer late": 250,
+    "answer late": 100,
     # The control plane
     "function killed": 600,
     "function overtaken": 600,

@@ -153,7 +153,6 @@ MUTANTS = (
         ("chalicelib/heartbeat.py", "        may &= Hot.session <= body.session\n", ""),
         ("chalicelib/tokens.py", "    update_if(hot, [*ended, Hot.retired.set(retire(hot, *known))], Hot.digest == presented)", "    pass"),
         ("chalicelib/registration.py", "Hot.previous_until.set(now + GRACE)", "Hot.previous_until.set(now + 10**9)"),
-        seeds=WEAK,
     ),
     mutant(
         "a deleted deployment leaves no stop",
@@ -200,13 +199,14 @@ MUTANTS = (
         "what is newer than an intent leaves the intent behind",
         ("agent/plan.py", "return any((each.generation or 0) > intent.generation for each in instances)", "return False"),
         ("agent/records.py", 'if row and row["generation"] >= command.generation:', 'if row and row["generation"] == command.generation:'),
-        seeds=3000,
+        seeds=WEAK,
     ),
     # Who is who
     mutant(
         "a lost register answer is a second machine",
         "the same boot keeps its session",
         ("chalicelib/registration.py", "return boot is not None and hot.boot is not None and bytes(hot.boot) == boot", "return False"),
+        seeds=WEAK,
     ),
     mutant(
         "a takeover leaves the deploys in their slots",
@@ -218,11 +218,13 @@ MUTANTS = (
         "a deployment is lost with a worker that it left",
         "only what is on a worker is lost with it",
         ("chalicelib/deployments.py", " or deployment.worker_id != worker_id:\n            return None", ":\n            return None"),
+        seeds=WEAK,
     ),
     mutant(
         "a container is lost at first sight",
         "one list may be older than what is stored: two beats, 25 seconds apart",
         ("chalicelib/look.py", "ODD_FOR = 25.0", "ODD_FOR = 0.0"),
+        seeds=WEAK,
     ),
     mutant(
         "an Idempotency-Key is not remembered",
@@ -234,24 +236,24 @@ MUTANTS = (
         "GPUs are claimed without looking",
         "a claim is a conditional write",
         ("chalicelib/claims.py", "condition=Cold.claims == machine.cold.claims\n", "condition=Cold.name.exists()\n"),
-        seeds=3000,
     ),
     mutant(
         "GPUs are free before the old container has let go",
         "what may live holds its GPUs",
         ("chalicelib/claims.py", "    if before is not None and before.may_live:  #", "    if False:  #"),
+        seeds=WEAK,
     ),
     mutant(
         "a move does not wait",
         "a container on the worker that it leaves is gone first, where that worker can be asked",
         ("chalicelib/claims.py", "    if machine and slot and slot.may_live and machine.online(now):", "    if False:"),
+        seeds=WEAK,
     ),
     # Operations
     mutant(
         "what was sent can be cancelled",
         "cancelling is on condition that it was not sent",
         ("chalicelib/operations.py", "_move(operation, S.CANCELLED, now, Operation.sent_at.does_not_exist())", "_move(operation, S.CANCELLED, now, Operation.operation_id.exists(), anyhow=True)"),
-        seeds=3000,
     ),
     mutant(
         "silence is waited for",

@@ -51,7 +51,8 @@ class Simulation:
         self.network = Network(self.cloud, self._pass)
         self.operators = Operators(self.cloud, self._worker_ids, self._containers)
         self.unconfirmed: set[str] = set()
-        self.catastrophe = self.gpus_may_overlap = self.orphans_possible = self.restored = False
+        self.catastrophe = self.gpus_may_overlap = self.orphans_possible = False
+        self.restored = self.cloned = False
         self.literal: LiteralClient | None = None
         self.owner_rejoins = False
         self.to_rest: set[str] = set()
@@ -164,7 +165,7 @@ class Simulation:
             return
         self.weather.happened["host cloned"] += 1
         self.weather.note(f"{host.machine} is cloned")
-        self.orphans_possible = self.gpus_may_overlap = True
+        self.cloned = self.orphans_possible = self.gpus_may_overlap = True
         clone = host.clone(self.folder / "clone", self.network, "clone")
         clone.set_clock(self.now)
         self.hosts.append(clone)
@@ -271,6 +272,8 @@ class Simulation:
         """An old registration that arrives late looks like a second machine: the agent rests until told otherwise."""
         namesakes = [each for each in self.hosts if each.name == host.name]
         if host.parked and host is namesakes[-1] and all(each.parked or not each.up for each in namesakes):
+            if not self.catastrophe:
+                raise Violation(f"{host.machine} parked, and nobody else is its worker")
             self._rejoin(host)
 
     def _rejoin(self, host: Host) -> None:
