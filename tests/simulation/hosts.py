@@ -210,10 +210,13 @@ class Host(World):
         said = len(self.server.requests)
         self.end_agent()
         self.start_agent()
-        if self.parked:
-            self.attempt(lambda: self.agent.tick(self.clock.now))
-            self.attempt(self.reporter.step)
-        if self.parked and len(self.server.requests) != said:
+        if not self.up:
+            return
+        if not self.parked:
+            raise AssertionError(f"{self.machine} was parked, and has forgotten it")
+        self.attempt(lambda: self.agent.tick(self.clock.now))
+        self.attempt(self.reporter.step)
+        if len(self.server.requests) != said:
             raise AssertionError(f"{self.machine} is parked, and speaks")
 
     def note_worker_id(self) -> None:

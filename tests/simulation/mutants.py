@@ -145,7 +145,6 @@ MUTANTS = (
         "no fence on the receipt",
         "only a session to which an intent was sent may acknowledge it",
         ("chalicelib/slots.py", "        condition &= Slot.sent_session <= session\n", "        pass\n"),
-        seeds=WEAK,
     ),
     mutant(
         "no fence of sessions",
@@ -206,7 +205,6 @@ MUTANTS = (
         "a lost register answer is a second machine",
         "the same boot keeps its session",
         ("chalicelib/registration.py", "return boot is not None and hot.boot is not None and bytes(hot.boot) == boot", "return False"),
-        seeds=WEAK,
     ),
     mutant(
         "a takeover leaves the deploys in their slots",

@@ -256,9 +256,9 @@ class Simulation:
             if not host.up:
                 host.start_agent()
             self._rejoin_if_nobody_is_left(host)
-            if host.parked:
+            if host.parked and self.now % 100 < 20:
                 host.restart_parked()
-            else:
+            elif not host.parked:
                 host.call_in()
                 host.work_through()
         if self.literal:
