@@ -40,8 +40,8 @@ serve: $(WHEEL) ## The control plane on this machine (HOST, PORT, DATA=directory
 agent: setup ## A worker agent; its settings are MUSTER_* variables, or ARGS="--url ..."
 	@exec $(BIN)/muster-agent $(ARGS)
 
-test: setup ## All tests; those that need Docker are skipped where there is none
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup ## All tests, on all cores (JOBS); those that need Docker are skipped where there is none
+	@$(BIN)/python -m pytest -n $(or $(JOBS),auto) --dist loadgroup $(ARGS)
 
 docker: ## A Docker engine where there is none (Debian, as root, without systemd)
 	@infra/docker.sh

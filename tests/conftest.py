@@ -1,13 +1,37 @@
 """What was skipped is said at the end, once for each reason: a skip that nobody sees is a defect.
 
 `--thorough` is for what is proven by numbers: 1,000 rounds of a race rather than 15. `make reliability` and CI set it.
+
+`make test` uses all cores (pytest-xdist, --dist loadgroup). Tests of one file stay together, for the sake of their
+fixtures, and so do all that share what a machine has once.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
+
+THE_MACHINE = (
+    "console",
+    "engines",
+    "faults",
+    "gateway",
+    "install",
+    "local",
+    "whole",
+    "cli/test_processes.py",
+    "security/test_container.py",
+    "security/test_secrets.py",
+)
+"""Where agents take ports for models, Docker changes the network, and browsers give up on pages when it does."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        where = item.path.relative_to(Path(__file__).parent).as_posix()
+        item.add_marker(pytest.mark.xdist_group("the machine" if where.startswith(THE_MACHINE) else where))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
