@@ -46,8 +46,9 @@ test: setup ## All tests, on all cores (JOBS); those that need Docker are skippe
 docker: ## A Docker engine where there is none (Debian, as root, without systemd)
 	@infra/docker.sh
 
-simulate: setup ## Control plane and agents over faults at random (SEEDS=3000, FIRST=0)
-	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),3000) --first $(or $(FIRST),0)
+simulate: setup ## Control plane and agents over faults at random (SEEDS=3000, FIRST=0, PLOT=, STORM=)
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),3000) --first $(or $(FIRST),0) \
+		$(if $(PLOT),--plot $(PLOT)) $(if $(STORM),--storm "$(STORM)")
 
 mutants: setup ## Each protection taken away: the simulator must notice (MOST=seeds for each at most)
 	@$(BIN)/python -m tests.simulation.mutants $(if $(MOST),--most $(MOST))

@@ -36,9 +36,11 @@ class Fleet:
                 self._go(self._actor(record))
 
     def submit(self, command: Deploy | Stop) -> None:
-        """An intent that is journaled, or that was journaled before and is said again."""
-        actor = self._actor(self._tools.records.get(command.deployment_id) or Record(command))
-        actor.submit(command)
+        """An intent that is journaled, or was journaled before and is said again. Of one that is older than what is
+        journaled, nothing is done but to say what is."""
+        record = self._tools.records.get(command.deployment_id) or Record(command)
+        actor = self._actor(record)
+        actor.submit(record.command)
         self._go(actor)
 
     def notice(self) -> None:

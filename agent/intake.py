@@ -74,8 +74,7 @@ class Intake:
         receipt = self._memory.records.accept(command)
         if receipt is Receipt.NEW:
             log.info("deployment %s: %s, generation %d", command.deployment_id, _verb(command), command.generation)
-        if receipt is not Receipt.STALE:
-            crew.fleet.submit(command)
+        crew.fleet.submit(command)
 
     def _receive_operation(self, command: OperationCommand, sent_at: float, crew: Crew) -> None:
         deadline = sent_at + command.expires_in

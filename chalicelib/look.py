@@ -159,8 +159,9 @@ def _gone(this: _Look, slot: Slot, deployment: Deployment) -> None:
 
 
 def _found_again(this: _Look, slot: Slot, deployment: Deployment) -> None:
-    """It was thought lost and it lives. A literal client's list is its report; an agent is asked to report again."""
-    if this.body.literal:
+    """It was thought lost and it lives. A literal client's list is its report, unless what it was sent was an older
+    deploy; an agent is asked to report again."""
+    if this.body.literal and slot.sent_at is not None:
         reports.found_running(slot, deployment, this.now)
     else:
         update_if(slot, [Slot.settled_at.remove(), Slot.odd_since.remove()], Slot.generation == slot.generation)

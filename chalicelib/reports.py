@@ -69,11 +69,24 @@ def _report_of_the_past(slot: Slot, deployment: Deployment | None, body: m.Repor
         update_if(slot, [Slot.clearing.set("heard")], slots.unchanged(slot))
     if slot.intent == "deploy" and slot.sent_at is None and body.reported not in ENDING:
         update_if(slot, [Slot.may_live.set(True)], slots.unchanged(slot))
+    generation = body.generation or 0
+    if deployment is not None and _outgrew_its_stop(slot, deployment, generation) and body.reported not in OVER:
+        grown = [Slot.generation.set(generation + 1), Slot.settled_at.remove(), Slot.sent_at.remove()]
+        update_if(slot, grown, slots.unchanged(slot))
+        slots.ring(slot.worker_id, now)
     may_be_coming_up = slot.intent == "deploy" and slot.sent_at is not None
     if body.reported in OVER and not may_be_coming_up:
         over(slot, now)
         slots.ring(slot.worker_id, now)
     return m.Applied(False, deployment.status if deployment else Status.STOPPED)
+
+
+def _outgrew_its_stop(slot: Slot, deployment: Deployment, generation: int) -> bool:
+    """Whether what is here is newer than the stop that was left here, and yet older than what is wanted by now.
+
+    So it may be after an older database was restored: until an operator says something new, nothing that runs is ended.
+    """
+    return bool(slot.intent == "stop" and slot.generation < generation < deployment.generation - 1)
 
 
 def _speaks_of_the_past(slot: Slot, deployment: Deployment, body: m.Report) -> bool:

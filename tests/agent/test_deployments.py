@@ -97,6 +97,18 @@ def test_same_generation_again_is_answered_with_how_it_is(world: World) -> None:
     assert world.engine.calls.count("start muster-d1-g1") == 1
 
 
+def test_older_intent_is_answered_with_what_is_there(world: World) -> None:
+    world.deploy(generation=5)
+    world.settle()
+    world.beat()
+    heard = len(world.server.reports)
+    world.stop(generation=4)
+    world.settle()
+    said = [report for _, report in world.server.reports[heard:]]
+    assert [(each.status, each.generation) for each in said] == [("running", 5)]
+    assert world.engine.calls.count("start muster-d1-g5") == 1
+
+
 def test_newer_intent_cancels_a_pull(world: World) -> None:
     world.deploy()
     world.engine.on_pull = world.stop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import msgspec
 import pytest
 
 from chalicelib import deployments, slots, tokens, workers
@@ -110,6 +111,40 @@ def test_what_is_newer_than_a_restored_database_can_be_stopped(world: World) -> 
     world.pass_(200)
     world.stop(deployment_id)
     assert worker.types() == ["stop"]
+
+
+def test_what_outgrew_the_stop_that_was_left_there_is_stopped(world: World) -> None:
+    """An older database was restored: it had the move away, and not the deploy that came back."""
+    old, _, deployment_id = moved(world)
+    agent(old)
+    stop = slots.get(old.id, deployment_id)
+    assert stop is not None
+    came_back = {"generation": int(stop.generation) + 5, "session": old.answer.session}
+    assert old.types() == ["stop"]
+    assert not old.report(deployment_id, "running", **came_back, sequence=1).applied
+    assert old.types() == [], "nobody has said anything since the restore"
+
+    world.pass_(60)
+    world.restart(deployment_id)
+    old.report(deployment_id, "running", **came_back, sequence=2)
+    assert [msgspec.to_builtins(each)["generation"] for each in old.beat().commands] == [came_back["generation"] + 1]
+
+
+def test_the_container_before_is_not_the_deploy_that_a_lost_worker_never_heard_of(world: World) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy(gpus=0)
+    worker.run(deployment_id)
+    world.restart(deployment_id)
+    world.pass_(86401)
+    world.sweep()
+    assert world.see(deployment_id).error_code == "WORKER_LOST"
+    worker.beat()
+    world.pass_(30)
+    assert worker.types() == ["stop"], "what lives there makes room first"
+    worker.active = []
+    assert worker.types() == ["deploy"]
+    worker.report(deployment_id, "running")
+    assert world.see(deployment_id).status == "running"
 
 
 def test_a_clone_is_sent_what_its_journal_lacks(world: World) -> None:

@@ -25,13 +25,14 @@ from chalicelib import tables
 from tests.simulation.dynamo import Dynamo
 from tests.simulation.entropy import seeded
 from tests.simulation.minima import too_rare
-from tests.simulation.simulation import Violation, simulate
+from tests.simulation.simulation import NO_FOCUS, PLOTS, Focus, Violation, simulate
+from tests.simulation.weather import STORMS
 
 SHARED = Path("/dev/shm")
 CHUNK = 20
 
 
-def simulate_all(seeds: range, diaries: bool = False) -> tuple[Counter[str], list[str]]:
+def simulate_all(seeds: range, diaries: bool = False, focus: Focus = NO_FOCUS) -> tuple[Counter[str], list[str]]:
     """How often each thing happened, and the violations. Every seed begins with an empty database and fresh hosts."""
     logging.disable(logging.CRITICAL)
     happened: Counter[str] = Counter()
@@ -46,7 +47,7 @@ def simulate_all(seeds: range, diaries: bool = False) -> tuple[Counter[str], lis
             tempfile.TemporaryDirectory(dir=SHARED if SHARED.is_dir() else None) as folder,
         ):
             try:
-                weather = simulate(seed, database, Path(folder))
+                weather = simulate(seed, database, Path(folder), focus)
                 happened += weather.happened
                 if diaries:
                     print(weather.diary(f"seed {seed} ends"))
@@ -65,14 +66,17 @@ def _chunks(first: int, seeds: int) -> Iterator[range]:
 @click.option("--first", default=0, show_default=True)
 @click.option("--jobs", default=os.cpu_count() or 1, show_default="one a core")
 @click.option("--diary", is_flag=True, help="Print the diary of every seed, not only of those with a violation.")
+@click.option("--plot", type=click.Choice(PLOTS), help="The catastrophe of every seed, rather than one by chance.")
+@click.option("--storm", type=click.Choice(STORMS), help="What strikes often in every seed, rather than by chance.")
 @click.option("--most", default=5, show_default=True, help="Violations after which no more seeds are begun.")
-def main(seeds: int, first: int, jobs: int, diary: bool, most: int) -> None:
+def main(seeds: int, first: int, jobs: int, diary: bool, plot: str | None, storm: str | None, most: int) -> None:
+    focus = Focus(plot, storm)
     happened: Counter[str] = Counter()
     violations: list[str] = []
     chunks = list(_chunks(first, seeds))
     done = 0
     with ProcessPoolExecutor(jobs) as pool:
-        results = zip(chunks, pool.map(partial(simulate_all, diaries=diary), chunks), strict=True)
+        results = zip(chunks, pool.map(partial(simulate_all, diaries=diary, focus=focus), chunks), strict=True)
         console = Console(stderr=True)
         for chunk, (more, found) in track(results, "Simulating", len(chunks), console=console, transient=True):
             happened += more
@@ -85,7 +89,7 @@ def main(seeds: int, first: int, jobs: int, diary: bool, most: int) -> None:
         print(violation, file=sys.stderr)
     for what, count in sorted(happened.items()):
         print(f"{count:10,d} {what}")
-    rare = too_rare(happened, done)
+    rare = too_rare(happened, done) if focus == NO_FOCUS else []
     for line in rare:
         print(f"too rare to prove anything: {line}", file=sys.stderr)
     print(f"{done:,d} seeds, {len(violations)} violations")

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
-from agent.engines import Instance, RunSpec
+from agent.engines import EngineError, Instance, RunSpec
 from agent.gpus import Gpu
 from agent.journal import Database
 from agent.loop import Refused
@@ -181,6 +181,8 @@ class Host(World):
         except Crashed:
             self.weather.note(f"{self.machine} crashed")
             self.end_agent()
+        except EngineError as error:
+            self.weather.note(f"{self.machine} tries that again: {error.message}")
         except Refused as refused:
             self.weather.note(f"{self.machine} is not taken, and ends: {refused}")
             self.end_agent()

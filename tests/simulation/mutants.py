@@ -14,6 +14,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -41,12 +42,14 @@ class Patch:
 
 @dataclass(frozen=True)
 class Mutant:
-    """`seeds`: in how many it is caught at the latest."""
+    """`seeds`: in how many it is caught at the latest, all of them with `plot` and `storm` where those are given."""
 
     name: str
     protection: str
     patches: tuple[Patch, ...]
     seeds: int = STRONG
+    plot: str | None = None
+    storm: str | None = None
 
     @property
     def weak(self) -> bool:
@@ -54,8 +57,8 @@ class Mutant:
         return self.seeds > STRONG
 
 
-def mutant(name: str, protection: str, *patches: tuple[str, str, str], seeds: int = STRONG) -> Mutant:
-    return Mutant(name, protection, tuple(Patch(*each) for each in patches), seeds)
+def mutant(name: str, protection: str, *patches: tuple[str, str, str], **sought: Any) -> Mutant:
+    return Mutant(name, protection, tuple(Patch(*each) for each in patches), **sought)
 
 
 MUTANTS = (
@@ -118,6 +121,7 @@ MUTANTS = (
         "no safety net",
         "one beat in ten looks anyway",
         ("chalicelib/heartbeat.py", "LOOK_EVERY = 10", "LOOK_EVERY = 10**9"),
+        storm="function killed",
         seeds=WEAK,
     ),
     mutant(
@@ -139,6 +143,7 @@ MUTANTS = (
         "an intent does not look whether it was sent meanwhile",
         "an intent is overwritten on condition that it is as it was read",
         ("chalicelib/slots.py", "    same &= Slot.sent_at.exists() if before.sent_at else Slot.sent_at.does_not_exist()\n", ""),
+        storm="function overtaken",
         seeds=WEAK,
     ),
     mutant(
@@ -157,12 +162,14 @@ MUTANTS = (
         "a deleted deployment leaves no stop",
         "the stop stays in its slot until absence is shown",
         ("chalicelib/deployments.py", '            if before is not None and before.intent == "deploy":\n                _put_stop', '            if False:\n                _put_stop'),
+        plot="silence",
         seeds=WEAK,
     ),
     mutant(
         "a stop is never sent again",
         "what runs and is meant to be stopped gets its stop again",
         ("chalicelib/look.py", "if (over and slot.odd_since is not None) or this.now - slot.settled_at >= ODD_FOR:", "if False:"),
+        storm="answer lost",
         seeds=WEAK,
     ),
     mutant(
@@ -180,12 +187,14 @@ MUTANTS = (
         "late reports count",
         "a late report changes nothing",
         ("chalicelib/reports.py", "    if _is_late(deployment, body, generation):\n        return m.Applied(False, deployment.status)\n", ""),
+        storm="request delayed",
         seeds=WEAK,
     ),
     mutant(
         "reports are written blindly",
         "a report is stored on condition that the deployment is as it was read",
         ("chalicelib/reports.py", "if not update_if(deployment, actions, Deployment.version == deployment.version):\n        raise Refused", "update_if(deployment, actions, Deployment.deployment_id.exists())"),
+        storm="function overtaken",
         seeds=WEAK,
     ),
     mutant(
@@ -198,6 +207,7 @@ MUTANTS = (
         "what is newer than an intent leaves the intent behind",
         ("agent/plan.py", "return any((each.generation or 0) > intent.generation for each in instances)", "return False"),
         ("agent/records.py", 'if row and row["generation"] >= command.generation:', 'if row and row["generation"] == command.generation:'),
+        plot="restore",
         seeds=WEAK,
     ),
     # Who is who
@@ -216,12 +226,14 @@ MUTANTS = (
         "a deployment is lost with a worker that it left",
         "only what is on a worker is lost with it",
         ("chalicelib/deployments.py", " or deployment.worker_id != worker_id:\n            return None", ":\n            return None"),
+        plot="silence", storm="restless operators",
         seeds=WEAK,
     ),
     mutant(
         "a container is lost at first sight",
         "one list may be older than what is stored: two beats, 25 seconds apart",
         ("chalicelib/look.py", "ODD_FOR = 25.0", "ODD_FOR = 0.0"),
+        storm="request delayed",
         seeds=WEAK,
     ),
     mutant(
@@ -239,12 +251,14 @@ MUTANTS = (
         "GPUs are free before the old container has let go",
         "what may live holds its GPUs",
         ("chalicelib/claims.py", "    if before is not None and before.may_live:  #", "    if False:  #"),
+        storm="restless operators",
         seeds=WEAK,
     ),
     mutant(
         "a move does not wait",
         "a container on the worker that it leaves is gone first, where that worker can be asked",
         ("chalicelib/claims.py", "    if machine and slot and slot.may_live and machine.online(now):", "    if False:"),
+        storm="restless operators",
         seeds=WEAK,
     ),
     # Operations
@@ -289,6 +303,8 @@ def examine(mutant: Mutant, most: int | None = None, first: int = 0) -> Verdict:
             str(first),
             "--seeds",
             str(seeds),
+            *(["--plot", mutant.plot] if mutant.plot else []),
+            *(["--storm", mutant.storm] if mutant.storm else []),
         ]
         done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
     closing = re.search(r"([\d,]+) seeds, ([\d,]+) violations", done.stdout)

@@ -46,6 +46,11 @@ class Operators:
     def now(self) -> float:
         return self._weather.now
 
+    @property
+    def restless(self) -> bool:
+        """Whether they move things more than anything else."""
+        return self._weather.storm == "restless operators"
+
     def act(self) -> None:
         """One thing."""
         choice = self._weather.random.choice
@@ -68,6 +73,8 @@ class Operators:
 
     def _intend(self) -> None:
         names = ["stop", "stop", "start", "restart", "patch", "delete"]
+        if self.restless:
+            names += ["patch"] * 6
         self.intend(self._weather.random.choice(self.asked.deployments), self._weather.random.choice(names))
 
     def _do(self, name: str, about: str, act: Callable[[], object]) -> bool:
@@ -88,7 +95,7 @@ class Operators:
         known = self._worker_ids()
         body = r.NewDeployment(
             model="org/model",
-            gpus=random.choice([0, 0, 1, 1, GPUS]),
+            gpus=random.choice([1, GPUS] if self.restless else [0, 0, 1, 1, GPUS]),
             config={"seed": self._names},
             worker_id=random.choice(known) if known and random.random() < 0.4 else None,
             restart=random.choice(["on-failure", "on-failure", "never"]),
@@ -109,7 +116,7 @@ class Operators:
 
     def _patch(self) -> r.DeploymentPatch:
         random, known = self._weather.random, self._worker_ids()
-        match random.randrange(3):
+        match random.randrange(1 if self.restless else 0, 3):
             case 0:
                 return r.DeploymentPatch(config={"seed": 0, "max_model_len": random.randrange(1, 9999)})
             case 1:

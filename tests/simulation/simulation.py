@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -17,6 +18,7 @@ from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access
 from chalicelib.contract.errors import ApiError
 from chalicelib.fleet import ONLINE_WINDOW
+from chalicelib.liveness import LOST_AFTER
 from chalicelib.store import Refused
 from chalicelib.tables import Deployment, Hot, Slot
 from tests.simulation import invariants
@@ -39,12 +41,28 @@ class Violation(AssertionError):
     """Something was lost, or ran twice, or waits for ever."""
 
 
+@dataclass(frozen=True)
+class Focus:
+    """The plot and the storm of every seed, where they are not to be chance."""
+
+    plot: str | None = None
+    storm: str | None = None
+
+    def __str__(self) -> str:
+        return "".join(f' {name.upper()}="{value}"' for name, value in vars(self).items() if value)
+
+
+NO_FOCUS = Focus()
+
+
 class Simulation:
     """`unconfirmed` are the deployments that were moved away from a worker that could not be asked."""
 
-    def __init__(self, seed: int, database: Dynamo, folder: Path) -> None:
+    def __init__(self, seed: int, database: Dynamo, folder: Path, focus: Focus) -> None:
         self.random, self.database, self.folder = Random(seed), database, folder
-        self.weather = Weather(self.random, START)
+        self.weather = Weather(self.random, START, focus.storm)
+        drawn = self.random.choice([*PLOTS, None, None, None])
+        self.plot = focus.plot or drawn
         database.empty()
         self.cloud = Cloud(database, self.weather)
         self.hosts: list[Host] = []
@@ -73,14 +91,12 @@ class Simulation:
 
     def run(self) -> None:
         """Raises Violation."""
-        plots = [None, None, None, self._clone, self._take_over, self._remove, self._restore]
-        plot = self.random.choice(plots)
-        when = self.random.randrange(STEPS // 3, STEPS) if plot else None
+        when = self.random.randrange(STEPS // 3, STEPS) if self.plot else None
         for step in range(STEPS):
             self._step()
-            if plot and step == when:
+            if self.plot and step == when:
                 self.catastrophe = True
-                plot()
+                PLOTS[self.plot](self)
             self._check()
         self._calm_down()
 
@@ -188,6 +204,23 @@ class Simulation:
         lost = {str(each.deployment_id) for each in Deployment.scan(Deployment.worker_id == host.last_worker_id)}
         self.to_rest, self.operators.asked.touched = lost, set()
         successor.start_agent()
+
+    def _fall_silent(self) -> None:
+        """A host is not heard of for a day. What runs there counts as lost, and people do with it what they like."""
+        host = self.hosts[0]
+        if host.up:
+            host.end_agent()
+        self.weather.happened["silent for a day"] += 1
+        self.weather.note(f"{host.machine} is silent for a day")
+        self.gpus_may_overlap = True
+        self._pass(LOST_AFTER + ONLINE_WINDOW)
+        for other in self.hosts[1:]:
+            self._beat(other)
+        if self.literal:
+            self.literal.beat()
+        self._note_the_unconfirmed()
+        for act in [self._sweep] * 3 + [self.operators.act] * self.random.randrange(2, 8):
+            act()
 
     def _remove(self) -> None:
         """An operator removes a worker by force. What runs there is left running, also when its host joins anew."""
@@ -338,15 +371,24 @@ class Simulation:
         return host
 
 
-def simulate(seed: int, database: Dynamo, folder: Path) -> Weather:
+PLOTS: dict[str, Callable[[Simulation], None]] = {
+    "clone": Simulation._clone,
+    "takeover": Simulation._take_over,
+    "removal": Simulation._remove,
+    "restore": Simulation._restore,
+    "silence": Simulation._fall_silent,
+}
+
+
+def simulate(seed: int, database: Dynamo, folder: Path, focus: Focus = NO_FOCUS) -> Weather:
     """What happened. Raises Violation with the diary that leads to it."""
-    simulation = Simulation(seed, database, folder)
+    simulation = Simulation(seed, database, folder, focus)
     try:
         simulation.run()
     except Exception as error:
         said = str(error) if isinstance(error, Violation) else f"{type(error).__name__}: {error}"
         diary = simulation.weather.diary(said)
-        raise Violation(f"seed {seed}: {diary}\nreplay: make simulate FIRST={seed} SEEDS=1") from error
+        raise Violation(f"seed {seed}: {diary}\nreplay: make simulate FIRST={seed} SEEDS=1{focus}") from error
     finally:
         for host in simulation.hosts:
             host.end_agent()
