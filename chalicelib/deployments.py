@@ -348,7 +348,8 @@ def _lost(slot: Slot, stop_generation: int | None, now: float) -> Slot:
     slot.may_live = bool(slot.may_live or slot.sent_at)
     slot.holds = False
     slot.odd_since = slot.clearing = None
-    slot.settled_at = slot.settled_at or now
+    if slot.intent == "deploy":  # a stop is still to be sent, should the worker return
+        slot.settled_at = slot.settled_at or now
     if stop_generation is not None:
         slot.intent, slot.generation = "stop", stop_generation
         slot.sent_at, slot.sent_session, slot.settled_at = now, 0, None

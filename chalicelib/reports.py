@@ -15,7 +15,7 @@ from chalicelib import claims, events, slots
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
-from chalicelib.contract.lifecycle import COMING_UP, ENDING, LIVE, Status, may_move
+from chalicelib.contract.lifecycle import COMING_UP, ENDING, Status, may_move
 from chalicelib.store import Refused, find, grow, retrying, update_if
 from chalicelib.tables import Deployment, Slot
 from chalicelib.times import when
@@ -116,9 +116,9 @@ def _is_late(deployment: Deployment, body: m.Report, generation: int) -> bool:
 
 
 def _check_move(deployment: Deployment, new: Status, generation: int) -> None:
-    """A newer generation that finds the status at its end starts from pending."""
+    """A newer generation that finds the status at its end, or on its way there, starts from pending."""
     current = Status(deployment.status)
-    if generation > deployment.status_generation and current not in LIVE:
+    if generation > deployment.status_generation and current in ENDING:
         current = Status.PENDING
         if new is current:
             return

@@ -147,6 +147,33 @@ def test_the_container_before_is_not_the_deploy_that_a_lost_worker_never_heard_o
     assert world.see(deployment_id).status == "running"
 
 
+def test_a_stop_outlives_the_loss_of_its_worker_and_the_deletion(world: World) -> None:
+    """It had the deploy, and had not begun: after a day it goes on from its journal."""
+    worker = agent(world.worker())
+    deployment_id = world.deploy(gpus=0)
+    assert worker.types() == ["deploy"]
+    world.stop(deployment_id)
+    world.pass_(86401)
+    world.sweep()
+    assert world.see(deployment_id).error_code == "WORKER_LOST"
+    deployments.delete(deployment_id, ADMIN, world.now)
+    assert worker.types() == ["stop"]
+
+
+def test_what_runs_again_was_stopping_in_a_restored_database(world: World) -> None:
+    worker = agent(world.worker())
+    deployment_id = world.deploy(gpus=0)
+    worker.beat()
+    word = {"generation": world.see(deployment_id).generation, "session": worker.answer.session}
+    worker.report(deployment_id, "running", **word, sequence=1)
+    world.stop(deployment_id)
+    word["generation"] = world.see(deployment_id).generation
+    worker.report(deployment_id, "stopping", **word, sequence=2)
+    word["generation"] += 100_000
+    assert worker.report(deployment_id, "running", **word, sequence=3).applied
+    assert world.see(deployment_id).status == "running"
+
+
 def test_a_clone_is_sent_what_its_journal_lacks(world: World) -> None:
     original = agent(world.worker(boot_id="first"))
     original.beat()

@@ -63,6 +63,8 @@ class Cloud:
                 self._overtake_in, kill_in, self._kill_in = None, self._kill_in, None
                 self.overtaker()
                 self._kill_in = kill_in
+                if self.weather.storm == "function overtaken":
+                    self._overtake_in = self.weather.random.randrange(MOST_CALLS)
         if self._kill_in is not None:
             self._kill_in -= 1
             if self._kill_in < 0:

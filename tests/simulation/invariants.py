@@ -10,7 +10,8 @@ import msgspec
 
 from chalicelib import claims, fleet, operations, placement, slots
 from chalicelib.contract.lifecycle import LIVE, OPEN, OperationStatus
-from chalicelib.tables import Deployment, Operation
+from chalicelib.fleet import ONLINE_WINDOW
+from chalicelib.tables import Deployment, Hot, Operation
 from tests.simulation.hosts import Host
 
 if TYPE_CHECKING:
@@ -60,17 +61,24 @@ def _one_holder_for_each_gpu(sim: Simulation, host: Host) -> Iterator[str]:
 
 
 def _no_false_alarm(sim: Simulation) -> Iterator[str]:
-    """That a container was lost is not said of one that ran before and after."""
-    said = {
-        item["deployment_id"]["S"]
-        for item in sim.database.items(Deployment)
-        if item.get("error_code") == {"S": "CONTAINER_LOST"}
-    }
-    for deployment_id in said - sim.contact_lost:
-        runs = any(each.deployment_id == deployment_id for host in sim.active() for each in host.running())
-        if runs and deployment_id in sim.ran_before and not sim.catastrophe:
+    """That one was lost, or has stopped, is not said of what runs."""
+    stored = list(sim.database.items(Deployment))
+    said = {(item["deployment_id"]["S"], item["error_code"]["S"]) for item in stored if "error_code" in item}
+    places = {(each.deployment_id, each.worker_id) for host in sim.active() for each in host.running()}
+    runs = {deployment_id for deployment_id, _ in places}
+    heard = {item["worker_id"]["S"]: float(item["ls"]["N"]) for item in sim.database.items(Hot)}
+    for item in stored:
+        deployment_id = item["deployment_id"]["S"]
+        news = {code for id_, code in said - sim.said_lost if id_ == deployment_id}
+        if "CONTAINER_LOST" in news and deployment_id in runs & sim.ran_before and not sim.catastrophe:
             yield f"{deployment_id} is CONTAINER_LOST, and ran all the time"
-    sim.contact_lost = said
+        worker_id = item.get("worker_id", {}).get("S", "")
+        silence = sim.now - heard.get(worker_id, 0.0)
+        if "WORKER_LOST" in news and silence < ONLINE_WINDOW and sim.plot != "takeover":
+            yield f"{deployment_id} is WORKER_LOST, and its worker was heard of {silence:.0f} s ago"
+        if item.get("status") == {"S": "stopped"} and (deployment_id, worker_id) in places and not sim.catastrophe:
+            yield f"{deployment_id} is said to be stopped, and runs"
+    sim.said_lost = said
 
 
 def in_the_end(sim: Simulation) -> Iterator[str]:

@@ -74,7 +74,7 @@ class Simulation:
         self.literal: LiteralClient | None = None
         self.owner_rejoins = False
         self.to_rest: set[str] = set()
-        self.contact_lost: set[str] = set()
+        self.said_lost: set[tuple[str, str]] = set()
         self.ran_before: set[str] = set()
         tokens.seed_registration_token(JOIN, START)
         self.hosts.append(self._host("host-0", None))
@@ -165,7 +165,11 @@ class Simulation:
             self.cloud.run("sweep", lambda: liveness.expire(self.now, segments=1))
 
     def _overtake(self) -> None:
-        """Another function runs between two database calls of the one that is under way."""
+        """Other functions run between two database calls of the one that is under way."""
+        for _ in range(self.random.choice([1, 1, 2, 3])):
+            self._overtake_once()
+
+    def _overtake_once(self) -> None:
         host = self.random.choice(self.hosts)
         choices = [self.operators.act, self.operators.act, self._sweep, self.network.late_ones_arrive]
         if host.up and not host.parked and host.machine not in self.network.busy:
