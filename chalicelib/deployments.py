@@ -20,7 +20,7 @@ from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.contract.lifecycle import LIVE, Status
 from chalicelib.store import Refused, find, grow, retrying, transact
-from chalicelib.tables import Deployment, DeploymentName, Slot
+from chalicelib.tables import Deployment, DeploymentName, Hot, Slot
 from chalicelib.tokens import Principal
 
 MAX_CONFIG = 64 * 1024
@@ -302,17 +302,28 @@ def delete(deployment_id: str, by: Principal, now: float) -> Deployment:
     return deleted
 
 
-def lose(deployment_id: str, worker_id: str, error_code: str, message: str, now: float, *, stop: bool = False) -> bool:
+def lose(
+    deployment_id: str,
+    worker_id: str,
+    error_code: str,
+    message: str,
+    now: float,
+    *,
+    stop: bool = False,
+    last_seen: float | None = None,
+) -> bool:
     """Conclude from silence that it is over (WORKER_LOST, CONTAINER_LOST, WORKER_REMOVED). Whether it was alive there.
 
     One that went on to another worker, and left no more than a stop on this one, is not lost. Its GPUs are free again,
     though a container may live. `stop` also leaves a stop in its slot: sent already, so that a worker that does not
-    list it never hears of it.
+    list it never hears of it. With `last_seen`, only if the worker was not heard of since then.
     """
 
     def attempt() -> Deployment | None:
         deployment = find(Deployment, deployment_id)
         if deployment is None or deployment.status not in LIVE or deployment.worker_id != worker_id:
+            return None
+        if last_seen is not None and not _unheard(worker_id, last_seen):
             return None
         before = slots.get(worker_id, deployment_id)
         generation = grow(deployment.generation, now)
@@ -331,6 +342,8 @@ def lose(deployment_id: str, worker_id: str, error_code: str, message: str, now:
             if before is not None:
                 unchanged = slots.unchanged(before)
                 transaction.save(_lost(before, generation if stop else None, now), condition=unchanged)
+            if last_seen is not None:
+                transaction.condition_check(Hot, worker_id, condition=Hot.last_seen == last_seen)
 
         transact(build)
         return deployment
@@ -342,6 +355,11 @@ def lose(deployment_id: str, worker_id: str, error_code: str, message: str, now:
     about = events.on(lost, error_code=error_code)
     events.record(about, error_code.lower(), message, events.CONTROL_PLANE, now)
     return True
+
+
+def _unheard(worker_id: str, last_seen: float) -> bool:
+    hot = find(Hot, worker_id)
+    return hot is not None and hot.last_seen == last_seen
 
 
 def _lost(slot: Slot, stop_generation: int | None, now: float) -> Slot:

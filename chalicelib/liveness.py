@@ -102,6 +102,7 @@ def _record(hot: Hot, now: float) -> None:
     if silence > LOST_AFTER and not hot.lost:
         message = "its worker has been silent for 24 hours"
         for slot in slots.of_worker(worker_id)[0]:
-            deployments.lose(slot.deployment_id, worker_id, "WORKER_LOST", message, now)
+            last_seen = float(hot.last_seen)
+            deployments.lose(slot.deployment_id, worker_id, "WORKER_LOST", message, now, last_seen=last_seen)
         if update_if(hot, [Hot.lost.set(True)], unheard & Hot.lost.does_not_exist()):
             events.record(events.About(worker_id=worker_id), "lost", "silent for 24 hours", events.CONTROL_PLANE, now)

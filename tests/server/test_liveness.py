@@ -141,6 +141,20 @@ def test_a_heartbeat_beats_the_sweep(world: World) -> None:
     assert find(Hot, worker.id).down_since is None  # type: ignore[union-attr]
 
 
+def test_a_registration_beats_the_sweep_of_the_day(world: World) -> None:
+    from chalicelib.liveness import _record
+
+    worker = world.worker()
+    deployment_id = world.deploy(gpus=0)
+    worker.run(deployment_id)
+    world.pass_(86401)
+    read = find(Hot, worker.id)
+    assert read is not None
+    worker.register()
+    _record(read, world.now)
+    assert world.see(deployment_id).status == "running"
+
+
 @pytest.mark.parametrize(("quiet", "expected"), [(0, 1), (59, 1), (61, 5), (299, 5), (301, 30)])
 def test_the_interval_is_short_while_something_is_under_way(quiet: float, expected: int) -> None:
     assert fleet.interval(1000.0, 1000.0 + quiet) == expected

@@ -73,12 +73,12 @@ def _no_false_alarm(sim: Simulation) -> Iterator[str]:
         if "CONTAINER_LOST" in news and deployment_id in runs & sim.ran_before and not sim.catastrophe:
             yield f"{deployment_id} is CONTAINER_LOST, and ran all the time"
         worker_id = item.get("worker_id", {}).get("S", "")
-        silence = sim.now - heard.get(worker_id, 0.0)
-        if "WORKER_LOST" in news and silence < ONLINE_WINDOW and sim.plot != "takeover":
-            yield f"{deployment_id} is WORKER_LOST, and its worker was heard of {silence:.0f} s ago"
+        was_silent = sim.now - sim.heard_before.get(worker_id, 0.0) > ONLINE_WINDOW
+        if "WORKER_LOST" in news and not was_silent and sim.plot != "takeover":
+            yield f"{deployment_id} is WORKER_LOST, and its worker had been heard of"
         if item.get("status") == {"S": "stopped"} and (deployment_id, worker_id) in places and not sim.catastrophe:
             yield f"{deployment_id} is said to be stopped, and runs"
-    sim.said_lost = said
+    sim.said_lost, sim.heard_before = said, heard
 
 
 def in_the_end(sim: Simulation) -> Iterator[str]:

@@ -75,6 +75,7 @@ class Simulation:
         self.owner_rejoins = False
         self.to_rest: set[str] = set()
         self.said_lost: set[tuple[str, str]] = set()
+        self.heard_before: dict[str, float] = {}
         self.ran_before: set[str] = set()
         tokens.seed_registration_token(JOIN, START)
         self.hosts.append(self._host("host-0", None))
@@ -222,7 +223,7 @@ class Simulation:
             self._beat(other)
         if self.literal:
             self.literal.beat()
-        self._note_the_unconfirmed()
+        self._check()
         for act in [self._sweep] * 3 + [self.operators.act] * self.random.randrange(2, 8):
             act()
 
