@@ -361,6 +361,35 @@ def test_status_against_stop(world: World, race: Race) -> None:
     assert held() == []
 
 
+def test_a_late_report_against_the_next(world: World, race: Race) -> None:
+    """Whichever is stored first, what came later stands."""
+    worker = world.worker(gpus=1)
+    worker.journal_id = "a journal"
+    deployment_id = world.deploy(worker_id=worker.id)
+    worker.beat()
+    sequence = itertools.count(1)
+
+    def one_round() -> str:
+        word = {"generation": int(deployments.load(deployment_id).generation), "session": worker.answer.session}
+        starting, running = next(sequence), next(sequence)
+        ended = race.between(
+            late=lambda: worker.report(deployment_id, "starting", **word, sequence=starting),
+            next=lambda: worker.report(deployment_id, "running", **word, sequence=running),
+        )
+        assert deployments.load(deployment_id).status == "running"
+        world.restart(deployment_id)
+        return "late" if ended["late"].applied else "next"
+
+    race.run(one_round)
+    world.stop(deployment_id)
+    assert "stop" in worker.types(active_deployments=[deployment_id])
+    worker.report(deployment_id, "stopped", generation=deployments.load(deployment_id).generation)
+    forget(world, deployment_id)
+    worker.beat()
+    remove(world, worker)
+    assert held() == []
+
+
 def test_stop_against_the_first_delivery(world: World, race: Race) -> None:
     """Either nobody has heard of it and it is stopped at once, or the worker has it and is told to stop."""
     worker = world.worker(gpus=1)
