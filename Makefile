@@ -50,7 +50,7 @@ simulate: setup ## Control plane and agents over faults at random (SEEDS=3000, F
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),3000) --first $(or $(FIRST),0) \
 		$(if $(PLOT),--plot $(PLOT)) $(if $(STORM),--storm "$(STORM)")
 
-mutants: setup ## Each protection taken away: the simulator must notice (MOST=seeds for each at most)
+mutants: setup ## Each protection taken away: something must notice (MOST=seeds for each at most)
 	@$(BIN)/python -m tests.simulation.mutants $(if $(MOST),--most $(MOST))
 
 reliability: setup ## What docs/reliability.md promises, in full: simulation, mutants, faults, races, scale, attacks
