@@ -38,6 +38,7 @@ PER_THOUSAND: dict[str, int] = {
     "name taken over": 50,
     "two agents on one host": 200,
     "worker removed": 50,
+    "silent for a day": 50,
     "model died": 100,
     "container started": 1500,
     "literal client started a container": 80,
