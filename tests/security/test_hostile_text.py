@@ -20,8 +20,8 @@ from click.testing import CliRunner
 
 from agent.__main__ import main
 from agent.shown import Formatter, shown
-from tests.agent.fake_server import FakeServer
 from tests.agent.world import World
+from tests.security.wire import http, server
 from tests.server.database import Recorder
 from tests.whole.gateway import REGISTRATION_TOKEN
 from tests.whole.test_agent_and_app import Whole
@@ -123,15 +123,12 @@ def test_what_a_control_plane_says_and_orders(text: str, tmp_path: Path, written
     is_clean(written.getvalue())
 
 
-def test_what_ends_the_agent_is_clean_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = FakeServer()
-    text = "".join(SENDABLE.values())
-    server.failures.append((400, msgspec.json.encode({"error_code": "X", "message": text}), {}))
-    session = server.session_to_here()
-    monkeypatch.setattr("requests.Session", lambda: session)
-    settings = {"URL": "https://muster.example", "TOKEN": "t", "ENGINE": "process", "STATE_DIR": str(tmp_path / "s")}
-    settings |= {"VLLM_COMMAND": "true", "NAME": "n"}
-    outcome = CliRunner().invoke(main, [], env={f"MUSTER_{name}": value for name, value in settings.items()})
+def test_what_ends_the_agent_is_clean_too(tmp_path: Path) -> None:
+    said = msgspec.json.encode({"error_code": "X", "message": "".join(SENDABLE.values())})
+    settings = {"TOKEN": "t", "ENGINE": "process", "STATE_DIR": str(tmp_path / "s"), "VLLM_COMMAND": "true"}
+    with server(lambda head: http(said, "400 Bad Request")) as (url, _):
+        environment = {f"MUSTER_{name}": value for name, value in {**settings, "URL": url, "NAME": "n"}.items()}
+        outcome = CliRunner().invoke(main, [], env=environment)
     assert outcome.exit_code == 1 and "did not take this worker" in outcome.output
     last = outcome.output[outcome.output.index("Error: the control plane") :]
     assert not SEEN.search(last) and last.count("\n") == 1
