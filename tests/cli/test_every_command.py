@@ -10,6 +10,7 @@ from typing import Any
 import click
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
@@ -17,10 +18,11 @@ from muster.cli.apply import Applied
 from muster.cli.credentials import Join
 from muster.cli.login import Login
 from muster.cli.main import SECTIONS, muster
-from muster.cli.shell import Command
+from muster.cli.shell import Command, Shell
 from muster.cli.top import Top
+from tests.agent.fake_server import FakeServer
 from tests.cli.commandlines import parse
-from tests.cli.world import Operators
+from tests.cli.world import URL, Operators
 from tests.server.database import Recorder
 
 
@@ -231,12 +233,11 @@ def test_the_rest_of_them(operators: Operators) -> None:
     assert msgspec.json.decode(operators.out("completion bash -o json"))["shell"] == "bash"
 
 
-def test_a_mistake_of_ours_is_a_sentence(operators: Operators, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any, **__: Any) -> None:
-        raise KeyError("\x1b[31mwhat")
-
-    monkeypatch.setattr("muster.client.Client.workers", broken)
-    said = operators.invoke("workers")
+def test_a_mistake_of_ours_is_a_sentence() -> None:
+    broken = FakeServer()
+    broken.failures.append(KeyError("\x1b[31mwhat"))
+    shell = Shell(environment={"MUSTER_URL": URL, "MUSTER_API_KEY": "k"}, session=broken.session_to_here)
+    said = CliRunner().invoke(muster, ["workers"], obj=shell)
     assert (said.exit_code, said.stdout) == (1, "")
     assert "a mistake in muster itself" in said.stderr and "KeyError" in said.stderr
     assert "\x1b" not in said.stderr and "Traceback" not in said.stderr
