@@ -131,7 +131,7 @@ def _read(response: requests.Response) -> bytes:
     for chunk in response.iter_content(65536):
         content += chunk
         if len(content) > MAX_ANSWER:
-            raise requests.exceptions.ContentDecodingError(f"an answer of more than {MAX_ANSWER} bytes")
+            raise Unreachable("NOT_MUSTER", f"an answer of more than {MAX_ANSWER} bytes")
     return bytes(content)
 
 
