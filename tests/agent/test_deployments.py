@@ -128,6 +128,7 @@ def test_crash_restarts_after_a_backoff_that_doubles(world: World) -> None:
         crashed_at = world.clock.now
         while not any(each.state == "running" for each in world.engine.all.values()):
             world.settle(1, seconds=1)
+            assert world.clock.now < crashed_at + 1000, "it was not started again"
         waited.append(world.clock.now - crashed_at)
         world.settle(3)
     assert [round(each / 10) * 10 for each in waited] == [10, 20, 40, 80, 160, 300, 300]

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from socket import socket
 
+from tests.deadline import deadline
+
 LOADED = """
 import sys, agent.__main__
 loaded = {name.partition(".")[0] for name in sys.modules}
@@ -69,9 +71,10 @@ def start(folder: Path, port: int) -> subprocess.Popen[str]:
 def test_sigterm_ends_it_with_0(tmp_path: Path) -> None:
     with start(tmp_path, port=1) as process:
         assert process.stderr is not None
-        said = process.stderr.readline()
-        process.send_signal(signal.SIGTERM)
-        said += process.stderr.read()
+        with deadline(process):
+            said = process.stderr.readline()
+            process.send_signal(signal.SIGTERM)
+            said += process.stderr.read()
         assert process.wait(timeout=30) == 0
     assert "no heartbeat" in said
     assert "very-secret" not in said
@@ -88,4 +91,5 @@ def test_second_interrupt_ends_it_at_once(tmp_path: Path) -> None:
             while process.poll() is None and time.monotonic() < deadline:
                 process.send_signal(signal.SIGINT)
                 time.sleep(0.1)
-            assert process.poll() == 128 + signal.SIGINT
+            process.kill()
+            assert process.wait() == 128 + signal.SIGINT, "it has not ended after 30 s"

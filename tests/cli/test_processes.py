@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 
+from tests.conformance.client import Operator, eventually
 from tests.conformance.serve import ADMIN_KEY, Serve
+from tests.deadline import deadline
 
 PROGRAM = Path(sys.executable).parent / "muster"
 PATIENCE = 60.0
@@ -56,8 +57,10 @@ def run(environment: dict[str, str], *words: str, **more: str) -> subprocess.Com
     return subprocess.run([PROGRAM, *words], env=environment | more, capture_output=True, text=True, timeout=PATIENCE)
 
 
-def in_terminal(environment: dict[str, str], *words: str, until: str | None = None) -> tuple[int, str]:
-    """What appears on a terminal; Ctrl-C is typed when `until` has."""
+def in_terminal(
+    environment: dict[str, str], *words: str, until: str | None = None, types: bytes = b"\x03"
+) -> tuple[int, str]:
+    """What appears on a terminal; when `until` has, something is typed: Ctrl-C, unless it is told otherwise."""
     child, terminal = pty.fork()
     if not child:
         os.execve(PROGRAM, ["muster", *words], environment)
@@ -73,10 +76,12 @@ def in_terminal(environment: dict[str, str], *words: str, until: str | None = No
                 break
             seen += piece
         if until and not typed and until.encode() in seen:
-            os.write(terminal, b"\x03")
+            os.write(terminal, types)
             typed = True
     else:
         os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise AssertionError(f"muster {' '.join(words)} has not ended after {PATIENCE:.0f} s: {seen.decode()}")
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status), seen.decode()
 
@@ -120,10 +125,11 @@ def test_ctrl_c_ends_the_waiting_and_not_the_model(environment: dict[str, str]) 
 
 def test_ctrl_c_while_nothing_answers_is_no_trace(environment: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
+        deaf.settimeout(PATIENCE)
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         child = subprocess.Popen([PROGRAM, "ps"], env=environment | {"MUSTER_URL": url}, stderr=subprocess.PIPE)
         connection, _ = deaf.accept()
-        with connection:
+        with connection, deadline(child):
             child.send_signal(signal.SIGINT)
             said = child.stderr.readline() if child.stderr else b""
             child.send_signal(signal.SIGINT)  # somebody who is impatient
@@ -133,20 +139,9 @@ def test_ctrl_c_while_nothing_answers_is_no_trace(environment: dict[str, str]) -
 
 def test_a_password_is_asked_for_and_not_shown(environment: dict[str, str], serve: Serve) -> None:
     bare = {name: value for name, value in environment.items() if not name.startswith("MUSTER_")}
-    child, terminal = pty.fork()
-    if not child:
-        os.execve(PROGRAM, ["muster", "login", serve.url], bare)
-    said = b""
-    while b"API key: " not in said:
-        said += os.read(terminal, 1024)
-    os.write(terminal, ADMIN_KEY.encode() + b"\n")
-    try:
-        while piece := os.read(terminal, 1024):
-            said += piece
-    except OSError:
-        pass  # that is how a terminal ends
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert b"Logged in to" in said and ADMIN_KEY.encode() not in said
+    code, said = in_terminal(bare, "login", serve.url, until="API key: ", types=ADMIN_KEY.encode() + b"\n")
+    assert code == 0
+    assert "Logged in to" in said and ADMIN_KEY not in said
     assert run(bare, "keys").returncode == 0
 
 
@@ -188,17 +183,10 @@ def test_a_server_that_goes_away_while_it_is_waited_for(environment: dict[str, s
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not any(each["name"] == "patient" for each in _deployments(serve)):
-        time.sleep(0.2)
+    operator = Operator(serve.url, ADMIN_KEY)
+    eventually(lambda: operator.get("/api/deployments?name=patient").expect(200)["deployments"], bool, PATIENCE)
     serve.kill()
     serve.start()
     _, said = child.communicate(timeout=PATIENCE)
     assert child.returncode == 6
     assert said.splitlines()[-1] == "Error: patient is pending after 20s, and goes on: muster ps"
-
-
-def _deployments(serve: Serve) -> list[dict[str, str]]:
-    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
-    answer = requests.get(f"{serve.url}/api/deployments", headers=headers, timeout=10).json()
-    found: list[dict[str, str]] = answer["deployments"]
-    return found

@@ -3,7 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from .client import Operator
+from .client import Operator, eventually
 from .workers import Agent, Worker
 
 LOGS = {"logs": "x\n", "next_since": None, "truncated": False}
@@ -30,9 +30,12 @@ def test_sixteen_waits_do_not_starve_heartbeats(agent: Agent, worker: Worker, op
     with ThreadPoolExecutor(16) as threads:
         waiting = [threads.submit(operator.get, path) for path in paths]
         commands: dict[str, str] = {}
-        while len(commands) < 16:
-            for command in agent.commands():
-                commands[command["container_id"]] = command["command_id"]
+
+        def arrive() -> int:
+            commands.update({command["container_id"]: command["command_id"] for command in agent.commands()})
+            return len(commands)
+
+        eventually(arrive, lambda count: count == 16, 15)
         slowest = max(_seconds_of_a_beat(worker) for _ in range(10))
         for command_id in commands.values():
             agent.result(command_id, output=LOGS).expect(200)

@@ -17,6 +17,7 @@ import pytest
 from agent import host
 from agent.engines import EngineError
 from agent.vllm import PORTS
+from tests.deadline import deadline
 from tests.engines.nvml import GIB, FakeNvml, compile_nvml, gpu
 from tests.engines.suite import eventually
 
@@ -167,10 +168,11 @@ for line in sys.stdin:
     ) as process:
         assert process.stdin is not None and process.stdout is not None
         seen = []
-        for lines in (["driver 9"], [gpu("a")], ["driver 18", gpu("a")], [gpu("a"), gpu("b")]):
-            nvml.says(*lines)
-            print(file=process.stdin, flush=True)
-            seen.append(process.stdout.readline().strip())
+        with deadline(process):
+            for lines in (["driver 9"], [gpu("a")], ["driver 18", gpu("a")], [gpu("a"), gpu("b")]):
+                nvml.says(*lines)
+                print(file=process.stdin, flush=True)
+                seen.append(process.stdout.readline().strip())
     assert seen == ["0 Driver Not Loaded", "1 None", "0 RM has detected an NVML/RM version mismatch.", "2 None"]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.local_store import DataDirectory, DataInUse, Store
+from tests.deadline import deadline
 
 WRITER = """
 import sys
@@ -44,9 +45,10 @@ def test_a_killed_writer_loses_nothing_that_it_confirmed(tmp_path: Path) -> None
     path = tmp_path / "items.sqlite3"
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
     assert writer.stdout
-    confirmed = [int(writer.stdout.readline()) for _ in range(50)][-1]
-    writer.send_signal(signal.SIGKILL)
-    confirmed = max([confirmed, *map(int, writer.stdout.read().split())])
+    with deadline(writer):
+        confirmed = [int(writer.stdout.readline()) for _ in range(50)][-1]
+        writer.send_signal(signal.SIGKILL)
+        confirmed = max([confirmed, *map(int, writer.stdout.read().split())])
     writer.wait()
     store = Store(path)
     for number in range(confirmed + 1):

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.conformance.serve import ROOT
+from tests.deadline import deadline
 
 LAST_WORDS = "Nothing was left behind."
 
@@ -61,12 +62,11 @@ def test_it_stays_up_until_it_is_interrupted(
 ) -> None:
     running = demo(environment)
     assert running.stdout
-    for line in running.stdout:
-        if "stays up until Ctrl-C" in line:
-            break
-    started = psutil.Process(running.pid).children(recursive=True)
-    running.send_signal(number)
-    assert LAST_WORDS in running.stdout.read()
+    with deadline(running, seconds=120):
+        assert any("stays up until Ctrl-C" in line for line in running.stdout)
+        started = psutil.Process(running.pid).children(recursive=True)
+        running.send_signal(number)
+        assert LAST_WORDS in running.stdout.read()
     assert running.wait(timeout=60) == 0
     assert len(started) >= 3
     assert not any(process.is_running() for process in started)

@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from tests.conformance.serve import ADMIN_KEY, ROOT, Serve, free_port
+from tests.deadline import deadline
 
 Start = Callable[..., Serve]
 WITHOUT_SECRETS = {"MUSTER_ADMIN_KEY": "", "MUSTER_REGISTRATION_TOKEN": ""}
@@ -145,9 +146,9 @@ def test_chalice_local_by_itself(tmp_path: Path) -> None:
     )
     try:
         assert chalice.stdout
-        said = "".join(
-            iter(chalice.stdout.readline, f"Serving on http://127.0.0.1:{port}  (data in {tmp_path}/muster)\n")
-        )
+        last = f"Serving on http://127.0.0.1:{port}  (data in {tmp_path}/muster)\n"
+        with deadline(chalice):
+            said = "".join(iter(chalice.stdout.readline, last))
         key = re.search(r"Admin API key +(\S+)", said)
         assert key
         url = f"http://127.0.0.1:{port}"
