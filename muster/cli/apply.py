@@ -10,7 +10,6 @@ from msgspec import Struct
 from chalicelib.contract import resources as r
 from chalicelib.contract.lifecycle import LIVE
 from muster.cli import confirm, follow, names
-from muster.cli.main import muster
 from muster.cli.plan import FileError, Step, Verb, plan, read
 from muster.cli.shell import USAGE, Shell, Stop, command
 
@@ -30,7 +29,6 @@ class Applied(Struct):
 
 
 @command(
-    muster,
     "apply",
     examples="""
     muster apply -f models.yaml
@@ -120,3 +118,6 @@ def _replace(shell: Shell, step: Step) -> r.Deployment:
         found = follow.deployment(shell, shell.client.stop(found.deployment_id), None)
     shell.client.delete(found.deployment_id)
     return shell.client.deploy(step.new)
+
+
+COMMANDS = (apply,)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from muster.cli.main import muster
 from muster.cli.shell import Shell, command
 
 VARIABLE = "_MUSTER_COMPLETE"
 
 
 @command(
-    muster,
     "completion",
     examples="""
     eval "$(muster completion bash)"
@@ -28,5 +26,8 @@ def completion(shell: Shell, kind: str) -> None:
     """
     found = get_completion_class(kind)
     assert found is not None, "click knows all three"
-    script = found(muster, {}, "muster", VARIABLE).source()
+    script = found(click.get_current_context().find_root().command, {}, "muster", VARIABLE).source()
     shell.show({"shell": kind, "script": script}, None) if shell.json else click.echo(script)
+
+
+COMMANDS = (completion,)

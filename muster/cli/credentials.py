@@ -12,7 +12,6 @@ from msgspec import UNSET, Struct
 from chalicelib.contract import resources as r
 from muster.cli import names, text, wanted
 from muster.cli.account import is_loopback
-from muster.cli.main import muster
 from muster.cli.shell import Cell, Group, Shell, command
 
 ROLES = ("viewer", "operator", "admin")
@@ -21,12 +20,12 @@ ROLES = ("viewer", "operator", "admin")
 # Registration tokens
 
 
-@muster.group(cls=Group, default="list")
+@click.group(cls=Group, default="list")
 def tokens() -> None:
     """Registration tokens, which let hosts join: list, create, revoke."""
 
 
-@command(tokens, "list", examples="muster tokens\nmuster tokens list -o json")
+@command("list", of=tokens, examples="muster tokens\nmuster tokens list -o json")
 def list_tokens(shell: Shell) -> None:
     """All registration tokens."""
     found = list(shell.client.registration_tokens())
@@ -48,8 +47,8 @@ def _token_row(token: r.RegistrationToken, now: datetime) -> tuple[Cell, ...]:
 
 
 @command(
-    tokens,
     "create",
+    of=tokens,
     examples="""
     muster tokens create --name rack-4 --uses 8 --expires 2h
     TOKEN=$(muster tokens create -o json | jq -r .token)
@@ -68,7 +67,7 @@ def create_token(shell: Shell, name: str | None, uses: int, expires: int, epheme
     shell.note(f"Good for {hosts}, for {text.duration(expires)}; it is not shown again.")
 
 
-@command(tokens, "revoke", examples="muster tokens revoke e295b90d\nmuster tokens revoke rack-4")
+@command("revoke", of=tokens, examples="muster tokens revoke e295b90d\nmuster tokens revoke rack-4")
 @click.argument("token")
 def revoke_token(shell: Shell, token: str) -> None:
     """End a registration token. Workers that joined with it go on, but cannot come back by it."""
@@ -79,12 +78,12 @@ def revoke_token(shell: Shell, token: str) -> None:
 # API keys
 
 
-@muster.group(cls=Group, default="list")
+@click.group(cls=Group, default="list")
 def keys() -> None:
     """API keys, for people and programs: list, create, revoke. For admins."""
 
 
-@command(keys, "list", examples="muster keys\nmuster keys list -o json")
+@command("list", of=keys, examples="muster keys\nmuster keys list -o json")
 def list_keys(shell: Shell) -> None:
     """All API keys."""
     found = list(shell.client.api_keys())
@@ -95,7 +94,7 @@ def list_keys(shell: Shell) -> None:
     shell.table(r.ApiKeys(found), "id name role age", rows, "No keys: muster keys create NAME --role operator")
 
 
-@command(keys, "create", examples="muster keys create ci --role operator\nmuster keys create grafana --role viewer")
+@command("create", of=keys, examples="muster keys create ci --role operator\nmuster keys create grafana --role viewer")
 @click.argument("name")
 @click.option("--role", type=click.Choice(ROLES), required=True, help="viewer looks, operator deploys, admin all.")
 def create_key(shell: Shell, name: str, role: r.Role) -> None:
@@ -105,7 +104,7 @@ def create_key(shell: Shell, name: str, role: r.Role) -> None:
     shell.note(f"{made.name} is {made.role}; the key is not shown again.")
 
 
-@command(keys, "revoke", examples="muster keys revoke ci\nmuster keys revoke 7e858108")
+@command("revoke", of=keys, examples="muster keys revoke ci\nmuster keys revoke 7e858108")
 @click.argument("key")
 def revoke_key(shell: Shell, key: str) -> None:
     """End an API key."""
@@ -123,7 +122,7 @@ class Join(Struct):
     token: r.RegistrationToken
 
 
-@command(muster, "join", examples="muster join\nmuster join --name gpu-1 --address 10.0.0.7\nmuster join --uses 8")
+@command("join", examples="muster join\nmuster join --name gpu-1 --address 10.0.0.7\nmuster join --uses 8")
 @click.option("--name", help="The worker's name; its host's name where none is given.")
 @click.option("--address", metavar="HOST", help="Where its models can be reached: an address of that host.")
 @click.option("--uses", default=1, show_default=True, help="How many hosts may join by this line.")
@@ -149,3 +148,6 @@ def join(shell: Shell, name: str | None, address: str | None, uses: int, expires
     if is_loopback(parts.hostname or ""):
         shell.note(f"{url} is this machine alone: a host elsewhere needs a URL that it can reach (muster login URL).")
     shell.note(f"Paste it on the host (Debian or Ubuntu) within {text.duration(expires)}; muster workers shows it.")
+
+
+COMMANDS = (join, tokens, keys)

@@ -6,12 +6,10 @@ import click
 
 from chalicelib.contract import resources as r
 from muster.cli import follow, names, pairs, wanted
-from muster.cli.main import muster
 from muster.cli.shell import Shell, command
 
 
 @command(
-    muster,
     "deploy",
     examples="""
     muster deploy Qwen/Qwen3-0.6B --wait
@@ -81,3 +79,6 @@ def report(shell: Shell, deployment: r.Deployment) -> None:
             shell.note(f"Its own API takes the key that muster show {name} shows")
     else:
         shell.show(deployment, f"{name} runs{where}, for programs on that host alone: the worker has no address")
+
+
+COMMANDS = (deploy,)

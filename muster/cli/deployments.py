@@ -13,14 +13,13 @@ from chalicelib.contract import resources as r
 from chalicelib.contract.lifecycle import LIVE, Status
 from muster.cli import confirm, follow, names, pairs, text, wanted
 from muster.cli.deploy import report
-from muster.cli.main import muster
 from muster.cli.shell import CONFLICT, USAGE, Cell, Shell, Stop, command
 
 LOCAL = "local only: no address"
 STYLES = {Status.RUNNING: "green", Status.ERROR: "red", Status.STOPPED: "dim"}
 
 
-@command(muster, "ps", examples="muster ps\nmuster ps --on gpu-1\nmuster ps --status error -o json")
+@command("ps", examples="muster ps\nmuster ps --on gpu-1\nmuster ps --status error -o json")
 @click.option("--on", "worker", metavar="WORKER", help="Those of one worker.")
 @click.option("--status", type=click.Choice([each.value for each in Status]), help="Those in one state.")
 def ps(shell: Shell, worker: str | None, status: str | None) -> None:
@@ -82,7 +81,7 @@ def endpoint_of(deployment: r.Deployment) -> str | None:
     return deployment.endpoint or LOCAL
 
 
-@command(muster, "show", examples="muster show qwen\nmuster show e1fc10ee -o json")
+@command("show", examples="muster show qwen\nmuster show e1fc10ee -o json")
 @click.argument("name")
 def show(shell: Shell, name: str) -> None:
     """Show one model: its flags, its state, how to ask it, its last crash."""
@@ -131,7 +130,7 @@ def _shown(value: Any) -> str:
 # Changing it
 
 
-@command(muster, "stop", examples="muster stop qwen\nmuster stop qwen --wait")
+@command("stop", examples="muster stop qwen\nmuster stop qwen --wait")
 @click.argument("name")
 @wanted.waiting
 def stop(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
@@ -140,7 +139,7 @@ def stop(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
     _ended(shell, shell.client.stop(found.deployment_id), wait, timeout)
 
 
-@command(muster, "start", examples="muster start qwen --wait")
+@command("start", examples="muster start qwen --wait")
 @click.argument("name")
 @wanted.waiting
 def start(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
@@ -149,7 +148,7 @@ def start(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
     _ended(shell, shell.client.start(found.deployment_id), wait, timeout)
 
 
-@command(muster, "restart", examples="muster restart qwen --wait")
+@command("restart", examples="muster restart qwen --wait")
 @click.argument("name")
 @wanted.waiting
 def restart(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
@@ -163,7 +162,6 @@ def _ended(shell: Shell, asked: r.Deployment, wait: bool, timeout: int | None) -
 
 
 @command(
-    muster,
     "set",
     examples="""
     muster set qwen max_model_len=2048 gpu_memory_utilization=0.8
@@ -222,7 +220,7 @@ def _all_of(found: r.Deployment, env: m.Env, replace: bool) -> m.Env:
     return env
 
 
-@command(muster, "rm", examples="muster rm qwen\nmuster rm qwen --stop --yes")
+@command("rm", examples="muster rm qwen\nmuster rm qwen --stop --yes")
 @click.argument("name")
 @click.option("--stop", is_flag=True, help="Stop it first, if it runs.")
 @confirm.option
@@ -235,3 +233,6 @@ def rm(shell: Shell, name: str, stop: bool, yes: bool) -> None:
         confirm.ask(shell, yes, f"Stop and forget {found.name}?")
         follow.deployment(shell, shell.client.stop(found.deployment_id), None)
     shell.show(shell.client.delete(found.deployment_id), f"{found.name} is forgotten")
+
+
+COMMANDS = (ps, show, stop, start, restart, set_, rm)

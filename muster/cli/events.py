@@ -9,7 +9,6 @@ from rich.text import Text
 
 from chalicelib.contract import resources as r
 from muster.cli import names, text
-from muster.cli.main import muster
 from muster.cli.shell import INTERRUPTED, NOT_FOUND, Cell, Shell, Stop, command
 from muster.client import About
 from muster.errors import Unreachable
@@ -20,7 +19,6 @@ EVERY = 2.0
 
 
 @command(
-    muster,
     "events",
     examples="""
     muster events
@@ -89,3 +87,6 @@ def _show(shell: Shell, events: list[r.Event]) -> None:
             at, kind, about, message, by = _row(each)
             parts = [f"{at}  ", kind, f"  {about}  {message}  ({by})"]
             shell.say(Text.assemble(*(part if isinstance(part, Text) else text.line(part or "") for part in parts)))
+
+
+COMMANDS = (events,)

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
-from muster.cli.main import muster
 from muster.cli.shell import NOT_FOUND, Shell, Stop, command
 
 PAGE = "troubleshooting.md"
@@ -19,7 +18,7 @@ class Explained(Struct):
     text: str
 
 
-@command(muster, "explain", examples="muster explain CUDA_OUT_OF_MEMORY\nmuster explain model_gated")
+@command("explain", examples="muster explain CUDA_OUT_OF_MEMORY\nmuster explain model_gated")
 @click.argument("code")
 def explain(shell: Shell, code: str) -> None:
     """Show what an error code means, and what to do.
@@ -55,3 +54,6 @@ def _plain(text: str) -> str:
         flags=re.M | re.S,
     )
     return re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", blocks).strip()
+
+
+COMMANDS = (explain,)

@@ -12,7 +12,6 @@ from msgspec import UNSET, Struct
 from chalicelib.contract import resources as r
 from muster import gateway as g
 from muster.cli import pairs
-from muster.cli.main import muster
 from muster.cli.shell import AUTH, FAILED, INTERRUPTED, Group, Shell, Stop, command
 from muster.errors import Unreachable
 from muster.litellm import LiteLLM, LiteLLMError
@@ -25,14 +24,14 @@ class Change(Struct):
     model_id: str
 
 
-@muster.group(cls=Group)
+@click.group(cls=Group)
 def gateway() -> None:
     """One address for all models: keep a LiteLLM proxy in step."""
 
 
 @command(
-    gateway,
     "sync",
+    of=gateway,
     examples="""
     muster gateway sync --litellm-url http://127.0.0.1:4000
     muster gateway sync --litellm-url http://litellm:4000 --selector site=lab --every 10
@@ -125,3 +124,6 @@ def _tell_keyless(shell: Shell, deployments: list[r.Deployment], told: set[str])
         if each.deployment_id not in told:
             shell.note(f"{each.name} is left out: its VLLM_API_KEY was set by hand, and cannot be read back")
     told |= {each.deployment_id for each in keyless}
+
+
+COMMANDS = (gateway,)

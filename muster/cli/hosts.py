@@ -7,11 +7,10 @@ import click
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from muster.cli import confirm, follow, names, text
-from muster.cli.main import muster
 from muster.cli.shell import Cell, Shell, command
 
 
-@command(muster, "containers", examples="muster containers gpu-1\nmuster containers gpu-1 --stop 30042842fa97")
+@command("containers", examples="muster containers gpu-1\nmuster containers gpu-1 --stop 30042842fa97")
 @click.argument("worker")
 @click.option("--stop", metavar="CONTAINER", help="End one that Muster started, orphans included.")
 @confirm.option
@@ -40,7 +39,6 @@ def containers(shell: Shell, worker: str, stop: str | None, yes: bool) -> None:
 
 
 @command(
-    muster,
     "images",
     examples="""
     muster images gpu-1
@@ -74,7 +72,6 @@ def _id(image: m.Image) -> str:
 
 
 @command(
-    muster,
     "pull",
     examples="muster pull gpu-1 vllm/vllm-openai:v0.11.0\nmuster pull gpu-1 vllm/vllm-openai:latest --no-wait",
 )
@@ -92,7 +89,7 @@ def pull(shell: Shell, worker: str, image: str, wait: bool) -> None:
     shell.show(pulled, f"{found.name} has {', '.join(pulled.tags) or pulled.id}")
 
 
-@command(muster, "models", examples="muster models gpu-1\nmuster models gpu-1 --delete Qwen/Qwen3-0.6B --yes")
+@command("models", examples="muster models gpu-1\nmuster models gpu-1 --delete Qwen/Qwen3-0.6B --yes")
 @click.argument("worker")
 @click.option("--delete", metavar="MODEL", help="Delete the weights of one.")
 @confirm.option
@@ -110,7 +107,7 @@ def models(shell: Shell, worker: str, delete: str | None, yes: bool) -> None:
     shell.table(listed, "model size", rows, f"{found.name} has no weights in its cache.")
 
 
-@command(muster, "disk", examples="muster disk\nmuster disk gpu-1\nmuster disk gpu-1 -o json")
+@command("disk", examples="muster disk\nmuster disk gpu-1\nmuster disk gpu-1 -o json")
 @click.argument("worker", required=False)
 def disk(shell: Shell, worker: str | None) -> None:
     """Show the disks of a worker by folder, or what is free on each."""
@@ -133,7 +130,6 @@ def _figures(disk: m.Disk | m.DiskPath) -> tuple[str, str, str]:
 
 
 @command(
-    muster,
     "prune",
     examples="""
     muster prune gpu-1 --dry-run
@@ -163,3 +159,6 @@ def prune(shell: Shell, worker: str, images_: bool, containers_: bool, volumes: 
     if not shell.json:
         for each in pruned.kept:
             shell.note(text.line(f"kept {each.what} ({text.size(each.bytes)}): {each.why}"))
+
+
+COMMANDS = (containers, images, pull, models, disk, prune)

@@ -8,7 +8,6 @@ import click
 from msgspec import Struct
 
 from muster.cli import account
-from muster.cli.main import muster
 from muster.cli.shell import AUTH, USAGE, Shell, Stop, command
 from muster.client import Client
 from muster.errors import AuthError
@@ -24,7 +23,6 @@ class Login(Struct):
 
 
 @command(
-    muster,
     "login",
     examples="""
     muster login https://muster.example.com
@@ -58,7 +56,7 @@ def login(shell: Shell, url: str, insecure: bool) -> None:
         shell.note("MUSTER_URL or MUSTER_API_KEY is set here, and comes before it.")
 
 
-@command(muster, "logout", examples="muster logout")
+@command("logout", examples="muster logout")
 def logout(shell: Shell) -> None:
     """Forget what `muster login` kept. The key stays good: `muster keys revoke` ends it."""
     place = account.forget(shell.environment)
@@ -82,3 +80,6 @@ def _role(client: Client) -> str:
         else:
             return role
     return "viewer"
+
+
+COMMANDS = (login, logout)

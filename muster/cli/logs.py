@@ -9,7 +9,6 @@ import click
 from chalicelib.contract import messages as m
 from chalicelib.contract.lifecycle import LIVE
 from muster.cli import follow, names, text
-from muster.cli.main import muster
 from muster.cli.shell import INTERRUPTED, Shell, Stop, command
 from muster.client import Watch
 from muster.errors import Conflict, NotFound, Unreachable
@@ -20,7 +19,6 @@ EVERY = 1.0
 
 
 @command(
-    muster,
     "logs",
     examples="""
     muster logs qwen
@@ -114,3 +112,6 @@ def _show(shell: Shell, seen: m.Logs) -> None:
         shell.dump_line(seen)
     else:
         click.echo(text.clean(seen.logs), nl=not seen.logs.endswith("\n"))
+
+
+COMMANDS = (logs,)

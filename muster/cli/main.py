@@ -1,4 +1,4 @@
-"""The root of the command line: its groups in the order in which people meet them, and how any of it ends badly."""
+"""The root of the command line: all commands under one name, and how any of them ends badly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,23 @@ from typing import Any
 
 import click
 
-from muster.cli import shell
+from muster.cli import (
+    apply,
+    completion,
+    credentials,
+    deploy,
+    deployments,
+    events,
+    explain,
+    gateway,
+    hosts,
+    login,
+    logs,
+    operations,
+    shell,
+    top,
+    workers,
+)
 from muster.cli.shell import Group, Shell, Stop
 from muster.errors import MusterError
 
@@ -95,24 +111,9 @@ def muster(ctx: click.Context) -> None:
     ctx.ensure_object(Shell)
 
 
-def _add_commands() -> None:
-    """Each module adds its own to `muster` when it is imported."""
-    from muster.cli import (  # noqa: F401
-        apply,
-        completion,
-        credentials,
-        deploy,
-        deployments,
-        events,
-        explain,
-        gateway,
-        hosts,
-        login,
-        logs,
-        operations,
-        top,
-        workers,
-    )
-
-
-_add_commands()
+for module in (
+    *(deploy, apply, deployments, logs, events, top, explain),
+    *(credentials, workers, hosts, operations, login, gateway, completion),
+):
+    for each in module.COMMANDS:
+        muster.add_command(each)

@@ -6,16 +6,15 @@ import click
 
 from chalicelib.contract import resources as r
 from muster.cli import follow, names, text
-from muster.cli.main import muster
 from muster.cli.shell import FAILED, Cell, Group, Shell, Stop, command
 
 
-@muster.group(cls=Group, default="list")
+@click.group(cls=Group, default="list")
 def ops() -> None:
     """What workers were asked to do: list, show, cancel."""
 
 
-@command(ops, "list", examples="muster ops\nmuster ops list gpu-1\nmuster ops list gpu-1 -o json")
+@command("list", of=ops, examples="muster ops\nmuster ops list gpu-1\nmuster ops list gpu-1 -o json")
 @click.argument("worker", required=False)
 def list_(shell: Shell, worker: str | None) -> None:
     """What one worker, or any, has not answered yet."""
@@ -38,7 +37,7 @@ def list_(shell: Shell, worker: str | None) -> None:
     shell.table(value, "id worker type status progress age", rows, "Everything that was asked is answered.")
 
 
-@command(ops, "show", examples="muster ops show b721e252-5204-4a2d-ba7b-a70e250f2f08\nmuster ops show b721e252")
+@command("show", of=ops, examples="muster ops show b721e252-5204-4a2d-ba7b-a70e250f2f08\nmuster ops show b721e252")
 @click.argument("operation")
 @click.option("--wait", is_flag=True, help="Until it has ended.")
 def show(shell: Shell, operation: str, wait: bool) -> None:
@@ -55,7 +54,7 @@ def show(shell: Shell, operation: str, wait: bool) -> None:
         raise Stop(f"{found.error_code}: {found.message or 'it says no more'}", FAILED)
 
 
-@command(ops, "cancel", examples="muster ops cancel b721e252")
+@command("cancel", of=ops, examples="muster ops cancel b721e252")
 @click.argument("operation")
 def cancel(shell: Shell, operation: str) -> None:
     """Take back what was not sent to its worker yet."""
@@ -70,3 +69,6 @@ def _find(shell: Shell, ref: str) -> r.Operation:
         return client.operation(ref)
     every = (each for worker in client.workers() for each in client.operations(worker.worker_id))
     return names.operation(every, ref)
+
+
+COMMANDS = (ops,)

@@ -186,13 +186,15 @@ class Group(click.Group):
         return super().parse_args(ctx, args)
 
 
-def command(group: click.Group, name: str, *, examples: str, **more: Any) -> Callable[[F], Command]:
-    """A command of `group` that also takes --output, and is given the shell."""
+def command(name: str, *, examples: str, of: click.Group | None = None) -> Callable[[F], Command]:
+    """A command that also takes --output, and is given the shell; `of` a group, or for `main` to add."""
 
     def make(function: F) -> Command:
         passed: Any = click.make_pass_decorator(Shell)(function)
-        made: Any = group.command(name, cls=Command, examples=examples, **more)(_output(passed))
-        return made  # type: ignore[no-any-return]
+        made: Command = click.command(name, cls=Command, examples=examples)(_output(passed))
+        if of is not None:
+            of.add_command(made)
+        return made
 
     return make
 

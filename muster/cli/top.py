@@ -11,7 +11,6 @@ from rich.text import Text
 from chalicelib.contract import resources as r
 from muster.cli import text
 from muster.cli.deployments import row as model_row
-from muster.cli.main import muster
 from muster.cli.shell import Cell, Shell, command, table
 from muster.cli.workers import STYLES
 from muster.errors import Unreachable
@@ -24,7 +23,7 @@ class Top(Struct):
     deployments: list[r.Deployment]
 
 
-@command(muster, "top", examples="muster top\nmuster top --once\nmuster top -o json")
+@command("top", examples="muster top\nmuster top --once\nmuster top -o json")
 @click.option("--once", is_flag=True, help="One look; so it is, too, where the output is no terminal.")
 @click.option(
     "--every", type=click.FloatRange(min=0.5), default=EVERY, show_default=True, help="Seconds between looks."
@@ -90,3 +89,6 @@ def gpu_rows(worker: r.Worker, held: dict[str, str]) -> list[tuple[Cell, ...]]:
             )
         )
     return rows or [(worker.name, status, "none", "", "", "", "")]
+
+
+COMMANDS = (top,)

@@ -9,18 +9,17 @@ from rich.text import Text
 
 from chalicelib.contract import resources as r
 from muster.cli import confirm, names, pairs, text
-from muster.cli.main import muster
 from muster.cli.shell import Cell, Group, Shell, command
 
 STYLES = {"online": "green", "draining": "yellow", "offline": "red"}
 
 
-@muster.group(cls=Group, default="list")
+@click.group(cls=Group, default="list")
 def workers() -> None:
     """The GPU hosts: list, show, label, drain, lost, remove."""
 
 
-@command(workers, "list", examples="muster workers\nmuster workers list -o json")
+@command("list", of=workers, examples="muster workers\nmuster workers list -o json")
 def list_(shell: Shell) -> None:
     """All workers, in the order of names."""
     found = list(shell.client.workers())
@@ -54,7 +53,7 @@ def gpus(worker: r.Worker) -> str:
     return ", ".join(f"{kinds.count(kind)}x {kind}" for kind in sorted(set(kinds))) or "none"
 
 
-@command(workers, "show", examples="muster workers show gpu-1\nmuster workers show 9a03e0ea -o json")
+@command("show", of=workers, examples="muster workers show gpu-1\nmuster workers show 9a03e0ea -o json")
 @click.argument("worker")
 def show(shell: Shell, worker: str) -> None:
     """One worker: its GPUs and who holds them, its disks, what is known of its host."""
@@ -103,8 +102,8 @@ def _facts(worker: r.Worker, now: datetime) -> dict[str, str]:
 
 
 @command(
-    workers,
     "label",
+    of=workers,
     examples="""
     muster workers label gpu-1 zone=a rack=4
     muster workers label gpu-1 zone-
@@ -131,7 +130,7 @@ def label(shell: Shell, worker: str, labels: tuple[str, ...], address: str | Non
     shell.show(changed, f"{changed.name}: {shown}; address {changed.address or 'none'}")
 
 
-@command(workers, "drain", examples="muster workers drain gpu-1\nmuster workers drain gpu-1 --undo")
+@command("drain", of=workers, examples="muster workers drain gpu-1\nmuster workers drain gpu-1 --undo")
 @click.argument("worker")
 @click.option("--undo", is_flag=True, help="Place there again.")
 def drain(shell: Shell, worker: str, undo: bool) -> None:
@@ -141,7 +140,7 @@ def drain(shell: Shell, worker: str, undo: bool) -> None:
     shell.show(changed, f"{changed.name} is {changed.status}")
 
 
-@command(workers, "lost", examples="muster workers lost gpu-1 --yes")
+@command("lost", of=workers, examples="muster workers lost gpu-1 --yes")
 @click.argument("worker")
 @confirm.option
 def lost(shell: Shell, worker: str, yes: bool) -> None:
@@ -155,7 +154,7 @@ def lost(shell: Shell, worker: str, yes: bool) -> None:
     shell.show(answer, f"{answer.name} is given up; models lost with it: {len(answer.deployments_lost)}")
 
 
-@command(workers, "remove", examples="muster workers remove gpu-1\nmuster workers remove gpu-1 --force --yes")
+@command("remove", of=workers, examples="muster workers remove gpu-1\nmuster workers remove gpu-1 --force --yes")
 @click.argument("worker")
 @click.option("--force", is_flag=True, help="Though models are meant to run there; their containers are left running.")
 @confirm.option
@@ -166,3 +165,6 @@ def remove(shell: Shell, worker: str, force: bool, yes: bool) -> None:
     answer = shell.client.remove_worker(found.worker_id, force=force)
     left = f"; left running there: {', '.join(answer.containers_left)}" if answer.containers_left else ""
     shell.show(answer, f"{answer.name} is removed{left}")
+
+
+COMMANDS = (workers,)
