@@ -56,14 +56,13 @@ def deploy(
         image=image,
         env=wanted.environment(env, env_from_host, shell.environment),
     )
-    made = shell.client.deploy(asked)
+    report(shell, shell.client.deploy(asked), wait, timeout)
+
+
+def report(shell: Shell, deployment: r.Deployment, wait: bool, timeout: int | None) -> None:
+    """How it is, now or once that was waited for, and what can be done with it."""
     if wait or timeout:
-        made = follow.deployment(shell, made, timeout)
-    report(shell, made)
-
-
-def report(shell: Shell, deployment: r.Deployment) -> None:
-    """How it is now, and what can be done with it."""
+        deployment = follow.deployment(shell, deployment, timeout)
     name = deployment.name
     worker = names.worker_of(shell.client, deployment)
     where = f" on {worker.name}" if worker else ""

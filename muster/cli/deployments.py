@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import click
 from rich.text import Text
@@ -112,19 +111,13 @@ def _facts(found: r.Deployment, workers: dict[str, str], now: datetime) -> dict[
         "endpoint": endpoint_of(found),
         "api key": key if found.status is Status.RUNNING else None,
         "called": found.served_model_name,
-        "flags": " ".join(f"{name}={_shown(value)}" for name, value in sorted(found.config.items())),
+        "flags": " ".join(f"{name}={pairs.shown(value)}" for name, value in sorted(found.config.items())),
         "image": found.image,
         "env": ", ".join(found.env),
         "selector": ", ".join(f"{name}={value}" for name, value in sorted(found.selector.items())),
         "restart": found.restart,
         "age": text.ago(found.created_at, now),
     }
-
-
-def _shown(value: Any) -> str:
-    import msgspec
-
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 # Changing it
@@ -136,7 +129,7 @@ def _shown(value: Any) -> str:
 def stop(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
     """End a model. `muster start` brings it up again as it was."""
     found = names.deployment(shell.client, name)
-    _ended(shell, shell.client.stop(found.deployment_id), wait, timeout)
+    report(shell, shell.client.stop(found.deployment_id), wait, timeout)
 
 
 @command("start", examples="muster start qwen --wait")
@@ -145,7 +138,7 @@ def stop(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
 def start(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
     """Bring up a model that is stopped or has failed."""
     found = names.deployment(shell.client, name)
-    _ended(shell, shell.client.start(found.deployment_id), wait, timeout)
+    report(shell, shell.client.start(found.deployment_id), wait, timeout)
 
 
 @command("restart", examples="muster restart qwen --wait")
@@ -154,11 +147,7 @@ def start(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
 def restart(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
     """Replace a model's container, whatever the one before does."""
     found = names.deployment(shell.client, name)
-    _ended(shell, shell.client.restart(found.deployment_id), wait, timeout)
-
-
-def _ended(shell: Shell, asked: r.Deployment, wait: bool, timeout: int | None) -> None:
-    report(shell, follow.deployment(shell, asked, timeout) if wait or timeout else asked)
+    report(shell, shell.client.restart(found.deployment_id), wait, timeout)
 
 
 @command(
@@ -208,7 +197,7 @@ def set_(
         patch.env = _all_of(found, wanted.environment(env, env_from_host, shell.environment), replace_env)
     if patch == r.DeploymentPatch():
         raise click.UsageError("name something to change: FLAG=VALUE, --gpus, --image, --env, --on")
-    _ended(shell, shell.client.change(found.deployment_id, patch), wait, timeout)
+    report(shell, shell.client.change(found.deployment_id, patch), wait, timeout)
 
 
 def _all_of(found: r.Deployment, env: m.Env, replace: bool) -> m.Env:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import click
 
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from muster.cli import confirm, follow, names, text
 from muster.cli.shell import Cell, Shell, command
+
+T = TypeVar("T")
+
+
+def _ask(shell: Shell, worker: r.Worker, call: Callable[..., T], *, lines: bool = False, **given: Any) -> T:
+    """What the worker answers to a method of the client's; how far it is shows meanwhile."""
+    with follow.answer(shell, worker.name, lines=lines) as watch:
+        return call(worker.worker_id, watch=watch, **given)
+
+
+def _show_deleted(shell: Shell, gone: m.Deleted) -> None:
+    shell.show(gone, f"Deleted: {', '.join(gone.deleted) or 'nothing'}")
 
 
 @command("containers", examples="muster containers gpu-1\nmuster containers gpu-1 --stop 30042842fa97")
@@ -19,11 +34,9 @@ def containers(shell: Shell, worker: str, stop: str | None, yes: bool) -> None:
     found = names.worker(shell.client, worker)
     if stop:
         confirm.ask(shell, yes, f"Stop container {stop} on {found.name}?")
-        with follow.answer(shell, found.name) as watch:
-            ended = shell.client.stop_container(found.worker_id, stop, watch=watch)
+        ended = _ask(shell, found, shell.client.stop_container, container_id=stop)
         return shell.show(ended, f"{ended.name or stop} is {ended.state or 'ended'}")
-    with follow.answer(shell, found.name) as watch:
-        listed = shell.client.containers(found.worker_id, watch=watch)
+    listed = _ask(shell, found, shell.client.containers)
     owners = {each.deployment_id: each.name for each in shell.client.deployments()} if not shell.json else {}
     rows: list[tuple[Cell, ...]] = [
         (
@@ -55,11 +68,8 @@ def images(shell: Shell, worker: str, fresh: bool, delete: str | None, yes: bool
     found = names.worker(shell.client, worker)
     if delete:
         confirm.ask(shell, yes, f"Delete {delete} from {found.name}?")
-        with follow.answer(shell, found.name) as watch:
-            gone = shell.client.delete_image(found.worker_id, delete, watch=watch)
-        return shell.show(gone, f"Deleted: {', '.join(gone.deleted) or 'nothing'}")
-    with follow.answer(shell, found.name) as watch:
-        listed = shell.client.images(found.worker_id, fresh=fresh, watch=watch)
+        return _show_deleted(shell, _ask(shell, found, shell.client.delete_image, image=delete))
+    listed = _ask(shell, found, shell.client.images, fresh=fresh)
     rows: list[tuple[Cell, ...]] = [
         (", ".join(each.tags) or "none", text.size(each.size), each.created[:10], str(len(each.used_by)), _id(each))
         for each in listed.images
@@ -84,8 +94,7 @@ def pull(shell: Shell, worker: str, image: str, wait: bool) -> None:
     if not wait:
         asked = shell.client.operation(shell.client.begin_pull(found.worker_id, image))
         return shell.show(asked, f"{found.name} is asked for it: muster ops show {names.short(asked.operation_id)}")
-    with follow.answer(shell, found.name, lines=True) as watch:
-        pulled = shell.client.pull_image(found.worker_id, image, watch=watch)
+    pulled = _ask(shell, found, shell.client.pull_image, lines=True, image=image)
     shell.show(pulled, f"{found.name} has {', '.join(pulled.tags) or pulled.id}")
 
 
@@ -98,11 +107,8 @@ def models(shell: Shell, worker: str, delete: str | None, yes: bool) -> None:
     found = names.worker(shell.client, worker)
     if delete:
         confirm.ask(shell, yes, f"Delete the weights of {delete} from {found.name}?")
-        with follow.answer(shell, found.name) as watch:
-            gone = shell.client.delete_model(found.worker_id, delete, watch=watch)
-        return shell.show(gone, f"Deleted: {', '.join(gone.deleted) or 'nothing'}")
-    with follow.answer(shell, found.name) as watch:
-        listed = shell.client.models(found.worker_id, watch=watch)
+        return _show_deleted(shell, _ask(shell, found, shell.client.delete_model, model=delete))
+    listed = _ask(shell, found, shell.client.models)
     rows: list[tuple[Cell, ...]] = [(each.model, text.size(each.size)) for each in listed.models]
     shell.table(listed, "model size", rows, f"{found.name} has no weights in its cache.")
 
@@ -118,8 +124,7 @@ def disk(shell: Shell, worker: str | None) -> None:
         ]
         return shell.table(r.Workers(every), "worker free total used full", told, "No worker has told of its disk yet.")
     found = names.worker(shell.client, worker)
-    with follow.answer(shell, found.name) as watch:
-        seen = shell.client.disk(found.worker_id, watch=watch)
+    seen = _ask(shell, found, shell.client.disk)
     folders = seen.paths or [m.DiskPath("", "all", seen.total, seen.used, seen.free)]
     rows: list[tuple[Cell, ...]] = [(each.purpose, *_figures(each), each.path) for each in folders]
     shell.table(seen, "for free total used folder", rows, "")
@@ -152,8 +157,7 @@ def prune(shell: Shell, worker: str, images_: bool, containers_: bool, volumes: 
     wanted = r.PruneRequest(images_ or every, containers_ or every, volumes or every, dry_run)
     if not dry_run:
         confirm.ask(shell, yes, f"Free disk on {found.name}?")
-    with follow.answer(shell, found.name) as watch:
-        pruned = shell.client.prune(found.worker_id, wanted, watch=watch)
+    pruned = _ask(shell, found, shell.client.prune, wanted=wanted)
     verb = "Would free" if dry_run else "Freed"
     shell.show(pruned, f"{verb} {text.size(pruned.space_reclaimed)} on {found.name}")
     if not shell.json:

@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from muster.cli import account
 from muster.cli.shell import AUTH, USAGE, Shell, Stop, command
-from muster.client import Client
 from muster.errors import AuthError
 
 ASKED = "API key"
@@ -47,7 +46,7 @@ def login(shell: Shell, url: str, insecure: bool) -> None:
     client = shell.connect(wanted)
     version = client.health().version
     try:
-        role = _role(client)
+        role = client.whoami().role
     except AuthError as error:
         raise Stop(f"{place} does not take this API key; nothing was kept", AUTH) from error
     kept = account.keep(wanted, shell.environment)
@@ -67,19 +66,6 @@ def _read_key() -> str:
     if sys.stdin.isatty():
         return str(click.prompt(ASKED, hide_input=True, err=True))
     return sys.stdin.readline()
-
-
-def _role(client: Client) -> str:
-    """The highest whose routes open. Raises AuthError where the key is none; a 403 only means a lower role."""
-    for role, listing in (("admin", client.api_keys), ("operator", client.registration_tokens)):
-        try:
-            next(iter(listing()), None)
-        except AuthError as error:
-            if error.status == 401:
-                raise
-        else:
-            return role
-    return "viewer"
 
 
 COMMANDS = (login, logout)

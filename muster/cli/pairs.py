@@ -38,3 +38,8 @@ def value_of(value: str) -> Any:
         return msgspec.json.decode(value.encode("utf-8", "replace"))
     except (msgspec.DecodeError, RecursionError):
         return value
+
+
+def shown(value: Any) -> str:
+    """As it would be typed."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

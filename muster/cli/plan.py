@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
+from muster.cli import pairs
 
 Verb = Literal["create", "change", "replace", "start", "stop", "keep"]
 
@@ -142,7 +143,7 @@ def _step(name: str, wanted: Wanted, found: r.Deployment | None, workers: Mappin
 
 def _differences(found: r.Deployment, wanted: Mapping[str, Any]) -> list[str]:
     return [
-        f"{name}: {_shown(getattr(found, name))} → {_shown(value)}"
+        f"{name}: {pairs.shown(getattr(found, name))} → {pairs.shown(value)}"
         for name, value in wanted.items()
         if getattr(found, name) != value
     ]
@@ -175,14 +176,10 @@ def _patch(
 
 def _config_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     nothing = object()
-    pairs = {flag: (before.get(flag, nothing), after.get(flag, nothing)) for flag in sorted({*before, *after})}
+    both = {flag: (before.get(flag, nothing), after.get(flag, nothing)) for flag in sorted({*before, *after})}
     say = {nothing: "not set"}
     return [
-        f"config.{flag}: {say[a] if a is nothing else _shown(a)} → {say[b] if b is nothing else _shown(b)}"
-        for flag, (a, b) in pairs.items()
+        f"config.{flag}: {say[a] if a is nothing else pairs.shown(a)} → {say[b] if b is nothing else pairs.shown(b)}"
+        for flag, (a, b) in both.items()
         if a != b
     ]
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
