@@ -1,6 +1,6 @@
 // What lets machines and people in: registration tokens, and API keys.
 import { html, useState } from "./vendor/preact.js";
-import { all, post, remove, segment } from "./api.js";
+import { ahead, all, post, remove, segment } from "./api.js";
 import { Field, belongs } from "./fields.js";
 import { date } from "./format.js";
 import { JoinLine } from "./join.js";
@@ -39,7 +39,7 @@ function Tokens() {
                 <tbody>${registration_tokens.map((token) => html`<tr key=${token.token_id}>
                     <td data-name="Name"><span class="clip">${token.name ?? html`<span class="muted">unnamed</span>`}</span> ${token.takeover && html`<span class="label">takeover</span>`}${token.ephemeral && html`<span class="label">ephemeral</span>`}</td>
                     <td data-name="Used">${token.uses} of ${token.max_uses.toLocaleString("en")}</td>
-                    <td data-name="Expires">${!token.expires_at ? "never" : Date.parse(token.expires_at) < Date.now() ? html`<span class="muted">expired</span>` : date(token.expires_at)}</td>
+                    <td data-name="Expires">${!token.expires_at ? "never" : Date.parse(token.expires_at) < Date.now() + ahead ? html`<span class="muted">expired</span>` : date(token.expires_at)}</td>
                     <td data-name="Made"><${Ago} at=${token.created_at} /></td>
                     <td class="end"><${Button} kind="quiet small" act=${() => revoke(token)} aria-label=${`Revoke ${token.name ?? "token"}`}>Revoke<//></td>
                 </tr>`)}</tbody>

@@ -7,8 +7,8 @@ export const ROOT = new URL("../../", import.meta.url);
 /** The milliseconds by which the control plane's clock is ahead of this one: ages are told by the former. */
 export let ahead = 0;
 
-/** When the control plane last answered, and whether it does. */
-export const contact = cell({ at: Date.now(), lost: false });
+/** Whether the control plane does not answer. */
+export const lost = cell(false);
 
 export class ApiError extends Error {
     constructor(status, code, message) {
@@ -31,16 +31,19 @@ async function request(method, path, { query, body, key = session.value.key, sig
     let answer, content;
     try {
         answer = await fetch(url, init);
-        content = await answer.json().catch(() => null);
+        content = await answer.json().catch((error) => {
+            if (!(error instanceof SyntaxError)) throw error;
+            return null; // a page of something on the way
+        });
     } catch (error) {
         if (signal?.aborted) throw error;
-        contact.value = { ...contact.value, lost: true };
+        lost.value = true;
         throw new ApiError(0, "UNREACHABLE", "The control plane cannot be reached.");
     }
     ahead = (Date.parse(answer.headers.get("Date")) || Date.now()) - Date.now();
-    contact.value = { at: Date.now(), lost: false };
-    if (answer.ok) return { status: answer.status, content };
-    const failed = new ApiError(answer.status, content?.error_code ?? "UNKNOWN", content?.message ?? `HTTP ${answer.status}`);
+    lost.value = false;
+    if (answer.ok && content !== null) return { status: answer.status, content };
+    const failed = new ApiError(answer.status, content?.error_code ?? "UNKNOWN", content?.message ?? `HTTP ${answer.status}, and not as the control plane answers`);
     if (answer.status === 401 && key && key === session.value.key) {
         signOut("This key is not accepted any more. Sign in again to go on where you were.");
     }
@@ -54,8 +57,11 @@ export const remove = async (path, query) => (await request("DELETE", path, { qu
 
 export const whoami = (key) => get("whoami", {}, { key });
 
-/** A segment of a path. */
-export const segment = (text) => encodeURIComponent(text);
+/** A segment of a path. What workers name may be a step up in it, and that no encoding hides from a URL. */
+export function segment(text) {
+    if (text === "." || text === "..") throw new ApiError(404, "NOT_FOUND", `Nothing can be asked about ${text}.`);
+    return encodeURIComponent(text);
+}
 
 /** Every page of a list, up to `most` entries; `more` says whether there are others. */
 export async function all(path, name, { query = {}, signal, most = 2000 } = {}) {
@@ -74,12 +80,14 @@ const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** What a worker answers, however long it takes. `watch` is told each state of an operation that is waited for. */
 export async function fromWorker(method, path, { query, body, signal, watch = () => {} } = {}) {
+    const { key } = session.value;
     const { status, content } = await request(method, path, { query, body, signal });
     if (status !== 202) return content;
     let operation = content;
     while (OPEN.includes(operation.status)) {
         watch(operation);
         await pause(1000);
+        if (session.value.key !== key) throw new DOMException("Whoever asked has signed out.", "AbortError");
         operation = await get(`operations/${segment(content.operation_id)}`, {}, { signal });
     }
     if (operation.status === "succeeded") return operation.output;

@@ -1,7 +1,7 @@
 // The console: who is here, and which page they are on.
 import { html, render, useEffect, useErrorBoundary, useState } from "./vendor/preact.js";
 import { Access } from "./access.js";
-import { contact, whoami } from "./api.js";
+import { lost, whoami } from "./api.js";
 import { Change, Deploy } from "./deploy.js";
 import { Deployment } from "./deployment.js";
 import { Deployments } from "./deployments.js";
@@ -45,7 +45,7 @@ const NAV = { fleet: ["Fleet", []], deployments: ["Deployments", ["deployments"]
 function Shell() {
     const parts = useCell(place);
     const { who } = useCell(session);
-    const { lost } = useCell(contact);
+    const alone = useCell(lost);
     const [helping, setHelping] = useState(false);
     const { at } = page(parts);
     const dark = useCell(theme) === "dark";
@@ -65,7 +65,7 @@ function Shell() {
             </div>
         </header>
         <main id="content" tabindex="-1">
-            ${lost && html`<p class="banner bad" role="status">The control plane does not answer. What is shown is what it said last; it is asked again.</p>`}
+            ${alone && html`<p class="banner bad" role="status">The control plane does not answer. What is shown is what it said last; it is asked again.</p>`}
             <${Page} parts=${parts} />
         </main>
         ${helping && html`<${Help} close=${() => setHelping(false)} />`}
@@ -78,17 +78,25 @@ function Gate() {
     const [trouble, setTrouble] = useState("");
     useEffect(() => {
         if (!key || who) return;
-        let timer;
-        const look = () => whoami(key).then((found) => signedIn(key, found), (error) => {
-            if (error.status === 401) return;
+        let timer, over = false;
+        const look = () => whoami(key).then((found) => over || signedIn(key, found), (error) => {
+            if (over || error.status === 401) return;
             setTrouble(error.message);
             timer = setTimeout(look, 3000);
         });
         look();
-        return () => clearTimeout(timer);
+        return () => {
+            over = true;
+            clearTimeout(timer);
+        };
     }, [key, who]);
     if (!key) return html`<${SignIn} />`;
-    if (!who) return html`<main class="signin"><p class="waiting" role="status">${trouble || "Signing in …"}</p></main>`;
+    if (!who) {
+        return html`<main class="signin"><div>
+            <p class="waiting" role="status">${trouble || "Signing in …"}</p>
+            ${trouble && html`<p><button onClick=${() => signOut()}>Sign out</button></p>`}
+        </div></main>`;
+    }
     return html`<${Shell} />`;
 }
 

@@ -15,7 +15,7 @@ const FIELDS = ["model", "name", "gpus", "worker_id", "selector", "image", "conf
 export const Deploy = () => html`<${Form} title="Deploy a model" />`;
 
 export function Change({ id }) {
-    const found = usePoll(`change ${id}`, (signal) => get(`deployments/${segment(id)}`, {}, { signal }), 0);
+    const found = usePoll(`change ${id}`, (signal) => get(`deployments/${segment(id)}`, {}, { signal }), 0, { fresh: true });
     return html`<${Loaded} from=${found}>${(deployment) => html`<${Form} title=${`Change ${deployment.name}`} old=${deployment} />`}<//>`;
 }
 
@@ -62,6 +62,7 @@ function body(form, old) {
     const numbers = form.gpus.split(",").map((part) => Number(part.trim()));
     const gpus = form.byIndex ? numbers : numbers[0];
     if (form.gpus.trim() === "" || numbers.some((number) => !Number.isInteger(number))) wrong.gpus = form.byIndex ? "expected indexes, such as 0, 1" : "expected a whole number";
+    if (form.where === "worker" && !form.worker_id) wrong.worker_id = "expected a worker";
     const selector = {};
     for (const line of form.selector.split(/[\n,]/).map((each) => each.trim()).filter(Boolean)) {
         const [name, ...value] = line.split("=");
@@ -71,12 +72,12 @@ function body(form, old) {
     if (Object.keys(wrong).length) throw wrong;
     const env = Object.fromEntries(form.env.filter((row) => row.name).map((row) => [row.name, row.fromHost ? { from_host: true } : row.value]));
     const common = { config, gpus, image: form.image.trim() || null, ...(form.replaceEnv && { env }) };
-    if (old) return { ...common, ...(form.where === "worker" && form.worker_id && { worker_id: form.worker_id }) };
+    if (form.where === "worker") common.worker_id = form.worker_id;
+    if (old) return common;
     return {
         ...common,
         model: form.model.trim(),
         ...(form.name.trim() && { name: form.name.trim() }),
-        ...(form.where === "worker" && { worker_id: form.worker_id }),
         ...(form.where === "labels" && { selector }),
         restart: form.restart,
     };
@@ -87,7 +88,8 @@ function Form({ title, old }) {
     const [wrong, setWrong] = useState({});
     const [busy, setBusy] = useState(false);
     const element = useRef();
-    const workers = usePoll("workers", workersList, 0).data?.workers ?? [];
+    const { data } = usePoll("workers", workersList, 0);
+    const workers = data?.workers ?? [];
     const set = (more) => setForm((before) => ({ ...before, ...more }));
     const text = (name) => ({ value: form[name], onInput: (event) => set({ [name]: event.target.value }), autocomplete: "off", spellcheck: false });
 
@@ -120,7 +122,7 @@ function Form({ title, old }) {
                 <select aria-label="How GPUs are given" value=${form.byIndex ? "indexes" : "count"} onChange=${(event) => set({ byIndex: event.target.value === "indexes" })}><option value="count">any</option><option value="indexes">by index</option></select></div>`}<//>
             <fieldset class="field wide"><legend>Where</legend>
                 <div class="choices">${radio("anywhere", old ? "Where it is, or wherever it fits" : "Wherever it fits")}${radio("worker", "On one worker")}${!old && radio("labels", "By labels")}</div>
-                ${form.where === "anywhere" && html`<small class="muted">${freeNow(workers)}</small>`}
+                ${form.where === "anywhere" && html`<small class="muted">${data ? freeNow(workers) : ""}</small>`}
                 ${form.where === "worker" && html`<${Field} name="worker_id" title="Worker" wrong=${wrong}>${(input) => html`<select ...${input} value=${form.worker_id} onChange=${(event) => set({ worker_id: event.target.value })}>
                     <option value="">Choose one</option>${workers.map((each) => html`<option key=${each.worker_id} value=${each.worker_id}>${each.name} (${gpuNames(each.gpu_info)}, ${each.status})</option>`)}</select>`}<//>`}
                 ${form.where === "labels" && html`<${Field} name="selector" title="Labels that it must have" hint="name=value, one a line" wrong=${wrong}>${(input) => html`<textarea ...${input} ...${text("selector")} rows="2"></textarea>`}<//>`}

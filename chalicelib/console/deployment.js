@@ -1,7 +1,7 @@
 // One deployment: its life, its crash, where it answers, its log as it grows, and its timeline.
 import { html } from "./vendor/preact.js";
 import { ahead } from "./api.js";
-import { Actions, fixOf, fixText, gpusText, load1, retryWithFix } from "./deployments.js";
+import { Actions, fixOf, fixText, gpusText, loadOne, retryWithFix } from "./deployments.js";
 import { clock, date, gpuList, plain, written } from "./format.js";
 import { LIVE, Lifecycle } from "./lifecycle.js";
 import { Log } from "./logs.js";
@@ -13,7 +13,7 @@ import { Progress } from "./storage.js";
 import { Ago, Button, Copy, Facts, Icon, Labels, Loaded, Snippet, Status } from "./ui.js";
 
 export function Deployment({ id }) {
-    const found = usePoll(`deployment ${id}`, (signal) => load1(id, signal), 2);
+    const found = usePoll(`deployment ${id}`, (signal) => loadOne(id, signal), 2);
     return html`<${Loaded} from=${found}>${({ deployment, events, worker }) =>
         html`<div class="page">
             <header class="page-head">

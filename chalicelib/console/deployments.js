@@ -75,7 +75,7 @@ export const fixOf = ({ last_crash }) => (last_crash?.fix && (Object.keys(last_c
 /** `name before → after`, one for each change. */
 export function fixText({ last_crash, config, gpus }) {
     const { fix } = last_crash;
-    const lines = Object.entries(fix.config ?? {}).map(([name, value]) => `${name} ${name in config ? written(config[name]) : "unset"} → ${written(value)}`);
+    const lines = Object.entries(fix.config ?? {}).map(([name, value]) => `${name} ${Object.hasOwn(config, name) ? written(config[name]) : "unset"} → ${written(value)}`);
     return fix.gpus ? [...lines, `gpus ${written(gpus)} → ${fix.gpus}`] : lines;
 }
 
@@ -113,9 +113,16 @@ export function Actions({ deployment, again }) {
     </div>`;
 }
 
-export const load1 = async (id, signal) => {
+/** A worker that was removed is none. */
+const gone = (error) => {
+    if (error.status !== 404) throw error;
+    return null;
+};
+
+export const loadOne = async (id, signal) => {
     const path = `deployments/${segment(id)}`;
     const [deployment, { events }] = await Promise.all([get(path, {}, { signal }), get(`${path}/events`, { limit: 100 }, { signal })]);
-    const worker = deployment.worker_id ? await get(`workers/${segment(deployment.worker_id)}`, {}, { signal }).catch(() => null) : null;
+    const { worker_id } = deployment;
+    const worker = worker_id && (await get(`workers/${segment(worker_id)}`, {}, { signal }).catch(gone));
     return { deployment, events, worker };
 };

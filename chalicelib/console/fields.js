@@ -56,7 +56,7 @@ export function read(kind, text) {
 }
 
 /** A known flag brings its kind with it. */
-const known = (field, name) => field === "config" && KNOWN[name] && { kind: KNOWN[name], ...(KNOWN[name] === "switch" && { value: "true" }) };
+const known = (field, name) => field === "config" && Object.hasOwn(KNOWN, name) && { kind: KNOWN[name], ...(KNOWN[name] === "switch" && { value: "true" }) };
 
 /** Pairs of a name and a value, one a row. `cells(row, set, at)` draws what is between name and the remove button. */
 export function Rows({ rows, setRows, fresh, title, names, wrong, name, cells }) {

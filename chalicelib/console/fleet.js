@@ -11,9 +11,9 @@ import { may } from "./session.js";
 import { memoInView } from "./state.js";
 import { Ago, Empty, Icon, Labels, Loaded, Status } from "./ui.js";
 
-export const EVERY = 5;
+const EVERY = 5; // seconds
 
-export const load = async (signal) => {
+const load = async (signal) => {
     const [workers, deployments] = await Promise.all([all("workers", "workers", { signal }), allDeployments(signal)]);
     return { ...workers, deployments: deployments.deployments };
 };

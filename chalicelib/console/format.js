@@ -56,8 +56,15 @@ export const date = (time) => new Date(time).toLocaleString([], { dateStyle: "me
 // Colours, cursor moves and titles that programs write for terminals; and what else is no text.
 const TERMINAL = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]/g;
 
-/** A log without what is meant for terminals. A line that was written over keeps what was written last. */
-export const plain = (log) => log.replace(/\r+\n/g, "\n").replace(/[^\n]*\r(?=[^\n])/g, "").replace(TERMINAL, "");
+/** What was written last on a line that was written over. By hand: a pattern would look again from every character. */
+function last(line) {
+    let end = line.length;
+    while (line[end - 1] === "\r") end--;
+    return line.slice(line.lastIndexOf("\r", end - 1) + 1, end);
+}
+
+/** A log without what is meant for terminals. */
+export const plain = (log) => log.split("\n").map(last).join("\n").replace(TERMINAL, "");
 
 export const short = (id) => (id ?? "").slice(0, 12);
 

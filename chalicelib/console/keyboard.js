@@ -19,7 +19,9 @@ export const KEYS = {
     Esc: "Close a dialog",
 };
 
-const typing = (target) => target.closest?.("input, textarea, select, [contenteditable], dialog");
+/** In a field, or while a dialog wants an answer first. */
+const typing = (target) =>
+    target.closest?.("input, textarea, select, [contenteditable]") || document.querySelector("dialog[open]");
 
 function move(by) {
     const rows = [...document.querySelectorAll("[data-row]")];

@@ -31,7 +31,7 @@ export function thisLife(events) {
     const life = events.slice(0, last < 0 ? events.length : last + 1).reverse();
     return life
         .map((event) => ({ state: BEGINNINGS.includes(event.type) ? "pending" : event.type, at: Date.parse(event.at) }))
-        .filter(({ state }) => state in TITLE);
+        .filter(({ state }) => Object.hasOwn(TITLE, state));
 }
 
 /** State to the seconds that were spent in it. */

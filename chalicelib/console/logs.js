@@ -40,6 +40,7 @@ export function Log({ deployment }) {
             try {
                 const query = { lines: since.current ? 2000 : 500, since: since.current, wait: 10 };
                 const found = await fromWorker("GET", `deployments/${segment(deployment_id)}/logs`, { query, signal: over.signal });
+                if (over.signal.aborted) return;
                 const fresh = plain(found.logs ?? "").split("\n");
                 if (fresh.at(-1) === "") fresh.pop();
                 const goesOn = since.current && found.next_since;

@@ -18,15 +18,18 @@ export async function allDeployments(signal) {
     return found;
 }
 
-let last = {};
+let last = Object.create(null);
 
-/** Deployment's id to what meters show of it: as long as that stays, so does the object. */
+/**
+ * Deployment's id to what meters show of it: as long as that stays, so does the object. It has no prototype, since
+ * workers say of whom they have something, and nobody is called "constructor".
+ */
 export function holders(deployments) {
     const found = deployments.map(({ deployment_id, name, model, status }) => [
         deployment_id,
         { name, model, status, tone: `tone-${toneOf(model)}` },
     ]);
-    return (last = share(last, Object.fromEntries(found)));
+    return (last = share(last, Object.assign(Object.create(null), Object.fromEntries(found))));
 }
 
 export const FOREIGN = { name: "outside Muster", model: "Outside Muster", tone: "foreign" };

@@ -23,6 +23,7 @@ export function SignIn() {
         event.preventDefault();
         const given = key.trim();
         setBusy(true);
+        setWrong("");
         try {
             if (!/^[\x21-\x7e]+$/.test(given)) throw new Error("An API key is one word, such as mst_key_….");
             signedIn(given, await whoami(given));

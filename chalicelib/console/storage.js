@@ -4,7 +4,7 @@ import { fromWorker, segment } from "./api.js";
 import { bytes, date, percent, short } from "./format.js";
 import { usePoll } from "./poll.js";
 import { may } from "./session.js";
-import { Asked, Bar, Button, Dialog, ask, say } from "./ui.js";
+import { Asked, Bar, Button, Dialog, ask, say, useHere } from "./ui.js";
 
 /** What the worker answers at `path`; one that is offline is not asked. */
 export const whileOnline = (online, path) => async (signal) => {
@@ -43,14 +43,16 @@ function Pull({ path, close }) {
     const [image, setImage] = useState("vllm/vllm-openai:latest");
     const [progress, setProgress] = useState(null);
     const [wrong, setWrong] = useState("");
+    const here = useHere();
     const pull = async (event) => {
         event.preventDefault();
         setWrong("");
         setProgress({ phase: "queued" });
         try {
-            await fromWorker("POST", `${path}/images/pull`, { body: { image }, watch: (operation) => setProgress(operation.progress ?? { phase: operation.status }) });
+            const watch = (operation) => setProgress(operation.progress ?? { phase: operation.status });
+            await fromWorker("POST", `${path}/images/pull`, { body: { image }, watch });
             say(`${image} is there`);
-            close();
+            if (here.current) close();
         } catch (error) {
             setWrong(error.message);
             setProgress(null);
@@ -117,11 +119,12 @@ function Prune({ worker, path, close }) {
     const [what, setWhat] = useState({ images: true, containers: true, volumes: false });
     const key = `prune ${worker.worker_id} ${JSON.stringify(what)}`;
     const run = (dry_run, signal) => fromWorker("POST", `${path}/storage/prune`, { body: { ...what, dry_run }, signal });
-    const preview = usePoll(key, (signal) => run(true, signal), 0);
+    const preview = usePoll(key, (signal) => run(true, signal), 0, { fresh: true });
+    const here = useHere();
     const free = async () => {
         const { space_reclaimed } = await run(false);
         say(`${bytes(space_reclaimed)} are free again on ${worker.name}`);
-        close();
+        if (here.current) close();
     };
     const choice = (name, title) =>
         html`<label class="choice"><input type="checkbox" checked=${what[name]} onChange=${(event) => setWhat({ ...what, [name]: event.target.checked })} />${title}</label>`;

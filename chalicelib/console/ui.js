@@ -2,6 +2,7 @@
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
 import { ahead } from "./api.js";
 import { date, span } from "./format.js";
+import { session } from "./session.js";
 import { cell, useCell } from "./state.js";
 
 const SHAPES = {
@@ -64,11 +65,17 @@ export function Notes() {
 
 // Buttons
 
+/** `current` is whether the component is still shown: what it waits for may come later. */
+export function useHere() {
+    const here = useRef(true);
+    useEffect(() => () => (here.current = false), []);
+    return here;
+}
+
 /** Does `act` once at a time; what goes wrong is said. */
 export function Button({ act, kind = "", children, ...rest }) {
     const [busy, setBusy] = useState(false);
-    const here = useRef(true);
-    useEffect(() => () => (here.current = false), []);
+    const here = useHere();
     const press = async () => {
         if (busy) return;
         setBusy(true);
@@ -85,11 +92,14 @@ export function Button({ act, kind = "", children, ...rest }) {
 async function copied(text) {
     if (navigator.clipboard) return navigator.clipboard.writeText(text);
     const field = document.createElement("textarea"); // over plain HTTP there is no clipboard to ask
+    const before = document.activeElement;
     field.value = text;
     (document.querySelector("dialog[open]") ?? document.body).append(field);
     field.select();
-    document.execCommand("copy");
+    const done = document.execCommand("copy");
     field.remove();
+    before?.focus();
+    if (!done) throw new Error("The browser did not copy it: select it by hand.");
 }
 
 export function Copy({ text, what }) {
@@ -113,7 +123,11 @@ export function Dialog({ title, close, children, wide = false }) {
     useLayoutEffect(() => {
         const dialog = ref.current;
         dialog.showModal();
-        return () => dialog.close();
+        dialog.addEventListener("close", close); // a second Esc closes it without asking
+        return () => {
+            dialog.removeEventListener("close", close);
+            dialog.close();
+        };
     }, []);
     const cancel = (event) => {
         event.preventDefault();
@@ -129,6 +143,14 @@ export function Dialog({ title, close, children, wide = false }) {
 }
 
 const question = cell(null);
+
+// Whoever signs in next is not asked what another one began.
+session.follow(() => {
+    if (session.value.key !== null) return;
+    question.value?.answer(false);
+    question.value = null;
+    notes.value = [];
+});
 
 /** Whether a person agrees. `typed` has to be typed first, where it cannot be undone. */
 export const ask = (title, text, action, { typed = "", kind = "danger" } = {}) =>
@@ -218,9 +240,10 @@ function settle() {
 /** What a poll has so far: nothing yet, an error, or the thing itself. */
 export function Loaded({ from, children }) {
     useEffect(settle, [from.data === undefined]);
-    if (from.data !== undefined) return children(from.data);
+    const gone = from.error?.status === 404; // also what was there at the last look
+    if (from.data !== undefined && !gone) return children(from.data);
     if (!from.error) return html`<p class="waiting" role="status">Loading …</p>`;
-    return html`<div class="empty"><h2>${from.error.status === 404 ? "It is not there" : "That did not work"}</h2>
+    return html`<div class="empty"><h2>${gone ? "It is not there" : "That did not work"}</h2>
         <p>${from.error.message}</p>
         <button onClick=${from.again}>Try again</button>
     </div>`;

@@ -61,7 +61,7 @@ class Hostile(Player):
             "list_models": {"models": [{"model": EVIL, "size": 1}]},
             "prune": {"space_reclaimed": 1, "kept": kept},
             "container_logs": {
-                "logs": f"\x1b[31m{EVIL}\x1b[0m\n\x1b]0;title\x07{EVIL}\r\n\x00\x9b31mend\n",
+                "logs": f"{'x' * 100_000}\n\x1b[31m{EVIL}\x1b[0m\n\x1b]0;title\x07{EVIL}\r\n\x00\x9b31mend\n",
                 "next_since": "1",
             },
         }[command["type"]]
