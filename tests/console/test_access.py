@@ -16,14 +16,24 @@ from tests.console.browser import Visitor
 from tests.console.conftest import Place
 from tests.console.fleet import Machine, Player
 
-PAGES = ["", "workers/{worker}", "deployments", "deployments/{running}", "deployments/{crashed}", "deploy", "access"]
-LOADED = "() => document.querySelector('h1') && !document.body.innerText.includes('Loading …')"
+PAGES = {
+    "": "Fleet",
+    "workers/{worker}": "host",
+    "deployments": "Deployments",
+    "deployments/{running}": "{running}",
+    "deployments/{crashed}": "{crashed}",
+    "deploy": "Deploy a model",
+    "access": "Access",
+}
+"""Where they are, and their headings."""
 
 
 def at(page: Page, place: Place, which: str) -> None:
-    fragment = which.format(worker=place.worker_id, running=place.running, crashed=place.crashed)
-    page.goto(f"{place.url}/#/{fragment}")
-    page.wait_for_function(LOADED)
+    ids = {"running": place.running, "crashed": place.crashed}
+    page.goto(f"{place.url}/#/{which.format(worker=place.worker_id, **ids)}")
+    names = {name: place.admin.deployment(each)["name"] for name, each in ids.items()}
+    expect(page.get_by_role("heading", name=PAGES[which].format(**names), level=1)).to_be_visible()
+    expect(page.get_by_text("Loading …")).to_have_count(0)
 
 
 def press(page: Page, *keys: str) -> None:
@@ -89,8 +99,10 @@ def test_the_whole_way_by_keyboard(visitor: Visitor, place: Place) -> None:
     expect(page.get_by_role("heading", name="Fleet", level=1)).to_be_focused()
     press(page, "?")
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
-    press(page, "Escape", "t")
-    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    press(page, "Escape")
+    expect(dialog).to_have_count(0)
+    press(page, "t")
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     press(page, "g", "a")
     expect(page.get_by_role("heading", name="Access", level=1)).to_be_focused()
 
@@ -112,6 +124,7 @@ def test_on_a_phone_nothing_is_cut_off(
             box = button.bounding_box()
             assert box and box["x"] >= 0 and box["x"] + box["width"] <= 360 and box["height"] >= 32, which
     page.get_by_role("button", name="Add workers").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.get_by_role("button", name="Make the line to run").click()
     expect(page.get_by_label("the line that joins a machine", exact=True)).to_be_visible()
@@ -160,7 +173,10 @@ def test_axe_finds_nothing(visit: Callable[..., Visitor], place: Place, scheme: 
         page.wait_for_timeout(300)  # what is asked of the worker may still arrive; either way it has to be right
         assert axe.violations(page) == [], which
     page.get_by_role("button", name="Add workers").click()
+    expect(page.get_by_role("dialog", name="Add workers")).to_be_visible()
     assert axe.violations(page) == []
     page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
     page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     assert axe.violations(page) == []

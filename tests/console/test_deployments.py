@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.conformance.client import unique
 from tests.conformance.serve import ADMIN_KEY
@@ -16,9 +16,9 @@ SLOW = 30000
 """Milliseconds that real processes are given."""
 
 
-def step(page: Page) -> str:
+def step(page: Page) -> Locator:
     """The station that it is at."""
-    return page.locator(".rail [aria-current=step] span").inner_text()
+    return page.locator(".rail [aria-current=step]")
 
 
 def fill(page: Page, name: str, *, model: str = "org/tiny", gpus: str = "0") -> None:
@@ -45,7 +45,7 @@ def test_from_the_form_to_running_and_to_the_end(visitor: Visitor, place: Place)
 
     expect(page.get_by_role("heading", name=name, level=1)).to_be_visible()
     expect(page.locator("h1 .status")).to_have_text("running", timeout=SLOW)
-    assert step(page) == "Running"
+    expect(step(page).locator("span")).to_have_text("Running")
     expect(page.locator(".timeline b").first).to_have_text("running")
     made = next(d for d in place.admin.get("/api/deployments").body["deployments"] if d["name"] == name)
     assert made["config"] == {"max_model_len": 4096, "enforce_eager": True} and made["env"] == ["STANDIN_LOAD_SECONDS"]
@@ -68,7 +68,9 @@ def test_a_crash_is_retried_with_its_fix(visitor: Visitor, place: Place) -> None
     page = visitor.enter(ADMIN_KEY, f"#/deployments/{deployment_id}")
     expect(page.get_by_role("heading", name="CONTEXT_TOO_LONG")).to_be_visible(timeout=SLOW)
     expect(page.locator("h1 .status")).to_have_text("error")
-    assert "Starting" in step(page) and page.locator(".rail .failed").count() == 1
+    expect(step(page)).to_have_class("failed")
+    expect(step(page).locator("span")).to_have_text("Starting")
+    expect(page.locator(".rail .failed")).to_have_count(1)
     expect(page.locator(".fix code")).to_have_text("max_model_len 200000 → 131072")
     page.get_by_role("button", name="Retry with it").click()
     expect(page.locator("h1 .status")).to_have_text("running", timeout=SLOW)
@@ -88,8 +90,9 @@ def test_one_that_was_stopped_meanwhile_is_started_with_its_fix(
     report = {"error_code": "CUDA_OUT_OF_MEMORY", "message": "too much", "fix": fix}
     player.say(made["deployment_id"], "error", made["generation"], **report).expect(200)
     place.admin.post(f"/api/deployments/{made['deployment_id']}/stop").expect(200)
+    place.reach(made["deployment_id"], "stopped")
     page = visitor.enter(ADMIN_KEY, f"#/deployments/{made['deployment_id']}")
-    page.get_by_text("It crashed").or_(page.get_by_role("heading", name="CUDA_OUT_OF_MEMORY")).first.click()
+    page.get_by_text("It crashed").click()
     expect(page.locator(".fix code")).to_have_text(["gpu_memory_utilization unset → 0.5", "gpus 1 → 2"])
     page.get_by_role("button", name="Retry with it").click()
     expect(page.locator("h1 .status")).to_have_text("running")
@@ -112,6 +115,8 @@ def test_the_log_goes_on_by_itself_and_pauses(visitor: Visitor, place: Place) ->
     assert log.inner_text().count("GET /marmalade") == 1
     assert log.inner_text().count("Application startup complete") == 1
     page.get_by_role("button", name="Pause").click()
+    expect(page.locator(".tail")).to_have_text("paused")
+    page.wait_for_timeout(500)  # what was asked before may still be answered
     say("toast")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/logs" in request.url else None)
@@ -145,7 +150,7 @@ def test_what_is_wrong_is_said_at_its_field(visitor: Visitor, place: Place) -> N
         page.get_by_role("button", name="Deploy", exact=True).click()
         place_of_it = page.locator(f"[data-field={field}]")
         expect(place_of_it.get_by_role("alert")).to_contain_text(says)
-        assert page.get_by_role("alert").filter(has_text=says).count() == 1
+        expect(page.get_by_role("alert").filter(has_text=says)).to_have_count(1)
 
     refused("model", "expected")
     expect(page.get_by_label("Model", exact=True)).to_be_focused()

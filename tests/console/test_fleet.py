@@ -35,7 +35,7 @@ def test_gpus_are_bars_by_model_and_foreign_memory_has_its_own(visitor: Visitor,
     expect(last.locator(".foreign")).to_be_visible()
     assert last.locator(".part").evaluate("(e) => e.style.height") == "25%"
     assert first.locator(".part").evaluate("(e) => e.style.height") == "50%"
-    assert "free" in str(row.get_by_role("img").nth(2).get_attribute("aria-label"))
+    expect(row.get_by_role("img").nth(2)).to_have_accessible_name(re.compile("free"))
     expect(row.get_by_text("zone")).to_be_visible()
     expect(page.locator(".legend")).to_contain_text("Outside Muster")
 
@@ -151,6 +151,7 @@ def test_tokens_and_keys_are_shown_once_and_revoked(visitor: Visitor, place: Pla
     )
     assert Worker(place.url, token).try_register().status == 200
     page.get_by_role("button", name="Done").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
     row = page.get_by_role("row").filter(has_text=name)
     expect(row).to_contain_text("1 of 3")
     assert token not in page.content()
