@@ -49,6 +49,7 @@ def main() -> None:
         operator = Operator(serve.url, ADMIN_KEY)
         fleet = play(serve.url, REGISTRATION_TOKEN, operator)
         host = Host(folder, serve.url, "lyra")
+        host.address = "127.0.0.1"
         host.start()
         try:
             workers = eventually(lambda: _workers(operator), lambda found: "lyra" in found, 60)

@@ -44,7 +44,9 @@ def executable() -> Path:
             fetched.write_bytes(content.read())
         fetched.chmod(0o755)
         CACHE.mkdir(parents=True, exist_ok=True)
-        shutil.move(fetched, binary)
+        # In one step: another process may be about to start it.
+        shutil.move(fetched, beside := CACHE / f"dynoxide.{os.getpid()}")
+        beside.rename(binary)
     return binary
 
 

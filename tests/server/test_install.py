@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import fcntl
+import hashlib
 import io
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 import pytest
@@ -18,25 +22,55 @@ from chalicelib.contract.errors import ApiError
 from chalicelib.routes import install
 
 BYTES = {"accept": install.BINARY}
+ROOT = install.STATIC.parents[1]
+LOCK = Path(tempfile.gettempdir()) / f"muster-wheel-{hashlib.sha256(bytes(ROOT)).hexdigest()[:8]}.lock"
+"""Of this tree. A second one beside it is shared by those who need the wheel, and names the one that tests made."""
 
 
 @pytest.fixture(scope="module")
 def wheel_served() -> Iterator[Path]:
-    """The one that is served: the developer's own, or one for the length of the test."""
-    found = next(install.STATIC.glob("muster-*.whl"), None)
-    if found is not None:
-        yield found
-        return
-    build(install.STATIC)
-    (made,) = install.STATIC.glob("muster-*.whl")
-    yield made
-    made.unlink()
+    """The one that is served: the developer's own, or one for as long as the tests of any process need it."""
+    with LOCK.with_suffix(".users").open("a+") as users:
+        with alone():
+            _remove_ours(users)  # of tests that were killed
+            fcntl.flock(users, fcntl.LOCK_SH)
+            made = next(install.STATIC.glob("muster-*.whl"), None)
+            if made is None:
+                _build(install.STATIC)
+                (made,) = install.STATIC.glob("muster-*.whl")
+                users.write(made.name)
+                users.flush()
+        yield made
+        with alone():
+            _remove_ours(users)
+
+
+def _remove_ours(users: TextIO) -> None:
+    """The wheel that tests made, unless others need it still."""
+    with suppress(BlockingIOError):
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        users.seek(0)
+        if name := users.read():
+            (install.STATIC / name).unlink(missing_ok=True)
+            users.truncate(0)
 
 
 def build(folder: Path) -> None:
-    root = install.STATIC.parents[1]
+    with alone():
+        _build(folder)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One process at a time: building leaves its traces in the tree."""
+    with LOCK.open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield
+
+
+def _build(folder: Path) -> None:
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
-    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(root)], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(ROOT)], check=True)
 
 
 def get(path: str, headers: dict[str, str] | None = None) -> Any:

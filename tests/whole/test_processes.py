@@ -21,6 +21,8 @@ from tests.conformance.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
 MARK = "TEST_HOST"
+ADDRESS = f"127.{1 + (os.getpid() >> 16)}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
+"""An address of this machine that no other process's tests use: agents of several would all take the first port."""
 T = TypeVar("T")
 
 
@@ -39,13 +41,13 @@ class Host:
     """One agent on this machine, with a state directory of its own."""
 
     def __init__(self, folder: Path, url: str, name: str = "host", token: str = REGISTRATION_TOKEN) -> None:
-        self.folder, self.url, self.name, self._token = folder, url, name, token
+        self.folder, self.url, self.name, self.address, self._token = folder, url, name, ADDRESS, token
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MUSTER_"))}
 
     def start(self) -> None:
         arguments = ["--url", self.url, "--name", self.name, "--state-dir", str(self.folder / "state")]
         standin = f"{sys.executable} {ROOT / 'infra' / 'standin.py'}"
-        arguments += ["--engine", "process", "--address", "127.0.0.1", "--vllm-command", standin]
+        arguments += ["--engine", "process", "--address", self.address, "--vllm-command", standin]
         with (self.folder / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "agent", *arguments],
