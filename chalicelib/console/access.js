@@ -12,8 +12,19 @@ import { Ago, Button, Dialog, Empty, Icon, Loaded, Snippet, ask, say } from "./u
 export function Access() {
     const { who } = useCell(session);
     return html`<div class="page">
-        <header class="page-head"><div><h1 tabindex="-1">Access</h1><p class="muted">You are signed in with the key “${who.name}”, as ${who.role}.</p></div></header>
-        ${may("operator") ? html`<${Tokens} />` : html`<${Empty} title="Nothing for viewers here"><p>Operators make tokens for machines, and admins keys for people.</p><//>`}
+        <header class="page-head">
+            <div>
+                <h1 tabindex="-1">Access</h1>
+                <p class="muted">You are signed in with the key “${who.name}”, as ${who.role}.</p>
+            </div>
+        </header>
+        ${may("operator")
+            ? html`<${Tokens} />`
+            : html`
+            <${Empty} title="Nothing for viewers here">
+                <p>Operators make tokens for machines, and admins keys for people.</p>
+            <//>
+        `}
         ${may("admin") && html`<${Keys} />`}
     </div>`;
 }
@@ -25,23 +36,48 @@ function Tokens() {
     const [making, setMaking] = useState(false);
     const revoke = async (token) => {
         const name = token.name ?? "this token";
-        if (!(await ask(`Revoke ${name}?`, "Machines that joined with it keep running, but cannot come back by it.", "Revoke"))) return;
+        const what = "Machines that joined with it keep running, but cannot come back by it.";
+        if (!(await ask(`Revoke ${name}?`, what, "Revoke"))) return;
         await remove(`registration-tokens/${segment(token.token_id)}`);
         say(`${name} is revoked`);
         found.again();
     };
     return html`<section aria-labelledby="tokens">
-        <header class="section-head"><h2 id="tokens">Registration tokens</h2><button class="primary small" onClick=${() => setMaking(true)}><${Icon} name="plus" />Add workers</button></header>
+        <header class="section-head">
+            <h2 id="tokens">Registration tokens</h2>
+            <button class="primary small" onClick=${() => setMaking(true)}><${Icon} name="plus" />Add workers</button>
+        </header>
         <${Loaded} from=${found}>${({ registration_tokens }) => registration_tokens.length === 0
             ? html`<p class="muted">None. A machine needs one to join.</p>`
             : html`<div class="table"><table>
-                <thead><tr><th>Name</th><th>Used</th><th>Expires</th><th>Made</th><th><span class="sr-only">Actions</span></th></tr></thead>
+                <thead>
+                    <tr>
+                        <th>Name</th>
+                        <th>Used</th>
+                        <th>Expires</th>
+                        <th>Made</th>
+                        <th><span class="sr-only">Actions</span></th>
+                    </tr>
+                </thead>
                 <tbody>${registration_tokens.map((token) => html`<tr key=${token.token_id}>
-                    <td data-name="Name"><span class="clip">${token.name ?? html`<span class="muted">unnamed</span>`}</span> ${token.takeover && html`<span class="label">takeover</span>`}${token.ephemeral && html`<span class="label">ephemeral</span>`}</td>
+                    <td data-name="Name">
+                        <span class="clip">
+                            ${token.name ?? html`<span class="muted">unnamed</span>`}
+                        </span> ${token.takeover && html`
+                            <span class="label">takeover</span>
+                        `}
+                        ${token.ephemeral && html`<span class="label">ephemeral</span>`}
+                    </td>
                     <td data-name="Used">${token.uses} of ${token.max_uses.toLocaleString("en")}</td>
-                    <td data-name="Expires">${!token.expires_at ? "never" : Date.parse(token.expires_at) < Date.now() + ahead ? html`<span class="muted">expired</span>` : date(token.expires_at)}</td>
+                    <td data-name="Expires">
+                        ${!token.expires_at ? "never" : Date.parse(token.expires_at) < Date.now() + ahead
+                            ? html`<span class="muted">expired</span>` : date(token.expires_at)}
+                    </td>
                     <td data-name="Made"><${Ago} at=${token.created_at} /></td>
-                    <td class="end"><${Button} kind="quiet small" act=${() => revoke(token)} aria-label=${`Revoke ${token.name ?? "token"}`}>Revoke<//></td>
+                    <td class="end">
+                        <${Button} kind="quiet small" act=${() => revoke(token)}
+                            aria-label=${`Revoke ${token.name ?? "token"}`}>Revoke<//>
+                    </td>
                 </tr>`)}</tbody>
             </table></div>`}<//>
         ${making && html`<${NewToken} close=${() => (setMaking(false), found.again())} />`}
@@ -57,22 +93,56 @@ function NewToken({ close }) {
         event.preventDefault();
         const { name, hours, max_uses, ephemeral, takeover } = form;
         try {
-            const made = await post("registration-tokens", { expires_in: hours * 3600, max_uses: Number(max_uses), ephemeral, takeover, ...(name.trim() && { name: name.trim() }) });
-            setToken(made.token);
+            const wanted = { expires_in: hours * 3600, max_uses: Number(max_uses), ephemeral, takeover };
+            if (name.trim()) wanted.name = name.trim();
+            setToken((await post("registration-tokens", wanted)).token);
         } catch (error) {
             setWrong(belongs(error, ["name", "max_uses", "expires_in", "takeover"]));
         }
     };
-    if (token) return html`<${Dialog} title="Add workers" close=${close} wide><${JoinLine} token=${token} /><div class="actions end"><button class="primary" onClick=${close}>Done</button></div><//>`;
-    const check = (name, title) => html`<label class="choice"><input type="checkbox" checked=${form[name]} onChange=${(event) => set({ [name]: event.target.checked })} />${title}</label>`;
+    if (token) return html`
+        <${Dialog} title="Add workers" close=${close} wide>
+            <${JoinLine} token=${token} />
+            <div class="actions end"><button class="primary" onClick=${close}>Done</button></div>
+        <//>
+    `;
+    const check = (name, title) => html`
+        <label class="choice">
+            <input type="checkbox" checked=${form[name]} onChange=${(event) => set({ [name]: event.target.checked })} />
+            ${title}
+        </label>
+    `;
     return html`<${Dialog} title="Add workers" close=${close}>
         <form class="form" onSubmit=${make} novalidate>
-            <${Field} name="name" title="Name" hint="To know it again in the list" wrong=${wrong} wide>${(input) => html`<input ...${input} value=${form.name} onInput=${(event) => set({ name: event.target.value })} placeholder="rack 4" autocomplete="off" />`}<//>
-            <${Field} name="max_uses" title="For how many machines" wrong=${wrong}>${(input) => html`<input ...${input} type="number" min="1" value=${form.max_uses} onInput=${(event) => set({ max_uses: event.target.value })} />`}<//>
-            <${Field} name="expires_in" title="Good for" wrong=${wrong}>${(input) => html`<select ...${input} value=${form.hours} onChange=${(event) => set({ hours: Number(event.target.value) })}>${Object.entries(HOURS).map(([hours, words]) => html`<option value=${hours}>${words}</option>`)}</select>`}<//>
-            <div class="field wide">${check("ephemeral", "Forget its workers after 15 minutes of silence")}${may("admin") && check("takeover", "It may take the name of a worker that is offline")}</div>
+            <${Field} name="name" title="Name" hint="To know it again in the list" wrong=${wrong} wide>
+                ${(input) => html`
+                    <input ...${input} value=${form.name} onInput=${(event) => set({ name: event.target.value })}
+                        placeholder="rack 4" autocomplete="off" />
+                `}
+            <//>
+            <${Field} name="max_uses" title="For how many machines" wrong=${wrong}>
+                ${(input) => html`
+                    <input ...${input} type="number" min="1" value=${form.max_uses}
+                        onInput=${(event) => set({ max_uses: event.target.value })} />
+                `}
+            <//>
+            <${Field} name="expires_in" title="Good for" wrong=${wrong}>
+                ${(input) => html`
+                    <select ...${input} value=${form.hours}
+                        onChange=${(event) => set({ hours: Number(event.target.value) })}>
+                        ${Object.entries(HOURS).map(([hours, words]) => html`<option value=${hours}>${words}</option>`)}
+                    </select>
+                `}
+            <//>
+            <div class="field wide">
+                ${check("ephemeral", "Forget its workers after 15 minutes of silence")}
+                ${may("admin") && check("takeover", "It may take the name of a worker that is offline")}
+            </div>
             ${wrong.form && html`<p class="wrong" role="alert">${wrong.form}</p>`}
-            <div class="actions end wide"><button type="button" onClick=${close}>Cancel</button><button class="primary" type="submit">Make the line to run</button></div>
+            <div class="actions end wide">
+                <button type="button" onClick=${close}>Cancel</button>
+                <button class="primary" type="submit">Make the line to run</button>
+            </div>
         </form>
     <//>`;
 }
@@ -87,19 +157,30 @@ function Keys() {
         found.again();
     };
     return html`<section aria-labelledby="keys">
-        <header class="section-head"><h2 id="keys">API keys</h2><button class="small" onClick=${() => setMaking(true)}><${Icon} name="plus" />New key</button></header>
+        <header class="section-head">
+            <h2 id="keys">API keys</h2>
+            <button class="small" onClick=${() => setMaking(true)}><${Icon} name="plus" />New key</button>
+        </header>
         <${Loaded} from=${found}>${({ api_keys }) => html`<div class="table"><table>
             <thead><tr><th>Name</th><th>Role</th><th>Made</th><th><span class="sr-only">Actions</span></th></tr></thead>
             <tbody>${api_keys.map((key) => html`<tr key=${key.key_id}>
-                <td data-name="Name"><span class="clip">${key.name}</span></td><td data-name="Role">${key.role}</td><td data-name="Made"><${Ago} at=${key.created_at} /></td>
-                <td class="end"><${Button} kind="quiet small" act=${() => revoke(key)} aria-label=${`Revoke ${key.name}`}>Revoke<//></td>
+                <td data-name="Name"><span class="clip">${key.name}</span></td>
+                <td data-name="Role">${key.role}</td>
+                <td data-name="Made"><${Ago} at=${key.created_at} /></td>
+                <td class="end">
+                    <${Button} kind="quiet small" act=${() => revoke(key)} aria-label=${`Revoke ${key.name}`}>Revoke<//>
+                </td>
             </tr>`)}</tbody>
         </table></div>`}<//>
         ${making && html`<${NewKey} close=${() => (setMaking(false), found.again())} />`}
     </section>`;
 }
 
-const ROLES = { viewer: "sees everything but credentials", operator: "also deploys, drains and makes tokens", admin: "also makes keys and removes workers" };
+const ROLES = {
+    viewer: "sees everything but credentials",
+    operator: "also deploys, drains and makes tokens",
+    admin: "also makes keys and removes workers",
+};
 
 function NewKey({ close }) {
     const [name, setName] = useState("");
@@ -114,13 +195,35 @@ function NewKey({ close }) {
             setWrong(belongs(error, ["name", "role"]));
         }
     };
-    if (key) return html`<${Dialog} title="New key" close=${close}><p>Copy it now: it is not shown again.</p><${Snippet} text=${key} what="the API key" /><div class="actions end"><button class="primary" onClick=${close}>Done</button></div><//>`;
+    if (key) return html`
+        <${Dialog} title="New key" close=${close}>
+            <p>Copy it now: it is not shown again.</p>
+            <${Snippet} text=${key} what="the API key" />
+            <div class="actions end"><button class="primary" onClick=${close}>Done</button></div>
+        <//>
+    `;
     return html`<${Dialog} title="New key" close=${close}>
         <form class="form" onSubmit=${make} novalidate>
-            <${Field} name="name" title="Name" hint="Timelines show it" wrong=${wrong} wide>${(input) => html`<input ...${input} value=${name} onInput=${(event) => setName(event.target.value)} autocomplete="off" />`}<//>
-            <fieldset class="field wide"><legend>Role</legend>${Object.entries(ROLES).map(([each, words]) => html`<label class="choice"><input type="radio" name="role" checked=${role === each} onChange=${() => setRole(each)} /><span><b>${each}</b> <span class="muted">${words}</span></span></label>`)}</fieldset>
+            <${Field} name="name" title="Name" hint="Timelines show it" wrong=${wrong} wide>
+                ${(input) => html`
+                    <input ...${input} value=${name} onInput=${(event) => setName(event.target.value)}
+                        autocomplete="off" />
+                `}
+            <//>
+            <fieldset class="field wide">
+                <legend>Role</legend>
+                ${Object.entries(ROLES).map(([each, words]) => html`
+                    <label class="choice">
+                        <input type="radio" name="role" checked=${role === each} onChange=${() => setRole(each)} />
+                        <span><b>${each}</b> <span class="muted">${words}</span></span>
+                    </label>
+                `)}
+            </fieldset>
             ${wrong.form && html`<p class="wrong" role="alert">${wrong.form}</p>`}
-            <div class="actions end wide"><button type="button" onClick=${close}>Cancel</button><button class="primary" type="submit">Make</button></div>
+            <div class="actions end wide">
+                <button type="button" onClick=${close}>Cancel</button>
+                <button class="primary" type="submit">Make</button>
+            </div>
         </form>
     <//>`;
 }

@@ -43,7 +43,8 @@ async function request(method, path, { query, body, key = session.value.key, sig
     ahead = (Date.parse(answer.headers.get("Date")) || Date.now()) - Date.now();
     lost.value = false;
     if (answer.ok && content !== null) return { status: answer.status, content };
-    const failed = new ApiError(answer.status, content?.error_code ?? "UNKNOWN", content?.message ?? `HTTP ${answer.status}, and not as the control plane answers`);
+    const other = `HTTP ${answer.status}, and not as the control plane answers`;
+    const failed = new ApiError(answer.status, content?.error_code ?? "UNKNOWN", content?.message ?? other);
     if (answer.status === 401 && key && key === session.value.key) {
         signOut("This key is not accepted any more. Sign in again to go on where you were.");
     }

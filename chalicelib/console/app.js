@@ -16,15 +16,21 @@ import { Icon, Mark, Notes, Question, arrive, say } from "./ui.js";
 import { Worker } from "./worker.js";
 
 function page([first, id, more]) {
-    if (!first) return { title: "Fleet", at: "fleet", view: html`<${Fleet} />` };
-    if (first === "workers" && id) return { title: "Worker", at: "fleet", view: html`<${Worker} key=${id} id=${id} />` };
-    if (first === "deploy") return { title: "Deploy a model", at: "deployments", view: html`<${Deploy} />` };
-    if (first === "deployments" && id && more === "change") return { title: "Change", at: "deployments", view: html`<${Change} key=${id} id=${id} />` };
-    if (first === "deployments" && id) return { title: "Deployment", at: "deployments", view: html`<${Deployment} key=${id} id=${id} />` };
-    if (first === "deployments") return { title: "Deployments", at: "deployments", view: html`<${Deployments} />` };
-    if (first === "access") return { title: "Access", at: "access", view: html`<${Access} />` };
-    return { title: "Nothing here", at: "", view: html`<div class="empty"><h1 tabindex="-1">Nothing is here</h1><p><a href=${to()}>To the fleet</a></p></div>` };
+    const found = (title, at, view) => ({ title, at, view });
+    if (!first) return found("Fleet", "fleet", html`<${Fleet} />`);
+    if (first === "workers" && id) return found("Worker", "fleet", html`<${Worker} key=${id} id=${id} />`);
+    if (first === "deploy") return found("Deploy a model", "deployments", html`<${Deploy} />`);
+    if (first === "deployments" && id) {
+        if (more === "change") return found("Change", "deployments", html`<${Change} key=${id} id=${id} />`);
+        return found("Deployment", "deployments", html`<${Deployment} key=${id} id=${id} />`);
+    }
+    if (first === "deployments") return found("Deployments", "deployments", html`<${Deployments} />`);
+    if (first === "access") return found("Access", "access", html`<${Access} />`);
+    return found("Nothing here", "", html`<${Nowhere} />`);
 }
+
+const Nowhere = () =>
+    html`<div class="empty"><h1 tabindex="-1">Nothing is here</h1><p><a href=${to()}>To the fleet</a></p></div>`;
 
 function Page({ parts }) {
     const [error, reset] = useErrorBoundary();
@@ -36,7 +42,13 @@ function Page({ parts }) {
         scrollTo(0, 0);
         arrive();
     }, [address]);
-    if (error) return html`<div class="empty"><h1 tabindex="-1">This page broke</h1><p>${String(error.message)}</p><button onClick=${reset}>Try again</button></div>`;
+    if (error) return html`
+        <div class="empty">
+            <h1 tabindex="-1">This page broke</h1>
+            <p>${String(error.message)}</p>
+            <button onClick=${reset}>Try again</button>
+        </div>
+    `;
     return view;
 }
 
@@ -51,21 +63,39 @@ function Shell() {
     const dark = useCell(theme) === "dark";
     useKeys(() => setHelping(true));
     return html`
-        <a class="skip" href="#content" onClick=${(event) => (event.preventDefault(), document.getElementById("content").focus())}>Skip to content</a>
+        <a class="skip" href="#content"
+            onClick=${(event) => (event.preventDefault(), document.getElementById("content").focus())}>Skip to content</a>
         <header class="side">
             <a class="brand" href=${to()} aria-label="Muster"><${Mark} /><b>Muster</b></a>
-            <nav aria-label="Pages">${Object.entries(NAV).map(([name, [title, parts]]) => html`<a key=${name} href=${to(...parts)} aria-current=${at === name ? "page" : null}><${Icon} name=${name} /><span>${title}</span></a>`)}</nav>
+            <nav aria-label="Pages">
+                ${Object.entries(NAV).map(([name, [title, parts]]) => html`
+                    <a key=${name} href=${to(...parts)} aria-current=${at === name ? "page" : null}>
+                        <${Icon} name=${name} />
+                        <span>${title}</span>
+                    </a>
+                `)}
+            </nav>
             <div class="own">
                 <p class="who-am-i"><b class="clip">${who.name}</b><small>${who.role}</small></p>
                 <div class="own-buttons">
-                    <button class="plain" onClick=${toggle} aria-label=${dark ? "Light" : "Dark"} title=${dark ? "Light" : "Dark"}><${Icon} name=${dark ? "light" : "dark"} /></button>
-                    <button class="plain help-button" onClick=${() => setHelping(true)} aria-label="Keys" title="Keys"><${Icon} name="help" /></button>
-                    <button class="plain" onClick=${() => signOut()} aria-label="Sign out" title="Sign out"><${Icon} name="leave" /></button>
+                    <button class="plain" onClick=${toggle} aria-label=${dark ? "Light" : "Dark"}
+                        title=${dark ? "Light" : "Dark"}>
+                        <${Icon} name=${dark ? "light" : "dark"} />
+                    </button>
+                    <button class="plain help-button" onClick=${() => setHelping(true)} aria-label="Keys" title="Keys">
+                        <${Icon} name="help" />
+                    </button>
+                    <button class="plain" onClick=${() => signOut()} aria-label="Sign out" title="Sign out">
+                        <${Icon} name="leave" />
+                    </button>
                 </div>
             </div>
         </header>
         <main id="content" tabindex="-1">
-            ${alone && html`<p class="banner bad" role="status">The control plane does not answer. What is shown is what it said last; it is asked again.</p>`}
+            ${alone && html`
+                <p class="banner bad"
+                    role="status">The control plane does not answer. What is shown is what it said last; it is asked again.</p>
+            `}
             <${Page} parts=${parts} />
         </main>
         ${helping && html`<${Help} close=${() => setHelping(false)} />`}
@@ -100,6 +130,8 @@ function Gate() {
     return html`<${Shell} />`;
 }
 
-addEventListener("unhandledrejection", ({ reason }) => reason?.name !== "AbortError" && say(String(reason?.message ?? reason), "bad"));
+addEventListener("unhandledrejection", ({ reason }) => {
+    if (reason?.name !== "AbortError") say(String(reason?.message ?? reason), "bad");
+});
 
 render(html`<${Gate} />`, document.getElementById("console"));

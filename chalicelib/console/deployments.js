@@ -12,7 +12,8 @@ import { Ago, Button, Empty, Icon, Loaded, Status, ask, say } from "./ui.js";
 
 const load = async (signal) => {
     const [found, { workers }] = await Promise.all([allDeployments(signal), all("workers", "workers", { signal })]);
-    return { deployments: found.deployments.slice().reverse(), workers: Object.fromEntries(workers.map((each) => [each.worker_id, each.name])) };
+    const names = Object.fromEntries(workers.map((each) => [each.worker_id, each.name]));
+    return { deployments: found.deployments.slice().reverse(), workers: names };
 };
 
 export function Deployments() {
@@ -22,15 +23,26 @@ export function Deployments() {
         if (!deployments.length) return html`<${Nothing} />`;
         const wanted = filter.trim().toLowerCase();
         const shown = deployments.filter((each) =>
-            [each.name, each.model, each.status, each.error_code, workers[each.worker_id]].some((text) => text?.toLowerCase().includes(wanted)),
+            [each.name, each.model, each.status, each.error_code, workers[each.worker_id]].some((text) =>
+                text?.toLowerCase().includes(wanted),
+            ),
         );
         return html`<div class="page">
             <header class="page-head"><h1 tabindex="-1">Deployments</h1>
-                <input class="filter" type="search" data-filter placeholder="Filter by name, model, state, worker" aria-label="Filter deployments" value=${filter} onInput=${(event) => setFilter(event.target.value)} />
-                ${may("operator") && html`<a class="button primary" href=${to("deploy")}><${Icon} name="plus" />Deploy a model</a>`}
+                <input class="filter" type="search" data-filter placeholder="Filter by name, model, state, worker"
+                    aria-label="Filter deployments" value=${filter}
+                    onInput=${(event) => setFilter(event.target.value)} />
+                ${may("operator") && html`
+                    <a class="button primary" href=${to("deploy")}><${Icon} name="plus" />Deploy a model</a>
+                `}
             </header>
             <p class="sr-only" role="status">${wanted ? `${plural(shown.length, "deployment")} match` : ""}</p>
-            <ul class="deployments">${shown.map((each) => html`<${Row} key=${each.deployment_id} deployment=${each} worker=${workers[each.worker_id]} again=${found.again} />`)}</ul>
+            <ul class="deployments">
+                ${shown.map((each) => html`
+                    <${Row} key=${each.deployment_id} deployment=${each} worker=${workers[each.worker_id]}
+                        again=${found.again} />
+                `)}
+            </ul>
             ${!shown.length && html`<p class="waiting">No deployment matches “${filter}”.</p>`}
         </div>`;
     }}<//>`;
@@ -40,28 +52,46 @@ const Nothing = () =>
     html`<div class="page"><header class="page-head"><h1 tabindex="-1">Deployments</h1></header>
         <${Empty} title="Nothing is deployed">
             <p>A deployment is one model that runs on one worker. Say which model; a worker with free GPUs is found for it.</p>
-            ${may("operator") ? html`<p><a class="button primary" href=${to("deploy")}><${Icon} name="plus" />Deploy a model</a></p>` : html`<p>An operator can deploy one.</p>`}
+            ${may("operator")
+                ? html`<p><a class="button primary" href=${to("deploy")}><${Icon} name="plus" />Deploy a model</a></p>`
+                : html`<p>An operator can deploy one.</p>`}
         <//>
     </div>`;
 
 const Row = ({ deployment, worker, again }) => {
-    const { deployment_id, name, model, status, message, error_code, progress, last_crash, reachable, desired } = deployment;
+    const { deployment_id, name, model, gpus, gpu_indexes, created_at } = deployment;
+    const { status, desired, message, error_code, progress, reachable } = deployment;
     const going = desired === "stopped" && !["stopped", "error", "stopping"].includes(status) ? "to be stopped" : "";
     return html`<li class="deployment is-${status}">
         <div class="who">
             <h2><a href=${to("deployments", deployment_id)} data-row>${name}</a></h2>
-            <p class="muted model"><${Swatch} of=${{ tone: `tone-${toneOf(model)}` }} /><span class="clip">${model}</span></p>
+            <p class="muted model">
+                <${Swatch} of=${{ tone: `tone-${toneOf(model)}` }} />
+                <span class="clip">${model}</span>
+            </p>
         </div>
         <div class="how">
-            <p><${Status} is=${status} /><${Dots} status=${status} />${!reachable && html`<span class="warn">worker silent</span>`}${going && html`<span class="muted">${going}</span>`}</p>
+            <p>
+                <${Status} is=${status} />
+                <${Dots} status=${status} />
+                ${!reachable && html`<span class="warn">worker silent</span>`}
+                ${going && html`<span class="muted">${going}</span>`}
+            </p>
             ${progress ? html`<${Progress} of=${progress} />`
                 : status === "error" ? html`<p class="clip-2"><b>${error_code}</b> ${message}</p>`
                 : status !== "running" && message ? html`<p class="muted clip-2">${message}</p>` : null}
-            ${status === "error" && fixOf(deployment) && may("operator") && html`<p class="fixline"><code>${fixText(deployment).join(", ")}</code><${Button} kind="small primary" act=${async () => (await retryWithFix(deployment), again())}>Retry with it<//></p>`}
+            ${status === "error" && fixOf(deployment) && may("operator") && html`
+                <p class="fixline">
+                    <code>${fixText(deployment).join(", ")}</code>
+                    <${Retry} deployment=${deployment} again=${again} kind="small primary" />
+                </p>
+            `}
         </div>
         <div class="pulse">
             <span>${worker ?? (deployment.worker_id ? "an unknown worker" : "no worker yet")}</span>
-            <small class="muted">${deployment.gpu_indexes.length && worker ? gpuList(deployment.gpu_indexes) : gpusText(deployment.gpus)} · <${Ago} at=${deployment.created_at} /></small>
+            <small class="muted">
+                ${gpu_indexes.length && worker ? gpuList(gpu_indexes) : gpusText(gpus)} · <${Ago} at=${created_at} />
+            </small>
         </div>
     </li>`;
 };
@@ -70,20 +100,30 @@ export const gpusText = (gpus) => (Array.isArray(gpus) ? gpuList(gpus) : gpus ==
 
 // A crash's fix: the change that would let it run, as the agent worked it out
 
-export const fixOf = ({ last_crash }) => (last_crash?.fix && (Object.keys(last_crash.fix.config ?? {}).length || last_crash.fix.gpus) ? last_crash.fix : null);
+export function fixOf({ last_crash }) {
+    const fix = last_crash?.fix;
+    return fix && (Object.keys(fix.config ?? {}).length || fix.gpus) ? fix : null;
+}
 
 /** `name before → after`, one for each change. */
 export function fixText({ last_crash, config, gpus }) {
     const { fix } = last_crash;
-    const lines = Object.entries(fix.config ?? {}).map(([name, value]) => `${name} ${Object.hasOwn(config, name) ? written(config[name]) : "unset"} → ${written(value)}`);
+    const before = (name) => (Object.hasOwn(config, name) ? written(config[name]) : "unset");
+    const lines = Object.entries(fix.config ?? {}).map(([name, value]) => `${name} ${before(name)} → ${written(value)}`);
     return fix.gpus ? [...lines, `gpus ${written(gpus)} → ${fix.gpus}`] : lines;
 }
 
-export async function retryWithFix({ deployment_id, name, config, desired, last_crash: { fix } }) {
-    const path = `deployments/${segment(deployment_id)}`;
-    await patch(path, { config: { ...config, ...fix.config }, ...(fix.gpus && { gpus: fix.gpus }) });
-    if (desired === "stopped") await post(`${path}/start`);
-    say(`${name} is tried again with the fix`);
+export function Retry({ deployment, again, kind }) {
+    const { deployment_id, name, config, desired, last_crash } = deployment;
+    const { fix } = last_crash;
+    const retry = async () => {
+        const path = `deployments/${segment(deployment_id)}`;
+        await patch(path, { config: { ...config, ...fix.config }, ...(fix.gpus && { gpus: fix.gpus }) });
+        if (desired === "stopped") await post(`${path}/start`);
+        say(`${name} is tried again with the fix`);
+        again();
+    };
+    return html`<${Button} kind=${kind} act=${retry}>Retry with it<//>`;
 }
 
 // What one does with a deployment
@@ -97,17 +137,25 @@ export function Actions({ deployment, again }) {
         again();
     };
     const forget = async () => {
-        if (!(await ask(`Delete ${name}?`, "Its settings and timeline are forgotten. Weights and images stay on the worker.", "Delete"))) return;
+        const what = "Its settings and timeline are forgotten. Weights and images stay on the worker.";
+        if (!(await ask(`Delete ${name}?`, what, "Delete"))) return;
         await remove(path);
         say(`${name} is deleted`);
         go("deployments");
     };
     const stop = async () => {
-        if (await ask(`Stop ${name}?`, "Its clients get no answers any more, and its GPUs become free.", "Stop")) await act("stop", "is being stopped")();
+        const what = "Its clients get no answers any more, and its GPUs become free.";
+        if (await ask(`Stop ${name}?`, what, "Stop")) await act("stop", "is being stopped")();
     };
     const wanted = desired === "running" && LIVE.includes(status);
     return html`<div class="actions">
-        ${wanted ? html`<${Button} act=${stop}>Stop<//><${Button} act=${act("restart", "is restarted")}>Restart<//>` : html`<${Button} kind=${fixOf(deployment) ? "" : "primary"} act=${act("start", "is started")}>${status === "error" ? "Try again" : "Start"}<//>`}
+        ${wanted
+            ? html`<${Button} act=${stop}>Stop<//><${Button} act=${act("restart", "is restarted")}>Restart<//>`
+            : html`
+            <${Button} kind=${fixOf(deployment) ? "" : "primary"} act=${act("start", "is started")}>
+                ${status === "error" ? "Try again" : "Start"}
+            <//>
+        `}
         <a class="button" href=${to("deployments", deployment_id, "change")}>Change</a>
         ${!LIVE.includes(status) && html`<${Button} kind="danger quiet" act=${forget}>Delete<//>`}
     </div>`;
@@ -121,7 +169,10 @@ const gone = (error) => {
 
 export const loadOne = async (id, signal) => {
     const path = `deployments/${segment(id)}`;
-    const [deployment, { events }] = await Promise.all([get(path, {}, { signal }), get(`${path}/events`, { limit: 100 }, { signal })]);
+    const [deployment, { events }] = await Promise.all([
+        get(path, {}, { signal }),
+        get(`${path}/events`, { limit: 100 }, { signal }),
+    ]);
     const { worker_id } = deployment;
     const worker = worker_id && (await get(`workers/${segment(worker_id)}`, {}, { signal }).catch(gone));
     return { deployment, events, worker };

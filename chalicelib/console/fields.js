@@ -29,10 +29,13 @@ export function focusWrong(form) {
 
 export const KNOWN = {
     max_model_len: "number", gpu_memory_utilization: "number", max_num_seqs: "number", max_num_batched_tokens: "number",
-    tensor_parallel_size: "number", pipeline_parallel_size: "number", cpu_offload_gb: "number", swap_space: "number", seed: "number", port: "number",
-    dtype: "text", quantization: "text", kv_cache_dtype: "text", served_model_name: "text", revision: "text", tokenizer: "text", load_format: "text",
+    tensor_parallel_size: "number", pipeline_parallel_size: "number", cpu_offload_gb: "number", swap_space: "number",
+    seed: "number", port: "number",
+    dtype: "text", quantization: "text", kv_cache_dtype: "text", served_model_name: "text", revision: "text",
+    tokenizer: "text", load_format: "text",
     tool_call_parser: "text", reasoning_parser: "text", chat_template: "text",
-    enforce_eager: "switch", trust_remote_code: "switch", enable_prefix_caching: "switch", enable_auto_tool_choice: "switch", enable_lora: "switch", enable_chunked_prefill: "switch",
+    enforce_eager: "switch", trust_remote_code: "switch", enable_prefix_caching: "switch",
+    enable_auto_tool_choice: "switch", enable_lora: "switch", enable_chunked_prefill: "switch",
     rope_scaling: "JSON", limit_mm_per_prompt: "JSON", speculative_config: "JSON", extra_args: "JSON",
 };
 export const KINDS = ["text", "number", "switch", "JSON"];
@@ -56,7 +59,10 @@ export function read(kind, text) {
 }
 
 /** A known flag brings its kind with it. */
-const known = (field, name) => field === "config" && Object.hasOwn(KNOWN, name) && { kind: KNOWN[name], ...(KNOWN[name] === "switch" && { value: "true" }) };
+function known(field, name) {
+    const kind = field === "config" && Object.hasOwn(KNOWN, name) && KNOWN[name];
+    return kind && { kind, ...(kind === "switch" && { value: "true" }) };
+}
 
 /** Pairs of a name and a value, one a row. `cells(row, set, at)` draws what is between name and the remove button. */
 export function Rows({ rows, setRows, fresh, title, names, wrong, name, cells }) {
@@ -64,12 +70,16 @@ export function Rows({ rows, setRows, fresh, title, names, wrong, name, cells })
     return html`<fieldset class="rows" data-field=${name}>
         <legend>${title}</legend>
         ${rows.map((row, at) => html`<div class="row" key=${row.id}>
-            <input class="mono" value=${row.name} list=${names} placeholder="name" aria-label=${`${title}: name ${at + 1}`} autocomplete="off" autocapitalize="off" spellcheck="false"
-                aria-invalid=${wrong[name] ? "true" : null} onInput=${(event) => set(at)({ name: event.target.value, ...known(name, event.target.value) })} />
+            <input class="mono" value=${row.name} list=${names} placeholder="name"
+                aria-label=${`${title}: name ${at + 1}`} autocomplete="off" autocapitalize="off" spellcheck="false"
+                aria-invalid=${wrong[name] ? "true" : null}
+                    onInput=${(event) => set(at)({ name: event.target.value, ...known(name, event.target.value) })} />
             ${cells(row, set(at), at)}
-            <button type="button" class="plain" aria-label=${`Remove ${row.name || `row ${at + 1}`}`} onClick=${() => setRows(rows.filter((_, index) => index !== at))}>✕</button>
+            <button type="button" class="plain" aria-label=${`Remove ${row.name || `row ${at + 1}`}`}
+                onClick=${() => setRows(rows.filter((_, index) => index !== at))}>✕</button>
         </div>`)}
         ${wrong[name] && html`<p class="wrong" role="alert">${wrong[name]}</p>`}
-        <button type="button" class="quiet small" onClick=${() => setRows([...rows, { ...fresh, id: Math.random() }])}>Add</button>
+        <button type="button" class="quiet small"
+            onClick=${() => setRows([...rows, { ...fresh, id: Math.random() }])}>Add</button>
     </fieldset>`;
 }

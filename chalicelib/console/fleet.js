@@ -35,12 +35,17 @@ export function Fleet() {
         const shown = wanted ? data.workers.filter((worker) => matches(worker, wanted, models)) : data.workers;
         return html`<div class="page fleet">
             <header class="page-head"><h1 tabindex="-1">Fleet</h1>
-                <input class="filter" type="search" data-filter placeholder="Filter by name, label, GPU, model" aria-label="Filter workers" value=${filter} onInput=${(event) => setFilter(event.target.value)} />
-                ${may("operator") && html`<a class="button" href=${to("access")}><${Icon} name="plus" />Add a worker</a>`}
+                <input class="filter" type="search" data-filter placeholder="Filter by name, label, GPU, model"
+                    aria-label="Filter workers" value=${filter} onInput=${(event) => setFilter(event.target.value)} />
+                ${may("operator") && html`
+                    <a class="button" href=${to("access")}><${Icon} name="plus" />Add a worker</a>
+                `}
             </header>
             <${Summary} workers=${data.workers} models=${models} deployments=${data.deployments} />
             <p class="sr-only" role="status">${wanted ? `${plural(shown.length, "worker")} match` : ""}</p>
-            <ul class="workers">${shown.map((worker) => html`<${Row} key=${worker.worker_id} worker=${worker} models=${models} />`)}</ul>
+            <ul class="workers">
+                ${shown.map((worker) => html`<${Row} key=${worker.worker_id} worker=${worker} models=${models} />`)}
+            </ul>
             ${!shown.length && html`<p class="waiting">No worker matches “${filter}”.</p>`}
             ${data.more && html`<p class="waiting">The first ${plural(data.workers.length, "worker")} are shown.</p>`}
         </div>`;
@@ -80,13 +85,37 @@ function Summary({ workers, models, deployments }) {
             <div><dt>GPUs held</dt><dd>${sums.held}<small> of ${sums.found.length}</small></dd></div>
             <div><dt>GPU memory</dt><dd>${memory(sums.used)}<small> of ${memory(sums.total)}</small></dd></div>
             <div><dt>Busy</dt><dd>${percent(sums.busy)}</dd></div>
-            <div><dt>Models running</dt><dd><a href=${to("deployments")}>${running}<small> of ${deployments.length}</small>${failed > 0 && html`<small class="bad"> ${failed} failed</small>`}</a></dd></div>
+            <div>
+                <dt>Models running</dt>
+                <dd>
+                    <a href=${to("deployments")}>
+                        ${running}
+                        <small> of ${deployments.length}</small>
+                        ${failed > 0 && html`<small class="bad"> ${failed} failed</small>`}
+                    </a>
+                </dd>
+            </div>
         </dl>
         ${sums.total > 0 && html`<${MemoryBar} parts=${sums.parts} total=${sums.total} label=${label} />
             <ul class="legend">
-                ${sums.parts.map((part) => html`<li key=${part.of.model}><${Swatch} of=${part.of} /><span class="clip">${part.of.model}</span><small>${memory(part.bytes)}</small></li>`)}
-                <li><i class="swatch free" aria-hidden="true"></i>Free<small>${memory(Math.max(0, sums.total - sums.used))}</small></li>
-                <li class="key"><span class="meter" aria-hidden="true"><span class="fill"><span class="part"></span></span><span class="load"><span></span></span></span>One GPU: its memory, and how busy it is</li>
+                ${sums.parts.map((part) => html`
+                    <li key=${part.of.model}>
+                        <${Swatch} of=${part.of} />
+                        <span class="clip">${part.of.model}</span>
+                        <small>${memory(part.bytes)}</small>
+                    </li>
+                `)}
+                <li>
+                    <i class="swatch free" aria-hidden="true">
+                    </i>Free<small>
+                        ${memory(Math.max(0, sums.total - sums.used))}
+                    </small>
+                </li>
+                <li class="key">
+                    <span class="meter" aria-hidden="true">
+                        <span class="fill"><span class="part"></span></span>
+                        <span class="load"><span></span></span>
+                    </span>One GPU: its memory, and how busy it is</li>
             </ul>`}
     </section>`;
 }
@@ -99,13 +128,19 @@ const Row = memoInView(({ worker, models }, look) => {
     const foreign = worker.gpu_usage.some((each) => !held.has(each.index) && each.memory_used > 1024 ** 3);
     return html`<li class="worker is-${worker.status}" ...${look}>
         <div class="who">
-            <h2><a href=${to("workers", worker.worker_id)} data-row>${worker.name}</a>${worker.status !== "online" && html`<${Status} is=${worker.status} />`}</h2>
+            <h2>
+                <a href=${to("workers", worker.worker_id)} data-row>${worker.name}</a>
+                ${worker.status !== "online" && html`<${Status} is=${worker.status} />`}
+            </h2>
             <p class="muted">${gpuNames(worker.gpu_info)}</p>
             ${Object.keys(worker.labels).length > 0 && html`<p class="labels"><${Labels} of=${worker.labels} /></p>`}
         </div>
-        <${Meters} usage=${worker.gpu_usage} info=${worker.gpu_info} claims=${worker.gpu_claims} holders=${models} label=${`GPUs of ${worker.name}`} />
+        <${Meters} usage=${worker.gpu_usage} info=${worker.gpu_info} claims=${worker.gpu_claims} holders=${models}
+            label=${`GPUs of ${worker.name}`} />
         <ul class="whose-list">
-            ${deployed.slice(0, 3).map((each) => html`<li key=${each.name}><${Swatch} of=${each} /><span class="clip">${each.name}</span></li>`)}
+            ${deployed.slice(0, 3).map((each) => html`
+                <li key=${each.name}><${Swatch} of=${each} /><span class="clip">${each.name}</span></li>
+            `)}
             ${deployed.length > 3 && html`<li class="muted">and ${deployed.length - 3} more</li>`}
             ${foreign && html`<li><${Swatch} of=${FOREIGN} /><span class="muted">outside Muster</span></li>`}
         </ul>

@@ -18,7 +18,7 @@ export function ranges(numbers) {
         if (last && last[1] === number - 1) last[1] = number;
         else found.push([number, number]);
     }
-    return found.map(([first, last]) => (first === last ? first : last - first === 1 ? `${first}, ${last}` : `${first}–${last}`)).join(", ");
+    return found.map(([first, last]) => (last - first > 1 ? `${first}–${last}` : [...new Set([first, last])].join(", "))).join(", ");
 }
 
 /** Devices by their indexes. */
@@ -54,7 +54,8 @@ export const clock = (time) => new Date(time).toLocaleTimeString([], { hour: "2-
 export const date = (time) => new Date(time).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
 
 // Colours, cursor moves and titles that programs write for terminals; and what else is no text.
-const TERMINAL = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]/g;
+const COMMAND = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])/;
+const TERMINAL = new RegExp(`${COMMAND.source}|[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]`, "g");
 
 /** What was written last on a line that was written over. By hand: a pattern would look again from every character. */
 function last(line) {

@@ -17,7 +17,8 @@ export function devices(worker, holders) {
         const claim = worker.gpu_claims[device.index];
         const holder = claim && (holders[claim] ?? { name: "a deployment", model: "Unknown model", tone: "tone-0" });
         const parts = memory_used > NOTHING ? [{ of: holder ?? FOREIGN, bytes: memory_used }] : [];
-        return { index: device.index, name: device.name, total: device.memory_total ?? 0, used: memory_used, utilization, holder, claim, parts };
+        const { index, name, memory_total } = device;
+        return { index, name, total: memory_total ?? 0, used: memory_used, utilization, holder, claim, parts };
     });
 }
 
@@ -31,22 +32,32 @@ export function closer(device, look, containers, holders) {
         const of = (ours && holders[ours.deployment_id]) ?? FOREIGN;
         byHolder.set(of, (byHolder.get(of) ?? 0) + (process.memory ?? 0));
     }
-    const parts = [...byHolder].map(([of, bytes]) => ({ of, bytes })).sort((one, other) => (one.of === FOREIGN) - (other.of === FOREIGN));
+    const parts = [...byHolder].map(([of, bytes]) => ({ of, bytes })).sort((one, other) => foreign(one) - foreign(other));
     const { memory_used, utilization = 0, temperature, power, processes } = seen;
-    return { ...device, used: memory_used ?? device.used, utilization, temperature, power, processes, parts: parts.length ? parts : device.parts };
+    const closer = { used: memory_used ?? device.used, utilization, temperature, power, processes };
+    return { ...device, ...closer, parts: parts.length ? parts : device.parts };
 }
+
+const foreign = (part) => part.of === FOREIGN;
 
 const share = (bytes, total) => (total ? Math.min(100, (100 * bytes) / total) : 0);
 
 export function described(device) {
     const whose = device.parts.map((part) => `${part.of.name} ${memory(part.bytes)}`).join(", ");
     const held = !whose && device.holder ? `held by ${device.holder.name}` : "";
-    return `GPU ${device.index}, ${memoryOf(device.used, device.total)}, ${percent(device.utilization)} busy. ${whose || held || "free"}`;
+    const figures = `${memoryOf(device.used, device.total)}, ${percent(device.utilization)} busy`;
+    return `GPU ${device.index}, ${figures}. ${whose || held || "free"}`;
 }
 
 const Meter = (device) =>
-    html`<div class="meter ${device.holder ? "held" : ""}" key=${device.index} role="img" aria-label=${described(device)} title=${described(device)}>
-        <span class="fill">${device.parts.map((part) => html`<span class="part ${part.of.tone}" style=${{ height: `${share(part.bytes, device.total)}%` }}></span>`)}</span>
+    html`
+        <div class="meter ${device.holder ? "held" : ""}" key=${device.index} role="img" aria-label=${described(device)}
+            title=${described(device)}>
+        <span class="fill">
+            ${device.parts.map((part) => html`
+                <span class="part ${part.of.tone}" style=${{ height: `${share(part.bytes, device.total)}%` }}></span>
+            `)}
+        </span>
         <span class="load"><span style=${{ height: `${device.utilization}%` }}></span></span>
     </div>`;
 
@@ -59,7 +70,11 @@ export const Meters = memo(({ usage, info, claims, holders, label }) => {
 /** Memory of many devices as one bar. `parts`: `{of, bytes}`. */
 export const MemoryBar = ({ parts, total, label }) =>
     html`<div class="memory" role="img" aria-label=${label}>
-        ${parts.map((part) => html`<span class="part ${part.of.tone}" key=${part.of.model} title=${`${part.of.model}: ${memory(part.bytes)}`} style=${{ width: `${share(part.bytes, total)}%` }}></span>`)}
+        ${parts.map((part) => html`
+            <span class="part ${part.of.tone}" key=${part.of.model} title=${`${part.of.model}: ${memory(part.bytes)}`}
+                style=${{ width: `${share(part.bytes, total)}%` }}>
+            </span>
+        `)}
     </div>`;
 
 /** One device at full width, with its figures. */
@@ -68,13 +83,22 @@ export const Device = ({ device }) =>
         <div class="device-head"><b>GPU ${device.index}</b><span>${device.name}</span>
             <span class="figures">${memoryOf(device.used, device.total)}</span></div>
         <${MemoryBar} parts=${device.parts} total=${device.total} label=${described(device)} />
-        <div class="bar load-bar" role="img" aria-label=${`${percent(device.utilization)} busy`}><i style=${{ width: `${device.utilization}%` }}></i></div>
+        <div class="bar load-bar" role="img" aria-label=${`${percent(device.utilization)} busy`}>
+            <i style=${{ width: `${device.utilization}%` }}></i>
+        </div>
         <div class="device-foot">
             <span>${percent(device.utilization)} busy</span>
             ${device.temperature !== undefined && html`<span>${Math.round(device.temperature)} °C</span>`}
             ${device.power !== undefined && html`<span>${Math.round(device.power)} W</span>`}
-            ${device.parts.map((part) => html`<span class="whose"><i class="swatch ${part.of.tone}" aria-hidden="true"></i>${part.of.name} · ${memory(part.bytes)}</span>`)}
-            ${!device.parts.length && html`<span class="whose">${device.holder ? `held by ${device.holder.name}` : "free"}</span>`}
+            ${device.parts.map((part) => html`
+                <span class="whose">
+                    <i class="swatch ${part.of.tone}" aria-hidden="true"></i>
+                    ${part.of.name} · ${memory(part.bytes)}
+                </span>
+            `)}
+            ${!device.parts.length && html`
+                <span class="whose">${device.holder ? `held by ${device.holder.name}` : "free"}</span>
+            `}
         </div>
     </li>`;
 
@@ -88,6 +112,5 @@ export function byModel(found) {
             sums.set(of.model, sum);
         }
     }
-    const foreign = (part) => part.of === FOREIGN;
     return [...sums.values()].sort((one, other) => foreign(one) - foreign(other) || other.bytes - one.bytes);
 }

@@ -30,6 +30,14 @@ function move(by) {
     next?.focus();
 }
 
+const ACTS = {
+    t: toggle,
+    j: () => move(1),
+    k: () => move(-1),
+    n: () => may("operator") && go("deploy"),
+    "/": () => document.querySelector("[data-filter]")?.focus(),
+};
+
 export function useKeys(help) {
     useEffect(() => {
         let before = "";
@@ -37,8 +45,7 @@ export function useKeys(help) {
             if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
             const second = before === "g" && PLACES[event.key];
             before = event.key;
-            const act = second ? () => go(...second)
-                : { "?": help, t: toggle, j: () => move(1), k: () => move(-1), n: () => may("operator") && go("deploy"), "/": () => document.querySelector("[data-filter]")?.focus() }[event.key];
+            const act = second ? () => go(...second) : { "?": help, ...ACTS }[event.key];
             if (!act) return;
             event.preventDefault();
             act();
@@ -48,5 +55,15 @@ export function useKeys(help) {
     }, []);
 }
 
-export const Help = ({ close }) =>
-    html`<${Dialog} title="Keys" close=${close}><dl class="keys">${Object.entries(KEYS).map(([keys, what]) => html`<div key=${keys}><dt>${keys.split(" ").map((key) => html`<kbd>${key}</kbd>`)}</dt><dd>${what}</dd></div>`)}</dl><//>`;
+export const Help = ({ close }) => html`
+        <${Dialog} title="Keys" close=${close}>
+            <dl class="keys">
+                ${Object.entries(KEYS).map(([keys, what]) => html`
+                    <div key=${keys}>
+                        <dt>${keys.split(" ").map((key) => html`<kbd>${key}</kbd>`)}</dt>
+                        <dd>${what}</dd>
+                    </div>
+                `)}
+            </dl>
+        <//>
+    `;

@@ -7,19 +7,30 @@ export const LIVE = ["pending", "downloading", "starting", "running", "stopping"
 
 const UP = ["pending", "downloading", "starting", "running"];
 const DOWN = ["running", "stopping", "stopped"];
-const TITLE = { pending: "Pending", downloading: "Downloading", starting: "Starting", running: "Running", stopping: "Stopping", stopped: "Stopped", error: "Failed" };
+const TITLE = {
+    pending: "Pending",
+    downloading: "Downloading",
+    starting: "Starting",
+    running: "Running",
+    stopping: "Stopping",
+    stopped: "Stopped",
+    error: "Failed",
+};
 
 /** Stations in order, with `state`: done, here, failed, skipped or ahead. `reached`: those that this life came to. */
 export function stations(status, reached = []) {
     const way = ["stopping", "stopped"].includes(status) ? DOWN : UP;
     if (status === "error") {
         const last = Math.max(0, ...UP.map((each, at) => (reached.includes(each) ? at : 0)));
-        return UP.map((name, at) => ({ name, state: at > last ? "ahead" : at === last ? "failed" : reached.includes(name) || !at ? "done" : "skipped" }));
+        const past = (name, at) => (reached.includes(name) || at === 0 ? "done" : "skipped");
+        return UP.map((name, at) => ({ name, state: at > last ? "ahead" : at === last ? "failed" : past(name, at) }));
     }
     const now = way.indexOf(status);
     return way.map((name, at) => {
-        const skipped = name === "downloading" && reached.length > 0 && !reached.includes(name) && at < now;
-        return { name, state: at < now ? (skipped ? "skipped" : "done") : at > now ? "ahead" : at === way.length - 1 ? "done here" : "here" };
+        if (at > now) return { name, state: "ahead" };
+        if (at === now) return { name, state: at === way.length - 1 ? "done here" : "here" };
+        const skipped = name === "downloading" && reached.length > 0 && !reached.includes(name);
+        return { name, state: skipped ? "skipped" : "done" };
     });
 }
 
@@ -50,7 +61,8 @@ export function Lifecycle({ deployment, events, now }) {
     const shown = stations(deployment.status, reached);
     return html`<ol class="rail" aria-label="Lifecycle">${shown.map(({ name, state }) => {
         const at = state.includes("here") || state === "failed";
-        const time = name in seconds && state !== "ahead" && name !== "stopped" ? `${state === "failed" ? "failed after " : ""}${span(seconds[name])}` : "";
+        const timed = name in seconds && state !== "ahead" && name !== "stopped";
+        const time = timed ? `${state === "failed" ? "failed after " : ""}${span(seconds[name])}` : "";
         return html`<li key=${name} class=${state} aria-current=${at ? "step" : null}>
             <i aria-hidden="true"></i><span>${TITLE[name]}</span>
             <small>${state === "skipped" ? "not needed" : time}</small>
@@ -60,4 +72,10 @@ export function Lifecycle({ deployment, events, now }) {
 
 /** The same in a row of a list: a dot for each station. */
 export const Dots = ({ status }) =>
-    html`<span class="dots" aria-hidden="true">${stations(status, status === "error" ? UP.slice(0, 3) : []).map(({ state }) => html`<i class=${state}></i>`)}</span>`;
+    html`
+        <span class="dots" aria-hidden="true">
+            ${stations(status, status === "error" ? UP.slice(0, 3) : []).map(({ state }) => html`
+                <i class=${state}></i>
+            `)}
+        </span>
+    `;

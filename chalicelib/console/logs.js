@@ -72,10 +72,16 @@ export function Log({ deployment }) {
     const scrolled = ({ target }) => (atEnd.current = target.scrollHeight - target.scrollTop - target.clientHeight < 40);
     return html`<section aria-labelledby="log">
         <header class="section-head"><h2 id="log">Log</h2>
-            <div class="actions"><span class="tail ${state === "live" ? "on" : ""}"><i aria-hidden="true"></i>${state}</span>
+            <div class="actions">
+                <span class="tail ${state === "live" ? "on" : ""}"><i aria-hidden="true"></i>${state}</span>
             <button class="quiet small" onClick=${() => setPaused(!paused)}>${paused ? "Go on" : "Pause"}</button></div>
         </header>
-        <pre class="log" ref=${box} onScroll=${scrolled} tabindex="0" role="log" aria-live="off" aria-label="Log of ${deployment.name}">${lines.map((line) => html`<span class=${kind(line)}>${line + "\n"}</span>`)}</pre>
-        <p class="muted" role="status">${trouble || (hasLog(deployment) ? "" : live ? "It has no container yet." : "It had no container.")}</p>
+        <pre class="log" ref=${box} onScroll=${scrolled} tabindex="0" role="log" aria-live="off"
+            aria-label="Log of ${deployment.name}">
+            ${lines.map((line) => html`<span class=${kind(line)}>${line + "\n"}</span>`)}
+        </pre>
+        <p class="muted" role="status">
+            ${trouble || (hasLog(deployment) ? "" : live ? "It has no container yet." : "It had no container.")}
+        </p>
     </section>`;
 }

@@ -8,9 +8,13 @@ import { Mark } from "./ui.js";
 
 /** What the page is about, faintly, at its foot. */
 const Crowd = () => {
-    const bars = Array.from({ length: 48 }, (_, at) => ({ at, height: 18 + 62 * Math.abs(Math.sin(at * 1.7) * Math.cos(at * 0.43)) }));
+    const height = (at) => 18 + 62 * Math.abs(Math.sin(at * 1.7) * Math.cos(at * 0.43));
+    const bars = Array.from({ length: 48 }, (_, at) => ({ at, height: height(at) }));
     return html`<svg class="crowd" viewBox="0 0 480 100" preserveAspectRatio="none" aria-hidden="true">
-        ${bars.map(({ at, height }) => html`<rect class="tone-${(at * 5 + (at >> 2)) % TONES}" x=${at * 10 + 1} y=${100 - height} width="8" height=${height + 4} rx="1.5" />`)}
+        ${bars.map(({ at, height }) => html`
+            <rect class="tone-${(at * 5 + (at >> 2)) % TONES}" x=${at * 10 + 1} y=${100 - height} width="8"
+                height=${height + 4} rx="1.5" />
+        `)}
     </svg>`;
 };
 
@@ -40,10 +44,15 @@ export function SignIn() {
             <p class="muted">Language models on GPUs anywhere.</p>
             ${reason && html`<p class="banner" role="status">${reason}</p>`}
             <label for="key">API key</label>
-            <input id="key" type="password" value=${key} onInput=${(event) => setKey(event.target.value)} autocomplete="off" spellcheck="false" autofocus placeholder="mst_key_…" aria-describedby="key-wrong key-hint" aria-invalid=${wrong ? "true" : null} />
+            <input id="key" type="password" value=${key} onInput=${(event) => setKey(event.target.value)}
+                autocomplete="off" spellcheck="false" autofocus placeholder="mst_key_…"
+                aria-describedby="key-wrong key-hint" aria-invalid=${wrong ? "true" : null} />
             <p class="wrong" id="key-wrong" role="alert">${wrong}</p>
             <button class="primary" type="submit" disabled=${busy}>Sign in</button>
-            <small class="muted" id="key-hint">It stays in this tab and ends with it. The control plane printed one at its first start; admins make others.</small>
+            <small class="muted" id="key-hint">
+                It stays in this tab and ends with it. The control plane printed one at its first start; admins make
+                others.
+            </small>
         </form>
     </main>`;
 }

@@ -17,23 +17,42 @@ export function Images({ worker, path, online }) {
     const [pulling, setPulling] = useState(false);
     const forget = async (image) => {
         const name = image.tags[0] ?? short(image.id);
-        if (!(await ask(`Delete ${name}?`, `${bytes(image.size)} become free. It is pulled again when a deployment wants it.`, "Delete"))) return;
+        const what = `${bytes(image.size)} become free. It is pulled again when a deployment wants it.`;
+        if (!(await ask(`Delete ${name}?`, what, "Delete"))) return;
         await fromWorker("DELETE", `${path}/images/${segment(image.id)}`);
         say(`${name} is deleted`);
         look.again();
     };
-    const actions = online && may("operator") && html`<button class="quiet small" onClick=${() => setPulling(true)}>Pull</button>`;
+    const actions = online && may("operator") && html`
+        <button class="quiet small" onClick=${() => setPulling(true)}>Pull</button>
+    `;
     return html`<${Asked} id="images" title="Images" look=${look} online=${online} actions=${actions}>${({ images }) =>
         images.length === 0
             ? html`<p class="muted">No image is there.</p>`
             : html`<div class="table"><table>
-                <thead><tr><th>Image</th><th>Size</th><th>Made</th><th>In use</th><th><span class="sr-only">Actions</span></th></tr></thead>
+                <thead>
+                    <tr>
+                        <th>Image</th>
+                        <th>Size</th>
+                        <th>Made</th>
+                        <th>In use</th>
+                        <th><span class="sr-only">Actions</span></th>
+                    </tr>
+                </thead>
                 <tbody>${images.map((image) => html`<tr key=${image.id}>
-                    <td data-name="Image"><span class="clip" title=${image.id}>${image.tags.join(", ") || short(image.id)}</span></td>
+                    <td data-name="Image">
+                        <span class="clip" title=${image.id}>${image.tags.join(", ") || short(image.id)}</span>
+                    </td>
                     <td data-name="Size">${bytes(image.size)}</td>
-                    <td data-name="Made">${Number.isNaN(Date.parse(image.created)) ? image.created : date(image.created)}</td>
+                    <td data-name="Made">
+                        ${Number.isNaN(Date.parse(image.created)) ? image.created : date(image.created)}
+                    </td>
                     <td data-name="In use">${image.used_by?.length ? "yes" : html`<span class="muted">no</span>`}</td>
-                    <td class="end">${may("operator") && online && html`<${Button} kind="quiet small" act=${() => forget(image)}>Delete<//>`}</td>
+                    <td class="end">
+                        ${may("operator") && online && html`
+                            <${Button} kind="quiet small" act=${() => forget(image)}>Delete<//>
+                        `}
+                    </td>
                 </tr>`)}</tbody>
             </table></div>`}<//>
         ${pulling && html`<${Pull} path=${path} close=${() => (setPulling(false), look.again())} />`}`;
@@ -60,10 +79,15 @@ function Pull({ path, close }) {
     };
     return html`<${Dialog} title="Pull an image" close=${close}>
         <form onSubmit=${pull}>
-            <label>Image<input value=${image} required onInput=${(event) => setImage(event.target.value)} spellcheck="false" autocomplete="off" aria-describedby="pull-wrong" /></label>
+            <label>Image<input value=${image} required onInput=${(event) => setImage(event.target.value)}
+                    spellcheck="false" autocomplete="off" aria-describedby="pull-wrong" />
+            </label>
             <p class="wrong" id="pull-wrong" role="alert">${wrong}</p>
             ${progress && html`<${Progress} of=${progress} />`}
-            <div class="actions end"><button type="button" onClick=${close}>Close</button><button class="primary" type="submit" disabled=${progress !== null}>Pull</button></div>
+            <div class="actions end">
+                <button type="button" onClick=${close}>Close</button>
+                <button class="primary" type="submit" disabled=${progress !== null}>Pull</button>
+            </div>
         </form>
     <//>`;
 }
@@ -82,7 +106,8 @@ export function Progress({ of }) {
 export function Models({ worker, path, online }) {
     const look = usePoll(`models ${worker.worker_id}`, whileOnline(online, `${path}/models`), 0);
     const forget = async ({ model, size }) => {
-        if (!(await ask(`Delete the weights of ${model}?`, `${bytes(size)} become free. They are downloaded again when a deployment wants them.`, "Delete"))) return;
+        const what = `${bytes(size)} become free. They are downloaded again when a deployment wants them.`;
+        if (!(await ask(`Delete the weights of ${model}?`, what, "Delete"))) return;
         await fromWorker("DELETE", `${path}/models/${segment(model)}`);
         say(`The weights of ${model} are deleted`);
         look.again();
@@ -93,8 +118,13 @@ export function Models({ worker, path, online }) {
             : html`<div class="table"><table>
                 <thead><tr><th>Model</th><th>Size</th><th><span class="sr-only">Actions</span></th></tr></thead>
                 <tbody>${models.map((each) => html`<tr key=${each.model}>
-                    <td data-name="Model"><span class="clip">${each.model}</span></td><td data-name="Size">${bytes(each.size)}</td>
-                    <td class="end">${may("operator") && online && html`<${Button} kind="quiet small" act=${() => forget(each)}>Delete<//>`}</td>
+                    <td data-name="Model"><span class="clip">${each.model}</span></td>
+                    <td data-name="Size">${bytes(each.size)}</td>
+                    <td class="end">
+                        ${may("operator") && online && html`
+                            <${Button} kind="quiet small" act=${() => forget(each)}>Delete<//>
+                        `}
+                    </td>
                 </tr>`)}</tbody>
             </table></div>`}<//>`;
 }
@@ -102,16 +132,25 @@ export function Models({ worker, path, online }) {
 export function Disk({ worker, path, online }) {
     const look = usePoll(`disk ${worker.worker_id}`, whileOnline(online, `${path}/storage/disk`), 0);
     const [pruning, setPruning] = useState(false);
-    const actions = online && may("operator") && html`<button class="quiet small" onClick=${() => setPruning(true)}>Prune</button>`;
+    const actions = online && may("operator") && html`
+        <button class="quiet small" onClick=${() => setPruning(true)}>Prune</button>
+    `;
     return html`<${Asked} id="disk" title="Disk" look=${look} online=${online} actions=${actions}>${(disk) =>
-        html`<ul class="disks">${(disk.paths?.length ? disk.paths : [{ path: "Images and weights", purpose: "", ...disk }]).map((each) => {
+        html`
+            <ul class="disks">
+                ${(disk.paths?.length ? disk.paths : [{ path: "Images and weights", purpose: "", ...disk }]).map((each) => {
             const share = each.total ? (100 * (each.total - each.free)) / each.total : 0;
             return html`<li key=${each.path}>
-                <div class="device-head"><b>${each.purpose || "disk"}</b><code class="clip">${each.path}</code><span class="figures">${bytes(each.free)} free of ${bytes(each.total)}</span></div>
+                <div class="device-head">
+                    <b>${each.purpose || "disk"}</b>
+                    <code class="clip">${each.path}</code>
+                    <span class="figures">${bytes(each.free)} free of ${bytes(each.total)}</span>
+                </div>
                 <${Bar} share=${share} kind=${share > 90 ? "full" : ""} label=${`${percent(share)} full`} />
             </li>`;
         })}</ul>`}<//>
-        ${pruning && html`<${Prune} worker=${worker} path=${path} close=${() => (setPruning(false), look.again())} />`}`;
+        ${pruning && html`<${Prune} worker=${worker} path=${path} close=${() => (setPruning(false), look.again())} />`}
+    `;
 }
 
 /** What would go is shown before it goes. */
@@ -127,15 +166,40 @@ function Prune({ worker, path, close }) {
         if (here.current) close();
     };
     const choice = (name, title) =>
-        html`<label class="choice"><input type="checkbox" checked=${what[name]} onChange=${(event) => setWhat({ ...what, [name]: event.target.checked })} />${title}</label>`;
+        html`
+            <label class="choice">
+                <input type="checkbox" checked=${what[name]}
+                    onChange=${(event) => setWhat({ ...what, [name]: event.target.checked })} />
+                ${title}
+            </label>
+        `;
     return html`<${Dialog} title="Prune ${worker.name}" close=${close}>
         <fieldset><legend>What Muster pulled or started there, and nothing uses</legend>
-            ${choice("images", "Images")}${choice("containers", "Dead containers")}${choice("volumes", "Volumes")}</fieldset>
+            ${choice("images", "Images")}
+            ${choice("containers", "Dead containers")}
+            ${choice("volumes", "Volumes")}
+        </fieldset>
         <div class="preview" role="status">${preview.data
             ? html`<p><b class="big">${bytes(preview.data.space_reclaimed)}</b> would become free.</p>
-                ${preview.data.kept?.length > 0 && html`<p class="muted">What stays:</p><ul class="kept">${preview.data.kept.map((each) => html`<li><span class="clip">${each.what}</span><small>${bytes(each.bytes)}, ${each.why}</small></li>`)}</ul>`}`
-            : html`<p class="waiting">${preview.error ? preview.error.message : "Asking the worker what would go …"}</p>`}</div>
+                ${preview.data.kept?.length > 0 && html`
+                    <p class="muted">What stays:</p>
+                    <ul class="kept">
+                        ${preview.data.kept.map((each) => html`
+                            <li>
+                                <span class="clip">${each.what}</span>
+                                <small>${bytes(each.bytes)}, ${each.why}</small>
+                            </li>
+                        `)}
+                    </ul>
+                `}
+            `
+            : html`
+                <p class="waiting">${preview.error ? preview.error.message : "Asking the worker what would go …"}</p>
+            `}
+        </div>
         <div class="actions end"><button onClick=${close}>Cancel</button>
-            <${Button} kind="danger" act=${free} disabled=${!preview.data || !(what.images || what.containers || what.volumes)}>Prune<//></div>
+            <${Button} kind="danger" act=${free}
+                disabled=${!preview.data || !(what.images || what.containers || what.volumes)}>Prune<//>
+        </div>
     <//>`;
 }

@@ -54,7 +54,9 @@ export function Notes() {
             .map(
                 (note) => html`<div class="note ${note.kind}" key=${note.id}>
                     <span>${note.text}</span>
-                    <button class="plain" aria-label="Dismiss" onClick=${() => dismiss(note.id)}><${Icon} name="close" /></button>
+                    <button class="plain" aria-label="Dismiss" onClick=${() => dismiss(note.id)}>
+                        <${Icon} name="close" />
+                    </button>
                 </div>`,
             );
     return html`<div class="notes">
@@ -109,12 +111,20 @@ export function Copy({ text, what }) {
         setDone(true);
         say(`Copied: ${what}`);
     };
-    return html`<${Button} kind="quiet small" act=${copy} aria-label=${`Copy ${what}`}><${Icon} name=${done ? "done" : "copy"} />Copy<//>`;
+    return html`
+        <${Button} kind="quiet small" act=${copy} aria-label=${`Copy ${what}`}>
+            <${Icon} name=${done ? "done" : "copy"} />Copy<//>
+    `;
 }
 
 /** Something to be copied, in one box. */
 export const Snippet = ({ text, what }) =>
-    html`<div class="snippet"><code tabindex="0" aria-label=${what}>${text}</code><${Copy} text=${text} what=${what} /></div>`;
+    html`
+        <div class="snippet">
+            <code tabindex="0" aria-label=${what}>${text}</code>
+            <${Copy} text=${text} what=${what} />
+        </div>
+    `;
 
 // Dialogs: the browser's own, which keeps the focus inside and gives it back
 
@@ -174,7 +184,8 @@ export function Question() {
             <p>${asked.text}</p>
             ${asked.typed &&
             html`<label>Type <code>${asked.typed}</code> to confirm
-                <input value=${given} onInput=${(event) => setGiven(event.target.value)} autocomplete="off" autocapitalize="off" spellcheck="false" />
+                <input value=${given} onInput=${(event) => setGiven(event.target.value)} autocomplete="off"
+                    autocapitalize="off" spellcheck="false" />
             </label>`}
             <div class="actions end">
                 <button type="button" onClick=${() => end(false)}>Cancel</button>
@@ -206,19 +217,27 @@ export function Ago({ at }) {
 
 // States
 
-export const Status = ({ is, label = is }) => html`<span class="status is-${is}"><i aria-hidden="true"></i>${label}</span>`;
+export const Status = ({ is, label = is }) => html`
+    <span class="status is-${is}"><i aria-hidden="true"></i>${label}</span>
+`;
 
 export const Labels = ({ of }) =>
     Object.entries(of).map(([name, value]) => html`<span class="label" key=${name}>${name}<b>${value}</b></span>`);
 
 export const Bar = ({ share, label, kind = "" }) =>
-    html`<div class="bar ${kind}" role="img" aria-label=${label}><i style=${{ width: `${Math.min(100, Math.max(0, share))}%` }}></i></div>`;
+    html`
+        <div class="bar ${kind}" role="img" aria-label=${label}>
+            <i style=${{ width: `${Math.min(100, Math.max(0, share))}%` }}></i>
+        </div>
+    `;
 
 export const Empty = ({ title, children }) => html`<div class="empty"><h2>${title}</h2>${children}</div>`;
 
 export const Facts = ({ of }) =>
     html`<dl class="facts">${Object.entries(of).map(
-        ([name, value]) => value !== null && value !== undefined && value !== "" && value !== false && html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`,
+        ([name, value]) => value !== null && value !== undefined && value !== "" && value !== false && html`
+            <div key=${name}><dt>${name}</dt><dd>${value}</dd></div>
+        `,
     )}</dl>`;
 
 // On another page the focus goes to its heading, as soon as there is one and unless somebody went elsewhere meanwhile
@@ -256,7 +275,14 @@ export function Asked({ id, title, look, online, children, actions }) {
         : html`<p class="waiting" role="status">Asking the worker …</p>`;
     return html`<section aria-labelledby=${id}>
         <header class="section-head"><h2 id=${id}>${title}</h2>
-            <div class="actions">${actions}${online && html`<button class="quiet small" onClick=${look.again} aria-label=${`Refresh ${title}`}><${Icon} name="again" /></button>`}</div>
+            <div class="actions">
+                ${actions}
+                ${online && html`
+                    <button class="quiet small" onClick=${look.again} aria-label=${`Refresh ${title}`}>
+                        <${Icon} name="again" />
+                    </button>
+                `}
+            </div>
         </header>
         ${body}
     </section>`;

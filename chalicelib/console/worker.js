@@ -43,7 +43,8 @@ function Head({ worker, path, again, deployments }) {
         again();
     };
     const lose = async () => {
-        const what = `Its deployments become errors, to be started again elsewhere. Say so only if ${worker.name} will not come back: where it still runs, its models go on.`;
+        const what = `Its deployments become errors, to be started again elsewhere. Say so only if ${worker.name} will not
+            come back: where it still runs, its models go on.`;
         if (!(await ask(`Is ${worker.name} lost?`, what, "It is lost"))) return;
         const { deployments_lost } = await post(`${path}/lost`);
         say(`${worker.name} is lost, and with it ${deployments_lost.length} deployments`);
@@ -72,8 +73,14 @@ function Head({ worker, path, again, deployments }) {
         </div>
         ${labelling && html`<${Relabel} worker=${worker} path=${path} close=${() => (setLabelling(false), again())} />`}
     </header>
-    ${worker.status === "offline" && html`<p class="banner">Nothing was heard of it for a while. Its models may well go on: what is shown is as it was then.</p>`}
-    ${worker.status === "draining" && html`<p class="banner">It drains: what runs goes on, nothing new is placed here.</p>`}`;
+    ${worker.status === "offline" && html`
+        <p class="banner">
+            Nothing was heard of it for a while. Its models may well go on: what is shown is as it was then.
+        </p>
+    `}
+    ${worker.status === "draining" && html`
+        <p class="banner">It drains: what runs goes on, nothing new is placed here.</p>
+    `}`;
 }
 
 function Relabel({ worker, path, close }) {
@@ -94,10 +101,15 @@ function Relabel({ worker, path, close }) {
     return html`<${Dialog} title="Labels of ${worker.name}" close=${close}>
         <form onSubmit=${save}>
             <label>One a line, as <code>name=value</code>
-                <textarea rows="6" spellcheck="false" value=${text} onInput=${(event) => setText(event.target.value)} aria-describedby="labels-wrong"></textarea>
+                <textarea rows="6" spellcheck="false" value=${text} onInput=${(event) => setText(event.target.value)}
+                    aria-describedby="labels-wrong">
+                </textarea>
             </label>
             <p class="wrong" id="labels-wrong" role="alert">${wrong}</p>
-            <div class="actions end"><button type="button" onClick=${close}>Cancel</button><button type="submit" class="primary">Save</button></div>
+            <div class="actions end">
+                <button type="button" onClick=${close}>Cancel</button>
+                <button type="submit" class="primary">Save</button>
+            </div>
         </form>
     <//>`;
 }
@@ -109,7 +121,14 @@ function Inside({ worker, path, models }) {
     const containers = look.data?.containers ?? [];
     const found = devices(worker, models).map((device) => closer(device, look.data?.gpus, containers, models));
     return html`
-        ${found.length > 0 && html`<section aria-labelledby="gpus"><h2 id="gpus">GPUs</h2><ul class="devices">${found.map((device) => html`<${Device} key=${device.index} device=${device} />`)}</ul></section>`}
+        ${found.length > 0 && html`
+            <section aria-labelledby="gpus">
+                <h2 id="gpus">GPUs</h2>
+                <ul class="devices">
+                    ${found.map((device) => html`<${Device} key=${device.index} device=${device} />`)}
+                </ul>
+            </section>
+        `}
         <${Containers} look=${look} path=${path} models=${models} online=${online} orphans=${worker.orphans} />
         <${Images} worker=${worker} path=${path} online=${online} />
         <${Models} worker=${worker} path=${path} online=${online} />
@@ -118,7 +137,9 @@ function Inside({ worker, path, models }) {
 
 function Containers({ look, path, models, online, orphans }) {
     const stop = async (each) => {
-        const what = each.deployment_id ? "Its deployment will count as stopped by an operator." : "Muster started it, and does not know it any more.";
+        const what = each.deployment_id
+            ? "Its deployment will count as stopped by an operator."
+            : "Muster started it, and does not know it any more.";
         if (!(await ask(`Stop ${each.name}?`, what, "Stop"))) return;
         await fromWorker("POST", `${path}/containers/${segment(each.id)}/stop`, { body: {} });
         say(`${each.name} is stopped`);
@@ -128,15 +149,36 @@ function Containers({ look, path, models, online, orphans }) {
         containers.length === 0
             ? html`<p class="muted">Nothing runs there.</p>`
             : html`<div class="table"><table>
-                <thead><tr><th>Name</th><th>Image</th><th>State</th><th>Whose</th><th><span class="sr-only">Actions</span></th></tr></thead>
+                <thead>
+                    <tr>
+                        <th>Name</th>
+                        <th>Image</th>
+                        <th>State</th>
+                        <th>Whose</th>
+                        <th><span class="sr-only">Actions</span></th>
+                    </tr>
+                </thead>
                 <tbody>${containers.map((each) => html`<tr key=${each.id}>
-                    <td data-name="Name"><span class="clip" title=${each.name}>${each.name || short(each.id)}</span></td>
+                    <td data-name="Name">
+                        <span class="clip" title=${each.name}>${each.name || short(each.id)}</span>
+                    </td>
                     <td data-name="Image"><span class="clip">${each.image || "a process"}</span></td>
                     <td data-name="State">${each.state}</td>
                     <td data-name="Whose">${models[each.deployment_id]
                         ? html`<a href=${to("deployments", each.deployment_id)}>${models[each.deployment_id].name}</a>`
-                        : each.ours ? html`<span class="warn">${orphans.includes(each.deployment_id) ? "orphan" : "a past deployment"}</span>` : html`<span class="muted">not Muster’s</span>`}</td>
-                    <td class="end">${each.ours && each.state === "running" && may("operator") && html`<${Button} kind="quiet small" act=${() => stop(each)}>Stop<//>`}</td>
+                        : each.ours
+                            ? html`
+                            <span class="warn">
+                                ${orphans.includes(each.deployment_id) ? "orphan" : "a past deployment"}
+                            </span>
+                        `
+                            : html`<span class="muted">not Muster’s</span>`}
+                    </td>
+                    <td class="end">
+                        ${each.ours && each.state === "running" && may("operator") && html`
+                            <${Button} kind="quiet small" act=${() => stop(each)}>Stop<//>
+                        `}
+                    </td>
                 </tr>`)}</tbody>
             </table></div>`}<//>`;
 }
