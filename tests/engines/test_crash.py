@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.crash import CAUSES, EXCERPT_BYTES, LAST_RESORTS, diagnose, excerpt
+from agent.causes import CAUSES, LAST_RESORTS
+from agent.crash import EXCERPT_BYTES, diagnose, excerpt
 from agent.hints import hint
 from chalicelib.contract.messages import Fix
 from infra.standin import CRASHES

@@ -11,7 +11,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from agent.crash import INSTALL_NVIDIA_RUNTIME
+from agent.causes import INSTALL_NVIDIA_RUNTIME
 from agent.engines import EngineError
 from agent.engines.docker import DockerEngine
 from tests.engines import image

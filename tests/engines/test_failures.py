@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.crash import INSTALL_NVIDIA_RUNTIME
+from agent.causes import INSTALL_NVIDIA_RUNTIME
 from agent.engines.docker.daemon import failure
 
 
