@@ -185,3 +185,6 @@ def test_a_change_replaces_what_was_and_keeps_what_cannot_be_read(visitor: Visit
     expect(page.locator(".config")).to_have_text("max_model_len1024")
     changed = place.reach(deployment_id, "running")
     assert changed["config"] == {"max_model_len": 1024} and changed["env"] == ["SECRET_WORD"]
+    page.goto(f"{place.url}/#/deployments/{deployment_id}/change")
+    expect(page.get_by_label("Value of max_model_len")).to_have_value("1024")
+    expect(page.get_by_label("Value of dtype")).to_have_count(0)

@@ -58,7 +58,7 @@ class Hostile(Player):
         look = {"index": 0, "memory_used": 10**9, "utilization": 5, "processes": [process]}
         return {
             "list_containers": {"containers": [container], "gpus": [look]},
-            "list_models": {"models": [{"model": EVIL, "size": 1}]},
+            "list_models": {"models": [{"model": EVIL, "size": 1}, {"model": "..", "size": 1}]},
             "prune": {"space_reclaimed": 1, "kept": kept},
             "container_logs": {
                 "logs": f"{'x' * 100_000}\n\x1b[31m{EVIL}\x1b[0m\n\x1b]0;title\x07{EVIL}\r\n\x00\x9b31mend\n",
@@ -91,6 +91,17 @@ def test_what_a_worker_reports_is_text(visitor: Visitor, place: Place, hostile: 
         nothing_ran(page)
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_name_is_no_way_to_another_route(visitor: Visitor, place: Place, hostile: Player) -> None:
+    """`DELETE …/models/..` would be one that removes the worker."""
+    page = visitor.enter(ADMIN_KEY, f"#/workers/{hostile.worker_id}")
+    page.get_by_role("region", name="Models in its cache").get_by_role("button", name="Delete").last.click()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.method == "DELETE" else None)
+    page.get_by_role("dialog", name="Delete the weights of ..?").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("alert").filter(has_text="Nothing can be asked about ..")).to_be_visible()
+    assert asked == []
 
 
 def test_a_deployment_and_its_crash_are_text(visitor: Visitor, place: Place, hostile: Player) -> None:

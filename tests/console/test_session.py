@@ -60,6 +60,20 @@ def test_a_key_that_is_revoked_leads_to_the_door_and_the_next_one_back(visitor: 
     assert page.url.endswith(f"#/workers/{place.worker_id}")
 
 
+def test_what_one_was_asked_is_not_asked_of_the_next(visitor: Visitor, place: Place) -> None:
+    visitor.expected = ["401"]
+    made = place.admin.post("/api/api-keys", {"name": unique("asked"), "role": "operator"}).expect(201)
+    page = visitor.enter(made["key"], f"#/workers/{place.worker_id}")
+    page.get_by_role("button", name="Lost").click()
+    expect(page.get_by_role("dialog", name="Is host lost?")).to_be_visible()
+    place.admin.delete(f"/api/api-keys/{made['key_id']}").expect(200)
+    expect(page.get_by_text("This key is not accepted any more")).to_be_visible()
+    page.get_by_label("API key").fill(place.key("operator"))
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="host", level=1)).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
 def test_each_role_is_shown_what_it_may_do(visit: Callable[..., Visitor], place: Place) -> None:
     place.reach(place.running, "running")
     buttons = {"viewer": "", "operator": "Drain Labels Lost", "admin": "Drain Labels Lost Remove"}
