@@ -95,3 +95,12 @@ def registration_token(admin: Operator) -> Callable[..., Json]:
         return admin.post("/api/registration-tokens", fields).expect(201)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def host(server: Server) -> Worker:
+    """Online when a module begins; of what is tried on it nothing may get far enough to change it."""
+    worker = Worker(server.url, server.registration_token)
+    worker.register()
+    worker.beat()
+    return worker

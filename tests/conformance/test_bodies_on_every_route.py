@@ -29,14 +29,6 @@ Caller = Callable[[Route], Client]
 
 
 @pytest.fixture(scope="module")
-def host(server: Server) -> Worker:
-    worker = Worker(server.url, server.registration_token)
-    worker.register()
-    worker.beat()
-    return worker
-
-
-@pytest.fixture(scope="module")
 def caller(host: Worker, admin: Operator, anyone: Client) -> Caller:
     """The client that may call a route."""
 

@@ -22,15 +22,6 @@ MALFORMED = [
 
 
 @pytest.fixture(scope="module")
-def host(server: Server) -> Worker:
-    """One worker for all of these: none of them may get far enough to change it."""
-    worker = Worker(server.url, server.registration_token)
-    worker.register()
-    worker.beat()
-    return worker
-
-
-@pytest.fixture(scope="module")
 def stranger(server: Server) -> Client:
     """Another worker's client."""
     worker = Worker(server.url, server.registration_token)

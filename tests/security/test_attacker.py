@@ -21,15 +21,6 @@ from tests.conformance.workers import Agent, Worker
 Headers = dict[str, str]
 
 
-@pytest.fixture(scope="module")
-def host(server: Server) -> Worker:
-    """Online when it begins; none of these may change it."""
-    worker = Worker(server.url, server.registration_token)
-    worker.register()
-    worker.beat()
-    return worker
-
-
 # Credentials
 
 
