@@ -20,7 +20,7 @@ from urllib3.util import Retry
 
 from chalicelib.contract.endpoints import BY_NAME
 from chalicelib.contract.resources import Accepted, ErrorBody
-from muster.errors import MusterError, Unreachable, error
+from muster.errors import Invalid, MusterError, Unreachable, error
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ class Transport:
     def _send(self, name: str, given: dict[str, Any], key: str | None) -> tuple[int, bytes]:
         endpoint = BY_NAME[name]
         body, query = given.pop("body", None), given.pop("query", None)
-        path = re.sub(r"{(\w+)}", lambda found: quote(given[found[1]], safe=""), endpoint.path)
+        path = re.sub(r"{(\w+)}", lambda found: _segment(given[found[1]]), endpoint.path)
         headers = {"Accept": endpoint.media, "User-Agent": "muster"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -118,6 +118,13 @@ class Transport:
             message = f"{self.url} answers {status}, and not as a control plane does" + (f": {moved}" if moved else "")
             return Unreachable("NOT_MUSTER", message, status)
         return error(said.error_code, said.message, status)
+
+
+def _segment(text: str) -> str:
+    """Raises Invalid for a step up, which is one in every encoding: `DELETE …/images/..` would remove the worker."""
+    if text in (".", ".."):
+        raise Invalid("INVALID_REQUEST", f"there is nothing of the name {text}")
+    return quote(text, safe="")
 
 
 def _query(query: Mapping[str, Any] | None) -> str:

@@ -205,6 +205,15 @@ def test_every_post_has_a_key_of_its_own_unless_the_caller_has_one() -> None:
     assert first != second and third == "mine"
 
 
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_name_is_no_way_to_another_route(name: str) -> None:
+    """Workers make names of images and models, and a URL has no way to write such a one."""
+    server = Scripted()
+    with pytest.raises(Invalid, match="there is nothing of the name"):
+        to(server).delete_image("w1", name)
+    assert server.sent == []
+
+
 def test_ids_are_quoted_once() -> None:
     server = Scripted(error(404, "IMAGE_NOT_FOUND"))
     with pytest.raises(NotFound):
