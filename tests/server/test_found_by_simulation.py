@@ -9,6 +9,7 @@ import pytest
 
 from chalicelib import deployments, slots, tokens, workers
 from chalicelib.contract import resources as r
+from chalicelib.store import Refused, transact
 from tests.server.database import Killed
 from tests.server.world import ADMIN, Worker, World
 
@@ -62,6 +63,16 @@ def test_a_container_that_came_up_after_its_stop_had_ended_is_stopped_again(worl
     world.pass_(30)
     worker.beat()
     assert worker.types() == ["stop"]
+
+
+def test_an_intent_that_was_sent_since_it_was_read_is_read_again(world: World) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy(gpus=0)
+    before = slots.get(worker.id, deployment_id)
+    assert before is not None and slots.never_sent(before)
+    assert worker.types() == ["deploy"]
+    with pytest.raises(Refused):
+        transact(lambda t: slots.put(t, worker.id, deployment_id, "stop", int(before.generation) + 1, before))
 
 
 def test_a_late_answer_to_a_stop_says_nothing_of_the_deploy_after_it(world: World) -> None:

@@ -141,7 +141,7 @@ MUTANTS = (
         "an intent does not look whether it was sent meanwhile",
         "an intent is overwritten on condition that it is as it was read",
         ("chalicelib/slots.py", "    same &= Slot.sent_at.exists() if before.sent_at else Slot.sent_at.does_not_exist()\n", ""),
-        storm="function overtaken",
+        test="tests/server/test_found_by_simulation.py::test_an_intent_that_was_sent_since_it_was_read_is_read_again",
     ),
     mutant(
         "no fence on the receipt",
