@@ -75,6 +75,18 @@ def test_an_intent_that_was_sent_since_it_was_read_is_read_again(world: World) -
         transact(lambda t: slots.put(t, worker.id, deployment_id, "stop", int(before.generation) + 1, before))
 
 
+def test_an_older_sessions_word_is_no_receipt(world: World) -> None:
+    worker = agent(world.worker())
+    deployment_id = world.deploy(gpus=0)
+    assert worker.types() == ["deploy"]
+    session = int(worker.answer.session or 0)
+    for said, is_settled in ((session - 1, False), (session, True)):
+        slot = slots.get(worker.id, deployment_id)
+        assert slot is not None
+        slots.settle(slot, said, world.now)
+        assert (slots.get(worker.id, deployment_id).settled_at is not None) is is_settled  # type: ignore[union-attr]
+
+
 def test_a_late_answer_to_a_stop_says_nothing_of_the_deploy_after_it(world: World) -> None:
     worker = world.worker()
     deployment_id = world.deploy(gpus=0)

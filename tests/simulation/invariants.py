@@ -112,8 +112,8 @@ def _problem(sim: Simulation, deployment: Deployment) -> str | None:
     if status == "running":
         home = [(str(deployment.worker_id), int(deployment.generation))]
         return None if runs == home else described
-    if runs:  # a clone may run what its original said had failed for good
-        return None if sim.cloned and status == "error" else described
+    if runs:  # a clone may run what its original said had failed for good, or was ended by hand
+        return None if sim.cloned and (status == "error" or was_ended) else described
     if status == "error":
         given_up = code in GIVEN_UP or claims.spec_of(deployment).restart == "never"
         return None if given_up or (was_ended and code == "CONTAINER_LOST") else described

@@ -147,6 +147,7 @@ MUTANTS = (
         "no fence on the receipt",
         "only a session to which an intent was sent may acknowledge it",
         ("chalicelib/slots.py", "        condition &= Slot.sent_session <= session\n", "        pass\n"),
+        test="tests/server/test_found_by_simulation.py::test_an_older_sessions_word_is_no_receipt",
     ),
     mutant(
         "no fence of sessions",
@@ -165,7 +166,7 @@ MUTANTS = (
         "a stop is never sent again",
         "what runs and is meant to be stopped gets its stop again",
         ("chalicelib/look.py", "if (over and slot.odd_since is not None) or this.now - slot.settled_at >= ODD_FOR:", "if False:"),
-        storm="answer lost",
+        test="tests/server/test_found_by_simulation.py::test_a_container_that_came_up_after_its_stop_had_ended_is_stopped_again",
     ),
     mutant(
         "a literal client gets a deploy over what may live",

@@ -241,13 +241,14 @@ class Simulation:
     def _restore(self) -> None:
         """The database becomes what it was some steps ago. No model may stop of it before somebody says so."""
         snapshot = self.database.snapshot()
+        self.restored = True  # no disk is lost from here on: of both together nothing is promised
         for _ in range(self.random.randrange(5, 25)):
             self._step()
             self._check()
         self.weather.happened["database restored"] += 1
         self.weather.note("an older database is restored")
         self.database.restore(snapshot)
-        self.restored = self.orphans_possible = self.gpus_may_overlap = True
+        self.orphans_possible = self.gpus_may_overlap = True
         self.weather.bad = False
         self.network.late_ones_arrive()
         alive = {(host.machine, each.id): each for host in self.hosts for each in self._undisputed(host)}
