@@ -35,17 +35,20 @@ def top(shell: Shell, once: bool, every: float) -> None:
         return shell.dump(seen)
     if once or not shell.out.is_terminal:
         return shell.out.print(_tables(shell, seen, ""))
+    live = Live(_tables(shell, seen, ""), console=shell.out, screen=True, auto_refresh=False)
     try:
-        with Live(_tables(shell, seen, ""), console=shell.out, screen=True, auto_refresh=False) as live:
-            while True:
-                shell.clock.sleep(every)
-                try:
-                    seen, words = _look(shell), ""
-                except Unreachable as error:
-                    words = error.message
-                live.update(_tables(shell, seen, words), refresh=True)
+        live.start(refresh=True)
+        while True:
+            shell.clock.sleep(every)
+            try:
+                seen, words = _look(shell), ""
+            except Unreachable as error:
+                words = error.message
+            live.update(_tables(shell, seen, words), refresh=True)
     except KeyboardInterrupt:
         return None  # that is how it is meant to end, as soon as there is something to see
+    finally:
+        live.stop()  # not by `with`, which leaves the screen as it is where Ctrl-C comes while it is being set up
 
 
 def _look(shell: Shell) -> Top:

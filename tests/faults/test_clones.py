@@ -17,7 +17,8 @@ from tests.whole.test_processes import until
 
 def test_a_second_agent_on_one_state_folder_is_refused(calm_plane: Plane, tmp_path: Path) -> None:
     with host(tmp_path / "host", calm_plane, "first") as first:
-        registers, log = first.proxy.count("/register"), len(first.said())
+        registers = until(lambda: first.proxy.count("/register"), bool, "the first has registered")
+        log = len(first.said())
         holder = first.process
         first.start()  # its own settings, again
         second, first.process = first.process, holder
