@@ -13,6 +13,7 @@
     operations   operation_id               an operation and its result; once#<key>: what an Idempotency-Key made;
                                             count#<type>#<status>: how many ended so
     credentials  credential_id              registration tokens and API keys, as digests
+                 "first"                    which key was made because there was no admin's
     events       subject, at                a line of a timeline, once under each subject that it is looked up by
 
 How they are read and written is store.py. Times are epoch seconds.
@@ -346,6 +347,18 @@ class Credential(Item):
     takeover = BooleanAttribute(default=False)
     ephemeral = BooleanAttribute(default=False)
     created_at = NumberAttribute()
+
+
+class FirstKey(Item):
+    """What two deploys at once write, so that one of them makes the first admin key."""
+
+    ID = "first"
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "credentials"
+
+    key = UnicodeAttribute(hash_key=True, attr_name="credential_id")
+    owner = UnicodeAttribute()
 
 
 class Event(Item):

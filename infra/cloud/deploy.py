@@ -1,0 +1,178 @@
+"""A stage of the control plane in an AWS account: made, brought up to date, taken away again.
+
+    python -m infra.cloud.deploy deploy --stage prod
+    python -m infra.cloud.deploy admin-key --stage prod
+    python -m infra.cloud.deploy destroy --stage prod
+
+The data has a stack of its own, which comes first and stays when the application goes. Every step does what is left to
+do, so that whatever was interrupted is finished by the same command. What happens is told on standard error; the URL and
+the key are on standard output.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+
+from infra.cloud import keys
+from infra.cloud.account import Account, connect
+from infra.cloud.artefacts import Bucket, with_code
+from infra.cloud.package import build
+from infra.cloud.stacks import Stack, Stacks
+from infra.cloud.trouble import INTERRUPTED, USAGE, Stop, explained
+
+PROJECT = Path(__file__).resolve().parents[2]
+STAGE = r"[a-z][a-z0-9-]{0,18}[a-z0-9]"
+URL = "EndpointURL"
+"""The application's output that has it."""
+
+
+class Tell:
+    """Progress, for people. Without colours where nobody looks."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, soft_wrap=True)
+
+    def __call__(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False)
+
+    def step(self, title: str) -> None:
+        self._console.print(f"==> {title}", style="bold", markup=False, highlight=False)
+
+
+def stage_name(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if value == "local":
+        raise click.BadParameter("local is `make serve`, on this machine; a stage in AWS needs another name")
+    if not re.fullmatch(STAGE, value):
+        raise click.BadParameter("expected 2 to 20 of a-z, 0-9 and -, the first a letter: make deploy STAGE=prod")
+    return value
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """What every command takes, and how it ends when AWS does not do what it should."""
+
+    @click.option("--stage", callback=stage_name, required=True, help="Its name, such as prod.")
+    @click.option("--account", metavar="NUMBER", help="Refuse to touch any other account.")
+    @functools.wraps(function)
+    def wrapped(*arguments: Any, **options: Any) -> None:
+        try:
+            function(*arguments, **options)
+        except (BotoCoreError, ClientError) as error:
+            raise explained(error) from error
+        except KeyboardInterrupt:
+            raise Stop("interrupted; run the same command again, and it does what is left", INTERRUPTED) from None
+
+    return wrapped
+
+
+@click.group()
+def main() -> None:
+    """Muster in AWS."""
+
+
+@main.command()
+@command
+@click.option("--rest", is_flag=True, help="A REST API in the place of an HTTP API, which is cheaper.")
+@click.option("--dry-run", is_flag=True, help="Show what would change in the stacks that there are.")
+def deploy(stage: str, account: str | None, rest: bool, dry_run: bool) -> None:
+    """Make the stage, or bring it up to date."""
+    tell = Tell()
+    where = _connect(account, tell)
+    stacks = Stacks(where.client("cloudformation"), tell)
+    tell.step(f"Packaging {stage}")
+    folder = build(stage, PROJECT / "build" / stage, rest=rest)
+    bucket = Bucket(where)
+    tell.step(f"Bucket {bucket.name}")
+    tell("made: private, encrypted, versioned" if bucket.ensure() else "is there")
+    data_url = bucket.put_template(stage, _template(folder, "data"))
+    key = bucket.put_archive(stage, folder / "deployment.zip")
+    app = with_code(_template(folder, "app"), bucket.name, key)
+    app_url = bucket.put_template(stage, app)
+    if dry_run:
+        stacks.preview(_data(stage), data_url, {})
+        kept = stacks.look(_data(stage))
+        if kept.exists:
+            stacks.preview(_app(stage), app_url, _parameters(app, kept))
+        else:
+            tell(f"{_app(stage)}: comes after {_data(stage)}, with what that says")
+        return
+    tell.step(f"Data: stack {_data(stage)}")
+    kept = stacks.put(_data(stage), data_url, {}, holds_data=True)
+    tell.step(f"Application: stack {_app(stage)}")
+    running = stacks.put(_app(stage), app_url, _parameters(app, kept), holds_data=False)
+    tell.step("First admin key")
+    made = keys.first_admin_key(stacks.tables(_data(stage)), time.time())
+    tell("made" if made else f"is there; for a lost one: make admin-key STAGE={stage}")
+    click.echo(f"URL            {running.outputs[URL].rstrip('/')}")
+    if made:
+        click.echo(f"Admin API key  {made.key}\nKeep it; it is not shown again.")
+
+
+@main.command("admin-key")
+@command
+def admin_key(stage: str, account: str | None) -> None:
+    """Make another admin key, where all are lost."""
+    tell = Tell()
+    where = _connect(account, tell)
+    stacks = Stacks(where.client("cloudformation"), tell)
+    if not stacks.look(_data(stage)).exists:
+        raise Stop(f"there is no stage {stage} in this account and region: make deploy STAGE={stage} makes it", USAGE)
+    now = time.time()
+    name = time.strftime("admin of %Y-%m-%d %H:%M:%S", time.gmtime(now))
+    made = keys.another_admin_key(stacks.tables(_data(stage)), name, now)
+    click.echo(f"Admin API key  {made.key}\nKeep it; it is not shown again.")
+    tell(f"Its name is {made.name!r}. A lost one still opens everything, so revoke it: `muster keys` lists them,")
+    tell("`muster keys revoke NAME` ends one.")
+
+
+@main.command()
+@command
+def destroy(stage: str, account: str | None) -> None:
+    """Delete the application; the data stays."""
+    tell = Tell()
+    where = _connect(account, tell)
+    stacks = Stacks(where.client("cloudformation"), tell)
+    click.echo(f"This deletes the stack {_app(stage)}: the API and its functions. Agents get no answer any more.", err=True)
+    if click.prompt("The stage's name, to go on", err=True) != stage:
+        raise Stop(f"that is not {stage}: nothing was deleted", USAGE)
+    if not stacks.delete(_app(stage)):
+        tell(f"there is no stack {_app(stage)}: nothing to delete")
+    tell(f"The data is kept, in the stack {_data(stage)}: make deploy STAGE={stage} makes the application over it again.")
+    tell("How to delete it for good: docs/cloud.md, Destroy.")
+
+
+def _connect(expected: str | None, tell: Tell) -> Account:
+    where = connect(expected)
+    tell.step(f"Account {where.number}, region {where.region}")
+    return where
+
+
+def _data(stage: str) -> str:
+    return f"muster-{stage}-data"
+
+
+def _app(stage: str) -> str:
+    return f"muster-{stage}-app"
+
+
+def _template(folder: Path, name: str) -> dict[str, Any]:
+    template: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
+    return template
+
+
+def _parameters(app: dict[str, Any], kept: Stack) -> dict[str, str]:
+    """What the application asks for and the data stack says."""
+    return {name: kept.outputs[name] for name in app.get("Parameters", {}) if name in kept.outputs}
+
+
+if __name__ == "__main__":
+    main()
