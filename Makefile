@@ -13,7 +13,7 @@ RELIABILITY := tests/simulation tests/faults tests/server/test_races.py tests/se
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock clean \
-	simulate docker test-gateway mutants reliability screenshots vendor
+	deploy admin-key destroy simulate docker test-gateway mutants reliability screenshots vendor
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,16 @@ serve: $(WHEEL) ## The control plane on this machine (HOST, PORT, DATA=directory
 
 agent: setup ## A worker agent; its settings are MUSTER_* variables, or ARGS="--url ..."
 	@exec $(BIN)/muster-agent $(ARGS)
+
+deploy: $(WHEEL) ## The control plane in AWS, made or brought up to date (STAGE=prod; ACCOUNT=, REST=1, DRY_RUN=1)
+	@$(BIN)/python -m infra.cloud.deploy deploy --stage "$(STAGE)" $(if $(ACCOUNT),--account "$(ACCOUNT)") \
+		$(if $(REST),--rest) $(if $(DRY_RUN),--dry-run)
+
+admin-key: setup ## Another admin key for a stage in AWS, where all are lost (STAGE=prod; ACCOUNT=)
+	@$(BIN)/python -m infra.cloud.deploy admin-key --stage "$(STAGE)" $(if $(ACCOUNT),--account "$(ACCOUNT)")
+
+destroy: setup ## Delete a stage's application in AWS; the data stays (STAGE=prod; ACCOUNT=)
+	@$(BIN)/python -m infra.cloud.deploy destroy --stage "$(STAGE)" $(if $(ACCOUNT),--account "$(ACCOUNT)")
 
 test: setup ## All tests, on all cores (JOBS); those that need Docker are skipped where there is none
 	@$(BIN)/python -m pytest -n $(or $(JOBS),auto) --dist loadgroup $(ARGS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ class Account:
     number: str
     region: str
     client: Client
+    environment: Mapping[str, str]
+    """For a process of its own, as this very caller: whoever had to type a code for it types one only."""
 
 
 def connect(expected: str | None = None) -> Account:
@@ -32,9 +34,18 @@ def connect(expected: str | None = None) -> Account:
     region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
     if not region:
         raise NoRegionError()
-    os.environ["AWS_DEFAULT_REGION"] = region  # for PynamoDB, which has a session of its own
     client = functools.cache(lambda service: session.create_client(service, region))
     number = client("sts").get_caller_identity()["Account"]
     if expected and number != expected:
         raise Stop(f"these credentials are of account {number}, not of {expected}: nothing was touched", USAGE)
-    return Account(number, region, client)
+    return Account(number, region, client, _environment(session, region))
+
+
+def _environment(session: Session, region: str) -> dict[str, str]:
+    found = {name: value for name, value in os.environ.items() if name not in {"AWS_PROFILE", "AWS_DEFAULT_PROFILE"}}
+    found |= {"AWS_DEFAULT_REGION": region}
+    if credentials := session.get_credentials():
+        now = credentials.get_frozen_credentials()
+        found |= {"AWS_ACCESS_KEY_ID": str(now.access_key), "AWS_SECRET_ACCESS_KEY": str(now.secret_key)}
+        found |= {"AWS_SESSION_TOKEN": now.token} if now.token else {}
+    return found

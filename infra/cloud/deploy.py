@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import json
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,11 +87,13 @@ def deploy(stage: str, account: str | None, rest: bool, dry_run: bool) -> None:
     tell = Tell()
     where = _connect(account, tell)
     stacks = Stacks(where.client("cloudformation"), tell)
-    tell.step(f"Packaging {stage}")
-    folder = build(stage, PROJECT / "build" / stage, rest=rest)
+    for name in (_data(stage), _app(stage)):
+        stacks.refuse_if_busy(stacks.look(name))
     bucket = Bucket(where)
     tell.step(f"Bucket {bucket.name}")
     tell("made: private, encrypted, versioned" if bucket.ensure() else "is there")
+    tell.step(f"Packaging {stage}")
+    folder = build(stage, PROJECT / "build" / stage, rest=rest)
     data_url = bucket.put_template(stage, _template(folder, "data"))
     key = bucket.put_archive(stage, folder / "deployment.zip")
     app = with_code(_template(folder, "app"), bucket.name, key)
@@ -110,7 +111,7 @@ def deploy(stage: str, account: str | None, rest: bool, dry_run: bool) -> None:
     tell.step(f"Application: stack {_app(stage)}")
     running = stacks.put(_app(stage), app_url, _parameters(app, kept), holds_data=False)
     tell.step("First admin key")
-    made = keys.first_admin_key(stacks.tables(_data(stage)), time.time())
+    made = keys.first(where, stacks.tables(_data(stage)))
     tell("made" if made else f"is there; for a lost one: make admin-key STAGE={stage}")
     click.echo(f"URL            {running.outputs[URL].rstrip('/')}")
     if made:
@@ -126,9 +127,7 @@ def admin_key(stage: str, account: str | None) -> None:
     stacks = Stacks(where.client("cloudformation"), tell)
     if not stacks.look(_data(stage)).exists:
         raise Stop(f"there is no stage {stage} in this account and region: make deploy STAGE={stage} makes it", USAGE)
-    now = time.time()
-    name = time.strftime("admin of %Y-%m-%d %H:%M:%S", time.gmtime(now))
-    made = keys.another_admin_key(stacks.tables(_data(stage)), name, now)
+    made = keys.another(where, stacks.tables(_data(stage)))
     click.echo(f"Admin API key  {made.key}\nKeep it; it is not shown again.")
     tell(f"Its name is {made.name!r}. A lost one still opens everything, so revoke it: `muster keys` lists them,")
     tell("`muster keys revoke NAME` ends one.")

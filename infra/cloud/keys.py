@@ -1,59 +1,79 @@
-"""Admin keys, written straight into the stage's table: there is nobody yet whom the API would let make one."""
+"""Admin keys, written straight into the stage's table: there is nobody yet whom the API would let make one.
+
+    MUSTER_TABLE_PREFIX=muster-prod- python -m infra.cloud.keys first
+
+chalicelib reads the tables' prefix when it is imported, and whatever packages the application has imported it. So this
+is a process of its own. It answers with a line of JSON: the key, or null where there is an admin's already.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import click
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.exceptions import PynamoDBException
 
-from infra.cloud.trouble import Stop
+from chalicelib import tokens
+from chalicelib.contract.endpoints import Access
+from chalicelib.contract.resources import ApiKey, NewApiKey
+from infra.cloud.account import Account
+from infra.cloud.trouble import Stop, explained
 
-if TYPE_CHECKING:
-    from chalicelib.contract.resources import ApiKey
-
+PROJECT = Path(__file__).resolve().parents[2]
 TABLE = "credentials"
 
 
-def first_admin_key(tables: list[str], now: float) -> ApiKey | None:
-    """None where an admin has one. `now`: epoch seconds. Raises Stop, ClientError, BotoCoreError."""
-    _use(tables)
-    from chalicelib import tokens
-    from chalicelib.contract.endpoints import Access
-
-    with _causes():
-        return tokens.first_admin_key("first admin", tokens.Principal("make deploy", Access.ADMIN), now)
+def first(account: Account, tables: list[str]) -> ApiKey | None:
+    """Make a key if no admin has one. `tables`: the stage's. Raises Stop."""
+    return _ask("first", account, tables)
 
 
-def another_admin_key(tables: list[str], name: str, now: float) -> ApiKey:
-    """`now`: epoch seconds. Raises Stop, ClientError, BotoCoreError."""
-    _use(tables)
-    from chalicelib import tokens
-    from chalicelib.contract.endpoints import Access
-    from chalicelib.contract.resources import NewApiKey
-
-    with _causes():
-        by = tokens.Principal("make admin-key", Access.ADMIN)
-        return tokens.create_key(NewApiKey(name, "admin"), by, now)
+def another(account: Account, tables: list[str]) -> ApiKey:
+    """Raises Stop."""
+    made = _ask("another", account, tables)
+    assert made is not None, "another is always made"
+    return made
 
 
-def _use(tables: list[str]) -> None:
-    """chalicelib reads the names' prefix when it is imported, so not before the stage's tables are known."""
+def _ask(which: str, account: Account, tables: list[str]) -> ApiKey | None:
     found = [name for name in tables if name.endswith(TABLE)]
     if not found:
         raise Stop("the stage has no table of credentials: make deploy makes it")
-    os.environ["MUSTER_TABLE_PREFIX"] = found[0].removesuffix(TABLE)
+    environment = {**account.environment, "MUSTER_TABLE_PREFIX": found[0].removesuffix(TABLE)}
+    command = [sys.executable, "-m", "infra.cloud.keys", which]
+    done = subprocess.run(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE)
+    if done.returncode:
+        raise SystemExit(done.returncode)  # it has said why
+    return msgspec.json.decode(done.stdout, type=ApiKey | None)
 
 
-@contextmanager
-def _causes() -> Iterator[None]:
-    """PynamoDB's errors wrap what AWS said."""
+@click.command()
+@click.argument("which", type=click.Choice(["first", "another"]))
+def main(which: str) -> None:
+    now = time.time()
     try:
-        yield
+        made = _first(now) if which == "first" else _another(now)
     except PynamoDBException as error:
         if isinstance(error.cause, ClientError | BotoCoreError):
-            raise error.cause from error
+            raise explained(error.cause) from error
         raise
+    click.echo(msgspec.json.encode(made))
+
+
+def _first(now: float) -> ApiKey | None:
+    return tokens.first_admin_key("first admin", tokens.Principal("make deploy", Access.ADMIN), now)
+
+
+def _another(now: float) -> ApiKey:
+    """Under a name that no other has, since keys are revoked by name."""
+    name = time.strftime("admin of %Y-%m-%d %H:%M:%S", time.gmtime(now))
+    return tokens.create_key(NewApiKey(name, "admin"), tokens.Principal("make admin-key", Access.ADMIN), now)
+
+
+if __name__ == "__main__":
+    main()

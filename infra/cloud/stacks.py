@@ -61,6 +61,14 @@ class Stacks:
         outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
         return Stack(name, found["StackStatus"], found["StackId"], outputs)
 
+    def refuse_if_busy(self, found: Stack) -> None:
+        """Raises Stop while something else changes it."""
+        if found.exists and str(found.status).endswith("_IN_PROGRESS"):
+            raise Stop(
+                f"another deploy is in progress ({found.name} is in {found.status}): wait until it has ended, then run "
+                f"the same command again. To look: {_how_to_look(found.name)}"
+            )
+
     def put(self, name: str, url: str, parameters: dict[str, str], *, holds_data: bool) -> Stack:
         """Create or update it. A second time nothing changes. Raises Stop, with the reason of what failed first."""
         found = self._ready(name, holds_data)
@@ -94,7 +102,7 @@ class Stacks:
         found = self.look(name)
         if found.status is None:
             return False
-        self._refuse_if_busy(found)
+        self.refuse_if_busy(found)
         known = {event["EventId"] for event in self._events(found.id)}
         self._aws.delete_stack(StackName=found.id)
         status, happened = self._follow(name, found.id, known)
@@ -109,7 +117,7 @@ class Stacks:
 
     def _ready(self, name: str, holds_data: bool) -> Stack:
         found = self.look(name)
-        self._refuse_if_busy(found)
+        self.refuse_if_busy(found)
         if found.status == "UPDATE_ROLLBACK_FAILED":
             raise Stop(
                 f"{name} is in UPDATE_ROLLBACK_FAILED: mend what it says in `{_how_to_look(name)}`, then "
@@ -126,13 +134,6 @@ class Stacks:
         self._show(f"{name} is in {found.status}: it holds no data, and is made anew")
         self.delete(name)
         return Stack(name)
-
-    def _refuse_if_busy(self, found: Stack) -> None:
-        if found.exists and str(found.status).endswith("_IN_PROGRESS"):
-            raise Stop(
-                f"another deploy is in progress ({found.name} is in {found.status}): wait until it has ended, then run "
-                f"the same command again. To look: {_how_to_look(found.name)}"
-            )
 
     def _propose(self, found: Stack, url: str, parameters: dict[str, str]) -> dict[str, Any] | None:
         """The change set, or None if it would change nothing."""

@@ -1,0 +1,204 @@
+"""moto, taught what its CloudFormation leaves out.
+
+The templates are for AWS. What moto has behind an API of its own but does not make from a template (HTTP APIs, alarms, a
+table's TTL and point-in-time recovery, a function's architecture) is made here, in those same backends, from the
+properties that the template has. A type that is known to neither is refused, where moto would go on without it; a
+protected table is not deleted.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlparse
+
+from moto.apigatewayv2.models import apigatewayv2_backends
+from moto.awslambda.models import LambdaFunction
+from moto.cloudformation import parsing, responses
+from moto.cloudformation.exceptions import ValidationError
+from moto.cloudformation.models import ChangeSet
+from moto.cloudwatch.models import cloudwatch_backends
+from moto.core.common_models import CloudFormationModel
+from moto.dynamodb.models import Table, dynamodb_backends
+from moto.iam.access_control import IAMPolicy
+from moto.s3.models import FakeBucket, s3_backends
+
+
+class Taught(CloudFormationModel):
+    """A resource that moto's backend has. `id` is what Ref gives, `attributes` what Fn::GetAtt does."""
+
+    def __init__(self, id: str, **attributes: str) -> None:
+        self.physical_resource_id, self._attributes = id, attributes
+
+    def get_cfn_attribute(self, name: str) -> str:
+        return self._attributes[name]
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        return ""
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return ""
+
+    @classmethod
+    def has_cfn_attr(cls, attr: str) -> bool:
+        return True
+
+    def is_created(self) -> bool:
+        return True
+
+
+def _camel(properties: dict[str, Any]) -> dict[str, Any]:
+    return {name[0].lower() + name[1:]: value for name, value in properties.items()}
+
+
+class Api(Taught):
+    @classmethod
+    def make(cls, p: dict[str, Any], account: str, region: str) -> Api:
+        made = apigatewayv2_backends[account][region].create_api(
+            api_key_selection_expression="",
+            cors_configuration=p.get("CorsConfiguration", ""),
+            description=p.get("Description", ""),
+            disable_schema_validation="",
+            disable_execute_api_endpoint=p.get("DisableExecuteApiEndpoint", ""),
+            name=p["Name"],
+            protocol_type=p["ProtocolType"],
+            route_selection_expression="",
+            tags=p.get("Tags", {}),
+            version="",
+        )
+        return cls(made.api_id, ApiEndpoint=made.api_endpoint, ApiId=made.api_id)
+
+    def delete(self, account: str, region: str) -> None:
+        apigatewayv2_backends[account][region].delete_api(self.physical_resource_id)
+
+
+class Part(Taught):
+    """Of an API, and gone with it."""
+
+    def delete(self, account: str, region: str) -> None:
+        pass
+
+
+class Integration(Part):
+    @classmethod
+    def make(cls, p: dict[str, Any], account: str, region: str) -> Integration:
+        api = apigatewayv2_backends[account][region].get_api(p["ApiId"])
+        made = api.create_integration(
+            connection_type="INTERNET",
+            description="",
+            integration_method=p.get("IntegrationMethod", ""),
+            integration_type=p["IntegrationType"],
+            integration_uri=p["IntegrationUri"],
+            payload_format_version=p["PayloadFormatVersion"],
+            timeout_in_millis=p.get("TimeoutInMillis"),
+        )
+        return cls(made.id)
+
+
+class Route(Part):
+    @classmethod
+    def make(cls, p: dict[str, Any], account: str, region: str) -> Route:
+        api = apigatewayv2_backends[account][region].get_api(p["ApiId"])
+        return cls(api.create_route(False, [], p["RouteKey"], p["Target"], p.get("AuthorizationType", "NONE")).route_id)
+
+
+class Stage(Part):
+    @classmethod
+    def make(cls, p: dict[str, Any], account: str, region: str) -> Stage:
+        api = apigatewayv2_backends[account][region].get_api(p["ApiId"])
+        return cls(api.create_stage(_camel(p)).name)
+
+
+class Alarm(Taught):
+    @classmethod
+    def make(cls, p: dict[str, Any], account: str, region: str) -> Alarm:
+        made = cloudwatch_backends[account][region].put_metric_alarm(
+            name=p["AlarmName"],
+            namespace=p["Namespace"],
+            metric_name=p["MetricName"],
+            comparison_operator=p["ComparisonOperator"],
+            evaluation_periods=p["EvaluationPeriods"],
+            period=p["Period"],
+            threshold=p["Threshold"],
+            statistic=p.get("Statistic", ""),
+            extended_statistic=p.get("ExtendedStatistic"),
+            description=p.get("AlarmDescription", ""),
+            dimensions=p.get("Dimensions", []),
+            alarm_actions=p.get("AlarmActions", []),
+            treat_missing_data=p.get("TreatMissingData"),
+        )
+        return cls(made.name, Arn=made.alarm_arn)
+
+    def delete(self, account: str, region: str) -> None:
+        cloudwatch_backends[account][region].delete_alarms([self.physical_resource_id])
+
+
+TYPES = {
+    "AWS::ApiGatewayV2::Api": Api,
+    "AWS::ApiGatewayV2::Integration": Integration,
+    "AWS::ApiGatewayV2::Route": Route,
+    "AWS::ApiGatewayV2::Stage": Stage,
+    "AWS::CloudWatch::Alarm": Alarm,
+}
+
+
+def teach() -> None:
+    """Before the first template."""
+    known = parsing.resource_class_from_type
+    create_table, create_function = Table.create_from_cloudformation_json, LambdaFunction.create_from_cloudformation_json
+    delete_table, apply_change_set = Table.delete_from_cloudformation_json, ChangeSet.apply
+
+    def resource_class(name: str) -> Any:
+        found = TYPES.get(name) or known(name)
+        if found is None:
+            raise ValidationError(message=f"neither moto nor tests/cloud/taught.py makes {name} from a template")
+        return found
+
+    def make(cls: Any, name: str, template: dict[str, Any], account: str, region: str, **_: Any) -> Any:
+        return cls.make(template["Properties"], account, region)
+
+    def table(cls: Any, name: str, template: dict[str, Any], account: str, region: str, **more: Any) -> Any:
+        made, properties, backend = create_table(name, template, account, region, **more), template["Properties"], dynamodb_backends
+        if ttl := properties.get("TimeToLiveSpecification"):
+            backend[account][region].update_time_to_live(name, ttl)
+        if recovery := properties.get("PointInTimeRecoverySpecification"):
+            backend[account][region].update_continuous_backups(name, recovery)
+        return made
+
+    def protected(cls: Any, name: str, template: dict[str, Any], account: str, region: str) -> None:
+        if dynamodb_backends[account][region].get_table(name).deletion_protection_enabled:
+            raise ValidationError(message=f"{name} is protected against deletion")
+        delete_table(name, template, account, region)
+
+    def function(cls: Any, name: str, template: dict[str, Any], account: str, region: str, **more: Any) -> Any:
+        made = create_function(name, template, account, region, **more)
+        made.architectures = template["Properties"].get("Architectures", ["x86_64"])
+        return made
+
+    def template_at(url: str, account_id: str, partition: str) -> str:
+        bucket, key = urlparse(url).path.lstrip("/").split("/", 1)
+        return str(s3_backends[account_id][partition].get_object(bucket, key).value.decode())  # type: ignore[union-attr]
+
+    def permission(self: FakeBucket, action: str, resource: str) -> Any:
+        """moto applies a refusal also where its condition does not hold: here those have no say."""
+        policy = json.loads(self.policy or b'{"Statement": []}')
+        policy["Statement"] = [each for each in policy["Statement"] if "Condition" not in each]
+        return IAMPolicy(json.dumps(policy)).is_action_permitted(action, resource)
+
+    def apply(self: ChangeSet) -> None:
+        """moto forgets what the template and its parameters say of the stack itself."""
+        stack = self.stack
+        stack.template_dict, stack.parameters = self.template_dict, self.parameters
+        apply_change_set(self)
+        stack.output_map = stack._create_output_map()
+
+    Taught.create_from_cloudformation_json = classmethod(make)  # type: ignore[method-assign, assignment]
+    Table.create_from_cloudformation_json = classmethod(table)  # type: ignore[method-assign, assignment]
+    Table.delete_from_cloudformation_json = classmethod(protected)  # type: ignore[method-assign, assignment]
+    LambdaFunction.create_from_cloudformation_json = classmethod(function)  # type: ignore[method-assign, assignment]
+    parsing.resource_class_from_type = resource_class
+    ChangeSet.apply = apply  # type: ignore[method-assign]
+    FakeBucket.get_permission = permission  # type: ignore[method-assign]
+    responses.get_stack_from_s3_url = template_at  # moto knows only S3's own hosts
