@@ -49,7 +49,7 @@ def explained(error: b.BotoCoreError | b.ClientError) -> Stop:
         return Stop("no region: export AWS_REGION=eu-central-1, or the one that Muster is to run in", USAGE)
     if isinstance(error, b.SSOError | b.TokenRetrievalError | b.CredentialRetrievalError):
         return Stop(f"the AWS credentials could not be read ({_said(error)}): {LOG_IN}", USAGE)
-    if isinstance(error, b.HTTPClientError):
+    if isinstance(error, b.HTTPClientError | b.ConnectionError):
         return Stop(f"AWS cannot be reached: {_said(error)}. Is the region's name right, and the network there?")
     return Stop(f"AWS was not asked: {_said(error)}")
 

@@ -16,7 +16,7 @@ from moto.apigatewayv2.models import apigatewayv2_backends
 from moto.awslambda.models import LambdaFunction
 from moto.cloudformation import parsing, responses
 from moto.cloudformation.exceptions import ValidationError
-from moto.cloudformation.models import ChangeSet
+from moto.cloudformation.models import ChangeSet, CloudFormationBackend
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.common_models import CloudFormationModel
 from moto.dynamodb.models import Table, dynamodb_backends
@@ -149,6 +149,7 @@ def teach() -> None:
     known = parsing.resource_class_from_type
     create_table, create_function = Table.create_from_cloudformation_json, LambdaFunction.create_from_cloudformation_json
     delete_table, apply_change_set = Table.delete_from_cloudformation_json, ChangeSet.apply
+    create_change_set = CloudFormationBackend.create_change_set
 
     def resource_class(name: str) -> Any:
         found = TYPES.get(name) or known(name)
@@ -194,11 +195,19 @@ def teach() -> None:
         apply_change_set(self)
         stack.output_map = stack._create_output_map()
 
+    def propose(self: CloudFormationBackend, stack_name: str, **more: Any) -> Any:
+        """moto makes a twin of a stack that an earlier change set announced."""
+        for each in list(self.stacks.values()):
+            if each.name == stack_name and each.status == "REVIEW_IN_PROGRESS":
+                del self.stacks[each.stack_id]
+        return create_change_set(self, stack_name=stack_name, **more)
+
     Taught.create_from_cloudformation_json = classmethod(make)  # type: ignore[method-assign, assignment]
     Table.create_from_cloudformation_json = classmethod(table)  # type: ignore[method-assign, assignment]
     Table.delete_from_cloudformation_json = classmethod(protected)  # type: ignore[method-assign, assignment]
     LambdaFunction.create_from_cloudformation_json = classmethod(function)  # type: ignore[method-assign, assignment]
     parsing.resource_class_from_type = resource_class
+    CloudFormationBackend.create_change_set = propose  # type: ignore[method-assign]
     ChangeSet.apply = apply  # type: ignore[method-assign]
     FakeBucket.get_permission = permission  # type: ignore[method-assign]
     responses.get_stack_from_s3_url = template_at  # moto knows only S3's own hosts

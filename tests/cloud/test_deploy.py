@@ -1,0 +1,131 @@
+"""make deploy, admin-key and destroy, from nothing to a running stage and back, in an account that is moto's.
+
+moto makes no HTTP API, alarm, TTL or point-in-time recovery from a template; tests/cloud/taught.py does, in moto's own
+backends. Nothing runs behind the API here: the app is asked in a process with the environment of the function.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.cloud.account import NUMBER, REGION, Account, moto
+from tests.docs.markdown import ROOT
+
+BUCKET = f"muster-artefacts-{NUMBER}-{REGION}"
+DEPLOY = ("deploy", "--stage", "prod")
+
+
+@dataclass
+class Stage:
+    """`prod` in an account of its own, deployed once; `url` and `key` as they were printed."""
+
+    account: Account
+    url: str
+    key: str
+    shown: str
+    clients: dict[str, Any] = field(default_factory=dict)
+
+    def aws(self, service: str) -> Any:
+        if service not in self.clients:
+            self.clients[service] = self.account.client(service)
+        return self.clients[service]
+
+    def functions(self) -> dict[str, Any]:
+        """Configurations by handler."""
+        return {each["Handler"]: each for each in self.aws("lambda").list_functions()["Functions"]}
+
+    def ask(self, method: str, path: str, body: str = "", key: str | None = None) -> tuple[int, Any]:
+        given = self.functions()["app.app"]["Environment"]["Variables"]
+        command = [sys.executable, "-m", "tests.cloud.ask", method, path, key or self.key, body]
+        environment = self.account.environment | {"AWS_DEFAULT_REGION": REGION} | given
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-4000:]
+        status, answer = json.loads(done.stdout.splitlines()[-1])
+        return status, answer
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with moto(tmp_path_factory.mktemp("prod")) as account:
+        done = account.ok(*DEPLOY)
+        (url,) = re.findall(r"^URL +(https://\S+[^/])$", done.stdout, re.M)
+        (key,) = re.findall(r"^Admin API key +(mst_key_\S+)$", done.stdout, re.M)
+        yield Stage(account, url, key, done.stderr)
+
+
+def test_the_first_key_opens_the_api(stage: Stage) -> None:
+    assert stage.ask("GET", "/api/whoami") == (200, {"name": "first admin", "role": "admin"})
+    assert stage.ask("GET", "/api/whoami", key="mst_key_" + "x" * 43)[0] == 401
+    assert stage.key not in stage.shown
+
+
+def test_a_second_deploy_changes_nothing_and_makes_no_second_key(stage: Stage) -> None:
+    before = stage.aws("cloudformation").describe_stacks()["Stacks"]
+    objects = stage.aws("s3").list_object_versions(Bucket=BUCKET)["Versions"]
+    done = stage.account.ok(*DEPLOY)
+    assert done.stdout == f"URL            {stage.url}\n"
+    for name in ("muster-prod-data", "muster-prod-app"):
+        assert f"{name}: nothing to change" in done.stderr
+    assert stage.aws("cloudformation").describe_stacks()["Stacks"] == before
+    assert stage.aws("s3").list_object_versions(Bucket=BUCKET)["Versions"] == objects
+    assert len(stage.ask("GET", "/api/api-keys")[1]["api_keys"]) == 1
+
+
+def test_a_dry_run_leaves_nothing_behind(stage: Stage) -> None:
+    done = stage.account.ok("deploy", "--stage", "dry", "--dry-run")
+    assert "muster-dry-data: Add " in done.stderr and done.stdout == ""
+    stacks = [each["StackName"] for each in stage.aws("cloudformation").describe_stacks()["Stacks"]]
+    assert not [name for name in stacks if "dry" in name]
+
+
+def test_the_bucket_is_private_encrypted_and_versioned(stage: Stage) -> None:
+    s3, ours = stage.aws("s3"), {"Bucket": BUCKET}
+    assert set(s3.get_public_access_block(**ours)["PublicAccessBlockConfiguration"].values()) == {True}
+    (rule,) = s3.get_bucket_encryption(**ours)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+    assert s3.get_bucket_versioning(**ours)["Status"] == "Enabled"
+    (rule,) = s3.get_bucket_lifecycle_configuration(**ours)["Rules"]
+    assert rule["Status"] == "Enabled" and "Expiration" not in rule, "a roll-back needs what it had"
+    (statement,) = json.loads(s3.get_bucket_policy(**ours)["Policy"])["Statement"]
+    assert statement["Effect"] == "Deny" and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert s3.head_bucket(**ours)["BucketRegion"] == REGION
+
+
+def test_a_lost_key_is_replaced(stage: Stage) -> None:
+    done = stage.account.ok("admin-key", "--stage", "prod")
+    (key,) = re.findall(r"^Admin API key +(mst_key_\S+)$", done.stdout, re.M)
+    status, me = stage.ask("GET", "/api/whoami", key=key)
+    assert status == 200 and me["role"] == "admin" and repr(me["name"]) in done.stderr
+    keys = {each["name"]: each["key_id"] for each in stage.ask("GET", "/api/api-keys")[1]["api_keys"]}
+    assert keys.keys() == {"first admin", me["name"]}
+    assert stage.ask("DELETE", f"/api/api-keys/{keys[me['name']]}")[0] == 200
+    assert stage.ask("GET", "/api/whoami", key=key)[0] == 401
+
+
+def test_the_application_is_destroyed_and_made_again_over_the_kept_data(stage: Stage) -> None:
+    wanted = '{"model": "org/tiny", "name": "kept", "gpus": 0}'
+    assert stage.ask("POST", "/api/deployments", wanted)[0] == 201
+    refused = stage.account.run("destroy", "--stage", "prod", typed="production\n")
+    assert refused.returncode == 2 and "that is not prod: nothing was deleted" in refused.stderr
+    assert stage.functions()
+
+    done = stage.account.ok("destroy", "--stage", "prod", typed="prod\n")
+    assert "The data is kept" in done.stderr
+    assert stage.functions() == {} and stage.aws("apigatewayv2").get_apis()["Items"] == []
+    (left,) = stage.aws("cloudformation").describe_stacks()["Stacks"]
+    assert left["StackName"] == "muster-prod-data"
+    assert "nothing to delete" in stage.account.ok("destroy", "--stage", "prod", typed="prod\n").stderr
+
+    done = stage.account.ok(*DEPLOY)
+    assert "Admin API key" not in done.stdout
+    assert stage.ask("GET", "/api/whoami")[1] == {"name": "first admin", "role": "admin"}
+    found = stage.ask("GET", "/api/deployments")[1]["deployments"]
+    assert [each["name"] for each in found] == ["kept"]
