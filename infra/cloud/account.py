@@ -11,7 +11,7 @@ from typing import Any
 from botocore.exceptions import NoRegionError
 from botocore.session import Session
 
-from infra.cloud.trouble import USAGE, Stop
+from infra.cloud.trouble import Misuse
 
 Client = Callable[[str], Any]
 """A service's name in, botocore's client for it out."""
@@ -34,10 +34,10 @@ def connect(expected: str | None = None) -> Account:
     region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
     if not region:
         raise NoRegionError()
-    client = functools.cache(lambda service: session.create_client(service, region))
+    client: Client = functools.cache(lambda service: session.create_client(service, region))
     number = client("sts").get_caller_identity()["Account"]
     if expected and number != expected:
-        raise Stop(f"these credentials are of account {number}, not of {expected}: nothing was touched", USAGE)
+        raise Misuse(f"these credentials are of account {number}, not of {expected}: nothing was touched")
     return Account(number, region, client, _environment(session, region))
 
 

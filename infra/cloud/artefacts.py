@@ -69,10 +69,15 @@ class Bucket:
 
     def _policy(self) -> dict[str, Any]:
         """Nothing without TLS."""
-        partition = self._s3.meta.partition
-        arn = f"arn:{partition}:s3:::{self.name}"
-        statement = {"Sid": "OnlyTls", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": [arn, f"{arn}/*"]}
-        statement |= {"Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+        arn = f"arn:{self._s3.meta.partition}:s3:::{self.name}"
+        statement: dict[str, Any] = {
+            "Sid": "OnlyTls",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": [arn, f"{arn}/*"],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
         return {"Version": "2012-10-17", "Statement": [statement]}
 
     def put_archive(self, stage: str, path: Path) -> str:

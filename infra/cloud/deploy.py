@@ -5,8 +5,8 @@
     python -m infra.cloud.deploy destroy --stage prod
 
 The data has a stack of its own, which comes first and stays when the application goes. Every step does what is left to
-do, so that whatever was interrupted is finished by the same command. What happens is told on standard error; the URL and
-the key are on standard output.
+do, so that whatever was interrupted is finished by the same command. What happens is told on standard error; the URL
+and the key are on standard output.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from infra.cloud.account import Account, connect
 from infra.cloud.artefacts import Bucket, with_code
 from infra.cloud.package import build
 from infra.cloud.stacks import Stack, Stacks
-from infra.cloud.trouble import INTERRUPTED, USAGE, Stop, explained
+from infra.cloud.trouble import Interrupted, Misuse, explained
 
 PROJECT = Path(__file__).resolve().parents[2]
 STAGE = r"[a-z][a-z0-9-]{0,18}[a-z0-9]"
@@ -68,7 +68,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         except (BotoCoreError, ClientError) as error:
             raise explained(error) from error
         except KeyboardInterrupt:
-            raise Stop("interrupted; run the same command again, and it does what is left", INTERRUPTED) from None
+            raise Interrupted("interrupted; run the same command again, and it does what is left") from None
 
     return wrapped
 
@@ -126,7 +126,7 @@ def admin_key(stage: str, account: str | None) -> None:
     where = _connect(account, tell)
     stacks = Stacks(where.client("cloudformation"), tell)
     if not stacks.look(_data(stage)).exists:
-        raise Stop(f"there is no stage {stage} in this account and region: make deploy STAGE={stage} makes it", USAGE)
+        raise Misuse(f"there is no stage {stage} in this account and region: make deploy STAGE={stage} makes it")
     made = keys.another(where, stacks.tables(_data(stage)))
     click.echo(f"Admin API key  {made.key}\nKeep it; it is not shown again.")
     tell(f"Its name is {made.name!r}. A lost one still opens everything, so revoke it: `muster keys` lists them,")
@@ -140,12 +140,15 @@ def destroy(stage: str, account: str | None) -> None:
     tell = Tell()
     where = _connect(account, tell)
     stacks = Stacks(where.client("cloudformation"), tell)
-    click.echo(f"This deletes the stack {_app(stage)}: the API and its functions. Agents get no answer any more.", err=True)
+    tell(
+        f"This deletes the stack {_app(stage)}: the API and its functions. Agents and operators get no answer any more,"
+    )
+    tell("and what is deployed again later has another URL, unless it has a name of yours.")
     if click.prompt("The stage's name, to go on", err=True) != stage:
-        raise Stop(f"that is not {stage}: nothing was deleted", USAGE)
+        raise Misuse(f"that is not {stage}: nothing was deleted")
     if not stacks.delete(_app(stage)):
         tell(f"there is no stack {_app(stage)}: nothing to delete")
-    tell(f"The data is kept, in the stack {_data(stage)}: make deploy STAGE={stage} makes the application over it again.")
+    tell(f"The data is kept, in the stack {_data(stage)}. Over it, make deploy STAGE={stage} makes the application anew.")
     tell("How to delete it for good: docs/cloud.md, Destroy.")
 
 

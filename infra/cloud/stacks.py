@@ -18,7 +18,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from infra.cloud.trouble import INTERRUPTED, Stop, advice
+from infra.cloud.trouble import Interrupted, Stop, advice
 
 NEVER_MADE = {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"}
 UNCHANGED = ("didn't contain changes", "No updates are to be performed")
@@ -173,10 +173,9 @@ class Stacks:
                     return own[-1]["ResourceStatus"], happened
                 self._sleep(SECONDS)
         except KeyboardInterrupt:
-            raise Stop(
+            raise Interrupted(
                 f"interrupted, but {name} goes on in AWS. To look: {_how_to_look(name)}; "
-                f"when it has ended, run the same command again: it does what is left",
-                INTERRUPTED,
+                f"when it has ended, run the same command again: it does what is left"
             ) from None
 
     def _events(self, stack_id: str, known: set[str] = frozenset()) -> Iterator[Event]:  # type: ignore[assignment]

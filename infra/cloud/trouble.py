@@ -11,8 +11,6 @@ import re
 import click
 from botocore import exceptions as b
 
-USAGE, INTERRUPTED = 2, 130
-
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 UNKNOWN = {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"}
@@ -32,9 +30,15 @@ LOG_IN = "`aws sso login`, or export AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY an
 
 
 class Stop(click.ClickException):
-    def __init__(self, message: str, exit_code: int = 1) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    exit_code = 1
+
+
+class Misuse(Stop):
+    exit_code = 2
+
+
+class Interrupted(Stop):
+    exit_code = 130
 
 
 def explained(error: b.BotoCoreError | b.ClientError) -> Stop:
@@ -42,13 +46,13 @@ def explained(error: b.BotoCoreError | b.ClientError) -> Stop:
     if isinstance(error, b.ClientError):
         return _answered(error)
     if isinstance(error, b.NoCredentialsError | b.PartialCredentialsError):
-        return Stop(f"there are no AWS credentials here ({_said(error)}): {LOG_IN}; or AWS_PROFILE=name", USAGE)
+        return Misuse(f"there are no AWS credentials here ({_said(error)}): {LOG_IN}; or AWS_PROFILE=name")
     if isinstance(error, b.ProfileNotFound):
-        return Stop(f"{_said(error)}: `aws configure list-profiles` shows which there are", USAGE)
+        return Misuse(f"{_said(error)}: `aws configure list-profiles` shows which there are")
     if isinstance(error, b.NoRegionError):
-        return Stop("no region: export AWS_REGION=eu-central-1, or the one that Muster is to run in", USAGE)
+        return Misuse("no region: export AWS_REGION=eu-central-1, or the one that Muster is to run in")
     if isinstance(error, b.SSOError | b.TokenRetrievalError | b.CredentialRetrievalError):
-        return Stop(f"the AWS credentials could not be read ({_said(error)}): {LOG_IN}", USAGE)
+        return Misuse(f"the AWS credentials could not be read ({_said(error)}): {LOG_IN}")
     if isinstance(error, b.HTTPClientError | b.ConnectionError):
         return Stop(f"AWS cannot be reached: {_said(error)}. Is the region's name right, and the network there?")
     return Stop(f"AWS was not asked: {_said(error)}")
@@ -57,9 +61,9 @@ def explained(error: b.BotoCoreError | b.ClientError) -> Stop:
 def _answered(error: b.ClientError) -> Stop:
     code, said = error.response.get("Error", {}).get("Code", ""), _said(error)
     if code in EXPIRED:
-        return Stop(f"the AWS credentials have expired: {LOG_IN}", USAGE)
+        return Misuse(f"the AWS credentials have expired: {LOG_IN}")
     if code in UNKNOWN:
-        return Stop(f"AWS does not know these credentials ({code}): {LOG_IN}", USAGE)
+        return Misuse(f"AWS does not know these credentials ({code}): {LOG_IN}")
     if code in DENIED:
         return Stop(f"access denied for {denied_action(error)}: let whoever deploys have that action. {said}")
     if code in THROTTLED:

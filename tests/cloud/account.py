@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import botocore.session
@@ -43,9 +44,11 @@ class Account:
             service, REGION, endpoint_url=url, aws_access_key_id="made-up", aws_secret_access_key="made-up"
         )
 
-    def run(self, *words: str, typed: str = "", **environment: str | None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, typed: str = "", variables: Mapping[str, str | None] = MappingProxyType({})
+    ) -> subprocess.CompletedProcess[str]:
         """python -m infra.cloud.deploy, with variables set or (None) unset."""
-        merged = {k: v for k, v in (self.environment | environment).items() if v is not None}
+        merged = {k: v for k, v in {**self.environment, **variables}.items() if v is not None}
         command = [sys.executable, "-m", "infra.cloud.deploy", *words]
         return subprocess.run(command, cwd=ROOT, env=merged, input=typed, capture_output=True, text=True)
 

@@ -16,7 +16,7 @@ import requests
 
 @dataclass
 class Refusal:
-    """`operation`: as CloudFormation, STS and DynamoDB name it; of S3, method and path. `times`: then it is let through."""
+    """`operation`: as CloudFormation, STS and DynamoDB name it; of S3, method and path. After `times` it passes."""
 
     operation: str
     status: int

@@ -1,7 +1,7 @@
 """moto, taught what its CloudFormation leaves out.
 
-The templates are for AWS. What moto has behind an API of its own but does not make from a template (HTTP APIs, alarms, a
-table's TTL and point-in-time recovery, a function's architecture) is made here, in those same backends, from the
+The templates are for AWS. What moto has behind an API of its own but does not make from a template (HTTP APIs, alarms,
+a table's TTL and point-in-time recovery, a function's architecture) is made here, in those same backends, from the
 properties that the template has. A type that is known to neither is refused, where moto would go on without it; a
 protected table is not deleted.
 """
@@ -9,6 +9,7 @@ protected table is not deleted.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlparse
 
@@ -19,7 +20,8 @@ from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import ChangeSet, CloudFormationBackend
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.common_models import CloudFormationModel
-from moto.dynamodb.models import Table, dynamodb_backends
+from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.models.table import Table
 from moto.iam.access_control import IAMPolicy
 from moto.s3.models import FakeBucket, s3_backends
 
@@ -146,68 +148,95 @@ TYPES = {
 
 def teach() -> None:
     """Before the first template."""
-    known = parsing.resource_class_from_type
-    create_table, create_function = Table.create_from_cloudformation_json, LambdaFunction.create_from_cloudformation_json
-    delete_table, apply_change_set = Table.delete_from_cloudformation_json, ChangeSet.apply
-    create_change_set = CloudFormationBackend.create_change_set
+    for kind in TYPES.values():
+        _replace(kind, "create_from_cloudformation_json", classmethod(_make))
+    _replace(parsing, "resource_class_from_type", _strictly(parsing.resource_class_from_type))
+    _replace(responses, "get_stack_from_s3_url", _template_at)
+    _replace(CloudFormationBackend, "create_change_set", _without_twins(CloudFormationBackend.create_change_set))
+    _replace(ChangeSet, "apply", _with_outputs(ChangeSet.apply))
+    _replace(FakeBucket, "get_permission", _permission)
+    _teach_tables(Table.create_from_cloudformation_json, Table.delete_from_cloudformation_json)
+    _teach_functions(LambdaFunction.create_from_cloudformation_json)
 
+
+def _replace(owner: Any, name: str, by: Any) -> None:
+    assert hasattr(owner, name), f"moto has no {name} any more"
+    setattr(owner, name, by)
+
+
+def _make(cls: Any, /, name: str, template: dict[str, Any], account: str, region: str, **_: Any) -> Any:
+    return cls.make(template["Properties"], account, region)
+
+
+def _strictly(known: Callable[[str], Any]) -> Callable[[str], Any]:
     def resource_class(name: str) -> Any:
         found = TYPES.get(name) or known(name)
         if found is None:
             raise ValidationError(message=f"neither moto nor tests/cloud/taught.py makes {name} from a template")
         return found
 
-    def make(cls: Any, name: str, template: dict[str, Any], account: str, region: str, **_: Any) -> Any:
-        return cls.make(template["Properties"], account, region)
+    return resource_class
 
-    def table(cls: Any, name: str, template: dict[str, Any], account: str, region: str, **more: Any) -> Any:
-        made, properties, backend = create_table(name, template, account, region, **more), template["Properties"], dynamodb_backends
-        if ttl := properties.get("TimeToLiveSpecification"):
-            backend[account][region].update_time_to_live(name, ttl)
-        if recovery := properties.get("PointInTimeRecoverySpecification"):
-            backend[account][region].update_continuous_backups(name, recovery)
-        return made
 
-    def protected(cls: Any, name: str, template: dict[str, Any], account: str, region: str) -> None:
-        if dynamodb_backends[account][region].get_table(name).deletion_protection_enabled:
-            raise ValidationError(message=f"{name} is protected against deletion")
-        delete_table(name, template, account, region)
+def _template_at(url: str, account_id: str, partition: str) -> str:
+    """moto knows only S3's own hosts."""
+    bucket, key = urlparse(url).path.lstrip("/").split("/", 1)
+    found: Any = s3_backends[account_id][partition].get_object(bucket, key)
+    return str(found.value.decode())
 
-    def function(cls: Any, name: str, template: dict[str, Any], account: str, region: str, **more: Any) -> Any:
-        made = create_function(name, template, account, region, **more)
-        made.architectures = template["Properties"].get("Architectures", ["x86_64"])
-        return made
 
-    def template_at(url: str, account_id: str, partition: str) -> str:
-        bucket, key = urlparse(url).path.lstrip("/").split("/", 1)
-        return str(s3_backends[account_id][partition].get_object(bucket, key).value.decode())  # type: ignore[union-attr]
-
-    def permission(self: FakeBucket, action: str, resource: str) -> Any:
-        """moto applies a refusal also where its condition does not hold: here those have no say."""
-        policy = json.loads(self.policy or b'{"Statement": []}')
-        policy["Statement"] = [each for each in policy["Statement"] if "Condition" not in each]
-        return IAMPolicy(json.dumps(policy)).is_action_permitted(action, resource)
-
-    def apply(self: ChangeSet) -> None:
-        """moto forgets what the template and its parameters say of the stack itself."""
-        stack = self.stack
-        stack.template_dict, stack.parameters = self.template_dict, self.parameters
-        apply_change_set(self)
-        stack.output_map = stack._create_output_map()
-
-    def propose(self: CloudFormationBackend, stack_name: str, **more: Any) -> Any:
-        """moto makes a twin of a stack that an earlier change set announced."""
+def _without_twins(create: Callable[..., Any]) -> Callable[..., Any]:
+    def create_change_set(self: CloudFormationBackend, stack_name: str, **more: Any) -> Any:
+        """moto makes another stack beside the one that an earlier change set announced."""
         for each in list(self.stacks.values()):
             if each.name == stack_name and each.status == "REVIEW_IN_PROGRESS":
                 del self.stacks[each.stack_id]
-        return create_change_set(self, stack_name=stack_name, **more)
+        return create(self, stack_name=stack_name, **more)
 
-    Taught.create_from_cloudformation_json = classmethod(make)  # type: ignore[method-assign, assignment]
-    Table.create_from_cloudformation_json = classmethod(table)  # type: ignore[method-assign, assignment]
-    Table.delete_from_cloudformation_json = classmethod(protected)  # type: ignore[method-assign, assignment]
-    LambdaFunction.create_from_cloudformation_json = classmethod(function)  # type: ignore[method-assign, assignment]
-    parsing.resource_class_from_type = resource_class
-    CloudFormationBackend.create_change_set = propose  # type: ignore[method-assign]
-    ChangeSet.apply = apply  # type: ignore[method-assign]
-    FakeBucket.get_permission = permission  # type: ignore[method-assign]
-    responses.get_stack_from_s3_url = template_at  # moto knows only S3's own hosts
+    return create_change_set
+
+
+def _with_outputs(apply: Callable[[ChangeSet], None]) -> Callable[[ChangeSet], None]:
+    def applied(self: ChangeSet) -> None:
+        """moto forgets what the template and its parameters say of the stack itself."""
+        stack = self.stack
+        stack.template_dict, stack.parameters = self.template_dict, self.parameters
+        apply(self)
+        stack.output_map = stack._create_output_map()
+
+    return applied
+
+
+def _permission(self: FakeBucket, action: str, resource: str) -> Any:
+    """moto applies a refusal also where its condition does not hold: here those have no say."""
+    policy = json.loads(self.policy or b'{"Statement": []}')
+    policy["Statement"] = [each for each in policy["Statement"] if "Condition" not in each]
+    return IAMPolicy(json.dumps(policy)).is_action_permitted(action, resource)
+
+
+def _teach_tables(create: Callable[..., Any], delete: Callable[..., Any]) -> None:
+    def made(cls: Any, /, name: str, template: dict[str, Any], account: str, region: str, **more: Any) -> Any:
+        table, properties = create(name, template, account, region, **more), template["Properties"]
+        backend = dynamodb_backends[account][region]
+        if ttl := properties.get("TimeToLiveSpecification"):
+            backend.update_time_to_live(name, ttl)
+        if recovery := properties.get("PointInTimeRecoverySpecification"):
+            backend.update_continuous_backups(name, recovery)
+        return table
+
+    def deleted(cls: Any, /, name: str, template: dict[str, Any], account: str, region: str) -> None:
+        if dynamodb_backends[account][region].get_table(name).deletion_protection_enabled:
+            raise ValidationError(message=f"{name} is protected against deletion")
+        delete(name, template, account, region)
+
+    _replace(Table, "create_from_cloudformation_json", classmethod(made))
+    _replace(Table, "delete_from_cloudformation_json", classmethod(deleted))
+
+
+def _teach_functions(create: Callable[..., Any]) -> None:
+    def made(cls: Any, /, name: str, template: dict[str, Any], account: str, region: str, **more: Any) -> Any:
+        function = create(name, template, account, region, **more)
+        function.architectures = template["Properties"].get("Architectures", ["x86_64"])
+        return function
+
+    _replace(LambdaFunction, "create_from_cloudformation_json", classmethod(made))

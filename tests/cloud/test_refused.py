@@ -1,4 +1,4 @@
-"""What goes wrong between whoever deploys and AWS: a sentence that says what to do, and the exit code. Real processes."""
+"""What goes wrong between whoever deploys and AWS: a sentence that says what to do, and the exit code. By processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def proxy(behind: Account) -> Iterator[Refusing]:
 
 
 def refused(behind: Account, proxy: Refusing, *words: str, **environment: str | None) -> tuple[int, str]:
-    done = behind.run(*words, **{"AWS_ENDPOINT_URL": proxy.url, "AWS_MAX_ATTEMPTS": "2"} | environment)
+    done = behind.run(*words, variables={"AWS_ENDPOINT_URL": proxy.url, "AWS_MAX_ATTEMPTS": "2"} | environment)
     assert "Traceback" not in done.stderr and done.stdout == ""
     return done.returncode, " ".join(done.stderr.split())
 
@@ -83,7 +83,11 @@ def test_what_was_asked_for_wrongly(behind: Account, proxy: Refusing, words: tup
         (Refusal(f"PUT {BUCKET}", 403, "AccessDenied", "Access Denied"), 1, "access denied for s3:CreateBucket"),
         (Refusal(f"HEAD {BUCKET}", 403, "AccessDenied"), 1, "another account has a bucket of this name"),
         (Refusal(f"PUT {BUCKET}", 409, "BucketAlreadyExists"), 1, f"another account has a bucket named {BUCKET[1:]}"),
-        (Refusal("DescribeStacks", 400, "Throttling", "Rate exceeded"), 1, "run the same command again in some minutes"),
+        (
+            Refusal("DescribeStacks", 400, "Throttling", "Rate exceeded"),
+            1,
+            "run the same command again in some minutes",
+        ),
     ],
     ids=lambda each: each.code if isinstance(each, Refusal) else "",
 )

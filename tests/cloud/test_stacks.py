@@ -11,7 +11,8 @@ from botocore.exceptions import ClientError
 from infra.cloud.stacks import Stacks
 from infra.cloud.trouble import Stop
 
-NAME, ID, URL = "muster-prod-app", "arn:aws:cloudformation:eu-central-1:123456789012:stack/muster-prod-app/1", "https://s"
+NAME, URL = "muster-prod-app", "https://s3/template"
+ID = f"arn:aws:cloudformation:eu-central-1:123456789012:stack/{NAME}/1"
 DENIED = "User: ci is not authorized to perform: iam:CreateRole on resource: role"
 
 
@@ -37,8 +38,8 @@ class CloudFormation:
 
     def describe_stacks(self, StackName: str) -> Any:
         if self.status is None:
-            said = {"Code": "ValidationError", "Message": f"Stack with id {StackName} does not exist"}
-            raise ClientError({"Error": said}, "DescribeStacks")
+            said = f"Stack with id {StackName} does not exist"
+            raise ClientError({"Error": {"Code": "ValidationError", "Message": said}}, "DescribeStacks")
         return {"Stacks": [{"StackStatus": self.status, "StackId": ID}]}
 
     def create_change_set(self, **wanted: Any) -> Any:
@@ -81,7 +82,9 @@ def put(aws: CloudFormation, holds_data: bool = False, sleep: Callable[[float], 
     return shown
 
 
-@pytest.mark.parametrize(("status", "kind"), [(None, "CREATE"), ("REVIEW_IN_PROGRESS", "CREATE"), ("UPDATE_COMPLETE", "UPDATE")])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(None, "CREATE"), ("REVIEW_IN_PROGRESS", "CREATE"), ("UPDATE_COMPLETE", "UPDATE")]
+)
 def test_what_happens_is_shown_once_and_in_order(status: str | None, kind: str) -> None:
     aws = CloudFormation(
         status,
@@ -148,7 +151,7 @@ def test_an_application_that_was_never_made_is_made_anew(status: str) -> None:
 
 def test_data_is_never_deleted_for_it() -> None:
     aws = CloudFormation("ROLLBACK_COMPLETE")
-    with pytest.raises(Stop, match="ROLLBACK_COMPLETE.*aws cloudformation delete-stack --stack-name muster-prod-app"):
+    with pytest.raises(Stop, match=r"ROLLBACK_COMPLETE.*aws cloudformation delete-stack --stack-name muster-prod-app"):
         put(aws, holds_data=True)
     assert aws.calls == []
 
@@ -172,7 +175,7 @@ def test_ctrl_c_says_that_the_stack_goes_on_and_how_to_look() -> None:
         raise KeyboardInterrupt
 
     aws = CloudFormation("CREATE_COMPLETE", [event("UPDATE_IN_PROGRESS")])
-    with pytest.raises(Stop, match="goes on in AWS.*describe-stack-events --stack-name muster-prod-app") as stopped:
+    with pytest.raises(Stop, match=r"goes on in AWS.*describe-stack-events --stack-name muster-prod-app") as stopped:
         put(aws, sleep=interrupt)
     assert stopped.value.exit_code == 130
     assert aws.calls == ["UPDATE change set", "execute"], "nothing was taken back"

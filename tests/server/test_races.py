@@ -86,6 +86,19 @@ def test_registers_of_one_name(world: World, race: Race) -> None:
 
 
 @rarer
+def test_deploys_that_make_the_first_admin_key(world: World, race: Race) -> None:
+    def one_round() -> str:
+        ended = race.among(2, lambda i: tokens.first_admin_key(f"key {i}", ADMIN, world.now))
+        (winner,) = [name for name, key in ended.items() if key]
+        assert tokens.first_admin_key("late", ADMIN, world.now) is None
+        tokens.revoke_key(ended[winner].key_id, ADMIN, world.now)
+        return winner
+
+    race.run(one_round)
+    assert tokens.list_keys(r.PageQuery()).api_keys == []
+
+
+@rarer
 def test_hosts_with_a_token_of_one_use(world: World, race: Race) -> None:
     def one_round() -> str:
         made = tokens.create_token(r.NewRegistrationToken(), ADMIN, world.now)
