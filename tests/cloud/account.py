@@ -16,7 +16,17 @@ from typing import Any
 
 import botocore.session
 
-from tests.docs.markdown import ROOT
+from tests.docs.markdown import ROOT, blocks
+
+_PRELUDE = """
+aws() { "$PYTHON" -m tests.cloud.aws "$@"; }
+make() {
+    local recipe
+    recipe=$(command make --dry-run --no-print-directory "$@" | grep -A1 "infra.cloud.deploy" | sed "s|^.*/python |\"$PYTHON\" |")
+    eval "$recipe"
+}
+"""
+"""`make` runs what the recipe says of infra.cloud.deploy, by this Python."""
 
 NUMBER, REGION = "123456789012", "eu-central-1"
 
@@ -51,6 +61,15 @@ class Account:
         merged = {k: v for k, v in {**self.environment, **variables}.items() if v is not None}
         command = [sys.executable, "-m", "infra.cloud.deploy", *words]
         return subprocess.run(command, cwd=ROOT, env=merged, input=typed, capture_output=True, text=True)
+
+    def follow(self, comment: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        """What docs/cloud.md says under this comment, without building the wheel anew for each `make`."""
+        (block,) = [each for each in blocks("docs/cloud.md") if each.comment == comment]
+        command = ["bash", "-euo", "pipefail", "-c", _PRELUDE + block.text]
+        environment = self.environment | {"PYTHON": sys.executable, "AWS_DEFAULT_REGION": REGION}
+        done = subprocess.run(command, cwd=ROOT, env=environment, input=typed, capture_output=True, text=True)
+        assert done.returncode == 0, f"{block.text}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        return done
 
     def ok(self, *words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
         done = self.run(*words, typed=typed)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.tables import MODELS
 from tests.cloud.account import NUMBER, REGION, Account, moto
 from tests.docs.markdown import ROOT
 
@@ -55,7 +56,7 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with moto(tmp_path_factory.mktemp("prod")) as account:
-        done = account.ok(*DEPLOY)
+        done = account.follow("deploy")
         (url,) = re.findall(r"^URL +(https://\S+[^/])$", done.stdout, re.M)
         (key,) = re.findall(r"^Admin API key +(mst_key_\S+)$", done.stdout, re.M)
         yield Stage(account, url, key, done.stderr)
@@ -80,6 +81,7 @@ def test_a_second_deploy_changes_nothing_and_makes_no_second_key(stage: Stage) -
 
 
 def test_a_dry_run_leaves_nothing_behind(stage: Stage) -> None:
+    assert "muster-prod-app: nothing to change" in stage.account.follow("careful").stderr
     done = stage.account.ok("deploy", "--stage", "dry", "--dry-run")
     assert "muster-dry-data: Add " in done.stderr and done.stdout == ""
     stacks = [each["StackName"] for each in stage.aws("cloudformation").describe_stacks()["Stacks"]]
@@ -100,7 +102,7 @@ def test_the_bucket_is_private_encrypted_and_versioned(stage: Stage) -> None:
 
 
 def test_a_lost_key_is_replaced(stage: Stage) -> None:
-    done = stage.account.ok("admin-key", "--stage", "prod")
+    done = stage.account.follow("lost")
     (key,) = re.findall(r"^Admin API key +(mst_key_\S+)$", done.stdout, re.M)
     status, me = stage.ask("GET", "/api/whoami", key=key)
     assert status == 200 and me["role"] == "admin" and repr(me["name"]) in done.stderr
@@ -117,7 +119,7 @@ def test_the_application_is_destroyed_and_made_again_over_the_kept_data(stage: S
     assert refused.returncode == 2 and "that is not prod: nothing was deleted" in refused.stderr
     assert stage.functions()
 
-    done = stage.account.ok("destroy", "--stage", "prod", typed="prod\n")
+    done = stage.account.follow("destroy", typed="prod\n")
     assert "The data is kept" in done.stderr
     assert stage.functions() == {} and stage.aws("apigatewayv2").get_apis()["Items"] == []
     (left,) = stage.aws("cloudformation").describe_stacks()["Stacks"]
@@ -129,3 +131,13 @@ def test_the_application_is_destroyed_and_made_again_over_the_kept_data(stage: S
     assert stage.ask("GET", "/api/whoami")[1] == {"name": "first admin", "role": "admin"}
     found = stage.ask("GET", "/api/deployments")[1]["deployments"]
     assert [each["name"] for each in found] == ["kept"]
+
+
+def test_the_data_is_deleted_for_good_only_by_hand(stage: Stage) -> None:
+    stage.account.follow("look")
+    stage.account.ok("destroy", "--stage", "prod", typed="prod\n")
+    assert len(stage.aws("dynamodb").list_tables()["TableNames"]) == len(MODELS)
+    stage.account.follow("forget")
+    assert stage.aws("dynamodb").list_tables()["TableNames"] == []
+    assert stage.aws("cloudformation").describe_stacks()["Stacks"] == []
+    assert "Admin API key" in stage.account.ok(*DEPLOY).stdout, "and begun again from nothing"
