@@ -25,7 +25,6 @@ from rich.console import Console
 from infra.cloud import keys
 from infra.cloud.account import Account, connect
 from infra.cloud.artefacts import Bucket, with_code
-from infra.cloud.package import build
 from infra.cloud.stacks import Stack, Stacks
 from infra.cloud.trouble import Interrupted, Misuse, explained
 
@@ -33,6 +32,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 STAGE = r"[a-z][a-z0-9-]{0,18}[a-z0-9]"
 URL = "EndpointURL"
 """The application's output that has it."""
+
+
+Build = Callable[[str, Path, bool], Path]
+"""Packages a stage into a folder: data.json, app.json and deployment.zip. The last is whether it is a REST API."""
 
 
 class Tell:
@@ -79,10 +82,11 @@ def main() -> None:
 
 
 @main.command()
+@click.pass_obj
 @command
 @click.option("--rest", is_flag=True, help="A REST API in the place of an HTTP API, which is cheaper.")
 @click.option("--dry-run", is_flag=True, help="Show what would change in the stacks that there are.")
-def deploy(stage: str, account: str | None, rest: bool, dry_run: bool) -> None:
+def deploy(build: Build, stage: str, account: str | None, rest: bool, dry_run: bool) -> None:
     """Make the stage, or bring it up to date."""
     tell = Tell()
     where = _connect(account, tell)
@@ -93,7 +97,7 @@ def deploy(stage: str, account: str | None, rest: bool, dry_run: bool) -> None:
     tell.step(f"Bucket {bucket.name}")
     tell("made: private, encrypted, versioned" if bucket.ensure() else "is there")
     tell.step(f"Packaging {stage}")
-    folder = build(stage, PROJECT / "build" / stage, rest=rest)
+    folder = build(stage, PROJECT / "build" / stage, rest)
     data_url = bucket.put_template(stage, _template(folder, "data"))
     key = bucket.put_archive(stage, folder / "deployment.zip")
     app = with_code(_template(folder, "app"), bucket.name, key)
@@ -148,7 +152,9 @@ def destroy(stage: str, account: str | None) -> None:
         raise Misuse(f"that is not {stage}: nothing was deleted")
     if not stacks.delete(_app(stage)):
         tell(f"there is no stack {_app(stage)}: nothing to delete")
-    tell(f"The data is kept, in the stack {_data(stage)}. Over it, make deploy STAGE={stage} makes the application anew.")
+    tell(
+        f"The data is kept, in the stack {_data(stage)}. Over it, make deploy STAGE={stage} makes the application anew."
+    )
     tell("How to delete it for good: docs/cloud.md, Destroy.")
 
 
@@ -177,4 +183,6 @@ def _parameters(app: dict[str, Any], kept: Stack) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    from infra.cloud.package import build
+
+    main(obj=build)

@@ -21,9 +21,7 @@ from tests.docs.markdown import ROOT, blocks
 _PRELUDE = """
 aws() { "$PYTHON" -m tests.cloud.aws "$@"; }
 make() {
-    local recipe
-    recipe=$(command make --dry-run --no-print-directory "$@" | grep -A1 "infra.cloud.deploy" | sed "s|^.*/python |\"$PYTHON\" |")
-    eval "$recipe"
+    eval "$(command make --dry-run "$@" | grep --after-context 1 infra.cloud.deploy | sed 's|^.*/python |"$PYTHON" |')"
 }
 """
 """`make` runs what the recipe says of infra.cloud.deploy, by this Python."""
@@ -32,9 +30,10 @@ NUMBER, REGION = "123456789012", "eu-central-1"
 
 
 class Account:
-    """`url` answers for every service; `home` has no profiles."""
+    """`url` answers for every service; `home` has no profiles; `program` is infra.cloud.deploy or tests.cloud.small."""
 
-    def __init__(self, url: str, home: Path) -> None:
+    def __init__(self, url: str, home: Path, program: str) -> None:
+        self.program = program
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MUSTER_", "PYTEST_"))}
         self.environment = inherited | {
             "HOME": str(home),
@@ -57,9 +56,9 @@ class Account:
     def run(
         self, *words: str, typed: str = "", variables: Mapping[str, str | None] = MappingProxyType({})
     ) -> subprocess.CompletedProcess[str]:
-        """python -m infra.cloud.deploy, with variables set or (None) unset."""
+        """The program, with variables set or (None) unset."""
         merged = {k: v for k, v in {**self.environment, **variables}.items() if v is not None}
-        command = [sys.executable, "-m", "infra.cloud.deploy", *words]
+        command = [sys.executable, "-m", self.program, *words]
         return subprocess.run(command, cwd=ROOT, env=merged, input=typed, capture_output=True, text=True)
 
     def follow(self, comment: str, typed: str = "") -> subprocess.CompletedProcess[str]:
@@ -78,10 +77,10 @@ class Account:
 
 
 @contextmanager
-def moto(home: Path) -> Iterator[Account]:
+def moto(home: Path, program: str) -> Iterator[Account]:
     """An empty account, as long as this lasts."""
     home.mkdir(parents=True, exist_ok=True)
-    account = Account("http://127.0.0.1:9", home)
+    account = Account("http://127.0.0.1:9", home, program)
     command = [sys.executable, "-m", "tests.cloud.moto_server"]
     with (home / "moto.log").open("wb") as log:
         server = subprocess.Popen(command, cwd=ROOT, env=account.environment, stdout=subprocess.PIPE, stderr=log)
@@ -89,7 +88,7 @@ def moto(home: Path) -> Iterator[Account]:
         assert server.stdout is not None
         url = server.stdout.readline().decode().strip()
         assert url, (home / "moto.log").read_text()[-4000:]
-        yield Account(url, home)
+        yield Account(url, home, program)
     finally:
         server.kill()
         server.wait()

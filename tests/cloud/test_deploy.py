@@ -55,7 +55,7 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with moto(tmp_path_factory.mktemp("prod")) as account:
+    with moto(tmp_path_factory.mktemp("prod"), "infra.cloud.deploy") as account:
         done = account.follow("deploy")
         (url,) = re.findall(r"^URL +(https://\S+[^/])$", done.stdout, re.M)
         (key,) = re.findall(r"^Admin API key +(mst_key_\S+)$", done.stdout, re.M)

@@ -20,7 +20,7 @@ DEPLOY = ("deploy", "--stage", "prod")
 
 @pytest.fixture(scope="module")
 def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    with moto(tmp_path_factory.mktemp("refused")) as account:
+    with moto(tmp_path_factory.mktemp("refused"), "tests.cloud.small") as account:
         yield account
 
 
@@ -128,7 +128,7 @@ def test_what_aws_refuses_later(behind: Account, proxy: Refusing, refusal: Refus
 def test_ctrl_c_leaves_the_stack_going_on(behind: Account, proxy: Refusing) -> None:
     proxy.hold = "DescribeStackEvents"
     environment = behind.environment | {"AWS_ENDPOINT_URL": proxy.url}
-    command = [sys.executable, "-m", "infra.cloud.deploy", "deploy", "--stage", "interrupted"]
+    command = [sys.executable, "-m", behind.program, "deploy", "--stage", "interrupted"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     assert proxy.held.wait(120)
     process.send_signal(signal.SIGINT)
