@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from chalicelib.contract.endpoints import ENDPOINTS
+from chalicelib.settings import TABLE_PREFIX
 from chalicelib.tables import MODELS
 from tests.cloud.account import NUMBER, REGION, Account, moto
 from tests.docs.markdown import ROOT
@@ -66,6 +68,65 @@ def test_the_first_key_opens_the_api(stage: Stage) -> None:
     assert stage.ask("GET", "/api/whoami") == (200, {"name": "first admin", "role": "admin"})
     assert stage.ask("GET", "/api/whoami", key="mst_key_" + "x" * 43)[0] == 401
     assert stage.key not in stage.shown
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.Meta.table_name)
+def test_a_table_is_as_its_model_says(stage: Stage, model: Any) -> None:
+    client, name = stage.aws("dynamodb"), "muster-prod-" + model.Meta.table_name.removeprefix(TABLE_PREFIX)
+    table = client.describe_table(TableName=name)["Table"]
+    names = [model._hash_keyname, *([model._range_keyname] if model._range_keyname else [])]
+    assert [(key["AttributeName"], key["KeyType"]) for key in table["KeySchema"]] == list(
+        zip(names, ("HASH", "RANGE"), strict=False)
+    )
+    indexes = {each["IndexName"]: each for each in table.get("GlobalSecondaryIndexes", [])}
+    assert indexes.keys() == model._indexes.keys()
+    for index, made in model._indexes.items():
+        keys = {each["KeyType"]: each["AttributeName"] for each in indexes[index]["KeySchema"]}
+        assert keys == {"HASH": made._hash_key_attribute().attr_name, "RANGE": "rank"}
+        assert indexes[index]["Projection"]["ProjectionType"] == "KEYS_ONLY"
+    assert table["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["DeletionProtectionEnabled"] is True
+    recovery = client.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
+    assert recovery["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "ENABLED"
+    ttl = client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+    assert ttl.get("AttributeName") == ("ttl" if name.endswith(("-commands", "-operations", "-events")) else None)
+
+
+def test_the_functions_are_as_meant(stage: Stage) -> None:
+    functions = stage.functions()
+    assert functions.keys() == {"app.app", "app.expire"}
+    for each in functions.values():
+        assert (each["Architectures"], each["MemorySize"], each["Timeout"]) == (["arm64"], 1024, 29)
+        assert each["Environment"]["Variables"]["MUSTER_TABLE_PREFIX"] == "muster-prod-"
+        assert stage.aws("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{each['FunctionName']}")[
+            "logGroups"
+        ]
+
+
+def test_the_schedule_calls_the_function_that_records_what_silence_means(stage: Stage) -> None:
+    events = stage.aws("events")
+    (rule,) = events.list_rules()["Rules"]
+    assert (rule["ScheduleExpression"], rule["State"]) == ("rate(1 minute)", "ENABLED")
+    (target,) = events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
+    assert target["Arn"] == stage.functions()["app.expire"]["FunctionArn"]
+
+
+def test_the_http_api_has_every_route(stage: Stage) -> None:
+    client = stage.aws("apigatewayv2")
+    (api,) = client.get_apis()["Items"]
+    assert api["ProtocolType"] == "HTTP" and stage.url == api["ApiEndpoint"]
+    (found,) = client.get_stages(ApiId=api["ApiId"])["Items"]
+    assert (found["StageName"], found["AutoDeploy"]) == ("$default", True)
+    routes = {each["RouteKey"] for each in client.get_routes(ApiId=api["ApiId"])["Items"]}
+    assert routes >= {f"{each.method} {each.path}" for each in ENDPOINTS}
+    (integration,) = client.get_integrations(ApiId=api["ApiId"])["Items"]
+    assert stage.functions()["app.app"]["FunctionName"] in integration["IntegrationUri"]
+    assert integration["PayloadFormatVersion"] == "2.0"
+
+
+def test_there_are_alarms(stage: Stage) -> None:
+    alarms = stage.aws("cloudwatch").describe_alarms()["MetricAlarms"]
+    assert {"Errors", "Throttles", "Duration"} <= {each["MetricName"] for each in alarms}
 
 
 def test_a_second_deploy_changes_nothing_and_makes_no_second_key(stage: Stage) -> None:

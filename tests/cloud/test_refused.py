@@ -15,7 +15,7 @@ from tests.docs.markdown import ROOT
 
 BUCKET = f"/muster-artefacts-{NUMBER}-{REGION}"
 NOT_AUTHORIZED = "User: arn:aws:iam::123456789012:user/ci is not authorized to perform: {} on resource: *"
-DEPLOY = ("deploy", "--stage", "prod")
+DEPLOY = ("deploy", "--stage", "refused")
 
 
 @pytest.fixture(scope="module")
