@@ -26,7 +26,7 @@ S3_ACTIONS = {
 }
 """S3 does not always say which action it refused, and some have another name than their operation."""
 
-LOG_IN = "`aws sso login`, or export AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if there is one, AWS_SESSION_TOKEN"
+LOG_IN = "`aws login` or `aws sso login`, or export AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if there is one, AWS_SESSION_TOKEN"
 
 
 class Stop(click.ClickException):
@@ -51,7 +51,7 @@ def explained(error: b.BotoCoreError | b.ClientError) -> Stop:
         return Misuse(f"{_said(error)}: `aws configure list-profiles` shows which there are")
     if isinstance(error, b.NoRegionError):
         return Misuse("no region: export AWS_REGION=eu-central-1, or the one that Muster is to run in")
-    if isinstance(error, b.SSOError | b.TokenRetrievalError | b.CredentialRetrievalError):
+    if isinstance(error, b.SSOError | b.LoginError | b.TokenRetrievalError | b.CredentialRetrievalError):
         return Misuse(f"the AWS credentials could not be read ({_said(error)}): {LOG_IN}")
     if isinstance(error, b.HTTPClientError | b.ConnectionError):
         return Stop(f"AWS cannot be reached: {_said(error)}. Is the region's name right, and the network there?")

@@ -46,11 +46,11 @@ class Account:
             "AWS_REGION": REGION,
         }
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, region: str = REGION) -> Any:
         url = self.environment["AWS_ENDPOINT_URL"]
         session: Any = botocore.session.Session()
         return session.create_client(
-            service, REGION, endpoint_url=url, aws_access_key_id="made-up", aws_secret_access_key="made-up"
+            service, region, endpoint_url=url, aws_access_key_id="made-up", aws_secret_access_key="made-up"
         )
 
     def run(

@@ -97,6 +97,8 @@ def test_the_functions_are_as_meant(stage: Stage) -> None:
     assert functions.keys() == {"app.app", "app.expire"}
     for each in functions.values():
         assert (each["Architectures"], each["MemorySize"], each["Timeout"]) == (["arm64"], 1024, 29)
+        reserved = stage.aws("lambda").get_function_concurrency(FunctionName=each["FunctionName"])
+        assert "ReservedConcurrentExecutions" not in reserved, "a fresh account has too little to reserve any"
         assert each["Environment"]["Variables"]["MUSTER_TABLE_PREFIX"] == "muster-prod-"
         assert stage.aws("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{each['FunctionName']}")[
             "logGroups"

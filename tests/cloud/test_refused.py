@@ -73,7 +73,7 @@ def test_what_was_asked_for_wrongly(behind: Account, proxy: Refusing, words: tup
 @pytest.mark.parametrize(
     ("refusal", "code", "sentence"),
     [
-        (Refusal("GetCallerIdentity", 403, "ExpiredToken"), 2, "the AWS credentials have expired: `aws sso login`"),
+        (Refusal("GetCallerIdentity", 403, "ExpiredToken"), 2, "the AWS credentials have expired: `aws login`"),
         (Refusal("GetCallerIdentity", 403, "InvalidClientTokenId"), 2, "AWS does not know these credentials"),
         (
             Refusal("DescribeStacks", 403, "AccessDenied", NOT_AUTHORIZED.format("cloudformation:DescribeStacks")),
