@@ -33,7 +33,6 @@ STAGE = r"[a-z][a-z0-9-]{0,18}[a-z0-9]"
 URL = "EndpointURL"
 """The application's output that has it."""
 
-
 Build = Callable[[str, Path, bool], Path]
 """Packages a stage into a folder: data.json, app.json and deployment.zip. The last is whether it is a REST API."""
 
@@ -144,17 +143,13 @@ def destroy(stage: str, account: str | None) -> None:
     tell = Tell()
     where = _connect(account, tell)
     stacks = Stacks(where.client("cloudformation"), tell)
-    tell(
-        f"This deletes the stack {_app(stage)}: the API and its functions. Agents and operators get no answer any more,"
-    )
+    tell(f"This deletes the stack {_app(stage)}, the API and its functions: nobody gets an answer any more,")
     tell("and what is deployed again later has another URL, unless it has a name of yours.")
     if click.prompt("The stage's name, to go on", err=True) != stage:
         raise Misuse(f"that is not {stage}: nothing was deleted")
     if not stacks.delete(_app(stage)):
         tell(f"there is no stack {_app(stage)}: nothing to delete")
-    tell(
-        f"The data is kept, in the stack {_data(stage)}. Over it, make deploy STAGE={stage} makes the application anew."
-    )
+    tell(f"The data is kept, in the stack {_data(stage)}: make deploy STAGE={stage} makes the application over it.")
     tell("How to delete it for good: docs/cloud.md, Destroy.")
 
 

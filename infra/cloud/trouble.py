@@ -26,7 +26,7 @@ S3_ACTIONS = {
 }
 """S3 does not always say which action it refused, and some have another name than their operation."""
 
-LOG_IN = "`aws login` or `aws sso login`, or export AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if there is one, AWS_SESSION_TOKEN"
+LOG_IN = "`aws login`, `aws sso login`, or export AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN)"
 
 
 class Stop(click.ClickException):
