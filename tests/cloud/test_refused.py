@@ -1,16 +1,20 @@
-"""What goes wrong between whoever deploys and AWS: a sentence that says what to do, and the exit code. By processes."""
+"""What goes wrong between whoever deploys and AWS: a sentence that says what to do, and the exit code."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
+from click.testing import CliRunner
 
+from infra.cloud.deploy import main
 from tests.cloud.account import NUMBER, REGION, Account, moto
 from tests.cloud.refusing import Refusal, Refusing, refusing
+from tests.cloud.small import build
 from tests.docs.markdown import ROOT
 
 BUCKET = f"/muster-artefacts-{NUMBER}-{REGION}"
@@ -30,10 +34,14 @@ def proxy(behind: Account) -> Iterator[Refusing]:
         yield proxy
 
 
-def refused(behind: Account, proxy: Refusing, *words: str, **environment: str | None) -> tuple[int, str]:
-    done = behind.run(*words, variables={"AWS_ENDPOINT_URL": proxy.url, "AWS_MAX_ATTEMPTS": "2"} | environment)
-    assert "Traceback" not in done.stderr and done.stdout == ""
-    return done.returncode, " ".join(done.stderr.split())
+def refused(behind: Account, proxy: Refusing, *words: str, **variables: str | None) -> tuple[int, str]:
+    """The exit code and what was said, in this process: nothing of its own environment that is about AWS is left."""
+    ours = {name: None for name in os.environ if name.startswith("AWS_")}
+    given = {name: behind.environment[name] for name in behind.environment if name.startswith(("AWS_", "HOME"))}
+    wanted = {"AWS_ENDPOINT_URL": proxy.url, "AWS_MAX_ATTEMPTS": "2", "AWS_RETRY_MODE": "standard"}
+    done = CliRunner().invoke(main, words, obj=build, env={**ours, **given, **wanted, **variables})
+    assert isinstance(done.exception, SystemExit) and done.stdout == "", done.output
+    return done.exit_code, " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize(
@@ -99,7 +107,7 @@ def test_what_aws_refuses(behind: Account, proxy: Refusing, refusal: Refusal, co
 
 def test_a_throttled_request_is_made_again(behind: Account, proxy: Refusing) -> None:
     proxy.refusals.append(Refusal("DescribeStacks", 400, "Throttling", "Rate exceeded", times=3))
-    code, said = refused(behind, proxy, "admin-key", "--stage", "other", AWS_MAX_ATTEMPTS=None)
+    code, said = refused(behind, proxy, "admin-key", "--stage", "other", AWS_MAX_ATTEMPTS=None, AWS_RETRY_MODE=None)
     assert "there is no stage other" in said and code == 2
     assert proxy.refusals[0].times == 0
 
@@ -119,10 +127,12 @@ def test_a_throttled_request_is_made_again(behind: Account, proxy: Refusing) -> 
     ],
     ids=lambda each: each.operation if isinstance(each, Refusal) else "",
 )
-def test_what_aws_refuses_later(behind: Account, proxy: Refusing, refusal: Refusal, sentence: str) -> None:
+def test_what_aws_refuses_later(
+    behind: Account, proxy: Refusing, refusal: Refusal, sentence: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     proxy.refusals.append(refusal)
     code, said = refused(behind, proxy, *DEPLOY)
-    assert sentence in said and code == 1
+    assert sentence in said + capfd.readouterr().err and code == 1  # what makes the key speaks for itself
 
 
 def test_ctrl_c_leaves_the_stack_going_on(behind: Account, proxy: Refusing) -> None:
