@@ -25,7 +25,7 @@ from rich.console import Console
 from infra.cloud import keys
 from infra.cloud.account import Account, connect
 from infra.cloud.artefacts import Bucket, with_code
-from infra.cloud.stacks import Stack, Stacks
+from infra.cloud.stacks import Stacks
 from infra.cloud.trouble import Interrupted, Misuse, explained
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -84,8 +84,9 @@ def main() -> None:
 @click.pass_obj
 @command
 @click.option("--rest", is_flag=True, help="A REST API in the place of an HTTP API, which is cheaper.")
+@click.option("--alarm-topic", metavar="ARN", help="The SNS topic that hears of alarms; stays until another is given.")
 @click.option("--dry-run", is_flag=True, help="Show what would change in the stacks that there are.")
-def deploy(build: Build, stage: str, account: str | None, rest: bool, dry_run: bool) -> None:
+def deploy(build: Build, stage: str, account: str | None, rest: bool, alarm_topic: str | None, dry_run: bool) -> None:
     """Make the stage, or bring it up to date."""
     tell = Tell()
     where = _connect(account, tell)
@@ -101,18 +102,19 @@ def deploy(build: Build, stage: str, account: str | None, rest: bool, dry_run: b
     key = bucket.put_archive(stage, folder / "deployment.zip")
     app = with_code(_template(folder, "app"), bucket.name, key)
     app_url = bucket.put_template(stage, app)
+    known: dict[str, str | None] = {"CodeBucket": bucket.name, "CodeKey": key, "AlarmTopic": alarm_topic}
     if dry_run:
         stacks.preview(_data(stage), data_url, {})
         kept = stacks.look(_data(stage))
         if kept.exists:
-            stacks.preview(_app(stage), app_url, _parameters(app, kept))
+            stacks.preview(_app(stage), app_url, _parameters(app, {**known, **kept.outputs}))
         else:
             tell(f"{_app(stage)}: comes after {_data(stage)}, with what that says")
         return
     tell.step(f"Data: stack {_data(stage)}")
     kept = stacks.put(_data(stage), data_url, {}, holds_data=True)
     tell.step(f"Application: stack {_app(stage)}")
-    running = stacks.put(_app(stage), app_url, _parameters(app, kept), holds_data=False)
+    running = stacks.put(_app(stage), app_url, _parameters(app, {**known, **kept.outputs}), holds_data=False)
     tell.step("First admin key")
     made = keys.first(where, stacks.tables(_data(stage)))
     tell("made" if made else f"is there; for a lost one: make admin-key STAGE={stage}")
@@ -172,9 +174,9 @@ def _template(folder: Path, name: str) -> dict[str, Any]:
     return template
 
 
-def _parameters(app: dict[str, Any], kept: Stack) -> dict[str, str]:
-    """What the application asks for and the data stack says."""
-    return {name: kept.outputs[name] for name in app.get("Parameters", {}) if name in kept.outputs}
+def _parameters(app: dict[str, Any], known: dict[str, str | None]) -> dict[str, str | None]:
+    """What the application asks for, as far as it is known here or said by the data stack."""
+    return {name: known.get(name) for name in app.get("Parameters", {})}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,8 @@ SECONDS = 3.0
 """Between two looks."""
 
 Event = dict[str, Any]
+Parameters = Mapping[str, str | None]
+"""None is what it was before, or else the template's default."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Stack:
     status: str | None = None
     id: str = ""
     outputs: dict[str, str] = field(default_factory=dict)
+    parameters: frozenset[str] = frozenset()
+    """Their names."""
 
     @property
     def exists(self) -> bool:
@@ -59,7 +63,8 @@ class Stacks:
                 return Stack(name)
             raise
         outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
-        return Stack(name, found["StackStatus"], found["StackId"], outputs)
+        parameters = frozenset(each["ParameterKey"] for each in found.get("Parameters", []))
+        return Stack(name, found["StackStatus"], found["StackId"], outputs, parameters)
 
     def refuse_if_busy(self, found: Stack) -> None:
         """Raises Stop while something else changes it."""
@@ -69,7 +74,7 @@ class Stacks:
                 f"the same command again. To look: {_how_to_look(found.name)}"
             )
 
-    def put(self, name: str, url: str, parameters: dict[str, str], *, holds_data: bool) -> Stack:
+    def put(self, name: str, url: str, parameters: Parameters, *, holds_data: bool) -> Stack:
         """Create or update it. A second time nothing changes. Raises Stop, with the reason of what failed first."""
         found = self._ready(name, holds_data)
         change = self._propose(found, url, parameters)
@@ -83,7 +88,7 @@ class Stacks:
             raise Stop(_failure(name, status, happened))
         return self.look(name)
 
-    def preview(self, name: str, url: str, parameters: dict[str, str]) -> None:
+    def preview(self, name: str, url: str, parameters: Parameters) -> None:
         """Show what `put` would change, and change nothing."""
         found = self.look(name)
         change = self._propose(found, url, parameters)
@@ -135,14 +140,14 @@ class Stacks:
         self.delete(name)
         return Stack(name)
 
-    def _propose(self, found: Stack, url: str, parameters: dict[str, str]) -> dict[str, Any] | None:
+    def _propose(self, found: Stack, url: str, parameters: Parameters) -> dict[str, Any] | None:
         """The change set, or None if it would change nothing."""
         made = self._aws.create_change_set(
             StackName=found.name,
             ChangeSetName=f"muster-{uuid.uuid4().hex}",
             ChangeSetType="UPDATE" if found.exists else "CREATE",
             TemplateURL=url,
-            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+            Parameters=list(_given(parameters, found)),
             Capabilities=CAPABILITIES,
         )
         while True:
@@ -185,6 +190,14 @@ class Stacks:
                 if event["EventId"] in known:
                     return
                 yield event
+
+
+def _given(parameters: Parameters, found: Stack) -> Iterator[dict[str, Any]]:
+    for name, value in parameters.items():
+        if value is not None:
+            yield {"ParameterKey": name, "ParameterValue": value}
+        elif found.exists and name in found.parameters:
+            yield {"ParameterKey": name, "UsePreviousValue": True}
 
 
 def _line(event: Event) -> str:

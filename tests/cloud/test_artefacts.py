@@ -5,12 +5,13 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra.cloud.account import Account as Where
 from infra.cloud.artefacts import Bucket, content_digest, with_code
-from infra.cloud.stacks import Stacks
+from infra.cloud.stacks import Parameters, Stacks
 from tests.cloud.account import NUMBER, REGION, Account, moto
 
 
@@ -74,3 +75,28 @@ def test_another_template_updates_the_stack(account: Account) -> None:
         return done.status
 
     assert [put(7), put(7), put(30), put(7)] == ["CREATE_COMPLETE"] * 2 + ["UPDATE_COMPLETE"] * 2
+
+
+def test_a_parameter_that_is_not_given_stays_as_it_was(account: Account) -> None:
+    bucket, shown = Bucket(Where(NUMBER, REGION, account.client, {})), list[str]()
+    bucket.ensure()
+    stacks = Stacks(account.client("cloudformation"), shown.append)
+
+    def put(parameters: Parameters, description: str = "first") -> str:
+        group = {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": "p"}}
+        topic = {"Type": "String", "Default": "nobody"}
+        outputs = {"Told": {"Value": {"Ref": "AlarmTopic"}}}
+        template: dict[str, Any] = {
+            "Parameters": {"AlarmTopic": topic},
+            "Resources": {"Group": group},
+            "Outputs": outputs,
+        }
+        template["Description"] = description
+        return stacks.put("muster-p-app", bucket.put_template("p", template), parameters, holds_data=False).outputs[
+            "Told"
+        ]
+
+    assert put({"AlarmTopic": None}) == "nobody"
+    assert put({"AlarmTopic": "pager"}) == "pager"
+    assert put({"AlarmTopic": None}, "other") == "pager"
+    assert put({"AlarmTopic": "mail"}, "other") == "mail"
