@@ -96,7 +96,12 @@ def test_the_functions_are_as_meant(stage: Stage) -> None:
     functions = stage.functions()
     assert functions.keys() == {"app.app", "app.expire"}
     for each in functions.values():
-        assert (each["Architectures"], each["MemorySize"], each["Timeout"]) == (["arm64"], 1024, 29)
+        limits = {"app.app": 29, "app.expire": 60}
+        assert (each["Architectures"], each["MemorySize"], each["Timeout"]) == (
+            ["arm64"],
+            1024,
+            limits[each["Handler"]],
+        )
         reserved = stage.aws("lambda").get_function_concurrency(FunctionName=each["FunctionName"])
         assert "ReservedConcurrentExecutions" not in reserved, "a fresh account has too little to reserve any"
         assert each["Environment"]["Variables"]["MUSTER_TABLE_PREFIX"] == "muster-prod-"
