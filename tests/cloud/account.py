@@ -21,7 +21,9 @@ from tests.docs.markdown import ROOT, blocks
 _PRELUDE = """
 aws() { "$PYTHON" -m tests.cloud.aws "$@"; }
 make() {
-    eval "$(command make --dry-run "$@" | grep --after-context 1 infra.cloud.deploy | sed 's|^.*/python |"$PYTHON" |')"
+    local recipe
+    recipe=$(command make --dry-run "$@" | grep --after-context 1 infra.cloud.deploy)
+    eval "$(sed 's|^.*/python |"$PYTHON" |' <<< "$recipe")"
 }
 """
 """`make` runs what the recipe says of infra.cloud.deploy, by this Python."""

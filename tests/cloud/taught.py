@@ -60,7 +60,7 @@ class Api(Taught):
     def make(cls, p: dict[str, Any], account: str, region: str) -> Api:
         made = apigatewayv2_backends[account][region].create_api(
             api_key_selection_expression="",
-            cors_configuration=p.get("CorsConfiguration", ""),
+            cors_configuration=p.get("CorsConfiguration"),
             description=p.get("Description", ""),
             disable_schema_validation="",
             disable_execute_api_endpoint=p.get("DisableExecuteApiEndpoint", ""),
@@ -200,8 +200,9 @@ def _with_outputs(apply: Callable[[ChangeSet], None]) -> Callable[[ChangeSet], N
     def applied(self: ChangeSet) -> None:
         """moto forgets what the template and its parameters say of the stack itself."""
         stack = self.stack
-        stack.template_dict, stack.parameters = self.template_dict, self.parameters
+        stack.template_dict = self.template_dict
         apply(self)
+        stack.parameters = dict(stack.resource_map.resolved_parameters)
         stack.output_map = stack._create_output_map()
 
     return applied
