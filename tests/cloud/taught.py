@@ -60,7 +60,7 @@ class Api(Taught):
     def make(cls, p: dict[str, Any], account: str, region: str) -> Api:
         made = apigatewayv2_backends[account][region].create_api(
             api_key_selection_expression="",
-            cors_configuration=p.get("CorsConfiguration"),
+            cors_configuration=p.get("CorsConfiguration"),  # type: ignore[arg-type]
             description=p.get("Description", ""),
             disable_schema_validation="",
             disable_execute_api_endpoint=p.get("DisableExecuteApiEndpoint", ""),
