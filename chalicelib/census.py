@@ -1,4 +1,4 @@
-"""The whole fleet at once, for machines that look again and again: Prometheus, a gateway.
+"""The whole fleet at once, for placement and for machines that look again and again: Prometheus, a gateway.
 
 A scan reads a page of many items for what a batch charges for each, and may be a moment old, which halves that again.
 What it costs grows with the fleet, and with nothing that piles up: the history of operations and events is not read.
@@ -6,20 +6,48 @@ What it costs grows with the fleet, and with nothing that piles up: the history 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pynamodb.attributes import Attribute
+
 from chalicelib.fleet import Machine
 from chalicelib.tables import Cold, Deployment, Hot, Operation, Queued, Slot
+
+HOT = (Hot.worker_id, Hot.last_seen, Hot.status, Hot.interval)
+COLD = (Cold.worker_id, Cold.part, Cold.name, Cold.gpu_info, Cold.labels, Cold.draining, Cold.claims)
 
 
 def workers() -> dict[str, Machine]:
     """Every worker by its id, in no order that means anything."""
-    hots = {str(each.worker_id): each for each in Hot.scan(Hot.gone.does_not_exist())}
-    colds = {str(each.worker_id): each for each in Cold.scan(Cold.part == "cold")}
-    return {i: Machine(cold, hots[i]) for i, cold in sorted(colds.items()) if i in hots}
+    return _joined(Hot.scan(Hot.gone.does_not_exist()), Cold.scan(Cold.part == "cold"))
+
+
+def candidates(consistent: bool) -> dict[str, Machine]:
+    """The same with no more than placement asks of them. `consistent`: as they are now, for twice as much."""
+    hots = Hot.scan(Hot.gone.does_not_exist(), consistent_read=consistent, attributes_to_get=_names(HOT))
+    colds = Cold.scan(Cold.part == "cold", consistent_read=consistent, attributes_to_get=_names(COLD))
+    return _joined(hots, colds)
+
+
+def _joined(hots: Iterable[Hot], colds: Iterable[Cold]) -> dict[str, Machine]:
+    by_id = {str(each.worker_id): each for each in hots}
+    return {i: Machine(cold, by_id[i]) for cold in colds if (i := str(cold.worker_id)) in by_id}
+
+
+def _names(attributes: Iterable[Attribute[Any]]) -> list[str]:
+    return [each.attr_name for each in attributes]
 
 
 def deployments() -> list[Deployment]:
     """Every deployment, in the order in which they were made."""
     return sorted(Deployment.scan(Deployment.spec.exists()), key=lambda each: str(each.rank))
+
+
+def holding() -> Iterator[Slot]:
+    """The slots that say that their deployment may use its GPUs, as they are now."""
+    found: Iterator[Slot] = Slot.scan(Slot.slot.startswith("D#") & (Slot.holds == True), consistent_read=True)  # noqa: E712
+    return found
 
 
 def open_operations() -> list[Operation]:

@@ -12,11 +12,14 @@ from contextlib import suppress
 import msgspec
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import events, fleet, placement, slots
+from chalicelib import census, events, fleet, placement, slots
 from chalicelib.contract import resources as r
 from chalicelib.fleet import Machine, read_claims, write_claims
 from chalicelib.store import Refused, find, find_all, transact, update_if
 from chalicelib.tables import Cold, Deployment, Slot
+
+BATCH = 100
+"""Items that one request names; more are cheaper found among all of them."""
 
 
 def spec_of(deployment: Deployment) -> r.NewDeployment:
@@ -74,7 +77,7 @@ def place_waiting(now: float, on: str | None = None) -> None:
     waiting = [str(entry.deployment_id) for entry in Deployment.waiting_index.query("1")]
     if not waiting:
         return
-    machines = fleet.several([on]) if on else {each.worker_id: each for each in fleet.everyone()}
+    machines = fleet.several([on]) if on else _machines(waiting)
     for deployment_id in waiting:
         changed = _place(deployment_id, machines, now, partial=on is not None)
         if changed in machines:
@@ -83,7 +86,16 @@ def place_waiting(now: float, on: str | None = None) -> None:
 
 def place(deployment_id: str, now: float) -> None:
     """Give a waiting deployment a worker and its GPUs, or record why it has none yet."""
-    _place(deployment_id, {each.worker_id: each for each in fleet.everyone()}, now, partial=False)
+    _place(deployment_id, _machines([deployment_id], consistent=True), now, partial=False)
+
+
+def _machines(deployment_ids: list[str], consistent: bool = False) -> dict[str, Machine]:
+    """The workers that may have them: those that they are for, else the whole fleet, which is read in pages."""
+    wanted = list(find_all(Deployment, deployment_ids))
+    named = [spec_of(each).worker_id for each in wanted]
+    if None in named:
+        return census.candidates(consistent)
+    return fleet.several([each for each in named if each])
 
 
 def _place(deployment_id: str, machines: dict[str, Machine], now: float, *, partial: bool) -> str | None:
@@ -91,8 +103,7 @@ def _place(deployment_id: str, machines: dict[str, Machine], now: float, *, part
     for _ in range(8):
         try:
             placed = _attempt(deployment_id, machines, now, partial)
-        except Refused:  # somebody was quicker: what was read of the fleet is no longer true
-            machines.update(fleet.several(list(machines)))
+        except Refused:  # somebody was quicker
             continue
         if placed:
             slots.ring(placed, now)
@@ -120,7 +131,7 @@ def _attempt(deployment_id: str, machines: dict[str, Machine], now: float, parti
     if obstacle:
         _explain(deployment, obstacle, now)
         return None
-    held = _valid_claims(machine, deployment_id)
+    held = _valid_claims([machine], deployment_id)[machine.worker_id]
     held.update({str(index): deployment_id for index in found.gpu_indexes})
     if before is not None and before.may_live:  # until the new container runs, the old one may use what it held
         held.update({index: holder for index, holder in machine.claims.items() if holder == deployment_id})
@@ -144,7 +155,12 @@ def _attempt(deployment_id: str, machines: dict[str, Machine], now: float, parti
         )
         slots.put(transaction, found.worker_id, deployment_id, "deploy", int(deployment.generation), before)
 
-    transact(build)
+    try:
+        transact(build)
+    except Refused:  # what was read of this worker may no longer be true
+        del machines[found.worker_id]
+        machines |= fleet.several([found.worker_id])
+        raise
     where = f"on {machine.cold.name}" + (f", GPU {', '.join(map(str, found.gpu_indexes))}" if found.gpu_indexes else "")
     about = events.About(deployment_id, deployment.name, found.worker_id, machine.cold.name)
     events.record(about, "placed", where, events.CONTROL_PLANE, now)
@@ -160,8 +176,14 @@ def _choose(
         found = placement.place(need, [_candidate(each, each.claims, deployment, now) for each in group])
         if isinstance(found, placement.Place):
             return found
-    own = deployment.deployment_id
-    return placement.place(need, [_candidate(each, _valid_claims(each, own), deployment, now) for each in machines])
+    hopeful = [each for each in machines if _may_have_room(each, deployment, need, now)]
+    claims = {each.worker_id: each.claims for each in machines} | _valid_claims(hopeful, deployment.deployment_id)
+    return placement.place(need, [_candidate(each, claims[each.worker_id], deployment, now) for each in machines])
+
+
+def _may_have_room(machine: Machine, deployment: Deployment, need: placement.Need, now: float) -> bool:
+    """Whether it would, if none of its claims held."""
+    return isinstance(placement.place(need, [_candidate(machine, {}, deployment, now)]), placement.Place)
 
 
 def _candidate(machine: Machine, claims: fleet.Claims, deployment: Deployment, now: float) -> placement.Candidate:
@@ -178,12 +200,15 @@ def _candidate(machine: Machine, claims: fleet.Claims, deployment: Deployment, n
     )
 
 
-def _valid_claims(machine: Machine, own: str) -> fleet.Claims:
-    """The claims of others whose slot says that they may still use their GPUs."""
-    holders = {holder for holder in machine.claims.values() if holder != own}
-    keys = [(machine.worker_id, f"D#{holder}") for holder in sorted(holders)]
-    holding = {slot.deployment_id for slot in find_all(Slot, keys) if slot.holds}
-    return {index: holder for index, holder in machine.claims.items() if holder in holding}
+def _valid_claims(machines: list[Machine], own: str) -> dict[str, fleet.Claims]:
+    """Of each worker the claims of others whose slot says that they may still use their GPUs."""
+    keys = {(each.worker_id, f"D#{holder}") for each in machines for holder in each.claims.values() if holder != own}
+    read = find_all(Slot, sorted(keys)) if len(keys) <= BATCH else census.holding()
+    holding = {(slot.worker_id, slot.deployment_id) for slot in read if slot.holds}
+    return {
+        each.worker_id: {i: holder for i, holder in each.claims.items() if (each.worker_id, holder) in holding}
+        for each in machines
+    }
 
 
 def _still_elsewhere(deployment: Deployment, target: str, now: float) -> str | None:

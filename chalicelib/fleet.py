@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -104,19 +103,3 @@ def get(worker_id: str) -> Machine:
     if machine is None:
         raise ApiError("WORKER_NOT_FOUND", "there is no such worker; GET /api/workers lists them")
     return machine
-
-
-def everyone() -> Iterator[Machine]:
-    """Every worker, in the order of names, read a hundred at a time."""
-    ids: list[str] = []
-    for entry in Cold.listing.query("worker"):
-        ids.append(str(entry.worker_id))
-        if len(ids) == 100:
-            yield from _in_order(ids)
-            ids = []
-    yield from _in_order(ids)
-
-
-def _in_order(ids: list[str]) -> Iterator[Machine]:
-    found = several(ids)
-    return (found[i] for i in ids if i in found)

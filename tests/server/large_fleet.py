@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib import liveness
-from chalicelib.tables import Hot, connection
+from chalicelib.tables import Cold, Hot, connection
 from tests.server.units import read_units, size_of
 from tests.server.world import Worker, World
 
@@ -52,20 +52,32 @@ def raw(model: Any, *key: str) -> Raw:
     return item
 
 
+def fleet_of(first: Worker, size: int, **hot: Any) -> None:
+    """As many workers like the first one, which is of them, all of them whole: what each of them says and has."""
+    ids = copies(raw(Hot, first.id), size - 1, **hot)
+    for part, named in (("cold", ("name", "rank")), ("seen", ())):
+        item = raw(Cold, first.id, part)
+        of_each = ({"worker_id": {"S": i}, **{key: {"S": f"like-{i}"} for key in named}} for i in ids)
+        _store(Cold.Meta.table_name, [item | own for own in of_each])
+
+
 def copies(of: Raw, count: int, **changed: Any) -> list[str]:
     """Store `count` copies of a hot item; their ids. `changed` are attributes as they are stored."""
     ids = [str(uuid.uuid4()) for _ in range(count)]
-    client: Any = connection().client
-    table = Hot.Meta.table_name
+    _store(Hot.Meta.table_name, [{**of, "worker_id": {"S": each}, **changed} for each in ids])
+    return ids
 
-    def store(batch: list[str]) -> None:
-        left = {table: [{"PutRequest": {"Item": {**of, "worker_id": {"S": each}, **changed}}} for each in batch]}
+
+def _store(table: str, items: list[Raw]) -> None:
+    client: Any = connection().client
+
+    def store(batch: list[Raw]) -> None:
+        left = {table: [{"PutRequest": {"Item": each}} for each in batch]}
         while left:
             left = client.batch_write_item(RequestItems=left).get("UnprocessedItems", {})
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(store, [ids[at : at + BATCH] for at in range(0, count, BATCH)]))
-    return ids
+        list(pool.map(store, [items[at : at + BATCH] for at in range(0, len(items), BATCH)]))
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from chalicelib import liveness
-from chalicelib.tables import Event, Hot
+from chalicelib.tables import Cold, Event, Hot
 from tests.server.database import Killed, Recorder
-from tests.server.large_fleet import copies, raw, segments, worker_with_history
+from tests.server.large_fleet import GPUS, copies, fleet_of, raw, segments, worker_with_history
 from tests.server.world import Worker, World
 
 BEATING = 12
@@ -115,3 +115,38 @@ def test_an_outage_is_held_for_five_minutes_and_recorded_by_as_many_sweeps_as_it
         world.sweep()
     asked = Counter(operation for operation, _ in calls)
     assert asked.keys() == {"Scan", "GetItem", "Query"} and asked["GetItem"] == 1, "old silence costs nothing more"
+
+
+def test_one_that_names_its_worker_reads_that_worker_alone(world: World, size: int) -> None:
+    first = worker_with_history(world)
+    fleet_of(first, size, ls={"N": str(world.now)})
+    with world.database.counting() as calls:
+        placed = world.deploy(gpus=1, worker_id=first.id)
+    assert world.see(placed).worker_id == first.id
+    assert "Scan" not in {operation for operation, _ in calls} and len(calls) < 20
+
+
+def test_a_place_in_a_full_fleet_costs_pages_and_nothing_for_each_worker_or_claim(world: World) -> None:
+    """What is claimed is claimed only as long as a slot holds it: the slots, too, are read in pages."""
+    first = worker_with_history(world)
+    for _ in range(GPUS):
+        first.run(world.deploy(gpus=1, worker_id=first.id))
+    fleet_of(first, 100, ls={"N": str(world.now)})
+    cold = raw(Cold, first.id, "cold")
+    with world.database.counting() as calls:
+        waiting = world.deploy(gpus=GPUS + 1)
+    assert f"0 of {GPUS} GPUs free" in str(world.see(waiting).message)
+    assert Counter(operation for operation, _ in calls)["Scan"] == 2, "hot items and cold ones: nobody has nine"
+    with world.database.counting() as calls:
+        placed = world.deploy(gpus=1)
+    assert world.see(placed).worker_id not in (None, first.id), "the others' claims have no slots, and hold nothing"
+    assert Counter(operation for operation, _ in calls)["Scan"] == 3 and len(calls) < 20
+    assert raw(Cold, first.id, "cold") == cold
+
+
+def test_three_that_are_asked_for_at_once_get_the_three_places_there_are(world: World) -> None:
+    workers = [world.worker(f"gpu-{i}", gpus=1) for i in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        placed = list(pool.map(lambda _: world.deploy(gpus=1), range(3)))
+    world.sweep()
+    assert {world.see(each).worker_id for each in placed} == {each.id for each in workers}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chalicelib import claims, fleet, operations, placement, slots
+from chalicelib import census, claims, operations, placement, slots
 from chalicelib.contract.lifecycle import LIVE, OPEN, OperationStatus
 from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.tables import Deployment, Hot, Operation
@@ -128,7 +128,7 @@ def _has_no_place(sim: Simulation, deployment: Deployment) -> bool:
         return deployment.worker_id not in {host.worker_id for host in sim.active()} - {None}
     spec = claims.spec_of(deployment)
     need = placement.Need(spec.gpus if isinstance(spec.gpus, int) else tuple(spec.gpus), spec.worker_id, spec.selector)
-    machines = [each for each in fleet.everyone() if each.online(sim.now)]
+    machines = [each for each in census.workers().values() if each.online(sim.now)]
     free = [claims._candidate(each, each.claims, deployment, sim.now) for each in machines]
     return not isinstance(placement.place(need, free), placement.Place)
 
@@ -170,7 +170,7 @@ def _operations(sim: Simulation) -> Iterator[str]:
 def _reservations(sim: Simulation, known: dict[str, Deployment]) -> Iterator[str]:
     """Nothing is reserved for ever: not a GPU, and not a worker's attention."""
     active = {host.worker_id for host in sim.active()} - {None}
-    for machine in fleet.everyone():
+    for machine in census.workers().values():
         intents, queued = slots.of_worker(machine.worker_id)
         for gpu, holder in machine.claims.items():
             slot = next((each for each in intents if each.deployment_id == holder), None)
