@@ -1,0 +1,90 @@
+"""What a control plane in AWS costs a month, line by line; `make cost WORKERS=1000 HEARTBEAT=30 API=http`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+import tests.server.conftest  # noqa: F401  # credentials, for a database that needs none
+from chalicelib import settings
+from infra.cloud import prices
+from tests.cost import month
+from tests.cost.bill import CORES, DEPLOYMENTS, ROUND_TRIP, Api, Line, Month, bill, seconds, total
+from tests.server import dynoxide
+
+WIDTH = 110
+"""Of what nobody looks at in a terminal."""
+
+
+@click.command()
+@click.option("--workers", type=click.IntRange(1), default=1000, show_default=True)
+@click.option("--api", type=click.Choice(["http", "rest"]), default="http", show_default=True)
+@click.option(
+    "--deployments", type=click.IntRange(0), default=DEPLOYMENTS, show_default=True, help="A worker, a month."
+)
+@click.option("--round-trip", default=ROUND_TRIP * 1000, show_default=True, help="To the database, in milliseconds.")
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def main(workers: int, api: Api, deployments: int, round_trip: float, output: str) -> None:
+    """Count what a fleet of WORKERS does, and print what AWS asks for it."""
+    try:
+        counted = month.count(workers)
+    except dynoxide.Unavailable as reason:
+        sys.exit(f"this counts on a real DynamoDB engine: {reason}")
+    had = Month(counted, workers, deployments)
+    lines = bill(had, api, round_trip / 1000)
+    if output == "json":
+        document = {"prices": {"region": prices.REGION, "as_of": prices.AS_OF}, "counted": counted, "lines": lines}
+        print(msgspec.json.format(msgspec.json.encode({**document, "total": total(lines)})).decode())
+        return
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    console.print(_counted(had, round_trip / 1000))
+    console.print(_bill(lines))
+    console.print(_assumed(had, round_trip), soft_wrap=True)
+
+
+def _counted(had: Month, round_trip: float) -> Table:
+    counted = had.counted
+    table = Table(title="What was counted")
+    for name in ("", "writes", "reads", "calls", "CPU ms", "billed ms", "log bytes", "a month"):
+        table.add_column(name, justify="right" if name else "left")
+    rows = (
+        ("an idle heartbeat", counted.beat, had.beats),
+        (f"a sweep over {had.workers:,}", counted.sweep, had.of_sweeps.invocations),
+        ("a deployment's life", counted.life, had.lives),
+        ("its quick heartbeats", counted.beat * counted.quick, had.lives),
+    )
+    for what, use, times in rows:
+        each = 1000 * seconds(use, round_trip)
+        figures = (f"{use.writes:,.2f}", f"{use.reads:,.2f}", f"{use.calls:,.1f}", f"{1000 * use.cpu:,.2f}")
+        table.add_row(what, *figures, f"{each:,.1f}", f"{use.logged:,.0f}", f"{times:,.0f}")
+    return table
+
+
+def _bill(lines: list[Line]) -> Table:
+    table = Table(title=f"Dollars a month, {prices.REGION}, list prices of {prices.AS_OF}", show_footer=True)
+    table.add_column("service", "total")
+    table.add_column("what")
+    table.add_column("quantity", justify="right")
+    table.add_column("unit")
+    table.add_column("dollars", f"{total(lines):,.2f}", justify="right")
+    for line in lines:
+        table.add_row(line.service, line.what, f"{line.quantity:,.0f}", line.unit, f"{line.dollars:,.2f}")
+    return table
+
+
+def _assumed(had: Month, round_trip: float) -> str:
+    return (
+        f"{had.workers:,} workers, a heartbeat every {settings.HEARTBEAT} s, "
+        f"{had.deployments} deployments a worker a month with {had.counted.quick} quick heartbeats each.\n"
+        f"Assumed: {round_trip:g} ms to DynamoDB and back; this machine's processor time on {CORES:.2f} of a core; "
+        "months of 30 days; no free tier.\n"
+        "Not counted: cold starts, TLS, operators who look. Prices: infra/cloud/prices.py."
+    )
+
+
+if __name__ == "__main__":
+    main()

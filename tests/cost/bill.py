@@ -1,0 +1,106 @@
+"""A month's bill: what was counted, times how often it happens, times the prices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from chalicelib import settings
+from infra.cloud import prices
+from tests.cost.function import OF_GATEWAY
+from tests.cost.month import Counted
+from tests.cost.use import Use
+
+MONTH = 30 * 86400.0
+MINUTE = 60.0
+MEMORY_GB = 1.0
+CORES = 1024 / 1769
+"""Of a function with 1,024 MB: Lambda gives a whole one for 1,769 MB."""
+ROUND_TRIP = 0.005
+"""Assumed, in seconds: what a function waits for DynamoDB in its own region. There is no account here to measure it."""
+ROUNDING = 0.0005
+"""Lambda charges for milliseconds that were begun."""
+DEPLOYMENTS = 10
+"""Assumed: how many come and go on a worker in a month."""
+ALARMS = 8
+"""Assumed: of errors, throttles, duration, missing sweeps."""
+Api = Literal["http", "rest"]
+
+
+@dataclass(frozen=True)
+class Line:
+    service: str
+    what: str
+    quantity: float
+    unit: str
+    dollars: float
+
+
+@dataclass(frozen=True)
+class Month:
+    """How often what was counted happens in a month."""
+
+    counted: Counted
+    workers: int
+    deployments: int = DEPLOYMENTS
+
+    @property
+    def beats(self) -> float:
+        return self.workers * MONTH / settings.HEARTBEAT
+
+    @property
+    def lives(self) -> float:
+        return self.workers * self.deployments
+
+    @property
+    def of_heartbeats(self) -> Use:
+        return self.counted.beat * self.beats
+
+    @property
+    def of_sweeps(self) -> Use:
+        return self.counted.sweep * (MONTH / MINUTE)
+
+    @property
+    def of_deployments(self) -> Use:
+        return (self.counted.life + self.counted.beat * self.counted.quick) * self.lives
+
+    @property
+    def use(self) -> Use:
+        return self.of_heartbeats + self.of_sweeps + self.of_deployments
+
+    @property
+    def stored(self) -> float:
+        """Bytes: timelines are kept for 30 days."""
+        return self.workers * self.counted.worker_bytes + self.lives * self.counted.life_bytes
+
+
+def seconds(use: Use, round_trip: float = ROUND_TRIP) -> float:
+    """Of a function: its processor time on its part of a core, and its waiting for the database."""
+    return use.cpu / CORES + use.calls * round_trip + use.invocations * ROUNDING
+
+
+def bill(month: Month, api: Api, round_trip: float = ROUND_TRIP) -> list[Line]:
+    use, stored = month.use, month.stored
+    gb_seconds = seconds(use, round_trip) * MEMORY_GB
+    sent = use.sent + use.requests * len(OF_GATEWAY[api])
+    sweeps = MONTH / MINUTE
+    p = prices
+    rows = (
+        ("API Gateway", f"{api.upper()} API, requests", use.requests, "requests", p.REQUEST[api]),
+        ("Lambda", "invocations", use.invocations, "invocations", p.INVOCATION),
+        ("Lambda", "arm64, 1,024 MB", gb_seconds, "GB-s", p.GB_SECOND),
+        ("DynamoDB", "writes, on demand", use.writes, "units", p.WRITE_UNIT),
+        ("DynamoDB", "reads, on demand", use.reads, "units", p.READ_UNIT),
+        ("DynamoDB", "storage", stored, "bytes", p.STORED),
+        ("DynamoDB", "point-in-time recovery", stored, "bytes", p.POINT_IN_TIME),
+        ("CloudWatch", "logs written", use.logged, "bytes", p.LOG_INGESTED),
+        ("CloudWatch", "logs kept for 30 days", use.logged, "bytes", p.LOG_STORED),
+        ("CloudWatch", "alarms", ALARMS, "alarms", p.ALARM),
+        ("EventBridge", "the schedule of the sweep", sweeps, "invocations", p.SCHEDULED),
+        ("Data transfer", "answers, to the internet", sent, "bytes", p.SENT),
+    )
+    return [Line(service, what, quantity, unit, price * quantity) for service, what, quantity, unit, price in rows]
+
+
+def total(lines: list[Line]) -> float:
+    return sum(line.dollars for line in lines)
