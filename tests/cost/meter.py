@@ -1,6 +1,6 @@
 """Counts what a database charges for: the units that the engine itself accounts for each call, where botocore has it.
 
-PynamoDB asks for them with every call. The engine's arithmetic is held against ours in tests/cost/test_meter.py.
+PynamoDB asks for them with every call. The engine's arithmetic is held against ours in tests/cost/test_cost.py.
 """
 
 from __future__ import annotations

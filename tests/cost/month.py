@@ -59,6 +59,7 @@ def fleet(size: int) -> Iterator[tuple[World, Worker]]:
         first = worker_with_history(world)
         for _ in range(RUNNING):
             first.run(world.deploy(gpus=1))
+        Agent(first, list(first.active)).beat()  # with all that it says of GPUs and disk
         fleet_of(first, size, ls={"N": str(world.now + LOST_AFTER)})
         yield world, first
 

@@ -56,7 +56,7 @@ def test_an_idle_heartbeat_is_one_write_and_a_tenth_of_a_look(counted: Counted) 
     assert (beat.writes, beat.requests, beat.invocations) == (1, 1, 1)
     assert beat.calls - beat.writes == pytest.approx(0.2), "one in ten reads its slots, and what runs in them"
     assert beat.reads == pytest.approx((1 + month.RUNNING) / 10)
-    assert 0.0005 < beat.cpu < 0.5 and 50 < beat.sent < 1000
+    assert beat.cpu > 0 and 50 < beat.sent < 1000
 
 
 def test_a_second_write_in_a_heartbeat_would_be_on_the_bill(fleet: tuple[World, Agent], counted: Counted) -> None:
