@@ -13,8 +13,8 @@ RELIABILITY := tests/simulation tests/faults tests/server/test_races.py tests/se
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock clean \
-	deploy admin-key destroy measure-placement cost simulate docker test-gateway mutants reliability screenshots \
-	vendor
+	deploy admin-key destroy measure-placement cost measure-fleet simulate docker test-gateway mutants reliability \
+	screenshots vendor
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -116,8 +116,8 @@ measure-agent: setup ## Memory and processor time of an idle agent with two cont
 measure-expiry: setup ## What a sweep over a large fleet reads, and what that costs (WORKERS=100000)
 	@WORKERS=$(WORKERS) $(BIN)/python -m tests.server.measure_expiry
 
-measure-placement: setup ## What finding a place reads in a large fleet, and what that costs (WORKERS=1000)
-	@WORKERS=$(WORKERS) $(BIN)/python -m tests.server.measure_placement
+measure-fleet: setup ## What a place, a page and a scrape read in a large fleet, and what that costs (WORKERS=1000)
+	@WORKERS=$(WORKERS) $(BIN)/python -m tests.server.measure_fleet
 
 cost: setup ## The monthly bill in AWS, counted line by line (WORKERS=1000, HEARTBEAT=30, API=http or rest)
 	@MUSTER_HEARTBEAT=$(or $(HEARTBEAT),30) $(BIN)/python -m tests.cost \

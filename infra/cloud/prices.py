@@ -1,7 +1,7 @@
 """What AWS asks for what a control plane uses, in dollars: list prices of one region on one day.
 
-The one place where prices are; whoever pays others changes them here. First tiers are meant, since nothing below 300
-million requests a month reaches a second one, and free tiers are not counted, since they end or are used by others.
+The one place where prices are; whoever pays others changes them here. First tiers are meant: beyond 300 million
+requests a month API Gateway takes a tenth less. Free tiers are not counted, since they end or are used by others.
 """
 
 from __future__ import annotations

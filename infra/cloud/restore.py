@@ -21,7 +21,7 @@ from chalicelib.tables import MODELS
 Item = dict[str, Any]
 BATCH = 25
 """Writes that DynamoDB takes in one request."""
-NAMES = tuple(str(model.Meta.table_name).removeprefix(TABLE_PREFIX) for model in MODELS)  # type: ignore[attr-defined]
+NAMES = tuple(str(model.Meta.table_name).removeprefix(TABLE_PREFIX) for model in MODELS)
 
 
 @click.command()
@@ -29,7 +29,7 @@ NAMES = tuple(str(model.Meta.table_name).removeprefix(TABLE_PREFIX) for model in
 @click.option("--to", "target", required=True, metavar="PREFIX", help="Of the stage's.")
 def main(source: str, target: str) -> None:
     """Make the stage's tables what the restored ones are."""
-    client = botocore.session.get_session().create_client("dynamodb")
+    client: Any = botocore.session.get_session().create_client("dynamodb")
     for name in NAMES:
         client.describe_table(TableName=source + name)  # before anything is changed: all of them are there
     for name in NAMES:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from chalicelib import tables
+from chalicelib.settings import TABLE_PREFIX
 from chalicelib.store import find
-from chalicelib.tables import Cold, Deployment, Hot, connection
+from chalicelib.tables import Cold, Deployment, connection
 from infra.cloud import restore
 from tests.server.conftest import database, engine
 from tests.server.database import Recorder
@@ -30,13 +30,13 @@ TOGETHER = ("workers", "heartbeats", "deployments", "commands")
 
 def snapshot() -> Snapshot:
     client: Any = connection().client
-    return {name: list(restore._items(client, tables.TABLE_PREFIX + name)) for name in restore.NAMES}
+    return {name: list(restore._items(client, TABLE_PREFIX + name)) for name in restore.NAMES}
 
 
 def put_back(wanted: Snapshot) -> None:
     client: Any = connection().client
     for name, items in wanted.items():
-        table = tables.TABLE_PREFIX + name
+        table = TABLE_PREFIX + name
         keys = [each["AttributeName"] for each in client.describe_table(TableName=table)["Table"]["KeySchema"]]
         for item in restore._items(client, table):
             client.delete_item(TableName=table, Key={key: item[key] for key in keys})
@@ -103,11 +103,11 @@ def test_a_stage_is_put_back_by_what_dynamodb_restored(engine: Recorder, monkeyp
     worker.register()
     worker.beat()
 
-    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", str(Hot.Meta.host))
-    said = CliRunner().invoke(restore.main, ["--from", "muster-restored-", "--to", tables.TABLE_PREFIX])
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", str(connection().host))
+    said = CliRunner().invoke(restore.main, ["--from", "muster-restored-", "--to", TABLE_PREFIX])
     assert said.exit_code == 0, said.output
     assert snapshot() == older
-    again = CliRunner().invoke(restore.main, ["--from", "muster-restored-", "--to", tables.TABLE_PREFIX])
+    again = CliRunner().invoke(restore.main, ["--from", "muster-restored-", "--to", TABLE_PREFIX])
     assert again.output.count(" 0 items written, 0 deleted") == len(restore.NAMES)
 
     # The token of the newest session is not known any more; the agent's answer to that is to register with what it has.
@@ -122,8 +122,8 @@ def test_a_stage_is_put_back_by_what_dynamodb_restored(engine: Recorder, monkeyp
 def test_a_table_that_was_not_restored_changes_nothing(engine: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     World(engine).worker()
     older = snapshot()
-    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", str(Hot.Meta.host))
-    assert CliRunner().invoke(restore.main, ["--from", "no-such-", "--to", tables.TABLE_PREFIX]).exit_code != 0
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", str(connection().host))
+    assert CliRunner().invoke(restore.main, ["--from", "no-such-", "--to", TABLE_PREFIX]).exit_code != 0
     assert snapshot() == older
 
 
@@ -131,7 +131,7 @@ def _restored_tables(items: Snapshot) -> None:
     """As DynamoDB makes them: with their keys and their items."""
     client: Any = connection().client
     for name in restore.NAMES:
-        like = client.describe_table(TableName=tables.TABLE_PREFIX + name)["Table"]
+        like = client.describe_table(TableName=TABLE_PREFIX + name)["Table"]
         names = {each["AttributeName"] for each in like["KeySchema"]}
         client.create_table(
             TableName=f"muster-restored-{name}",

@@ -1,0 +1,92 @@
+"""docs/scale.md's figures, computed again from what the code does here and now."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+from chalicelib import settings
+from chalicelib.tables import Cold, Hot
+from tests.cost import month
+from tests.cost.bill import MONTH, Month, bill
+from tests.docs.markdown import blocks, read
+from tests.server import dynoxide
+from tests.server.conftest import database
+from tests.server.database import Recorder
+from tests.server.large_fleet import raw, worker_with_history
+from tests.server.units import READ_UNIT, size_of
+from tests.server.world import World
+
+__all__ = ["database"]
+
+PAGE = read("docs/scale.md")
+SIZES = (1_000, 10_000, 100_000)
+FEW = 20
+Figures = dict[str, float]
+
+
+def row(name: str) -> list[float]:
+    (cells,) = re.findall(rf"^\| {re.escape(name)} \| (.*) \|$", PAGE, re.M)
+    return [float(cell.strip("* ").replace(",", "")) for cell in cells.split("|")]
+
+
+def lines_of_the_bill() -> Figures:
+    """The quantities as they are printed."""
+    (block,) = (each for each in blocks("docs/scale.md") if each.comment == "bill")
+    cells = [line.split("│") for line in block.text.splitlines() if line.startswith("│")]
+    return {each[2].strip(): float(each[3].replace(",", "")) for each in cells if each[3].strip()}
+
+
+@pytest.fixture(scope="module")
+def counted() -> month.Counted:
+    try:
+        return month.count(FEW)
+    except dynoxide.Unavailable as reason:
+        if os.environ.get("MUSTER_REQUIRE_DYNAMODB"):
+            pytest.fail(f"MUSTER_REQUIRE_DYNAMODB is set, and {reason}")
+        pytest.skip(f"this needs a real DynamoDB engine: {reason}")
+
+
+@pytest.fixture(scope="module")
+def bytes_of(counted: month.Counted) -> Figures:
+    with month.fleet(FEW) as (_, first):
+        parts = {part: size_of(raw(Cold, first.id, part)) for part in ("cold", "seen")}
+        return {"hot": size_of(raw(Hot, first.id)), **parts}
+
+
+@pytest.fixture
+def swept(database: Recorder) -> int:
+    """Bytes of what a sweep reads of each worker in make measure-expiry."""
+    return size_of(raw(Hot, worker_with_history(World(database)).id))
+
+
+def test_heartbeats_are_workers_by_seconds() -> None:
+    assert row("heartbeats a second") == [round(size / 30) for size in SIZES]
+
+
+def test_a_sweep_reads_what_hot_items_weigh(swept: int) -> None:
+    expected = [swept * size / READ_UNIT / 2 for size in SIZES]
+    assert row("a sweep: read units") == [pytest.approx(each, rel=0.1) for each in expected]
+
+
+def test_a_place_reads_all_that_workers_are(bytes_of: Figures) -> None:
+    expected = [sum(bytes_of.values()) * size / READ_UNIT for size in SIZES]
+    assert row("a deployment for any worker: read units") == [pytest.approx(each, rel=0.1) for each in expected]
+
+
+def test_the_printed_bill_is_of_what_the_code_does(counted: month.Counted) -> None:
+    assert settings.HEARTBEAT == 30, "as it is unless it is set"
+    printed = lines_of_the_bill()
+    computed = {line.what: line.quantity for line in bill(Month(counted, 1000), "http")}
+    assert printed.keys() == computed.keys()
+    for what in ("HTTP API, requests", "invocations", "writes, on demand", "the schedule of the sweep"):
+        assert printed[what] == pytest.approx(computed[what], rel=0.001), what
+    for what in ("logs written", "answers, to the internet", "storage"):
+        assert printed[what] == pytest.approx(computed[what], rel=0.1), what
+
+
+def test_the_estimate_that_it_is_held_against() -> None:
+    requests = 1000 * MONTH / 30
+    assert f"of which {requests * 3.5e-6:.0f} are for {requests / 1e6:.1f} million" in PAGE.replace("\n", " ")
