@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from chalicelib import liveness
+from chalicelib.heartbeat import unpack_usage
 from chalicelib.store import transact
 from chalicelib.tables import Hot
 from infra.cloud import prices
@@ -21,7 +22,7 @@ from tests.cost.meter import METER
 from tests.cost.month import Agent, Counted
 from tests.cost.use import Use
 from tests.server import dynoxide
-from tests.server.large_fleet import segments
+from tests.server.large_fleet import GPUS, segments
 from tests.server.world import World
 
 SIZE = 60
@@ -92,6 +93,7 @@ def test_a_sweep_is_what_the_fleet_weighs(fleet: tuple[World, Agent]) -> None:
     assert swept.reads == pytest.approx(sum(part.charged for part in read) + brake + waiting)
     assert swept.calls == sum(part.pages for part in read) + 2
     assert sum(part.items for part in read) == SIZE and swept.writes == 0
+    assert {len(unpack_usage(bytes(each.usage))[1]) for each in Hot.scan()} == {GPUS}, "each says what its GPUs do"
 
 
 def test_the_engines_account_is_amazons(fleet: tuple[World, Agent]) -> None:
