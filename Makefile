@@ -13,8 +13,8 @@ RELIABILITY := tests/simulation tests/faults tests/server/test_races.py tests/se
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock clean \
-	deploy admin-key destroy measure-placement cost measure-fleet simulate docker test-gateway mutants reliability \
-	screenshots vendor
+	deploy admin-key destroy measure-placement cost measure-fleet package simulate docker test-gateway mutants \
+	reliability screenshots vendor
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,8 @@ admin-key: setup ## Another admin key for a stage in AWS, where all are lost (ST
 
 destroy: setup ## Delete a stage's application in AWS; the data stays (STAGE=prod; ACCOUNT=)
 	@$(BIN)/python -m infra.cloud.deploy destroy --stage "$(STAGE)" $(if $(ACCOUNT),--account "$(ACCOUNT)")
+package: $(WHEEL) ## A stage for AWS, in build/STAGE: two templates and the functions' archive (STAGE=prod; REST=1)
+	@$(BIN)/python -m infra.cloud.package --stage "$(STAGE)" $(if $(REST),--rest)
 
 test: setup ## All tests, on all cores (JOBS); those that need Docker are skipped where there is none
 	@$(BIN)/python -m pytest -n $(or $(JOBS),auto) --dist loadgroup $(ARGS)
@@ -129,4 +131,4 @@ lock: ## Pin the newest versions that pyproject.toml allows in requirements-dev.
 		.venv/lock/bin/python -m pip freeze --all --exclude muster --exclude pip; } > requirements-dev.txt
 
 clean: ## Remove .venv and what the tools left
-	@rm -rf $(VENV) $(VLLM) $(LITELLM) dist chalicelib/static/*.whl .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(VLLM) $(LITELLM) build dist chalicelib/static/*.whl .hypothesis .mypy_cache .pytest_cache .ruff_cache

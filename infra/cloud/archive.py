@@ -1,0 +1,99 @@
+"""The functions' archive: what chalice packages, without what Lambda does not need, the same bytes for the same content.
+
+That is chalice's own runtime, app.py, chalicelib (console, wheel and all), and what requirements.txt names. Botocore is
+not among it: Lambda brings it. chalice itself looks for wheels of the Python that it runs on, and goes on without those
+that it does not find; here pip is asked for those of Lambda's Python, and what is missing ends it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from chalice.deploy.packager import DependencyBuilder, LambdaDeploymentPackager
+from chalice.utils import UI, OSUtils
+
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest that an archive can say."""
+FILE_MODE = 0o100644 << 16
+UNIX = 3
+MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
+"""Lambda's names for them, and wheels'."""
+GLIBC = range(17, 35)
+"""Of 2.x, up to that of Amazon Linux 2023."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What the functions run on, in Lambda's words."""
+
+    python: str = "python3.12"
+    architecture: str = "arm64"
+
+    @property
+    def for_pip(self) -> list[str]:
+        machine = MACHINES[self.architecture]
+        platforms = [f"--platform=manylinux_2_{minor}_{machine}" for minor in GLIBC] + [
+            f"--platform=manylinux2014_{machine}"
+        ]
+        return ["--implementation=cp", f"--python-version={self.python.removeprefix('python')}", *platforms]
+
+
+LAMBDA = Runtime()
+
+
+class NotPackaged(Exception):
+    """What pip says where it does not find all that is needed."""
+
+
+class Archiver(LambdaDeploymentPackager):
+    """Where chalice asks for an archive, it gets this one."""
+
+    def __init__(self, archive: Path, runtime: Runtime) -> None:
+        system = OSUtils()
+        super().__init__(system, DependencyBuilder(system), UI(), runtime.architecture)
+        self._archive, self._runtime = archive, runtime
+
+    def create_deployment_package(self, project_dir: str, python_version: str) -> str:
+        """Raises NotPackaged."""
+        with tempfile.TemporaryDirectory() as folder:
+            _install(Path(project_dir, "requirements.txt"), Path(folder), self._runtime)
+            files = {name: Path(path) for path, name in self._iter_app_filenames(project_dir)}
+            _write(self._archive, files | dict(_installed(Path(folder))))
+        return str(self._archive)
+
+
+def _install(requirements: Path, folder: Path, runtime: Runtime) -> None:
+    """requirements.txt is complete: what its packages ask for is there by name, or brought by Lambda."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    what = ["--no-deps", "--no-compile", "--only-binary=:all:", "-r", str(requirements), "--target", str(folder)]
+    done = subprocess.run([*pip, *runtime.for_pip, *what], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise NotPackaged(f"pip did not find what {requirements.name} names for {runtime}: {done.stderr.strip()}")
+
+
+def _installed(folder: Path) -> Iterator[tuple[str, Path]]:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            yield path.relative_to(folder).as_posix(), path
+
+
+def _write(archive: Path, files: dict[str, Path]) -> None:
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(archive, "w") as target:
+        for name in sorted(filter(is_needed, files)):
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.external_attr, entry.create_system = FILE_MODE, UNIX
+            target.writestr(entry, files[name].read_bytes(), zipfile.ZIP_DEFLATED, 9)
+
+
+def is_needed(name: str) -> bool:
+    """Not what Python writes beside the code, nor what only pip and type checkers read."""
+    path = PurePosixPath(name)
+    kept_by = path.suffix not in {".pyc", ".pyi"} and path.name != "py.typed" and path.parts[0] != "bin"
+    return kept_by and not any(part == "__pycache__" or part.endswith(".dist-info") for part in path.parts)

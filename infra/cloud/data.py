@@ -1,0 +1,80 @@
+"""The data stack: a template made from the models in chalicelib/tables.py, so that a table is described once.
+
+It is a stack of its own, which outlives the application: nothing in it is deleted with a stack, nor replaced by an
+update, and each table says no to whoever asks DynamoDB itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pynamodb.models import Model
+
+from chalicelib.settings import TABLE_PREFIX
+from chalicelib.tables import MODELS, Item
+from infra.cloud.names import prefix
+
+Json = dict[str, Any]
+
+
+def template(stage: str) -> Json:
+    return {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": f"Muster, stage {stage}: its data. The application is a stack of its own.",
+        "Resources": {table_of(model).title(): _table(model, stage) for model in MODELS},
+        "Outputs": {"TablePrefix": {"Description": "What every table's name begins with", "Value": prefix(stage)}},
+    }
+
+
+def table_of(model: type[Model]) -> str:
+    """Its name without a prefix."""
+    name: str = model.Meta.table_name  # type: ignore[attr-defined]
+    return name.removeprefix(TABLE_PREFIX)
+
+
+def indexes_of(model: type[Model]) -> list[str]:
+    return [index["index_name"] for index in _schema(model)["global_secondary_indexes"]]
+
+
+def _table(model: type[Model], stage: str) -> Json:
+    schema = _schema(model)
+    properties: Json = {
+        "TableName": prefix(stage) + table_of(model),
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": sorted(schema["attribute_definitions"], key=lambda each: str(each["AttributeName"])),
+        "KeySchema": _key(schema["key_schema"]),
+        "SSESpecification": {"SSEEnabled": True},
+        "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
+        "DeletionProtectionEnabled": True,
+    }
+    if schema["global_secondary_indexes"]:
+        properties["GlobalSecondaryIndexes"] = [_index(each) for each in schema["global_secondary_indexes"]]
+    if expires(model):
+        properties["TimeToLiveSpecification"] = {"AttributeName": "ttl", "Enabled": True}
+    kept = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
+    return {"Type": "AWS::DynamoDB::Table", **kept, "Properties": properties}
+
+
+def expires(model: type[Model]) -> bool:
+    """Whether some kind of item in the model's table has a `ttl`."""
+    beside = (each for each in Item.__subclasses__() if table_of(each) == table_of(model))
+    return any("ttl" in each.get_attributes() for each in beside)
+
+
+def _index(index: Json) -> Json:
+    return {
+        "IndexName": index["index_name"],
+        "KeySchema": _key(index["key_schema"]),
+        "Projection": index["projection"],
+    }
+
+
+def _key(schema: Iterable[Json]) -> list[Json]:
+    """DynamoDB wants the hash key first."""
+    return sorted(({k: each[k] for k in ("AttributeName", "KeyType")} for each in schema), key=lambda e: e["KeyType"])
+
+
+def _schema(model: type[Model]) -> Json:
+    """What PynamoDB would create the table with."""
+    return model._get_schema()
