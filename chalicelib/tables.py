@@ -11,7 +11,7 @@
                  worker_id, O#<operation>   an operation that the worker has not taken yet
                  worker_id, R#<read>        the latest operation of a read, to be shared while it is not sent
     operations   operation_id               an operation and its result; once#<key>: what an Idempotency-Key made;
-                                            count#<type>#<status>: how many ended so
+                                            count#<type>#<status>: how many ended so; waits: who waits now
     credentials  credential_id              registration tokens and API keys, as digests
                  "first"                    which key was made because there was no admin's
     events       subject, at                a line of a timeline, once under each subject that it is looked up by
@@ -28,6 +28,7 @@ from pynamodb.attributes import (
     BooleanAttribute,
     NumberAttribute,
     UnicodeAttribute,
+    UnicodeSetAttribute,
 )
 from pynamodb.connection import Connection, TableConnection
 from pynamodb.constants import PAY_PER_REQUEST_BILLING_MODE
@@ -389,6 +390,17 @@ class Count(Item):
 
     key = UnicodeAttribute(hash_key=True, attr_name="operation_id")
     ended = NumberAttribute(default=0)
+
+
+class Waits(Item):
+    """Who waits for a worker at this moment (waits.py)."""
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "operations"
+
+    KEY = "waits"
+    key = UnicodeAttribute(hash_key=True, attr_name="operation_id", default=KEY)
+    words = UnicodeSetAttribute(null=True)
 
 
 MODELS: tuple[type[Model], ...] = (Cold, Hot, Deployment, Slot, Operation, Credential, Event)

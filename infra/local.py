@@ -5,8 +5,8 @@
     chalice local --stage local
 
 Servers come through `prepare`, which app.py calls in the stage `local` before anything else is loaded. Environment:
-MUSTER_DATA, MUSTER_HEARTBEAT (5 seconds here), MUSTER_ADMIN_KEY, MUSTER_REGISTRATION_TOKEN, and
-AWS_ENDPOINT_URL_DYNAMODB for another database than the embedded one.
+MUSTER_DATA, MUSTER_HEARTBEAT (5 seconds here), MUSTER_MAX_WAITS (64 here), MUSTER_ADMIN_KEY, MUSTER_REGISTRATION_TOKEN,
+and AWS_ENDPOINT_URL_DYNAMODB for another database than the embedded one.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 def prepare() -> Site:
     """Set the environment's defaults, start the embedded database, and give `chalice local` our server. Once."""
     os.environ.setdefault("MUSTER_HEARTBEAT", "5")
+    os.environ.setdefault("MUSTER_MAX_WAITS", "64")  # threads are cheaper than functions
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
     log_to(sys.stderr, "%(message)s")
     for chatty in ("botocore", "pynamodb"):
