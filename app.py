@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import time
 
-from chalice.app import Chalice, Rate
+from chalice.app import Rate
 
 if os.environ.get("MUSTER_STAGE") == "local":
     from infra import local
 
     local.prepare()
 
-from chalicelib import liveness
+from chalicelib import liveness, logs
+from chalicelib.lambda_app import App
 from chalicelib.routes import console, host, install, operator, worker
 
-app = Chalice(app_name="muster")
+if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+    logs.write_json()
+
+app = App(app_name="muster", configure_logs=False)
 app.register_blueprint(worker.blueprint)
 app.register_blueprint(host.blueprint)
 app.register_blueprint(operator.blueprint)

@@ -29,7 +29,8 @@ from chalice.local import ChaliceRequestHandler
 
 from chalicelib.contract.errors import ApiError
 from chalicelib.contract.resources import ErrorBody
-from infra.local_gateway import Gateway, MethodNotAllowed
+from chalicelib.routes.matching import MethodNotAllowed
+from infra.local_gateway import Gateway
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ class Handler(ChaliceRequestHandler):
             self.local_gateway.check(self.command, self.path)
             if refusal:
                 raise refusal
-            response = self.local_gateway.handle_request(self.command, self.path, dict(self.headers), body)
+            response = self.local_gateway.handle_request(self.command, self.path, self._joined(), body)
             self._answer(response)
         except ApiError as error:
             self._refuse(error)
@@ -142,6 +143,10 @@ class Handler(ChaliceRequestHandler):
             self._hang_up()
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do_PATCH = do_OPTIONS = _generic_handle
+
+    def _joined(self) -> dict[str, str]:
+        """The headers; one that was sent several times as gateways join it, with commas."""
+        return {name: ",".join(self.headers.get_all(name, [])) for name in {each.lower() for each in self.headers}}
 
     def _body(self) -> tuple[bytes | None, ApiError | None]:
         """The body, or why it was not read; the connection cannot be used any further then."""
@@ -183,7 +188,7 @@ class Handler(ChaliceRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         if isinstance(error, MethodNotAllowed):
-            self.send_header("Allow", ", ".join(error.allowed))
+            self.send_header("Allow", error.allowed)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

@@ -16,7 +16,7 @@ from typing import Any
 from chalice.app import Blueprint, Response
 
 from chalicelib.contract.errors import ApiError
-from chalicelib.routes.http import failure
+from chalicelib.routes.http import guarded
 
 FOLDER = Path(__file__).parents[1] / "console"
 PAGE = "index.html"
@@ -65,13 +65,10 @@ def view(path: str) -> Callable[[Callable[..., Response]], Callable[..., Respons
     """Answer GET and HEAD of `path`. A gateway and the local server keep the body from HEAD."""
 
     def register(answer: Callable[..., Response]) -> Callable[..., Response]:
-        def guarded(**ids: str) -> Response:
-            try:
-                return answer(**ids)
-            except ApiError as error:
-                return failure(error)
+        def handler(**ids: str) -> Response:
+            return guarded(answer.__name__, lambda: answer(**ids))
 
-        blueprint.route(path, methods=["GET", "HEAD"], name=answer.__name__)(guarded)
+        blueprint.route(path, methods=["GET", "HEAD"], content_types=["*/*"], name=answer.__name__)(handler)
         return answer
 
     return register

@@ -18,13 +18,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Blueprint, Response
 from pynamodb.exceptions import PynamoDBException
 
-from chalicelib import fleet, heartbeat, once, operations, tokens
+from chalicelib import fleet, heartbeat, logs, once, operations, tokens, waits
 from chalicelib.contract import endpoints
 from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access, Endpoint
 from chalicelib.contract.errors import ApiError
 from chalicelib.contract.lifecycle import OPEN, OperationStatus
 from chalicelib.routes import parsing
+from chalicelib.routes.matching import MethodNotAllowed
 from chalicelib.store import Refused, find
 from chalicelib.tables import Hot, Operation
 from chalicelib.tokens import Principal
@@ -103,16 +104,24 @@ def route(blueprint: Blueprint, name: str) -> Callable[[Handler], Handler]:
 
 
 def _answer(endpoint: Endpoint, handler: Handler, request: Any, ids: dict[str, str]) -> Response:
-    try:
+    def answer() -> Response:
         decoded = {name: unquote(value) for name, value in ids.items()}
         raw = bytes(request.raw_body or b"")
         call = Call(endpoint, decoded, request.headers, dict(request.query_params or {}), raw, time.time())
-        answer = handler(authenticated(call))
-        return answer if isinstance(answer, Response) else dump(answer, endpoint.status)
+        made = handler(authenticated(call))
+        return made if isinstance(made, Response) else dump(made, endpoint.status)
+
+    return guarded(endpoint.name, answer)
+
+
+def guarded(name: str, answer: Callable[[], Response]) -> Response:
+    """Whatever goes wrong, the caller gets our shape, and the log gets the reason."""
+    try:
+        return answer()
     except ApiError as error:
         return failure(error)
-    except Exception as error:  # whatever it is, the caller gets our shape, and the log gets the reason
-        return failure(_unexpected(error, endpoint))
+    except Exception as error:
+        return failure(unexpected(error, name))
 
 
 def dump(answer: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -124,20 +133,22 @@ def failure(error: ApiError) -> Response:
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
     if error.error_code == "UNAUTHENTICATED":
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = error.allowed
     return dump(r.ErrorBody(error.error_code, error.message), error.status, headers)
 
 
-def _unexpected(error: Exception, endpoint: Endpoint) -> ApiError:
-    request_id = str(uuid.uuid4())
+def unexpected(error: Exception, where: str) -> ApiError:
+    request_id = logs.REQUEST.get() or str(uuid.uuid4())
     cause = getattr(error, "cause", None) or error
     code = cause.response.get("Error", {}).get("Code") if isinstance(cause, ClientError) else None
     unreachable = isinstance(cause, BotoCoreError) or (isinstance(error, PynamoDBException) and code in BUSY)
     if unreachable or isinstance(error, Refused):
-        LOG.warning("database unavailable in %s: %s (%s)", endpoint.name, code or type(cause).__name__, request_id)
+        LOG.warning("database unavailable in %s: %s (%s)", where, code or type(cause).__name__, request_id)
         return ApiError(
             "UNAVAILABLE", f"the database cannot be reached or is busy; try again ({request_id})", retry_after=2
         )
-    LOG.error("unexpected error in %s (%s)", endpoint.name, request_id, exc_info=error)
+    LOG.error("unexpected error in %s (%s)", where, request_id, exc_info=error)
     return ApiError("INTERNAL_ERROR", f"something went wrong here, not with the request; its id is {request_id}")
 
 
@@ -192,9 +203,11 @@ def _with_role(key: Principal, endpoint: Endpoint) -> Principal:
 
 
 def ask(call: Call, worker_id: str, type_: str, parameters: dict[str, Any], seconds: float) -> Response:
-    """Enqueue, wait, and answer: the output, 202 with where to look, or the worker's own error."""
+    """Enqueue, wait if there is a place, and answer: the output, 202 with where to look, or the worker's own error."""
     operation = operations.enqueue(worker_id, type_, parameters, call.by.label, call.now, call.once)
-    operation = operations.wait(operation, seconds, time.time, time.sleep)
+    if OperationStatus(operation.status) in OPEN:
+        with waits.place(seconds, time.time()) as there_is:
+            operation = operations.wait(operation, seconds if there_is else 0, time.time, time.sleep)
     if OperationStatus(operation.status) in OPEN:
         return _accepted(operation)
     return dump(operations.output_of(operation))

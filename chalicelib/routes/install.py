@@ -9,7 +9,7 @@ from typing import Any
 from chalice.app import Blueprint, Response
 
 from chalicelib.contract.errors import ApiError
-from chalicelib.routes.http import failure
+from chalicelib.routes.http import guarded
 
 STATIC = Path(__file__).parents[1] / "static"
 BINARY = "application/octet-stream"
@@ -21,13 +21,10 @@ def page(path: str) -> Callable[[Callable[[], Response]], Callable[[], Response]
     """Serve `view` to anyone who gets `path`. It may raise ApiError."""
 
     def register(view: Callable[[], Response]) -> Callable[[], Response]:
-        def guarded() -> Response:
-            try:
-                return view()
-            except ApiError as error:
-                return failure(error)
+        def answer() -> Response:
+            return guarded(view.__name__, view)
 
-        blueprint.route(path, methods=["GET"], name=view.__name__)(guarded)
+        blueprint.route(path, methods=["GET"], content_types=["*/*"], name=view.__name__)(answer)
         return view
 
     return register
