@@ -12,9 +12,9 @@ WHEEL := dist/ready
 RELIABILITY := tests/simulation tests/faults tests/server/test_races.py tests/server/test_scale.py tests/security
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock clean \
-	deploy admin-key destroy measure-placement cost measure-fleet package simulate docker test-gateway mutants \
-	reliability screenshots vendor
+	.PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock \
+	clean deploy admin-key destroy measure-placement cost measure-fleet package measure-lambda simulate docker \
+	test-gateway mutants reliability screenshots vendor
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -124,6 +124,8 @@ measure-fleet: setup ## What a place, a page and a scrape read in a large fleet,
 cost: setup ## The monthly bill in AWS, counted line by line (WORKERS=1000, HEARTBEAT=30, API=http or rest)
 	@MUSTER_HEARTBEAT=$(or $(HEARTBEAT),30) $(BIN)/python -m tests.cost \
 		--workers $(or $(WORKERS),1000) --api $(or $(API),http) $(ARGS)
+measure-lambda: setup ## The archive's cold import and an idle heartbeat's processor time, beside botocore's (ROUNDS=15)
+	@ROUNDS=$(ROUNDS) $(BIN)/python -m tests.cloud.measure_lambda
 
 lock: ## Pin the newest versions that pyproject.toml allows in requirements-dev.txt
 	@$(PYTHON) -m venv --clear .venv/lock && .venv/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'

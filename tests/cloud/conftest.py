@@ -18,6 +18,7 @@ from tests.cloud.lambda_emulator import Form, Function, gateway, runtime_beside
 from tests.conformance.serve import ADMIN_KEY, REGISTRATION_TOKEN
 from tests.server import dynoxide
 
+ACCOUNT = {"AWS_DEFAULT_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
 ROOT = Path(__file__).parents[2]
 INTRODUCE = """
 import sys, time
@@ -49,8 +50,7 @@ def dynamodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of an engine with empty tables and the first credentials."""
     try:
         with dynoxide.running() as url:
-            account = {"AWS_DEFAULT_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
-            environment = {**os.environ, **account, "AWS_ENDPOINT_URL_DYNAMODB": url}
+            environment = {**os.environ, **ACCOUNT, "AWS_ENDPOINT_URL_DYNAMODB": url}
             command = [sys.executable, "-c", INTRODUCE, ADMIN_KEY, REGISTRATION_TOKEN]
             subprocess.run(command, cwd=ROOT, env=environment, check=True)
             yield url

@@ -66,7 +66,7 @@ def test_processes_are_frozen_between_requests(cloud: MakeCloud) -> None:
     assert [each.pid for each in here.function.processes] == [process.pid], "thawed rather than started anew"
 
 
-def test_waits_leave_functions_to_heartbeats_and_those_of_killed_ones_run_out(cloud: MakeCloud) -> None:
+def test_waits_leave_functions_to_heartbeats(cloud: MakeCloud) -> None:
     here = cloud("http", concurrency=4, MUSTER_MAX_WAITS="2")
     agent = Agent(here.url, REGISTRATION_TOKEN)
     agent.register()
