@@ -67,7 +67,7 @@ def cloud(task: Path, brought: Path, dynamodb: str, tmp_path: Path) -> Iterator[
 
         def make(form: Form, concurrency: int = 10, **environment: str) -> Cloud:
             environment = {"AWS_ENDPOINT_URL_DYNAMODB": dynamodb, **environment}
-            function = Function(task, brought, tmp_path / "function.log", concurrency=concurrency, **environment)
+            function = Function(task, brought, tmp_path / "function.log", environment, concurrency)
             return Cloud(stack.enter_context(gateway(function, form, app.routes)), function)
 
         yield make

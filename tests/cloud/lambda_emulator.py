@@ -103,16 +103,14 @@ class Function:
         task: Path,
         brought: Path,
         log: Path,
-        *,
-        handler: str = "app.app",
+        environment: dict[str, str],
         concurrency: int = 10,
         timeout: float = 29,
-        **environment: str,
     ) -> None:
         self._task, self._brought, self.log = task, brought, log
         self._concurrency, self._timeout = concurrency, timeout
         self._environment = {
-            "_HANDLER": handler,
+            "_HANDLER": "app.app",
             "AWS_LAMBDA_FUNCTION_NAME": "muster-test",
             "AWS_REGION": "eu-central-1",
             "AWS_DEFAULT_REGION": "eu-central-1",
@@ -191,7 +189,8 @@ def http_event(method: str, target: str, headers: list[tuple[str, str]], body: b
 def rest_event(method: str, target: str, headers: list[tuple[str, str]], body: bytes, routes: dict[str, Any]) -> Event:
     """Payload 1.0: parameters of the path as they were sent, every value of a header."""
     path, _, query = target.partition("?")
-    template, ids = None, {}
+    template: str | None = None
+    ids: dict[str, str] = {}
     with suppress(ApiError):
         template, ids = match(routes, path)
     several: dict[str, list[str]] = {}

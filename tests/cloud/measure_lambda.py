@@ -87,7 +87,7 @@ def main() -> int:
 def _told(what: str, turns: list[tuple[float, float]], target: float) -> bool:
     bare, ours = (statistics.median(each) for each in zip(*turns, strict=True))
     print(f"{what:30}{bare:8.2f} botocore alone{ours:8.2f} ours  ratio {ours / bare:.2f} (target {target})")
-    return ours / bare <= target
+    return bool(ours / bare <= target)
 
 
 def _cold(places: list[str], environment: dict[str, str], rounds: int) -> list[tuple[float, float]]:
