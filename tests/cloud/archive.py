@@ -1,25 +1,24 @@
-"""The functions' archive for the Python of this machine, unpacked."""
+"""The functions' archive for the machine that the tests run on, unpacked."""
 
 from __future__ import annotations
 
-import shutil
+import platform
+import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
-import chalice.app
+from infra.cloud.archive import MACHINES, Runtime
+from infra.cloud.package import ARCHIVE, build
 
-ROOT = Path(__file__).parents[2]
-SITE = Path(chalice.app.__file__).parents[1]
-REQUIRED = ("msgspec", "pynamodb")
+HERE = Runtime(
+    f"python{sys.version_info.major}.{sys.version_info.minor}",
+    next(ours for ours, wheels in MACHINES.items() if wheels == platform.machine()),
+)
 
 
 def unpacked(folder: Path) -> Path:
-    """What chalice packages: its own runtime, app.py, chalicelib and what requirements.txt names."""
-    left_out = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "chalicelib", folder / "chalicelib", ignore=left_out)
-    shutil.copy(ROOT / "app.py", folder)
-    (folder / "chalice").mkdir()
-    for name in ("__init__.py", "app.py"):
-        shutil.copy(SITE / "chalice" / name, folder / "chalice")
-    for name in REQUIRED:
-        shutil.copytree(SITE / name, folder / name, ignore=left_out)
+    with tempfile.TemporaryDirectory() as made:
+        archive = build("test", Path(made), runtime=HERE) / ARCHIVE
+        zipfile.ZipFile(archive).extractall(folder)
     return folder
