@@ -1,40 +1,94 @@
 """What each function may do, action by action and table by table: neither more nor less than it does.
 
-tests/cloud holds this against the calls that the functions make. An action that is missing here denies something there,
-and one that nothing needs fails as well.
+tests/cloud holds this against the calls that the functions make. An action that is missing here is denied there, and
+one that nothing needs fails as well.
+
+    python -m infra.cloud.access
+
+writes the policies in .chalice, which `chalice deploy` reads, from the same table. They are for tables whose names begin
+with muster-, in any account and region.
 """
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
-Grants = dict[str, tuple[str, ...]]
-"""A table, or an index as table/index/name, and the actions of DynamoDB on it."""
+Grants = dict[str, str]
+"""A table, or an index as table/index/name, and DynamoDB's actions on it."""
 
-READ, WRITE = ("GetItem",), ("PutItem", "UpdateItem", "DeleteItem")
-
-API: Grants = {}
-SWEEP: Grants = {}
+API: Grants = {
+    "heartbeats": "BatchGetItem ConditionCheckItem GetItem PutItem Scan UpdateItem",
+    "workers": "BatchGetItem DeleteItem GetItem PutItem Scan UpdateItem",
+    "workers/index/listing": "Query",
+    "deployments": "BatchGetItem ConditionCheckItem DeleteItem GetItem PutItem Scan UpdateItem",
+    "deployments/index/listing": "Query",
+    "deployments/index/waiting": "Query",
+    "commands": "BatchGetItem BatchWriteItem DeleteItem GetItem PutItem Query Scan UpdateItem",
+    "operations": "BatchGetItem GetItem PutItem UpdateItem",
+    "credentials": "BatchGetItem DeleteItem GetItem PutItem UpdateItem",
+    "credentials/index/listing": "Query",
+    "events": "BatchWriteItem Query",
+}
+SWEEP: Grants = {
+    "heartbeats": "BatchGetItem ConditionCheckItem GetItem Scan UpdateItem",
+    "workers": "BatchGetItem DeleteItem GetItem PutItem UpdateItem",
+    "workers/index/listing": "Query",
+    "deployments": "BatchGetItem GetItem UpdateItem",
+    "deployments/index/waiting": "Query",
+    "commands": "BatchGetItem BatchWriteItem GetItem PutItem Query",
+    "events": "BatchWriteItem",
+}
 GRANTS = {"api_handler": API, "expire": SWEEP}
 """By chalice's name for a function."""
+SOON = {
+    ("api_handler", "ConditionCheckItem", "heartbeats"),
+    ("expire", "ConditionCheckItem", "heartbeats"),
+}
+"""Granted before anything needs it: a function that does so must not be deployed before its policy."""
 
 TABLE = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${TablePrefix}"
 LOGS = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/lambda/"
 
 
 def policy(function: str, function_name: str) -> dict[str, Any]:
-    """`function`: chalice's name; `function_name`: Lambda's."""
-    logs = {
-        "Effect": "Allow",
-        "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
-        "Resource": {"Fn::Sub": f"{LOGS}{function_name}:*"},
-    }
-    tables = [
-        {
-            "Effect": "Allow",
-            "Action": [f"dynamodb:{action}" for action in sorted(actions)],
-            "Resource": {"Fn::Sub": f"{TABLE}{table}"},
-        }
-        for table, actions in sorted(GRANTS[function].items())
-    ]
+    """A document of CloudFormation's. `function`: chalice's name; `function_name`: Lambda's."""
+    logs = _allow("logs", "CreateLogStream PutLogEvents", f"{LOGS}{function_name}:*")
+    tables = [_allow("dynamodb", actions, TABLE + on) for on, actions in GRANTS[function].items()]
     return {"Version": "2012-10-17", "Statement": [logs, *tables]}
+
+
+def _allow(service: str, actions: str, on: str) -> dict[str, Any]:
+    return {
+        "Effect": "Allow",
+        "Action": [f"{service}:{action}" for action in actions.split()],
+        "Resource": {"Fn::Sub": on},
+    }
+
+
+ANYWHERE = {"${AWS::Partition}": "*", "${AWS::Region}": "*", "${AWS::AccountId}": "*", "${TablePrefix}": "muster-"}
+FILES = {"policy-api.json": "api_handler", "policy-expire.json": "expire"}
+
+
+def files() -> dict[str, str]:
+    """By name, what .chalice has for `chalice deploy`, whose functions have names of any stage."""
+    return {name: json.dumps(_plain(policy(function, "muster-*")), indent=2) + "\n" for name, function in FILES.items()}
+
+
+def _plain(document: dict[str, Any]) -> dict[str, Any]:
+    """chalice makes no log group, so the function has to."""
+    logs, *tables = [each | {"Resource": _anywhere(each)} for each in document["Statement"]]
+    return document | {"Statement": [logs | {"Action": ["logs:CreateLogGroup", *logs["Action"]]}, *tables]}
+
+
+def _anywhere(statement: dict[str, Any]) -> str:
+    text: str = statement["Resource"]["Fn::Sub"]
+    for name, value in ANYWHERE.items():
+        text = text.replace(name, value)
+    return text
+
+
+if __name__ == "__main__":
+    for name, text in files().items():
+        (Path(__file__).resolve().parents[2] / ".chalice" / name).write_text(text)

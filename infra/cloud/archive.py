@@ -1,4 +1,4 @@
-"""The functions' archive: what chalice packages, without what Lambda does not need, the same bytes for the same content.
+"""The functions' archive: what chalice packages, less what Lambda does not need; the same bytes for the same content.
 
 That is chalice's own runtime, app.py, chalicelib (console, wheel and all), and what requirements.txt names. Botocore is
 not among it: Lambda brings it. chalice itself looks for wheels of the Python that it runs on, and goes on without those

@@ -29,7 +29,7 @@ def template(stage: str) -> Json:
 
 def table_of(model: type[Model]) -> str:
     """Its name without a prefix."""
-    name: str = model.Meta.table_name  # type: ignore[attr-defined]
+    name: str = model.Meta.table_name
     return name.removeprefix(TABLE_PREFIX)
 
 
@@ -77,4 +77,4 @@ def _key(schema: Iterable[Json]) -> list[Json]:
 
 def _schema(model: type[Model]) -> Json:
     """What PynamoDB would create the table with."""
-    return model._get_schema()
+    return dict(model._get_schema())

@@ -1,7 +1,7 @@
 """A stage packaged for AWS, offline: python -m infra.cloud.package --stage prod [--rest]
 
-Writes into build/STAGE: data.json and app.json, the templates of the two stacks, and deployment.zip, the functions' code,
-which goes to the bucket and key that app.json takes as parameters.
+Writes into build/STAGE: data.json and app.json, the templates of the two stacks, and deployment.zip, the code, whose
+bucket and key app.json takes as parameters. It needs pip's index, and no account.
 """
 
 from __future__ import annotations
