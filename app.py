@@ -13,8 +13,8 @@ if os.environ.get("MUSTER_STAGE") == "local":
     local.prepare()
 
 from chalicelib import liveness, logs
-from chalicelib.lambda_app import App
 from chalicelib.routes import console, host, install, operator, worker
+from chalicelib.routes.gateways import App
 
 if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
     logs.write_json()
