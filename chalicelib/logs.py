@@ -15,7 +15,7 @@ import msgspec
 
 from chalicelib.times import when
 
-REQUEST: ContextVar[str | None] = ContextVar("REQUEST", default=None)
+REQUEST: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that is being answered, in every line that is written meanwhile."""
 IDS = ("worker_id", "deployment_id", "command_id", "operation_id")
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-g[0-9]{1,15})?")

@@ -120,7 +120,7 @@ def as_http(answer: Event) -> Event:
     }
 
 
-METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+METHODS = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS".split())
 
 
 def _log(event: Event, rest: Event, answer: Event, seconds: float) -> None:

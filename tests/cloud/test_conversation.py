@@ -61,7 +61,7 @@ def test_processes_are_frozen_between_requests(cloud: MakeCloud) -> None:
     assert requests.get(f"{here.url}/api/health", timeout=30).json()["status"] == "ok"
     until(lambda: here.function.busy, lambda busy: not busy, "the request is over")
     (process,) = here.function.processes
-    assert psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
+    until(psutil.Process(process.pid).status, lambda status: status == psutil.STATUS_STOPPED, "frozen")
     assert requests.get(f"{here.url}/api/health", timeout=30).json()["status"] == "ok"
     assert [each.pid for each in here.function.processes] == [process.pid], "thawed rather than started anew"
 
