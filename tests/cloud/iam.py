@@ -1,6 +1,6 @@
-"""IAM's verdict on one call, for policies as this project writes them: allowed where a statement allows it, else denied.
+"""IAM's verdict on a call, for policies as this project writes them: allowed where a statement allows it, else denied.
 
-A policy with anything more in it (Deny, NotAction, Condition, wildcards in an action) is refused rather than guessed at.
+A policy with more in it (Deny, NotAction, Condition, wildcards in an action) is refused rather than guessed at.
 """
 
 from __future__ import annotations

@@ -47,7 +47,8 @@ def record(request: AWSPreparedRequest, **_: Any) -> None:
         return
     target = request.headers["X-Amz-Target"]
     operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]
-    SEEN.update((function, action, on) for action, on in needs(operation, json.loads(request.body or b"{}")))
+    body = json.loads(request.body if isinstance(request.body, bytes | str) else b"{}")
+    SEEN.update((function, action, on) for action, on in needs(operation, body))
 
 
 def needs(operation: str, body: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -27,7 +27,9 @@ HERE = Runtime(
     f"python{sys.version_info.major}.{sys.version_info.minor}",
     {"aarch64": "arm64"}.get(platform.machine(), platform.machine()),
 )
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+REGION = {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
+"""Lambda sets both; botocore reads the second."""
 INVOKE = "import json, sys; import app; print(json.dumps(app.app(json.load(sys.stdin), None)))"
 
 
@@ -76,7 +78,7 @@ def database(bare: Path) -> Iterator[CountingDynamoDB]:
     """With the tables of data.json."""
     server = CountingDynamoDB()
     server.start()
-    client = Session().create_client(
+    client: Any = Session().create_client(
         "dynamodb", "us-east-1", endpoint_url=server.url, aws_access_key_id="test", aws_secret_access_key="test"
     )
     template = json.loads((bare / "build" / "data.json").read_text())
@@ -89,12 +91,16 @@ def database(bare: Path) -> Iterator[CountingDynamoDB]:
 
 
 def invoke(bare: Path, database: CountingDynamoDB, event: dict[str, Any]) -> dict[str, Any]:
-    environment = CREDENTIALS | {
-        "AWS_ENDPOINT_URL_DYNAMODB": database.url,
-        "MUSTER_TABLE_PREFIX": "muster-prod-",
-        "PYTHONPATH": os.pathsep.join([str(bare / "task"), str(bare / "runtime")]),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+    environment = (
+        CREDENTIALS
+        | REGION
+        | {
+            "AWS_ENDPOINT_URL_DYNAMODB": database.url,
+            "MUSTER_TABLE_PREFIX": "muster-prod-",
+            "PYTHONPATH": os.pathsep.join([str(bare / "task"), str(bare / "runtime")]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+    )
     done = subprocess.run(
         [sys.executable, "-S", "-c", INVOKE],
         cwd=bare / "task",
