@@ -5,8 +5,8 @@ one that nothing needs fails as well.
 
     python -m infra.cloud.access
 
-writes the policies in .chalice, which `chalice deploy` reads, from the same table. They are for tables whose names begin
-with muster-, in any account and region.
+writes the policies in .chalice, which `chalice deploy` reads, from the same table. They are for tables whose names
+begin with muster-, in any account and region.
 """
 
 from __future__ import annotations

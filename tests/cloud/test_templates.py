@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from app import app
 from chalicelib.contract.errors import STATUS
 from chalicelib.contract.resources import ErrorBody
 from chalicelib.tables import MODELS
+from infra.cloud.access import FILES
 from infra.cloud.data import indexes_of, table_of
 
 Json = dict[str, Any]
@@ -128,12 +130,22 @@ def test_a_rest_api_says_everything_in_our_shape_and_has_api_in_its_url_once(pac
 
 
 def test_chalice_alone_packages_a_rest_api(tmp_path: Path) -> None:
-    """Its plan, without the archive: that is chalice's own, with the Python that packages."""
-    from chalice.cli.factory import CLIFactory
-
+    """Without any of infra/cloud: from .chalice alone, for the Python that packages."""
+    chalice = str(Path(sys.executable).with_name("chalice"))
+    environment = os.environ | {"PIP_NO_DEPS": "1", "AWS_DEFAULT_REGION": "us-east-1"}
+    environment.pop("MUSTER_STAGE", None)
+    command = [chalice, "package", "--stage", "prod", str(tmp_path)]
     root = Path(__file__).resolve().parents[2]
-    config = CLIFactory(str(root)).create_config_obj("prod")
-    assert (config.api_gateway_stage, config.lambda_architecture, config.autogen_policy) == ("muster", "arm64", False)
-    for function in ("api_handler", "expire"):
-        policy = root / ".chalice" / config.scope("prod", function).iam_policy_file
-        assert json.loads(policy.read_text())["Statement"]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Could not install" not in done.stdout
+    stack = template(tmp_path, "sam")
+    (api,) = of_type(stack, "AWS::Serverless::Api").values()
+    assert api["StageName"] == "muster"
+    functions = of_type(stack, "AWS::Serverless::Function")
+    assert {each["Timeout"] for each in functions.values()} == {29, 60}
+    assert all(each["Architectures"] == ["arm64"] for each in functions.values())
+    roles = of_type(stack, "AWS::IAM::Role").values()
+    written = {name: json.loads((root / ".chalice" / name).read_text()) for name in FILES}
+    given = [role["Policies"][0]["PolicyDocument"] for role in roles]
+    assert sorted(given, key=str) == sorted(written.values(), key=str)
