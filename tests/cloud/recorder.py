@@ -1,7 +1,6 @@
 """What the functions do in DynamoDB, seen at botocore's before-send: actions, and what they are done on.
 
-    pytest tests/server -p tests.cloud.recorder                      the services, called by tests
-    python -m tests.cloud.recorder serve --port 8000 --data DIR      infra.local, whose routes somebody calls
+    RECORDED=needs pytest tests/cloud/reach.py -p tests.cloud.recorder
 
 RECORDED names the file that has a line for each: function, action, table. Whoever creates the tables, or looks at them
 for a test, is no function; those calls do not count.
@@ -12,7 +11,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +91,3 @@ def write() -> None:
 
 BUILTIN_HANDLERS.append(("before-send.dynamodb", record))
 atexit.register(write)
-
-if __name__ == "__main__":
-    runpy.run_module("infra.local", run_name="__main__", alter_sys=True)

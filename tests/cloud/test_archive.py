@@ -73,7 +73,7 @@ def bare(wheel_served: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def database(bare: Path) -> Iterator[CountingDynamoDB]:
     """With the tables of data.json."""
     server = CountingDynamoDB()
@@ -90,12 +90,12 @@ def database(bare: Path) -> Iterator[CountingDynamoDB]:
     server.stop()
 
 
-def invoke(bare: Path, database: CountingDynamoDB, event: dict[str, Any]) -> dict[str, Any]:
+def invoke(bare: Path, database: str, event: dict[str, Any]) -> dict[str, Any]:
     environment = (
         CREDENTIALS
         | REGION
         | {
-            "AWS_ENDPOINT_URL_DYNAMODB": database.url,
+            "AWS_ENDPOINT_URL_DYNAMODB": database,
             "MUSTER_TABLE_PREFIX": "muster-prod-",
             "PYTHONPATH": os.pathsep.join([str(bare / "task"), str(bare / "runtime")]),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -134,18 +134,16 @@ def get(path: str, **headers: str) -> dict[str, Any]:
 
 
 def test_it_answers_where_nothing_else_is(bare: Path, database: CountingDynamoDB) -> None:
-    answer = invoke(bare, database, get("/api/health"))
+    answer = invoke(bare, database.url, get("/api/health"))
     assert answer["statusCode"] == 200, answer
     assert database.calls, "the answer comes from the database"
 
 
-def test_without_its_database_it_says_so(bare: Path, database: CountingDynamoDB) -> None:
-    database.stop()
-    answer = invoke(bare, database, get("/api/health"))
+def test_without_its_database_it_says_so(bare: Path) -> None:
+    answer = invoke(bare, "http://127.0.0.1:9", get("/api/health"))
     assert answer["statusCode"] == 503, answer
-    database.start()
 
 
-def test_it_serves_the_wheel_that_is_in_it(bare: Path, database: CountingDynamoDB) -> None:
-    answer = invoke(bare, database, get("/muster.whl", accept="application/octet-stream"))
+def test_it_serves_the_wheel_that_is_in_it(bare: Path) -> None:
+    answer = invoke(bare, "http://127.0.0.1:9", get("/muster.whl", accept="application/octet-stream"))
     assert (answer["statusCode"], answer["isBase64Encoded"]) == (200, True)
