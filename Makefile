@@ -13,8 +13,8 @@ RELIABILITY := tests/simulation tests/faults tests/server/test_races.py tests/se
 
 .DEFAULT_GOAL := help
 	.PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock \
-	clean deploy admin-key destroy cost measure-fleet package measure-lambda simulate docker \
-	test-gateway mutants reliability screenshots vendor
+	clean deploy admin-key destroy cost measure-fleet package measure-lambda simulate docker test-gateway mutants \
+	reliability screenshots vendor
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
