@@ -12,7 +12,7 @@ WHEEL := dist/ready
 RELIABILITY := tests/simulation tests/faults tests/server/test_races.py tests/server/test_scale.py tests/security
 
 .DEFAULT_GOAL := help
-	.PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock \
+.PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock \
 	clean deploy admin-key destroy cost measure-fleet package measure-lambda simulate docker test-gateway mutants \
 	reliability screenshots vendor
 

@@ -21,7 +21,7 @@ from typing import Any
 from app import app
 from chalicelib import tables, tokens
 from tests.cloud.archive import unpacked
-from tests.cloud.conftest import ACCOUNT
+from tests.cloud.emulated import ACCOUNT
 from tests.cloud.lambda_emulator import http_event, runtime_beside
 from tests.conformance.serve import REGISTRATION_TOKEN
 from tests.conformance.workers import Worker

@@ -12,12 +12,13 @@ import psutil
 import pytest
 import requests
 
-from tests.cloud.conftest import Cloud
+from tests.cloud.emulated import Cloud, brought, cloud, dynamodb, task
 from tests.cloud.lambda_emulator import Form
 from tests.conformance.serve import ADMIN_KEY, REGISTRATION_TOKEN
 from tests.conformance.workers import Agent
 from tests.whole.test_processes import Host, Operator, until
 
+__all__ = ["brought", "cloud", "dynamodb", "task"]
 MakeCloud = Callable[..., Cloud]
 
 
