@@ -19,7 +19,7 @@ Grants = dict[str, str]
 """A table, or an index as table/index/name, and DynamoDB's actions on it."""
 
 API: Grants = {
-    "heartbeats": "BatchGetItem ConditionCheckItem GetItem PutItem Scan UpdateItem",
+    "heartbeats": "BatchGetItem GetItem PutItem Scan UpdateItem",
     "workers": "BatchGetItem DeleteItem GetItem PutItem Scan UpdateItem",
     "workers/index/listing": "Query",
     "deployments": "BatchGetItem ConditionCheckItem DeleteItem GetItem PutItem Scan UpdateItem",
@@ -33,8 +33,7 @@ API: Grants = {
 }
 SWEEP: Grants = {
     "heartbeats": "BatchGetItem ConditionCheckItem GetItem Scan UpdateItem",
-    "workers": "BatchGetItem DeleteItem GetItem PutItem UpdateItem",
-    "workers/index/listing": "Query",
+    "workers": "BatchGetItem DeleteItem GetItem PutItem Scan UpdateItem",
     "deployments": "BatchGetItem GetItem UpdateItem",
     "deployments/index/waiting": "Query",
     "commands": "BatchGetItem BatchWriteItem GetItem PutItem Query",
@@ -42,12 +41,6 @@ SWEEP: Grants = {
 }
 GRANTS = {"api_handler": API, "expire": SWEEP}
 """By chalice's name for a function."""
-SOON = {
-    ("api_handler", "ConditionCheckItem", "heartbeats"),
-    ("expire", "ConditionCheckItem", "heartbeats"),
-}
-"""Granted before anything needs it: a function that does so must not be deployed before its policy."""
-
 TABLE = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${TablePrefix}"
 LOGS = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/lambda/"
 

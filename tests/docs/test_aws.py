@@ -38,7 +38,9 @@ def wrong(line: str) -> str | None:
     if words[1] not in commands:
         return words[1]
     shape = model.operation_model(commands[words[1]]).input_shape
-    options = GLOBAL | {f"--{xform_name(name, '-')}" for name in (shape.members if shape else ())}
+    members = shape.members if shape else {}
+    options = GLOBAL | {f"--{xform_name(name, '-')}" for name in members}
+    options |= {f"--no-{xform_name(name, '-')}" for name, member in members.items() if member.type_name == "boolean"}
     return next((word for word in words if word.startswith("--") and word not in options), None)
 
 
