@@ -36,7 +36,7 @@ class Account:
 
     def __init__(self, url: str, home: Path, program: str) -> None:
         self.program = program
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MUSTER_", "PYTEST_"))}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MUSTER_", "PYTEST_", "MAKE"))}
         self.environment = inherited | {
             "HOME": str(home),
             "AWS_ENDPOINT_URL": url,
