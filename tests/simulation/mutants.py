@@ -201,7 +201,7 @@ MUTANTS = (
         "what is newer than an intent leaves the intent behind",
         ("agent/plan.py", "return any((each.generation or 0) > intent.generation for each in instances)", "return False"),
         ("agent/records.py", 'if row and row["generation"] >= command.generation:', 'if row and row["generation"] == command.generation:'),
-        plot="restore",
+        test="tests/agent/test_journal.py::test_receipts",
     ),
     # Who is who
     mutant(
