@@ -7,6 +7,7 @@ that it does not find; here pip is asked for those of Lambda's Python, and what 
 
 from __future__ import annotations
 
+import py_compile
 import subprocess
 import sys
 import tempfile
@@ -28,11 +29,16 @@ GLIBC = range(17, 35)
 """Of 2.x, up to that of Amazon Linux 2023."""
 
 
+OWN = f"python{sys.version_info.major}.{sys.version_info.minor}"
+KNOWN = ("python3.11", "python3.12", "python3.13")
+"""Which Lambda has and the app runs on."""
+
+
 @dataclass(frozen=True)
 class Runtime:
-    """What the functions run on, in Lambda's words."""
+    """What the functions run on, in Lambda's words. By default the Python that packages: it can compile for itself."""
 
-    python: str = "python3.12"
+    python: str = OWN if OWN in KNOWN else "python3.12"
     architecture: str = "arm64"
 
     @property
@@ -63,8 +69,11 @@ class Archiver(LambdaDeploymentPackager):
         """Raises NotPackaged."""
         with tempfile.TemporaryDirectory() as folder:
             _install(Path(project_dir, "requirements.txt"), Path(folder), self._runtime)
-            files = {name: Path(path) for path, name in self._iter_app_filenames(project_dir)}
-            _write(self._archive, files | dict(_installed(Path(folder))))
+            found = {name: Path(path) for path, name in self._iter_app_filenames(project_dir)}
+            files = {name: path for name, path in (found | dict(_installed(Path(folder)))).items() if is_needed(name)}
+            if self._runtime.python == OWN:
+                files = dict(_compiled(files, Path(folder)))
+            _write(self._archive, files)
         return str(self._archive)
 
 
@@ -83,10 +92,26 @@ def _installed(folder: Path) -> Iterator[tuple[str, Path]]:
             yield path.relative_to(folder).as_posix(), path
 
 
+def _compiled(files: dict[str, Path], folder: Path) -> Iterator[tuple[str, Path]]:
+    """Modules as Python compiles them, in the place of their sources; everything else as it is.
+
+    Lambda keeps nothing of what it compiles, which would be half of the time in which a function loads. A trace has
+    files and lines all the same.
+    """
+    trusted = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    for name, source in files.items():
+        if name.endswith(".py"):
+            made = folder / "compiled" / f"{name}c"
+            py_compile.compile(str(source), str(made), name, doraise=True, invalidation_mode=trusted)
+            yield f"{name}c", made
+        else:
+            yield name, source
+
+
 def _write(archive: Path, files: dict[str, Path]) -> None:
     archive.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(archive, "w") as target:
-        for name in sorted(filter(is_needed, files)):
+        for name in sorted(files):
             entry = zipfile.ZipInfo(name, EPOCH)
             entry.external_attr, entry.create_system = FILE_MODE, UNIX
             target.writestr(entry, files[name].read_bytes(), zipfile.ZIP_DEFLATED, 9)

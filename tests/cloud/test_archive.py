@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from botocore.session import Session
 
-from infra.cloud.archive import NotPackaged, Runtime
+from infra.cloud.archive import KNOWN, LAMBDA, OWN, NotPackaged, Runtime
 from infra.cloud.package import build
 from tests.conformance.counting_dynamodb import CountingDynamoDB
 
@@ -33,6 +33,9 @@ REGION = {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
 INVOKE = "import json, sys; import app; print(json.dumps(app.app(json.load(sys.stdin), None)))"
 
 
+MAIN = "app.pyc" if LAMBDA.python == OWN else "app.py"
+
+
 def names(folder: Path) -> list[str]:
     with zipfile.ZipFile(folder / "deployment.zip") as archive:
         return archive.namelist()
@@ -41,11 +44,19 @@ def names(folder: Path) -> list[str]:
 def test_it_is_small_and_has_what_the_functions_need_and_nothing_else(packaged: Path) -> None:
     found = names(packaged)
     assert (packaged / "deployment.zip").stat().st_size < 1_000_000
-    assert {name.split("/")[0] for name in found} == {"app.py", "chalice", "chalicelib", "msgspec", "pynamodb"}
+    assert {name.split("/")[0] for name in found} == {MAIN, "chalice", "chalicelib", "msgspec", "pynamodb"}
     assert "chalicelib/console/index.html" in found and "chalicelib/static/join.sh" in found
     assert any(name.startswith("chalicelib/static/muster-") and name.endswith(".whl") for name in found)
-    assert [name for name in found if name.endswith(".so")] == ["msgspec/_core.cpython-312-aarch64-linux-gnu.so"]
+    assert [name for name in found if name.endswith(".so")] == [
+        f"msgspec/_core.cpython-{LAMBDA.python.removeprefix('python').replace('.', '')}-aarch64-linux-gnu.so"
+    ]
     assert not [name for name in found if "__pycache__" in name or ".dist-info" in name]
+
+
+def test_another_python_than_its_own_it_leaves_to_compile(tmp_path: Path, wheel_served: Path) -> None:
+    another = next(each for each in KNOWN if each != OWN)
+    found = names(build("prod", tmp_path, runtime=Runtime(another)))
+    assert "app.py" in found and not [name for name in found if name.endswith(".pyc")]
 
 
 def test_the_same_content_is_the_same_bytes(packaged: Path, packaged_rest: Path) -> None:

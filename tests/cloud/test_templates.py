@@ -17,6 +17,7 @@ from chalicelib.contract.errors import STATUS
 from chalicelib.contract.resources import ErrorBody
 from chalicelib.tables import MODELS
 from infra.cloud.access import FILES
+from infra.cloud.archive import LAMBDA
 from infra.cloud.data import indexes_of, table_of
 
 Json = dict[str, Any]
@@ -77,7 +78,7 @@ def test_the_functions(kind: str, request: pytest.FixtureRequest) -> None:
         "Expire": ("app.expire", 60),
     }
     for each in functions.values():
-        assert (each["Runtime"], each["Architectures"], each["MemorySize"]) == ("python3.12", ["arm64"], 1024)
+        assert (each["Runtime"], each["Architectures"], each["MemorySize"]) == (LAMBDA.python, ["arm64"], 1024)
         assert each["Code"] == {"S3Bucket": {"Ref": "CodeBucket"}, "S3Key": {"Ref": "CodeKey"}}
         assert each["Environment"]["Variables"] == {"MUSTER_TABLE_PREFIX": {"Ref": "TablePrefix"}}
         assert "ReservedConcurrentExecutions" not in each
