@@ -48,16 +48,11 @@ def brought(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def dynamodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of an engine with empty tables and the first credentials."""
-    try:
-        with dynoxide.running() as url:
-            environment = {**os.environ, **ACCOUNT, "AWS_ENDPOINT_URL_DYNAMODB": url}
-            command = [sys.executable, "-c", INTRODUCE, ADMIN_KEY, REGISTRATION_TOKEN]
-            subprocess.run(command, cwd=ROOT, env=environment, check=True)
-            yield url
-    except dynoxide.Unavailable as reason:
-        if os.environ.get("MUSTER_REQUIRE_DYNAMODB"):
-            pytest.fail(f"MUSTER_REQUIRE_DYNAMODB is set, and {reason}")
-        pytest.skip(f"this needs a real DynamoDB engine: {reason}")
+    with dynoxide.needed(), dynoxide.running() as url:
+        environment = {**os.environ, **ACCOUNT, "AWS_ENDPOINT_URL_DYNAMODB": url}
+        command = [sys.executable, "-c", INTRODUCE, ADMIN_KEY, REGISTRATION_TOKEN]
+        subprocess.run(command, cwd=ROOT, env=environment, check=True)
+        yield url
 
 
 @pytest.fixture

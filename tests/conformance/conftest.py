@@ -104,3 +104,12 @@ def host(server: Server) -> Worker:
     worker.register()
     worker.beat()
     return worker
+
+
+@pytest.fixture(scope="module")
+def away(server: Server) -> Worker:
+    """A worker that is offline, so that what reaches for it is answered at once."""
+    worker = Worker(server.url, server.registration_token)
+    worker.register()
+    worker.goodbye()
+    return worker

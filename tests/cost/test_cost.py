@@ -30,21 +30,14 @@ SIZE = 60
 
 @pytest.fixture(scope="module")
 def counted() -> Counted:
-    try:
+    with dynoxide.needed():
         return month.count(SIZE)
-    except dynoxide.Unavailable as reason:
-        if os.environ.get("MUSTER_REQUIRE_DYNAMODB"):
-            pytest.fail(f"MUSTER_REQUIRE_DYNAMODB is set, and {reason}")
-        pytest.skip(f"this needs a real DynamoDB engine: {reason}")
 
 
 @pytest.fixture
 def fleet() -> Iterator[tuple[World, Agent]]:
-    try:
-        with month.fleet(SIZE) as (world, first):
-            yield world, Agent(first, list(first.active))
-    except dynoxide.Unavailable as reason:
-        pytest.skip(f"this needs a real DynamoDB engine: {reason}")
+    with dynoxide.needed(), month.fleet(SIZE) as (world, first):
+        yield world, Agent(first, list(first.active))
 
 
 def dollars(lines: list[Line], what: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 import pytest
@@ -41,12 +40,8 @@ def lines_of_the_bill() -> Figures:
 
 @pytest.fixture(scope="module")
 def counted() -> month.Counted:
-    try:
+    with dynoxide.needed():
         return month.count(FEW)
-    except dynoxide.Unavailable as reason:
-        if os.environ.get("MUSTER_REQUIRE_DYNAMODB"):
-            pytest.fail(f"MUSTER_REQUIRE_DYNAMODB is set, and {reason}")
-        pytest.skip(f"this needs a real DynamoDB engine: {reason}")
 
 
 @pytest.fixture(scope="module")

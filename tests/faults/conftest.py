@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
@@ -19,12 +18,8 @@ WINDOW = 3
 @pytest.fixture(scope="session")
 def planes() -> Planes:
     """Starts control planes; skips where their database cannot be had, or fails if it is required."""
-    try:
+    with dynoxide.needed():
         dynoxide.executable()
-    except dynoxide.Unavailable as reason:
-        if os.environ.get("MUSTER_REQUIRE_DYNAMODB"):
-            pytest.fail(f"MUSTER_REQUIRE_DYNAMODB is set, and {reason}")
-        pytest.skip(f"faults need a real DynamoDB engine: {reason}")
     return plane
 
 

@@ -205,26 +205,17 @@ def _with(route: Route, parameter: str, trick: str, worker_id: str) -> str:
     return Route(route.method, path, route.role).at(worker_id)
 
 
-@pytest.fixture(scope="module")
-def gone(server: Server) -> Worker:
-    """A worker that is offline, so that what reaches for it is answered at once."""
-    worker = Worker(server.url, server.registration_token)
-    worker.register()
-    worker.goodbye()
-    return worker
-
-
 @pytest.mark.parametrize("parameter", PARAMETERS)
 def test_tricks_of_path_lead_nowhere(
-    parameter: str, gone: Worker, admin: Operator, server: Server, thorough: bool
+    parameter: str, away: Worker, admin: Operator, server: Server, thorough: bool
 ) -> None:
     for route in (each for each in GUARDED if f"{{{parameter}}}" in each.path and each.role):
         for trick in TRICKS if thorough else TRICKS[::3]:
-            reply = _raw_call(server, route, _with(route, parameter, trick, gone.worker_id))
+            reply = _raw_call(server, route, _with(route, parameter, trick, away.worker_id))
             assert reply.status in (400, 404, 405, 409), f"{route} {trick}: {reply.status} {reply.text[:200]}"
             assert "Set-Cookie" not in reply.headers and "<script" not in reply.text
             audit(reply, server.admin_key)
-    admin.get(f"/api/workers/{gone.worker_id}").expect(200)
+    admin.get(f"/api/workers/{away.worker_id}").expect(200)
 
 
 def _raw_call(server: Server, route: Route, path: str) -> Reply:

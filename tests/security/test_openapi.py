@@ -70,17 +70,8 @@ def host(server: Server) -> Worker:
 
 
 @pytest.fixture(scope="module")
-def asked(server: Server) -> Worker:
-    """The one that operators ask. It is offline, so that no operation is waited for."""
-    worker = Worker(server.url, server.registration_token)
-    worker.register()
-    worker.goodbye()
-    return worker
-
-
-@pytest.fixture(scope="module")
-def deployment_id(asked: Worker, an_operator: Operator) -> str:
-    return str(an_operator.deploy(asked.worker_id)["deployment_id"])
+def deployment_id(away: Worker, an_operator: Operator) -> str:
+    return str(an_operator.deploy(away.worker_id)["deployment_id"])
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +88,7 @@ def test_what_the_document_generates(
     mode: GenerationMode,
     server: Server,
     host: Worker,
-    asked: Worker,
+    away: Worker,
     deployment_id: str,
     caller: Callable[[Endpoint], str],
     thorough: bool,
@@ -105,7 +96,7 @@ def test_what_the_document_generates(
     operation = SCHEMA[endpoint.path][endpoint.method]
     known = {"deployment_id": deployment_id} if "{deployment_id}" in endpoint.path else {}
     if "{worker_id}" in endpoint.path and endpoint.name != "remove_worker":
-        known["worker_id"] = (host if endpoint.access is Access.WORKER else asked).worker_id
+        known["worker_id"] = (host if endpoint.access is Access.WORKER else away).worker_id
     headers = {"Authorization": f"Bearer {caller(endpoint)}"} if caller(endpoint) else {}
 
     @seed(SEED)

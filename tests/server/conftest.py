@@ -32,10 +32,5 @@ def world(database: Recorder) -> World:
 @pytest.fixture
 def engine() -> Iterator[Recorder]:
     """Empty tables on a real DynamoDB engine: for claims about concurrency and size."""
-    try:
-        with dynoxide.running() as url, DATABASE.engine_at(url) as recorder:
-            yield recorder
-    except dynoxide.Unavailable as reason:
-        if os.environ.get("MUSTER_REQUIRE_DYNAMODB"):
-            pytest.fail(f"MUSTER_REQUIRE_DYNAMODB is set, and {reason}")
-        pytest.skip(f"this needs a real DynamoDB engine: {reason}")
+    with dynoxide.needed(), dynoxide.running() as url, DATABASE.engine_at(url) as recorder:
+        yield recorder

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 PACKAGE = "@dynoxide/linux-x64"
 VERSION = "1.2.1"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "muster" / f"dynoxide-{VERSION}"
@@ -20,6 +22,17 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "muster
 
 class Unavailable(Exception):
     """There is no such engine on this machine, and why."""
+
+
+@contextmanager
+def needed() -> Iterator[None]:
+    """Where the engine cannot be had, the test is skipped, or fails if it is required."""
+    try:
+        yield
+    except Unavailable as reason:
+        if os.environ.get("MUSTER_REQUIRE_DYNAMODB"):
+            pytest.fail(f"MUSTER_REQUIRE_DYNAMODB is set, and {reason}")
+        pytest.skip(f"this needs a real DynamoDB engine: {reason}")
 
 
 def executable() -> Path:
