@@ -12,6 +12,7 @@ from chalicelib import census, claims, operations, placement, slots
 from chalicelib.contract.lifecycle import LIVE, OPEN, OperationStatus
 from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.tables import Deployment, Hot, Operation
+from tests.simulation.expressions import Item
 from tests.simulation.hosts import Host
 
 if TYPE_CHECKING:
@@ -62,23 +63,33 @@ def _one_holder_for_each_gpu(sim: Simulation, host: Host) -> Iterator[str]:
 
 def _no_false_alarm(sim: Simulation) -> Iterator[str]:
     """That one was lost, or has stopped, is not said of what runs."""
-    stored = list(sim.database.items(Deployment))
-    said = {(item["deployment_id"]["S"], item["error_code"]["S"]) for item in stored if "error_code" in item}
-    places = {(each.deployment_id, each.worker_id) for host in sim.active() for each in host.running()}
+    stored = {item["deployment_id"]["S"]: item for item in sim.database.items(Deployment) if "status" in item}
+    said = {(id_, item["error_code"]["S"]) for id_, item in stored.items() if "error_code" in item}
+    stopped = [id_ for id_, item in stored.items() if item["status"]["S"] == "stopped"]
+    if said - sim.said_lost or stopped:
+        yield from _false_alarms(sim, stored, said - sim.said_lost, stopped)
+    sim.said_lost = said
+    if sim.plot == "silence":
+        sim.heard_before = {item["worker_id"]["S"]: float(item["ls"]["N"]) for item in sim.database.items(Hot)}
+
+
+def _false_alarms(
+    sim: Simulation, stored: dict[str, Item], news: set[tuple[str, str]], stopped: list[str]
+) -> Iterator[str]:
+    def home(deployment_id: str) -> str:
+        return str(stored[deployment_id].get("worker_id", {}).get("S", ""))
+
+    places = {(str(each.deployment_id), str(each.worker_id)) for host in sim.active() for each in host.running()}
     runs = {deployment_id for deployment_id, _ in places}
-    heard = {item["worker_id"]["S"]: float(item["ls"]["N"]) for item in sim.database.items(Hot)}
-    for item in stored:
-        deployment_id = item["deployment_id"]["S"]
-        news = {code for id_, code in said - sim.said_lost if id_ == deployment_id}
-        if "CONTAINER_LOST" in news and deployment_id in runs & sim.ran_before and not sim.catastrophe:
+    for deployment_id, code in sorted(news):
+        if code == "CONTAINER_LOST" and deployment_id in runs & sim.ran_before and not sim.catastrophe:
             yield f"{deployment_id} is CONTAINER_LOST, and ran all the time"
-        worker_id = item.get("worker_id", {}).get("S", "")
-        was_silent = sim.now - sim.heard_before.get(worker_id, 0.0) > ONLINE_WINDOW
-        if "WORKER_LOST" in news and not was_silent and sim.plot != "takeover":
+        was_silent = sim.now - sim.heard_before.get(home(deployment_id), 0.0) > ONLINE_WINDOW
+        if code == "WORKER_LOST" and not was_silent:
             yield f"{deployment_id} is WORKER_LOST, and its worker had been heard of"
-        if item.get("status") == {"S": "stopped"} and (deployment_id, worker_id) in places and not sim.catastrophe:
+    for deployment_id in stopped if not sim.catastrophe else []:
+        if (deployment_id, home(deployment_id)) in places:
             yield f"{deployment_id} is said to be stopped, and runs"
-    sim.said_lost, sim.heard_before = said, heard
 
 
 def in_the_end(sim: Simulation) -> Iterator[str]:
