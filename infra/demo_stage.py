@@ -109,7 +109,8 @@ def _end(process: psutil.Process) -> None:
 def remove_containers(worker_id: str) -> None:
     """Whatever containers of that worker are left."""
     with contextlib.closing(docker.from_env()) as client:
-        for container in client.containers.list(all=True, filters={"label": f"{WORKER}={worker_id}"}):
+        theirs = f"{WORKER}={worker_id}"
+        for container in client.containers.list(all=True, ignore_removed=True, filters={"label": theirs}):
             container.remove(force=True)
 
 

@@ -57,7 +57,7 @@ class OwnDaemon:
         self._process.wait(60)
 
     def end(self) -> None:
-        for each in self.client.containers.list(all=True):
+        for each in self.client.containers.list(all=True, ignore_removed=True):
             each.remove(force=True)
         self.stop()
         for mounted in self._mounts():

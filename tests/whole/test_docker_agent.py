@@ -118,7 +118,7 @@ def host(tmp_path: Path, serve: Serve, daemon: OwnDaemon, hub: Server) -> Iterat
 
 
 def containers(daemon: OwnDaemon) -> list[Container]:
-    found: list[Container] = daemon.client.containers.list(all=True)
+    found: list[Container] = daemon.client.containers.list(all=True, ignore_removed=True)
     return found
 
 
