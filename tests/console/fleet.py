@@ -47,7 +47,8 @@ class Player(Agent):
         self.held: dict[str, tuple[str, list[int], int]] = {}
         self.names: Mapping[str, str] = {}
         self.random = random.Random(machine.name)
-        self.quiet = False
+        self.gone = False
+        self._turning = threading.Lock()
         self.pruned: list[Json] = []
 
     def registration(self, **more: Json) -> Json:
@@ -78,8 +79,19 @@ class Player(Agent):
             busy = 30 + self.random.randint(0, 20)
         return {"index": index, "memory_used": used, "utilization": busy}
 
+    def leave(self) -> None:
+        """Say goodbye, and nothing after it: a heartbeat that is still under way would undo it."""
+        with self._turning:
+            self.gone = True
+            self.goodbye()
+
     def turn(self) -> None:
         """One heartbeat, and what it brings."""
+        with self._turning:
+            if not self.gone:
+                self._turn()
+
+    def _turn(self) -> None:
         for command in self.commands():
             if command["type"] == "deploy":
                 self._deploy(command)
@@ -160,11 +172,9 @@ class Fleet:
     def leave(self, name: str) -> None:
         """That one says goodbye."""
         (player,) = (each for each in self.players if each.name == name)
-        player.quiet = True
-        player.goodbye()
+        player.leave()
 
     def _play(self) -> None:
         while not self._over.wait(self.every):
             for player in self.players:
-                if not player.quiet:
-                    player.turn()
+                player.turn()

@@ -53,8 +53,7 @@ def test_the_last_heartbeat_counts_up_and_silence_is_seen(visitor: Visitor, plac
     player = played(Machine(unique("quiet"), "NVIDIA L4", 1, 24))
     page = visitor.enter(ADMIN_KEY, f"#/workers/{player.worker_id}")
     expect(page.locator("h1 .status")).to_have_text("online")
-    player.quiet = True
-    player.goodbye()
+    player.leave()
     expect(page.locator("h1 .status")).to_have_text("offline")
     age = page.locator("header time").inner_text()
     expect(page.locator("header time")).not_to_have_text(age)
