@@ -54,6 +54,9 @@ class Journal(Database):
     def __init__(self, path: Path, mortal: Mortal) -> None:
         self._mortal = mortal
         super().__init__(path, ReserveFile(path.parent / "reserve", 64))
+        # Nobody else opens it, and no crash here is one of the machine: an eighth of the time is saved.
+        self.connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self.connection.execute("PRAGMA journal_mode = MEMORY")
 
     def _transaction(self, change: Callable[[sqlite3.Connection], T]) -> T:
         self._mortal.may_die("a journal write", 0.004)
@@ -163,6 +166,7 @@ class Host(World):
         self.up = False
         self.hostname = ""
         self.last_worker_id: str | None = None
+        self.speaks_for: str | None = None
 
     def set_clock(self, now: float) -> None:
         self.clock.now = now + self.skew
@@ -221,9 +225,11 @@ class Host(World):
         if len(self.server.requests) != said:
             raise AssertionError(f"{self.machine} is parked, and speaks")
 
-    def note_worker_id(self) -> None:
-        """What an operator may have read of it."""
-        self.last_worker_id = self.worker_id or self.last_worker_id
+    def look(self) -> None:
+        """Read its disk once an instant: the worker that it works for now, and the last that an operator may have read."""
+        worker_id = self.worker_id
+        self.speaks_for = None if self.parked else worker_id
+        self.last_worker_id = worker_id or self.last_worker_id
 
     @property
     def parked(self) -> bool:

@@ -43,10 +43,9 @@ def at_every_instant(sim: Simulation) -> Iterator[str]:
             yield f"{host.machine} stopped {host.engine.touched_others}, which another worker had started"
         if host.engine.calls.count("prune") > sim.operators.asked.prunes:
             yield f"{host.machine} pruned more often than it was asked to"
-        if not host.parked and host.up:
-            for each in ours:
-                if each.worker_id == host.worker_id:
-                    everywhere[str(each.deployment_id)].add(str(each.worker_id))
+        for each in ours:
+            if each.worker_id == host.speaks_for:
+                everywhere[str(each.deployment_id)].add(str(each.worker_id))
     for deployment_id, places in everywhere.items():
         if len(places) > 1 and deployment_id not in sim.unconfirmed and not sim.orphans_possible:
             yield f"{deployment_id} runs on {len(places)} workers, and each of them could be asked"

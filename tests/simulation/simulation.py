@@ -326,10 +326,11 @@ class Simulation:
     def _check(self) -> None:
         self._note_the_unconfirmed()
         for host in self.hosts:
-            host.note_worker_id()
+            host.look()
         for problem in invariants.at_every_instant(self):
             raise Violation(problem)
-        self.ran_before = {str(each.deployment_id) for host in self.active() for each in host.running()}
+        speaking = [host for host in self.hosts if host.speaks_for and host.agent.identity]
+        self.ran_before = {str(each.deployment_id) for host in speaking for each in host.running()}
 
     def _note_the_unconfirmed(self) -> None:
         """Deployments that left, or may leave, a worker that cannot be asked just now."""
@@ -348,7 +349,7 @@ class Simulation:
 
     def active(self) -> list[Host]:
         """Hosts whose agent is the worker that it says it is."""
-        return [host for host in self.hosts if host.up and not host.parked and host.agent.identity is not None]
+        return [host for host in self.hosts if host.up and host.agent.identity is not None and not host.parked]
 
     def where_it_runs(self, deployment_id: str) -> list[tuple[str, int]]:
         """Worker and generation."""
