@@ -41,9 +41,9 @@ serve: $(WHEEL) ## The control plane on this machine (HOST, PORT, DATA=directory
 agent: setup ## A worker agent; its settings are MUSTER_* variables, or ARGS="--url ..."
 	@exec $(BIN)/muster-agent $(ARGS)
 
-deploy: $(WHEEL) ## The control plane in AWS, made or brought up to date (STAGE=prod; ACCOUNT=, ALARM_TOPIC=, REST=1, DRY_RUN=1)
-	@$(BIN)/python -m infra.cloud.deploy deploy --stage "$(STAGE)" $(if $(ACCOUNT),--account "$(ACCOUNT)") \
-		$(if $(ALARM_TOPIC),--alarm-topic "$(ALARM_TOPIC)") $(if $(REST),--rest) $(if $(DRY_RUN),--dry-run)
+deploy: $(WHEEL) ## The control plane in AWS, made or brought up to date (STAGE=prod; ACCOUNT=, ALARM_TOPIC=, REST=1, DATA_ONLY=1, DRY_RUN=1)
+	@$(BIN)/python -m infra.cloud.deploy deploy --stage "$(STAGE)" $(if $(ACCOUNT),--account "$(ACCOUNT)") $(if $(REST),--rest) \
+		$(if $(ALARM_TOPIC),--alarm-topic "$(ALARM_TOPIC)") $(if $(DATA_ONLY),--data-only) $(if $(DRY_RUN),--dry-run)
 
 admin-key: setup ## Another admin key for a stage in AWS, where all are lost (STAGE=prod; ACCOUNT=)
 	@$(BIN)/python -m infra.cloud.deploy admin-key --stage "$(STAGE)" $(if $(ACCOUNT),--account "$(ACCOUNT)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 from chalice.app import Rate
@@ -11,6 +12,11 @@ if os.environ.get("MUSTER_STAGE") == "local":
     from infra import local
 
     local.prepare()
+
+if "chalice.cli" in sys.modules:
+    from infra.cloud import by_chalice
+
+    by_chalice.complete()
 
 from chalicelib import liveness, logs
 from chalicelib.routes import console, host, install, operator, worker

@@ -15,6 +15,7 @@ import functools
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from rich.console import Console
 from infra.cloud import keys
 from infra.cloud.account import Account, connect
 from infra.cloud.artefacts import Bucket, with_code
-from infra.cloud.stacks import Stacks
+from infra.cloud.stacks import Stack, Stacks
 from infra.cloud.trouble import Interrupted, Misuse, explained
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -35,6 +36,21 @@ URL = "EndpointURL"
 
 Build = Callable[[str, Path, bool], Path]
 """Packages a stage into a folder: data.json, app.json and deployment.zip. The last is whether it is a REST API."""
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """A packaged stage in the bucket: its templates' URLs, what the application asks for, and what is known of that."""
+
+    data_url: str
+    app_url: str
+    asked: list[str]
+    known: dict[str, str | None]
+
+    def parameters(self, kept: Stack) -> dict[str, str | None]:
+        """The application's, as far as they are known here or said by the data stack."""
+        known = {**self.known, **kept.outputs}
+        return {name: known.get(name) for name in self.asked}
 
 
 class Tell:
@@ -85,42 +101,40 @@ def main() -> None:
 @command
 @click.option("--rest", is_flag=True, help="A REST API in the place of an HTTP API, which is cheaper.")
 @click.option("--alarm-topic", metavar="ARN", help="The SNS topic that hears of alarms; stays until another is given.")
+@click.option("--data-only", is_flag=True, help="The data and the first key; the application is left to chalice.")
 @click.option("--dry-run", is_flag=True, help="Show what would change in the stacks that there are.")
-def deploy(build: Build, stage: str, account: str | None, rest: bool, alarm_topic: str | None, dry_run: bool) -> None:
+def deploy(
+    build: Build,
+    stage: str,
+    account: str | None,
+    rest: bool,
+    alarm_topic: str | None,
+    data_only: bool,
+    dry_run: bool,
+) -> None:
     """Make the stage, or bring it up to date."""
     tell = Tell()
     where = _connect(account, tell)
     stacks = Stacks(where.client("cloudformation"), tell)
     for name in (_data(stage), _app(stage)):
         stacks.refuse_if_busy(stacks.look(name))
-    bucket = Bucket(where)
-    tell.step(f"Bucket {bucket.name}")
-    tell("made: private, encrypted, versioned" if bucket.ensure() else "is there")
-    tell.step(f"Packaging {stage}")
-    folder = build(stage, PROJECT / "build" / stage, rest)
-    data_url = bucket.put_template(stage, _template(folder, "data"))
-    key = bucket.put_archive(stage, folder / "deployment.zip")
-    app = with_code(_template(folder, "app"), bucket.name, key)
-    app_url = bucket.put_template(stage, app)
-    known: dict[str, str | None] = {"CodeBucket": bucket.name, "CodeKey": key, "AlarmTopic": alarm_topic}
+    uploaded = _upload(build, where, stage, rest, alarm_topic, tell)
     if dry_run:
-        stacks.preview(_data(stage), data_url, {})
-        kept = stacks.look(_data(stage))
-        if kept.exists:
-            stacks.preview(_app(stage), app_url, _parameters(app, {**known, **kept.outputs}))
-        else:
-            tell(f"{_app(stage)}: comes after {_data(stage)}, with what that says")
+        _preview(stacks, stage, uploaded, tell)
         return
     tell.step(f"Data: stack {_data(stage)}")
-    kept = stacks.put(_data(stage), data_url, {}, holds_data=True)
-    tell.step(f"Application: stack {_app(stage)}")
-    running = stacks.put(_app(stage), app_url, _parameters(app, {**known, **kept.outputs}), holds_data=False)
+    kept = stacks.put(_data(stage), uploaded.data_url, {}, holds_data=True)
+    if not data_only:
+        tell.step(f"Application: stack {_app(stage)}")
+        running = stacks.put(_app(stage), uploaded.app_url, uploaded.parameters(kept), holds_data=False)
+        click.echo(f"URL            {running.outputs[URL].rstrip('/')}")
     tell.step("First admin key")
     made = keys.first(where, stacks.tables(_data(stage)))
     tell("made" if made else f"is there; for a lost one: make admin-key STAGE={stage}")
-    click.echo(f"URL            {running.outputs[URL].rstrip('/')}")
     if made:
         click.echo(f"Admin API key  {made.key}\nKeep it; it is not shown again.")
+    if data_only:
+        tell(f"The application: .venv/bin/chalice deploy --stage {stage}")
 
 
 @main.command("admin-key")
@@ -174,9 +188,27 @@ def _template(folder: Path, name: str) -> dict[str, Any]:
     return template
 
 
-def _parameters(app: dict[str, Any], known: dict[str, str | None]) -> dict[str, str | None]:
-    """What the application asks for, as far as it is known here or said by the data stack."""
-    return {name: known.get(name) for name in app.get("Parameters", {})}
+def _upload(build: Build, where: Account, stage: str, rest: bool, alarm_topic: str | None, tell: Tell) -> Uploaded:
+    """Package the stage into the account's bucket."""
+    bucket = Bucket(where)
+    tell.step(f"Bucket {bucket.name}")
+    tell("made: private, encrypted, versioned" if bucket.ensure() else "is there")
+    tell.step(f"Packaging {stage}")
+    folder = build(stage, PROJECT / "build" / stage, rest)
+    data_url = bucket.put_template(stage, _template(folder, "data"))
+    key = bucket.put_archive(stage, folder / "deployment.zip")
+    app = with_code(_template(folder, "app"), bucket.name, key)
+    known: dict[str, str | None] = {"CodeBucket": bucket.name, "CodeKey": key, "AlarmTopic": alarm_topic}
+    return Uploaded(data_url, bucket.put_template(stage, app), list(app.get("Parameters", {})), known)
+
+
+def _preview(stacks: Stacks, stage: str, uploaded: Uploaded, tell: Tell) -> None:
+    stacks.preview(_data(stage), uploaded.data_url, {})
+    kept = stacks.look(_data(stage))
+    if kept.exists:
+        stacks.preview(_app(stage), uploaded.app_url, uploaded.parameters(kept))
+    else:
+        tell(f"{_app(stage)}: comes after {_data(stage)}, with what that says")
 
 
 if __name__ == "__main__":

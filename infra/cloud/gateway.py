@@ -1,4 +1,4 @@
-"""The gateway before the API's function: an HTTP API, or the REST API that costs four times as much.
+"""The gateway before the API's function: an HTTP API, or the REST API, whose requests cost three and a half times as much.
 
 An HTTP API has its routes from the app's own; its $default route leads what is none of them to the function as well,
 for an error in Muster's shape. A REST API answers that itself, and is told our shape for all that it answers itself.
@@ -75,7 +75,7 @@ def rest_api(name: str, api: models.RestAPI) -> Json:
     """Its resources. A deployment is a picture of the API, so another API is another deployment."""
     body: Json = json.loads(json.dumps(api.swagger_doc))
     body["info"]["title"] = name
-    body["x-amazon-apigateway-gateway-responses"] = {kind: _response(*said) for kind, said in SAID.items()}
+    body |= responses()
     deployment = "RestApiDeployment" + _digest(json.dumps(body, sort_keys=True))
     return {
         "RestApi": {
@@ -95,6 +95,11 @@ def rest_api(name: str, api: models.RestAPI) -> Json:
     }
 
 
+def responses() -> Json:
+    """What a REST API's document says of the gateway's own errors (API Gateway's x-amazon-apigateway-gateway-responses)."""
+    return {"x-amazon-apigateway-gateway-responses": {kind: _response(*said) for kind, said in SAID.items()}}
+
+
 def http_url() -> Json:
     return {"Fn::GetAtt": ["HttpApi", "ApiEndpoint"]}
 
@@ -106,7 +111,7 @@ def rest_url(stage: str) -> Json:
 def _response(error_code: str, message: str) -> Json:
     status = STATUS[error_code]
     response: Json = {
-        "statusCode": status,
+        "statusCode": str(status),
         "responseTemplates": {"application/json": msgspec.json.encode(ErrorBody(error_code, message)).decode()},
     }
     if status == STATUS["UNAVAILABLE"]:

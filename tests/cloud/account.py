@@ -63,12 +63,12 @@ class Account:
         command = [sys.executable, "-m", self.program, *words]
         return subprocess.run(command, cwd=ROOT, env=merged, input=typed, capture_output=True, text=True)
 
-    def follow(self, comment: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    def follow(self, comment: str, typed: str = "", project: Path = ROOT) -> subprocess.CompletedProcess[str]:
         """What docs/cloud.md says under this comment, without building the wheel anew for each `make`."""
         (block,) = [each for each in blocks("docs/cloud.md") if each.comment == comment]
         command = ["bash", "-euo", "pipefail", "-c", _PRELUDE + block.text]
         environment = self.environment | {"PYTHON": sys.executable, "AWS_DEFAULT_REGION": REGION}
-        done = subprocess.run(command, cwd=ROOT, env=environment, input=typed, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=project, env=environment, input=typed, capture_output=True, text=True)
         assert done.returncode == 0, f"{block.text}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         return done
 

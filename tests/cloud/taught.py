@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlparse
 
+from moto.apigateway.models import APIGatewayBackend, RestAPI
 from moto.apigatewayv2.models import apigatewayv2_backends
 from moto.awslambda.models import LambdaFunction
 from moto.cloudformation import parsing, responses
@@ -157,6 +158,8 @@ def teach() -> None:
     _replace(FakeBucket, "get_permission", _permission)
     _teach_tables(Table.create_from_cloudformation_json, Table.delete_from_cloudformation_json)
     _teach_functions(LambdaFunction.create_from_cloudformation_json)
+    _replace(APIGatewayBackend, "import_rest_api", _import_rest_api)
+    _teach_swagger(APIGatewayBackend.put_rest_api)
 
 
 def _replace(owner: Any, name: str, by: Any) -> None:
@@ -241,3 +244,23 @@ def _teach_functions(create: Callable[..., Any]) -> None:
         return function
 
     _replace(LambdaFunction, "create_from_cloudformation_json", classmethod(made))
+
+
+def _import_rest_api(backend: APIGatewayBackend, document: dict[str, Any], fail_on_warnings: bool) -> RestAPI:
+    """moto's asks for a description."""
+    api = backend.create_rest_api(name=document["info"]["title"], description="")
+    return backend.put_rest_api(api.id, document, fail_on_warnings)
+
+
+def _teach_swagger(put: Callable[..., RestAPI]) -> None:
+    """moto refuses Swagger 2, of whose paths it would read the same, and leaves out the gateway's own responses."""
+
+    def taught(backend: APIGatewayBackend, id_: str, document: dict[str, Any], *rest: Any, **more: Any) -> RestAPI:
+        api = put(backend, id_, {k: v for k, v in document.items() if k != "swagger"}, *rest, **more)
+        for kind, said in document.get("x-amazon-apigateway-gateway-responses", {}).items():
+            api.put_gateway_response(
+                kind, said["statusCode"], said.get("responseParameters"), said["responseTemplates"]
+            )
+        return api
+
+    _replace(APIGatewayBackend, "put_rest_api", taught)

@@ -123,7 +123,7 @@ def test_a_rest_api_says_everything_in_our_shape_and_has_api_in_its_url_once(pac
     assert {"DEFAULT_4XX", "DEFAULT_5XX", "MISSING_AUTHENTICATION_TOKEN"} <= responses.keys()
     for each in responses.values():
         said = msgspec.json.decode(each["responseTemplates"]["application/json"], type=ErrorBody)
-        assert STATUS[said.error_code] == each["statusCode"] and said.message
+        assert str(STATUS[said.error_code]) == each["statusCode"] and said.message
     (stage,) = of_type(stack, "AWS::ApiGateway::Stage").values()
     assert stage["StageName"] == "muster"
     assert stack["Outputs"]["EndpointURL"]["Value"]["Fn::Sub"].endswith("/muster/")

@@ -226,7 +226,7 @@ class Host(World):
             raise AssertionError(f"{self.machine} is parked, and speaks")
 
     def look(self) -> None:
-        """Read its disk once an instant: the worker that it works for now, and the last that an operator may have read."""
+        """Read its disk once an instant: whom it works for now, and the last that an operator may have read."""
         worker_id = self.worker_id
         self.speaks_for = None if self.parked else worker_id
         self.last_worker_id = worker_id or self.last_worker_id
