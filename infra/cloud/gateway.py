@@ -1,4 +1,4 @@
-"""The gateway before the API's function: an HTTP API, or the REST API, whose requests cost three and a half times as much.
+"""The gateway before the API's function: an HTTP API, or a REST API, whose requests cost 3.5 times as much.
 
 An HTTP API has its routes from the app's own; its $default route leads what is none of them to the function as well,
 for an error in Muster's shape. A REST API answers that itself, and is told our shape for all that it answers itself.
@@ -96,7 +96,7 @@ def rest_api(name: str, api: models.RestAPI) -> Json:
 
 
 def responses() -> Json:
-    """What a REST API's document says of the gateway's own errors (API Gateway's x-amazon-apigateway-gateway-responses)."""
+    """Of a REST API's document: what the gateway says by itself (x-amazon-apigateway-gateway-responses)."""
     return {"x-amazon-apigateway-gateway-responses": {kind: _response(*said) for kind, said in SAID.items()}}
 
 
