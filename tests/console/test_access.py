@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.conformance.client import unique
+from tests.conformance.client import Json, unique
 from tests.conformance.serve import ADMIN_KEY
 from tests.console import axe
 from tests.console.browser import Visitor
@@ -32,8 +32,18 @@ def at(page: Page, place: Place, which: str) -> None:
     ids = {"running": place.running, "crashed": place.crashed}
     page.goto(f"{place.url}/#/{which.format(worker=place.worker_id, **ids)}")
     names = {name: place.admin.deployment(each)["name"] for name, each in ids.items()}
-    expect(page.get_by_role("heading", name=PAGES[which].format(**names), level=1)).to_be_visible()
-    expect(page.get_by_text("Loading …")).to_have_count(0)
+    heading = PAGES.get(which, "").format(**names)
+    expect(page.get_by_role("heading", name=heading, level=1)).to_be_visible()
+    for still in ("Loading …", "Asking the worker …"):
+        expect(page.get_by_text(still)).to_have_count(0)
+
+
+def too_wide(page: Page) -> Any:
+    """What makes the page wider than its window."""
+    return page.evaluate("""() => document.documentElement.scrollWidth <= innerWidth ? [] :
+        [...document.querySelectorAll("main *, nav *")]
+            .filter((each) => each.getBoundingClientRect().right > innerWidth)
+            .map((each) => each.outerHTML.slice(0, 200))""")
 
 
 def press(page: Page, *keys: str) -> None:
@@ -107,25 +117,42 @@ def test_the_whole_way_by_keyboard(visitor: Visitor, place: Place) -> None:
     expect(page.get_by_role("heading", name="Access", level=1)).to_be_focused()
 
 
+class Wordy(Player):
+    """Whatever it says of itself is long and has nowhere to break."""
+
+    def heartbeat(self, *active: str, **more: Json) -> Json:
+        body = super().heartbeat(*active, **more)
+        bytes_ = {"total": 10**13, "used": 9 * 10**12, "free": 10**12}
+        body["disk"]["paths"] = [{"path": "/" + "mount" * 30, "purpose": "images" * 10, **bytes_}]
+        image = {"id": "sha256:" + "a" * 64, "tags": ["image" * 40 + ":v1"], "size": 10**10, "created": "c" * 60}
+        return body | {"images": [image]}
+
+    def _output(self, command: Json) -> Json:
+        if command["type"] == "list_models":
+            return {"models": [{"model": "org/" + "model" * 20, "size": 10**12}]}
+        return super()._output(command)
+
+
 def test_on_a_phone_nothing_is_cut_off(
     visit: Callable[..., Visitor], place: Place, played: Callable[..., Player]
 ) -> None:
-    played(
-        Machine(
-            unique("a-rather-long-name-for-a-worker-in-a-rack"), "NVIDIA H100", 8, 80, {"a-long-label": "with-a-value"}
-        )
-    )
+    label = {"a-long-label": "with-a-value" * 5}
+    wordy = played(Machine("w" * 100 + unique("x"), "NVIDIA" * 20, 8, 80, label, foreign={0: 40}), Wordy)
+    deployed = place.admin.deploy(wordy.worker_id, name="n" * 63, gpus=2, model="m" * 90 + "/" + "m" * 90)
     visitor = visit(viewport={"width": 360, "height": 740}, has_touch=True)
     page = visitor.enter(ADMIN_KEY)
-    for which in PAGES:
+    for which in [*PAGES, f"workers/{wordy.worker_id}", f"deployments/{deployed['deployment_id']}"]:
         at(page, place, which)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360, which
+        if which == "deploy":
+            expect(page.get_by_text(wordy.name)).to_be_visible()
+        assert too_wide(page) == [], which
         for button in page.locator("nav a, .page-head button, .page-head .button").all():
             box = button.bounding_box()
             assert box and box["x"] >= 0 and box["x"] + box["width"] <= 360 and box["height"] >= 32, which
+    at(page, place, "access")
     page.get_by_role("button", name="Add workers").click()
     expect(page.get_by_role("dialog")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert too_wide(page) == []
     page.get_by_role("button", name="Make the line to run").click()
     expect(page.get_by_label("the line that joins a machine", exact=True)).to_be_visible()
     assert page.evaluate("document.querySelector('dialog').scrollWidth <= document.querySelector('dialog').clientWidth")
