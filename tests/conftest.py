@@ -28,10 +28,16 @@ THE_MACHINE = (
 """Where agents take ports for models, Docker changes the network, and browsers give up on pages when it does."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook of its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def where(item: pytest.Item) -> str:
+        return item.path.relative_to(Path(__file__).parent).as_posix()
+
     for item in items:
-        where = item.path.relative_to(Path(__file__).parent).as_posix()
-        item.add_marker(pytest.mark.xdist_group("the machine" if where.startswith(THE_MACHINE) else where))
+        group = "the machine" if where(item).startswith(THE_MACHINE) else where(item)
+        item.add_marker(pytest.mark.xdist_group(group))
+    # The longest group first: the others are done meanwhile.
+    items.sort(key=lambda item: not where(item).startswith(THE_MACHINE))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -124,13 +124,16 @@ def deploy(
         return
     tell.step(f"Data: stack {_data(stage)}")
     kept = stacks.put(_data(stage), uploaded.data_url, {}, holds_data=True)
+    url = ""
     if not data_only:
         tell.step(f"Application: stack {_app(stage)}")
         running = stacks.put(_app(stage), uploaded.app_url, uploaded.parameters(kept), holds_data=False)
-        click.echo(f"URL            {running.outputs[URL].rstrip('/')}")
+        url = running.outputs[URL].rstrip("/")
     tell.step("First admin key")
     made = keys.first(where, stacks.tables(_data(stage)))
     tell("made" if made else f"is there; for a lost one: make admin-key STAGE={stage}")
+    if url:
+        click.echo(f"URL            {url}")
     if made:
         click.echo(f"Admin API key  {made.key}\nKeep it; it is not shown again.")
     if data_only:
