@@ -54,7 +54,7 @@ package: $(WHEEL) ## A stage for AWS, in build/STAGE: two templates and the func
 	@$(BIN)/python -m infra.cloud.package --stage "$(STAGE)" $(if $(REST),--rest)
 
 test: setup ## All tests, on all cores (JOBS); those that need Docker are skipped where there is none
-	@$(BIN)/python -m pytest -n $(or $(JOBS),auto) --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n $(or $(JOBS),auto) --dist loadscope $(ARGS)
 
 docker: ## A Docker engine where there is none (Debian, as root, without systemd)
 	@infra/docker.sh

@@ -2,16 +2,15 @@
 
 `--thorough` is for what is proven by numbers: 1,000 rounds of a race rather than 15. `make reliability` and CI set it.
 
-`make test` uses all cores (pytest-xdist, --dist loadgroup). Tests of one file stay together, for the sake of their
-fixtures, and so do all that share what a machine has once.
+`make test` uses all cores (pytest-xdist).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 THE_MACHINE = (
     "console",
@@ -28,16 +27,43 @@ THE_MACHINE = (
 """Where agents take ports for models, Docker changes the network, and browsers give up on pages when it does."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook of its own
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def where(item: pytest.Item) -> str:
-        return item.path.relative_to(Path(__file__).parent).as_posix()
+def group(nodeid: str) -> str:
+    file = nodeid.partition("::")[0].removeprefix("tests/")
+    return "the machine" if file.startswith(THE_MACHINE) else file
 
-    for item in items:
-        group = "the machine" if where(item).startswith(THE_MACHINE) else where(item)
-        item.add_marker(pytest.mark.xdist_group(group))
-    # The longest group first: the others are done meanwhile.
-    items.sort(key=lambda item: not where(item).startswith(THE_MACHINE))
+
+class Together(LoadScopeScheduling):  # type: ignore[misc]
+    """Tests of one file stay together, for the sake of their fixtures, and so do all that share the machine.
+
+    xdist has marks for that (--dist loadgroup), which pytest 9.2 does not let it read: it ran everything anywhere.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Together:
+    return Together(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest group first: the others are done meanwhile."""
+    items.sort(key=lambda item: group(item.nodeid) != "the machine")
+
+
+processes: set[str] = set()
+"""Of the tests that are to stay in one."""
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if group(report.nodeid) == "the machine":
+        processes.add(getattr(report, "worker_id", ""))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if len(processes) > 1:
+        raise pytest.UsageError(f"tests that share the machine ran beside each other, in {sorted(processes)}")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
