@@ -52,6 +52,13 @@ class _Look:
         earlier = slot.sent_session is not None and slot.sent_session < self.session
         return bool(earlier and self.body.inbox is not None and self.body.inbox < slot.generation)
 
+    def never_heard(self, slot: Slot) -> bool:
+        """Whether the stop is of what another machine ran, which had this name before.
+
+        Where the takeover was cut off, that machine is still the worker, and may have what was sent before it.
+        """
+        return not slot.sent_session and self.hot.journal is None
+
 
 def look(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.Command]:
     """Returns the commands to send. `hot` is as the heartbeat's write returned it."""
@@ -104,7 +111,7 @@ def _receipts(this: _Look, slot: Slot, active: bool) -> None:
     elif slot.sent_at is None:
         if slot.clearing and this.body.literal and not active:
             slots.ended(slot)
-    elif slot.intent == "stop" and not active and (this.body.literal or not slot.sent_session):
+    elif slot.intent == "stop" and not active and (this.body.literal or this.never_heard(slot)):
         slots.settle(slot, None, this.now)
         reports.over(slot, this.now)
     elif slot.intent == "deploy" and active and this.body.literal:

@@ -260,3 +260,21 @@ def test_a_removal_that_was_cut_off_is_undone_by_the_worker(world: World) -> Non
     assert worker.types() == ["deploy"], "it is asked to report again"
     worker.report(deployment_id, "running", **report, sequence=2)
     assert world.see(deployment_id).status == "running"
+
+
+def test_a_takeover_that_was_cut_off_leaves_a_stop_for_the_machine_that_returns(world: World) -> None:
+    """Its agent has the deploy, and has not started it when it lists what runs."""
+    old = agent(world.worker("gpu"))
+    deployment_id = world.deploy(gpus=0)
+    assert old.types() == ["deploy"]
+    world.pass_(100)
+    token = str(tokens.create_token(r.NewRegistrationToken(takeover=True), ADMIN, world.now).token)
+    for calls in range(40):
+        world.database.kill_after = calls
+        with pytest.raises(Killed):
+            world.worker("gpu", token=token, system_info={"hostname": "another"})
+        world.database.kill_after = None
+        if world.see(deployment_id).status == "error":
+            break
+    deployments.delete(deployment_id, ADMIN, world.now)
+    assert old.types() == ["stop"]

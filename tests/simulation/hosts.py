@@ -109,9 +109,9 @@ class HostEngine(MemoryEngine):
         self._mortal.may_die("a stopped container")
 
     def remove(self, instance_id: str) -> None:
-        self._mortal.may_die("a removal")
+        self._mortal.may_die("a removal", 0.04)
         super().remove(instance_id)
-        self._mortal.may_die("a removed container")
+        self._mortal.may_die("a removed container", 0.04)
 
     def pull(self, reference: str, on_progress: Callable[[Progress], None], cancelled: Event) -> Pulled:
         self._mortal.may_die("a pull")
