@@ -13,7 +13,7 @@ if os.environ.get("MUSTER_STAGE") == "local":
 
     local.prepare()
 
-if "chalice.cli" in sys.modules:
+if "chalice.cli" in sys.modules:  # the `chalice` command is about to ask the app for its routes
     from infra.cloud import by_chalice
 
     by_chalice.complete()

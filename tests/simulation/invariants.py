@@ -68,8 +68,7 @@ def _no_false_alarm(sim: Simulation) -> Iterator[str]:
     if said - sim.said_lost or stopped:
         yield from _false_alarms(sim, stored, said - sim.said_lost, stopped)
     sim.said_lost = said
-    if sim.plot == "silence":
-        sim.heard_before = {item["worker_id"]["S"]: float(item["ls"]["N"]) for item in sim.database.items(Hot)}
+    sim.heard_before = {item["worker_id"]["S"]: float(item["ls"]["N"]) for item in sim.database.items(Hot)}
 
 
 def _false_alarms(
@@ -84,7 +83,7 @@ def _false_alarms(
         if code == "CONTAINER_LOST" and deployment_id in runs & sim.ran_before and not sim.catastrophe:
             yield f"{deployment_id} is CONTAINER_LOST, and ran all the time"
         was_silent = sim.now - sim.heard_before.get(home(deployment_id), 0.0) > ONLINE_WINDOW
-        if code == "WORKER_LOST" and not was_silent:
+        if code == "WORKER_LOST" and not was_silent and sim.plot != "takeover":
             yield f"{deployment_id} is WORKER_LOST, and its worker had been heard of"
     for deployment_id in stopped if not sim.catastrophe else []:
         if (deployment_id, home(deployment_id)) in places:
