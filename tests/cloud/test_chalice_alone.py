@@ -22,7 +22,7 @@ ZIP_AT_MOST = 2_000_000
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(wheel_served: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy: chalice keeps what it deployed beside the code."""
     copy = tmp_path_factory.mktemp("clone") / "muster"
     left_out = shutil.ignore_patterns(".venv*", ".git", ".*_cache", ".hypothesis", "__pycache__", "build", "deploy*ed")

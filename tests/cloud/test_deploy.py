@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +25,8 @@ DEPLOY = ("deploy", "--stage", "prod")
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(wheel_served: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """With the wheel there all the while: it is in the archive, and the tests of others come and go with it."""
     with moto(tmp_path_factory.mktemp("prod"), "infra.cloud.deploy") as account:
         done = account.follow("deploy")
         (url,) = re.findall(r"^URL +(https://\S+[^/])$", done.stdout, re.M)
