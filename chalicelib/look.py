@@ -32,6 +32,7 @@ class _Look:
     body: m.Heartbeat
     now: float
     journal_lost: bool
+    inbox: int
     unsettled: bool = False
     commands: list[m.Command] = field(default_factory=list)
 
@@ -45,12 +46,10 @@ class _Look:
         return self.body.session or 0
 
     def missed(self, slot: Slot) -> bool:
-        """Whether an earlier session had this intent and this one's journal is older: it was cloned, or put back.
-
-        Both numbers grow with the server's clock, and an intent is made before its ring.
-        """
+        """Whether an earlier session had this intent and this one's journal is older: it was cloned, or put back."""
         earlier = slot.sent_session is not None and slot.sent_session < self.session
-        return bool(earlier and self.body.inbox is not None and self.body.inbox < slot.generation)
+        heard, sent = self.body.inbox, slot.sent_inbox
+        return bool(earlier and heard is not None and sent is not None and heard < sent)
 
     def never_heard(self, slot: Slot) -> bool:
         """Whether the stop is of what another machine ran, which had this name before.
@@ -59,17 +58,28 @@ class _Look:
         """
         return not slot.sent_session and self.hot.journal is None
 
+    def raise_inbox(self) -> int:
+        """What the inbox is from here on: above all that was answered without what this look sends for the first time.
+
+        An answer without it belongs to a look that had begun before, and every answer tells the inbox of its beginning.
+        """
+        if self.body.inbox is not None and self.inbox == self.hot.inbox:
+            self.inbox = slots.raise_inbox(self.worker_id, self.now)
+        return self.inbox
+
 
 def look(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.Command]:
     """Returns the commands to send. `hot` is as the heartbeat's write returned it."""
     journal = hashlib.sha256(body.journal_id.encode("utf-8", "replace")).digest()[:8] if body.journal_id else None
-    this = _Look(hot, body, now, bool(journal and hot.journal and bytes(hot.journal) != journal))
+    lost = bool(journal and hot.journal and bytes(hot.journal) != journal)
+    this = _Look(hot, body, now, lost, int(hot.inbox))
     intents, queued = slots.of_worker(this.worker_id)
     known = {str(d.deployment_id): d for d in find_all(Deployment, [slot.deployment_id for slot in intents])}
     for slot in intents:
-        if slot.settled_at is not None and (this.journal_lost or this.missed(slot)):
+        deployment = known.get(slot.deployment_id)
+        if slot.settled_at is not None and (this.journal_lost or this.missed(slot)) and not _is_over(slot, deployment):
             _unsettle(slot)
-        _intent(this, slot, known.get(slot.deployment_id))
+        _intent(this, slot, deployment)
     _operations(this, queued)
     changed = hot.looked is None or bytes(hot.looked) != fingerprint
     _remember_seen(this, {slot.deployment_id for slot in intents}, changed)
@@ -81,7 +91,7 @@ def look(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.
         done: list[Action] = [Hot.looked.set(fingerprint), Hot.unsettled.set(this.unsettled)]
         if journal:
             done.append(Hot.journal.set(journal))
-        update_if(Hot(this.worker_id), done, Hot.inbox == hot.inbox)
+        update_if(Hot(this.worker_id), done, Hot.inbox == this.inbox)
     return this.commands
 
 
@@ -100,6 +110,13 @@ def _intent(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
     if slot.settled_at is None:
         this.unsettled = True
         _send(this, slot, here)
+
+
+def _is_over(slot: Slot, deployment: Deployment | None) -> bool:
+    """Whether what it deployed has ended: its GPUs may be another's, and nothing brings it up but a newer intent."""
+    if deployment is None or deployment.worker_id != slot.worker_id:
+        return False
+    return slot.intent == "deploy" and deployment.status in reports.OVER
 
 
 def _receipts(this: _Look, slot: Slot, active: bool) -> None:
@@ -229,7 +246,8 @@ def _clear(this: _Look, slot: Slot) -> None:
 
 def _mark_sent(this: _Look, slot: Slot) -> bool:
     """Before it goes out: from here on it may have been heard of."""
-    sent = [Slot.sent_at.set(this.now), Slot.sent_session.set(this.session), Slot.odd_since.remove()]
+    sent: list[Action] = [Slot.sent_at.set(this.now), Slot.sent_session.set(this.session), Slot.odd_since.remove()]
+    sent.append(Slot.sent_inbox.set(this.raise_inbox()))
     newer_is_not_there = Slot.sent_session.does_not_exist() | (Slot.sent_session <= this.session)
     fence = newer_is_not_there if this.session else Slot.slot.exists()
     return update_if(slot, sent, (Slot.generation == slot.generation) & Slot.settled_at.does_not_exist() & fence)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from chalicelib.store import find, grow, update_if
@@ -17,12 +18,16 @@ from chalicelib.tables import Hot, Queued, Slot
 
 def ring(worker_id: str, now: float) -> None:
     """Make the worker's next heartbeat look at its slots, and the ones after it come quickly."""
-    hot = Hot(worker_id)
     before = Hot.activity_before.set(Hot.activity_before | Hot.activity_at)
-    wanted = [Hot.unsettled.set(True), Hot.activity_at.set(now), before]
-    inbox = grow(0, now)
-    if not update_if(hot, [Hot.inbox.set(inbox), *wanted], (Hot.inbox < inbox) & Hot.gone.does_not_exist()):
-        update_if(hot, [Hot.inbox.add(1), *wanted], Hot.inbox.exists() & Hot.gone.does_not_exist())
+    raise_inbox(worker_id, now, Hot.unsettled.set(True), Hot.activity_at.set(now), before)
+
+
+def raise_inbox(worker_id: str, now: float, *also: Action) -> int:
+    """The worker's inbox, above what it was; 0 for one that was removed."""
+    hot, inbox = Hot(worker_id), grow(0, now)
+    if not update_if(hot, [Hot.inbox.set(inbox), *also], (Hot.inbox < inbox) & Hot.gone.does_not_exist()):
+        update_if(hot, [Hot.inbox.add(1), *also], Hot.inbox.exists() & Hot.gone.does_not_exist())
+    return int(hot.inbox or 0)
 
 
 def get(worker_id: str, deployment_id: str) -> Slot | None:

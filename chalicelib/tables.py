@@ -240,10 +240,11 @@ class DeploymentName(Item):
 class Slot(Item):
     """The latest intent for one deployment on one worker.
 
-    `sent_at`, `sent_session`: when it first went out, and to which session. `settled_at`: when the worker showed that
-    it has it. `holds`: it may use its GPUs. `may_live`: a container of this or an older generation may exist.
-    `odd_since`: when the worker's list of what runs first contradicted what is stored. `clearing`: how far the stop is,
-    "sent" or "heard", that goes to a literal client before a deploy over what may live there.
+    `sent_at`, `sent_session`: when it first went out, and to which session. `sent_inbox`: a journal that has heard less
+    far cannot have it. `settled_at`: when the worker showed that it has it. `holds`: it may use its GPUs.
+    `may_live`: a container of this or an older generation may exist. `odd_since`: when the worker's list of what runs
+    first contradicted what is stored. `clearing`: how far the stop is, "sent" or "heard", that goes to a literal client
+    before a deploy over what may live there.
     """
 
     class Meta(Meta):
@@ -255,6 +256,7 @@ class Slot(Item):
     generation = NumberAttribute()
     sent_at = NumberAttribute(null=True)
     sent_session = NumberAttribute(null=True)
+    sent_inbox = NumberAttribute(null=True)
     settled_at = NumberAttribute(null=True)
     holds = BooleanAttribute(default=False)
     may_live = BooleanAttribute(default=False)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from chalicelib import deployments, slots, tokens, workers
+from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.store import Refused, transact
 from tests.server.database import Killed
@@ -214,14 +215,68 @@ def test_a_clone_is_sent_what_its_journal_lacks(world: World) -> None:
     assert clone.types(inbox=clone.beat().inbox) == []
 
 
+def test_a_clone_is_sent_what_had_waited_longer_than_its_journal_has_heard(world: World) -> None:
+    """A deployment keeps its generation while it waits for a GPU; the bell rings for others meanwhile."""
+    original = agent(world.worker(gpus=1, boot_id="first"))
+    first, second = world.deploy(gpus=1), world.deploy(gpus=1)
+    assert original.types(inbox=0) == ["deploy"]
+    world.pass_(60)
+    world.ask(original)
+    heard = original.beat().inbox
+    clone = copy.copy(original)
+    world.stop(first)
+    original.beat(inbox=heard)
+    word = {"generation": world.see(first).generation, "session": original.answer.session}
+    original.report(first, "stopped", **word, sequence=1)
+    assert original.types(inbox=heard) == ["deploy"]
+    word["generation"] = world.see(second).generation
+    original.report(second, "starting", **word, sequence=2)
+    clone.register(boot_id="second")
+    assert "deploy" in clone.types(inbox=heard)
+
+
+def test_a_clone_is_sent_what_its_journal_lacks_although_no_bell_rang_for_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The function that made the intent was killed before it rang; the tenth beat found it."""
+    original = agent(world.worker(boot_id="first"))
+    original.beat()
+    heard = original.beat(inbox=0).inbox
+    clone = copy.copy(original)
+    world.pass_(60)
+    with monkeypatch.context() as killed:
+        killed.setattr(slots, "ring", lambda *_: None)
+        deployment_id = world.deploy(gpus=0)
+    assert [types for _ in range(10) if (types := original.types(inbox=heard))] == [["deploy"]]
+    word = {"generation": world.see(deployment_id).generation, "session": original.answer.session}
+    original.report(deployment_id, "starting", **word, sequence=1)
+    clone.register(boot_id="second")
+    assert clone.types(inbox=heard) == ["deploy"]
+
+
 def test_an_agent_that_only_restarted_is_sent_nothing_again(world: World) -> None:
     worker = agent(world.worker(boot_id="first"))
     world.pass_(60)
     world.deploy(gpus=0)
-    answer = worker.beat()
-    worker.beat(inbox=answer.inbox)
+    answer = worker.beat(inbox=0)
+    assert answer.commands
+    answer = worker.beat(inbox=answer.inbox)
     worker.register(boot_id="second")
     assert worker.types(inbox=answer.inbox) == []
+
+
+def test_what_has_ended_does_not_come_up_again_where_a_disk_is_lost(world: World) -> None:
+    """Its container was stopped by hand, and its GPU is another's by now."""
+    worker = agent(world.worker(gpus=1))
+    first, second = world.deploy(gpus=1), world.deploy(gpus=1)
+    assert worker.types() == ["deploy"]
+    word = {"generation": world.see(first).generation, "session": worker.answer.session}
+    worker.report(first, "running", **word, sequence=1)
+    worker.report(first, "stopped", **word, sequence=2)
+    assert worker.types() == ["deploy"]
+    assert world.see(second).worker_id == worker.id
+    worker.journal_id, worker.acks = "another", []
+    assert [each.deployment_id for each in worker.beat().commands if isinstance(each, m.Deploy)] == [second]
 
 
 def test_gpus_are_not_free_before_the_old_container_has_let_go(world: World) -> None:

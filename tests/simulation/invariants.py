@@ -172,7 +172,8 @@ def _operations(sim: Simulation) -> Iterator[str]:
             yield f"{about}, reached its agent too late, and ran"
         if name and status is S.SUCCEEDED and not times:
             yield f"{about}, and never ran"
-        if times and (status is S.CANCELLED or (status is S.EXPIRED and operation.sent_at is None)):
+        unsent = status is S.CANCELLED or (status is S.EXPIRED and operation.sent_at is None)
+        if times and unsent and operation.operation_id not in sim.forgotten:
             yield f"{about}, and ran"
 
 

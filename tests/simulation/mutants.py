@@ -110,6 +110,12 @@ MUTANTS = (
         "a cloned or put back agent is sent again what its journal lacks",
         ("chalicelib/look.py", "(this.journal_lost or this.missed(slot))", "this.journal_lost"),
     ),
+    mutant(
+        "what is sent for the first time does not raise the inbox",
+        "whoever has not been sent an intent has heard less far than who has",
+        ("chalicelib/look.py", "            self.inbox = slots.raise_inbox(self.worker_id, self.now)\n", "            pass\n"),
+        test="tests/server/test_found_by_simulation.py::test_a_clone_is_sent_what_its_journal_lacks_although_no_bell_rang_for_it",
+    ),
     # Delivery
     mutant(
         "the server forgets on delivery",

@@ -20,7 +20,7 @@ from chalicelib.contract.errors import ApiError
 from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.liveness import LOST_AFTER
 from chalicelib.store import Refused
-from chalicelib.tables import Deployment, Hot, Slot
+from chalicelib.tables import Deployment, Hot, Operation, Slot
 from tests.simulation import invariants
 from tests.simulation.cloud import Cloud, Network
 from tests.simulation.dynamo import Dynamo
@@ -71,6 +71,7 @@ class Simulation:
         self.unconfirmed: set[str] = set()
         self.catastrophe = self.gpus_may_overlap = self.orphans_possible = False
         self.restored = self.cloned = False
+        self.forgotten: set[str] = set()
         self.literal: LiteralClient | None = None
         self.owner_rejoins = False
         self.to_rest: set[str] = set()
@@ -247,6 +248,7 @@ class Simulation:
             self._check()
         self.weather.happened["database restored"] += 1
         self.weather.note("an older database is restored")
+        self.forgotten = {each.operation_id for each in Operation.scan(Operation.sent_at.exists())}
         self.database.restore(snapshot)
         self.orphans_possible = self.gpus_may_overlap = True
         self.weather.bad = False
