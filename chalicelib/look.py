@@ -147,8 +147,8 @@ def _heal(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
 
 def _reconcile(this: _Look, slot: Slot, deployment: Deployment, active: bool) -> None:
     """What is stored against what the worker says runs. One contradiction may be news on its way."""
-    unheard = slot.intent == "stop" and slot.settled_at is not None and deployment.status in LIVE
-    if not active and (unheard or deployment.status == Status.RUNNING):
+    expected = deployment.status == Status.RUNNING or (slot.intent == "stop" and deployment.status in LIVE)
+    if not active and expected and slot.settled_at is not None:
         if _lasts(this, slot):
             _gone(this, slot, deployment)
     elif active and slot.intent == "deploy" and _is_thought_gone(this, deployment):

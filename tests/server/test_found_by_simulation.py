@@ -279,6 +279,21 @@ def test_what_has_ended_does_not_come_up_again_where_a_disk_is_lost(world: World
     assert [each.deployment_id for each in worker.beat().commands if isinstance(each, m.Deploy)] == [second]
 
 
+def test_what_a_host_without_its_disk_does_not_list_is_sent_to_it_before_anything_is_concluded(world: World) -> None:
+    """It had died, which the list said before the report, when the disk was lost."""
+    worker = agent(world.worker())
+    deployment_id = world.deploy(gpus=0)
+    assert worker.types() == ["deploy"]
+    word = {"generation": world.see(deployment_id).generation, "session": worker.answer.session}
+    worker.report(deployment_id, "running", **word, sequence=1)
+    assert worker.types() == []
+    world.pass_(30)
+    worker.journal_id, worker.acks = "another", []
+    worker.register(boot_id="another")
+    assert worker.types() == ["deploy"]
+    assert world.see(deployment_id).status == "running"
+
+
 def test_gpus_are_not_free_before_the_old_container_has_let_go(world: World) -> None:
     worker = world.worker(gpus=1)
     first = world.deploy(gpus=1)

@@ -20,7 +20,7 @@ from chalicelib.contract.errors import ApiError
 from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.liveness import LOST_AFTER
 from chalicelib.store import Refused
-from chalicelib.tables import Deployment, Hot, Operation, Slot
+from chalicelib.tables import Deployment, Hot, Operation
 from tests.simulation import invariants
 from tests.simulation.cloud import Cloud, Network
 from tests.simulation.dynamo import Dynamo
@@ -168,6 +168,7 @@ class Simulation:
 
     def _overtake(self) -> None:
         """Other functions run between two database calls of the one that is under way."""
+        self._note_the_unconfirmed()
         for _ in range(self.random.choice([1, 1, 2, 3])):
             self._overtake_once()
 
@@ -270,7 +271,7 @@ class Simulation:
         records = {each.deployment_id: each.command for each in host.memory.records.all()}
         for each in host.running():
             command = records.get(str(each.deployment_id))
-            slot = next(iter(Slot.scan(Slot.slot == f"D#{each.deployment_id}")), None)
+            slot = slots.get(str(each.worker_id), str(each.deployment_id))
             newer = slot is not None and slot.generation > (each.generation or 0)
             asked_to_end = each.deployment_id in self.operators.asked.ended
             if command is not None and command.generation == each.generation and not newer and not asked_to_end:
