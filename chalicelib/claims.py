@@ -2,11 +2,13 @@
 
 A claim is JSON in the worker's cold item and changes in the same transaction as the deployment and its slot. One that
 outlived its slot (a function was killed before it could release) is passed over and overwritten: nothing is reserved
-for ever.
+for ever. It is taken away on condition that its slot does not hold at that moment: where a start came in between, the
+claims read as before.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -27,14 +29,17 @@ def spec_of(deployment: Deployment) -> r.NewDeployment:
 
 
 def release(worker_id: str, deployment_id: str) -> None:
-    """Free what the deployment holds on that worker; what it does not hold is no error."""
+    """Free what the deployment held on that worker. What it did not hold is no error, nor that it holds it again."""
+
+    def let_go(transaction: TransactWrite) -> None:
+        _check_let_go(transaction, worker_id, deployment_id)
+
     for _ in range(16):
         cold = find(Cold, worker_id, "cold")
         claims = read_claims(cold) if cold else {}
         left = {index: holder for index, holder in claims.items() if holder != deployment_id}
-        if cold is None or left == claims:
-            return
-        if update_if(cold, [Cold.claims.set(write_claims(left))], Cold.claims == cold.claims):
+        slot = slots.get(worker_id, deployment_id)
+        if cold is None or left == claims or (slot is not None and slot.holds) or _rewrite(cold, left, let_go):
             return
 
 
@@ -47,6 +52,10 @@ def confirm(slot: Slot, deployment: Deployment, now: float) -> None:
         update_if(slot, [Slot.holds.set(True)], slots.unchanged(slot))
     own = slot.deployment_id
     indexes = msgspec.json.decode(deployment.gpu_indexes, type=list[int])
+
+    def unchanged(transaction: TransactWrite) -> None:
+        transaction.condition_check(Deployment, own, condition=Deployment.generation == deployment.generation)
+
     for _ in range(16):
         cold = find(Cold, slot.worker_id, "cold")
         claims = read_claims(cold) if cold else {}
@@ -54,22 +63,31 @@ def confirm(slot: Slot, deployment: Deployment, now: float) -> None:
         wanted = {str(index): own for index in indexes} | others
         if cold is None or wanted == claims:
             return
-        if _claim(cold, wanted, deployment):
+        if _rewrite(cold, wanted, unchanged):
             if claims.keys() - wanted.keys():
                 place_waiting(now, on=slot.worker_id)
             return
 
 
-def _claim(cold: Cold, wanted: fleet.Claims, deployment: Deployment) -> bool:
+def _rewrite(cold: Cold, claims: fleet.Claims, check: Callable[[TransactWrite], object]) -> bool:
+    """Whether the claims were as they were read, and what `check` asks for is so."""
+
     def build(transaction: TransactWrite) -> None:
-        unchanged, latest = Cold.claims == cold.claims, Deployment.generation == deployment.generation
-        transaction.update(cold, actions=[Cold.claims.set(write_claims(wanted))], condition=unchanged)
-        transaction.condition_check(Deployment, deployment.deployment_id, condition=latest)
+        _write(transaction, cold, claims)
+        check(transaction)
 
     with suppress(Refused):
         transact(build)
         return True
     return False
+
+
+def _write(transaction: TransactWrite, cold: Cold, claims: fleet.Claims) -> None:
+    transaction.update(cold, actions=[Cold.claims.set(write_claims(claims))], condition=Cold.claims == cold.claims)
+
+
+def _check_let_go(transaction: TransactWrite, worker_id: str, deployment_id: str) -> None:
+    transaction.condition_check(Slot, worker_id, f"D#{deployment_id}", condition=slots.LETS_GO)
 
 
 def place_waiting(now: float, on: str | None = None) -> None:
@@ -135,11 +153,12 @@ def _attempt(deployment_id: str, machines: dict[str, Machine], now: float, parti
     held.update({str(index): deployment_id for index in found.gpu_indexes})
     if before is not None and before.may_live:  # until the new container runs, the old one may use what it held
         held.update({index: holder for index, holder in machine.claims.items() if holder == deployment_id})
+    losers = {holder for index, holder in machine.claims.items() if held.get(index) != holder} - {deployment_id}
 
     def build(transaction: TransactWrite) -> None:
-        transaction.update(
-            machine.cold, actions=[Cold.claims.set(write_claims(held))], condition=Cold.claims == machine.cold.claims
-        )
+        _write(transaction, machine.cold, held)
+        for loser in losers:
+            _check_let_go(transaction, machine.worker_id, loser)
         transaction.update(
             deployment,
             actions=[

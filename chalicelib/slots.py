@@ -15,6 +15,9 @@ from pynamodb.transactions import TransactWrite
 from chalicelib.store import find, grow, update_if
 from chalicelib.tables import Hot, Queued, Slot
 
+LETS_GO: Condition = (Slot.holds == False) | Slot.slot.does_not_exist()  # noqa: E712
+"""That the deployment does not use its GPUs, and is not about to."""
+
 
 def ring(worker_id: str, now: float) -> None:
     """Make the worker's next heartbeat look at its slots, and the ones after it come quickly."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import msgspec
 import pytest
 
-from chalicelib import deployments, slots, tokens, workers
+from chalicelib import claims, deployments, slots, tokens, workers
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.store import Refused, transact
@@ -292,6 +293,46 @@ def test_what_a_host_without_its_disk_does_not_list_is_sent_to_it_before_anythin
     worker.register(boot_id="another")
     assert worker.types() == ["deploy"]
     assert world.see(deployment_id).status == "running"
+
+
+def test_a_stop_that_is_overtaken_by_a_start_does_not_free_its_gpus(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = world.worker(gpus=1)
+    deployment_id = world.deploy(gpus=1)
+    release = claims.release
+
+    def overtaken(*of: str) -> None:
+        monkeypatch.undo()
+        world.start(deployment_id)
+        release(*of)
+
+    monkeypatch.setattr(claims, "release", overtaken)
+    world.stop(deployment_id)
+    assert world.see(deployment_id).status == "pending"
+    assert workers.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
+
+
+def test_what_a_claim_was_left_behind_by_may_take_it_up_again_before_another_does(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claims read the same before and after."""
+    worker = world.worker(gpus=1)
+    first = world.deploy(gpus=1)
+    with monkeypatch.context() as killed:
+        killed.setattr(claims, "release", lambda *_: None)
+        world.stop(first)
+    still_elsewhere = claims._still_elsewhere
+
+    def overtaken(*of: Any) -> str | None:
+        monkeypatch.undo()
+        world.start(first)
+        return still_elsewhere(*of)
+
+    monkeypatch.setattr(claims, "_still_elsewhere", overtaken)
+    second = world.deploy(gpus=1)
+    assert (world.see(first).worker_id, world.see(second).worker_id) == (worker.id, None)
+    assert workers.get(worker.id, world.now).gpu_claims == {"0": first}
 
 
 def test_gpus_are_not_free_before_the_old_container_has_let_go(world: World) -> None:

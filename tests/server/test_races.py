@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from chalicelib import deployments, events, liveness, operations, tokens, workers
+from chalicelib import deployments, events, liveness, operations, slots, tokens, workers
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.contract.lifecycle import Status
@@ -234,6 +234,33 @@ def test_moves_to_one_gpu(world: World, race: Race) -> None:
     race.run(one_round)
     forget(world, *ids.values())
     assert worker.types() == []
+    remove(world, worker)
+    assert held() == []
+
+
+@rarer
+def test_stop_against_start_where_another_waits(world: World, race: Race) -> None:
+    worker = world.worker(gpus=1)
+    first, second = (world.deploy(name=name, gpus=1) for name in ("first", "second"))
+
+    def one_round() -> str:
+        race.between(stop=lambda: world.stop(first), start=lambda: world.start(first))
+        (holder,) = msgspec.json.decode(claims_of(worker), type=dict[str, str]).values()
+        assert [slot.deployment_id for slot in slots.of_worker(worker.id)[0] if slot.holds] == [holder]
+        winner = "start" if world.see(first).status == "stopped" else "stop"
+        for each in (second, first):
+            world.stop(each)
+        assert claims_of(worker) == "{}"
+        world.start(first)
+        world.start(second)
+        assert claims_of(worker) == f'{{"0":"{first}"}}'
+        return winner
+
+    race.run(one_round)
+    forget(world, second, first)
+    assert "deploy" not in worker.types()
+    world.pass_(30)
+    worker.beat()
     remove(world, worker)
     assert held() == []
 
