@@ -25,7 +25,7 @@ API: Grants = {
     "deployments": "BatchGetItem ConditionCheckItem DeleteItem GetItem PutItem Scan UpdateItem",
     "deployments/index/listing": "Query",
     "deployments/index/waiting": "Query",
-    "commands": "BatchGetItem BatchWriteItem DeleteItem GetItem PutItem Query Scan UpdateItem",
+    "commands": "BatchGetItem BatchWriteItem ConditionCheckItem DeleteItem GetItem PutItem Query Scan UpdateItem",
     "operations": "BatchGetItem GetItem PutItem UpdateItem",
     "credentials": "BatchGetItem DeleteItem GetItem PutItem UpdateItem",
     "credentials/index/listing": "Query",
@@ -36,7 +36,7 @@ SWEEP: Grants = {
     "workers": "BatchGetItem DeleteItem GetItem PutItem Scan UpdateItem",
     "deployments": "BatchGetItem GetItem UpdateItem",
     "deployments/index/waiting": "Query",
-    "commands": "BatchGetItem BatchWriteItem GetItem PutItem Query",
+    "commands": "BatchGetItem BatchWriteItem ConditionCheckItem GetItem PutItem Query",
     "events": "BatchWriteItem",
 }
 GRANTS = {"api_handler": API, "expire": SWEEP}

@@ -242,7 +242,14 @@ MUTANTS = (
     mutant(
         "GPUs are claimed without looking",
         "a claim is a conditional write",
-        ("chalicelib/claims.py", "condition=Cold.claims == machine.cold.claims\n", "condition=Cold.name.exists()\n"),
+        ("chalicelib/claims.py", "condition=Cold.claims == cold.claims)\n", "condition=Cold.name.exists())\n"),
+    ),
+    mutant(
+        "a claim is taken away whoever holds it by now",
+        "a claim is taken away only where its slot does not hold at that moment",
+        ("chalicelib/claims.py", "    transaction.condition_check(Slot, worker_id, f\"D#{deployment_id}\", condition=slots.LETS_GO)\n", "    pass\n"),
+        ("chalicelib/claims.py", "or (slot is not None and slot.holds) or", "or"),
+        test="tests/server/test_found_by_simulation.py::test_a_stop_that_is_overtaken_by_a_start_does_not_free_its_gpus",
     ),
     mutant(
         "GPUs are free before the old container has let go",
