@@ -335,6 +335,23 @@ def test_what_a_claim_was_left_behind_by_may_take_it_up_again_before_another_doe
     assert workers.get(worker.id, world.now).gpu_claims == {"0": first}
 
 
+def test_what_is_asked_after_a_restore_is_newer_than_what_was_asked_before_it(world: World) -> None:
+    worker = agent(world.worker())
+    deployment_id = world.deploy(gpus=0)
+    backup = [deployments.load(deployment_id), slots.get(worker.id, deployment_id)]
+    for _ in range(3):
+        world.pass_(1)
+        world.restart(deployment_id)
+    before = world.see(deployment_id).generation
+    for item in backup:
+        assert item is not None
+        item.save()
+    assert world.see(deployment_id).generation < before
+    world.pass_(1)
+    world.restart(deployment_id)
+    assert world.see(deployment_id).generation > before
+
+
 def test_gpus_are_not_free_before_the_old_container_has_let_go(world: World) -> None:
     worker = world.worker(gpus=1)
     first = world.deploy(gpus=1)

@@ -201,6 +201,7 @@ MUTANTS = (
         "numbers grow by one",
         "generations and sessions grow with the clock, so that a restored database cannot fall behind",
         ("chalicelib/store.py", "return max(int(previous) + 1, int(now * 1000))", "return int(previous) + 1"),
+        test="tests/server/test_found_by_simulation.py::test_what_is_asked_after_a_restore_is_newer_than_what_was_asked_before_it",
     ),
     mutant(
         "an older intent over a newer container",
@@ -220,6 +221,7 @@ MUTANTS = (
         "a takeover puts stops in the slots: nothing is sent to the new machine until an operator starts it",
         ("chalicelib/registration.py", "message, now, stop=True)", "message, now)"),
         ("chalicelib/registration.py", "        Hot.journal.remove(),\n", "        Hot.journal.set(b\"another\"),\n"),
+        test="tests/server/test_registration.py::test_a_takeover_sends_nothing_to_the_new_machine_until_somebody_starts_it",
     ),
     mutant(
         "a deployment is lost with a worker that it left",
