@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ class Killed(BaseException):
 
 @dataclass
 class Recorder:
-    """The calls that reached the database: their operation and their parameters. `kill_after` of them, it dies.
+    """The calls that reached the database: their operation and their parameters. `kill_after` of them, it dies;
+    after so many, `overtake` says what another function does before the next.
 
     `keeps`: whether calls are kept outside of `counting`; not by the million.
     """
@@ -35,12 +36,18 @@ class Recorder:
     keeps: bool = True
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     kill_after: int | None = None
+    overtake: tuple[int, Callable[[], object]] | None = None
 
     def __call__(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse | None:
         if self.kill_after is not None:
             if self.kill_after <= 0:
                 raise Killed
             self.kill_after -= 1
+        if self.overtake is not None:
+            left, another = self.overtake
+            self.overtake = (left - 1, another) if left else None
+            if not left:
+                another()
         if self.keeps:
             target = request.headers["X-Amz-Target"]
             operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]

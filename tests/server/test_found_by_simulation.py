@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import msgspec
 import pytest
 
-from chalicelib import claims, deployments, slots, tokens, workers
+from chalicelib import deployments, slots, tokens, workers
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.store import Refused, transact
@@ -295,44 +294,35 @@ def test_what_a_host_without_its_disk_does_not_list_is_sent_to_it_before_anythin
     assert world.see(deployment_id).status == "running"
 
 
-def test_a_stop_that_is_overtaken_by_a_start_does_not_free_its_gpus(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("calls", range(12))
+def test_a_stop_that_is_overtaken_by_a_start_does_not_free_its_gpus(world: World, calls: int) -> None:
     worker = world.worker(gpus=1)
     deployment_id = world.deploy(gpus=1)
-    release = claims.release
-
-    def overtaken(*of: str) -> None:
-        monkeypatch.undo()
-        world.start(deployment_id)
-        release(*of)
-
-    monkeypatch.setattr(claims, "release", overtaken)
+    world.database.overtake = (calls, lambda: world.start(deployment_id))
     world.stop(deployment_id)
-    assert world.see(deployment_id).status == "pending"
-    assert workers.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
+    world.database.overtake = None
+    holds = {"stopped": {}, "pending": {"0": deployment_id}}
+    assert workers.get(worker.id, world.now).gpu_claims == holds[world.see(deployment_id).status]
 
 
-def test_what_a_claim_was_left_behind_by_may_take_it_up_again_before_another_does(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The claims read the same before and after."""
+@pytest.mark.parametrize("calls", range(12))
+def test_a_claim_that_was_left_behind_is_taken_up_by_one(world: World, calls: int) -> None:
+    """The claims read the same before and after it was taken up again."""
     worker = world.worker(gpus=1)
     first = world.deploy(gpus=1)
-    with monkeypatch.context() as killed:
-        killed.setattr(claims, "release", lambda *_: None)
-        world.stop(first)
-    still_elsewhere = claims._still_elsewhere
-
-    def overtaken(*of: Any) -> str | None:
-        monkeypatch.undo()
-        world.start(first)
-        return still_elsewhere(*of)
-
-    monkeypatch.setattr(claims, "_still_elsewhere", overtaken)
-    second = world.deploy(gpus=1)
-    assert (world.see(first).worker_id, world.see(second).worker_id) == (worker.id, None)
+    for most in range(20):
+        world.database.kill_after = most
+        with pytest.raises(Killed):
+            world.stop(first)
+        world.database.kill_after = None
+        if world.see(first).status == "stopped":
+            break
     assert workers.get(worker.id, world.now).gpu_claims == {"0": first}
+    world.database.overtake = (calls, lambda: world.start(first))
+    world.deploy(gpus=1)
+    assert world.database.overtake is None
+    (holder,) = workers.get(worker.id, world.now).gpu_claims.values()
+    assert [slot.deployment_id for slot in slots.of_worker(worker.id)[0] if slot.holds] == [holder]
 
 
 def test_what_is_asked_after_a_restore_is_newer_than_what_was_asked_before_it(world: World) -> None:
