@@ -7,7 +7,7 @@ import { Deployment } from "./deployment.js";
 import { Deployments } from "./deployments.js";
 import { Fleet } from "./fleet.js";
 import { Help, useKeys } from "./keyboard.js";
-import { place, to } from "./router.js";
+import { leaving, place, to } from "./router.js";
 import { session, signOut, signedIn } from "./session.js";
 import { SignIn } from "./signin.js";
 import { useCell } from "./state.js";
@@ -35,13 +35,15 @@ const Nowhere = () =>
 function Page({ parts }) {
     const [error, reset] = useErrorBoundary();
     const address = parts.join("/");
+    const left = useCell(leaving);
     useEffect(() => reset(), [address]);
     const { title, view } = page(parts);
     useEffect(() => {
         document.title = `${title} · Muster`;
         scrollTo(0, 0);
         arrive();
-    }, [address]);
+    }, [address, left]);
+    if (left?.from === location.hash) return html`<p class="waiting" role="status">${left.text}</p>`;
     if (error) return html`
         <div class="empty">
             <h1 tabindex="-1">This page broke</h1>

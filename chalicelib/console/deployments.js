@@ -5,7 +5,7 @@ import { gpuList, plural, written } from "./format.js";
 import { Dots, LIVE } from "./lifecycle.js";
 import { Swatch, allDeployments, toneOf } from "./models.js";
 import { usePoll } from "./poll.js";
-import { go, to } from "./router.js";
+import { leave, to } from "./router.js";
 import { may } from "./session.js";
 import { Progress } from "./storage.js";
 import { Ago, Button, Empty, Icon, Loaded, Status, ask, say } from "./ui.js";
@@ -139,9 +139,8 @@ export function Actions({ deployment, again }) {
     const forget = async () => {
         const what = "Its settings and timeline are forgotten. Weights and images stay on the worker.";
         if (!(await ask(`Delete ${name}?`, what, "Delete"))) return;
-        await remove(path);
+        await leave(`Deleting ${name} …`, () => remove(path), "deployments");
         say(`${name} is deleted`);
-        go("deployments");
     };
     const stop = async () => {
         const what = "Its clients get no answers any more, and its GPUs become free.";

@@ -242,18 +242,18 @@ export const Facts = ({ of }) =>
 
 // On another page the focus goes to its heading, as soon as there is one and unless somebody went elsewhere meanwhile
 
-let leaving = null;
+let arriving = null;
 
 export function arrive() {
-    leaving = { from: document.activeElement };
+    arriving = { from: document.activeElement };
     settle();
 }
 
 function settle() {
     const heading = document.querySelector("h1[tabindex]");
-    if (!leaving || !heading) return;
-    if ([leaving.from, document.body].includes(document.activeElement)) heading.focus({ preventScroll: true });
-    leaving = null;
+    if (!arriving || !heading) return;
+    if ([arriving.from, document.body].includes(document.activeElement)) heading.focus({ preventScroll: true });
+    arriving = null;
 }
 
 /** What a poll has so far: nothing yet, an error, or the thing itself. */

@@ -5,7 +5,7 @@ import { Device, closer, devices } from "./gpus.js";
 import { date, memory, short } from "./format.js";
 import { allDeployments, holders } from "./models.js";
 import { usePoll } from "./poll.js";
-import { go, to } from "./router.js";
+import { leave, to } from "./router.js";
 import { may } from "./session.js";
 import { Disk, Images, Models, whileOnline } from "./storage.js";
 import { Ago, Asked, Button, Dialog, Facts, Icon, Labels, Loaded, Status, ask, say } from "./ui.js";
@@ -55,9 +55,8 @@ function Head({ worker, path, again, deployments }) {
         const more = live ? ` It has ${live} live deployments, which become errors; their containers are left running.` : "";
         const what = `The control plane forgets it and its token.${more} To come back it needs a new one.`;
         if (!(await ask(`Remove ${worker.name}?`, what, "Remove", { typed: worker.name }))) return;
-        await remove(path, { force: live > 0 });
+        await leave(`Removing ${worker.name} …`, () => remove(path, { force: live > 0 }));
         say(`${worker.name} is removed`);
-        go();
     };
     return html`<header class="page-head">
         <div>

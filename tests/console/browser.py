@@ -60,7 +60,7 @@ class Visitor:
 
     def _heard(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            self.complaints.append(message.text)
+            self.complaints.append(f"{message.text} {message.location['url']}")
 
     def enter(self, key: str, fragment: str = "") -> Page:
         """Sign in, at that place."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.conformance.client import unique
 from tests.conformance.serve import ADMIN_KEY
@@ -61,6 +61,47 @@ def test_from_the_form_to_running_and_to_the_end(visitor: Visitor, place: Place)
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_role("heading", name="Deployments", level=1)).to_be_visible()
     expect(page.get_by_role("link", name=name)).to_have_count(0)
+
+
+def test_nobody_asks_for_what_is_being_deleted(visitor: Visitor, place: Place) -> None:
+    deployment_id = place.deploy()
+    name = place.reach(deployment_id, "running")["name"]
+    place.admin.post(f"/api/deployments/{deployment_id}/stop").expect(200)
+    place.reach(deployment_id, "stopped")
+    visitor.page.clock.install()
+    page = visitor.enter(ADMIN_KEY, f"#/deployments/{deployment_id}")
+    asked: list[Route] = []
+
+    def hold(route: Route) -> None:
+        asked.append(route)
+        if route.request.method != "DELETE":
+            route.continue_()
+
+    page.get_by_role("button", name="Delete").click()
+    page.route(f"**/api/deployments/{deployment_id}*", hold)
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    with page.expect_request(lambda request: request.method == "DELETE"):
+        page.clock.run_for(100)
+    expect(page.get_by_text(f"Deleting {name} …")).to_be_visible()
+    page.clock.run_for(20_000)
+    assert [route.request.method for route in asked] == ["DELETE"]
+    asked[0].fulfill(response=asked[0].fetch())
+    expect(page.get_by_text(f"{name} is deleted")).to_be_visible()
+    expect(page.get_by_role("heading", name="Deployments", level=1)).to_be_focused()
+
+
+def test_what_could_not_be_deleted_is_shown_again(visitor: Visitor, place: Place) -> None:
+    deployment_id = place.deploy()
+    place.reach(deployment_id, "running")
+    place.admin.post(f"/api/deployments/{deployment_id}/stop").expect(200)
+    name = place.reach(deployment_id, "stopped")["name"]
+    visitor.expected = ["409"]
+    page = visitor.enter(ADMIN_KEY, f"#/deployments/{deployment_id}")
+    page.get_by_role("button", name="Delete").click()
+    place.admin.post(f"/api/deployments/{deployment_id}/start").expect(200)
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("alert")).to_contain_text("stop")
+    expect(page.get_by_role("heading", name=name, level=1)).to_be_focused()
 
 
 def test_a_crash_is_retried_with_its_fix(visitor: Visitor, place: Place) -> None:
