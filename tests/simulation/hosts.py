@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from agent.engines import EngineError, Instance, RunSpec
 from agent.gpus import Gpu
@@ -29,7 +29,18 @@ from tests.simulation.weather import Weather
 
 T = TypeVar("T")
 GPUS = 2
+SETTINGS = ("seed", "max_model_len")
+"""What operators set in a `config`."""
 ANOTHER_WORKER = "another-worker-of-this-host"
+
+
+class Running(NamedTuple):
+    """A container of a deployment: on which worker, and as what it was started."""
+
+    worker_id: str
+    generation: int
+    config: dict[str, int]
+    gpus: tuple[int, ...]
 
 
 class Crashed(BaseException):
@@ -66,7 +77,7 @@ class Journal(Database):
 
 
 class HostEngine(MemoryEngine):
-    """Outlives the agents. `held` are each instance's GPUs, `ended` the instances that an agent stopped."""
+    """Outlives the agents. `started` is what each instance is, `ended` the instances that an agent stopped."""
 
     def outlive(self, mortal: Mortal, weather: Weather, who: str) -> None:
         self._mortal, self._weather, self._who = mortal, weather, who
@@ -81,7 +92,7 @@ class HostEngine(MemoryEngine):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.held: dict[str, tuple[int, ...]] = {}
+        self.started: dict[str, RunSpec] = {}
         self.ended: list[str] = []
         self.touched_others: list[str] = []
         self.works_for: Callable[[], str | None] = lambda: None
@@ -90,7 +101,7 @@ class HostEngine(MemoryEngine):
         self._mortal.may_die("a start")
         before = set(self.all)
         instance = super().start(spec)
-        self.held.setdefault(instance.id, spec.gpus)
+        self.started.setdefault(instance.id, spec)
         if instance.id not in before:
             self._weather.happened["container started"] += 1
             self._weather.note(f"{self._who} started {instance.name} on GPUs {list(spec.gpus)}")
@@ -279,6 +290,15 @@ class Host(World):
         """Muster's containers that run here, whichever worker started them, but for the one that was always there."""
         live = (each for each in self.engine.all.values() if each.state == "running" and each.deployment_id)
         return [each for each in live if each.id not in self.strangers]
+
+    def what_runs(self, instance: Instance) -> Running:
+        given = self.engine.started[instance.id].arguments
+        settings = {name: f"--{name.replace('_', '-')}" for name in SETTINGS}
+        config = {name: int(given[given.index(flag) + 1]) for name, flag in settings.items() if flag in given}
+        return Running(str(instance.worker_id), int(instance.generation or 0), config, self.gpus_of(instance))
+
+    def gpus_of(self, instance: Instance) -> tuple[int, ...]:
+        return self.engine.started[instance.id].gpus
 
     def _database(self) -> Database:
         return Journal(self.state.path / "journal", self.mortal)

@@ -13,7 +13,7 @@ from chalicelib.contract.lifecycle import LIVE, OPEN, OperationStatus
 from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.tables import Deployment, Hot, Operation
 from tests.simulation.expressions import Item
-from tests.simulation.hosts import Host
+from tests.simulation.hosts import Host, Running
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
@@ -53,7 +53,7 @@ def at_every_instant(sim: Simulation) -> Iterator[str]:
 
 def _one_holder_for_each_gpu(sim: Simulation, host: Host) -> Iterator[str]:
     held = Counter(
-        gpu for each in host.running() if each.worker_id == host.last_worker_id for gpu in host.engine.held[each.id]
+        gpu for each in host.running() if each.worker_id == host.last_worker_id for gpu in host.gpus_of(each)
     )
     doubly = [gpu for gpu, count in held.items() if count > 1]
     if doubly and not sim.gpus_may_overlap:
@@ -119,8 +119,10 @@ def _problem(sim: Simulation, deployment: Deployment) -> str | None:
     if deployment.desired == "stopped":
         return described if runs or status in LIVE else None
     if status == "running":
-        home = [(str(deployment.worker_id), int(deployment.generation))]
-        return None if runs == home else described
+        wanted = _wanted(deployment)
+        if sim.gpus_may_overlap:  # then others may have been given what it runs on
+            runs, wanted = [each._replace(gpus=()) for each in runs], wanted._replace(gpus=())
+        return None if [wanted] == runs else f"{described} rather than {wanted}"
     if runs:  # a clone may run what its original said had failed for good, or was ended by hand
         return None if sim.cloned and (status == "error" or was_ended) else described
     if status == "error":
@@ -129,6 +131,15 @@ def _problem(sim: Simulation, deployment: Deployment) -> str | None:
     if status == "stopped":
         return None if was_ended else described
     return None if _has_no_place(sim, deployment) else described
+
+
+def _wanted(deployment: Deployment) -> Running:
+    """What runs where everything is as it was asked for last."""
+    machine = census.workers().get(str(deployment.worker_id))
+    claims_ = machine.claims if machine else {}
+    gpus = tuple(sorted(int(gpu) for gpu, holder in claims_.items() if holder == deployment.deployment_id))
+    spec = claims.spec_of(deployment)
+    return Running(str(deployment.worker_id), int(deployment.generation), spec.config, gpus)
 
 
 def _has_no_place(sim: Simulation, deployment: Deployment) -> bool:

@@ -26,8 +26,8 @@ class LiteralClient:
         self.name, self.token = name, token
         self._network, self._weather = network, weather
         self._bearer_is_its_own = weather.random.random() < 0.5
-        # Of what each container is, for the questions at the end: the client itself knows of no generations.
-        self.containers: dict[str, int] = {}
+        # The deploy that each container is of, for the questions at the end.
+        self.containers: dict[str, Body] = {}
         self.worker_id: str | None = None
         self.restart()
 
@@ -64,7 +64,7 @@ class LiteralClient:
         if answer.get("error_code") == "DEPLOYMENT_NOT_FOUND":  # it came too late: nobody wants this any more
             self._to_say.clear()
         elif body["status"] == "starting":
-            self.containers[deployment_id] = self._orders[0]["generation"]
+            self.containers[deployment_id] = self._orders[0]
             self._weather.happened["literal client started a container"] += 1
         elif body["status"] == "stopping":
             self.containers.pop(deployment_id, None)

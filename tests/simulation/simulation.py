@@ -24,7 +24,7 @@ from chalicelib.tables import Deployment, Hot, Operation
 from tests.simulation import invariants
 from tests.simulation.cloud import Cloud, Network
 from tests.simulation.dynamo import Dynamo
-from tests.simulation.hosts import Host
+from tests.simulation.hosts import Host, Running
 from tests.simulation.literal import LiteralClient
 from tests.simulation.operators import OPERATOR, Operators
 from tests.simulation.weather import Weather
@@ -354,18 +354,19 @@ class Simulation:
         """Hosts whose agent is the worker that it says it is."""
         return [host for host in self.hosts if host.up and host.agent.identity is not None and not host.parked]
 
-    def where_it_runs(self, deployment_id: str) -> list[tuple[str, int]]:
-        """Worker and generation."""
+    def where_it_runs(self, deployment_id: str) -> list[Running]:
         found = [
-            (str(each.worker_id), int(each.generation or 0))
+            host.what_runs(each)
             for host in self.active()
             for each in host.running()
             if each.deployment_id == deployment_id and each.worker_id == host.worker_id
         ]
         if self.literal and deployment_id in self.literal.containers:
-            found.append((str(self.literal.worker_id), self.literal.containers[deployment_id]))
+            told = self.literal.containers[deployment_id]
+            gpus = tuple(told["gpus"])
+            found.append(Running(str(self.literal.worker_id), told["generation"], told["config"], gpus))
         # What a restored database, or the journal of a clone, knows nothing of is an orphan there.
-        return [each for each in found if not self.orphans_possible or slots.get(each[0], deployment_id)]
+        return [each for each in found if not self.orphans_possible or slots.get(each.worker_id, deployment_id)]
 
     def _worker_ids(self) -> list[str]:
         ids = {host.last_worker_id for host in self.hosts} | {self.literal.worker_id if self.literal else None}
