@@ -38,8 +38,10 @@ def release(worker_id: str, deployment_id: str) -> None:
         cold = find(Cold, worker_id, "cold")
         claims = read_claims(cold) if cold else {}
         left = {index: holder for index, holder in claims.items() if holder != deployment_id}
+        if cold is None or left == claims:
+            return
         slot = slots.get(worker_id, deployment_id)
-        if cold is None or left == claims or (slot is not None and slot.holds) or _rewrite(cold, left, let_go):
+        if (slot is not None and slot.holds) or _rewrite(cold, left, let_go):
             return
 
 

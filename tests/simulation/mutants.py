@@ -250,7 +250,7 @@ MUTANTS = (
         "a claim is taken away whoever holds it by now",
         "a claim is taken away only where its slot does not hold at that moment",
         ("chalicelib/claims.py", "    transaction.condition_check(Slot, worker_id, f\"D#{deployment_id}\", condition=slots.LETS_GO)\n", "    pass\n"),
-        ("chalicelib/claims.py", "or (slot is not None and slot.holds) or", "or"),
+        ("chalicelib/claims.py", "if (slot is not None and slot.holds) or _rewrite", "if _rewrite"),
         test="tests/server/test_found_by_simulation.py::test_a_stop_that_is_overtaken_by_a_start_does_not_free_its_gpus",
     ),
     mutant(
