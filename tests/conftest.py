@@ -2,41 +2,46 @@
 
 `--thorough` is for what is proven by numbers: 1,000 rounds of a race rather than 15. `make reliability` and CI set it.
 
-`make test` uses all cores (pytest-xdist).
+`make test` uses all cores (pytest-xdist): some of its processes have a network of their own.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-THE_MACHINE = (
-    "console",
-    "engines",
-    "faults",
-    "gateway",
-    "install",
-    "local",
-    "whole",
-    "cli/test_processes.py",
-    "security/test_container.py",
-    "security/test_secrets.py",
-)
-"""Where agents take ports for models, Docker changes the network, and browsers give up on pages when it does."""
+from tests import network
+
+WITH_DOCKER = """
+engines faults/test_docker.py gateway install security/test_container.py
+whole/test_agent_and_app.py whole/test_docker_agent.py whole/test_full_host.py whole/test_gpus.py whole/test_pulls.py
+""".split()
+"""Where Docker changes the host's network, and gives out its ports."""
+WITH_AGENTS = """
+cli/test_processes.py console faults local security/test_secrets.py whole/test_processes.py whole/test_prometheus.py
+""".split()
+"""Where agents take ports for models, or a browser gives up on its pages when the network changes. Where a process can
+have a network of its own, they may be beside others."""
 
 
 def group(nodeid: str) -> str:
+    """What stays in one process: a file, for the sake of its fixtures, or more."""
     file = nodeid.partition("::")[0].removeprefix("tests/")
-    return "the machine" if file.startswith(THE_MACHINE) else file
+    share = WITH_DOCKER if network.can_be_had() else WITH_DOCKER + WITH_AGENTS
+    if file.startswith(tuple(share)):
+        return "the machine"
+    return "console" if file.startswith("console") else file
+
+
+def has_its_own_network(nodeid: str) -> bool:
+    return group(nodeid).startswith(tuple(WITH_AGENTS))
 
 
 class Together(LoadScopeScheduling):  # type: ignore[misc]
-    """Tests of one file stay together, for the sake of their fixtures, and so do all that share the machine.
-
-    xdist has marks for that (--dist loadgroup), which pytest 9.2 does not let it read: it ran everything anywhere.
-    """
+    """xdist has marks for that (--dist loadgroup), which pytest 9.2 does not let it read: it ran everything anywhere."""
 
     def _split_scope(self, nodeid: str) -> str:
         return group(nodeid)
@@ -47,9 +52,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Together:
     return Together(config, log)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores: what shares the machine mostly waits."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest group first: the others are done meanwhile."""
-    items.sort(key=lambda item: group(item.nodeid) != "the machine")
+    """The longest groups first: the others are done meanwhile."""
+    order = ["the machine", "console"]
+    items.sort(key=lambda item: order.index(found) if (found := group(item.nodeid)) in order else len(order))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        network.NETWORKS.enter(own=has_its_own_network(item.nodeid))
 
 
 processes: set[str] = set()

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Page
 
 from infra.vendor import File, Package, published
+from tests.network import NETWORKS
 
 SCRIPT = File("axe.js", "axe.min.js", "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c")
 AXE = Package("axe-core", "4.14.1", "MPL-2.0", [SCRIPT])
@@ -28,7 +29,8 @@ def source() -> str:
             pytest.skip(why)
         CACHE.parent.mkdir(parents=True, exist_ok=True)
         fresh = CACHE.with_suffix(f".{os.getpid()}")
-        fresh.write_bytes(published(AXE)[SCRIPT.path])
+        with NETWORKS.outside():
+            fresh.write_bytes(published(AXE)[SCRIPT.path])
         fresh.rename(CACHE)
     content = CACHE.read_bytes()
     found = hashlib.sha256(content).hexdigest()

@@ -23,9 +23,9 @@ def planes() -> Planes:
     return plane
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def calm_plane(planes: Planes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
-    """One for all whose hosts alone are at fault."""
+    """One for all of a file whose hosts alone are at fault."""
     with planes(tmp_path_factory.mktemp("plane"), MUSTER_ONLINE_WINDOW=str(WINDOW)) as started:
         yield started
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.network import NETWORKS
+
 PACKAGE = "@dynoxide/linux-x64"
 VERSION = "1.2.1"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "muster" / f"dynoxide-{VERSION}"
@@ -43,7 +45,7 @@ def executable() -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise Unavailable("npm is not installed, and the DynamoDB engine of these tests comes from there")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, NETWORKS.outside():
         packed = subprocess.run(
             [npm, "pack", "--silent", f"{PACKAGE}@{VERSION}"], cwd=folder, capture_output=True, text=True, check=False
         )
