@@ -412,8 +412,7 @@ MODELS: tuple[type[Model], ...] = (Cold, Hot, Deployment, Slot, Operation, Crede
 def create_tables() -> None:
     """Create what is missing; what exists stays as it is."""
     for model in MODELS:
-        if not model.exists():
-            model.create_table(wait=True)
+        model.create_table(wait=True)
 
 
 def connection() -> Connection:

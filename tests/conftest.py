@@ -17,7 +17,7 @@ from tests import network
 
 WITH_DOCKER = """
 engines faults/test_docker.py gateway install security/test_container.py
-whole/test_agent_and_app.py whole/test_docker_agent.py whole/test_full_host.py whole/test_gpus.py whole/test_pulls.py
+whole/test_docker_agent.py whole/test_full_host.py whole/test_gpus.py whole/test_pulls.py
 """.split()
 """Where Docker changes the host's network, and gives out its ports."""
 WITH_AGENTS = """
@@ -41,7 +41,7 @@ def has_its_own_network(nodeid: str) -> bool:
 
 
 class Together(LoadScopeScheduling):  # type: ignore[misc]
-    """xdist has marks for that (--dist loadgroup), which pytest 9.2 does not let it read: it ran everything anywhere."""
+    """xdist has marks for it (--dist loadgroup), which pytest 9.2 does not let it read: it ran everything anywhere."""
 
     def _split_scope(self, nodeid: str) -> str:
         return group(nodeid)

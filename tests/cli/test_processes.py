@@ -178,7 +178,7 @@ def test_the_script_of_a_shell(environment: dict[str, str], shell: str) -> None:
 def test_a_server_that_goes_away_while_it_is_waited_for(environment: dict[str, str], serve: Serve) -> None:
     """The watch bears it, and goes on where it was."""
     child = subprocess.Popen(
-        [PROGRAM, "deploy", "org/model", "--gpus", "0", "--name", "patient", "--timeout", "20s"],
+        [PROGRAM, "deploy", "org/model", "--gpus", "0", "--name", "patient", "--timeout", "10s"],
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
@@ -189,4 +189,4 @@ def test_a_server_that_goes_away_while_it_is_waited_for(environment: dict[str, s
     serve.start()
     _, said = child.communicate(timeout=PATIENCE)
     assert child.returncode == 6
-    assert said.splitlines()[-1] == "Error: patient is pending after 20s, and goes on: muster ps"
+    assert said.splitlines()[-1] == "Error: patient is pending after 10s, and goes on: muster ps"

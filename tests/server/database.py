@@ -99,7 +99,9 @@ class Switch:
 
 
 def reset(url: str | None) -> None:
-    """Let every model connect anew. An engine that shares this machine's cores may take its time."""
+    """Let every model connect there. An engine that shares this machine's cores may take its time."""
+    if all(model.Meta.host == url for model in tables.Item.__subclasses__()):
+        return
     tables.Meta.read_timeout_seconds = PATIENCE if url else READ_TIMEOUT
     for model in tables.Item.__subclasses__():
         model.Meta.host = url
