@@ -13,13 +13,13 @@ import { Ago, Button, Empty, Icon, Loaded, Status, ask, say } from "./ui.js";
 const load = async (signal) => {
     const [found, { workers }] = await Promise.all([allDeployments(signal), all("workers", "workers", { signal })]);
     const names = Object.fromEntries(workers.map((each) => [each.worker_id, each.name]));
-    return { deployments: found.deployments.slice().reverse(), workers: names };
+    return { ...found, deployments: found.deployments.slice().reverse(), workers: names };
 };
 
 export function Deployments() {
     const found = usePoll("deployments", load, 3);
     const [filter, setFilter] = useState("");
-    return html`<${Loaded} from=${found}>${({ deployments, workers }) => {
+    return html`<${Loaded} from=${found}>${({ deployments, workers, more }) => {
         if (!deployments.length) return html`<${Nothing} />`;
         const wanted = filter.trim().toLowerCase();
         const shown = deployments.filter((each) =>
@@ -43,6 +43,7 @@ export function Deployments() {
                         again=${found.again} />
                 `)}
             </ul>
+            ${more && html`<p class="waiting">The first ${plural(deployments.length, "deployment")} are shown.</p>`}
             ${!shown.length && html`<p class="waiting">No deployment matches “${filter}”.</p>`}
         </div>`;
     }}<//>`;

@@ -63,3 +63,22 @@ def test_every_page_of_the_list_is_followed_and_rows_are_kept(
     expect(rows.last.get_by_role("img").last).to_have_accessible_name(busy, timeout=15000)
     page.get_by_label("Filter workers").fill("rack-013")
     expect(rows).to_have_count(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "id_", "place"), [("workers", "worker_id", "#/"), ("deployments", "deployment_id", "#/deployments")]
+)
+def test_that_there_are_more_than_are_shown_is_said(
+    visit: Callable[..., Visitor], many: tuple[Serve, list[Player]], name: str, id_: str, place: str
+) -> None:
+    """It stops at 2,000."""
+
+    def as_many_as_there_may_be(route: Route) -> None:
+        (one, *_) = route.fetch().json()[name]
+        entries = [one | {id_: f"{one[id_]}-{number}"} for number in range(2000)]
+        route.fulfill(json={name: entries, "next_token": "more"})
+
+    visitor = visit(many[0].url)
+    visitor.page.route(f"**/api/{name}?*", as_many_as_there_may_be)
+    page = visitor.enter(ADMIN_KEY, place)
+    expect(page.get_by_text(f"The first 2,000 {name} are shown.")).to_be_visible(timeout=15000)

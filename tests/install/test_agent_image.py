@@ -13,6 +13,7 @@ import docker
 import pytest
 from docker.errors import NotFound
 
+from agent import labels
 from infra import standin_image
 from tests.conformance.serve import Serve
 from tests.docs.markdown import ROOT, blocks
@@ -57,6 +58,7 @@ def agent(
     agent_image: str,
     docker_engine: docker.DockerClient,
     control_plane: Serve,
+    operator: Operator,
     registration_token: str,
     tmp_path: Path,
 ) -> Iterator[str]:
@@ -66,8 +68,10 @@ def agent(
     subprocess.run(["bash", "-c", line], env=os.environ | {"MUSTER_TOKEN": registration_token}, check=True)
     yield NAME
     remove(docker_engine, NAME)
-    for each in docker_engine.containers.list(all=True, filters={"label": "muster.worker"}):
-        each.remove(force=True)
+    for worker in operator.call("GET", "/api/workers")["workers"]:
+        label = f"{labels.WORKER}={worker['worker_id']}"
+        for each in docker_engine.containers.list(all=True, filters={"label": label}):
+            each.remove(force=True)
 
 
 def remove(client: docker.DockerClient, name: str) -> None:
