@@ -222,6 +222,19 @@ def test_failed_replacement_leaves_nothing_of_the_old(world: World) -> None:
     assert world.engine.all == {}
 
 
+def test_what_a_failed_start_could_not_remove_is_buried_later(world: World) -> None:
+    def stuck(spec: RunSpec) -> None:
+        owner = (spec.worker_id, spec.deployment_id, spec.generation)
+        world.engine.add(Instance("stuck", spec.name, str(spec.image), "created", *owner))
+        raise EngineError("CONTAINER_FAILED", "no such program")
+
+    world.engine.on_start = stuck
+    world.deploy(restart="never")
+    world.settle()
+    assert (world.last_report().status, world.last_report().error_code) == ("error", "CONTAINER_FAILED")
+    assert world.engine.all == {}
+
+
 def test_passing_trouble_at_start_is_retried(world: World) -> None:
     def busy(spec: RunSpec) -> None:
         raise EngineError("GPU_UNAVAILABLE", "the GPU is lost")
