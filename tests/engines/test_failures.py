@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
+import docker
 import pytest
 
 from agent.causes import INSTALL_NVIDIA_RUNTIME
-from agent.engines.docker.daemon import failure
+from agent.engines.docker.daemon import APIError, failure
+from agent.engines.docker.engine import _run
 
 
 @pytest.mark.parametrize(
@@ -44,3 +48,24 @@ def test_what_is_wrong_with_a_gpu_says_what_to_do() -> None:
     assert INSTALL_NVIDIA_RUNTIME in missing
     old = failure("nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.8", "OTHERWISE").message
     assert "update the driver" in old
+
+
+class Stuck(docker.APIClient):
+    """Its containers neither start nor go."""
+
+    def __init__(self) -> None:
+        """It has no daemon."""
+
+    def start(self, *_: object, **__: object) -> NoReturn:
+        raise APIError("no such program")
+
+    def remove_container(self, *_: object, **__: object) -> NoReturn:
+        raise APIError("device is busy")
+
+
+def test_a_container_that_neither_starts_nor_goes_is_told_of_and_the_start_is_what_failed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(APIError, match="no such program"):
+        _run(Stuck(), "a" * 64)
+    assert "container aaaaaaaaaaaa could not start, and is not removed yet: device is busy" in caplog.text

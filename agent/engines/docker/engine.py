@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import time
@@ -24,6 +25,8 @@ from agent.engines.docker.looks import Looks
 from agent.engines.docker.prune import prune
 from agent.engines.logs import parse_time
 from chalicelib.contract.messages import Image, Progress, Pruned, Pulled
+
+log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 120
 """What the daemon may take for one answer: starting a container on a cold GPU driver takes tens of seconds."""
@@ -181,12 +184,15 @@ def _make_caches(spec: RunSpec) -> None:
 
 
 def _run(api: docker.APIClient, container_id: str) -> None:
-    """Starts it, or removes it: a start that failed leaves nothing. Starting what runs already is no failure."""
+    """Starts it, or removes it; what is left all the same is buried by the next plan. Starting what runs already is no
+    failure."""
     try:
         api.start(container_id)
     except BaseException:
-        with suppress(APIError):  # the first failure is the one to tell
+        try:
             api.remove_container(container_id, v=True, force=True)
+        except APIError as error:  # the first failure is the one to tell of the deployment
+            log.warning("container %s could not start, and is not removed yet: %s", container_id[:12], error)
         raise
 
 
