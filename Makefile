@@ -9,7 +9,7 @@ LITELLM := .venv-litellm
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 WHEEL := dist/ready
-RELIABILITY := tests/simulation tests/faults tests/server/test_races.py tests/server/test_scale.py tests/security
+RELIABILITY := tests/simulation tests/faults tests/chalicelib/test_races.py tests/chalicelib/test_scale.py tests/security
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock \
@@ -116,16 +116,16 @@ measure-agent: setup ## Memory and processor time of an idle agent with two cont
 	@$(BIN)/python -m infra.measure_agent
 
 measure-expiry: setup ## What a sweep over a large fleet reads, and what that costs (WORKERS=100000)
-	@WORKERS=$(WORKERS) $(BIN)/python -m tests.server.measure_expiry
+	@WORKERS=$(WORKERS) $(BIN)/python -m tests.chalicelib.measure_expiry
 
 measure-fleet: setup ## What a place, a page and a scrape read in a large fleet, and what that costs (WORKERS=1000)
-	@WORKERS=$(WORKERS) $(BIN)/python -m tests.server.measure_fleet
+	@WORKERS=$(WORKERS) $(BIN)/python -m tests.chalicelib.measure_fleet
 
 cost: setup ## The monthly bill in AWS, counted line by line (WORKERS=1000, HEARTBEAT=30, API=http or rest)
 	@MUSTER_HEARTBEAT=$(or $(HEARTBEAT),30) $(BIN)/python -m tests.cost \
 		--workers $(or $(WORKERS),1000) --api $(or $(API),http) $(ARGS)
 measure-lambda: setup ## The archive's cold import and an idle heartbeat's processor time, beside botocore's (ROUNDS=15)
-	@ROUNDS=$(ROUNDS) $(BIN)/python -m tests.cloud.measure_lambda
+	@ROUNDS=$(ROUNDS) $(BIN)/python -m tests.infra.cloud.measure_lambda
 
 lock: ## Pin the newest versions that pyproject.toml allows in requirements-dev.txt
 	@$(PYTHON) -m venv --clear .venv/lock && .venv/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'

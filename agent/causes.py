@@ -1,7 +1,7 @@
 """What kills models, by the words that it leaves in a log, and what to do about each: a table, which `crash` reads.
 
 The texts are those of vLLM 0.2 to 0.32, PyTorch, CUDA, NCCL, huggingface_hub, Docker and the NVIDIA container runtime;
-tests/engines/vllm_logs holds samples, each with its source.
+tests/agent/vllm_logs holds samples, each with its source.
 """
 
 from __future__ import annotations

@@ -13,15 +13,20 @@ from collections import Counter
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests import network
+from tests.fixtures import network
+
+pytest_plugins = [
+    f"tests.fixtures.{name}" for name in ("database", "docker_agent", "docker_engine", "hub_server", "served", "wheel")
+]
 
 WITH_DOCKER = """
-engines faults/test_docker.py gateway install security/test_container.py
-whole/test_docker_agent.py whole/test_full_host.py whole/test_gpus.py whole/test_pulls.py
+agent/engines agent/test_host.py faults/test_docker.py gateway infra/test_standin.py install security/test_container.py
+end_to_end/test_docker_agent.py end_to_end/test_full_host.py end_to_end/test_gpus.py end_to_end/test_pulls.py
 """.split()
 """Where Docker changes the host's network, and gives out its ports."""
 WITH_AGENTS = """
-cli/test_processes.py console faults local security/test_secrets.py whole/test_processes.py whole/test_prometheus.py
+console end_to_end/test_processes.py end_to_end/test_prometheus.py faults infra/test_ muster/cli/test_processes.py
+security/test_secrets.py
 """.split()
 """Where agents take ports for models, or a browser gives up on its pages when the network changes. Where a process can
 have a network of its own, they may be beside others."""

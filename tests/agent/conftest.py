@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.world import World
+from tests.fixtures.agent_world import AgentWorld
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> AgentWorld:
     """An agent that has registered and beaten once."""
-    made = World(tmp_path).boot()
+    made = AgentWorld(tmp_path).boot()
     made.beat()
     return made

@@ -8,7 +8,7 @@ import requests
 
 from agent.api import Api, Bearer, Fatal, Retry, failure
 from chalicelib.contract.messages import Heartbeat
-from tests.agent.fake_server import FakeServer
+from tests.fixtures.fake_server import FakeServer
 
 HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 BEAT = Heartbeat(status="online", gpu_usage=[], active_deployments=[])

@@ -9,23 +9,23 @@ import msgspec
 import pytest
 
 from agent.gpus import Gpu, Holder
-from tests.agent.world import GIB, World
+from tests.fixtures.agent_world import GIB, AgentWorld
 
 
-def test_an_instance_gets_the_claimed_gpus_by_uuid(world: World) -> None:
+def test_an_instance_gets_the_claimed_gpus_by_uuid(world: AgentWorld) -> None:
     world.gpus = [Gpu(index, 80 * GIB, GIB, uuid=f"GPU-{name}") for index, name in enumerate("abc")]
     world.deploy(gpus=[2, 0])
     world.settle()
     assert (world.engine.specs[-1].gpus, world.engine.specs[-1].devices) == ((2, 0), ("GPU-c", "GPU-a"))
 
 
-def test_an_instance_gets_them_by_index_where_the_driver_tells_no_uuid(world: World) -> None:
+def test_an_instance_gets_them_by_index_where_the_driver_tells_no_uuid(world: AgentWorld) -> None:
     world.deploy(gpus=[1])
     world.settle()
     assert world.engine.specs[-1].device_ids == ("1",)
 
 
-def test_foreign_holders_are_named_by_process_and_container(world: World) -> None:
+def test_foreign_holders_are_named_by_process_and_container(world: AgentWorld) -> None:
     stranger = Holder(4711, 70 * GIB, "python", "c0ffee" * 10)
     world.gpus = [Gpu(0, 80 * GIB, 71 * GIB, (stranger,), "GPU-a")]
     world.deploy(gpus=[0])
@@ -35,7 +35,7 @@ def test_foreign_holders_are_named_by_process_and_container(world: World) -> Non
     assert "python (pid 4711) in container c0ffeec0ffee" in (report.message or "")
 
 
-def test_a_crash_report_says_how_it_ended_and_who_holds_the_gpus(world: World) -> None:
+def test_a_crash_report_says_how_it_ended_and_who_holds_the_gpus(world: AgentWorld) -> None:
     world.gpus = [Gpu(0, 80 * GIB, 20 * GIB, (Holder(4711, 19 * GIB, "python", "c0ffee" * 10),), "GPU-a")]
     world.deploy(gpus=[0], config={"gpu_memory_utilization": 0.5}, restart="never")
     world.settle(3)
@@ -51,7 +51,9 @@ def test_a_crash_report_says_how_it_ended_and_who_holds_the_gpus(world: World) -
     )
 
 
-def test_the_hosts_secrets_reach_the_instance_and_nobody_else(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_hosts_secrets_reach_the_instance_and_nobody_else(
+    world: AgentWorld, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     secrets = {"HF_TOKEN": "hf_abcdef", "HTTPS_PROXY": "http://user:pass@proxy"}
     world.host_env.update(secrets)

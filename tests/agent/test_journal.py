@@ -16,7 +16,7 @@ from agent.refusal import Refusal
 from agent.reserve import ReserveFile
 from agent.spool import MOST
 from chalicelib.contract.messages import DeleteImage, Deploy, Report, Result, Stop
-from tests.agent.world import World
+from tests.fixtures.agent_world import AgentWorld
 
 BIG = "x" * 10_000
 """More than fits into what is left of any page."""
@@ -120,7 +120,7 @@ def test_what_was_sent_and_cannot_be_forgotten_holds_up_nothing(tmp_path: Path) 
     assert held is not None and held.about == "d2"
 
 
-def test_full_disk_is_said_and_not_acked(world: World) -> None:
+def test_full_disk_is_said_and_not_acked(world: AgentWorld) -> None:
     fill(world.database)
     world.deploy(env={"BIG": BIG})
     world.order(type="pull_image", command_id="o1", expires_in=60, image=BIG)
@@ -210,7 +210,7 @@ def test_contact_is_a_lease(tmp_path: Path) -> None:
     assert again.may_start(0)
 
 
-def test_full_disk_can_be_looked_at_and_freed_even_without_a_reserve(world: World) -> None:
+def test_full_disk_can_be_looked_at_and_freed_even_without_a_reserve(world: AgentWorld) -> None:
     world.ask("pull_image", command_id="o0", image="vllm/vllm-openai:latest")
     world.memory.ledger.accept(DeleteImage("gives up the reserve", 60, BIG), 0)
     fill(world.database)
@@ -222,7 +222,7 @@ def test_full_disk_can_be_looked_at_and_freed_even_without_a_reserve(world: Worl
     assert world.engine.calls.count("prune") == 1, "again is not twice"
 
 
-def test_looking_does_not_cost_the_reserve(world: World) -> None:
+def test_looking_does_not_cost_the_reserve(world: AgentWorld) -> None:
     fill(world.database)
     world.ask("list_models", command_id="o1")
     world.ask("prune", command_id="o2", images=True, dry_run=True)

@@ -11,7 +11,7 @@ from agent.engines import LogChunk
 from agent.engines.logs import Line, backwards, chunk, stored
 from agent.logs import MAX_BYTES, bounded
 from chalicelib.contract.messages import Logs
-from tests.agent.world import World
+from tests.fixtures.agent_world import AgentWorld
 
 CAUSE = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
 
@@ -41,7 +41,7 @@ def test_what_fits_is_whole() -> None:
     assert bounded(LogChunk("\x00 \ufffd\r\n", "s")) == Logs("\x00 \ufffd\r\n", "s")
 
 
-def test_the_log_of_a_crash_is_followed_beyond_its_container(world: World) -> None:
+def test_the_log_of_a_crash_is_followed_beyond_its_container(world: AgentWorld) -> None:
     """With the times that its lines came at, as if the container were still there."""
     world.deploy()
     world.settle()
@@ -61,7 +61,7 @@ def test_the_log_of_a_crash_is_followed_beyond_its_container(world: World) -> No
     assert again["logs"] == ""
 
 
-def test_the_cause_of_a_crash_may_be_thousands_of_lines_above_its_end(world: World) -> None:
+def test_the_cause_of_a_crash_may_be_thousands_of_lines_above_its_end(world: AgentWorld) -> None:
     world.deploy(restart="never")
     world.settle()
     instance = world.engine.only()

@@ -10,11 +10,11 @@ from agent.identity import StateError
 from agent.loop import PARKED, Refused
 from agent.policy import TESTED_IMAGE
 from agent.settings import LOOPBACK
-from tests.agent.fake_server import error
-from tests.agent.world import DISK, World
+from tests.fixtures.agent_world import DISK, AgentWorld
+from tests.fixtures.fake_server import error
 
 
-def test_first_beat_registers_and_says_all(world: World) -> None:
+def test_first_beat_registers_and_says_all(world: AgentWorld) -> None:
     assert world.server.registrations[0].boot_id == "boot-1"
     beat = world.server.beats[0]
     assert (beat.status, beat.session, beat.disk) == ("online", 1, DISK)
@@ -22,21 +22,21 @@ def test_first_beat_registers_and_says_all(world: World) -> None:
     assert world.host.bind == LOOPBACK
 
 
-def test_without_its_state_folder_it_ends(world: World) -> None:
+def test_without_its_state_folder_it_ends(world: AgentWorld) -> None:
     """What it writes there would be lost, and it would not even know."""
     world.state.path.rename(world.state.path.with_name("elsewhere"))
     with pytest.raises(StateError, match="is gone"):
         world.beat()
 
 
-def test_interval_is_what_the_control_plane_says(world: World) -> None:
+def test_interval_is_what_the_control_plane_says(world: AgentWorld) -> None:
     world.server.next_heartbeat_in = 5
     assert world.beat() == 5
     world.server.next_heartbeat_in = 0
     assert world.beat() == 1
 
 
-def test_schedule_does_not_drift(world: World) -> None:
+def test_schedule_does_not_drift(world: AgentWorld) -> None:
     world.server.next_heartbeat_in = 30
     started = world.clock.now
     beats: list[float] = []
@@ -51,7 +51,7 @@ def test_schedule_does_not_drift(world: World) -> None:
     assert beats == [0, 30, 60, 90, 120]
 
 
-def test_ack_comes_with_the_beat_after(world: World) -> None:
+def test_ack_comes_with_the_beat_after(world: AgentWorld) -> None:
     world.deploy()
     assert world.server.beats[-1].acks == []
     world.beat()
@@ -61,7 +61,7 @@ def test_ack_comes_with_the_beat_after(world: World) -> None:
     assert world.server.beats[-1].inbox == world.server.inbox
 
 
-def test_ack_is_repeated_when_a_beat_is_lost(world: World) -> None:
+def test_ack_is_repeated_when_a_beat_is_lost(world: AgentWorld) -> None:
     world.deploy()
     world.server.failures = [TimeoutError()]
     world.beat()
@@ -69,7 +69,7 @@ def test_ack_is_repeated_when_a_beat_is_lost(world: World) -> None:
     assert world.server.beats[-1].acks == ["deploy-d1-1"]
 
 
-def test_images_are_sent_when_they_changed(world: World) -> None:
+def test_images_are_sent_when_they_changed(world: AgentWorld) -> None:
     world.settle(1)
     world.beat()
     assert world.server.beats[-1].images == []
@@ -83,7 +83,7 @@ def test_images_are_sent_when_they_changed(world: World) -> None:
     assert images[0].tags == [TESTED_IMAGE]
 
 
-def test_unreachable_control_plane_is_tried_with_growing_jitter(world: World) -> None:
+def test_unreachable_control_plane_is_tried_with_growing_jitter(world: AgentWorld) -> None:
     world.server.failures = [ConnectionError()] * 200
     delays = [world.beat() for _ in range(200)]
     assert all(1 <= delay <= 60 for delay in delays)
@@ -91,12 +91,12 @@ def test_unreachable_control_plane_is_tried_with_growing_jitter(world: World) ->
     assert max(delays) > 50
 
 
-def test_retry_after_is_honoured(world: World) -> None:
+def test_retry_after_is_honoured(world: AgentWorld) -> None:
     world.server.failures = [error(503, "UNAVAILABLE", **{"Retry-After": "120"})]
     assert 120 <= world.beat() <= 122
 
 
-def test_401_registers_again_with_the_same_boot_id(world: World) -> None:
+def test_401_registers_again_with_the_same_boot_id(world: AgentWorld) -> None:
     world.server.tokens += 1  # somebody rotated it
     world.beat()
     world.beat()
@@ -106,7 +106,7 @@ def test_401_registers_again_with_the_same_boot_id(world: World) -> None:
     assert len(world.server.beats) == 2
 
 
-def test_401_to_a_report_registers_again(world: World) -> None:
+def test_401_to_a_report_registers_again(world: AgentWorld) -> None:
     world.deploy()
     world.server.tokens += 1
     world.settle()
@@ -117,7 +117,7 @@ def test_401_to_a_report_registers_again(world: World) -> None:
 
 
 @pytest.mark.parametrize("refusal", [error(409, "SESSION_SUPERSEDED"), error(410, "WORKER_REMOVED")])
-def test_superseded_parks_for_good(world: World, refusal: tuple[int, bytes, dict[str, str]]) -> None:
+def test_superseded_parks_for_good(world: AgentWorld, refusal: tuple[int, bytes, dict[str, str]]) -> None:
     world.deploy()
     world.settle()
     world.server.failures = [refusal]
@@ -132,7 +132,7 @@ def test_superseded_parks_for_good(world: World, refusal: tuple[int, bytes, dict
     assert world.engine.only().deployment_id == "d1"
 
 
-def test_rejoin_ends_parking(world: World) -> None:
+def test_rejoin_ends_parking(world: AgentWorld) -> None:
     world.server.failures = [error(409, "SESSION_SUPERSEDED")]
     world.beat()
     world.state.unpark()
@@ -140,13 +140,13 @@ def test_rejoin_ends_parking(world: World) -> None:
 
 
 def test_first_registration_that_is_refused_ends_the_agent(tmp_path: Path) -> None:
-    world = World(tmp_path).boot()
+    world = AgentWorld(tmp_path).boot()
     world.server.failures = [error(401, "UNAUTHENTICATED")]
     with pytest.raises(Refused):
         world.beat()
 
 
-def test_later_registration_that_is_refused_is_tried_again(world: World) -> None:
+def test_later_registration_that_is_refused_is_tried_again(world: AgentWorld) -> None:
     world.deploy()
     world.settle()
     world.kill()
@@ -158,14 +158,14 @@ def test_later_registration_that_is_refused_is_tried_again(world: World) -> None
     assert world.engine.only().deployment_id == "d1"
 
 
-def test_later_registration_shows_the_worker_token(world: World) -> None:
+def test_later_registration_shows_the_worker_token(world: AgentWorld) -> None:
     world.kill()
     world.boot(token="").beat()
     assert world.server.registrations[-1].token == "token-1"
     assert world.server.bearers[-2] == "Bearer token-1"
 
 
-def test_unknown_command_costs_the_others_nothing(world: World) -> None:
+def test_unknown_command_costs_the_others_nothing(world: AgentWorld) -> None:
     world.server.order(type="dance", command_id="o9", expires_in=60)
     world.server.order(type="deploy", command_id="o8", deployment_id="d8", generation=3, backend="vllm", model=7)
     world.deploy()
@@ -175,17 +175,17 @@ def test_unknown_command_costs_the_others_nothing(world: World) -> None:
     assert world.statuses()[-1] == "running"
 
 
-def test_goodbye(world: World) -> None:
+def test_goodbye(world: AgentWorld) -> None:
     world.agent.goodbye()
     assert world.server.beats[-1].status == "offline"
 
 
-def test_goodbye_to_nobody(world: World) -> None:
+def test_goodbye_to_nobody(world: AgentWorld) -> None:
     world.server.failures = [ConnectionError()]
     world.agent.goodbye()
 
 
-def test_becoming_another_worker_leaves_the_old_ones_alone(world: World) -> None:
+def test_becoming_another_worker_leaves_the_old_ones_alone(world: AgentWorld) -> None:
     world.deploy()
     world.settle()
     world.server.worker_id = "w2"

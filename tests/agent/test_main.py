@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from socket import socket
 
-from tests.deadline import deadline
+from tests.fixtures.deadline import deadline
 
 LOADED = """
 import sys, agent.__main__

@@ -12,10 +12,10 @@ from agent.engines import Instance
 from agent.models import cached_models, delete_model
 from agent.policy import TESTED_IMAGE
 from chalicelib.contract.messages import OUTPUTS, Image
-from tests.agent.world import World
+from tests.fixtures.agent_world import AgentWorld
 
 
-def cache(world: World, model: str, size: int) -> Path:
+def cache(world: AgentWorld, model: str, size: int) -> Path:
     folder = world.folder / "hub" / f"models--{model.replace('/', '--')}"
     (folder / "blobs").mkdir(parents=True)
     (folder / "blobs" / "abc").write_bytes(b"x" * size)
@@ -24,7 +24,7 @@ def cache(world: World, model: str, size: int) -> Path:
     return folder
 
 
-def test_every_output_is_what_its_route_answers_with(world: World) -> None:
+def test_every_output_is_what_its_route_answers_with(world: AgentWorld) -> None:
     cache(world, "org/old", 10)
     world.deploy()
     world.settle()
@@ -48,14 +48,14 @@ def test_every_output_is_what_its_route_answers_with(world: World) -> None:
         world.settle(2)
 
 
-def test_repeat_is_answered_from_the_journal(world: World) -> None:
+def test_repeat_is_answered_from_the_journal(world: AgentWorld) -> None:
     first = world.ask("pull_image", image=TESTED_IMAGE)
     world.beat()
     assert world.ask("pull_image", image=TESTED_IMAGE) == first
     assert world.engine.calls.count(f"pull {TESTED_IMAGE}") == 1
 
 
-def test_repeat_while_it_runs_does_not_run_it_again(world: World) -> None:
+def test_repeat_while_it_runs_does_not_run_it_again(world: AgentWorld) -> None:
     def again() -> None:
         world.order(type="pull_image", command_id="o1", expires_in=60, image=TESTED_IMAGE)
 
@@ -65,7 +65,7 @@ def test_repeat_while_it_runs_does_not_run_it_again(world: World) -> None:
     assert world.engine.calls.count(f"pull {TESTED_IMAGE}") == 1
 
 
-def test_late_one_is_refused(world: World) -> None:
+def test_late_one_is_refused(world: AgentWorld) -> None:
     """Counted from when the heartbeat was sent: the answer may have been long on its way."""
     world.server.order(type="disk_usage", command_id="o1", expires_in=60)
     world.clock.pass_time(100)
@@ -74,7 +74,7 @@ def test_late_one_is_refused(world: World) -> None:
     assert world.result("o1")["error_code"] == "EXPIRED"
 
 
-def test_interrupted_one_does_not_run_again(world: World) -> None:
+def test_interrupted_one_does_not_run_again(world: AgentWorld) -> None:
     world.order(type="prune", command_id="o1", expires_in=600)
     world.memory.ledger.begin("o1")
     world.kill()
@@ -85,7 +85,7 @@ def test_interrupted_one_does_not_run_again(world: World) -> None:
 
 
 @pytest.mark.parametrize(("away", "outcome"), [(10, "succeeded"), (1000, "failed")])
-def test_one_that_had_not_begun_runs_after_a_restart_while_it_may(world: World, away: float, outcome: str) -> None:
+def test_one_that_had_not_begun_runs_after_a_restart_while_it_may(world: AgentWorld, away: float, outcome: str) -> None:
     world.order(type="disk_usage", command_id="o1", expires_in=60)
     world.kill()
     world.clock.pass_time(away)
@@ -95,7 +95,7 @@ def test_one_that_had_not_begun_runs_after_a_restart_while_it_may(world: World, 
     assert world.result("o1")["status"] == outcome
 
 
-def test_progress_of_a_pull(world: World) -> None:
+def test_progress_of_a_pull(world: AgentWorld) -> None:
     world.ask("pull_image", image=TESTED_IMAGE)
     assert [result.status for _, result in world.server.results] == ["succeeded"]
 
@@ -104,7 +104,7 @@ def test_progress_of_a_pull(world: World) -> None:
     assert [result.status for about, result in world.server.results if about == "o2"] == ["running", "succeeded"]
 
 
-def test_worker_error_code_is_handed_on(world: World) -> None:
+def test_worker_error_code_is_handed_on(world: AgentWorld) -> None:
     assert world.ask("pull_image", image="no/such")["error_code"] == "IMAGE_NOT_FOUND"
     assert world.ask("container_logs", command_id="o2", container_id="nobody")["error_code"] == "CONTAINER_NOT_FOUND"
     assert world.ask("container_logs", command_id="o3", container_id="")["error_code"] == "CONTAINER_NOT_FOUND"
@@ -112,7 +112,7 @@ def test_worker_error_code_is_handed_on(world: World) -> None:
     assert world.ask("delete_model", command_id="o5", model="no/such")["error_code"] == "MODEL_NOT_FOUND"
 
 
-def test_containers_say_whose_they_are(world: World) -> None:
+def test_containers_say_whose_they_are(world: AgentWorld) -> None:
     world.deploy()
     world.settle()
     world.engine.add(Instance("x1", "db", "postgres", "running"))
@@ -120,7 +120,7 @@ def test_containers_say_whose_they_are(world: World) -> None:
     assert {each["name"]: each["ours"] for each in containers} == {"muster-d1-g1": True, "db": False}
 
 
-def test_what_is_not_ours_is_neither_stopped_nor_read(world: World) -> None:
+def test_what_is_not_ours_is_neither_stopped_nor_read(world: AgentWorld) -> None:
     world.engine.add(Instance("x1", "db", "postgres", "running"))
     world.engine.add(Instance("x2", "muster-d9-g1", "i", "running", "another-worker", "d9", 1))
     for number, key in enumerate(["x1", "db", "x2", "muster-d9-g1"]):
@@ -129,7 +129,7 @@ def test_what_is_not_ours_is_neither_stopped_nor_read(world: World) -> None:
     assert world.ask("container_logs", command_id="l9", container_id="d9")["error_code"] == "CONTAINER_NOT_FOUND"
 
 
-def test_logs_by_id_prefix_name_and_deployment(world: World) -> None:
+def test_logs_by_id_prefix_name_and_deployment(world: AgentWorld) -> None:
     world.deploy()
     world.settle()
     instance = world.engine.only()
@@ -140,7 +140,7 @@ def test_logs_by_id_prefix_name_and_deployment(world: World) -> None:
         assert (output["logs"], output["truncated"]) == ("two\n", True)
 
 
-def test_logs_outlive_their_container(world: World) -> None:
+def test_logs_outlive_their_container(world: AgentWorld) -> None:
     world.deploy()
     world.settle()
     instance = world.engine.only()
@@ -155,7 +155,7 @@ def test_logs_outlive_their_container(world: World) -> None:
     assert world.ask("container_logs", command_id="o8", container_id="d1", since="x")["error_code"] == "INVALID_REQUEST"
 
 
-def test_long_log_keeps_its_end(world: World) -> None:
+def test_long_log_keeps_its_end(world: AgentWorld) -> None:
     world.deploy()
     world.settle()
     for number in range(5000):
@@ -166,7 +166,7 @@ def test_long_log_keeps_its_end(world: World) -> None:
     assert "4999 x" in output["logs"]
 
 
-def test_image_in_use_is_not_deleted(world: World) -> None:
+def test_image_in_use_is_not_deleted(world: AgentWorld) -> None:
     world.deploy()
     world.settle()
     image = world.engine.images()[0]
@@ -174,7 +174,7 @@ def test_image_in_use_is_not_deleted(world: World) -> None:
     assert world.ask("delete_image", command_id="o2", image_id=image.tags[0])["error_code"] == "IMAGE_IN_USE"
 
 
-def test_image_of_a_deployment_that_waits_to_start_again_is_in_use(world: World) -> None:
+def test_image_of_a_deployment_that_waits_to_start_again_is_in_use(world: AgentWorld) -> None:
     world.deploy()
     world.settle()
     world.engine.die(world.engine.only().id, 1)
@@ -186,7 +186,7 @@ def test_image_of_a_deployment_that_waits_to_start_again_is_in_use(world: World)
     assert "d1" in pruned["kept"][0]["why"]
 
 
-def test_prune_takes_only_images_that_this_agent_pulled(world: World) -> None:
+def test_prune_takes_only_images_that_this_agent_pulled(world: AgentWorld) -> None:
     world.engine.pulled["theirs"] = Image("sha256:theirs", ["theirs"], 500, "2024-01-01T00:00:00Z")
     world.ask("pull_image", image=TESTED_IMAGE)
     assert world.ask("prune", command_id="o2", images=True, dry_run=True)["output"]["space_reclaimed"] == 1000
@@ -195,13 +195,13 @@ def test_prune_takes_only_images_that_this_agent_pulled(world: World) -> None:
     assert list(world.engine.pulled) == ["theirs"]
 
 
-def test_image_that_was_there_before_is_not_ours_by_pulling_it(world: World) -> None:
+def test_image_that_was_there_before_is_not_ours_by_pulling_it(world: AgentWorld) -> None:
     world.engine.pulled[TESTED_IMAGE] = Image("sha256:t", [TESTED_IMAGE], 5, "")
     world.ask("pull_image", image=TESTED_IMAGE)
     assert world.ask("prune", command_id="o2", images=True)["output"]["space_reclaimed"] == 0
 
 
-def test_models_and_their_sizes(world: World) -> None:
+def test_models_and_their_sizes(world: AgentWorld) -> None:
     cache(world, "org/model", 10)
     cache(world, "gpt2", 20)
     (world.folder / "hub" / "models--elsewhere").symlink_to("/")
@@ -210,7 +210,7 @@ def test_models_and_their_sizes(world: World) -> None:
     assert {each["model"]: each["size"] for each in models} == {"gpt2": 20, "org/model": 10}
 
 
-def test_delete_model(world: World) -> None:
+def test_delete_model(world: AgentWorld) -> None:
     used, unused = cache(world, "org/model", 10), cache(world, "gpt2", 20)
     world.deploy()
     world.settle()
@@ -219,7 +219,7 @@ def test_delete_model(world: World) -> None:
     assert (used.exists(), unused.exists()) == (True, False)
 
 
-def test_weights_that_another_worker_of_this_host_runs_are_in_use(world: World) -> None:
+def test_weights_that_another_worker_of_this_host_runs_are_in_use(world: AgentWorld) -> None:
     cache(world, "gpt2", 20)
     world.engine.add(Instance("x2", "muster-d9-g1", "i", "running", "another-worker", "d9", 1, "gpt2"))
     assert world.ask("delete_model", model="gpt2")["error_code"] == "MODEL_IN_USE"
@@ -238,13 +238,13 @@ def test_delete_model_stays_in_the_cache(tmp_path: Path, model: str) -> None:
     assert [each.model for each in cached_models(tmp_path / "hub")] == ["gpt2"]
 
 
-def test_engine_without_images_says_so(world: World) -> None:
+def test_engine_without_images_says_so(world: AgentWorld) -> None:
     world.engine.uses_images = False
     assert world.ask("pull_image", image="i")["error_code"] == "UNSUPPORTED_BY_ENGINE"
     assert world.ask("list_images", command_id="o2")["output"] == {"images": []}
 
 
-def test_bug_in_one_operation_is_its_own(world: World) -> None:
+def test_bug_in_one_operation_is_its_own(world: AgentWorld) -> None:
     def bug() -> None:
         raise ZeroDivisionError
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -13,71 +10,11 @@ from agent.engines import Instance
 from agent.gpus import Gpu, Holder
 from agent.hub import Finding, HuggingFace, Question, question
 from chalicelib.contract.messages import Fix, Report
-from tests.agent.world import GIB, World
-
-# The hub's part
-
-
-class FakeHub(BaseHTTPRequestHandler):
-    """Answers as huggingface.co does: a stranger learns of no repository that is not public."""
-
-    server: Server
-
-    def do_HEAD(self) -> None:
-        self.server.seen.append((self.path, self.headers.get("Authorization")))
-        self._answer(*self._status(), b"")
-
-    def do_GET(self) -> None:
-        self._answer(200, None, self.server.listing)
-
-    def _status(self) -> tuple[int, str | None]:
-        model, _, rest = self.path.lstrip("/").partition("/resolve/")
-        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-        if model == "org/broken":
-            return 503, None
-        if token == "stale":
-            return 401, None
-        if model == "org/gated":
-            return (401, "GatedRepo") if not token else (403, "GatedRepo") if token != "accepted" else (200, None)
-        if model != "org/model":
-            return (404 if token else 401), "RepoNotFound"
-        if rest == "v9/config.json":
-            return 404, "RevisionNotFound"
-        return (404, "EntryNotFound") if rest == "gguf/config.json" else (200, None)
-
-    def _answer(self, status: int, code: str | None, body: bytes) -> None:
-        self.send_response(status)
-        if code:
-            self.send_header("X-Error-Code", code)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+from tests.fixtures.agent_world import GIB, AgentWorld
+from tests.fixtures.hub_server import HubServer
 
 
-class Server(ThreadingHTTPServer):
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), FakeHub)
-        self.seen: list[tuple[str, str | None]] = []
-        self.listing = b"{}"
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-@pytest.fixture
-def hub() -> Iterator[Server]:
-    server = Server()
-    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def ask(hub: Server, model: str, token: str | None = None, revision: str = "main") -> Finding | None:
+def ask(hub: HubServer, model: str, token: str | None = None, revision: str = "main") -> Finding | None:
     return HuggingFace().obstacle(Question(model, revision, hub.url, token))
 
 
@@ -96,7 +33,7 @@ def ask(hub: Server, model: str, token: str | None = None, revision: str = "main
     ],
 )
 def test_what_the_hub_says(
-    hub: Server, model: str, token: str | None, revision: str, code: str | None, said: str
+    hub: HubServer, model: str, token: str | None, revision: str, code: str | None, said: str
 ) -> None:
     found = ask(hub, model, token, revision)
     assert (found.error_code if found else None) == code
@@ -105,7 +42,7 @@ def test_what_the_hub_says(
     assert found is None or token is None or token not in found.message
 
 
-def test_a_hub_that_cannot_be_asked_only_warns(hub: Server) -> None:
+def test_a_hub_that_cannot_be_asked_only_warns(hub: HubServer) -> None:
     for endpoint in (hub.url, "http://127.0.0.1:1", "nonsense"):
         found = HuggingFace().obstacle(Question("org/broken", "main", endpoint))
         assert found is not None and found.warns_only
@@ -124,7 +61,7 @@ def test_a_hub_that_cannot_be_asked_only_warns(hub: Server) -> None:
         (b"{}", None),
     ],
 )  # fmt: skip
-def test_the_bytes_of_the_weights(hub: Server, listing: bytes, size: int | None) -> None:
+def test_the_bytes_of_the_weights(hub: HubServer, listing: bytes, size: int | None) -> None:
     hub.listing = listing
     assert HuggingFace().weights(Question("org/model", "main", hub.url)) == size
 
@@ -142,7 +79,7 @@ def test_whom_to_ask() -> None:
 
 
 @pytest.mark.parametrize("uses_images", [True, False])
-def test_a_login_counts_for_processes_alone(world: World, uses_images: bool) -> None:
+def test_a_login_counts_for_processes_alone(world: AgentWorld, uses_images: bool) -> None:
     (world.folder / "token").write_text("of-the-login\n")
     world.engine.uses_images = uses_images
     world.deploy()
@@ -150,20 +87,20 @@ def test_a_login_counts_for_processes_alone(world: World, uses_images: bool) -> 
     assert [each.token for each in world.hub.asked] == [None if uses_images else "of-the-login"]
 
 
-def refused(world: World, **command: Any) -> Report:
+def refused(world: AgentWorld, **command: Any) -> Report:
     world.deploy(**command)
     world.settle(2)
     assert world.engine.calls == [], "nothing was pulled or started"
     return world.last_report()
 
 
-def test_a_model_that_is_not_there_is_an_error_before_anything_is_pulled(world: World) -> None:
+def test_a_model_that_is_not_there_is_an_error_before_anything_is_pulled(world: AgentWorld) -> None:
     world.hub.obstacles = {"org/model": Finding("MODEL_NOT_FOUND", "no such model")}
     report = refused(world)
     assert (report.status, report.error_code, report.message) == ("error", "MODEL_NOT_FOUND", "no such model")
 
 
-def test_everything_is_told_at_once(world: World) -> None:
+def test_everything_is_told_at_once(world: AgentWorld) -> None:
     world.hub.obstacles = {"org/model": Finding("MODEL_GATED", "the licence")}
     world.engine.add(Instance("c" * 64, "their-notebook", "jupyter", "running"))
     world.engine.add(Instance("s", "other", "i", "running", worker_id="w2", deployment_id="x", port=8123))
@@ -178,14 +115,14 @@ def test_everything_is_told_at_once(world: World) -> None:
     assert "held by python train.py (pid 77) in container their-notebook (60.0 GiB)," in message
 
 
-def test_an_unreachable_hub_is_no_obstacle(world: World) -> None:
+def test_an_unreachable_hub_is_no_obstacle(world: AgentWorld) -> None:
     world.hub.obstacles = {"org/model": Finding("HUB_UNREACHABLE", "down", warns_only=True)}
     world.deploy()
     world.settle()
     assert world.statuses()[-1] == "running"
 
 
-def test_cached_weights_need_no_hub(world: World) -> None:
+def test_cached_weights_need_no_hub(world: AgentWorld) -> None:
     snapshot = world.folder / "hub/models--org--model/snapshots/abc"
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text("{}")
@@ -195,7 +132,7 @@ def test_cached_weights_need_no_hub(world: World) -> None:
     assert world.statuses()[-1] == "running"
 
 
-def test_what_passes_is_tried_again(world: World) -> None:
+def test_what_passes_is_tried_again(world: AgentWorld) -> None:
     world.gpus = [Gpu(0, 80 * GIB, 70 * GIB)]
     report = refused(world, gpus=[0])
     assert (report.status, report.error_code) == ("starting", "CUDA_OUT_OF_MEMORY")
@@ -206,7 +143,7 @@ def test_what_passes_is_tried_again(world: World) -> None:
     assert world.statuses()[-1] == "running"
 
 
-def test_less_memory_will_do_where_less_is_asked_for(world: World) -> None:
+def test_less_memory_will_do_where_less_is_asked_for(world: AgentWorld) -> None:
     world.gpus = [Gpu(0, 80 * GIB, 40 * GIB)]
     world.deploy(gpus=[0], config={"gpu_memory_utilization": 0.5})
     world.settle()
@@ -214,7 +151,7 @@ def test_less_memory_will_do_where_less_is_asked_for(world: World) -> None:
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_what_its_predecessor_holds_is_not_in_the_way(world: World, told: bool) -> None:
+def test_what_its_predecessor_holds_is_not_in_the_way(world: AgentWorld, told: bool) -> None:
     """Neither its memory, whether or not the driver tells whose it is, nor its port."""
     world.deploy(gpus=[0], config={"port": 8123})
     world.settle()
@@ -226,7 +163,7 @@ def test_what_its_predecessor_holds_is_not_in_the_way(world: World, told: bool) 
     assert (world.statuses()[-1], world.engine.only().generation) == ("running", 2)
 
 
-def test_weights_that_do_not_fit_the_disk(world: World) -> None:
+def test_weights_that_do_not_fit_the_disk(world: AgentWorld) -> None:
     world.hub.bytes = 2000 * GIB
     report = refused(world)
     assert report.error_code == "DISK_FULL"

@@ -17,9 +17,9 @@ from agent.journal import Database
 from agent.pulls import Pulls
 from agent.reserve import ReserveFile
 from chalicelib.contract.messages import Progress, Pulled
-from tests.agent.memory_engine import MemoryEngine
-from tests.agent.world import Clock
-from tests.engines.suite import eventually
+from tests.fixtures.agent_world import Clock
+from tests.fixtures.engine_suite import eventually
+from tests.fixtures.memory_engine import MemoryEngine
 
 
 class Line(MemoryEngine):

@@ -9,21 +9,21 @@ from agent.gpus import Gpu
 from agent.growth import STALLED_AFTER
 from agent.health import DEAD_AFTER
 from chalicelib.contract.messages import Progress
-from tests.agent.world import GIB, World
+from tests.fixtures.agent_world import GIB, AgentWorld
 
 
-def phases(world: World) -> list[Progress]:
+def phases(world: AgentWorld) -> list[Progress]:
     return [report.progress for _, report in world.server.reports if report.status == "starting" and report.progress]
 
 
-def weights(world: World, size: int) -> None:
+def weights(world: AgentWorld, size: int) -> None:
     blobs = world.folder / "hub" / "models--org--model" / "blobs"
     blobs.mkdir(parents=True, exist_ok=True)
     with (blobs / "weights.incomplete").open("wb") as file:
         file.truncate(size)
 
 
-def test_the_phase_is_read_from_the_log_and_the_bytes_from_the_cache(world: World) -> None:
+def test_the_phase_is_read_from_the_log_and_the_bytes_from_the_cache(world: AgentWorld) -> None:
     world.probe.ready = set()
     world.hub.bytes = 4 * GIB
     world.deploy()
@@ -55,7 +55,7 @@ def test_the_phase_is_read_from_the_log_and_the_bytes_from_the_cache(world: Worl
     assert (world.last_report().status, world.last_report().progress) == ("running", None)
 
 
-def test_a_start_of_which_nothing_grows_is_stalled(world: World) -> None:
+def test_a_start_of_which_nothing_grows_is_stalled(world: AgentWorld) -> None:
     world.probe.ready = set()
     world.deploy(gpus=[0])
     world.settle(3)
@@ -84,7 +84,7 @@ def test_a_start_of_which_nothing_grows_is_stalled(world: World) -> None:
     assert world.engine.only().id != first.id
 
 
-def test_a_stalled_start_that_is_never_restarted_is_an_error(world: World) -> None:
+def test_a_stalled_start_that_is_never_restarted_is_an_error(world: AgentWorld) -> None:
     world.probe.ready = set()
     world.deploy(restart="never")
     world.settle(3)
@@ -93,7 +93,7 @@ def test_a_stalled_start_that_is_never_restarted_is_an_error(world: World) -> No
     assert world.engine.all == {}
 
 
-def test_a_running_model_that_answers_no_more_is_restarted(world: World) -> None:
+def test_a_running_model_that_answers_no_more_is_restarted(world: AgentWorld) -> None:
     world.deploy()
     world.settle()
     hung = world.engine.only()
@@ -112,7 +112,7 @@ def test_a_running_model_that_answers_no_more_is_restarted(world: World) -> None
     assert world.engine.only().id != hung.id
 
 
-def test_a_model_that_was_busy_is_left_alone(world: World) -> None:
+def test_a_model_that_was_busy_is_left_alone(world: AgentWorld) -> None:
     world.deploy()
     world.settle()
     before = world.engine.only()
@@ -125,7 +125,7 @@ def test_a_model_that_was_busy_is_left_alone(world: World) -> None:
     assert world.statuses()[-1] == "running"
 
 
-def test_a_hung_model_that_is_never_restarted_is_an_error(world: World) -> None:
+def test_a_hung_model_that_is_never_restarted_is_an_error(world: AgentWorld) -> None:
     world.deploy(restart="never")
     world.settle()
     world.probe.hung = True
@@ -134,7 +134,7 @@ def test_a_hung_model_that_is_never_restarted_is_an_error(world: World) -> None:
     assert world.engine.all == {}
 
 
-def test_what_ended_with_its_daemon_has_not_crashed(world: World) -> None:
+def test_what_ended_with_its_daemon_has_not_crashed(world: AgentWorld) -> None:
     world.deploy(restart="never")
     world.settle()
     world.engine.die(world.engine.only().id, 137)
@@ -147,7 +147,7 @@ def test_what_ended_with_its_daemon_has_not_crashed(world: World) -> None:
     assert world.statuses()[-1] == "error", "the next one is a crash again"
 
 
-def test_a_renamed_container_is_still_the_one(world: World) -> None:
+def test_a_renamed_container_is_still_the_one(world: AgentWorld) -> None:
     world.deploy()
     world.settle()
     before = world.engine.only()
@@ -161,7 +161,7 @@ def test_a_renamed_container_is_still_the_one(world: World) -> None:
     assert world.engine.all == {}
 
 
-def test_a_port_that_somebody_took_first_is_not_taken_again(world: World) -> None:
+def test_a_port_that_somebody_took_first_is_not_taken_again(world: AgentWorld) -> None:
     """Another agent on this host, or a port that only the engine can see."""
     world.engine.taken_ports = {20000, 20001}
     world.deploy()
@@ -170,7 +170,7 @@ def test_a_port_that_somebody_took_first_is_not_taken_again(world: World) -> Non
     assert world.last_report().restarts == 0
 
 
-def test_the_port_that_was_asked_for_is_no_other(world: World) -> None:
+def test_the_port_that_was_asked_for_is_no_other(world: AgentWorld) -> None:
     tried: list[int] = []
 
     def busy(spec: RunSpec) -> None:

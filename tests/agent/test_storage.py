@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from agent.policy import HostPolicy
 from agent.storage import disk_usage, places
 from chalicelib.contract.messages import Disk, DiskPath, GpuUsage
-from tests.agent.memory_engine import MemoryEngine
-from tests.agent.world import DISK, World
+from tests.fixtures.agent_world import DISK, AgentWorld
+from tests.fixtures.memory_engine import MemoryEngine
 
 
 def test_every_folder_with_its_purpose(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_every_folder_with_its_purpose(tmp_path: Path) -> None:
     assert usage.paths[0].total == usage.total
 
 
-class Filling(World):
+class Filling(AgentWorld):
     used = 40
 
     def _sample(self) -> tuple[list[GpuUsage], Disk | None]:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from .client import Json, Operator, unique
-from .conftest import Server
-from .workers import Agent, Worker
+from tests.fixtures.http_client import Json, Operator, unique
+from tests.fixtures.http_workers import Agent, Worker
+from tests.fixtures.served import Server
 
 LONG = "x" * 900_000
 ODD = [LONG, "x" * 3000, "", "\x00", "a\x00b", "\ud800", "\u202e", "../..", "{}", "%s%n", "-rf", "\U0001f600" * 50]

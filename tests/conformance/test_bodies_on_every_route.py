@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from .client import Client, Json, Operator, Reply, audit, raw
-from .conftest import Server
-from .routes import NOBODY, OPERATOR_ONLY, REGISTER, SHARED, WITH_BODY, WORKER_ONLY, Route
-from .workers import Worker
+from tests.fixtures.http_client import Client, Json, Operator, Reply, audit, raw
+from tests.fixtures.http_workers import Worker
+from tests.fixtures.routes import NOBODY, OPERATOR_ONLY, REGISTER, SHARED, WITH_BODY, WORKER_ONLY, Route
+from tests.fixtures.served import Server
 
 NOT_JSON = [
     b"{",

@@ -2,10 +2,10 @@
 
 import pytest
 
-from .client import Client, Operator, audit, raw
-from .conftest import Server
-from .routes import EVERY, GUARDED, NOBODY, OPEN, OPERATOR_ONLY, REGISTER, SHARED, WORKER_ONLY, Route
-from .workers import Worker
+from tests.fixtures.http_client import Client, Operator, audit, raw
+from tests.fixtures.http_workers import Worker
+from tests.fixtures.routes import EVERY, GUARDED, NOBODY, OPEN, OPERATOR_ONLY, REGISTER, SHARED, WORKER_ONLY, Route
+from tests.fixtures.served import Server
 
 MALFORMED = [
     "",

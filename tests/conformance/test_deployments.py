@@ -2,8 +2,8 @@
 
 import pytest
 
-from .client import Json, Operator, unique
-from .workers import Agent, Worker
+from tests.fixtures.http_client import Json, Operator, unique
+from tests.fixtures.http_workers import Agent, Worker
 
 SECRET = "hf_secret_value_that_nobody_may_read"
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from .client import Operator
-from .serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
-from .workers import Agent, Worker
+from tests.fixtures.http_client import Operator
+from tests.fixtures.http_workers import Agent, Worker
+from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 
 
 def test_kill_and_restart_in_the_middle_of_a_deploy(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The three timelines, and following one as a client does that keeps nothing but the cursor."""
 
-from .client import Json, Operator, unique
-from .workers import Agent
+from tests.fixtures.http_client import Json, Operator, unique
+from tests.fixtures.http_workers import Agent
 
 
 def follow(viewer: Operator, path: str, cursor: str) -> tuple[list[Json], str]:

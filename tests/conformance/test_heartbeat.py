@@ -1,7 +1,7 @@
 """Heartbeats: the interval, the inbox, acks, a lost journal, and a stop that is never dropped."""
 
-from .client import Operator
-from .workers import Agent, Worker
+from tests.fixtures.http_client import Operator
+from tests.fixtures.http_workers import Agent, Worker
 
 UNKNOWN = "5c1d5c1d-0000-4000-8000-000000000000"
 

@@ -5,9 +5,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from .client import Client, Operator, audit, raw
-from .conftest import Server
-from .routes import EVERY, NOBODY, WITH_BODY, Route
+from tests.fixtures.http_client import Client, Operator, audit, raw
+from tests.fixtures.routes import EVERY, NOBODY, WITH_BODY, Route
+from tests.fixtures.served import Server
 
 UNKNOWN = ["/api", "/api/", "/api/nothing", "/api/workers/a/b/c/d/e/f", "/favicon.ico", "/api//workers", "/%2e"]
 

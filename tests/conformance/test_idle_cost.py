@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from .client import Operator
-from .counting_dynamodb import Call, CountingDynamoDB
-from .serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
-from .workers import Agent
+from tests.fixtures.counting_dynamodb import Call, CountingDynamoDB
+from tests.fixtures.http_client import Operator
+from tests.fixtures.http_workers import Agent
+from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 
 READS = {"Query", "GetItem", "BatchGetItem", "TransactGetItems"}
 

@@ -1,7 +1,7 @@
 """The routes of worker-api.md that a worker's own token opens: logs, images, disk, prune."""
 
-from .client import Operator
-from .workers import GIB, Agent, Worker
+from tests.fixtures.http_client import Operator
+from tests.fixtures.http_workers import GIB, Agent, Worker
 
 IMAGE = {
     "id": "sha256:abc123",

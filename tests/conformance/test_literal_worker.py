@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from .client import Client, Json, Operator
-from .conftest import Server
-from .workers import Worker
+from tests.fixtures.http_client import Client, Json, Operator
+from tests.fixtures.http_workers import Worker
+from tests.fixtures.served import Server
 
 DOCUMENTED = ["pending", "downloading", "starting", "running", "stopping", "stopped"]
 ERROR_FORM = {

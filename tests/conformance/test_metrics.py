@@ -4,10 +4,9 @@ import subprocess
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.prometheus import program
-
-from .client import Client, Operator, session, unique
-from .workers import Agent, Worker
+from tests.fixtures.http_client import Client, Operator, session, unique
+from tests.fixtures.http_workers import Agent, Worker
+from tests.fixtures.prometheus import program
 
 NASTY = 'a"b\\c\nd\\n{}=é\u2028'
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from .client import Operator
-from .conftest import Server
-from .workers import Worker
+from tests.fixtures.http_client import Operator
+from tests.fixtures.http_workers import Worker
+from tests.fixtures.served import Server
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from .client import Json, Operator
-from .workers import Agent, Worker
+from tests.fixtures.http_client import Json, Operator
+from tests.fixtures.http_workers import Agent, Worker
 
 IMAGE = {"id": "sha256:abc", "tags": ["vllm/vllm-openai:latest"], "size": 15 * 10**9, "created": "2024-01-01T00:00:00Z"}
 DISK = {"total": 1000, "used": 450, "free": 550, "percent": 45.0}

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from .client import Client, Operator, unique
-from .conftest import Server
-from .workers import Worker
+from tests.fixtures.http_client import Client, Operator, unique
+from tests.fixtures.http_workers import Worker
+from tests.fixtures.served import Server
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from .client import Json, Operator, eventually, unique
-from .conftest import Server
-from .workers import Agent, Worker
+from tests.fixtures.http_client import Json, Operator, eventually, unique
+from tests.fixtures.http_workers import Agent, Worker
+from tests.fixtures.served import Server
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from .client import Operator, unique
-from .conftest import Server
-from .workers import Agent, Worker
+from tests.fixtures.http_client import Operator, unique
+from tests.fixtures.http_workers import Agent, Worker
+from tests.fixtures.served import Server
 
 T = TypeVar("T")
 

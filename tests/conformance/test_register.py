@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from .client import Json, Operator, eventually
-from .conftest import Server
-from .workers import Agent, Worker
+from tests.fixtures.http_client import Json, Operator, eventually
+from tests.fixtures.http_workers import Agent, Worker
+from tests.fixtures.served import Server
 
 TokenMaker = Callable[..., Json]
 

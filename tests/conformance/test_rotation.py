@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from .client import Client, Json, Operator, eventually
-from .conftest import Server
-from .workers import Agent, Worker
+from tests.fixtures.http_client import Client, Json, Operator, eventually
+from tests.fixtures.http_workers import Agent, Worker
+from tests.fixtures.served import Server
 
 TokenMaker = Callable[..., Json]
 ENOUGH = 5

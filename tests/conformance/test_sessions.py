@@ -1,8 +1,8 @@
 """The newest session wins; what was retired is told so; what was removed is told that."""
 
-from .client import Client, Operator
-from .conftest import Server
-from .workers import Agent, Worker
+from tests.fixtures.http_client import Client, Operator
+from tests.fixtures.http_workers import Agent, Worker
+from tests.fixtures.served import Server
 
 
 def test_the_older_token_stays_good_until_the_new_one_is_first_used(server: Server) -> None:

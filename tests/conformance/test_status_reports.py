@@ -2,8 +2,8 @@
 
 import pytest
 
-from .client import Json, Operator
-from .workers import Agent, Worker
+from tests.fixtures.http_client import Json, Operator
+from tests.fixtures.http_workers import Agent, Worker
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from .client import Operator, eventually
-from .workers import Agent, Worker
+from tests.fixtures.http_client import Operator, eventually
+from tests.fixtures.http_workers import Agent, Worker
 
 LONG = 20
 SOON = LONG / 2

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page
 
 from infra.vendor import File, Package, published
-from tests.network import NETWORKS
+from tests.fixtures.network import NETWORKS
 
 SCRIPT = File("axe.js", "axe.min.js", "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c")
 AXE = Package("axe-core", "4.14.1", "MPL-2.0", [SCRIPT])

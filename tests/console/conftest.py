@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.conformance.client import Operator, eventually, unique
-from tests.conformance.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 from tests.console.browser import Visitor, chromium, need_chromium
-from tests.console.fleet import Fleet, Machine, Model, Player
-from tests.whole.test_processes import Host
+from tests.console.players import Fleet, Machine, Model, Player
+from tests.fixtures.agent_process import ProcessHost
+from tests.fixtures.http_client import Operator, eventually, unique
+from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder: Path = tmp_path_factory.mktemp("console")
     serve = Serve(folder / "data", MUSTER_HEARTBEAT="1")
     serve.start()
-    host = Host(folder, serve.url)
+    host = ProcessHost(folder, serve.url)
     host.start()
     admin = Operator(serve.url, ADMIN_KEY)
     found = eventually(lambda: admin.get("/api/workers").expect(200)["workers"], bool, 30)

@@ -14,10 +14,10 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.conformance.client import Operator
-from tests.conformance.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 from tests.console.browser import Visitor, chromium
-from tests.console.fleet import Machine, Player
+from tests.console.players import Machine, Player
+from tests.fixtures.http_client import Operator
+from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 
 SCRIPTING = {"FunctionCall", "EvaluateScript", "RunMicrotasks", "TimerFire", "FireAnimationFrame", "v8.callFunction"}
 DRAWING = {"Layout", "UpdateLayoutTree", "Paint", "PrePaint", "Layerize", "Commit"}

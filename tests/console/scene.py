@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.conformance.client import Operator
-from tests.console.fleet import Fleet, Machine, Model, Player
+from tests.console.players import Fleet, Machine, Model, Player
+from tests.fixtures.http_client import Operator
 
 MACHINES = [
     Machine("atlas-01", "NVIDIA H100 80GB HBM3", 8, 80, {"zone": "fra", "tier": "prod"}, {6: 34}),

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from playwright.sync_api import Page, ViewportSize
 
-from tests.conformance.client import Operator, eventually
-from tests.conformance.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 from tests.console.browser import Visitor, chromium
 from tests.console.scene import play
-from tests.whole.test_processes import Host
+from tests.fixtures.agent_process import ProcessHost
+from tests.fixtures.http_client import Operator, eventually
+from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 LARGEST = 200_000
@@ -48,7 +48,7 @@ def main() -> None:
         serve.start()
         operator = Operator(serve.url, ADMIN_KEY)
         fleet = play(serve.url, REGISTRATION_TOKEN, operator)
-        host = Host(folder, serve.url, "lyra")
+        host = ProcessHost(folder, serve.url, "lyra")
         host.address = "127.0.0.1"
         host.start()
         try:

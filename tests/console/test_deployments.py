@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.conformance.client import unique
-from tests.conformance.serve import ADMIN_KEY
 from tests.console.browser import Visitor
 from tests.console.conftest import Place
-from tests.console.fleet import Machine, Player
+from tests.console.players import Machine, Player
+from tests.fixtures.http_client import unique
+from tests.fixtures.serve import ADMIN_KEY
 
 SLOW = 30000
 """Milliseconds that real processes are given."""

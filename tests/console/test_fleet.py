@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.conformance.client import Operator, eventually, unique
-from tests.conformance.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
-from tests.conformance.workers import Worker
 from tests.console.browser import Visitor
 from tests.console.conftest import Place
-from tests.console.fleet import Machine, Model, Player
+from tests.console.players import Machine, Model, Player
+from tests.fixtures.http_client import Operator, eventually, unique
+from tests.fixtures.http_workers import Worker
+from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 
 Played = Callable[..., Player]
 

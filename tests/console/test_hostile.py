@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.conformance.client import Json, unique
-from tests.conformance.serve import ADMIN_KEY
 from tests.console.browser import Visitor
 from tests.console.conftest import Place
-from tests.console.fleet import Machine, Player
+from tests.console.players import Machine, Player
+from tests.fixtures.http_client import Json, unique
+from tests.fixtures.serve import ADMIN_KEY
 
 EVIL = (
     "<img src=x onerror=\"window.ran=1\"><svg onload='window.ran=1'>"

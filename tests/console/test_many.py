@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.conformance.client import Operator
-from tests.conformance.serve import ADMIN_KEY, Serve
 from tests.console.browser import Visitor
 from tests.console.crowd import crowd
-from tests.console.fleet import Player
+from tests.console.players import Player
+from tests.fixtures.http_client import Operator
+from tests.fixtures.serve import ADMIN_KEY, Serve
 
 COUNT, PAGE = 15, 6
 

@@ -11,7 +11,7 @@ import pytest
 
 from chalicelib.routes import console
 from infra import vendor
-from tests.conformance.client import Client
+from tests.fixtures.http_client import Client
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from playwright.sync_api import expect
 
-from tests.conformance.client import unique
-from tests.conformance.serve import ADMIN_KEY
 from tests.console.browser import Visitor
 from tests.console.conftest import Place
+from tests.fixtures.http_client import unique
+from tests.fixtures.serve import ADMIN_KEY
 
 
 def test_a_wrong_key_is_refused_and_a_good_one_opens(visitor: Visitor) -> None:

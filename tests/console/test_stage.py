@@ -11,9 +11,9 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
-from tests.conformance.serve import ADMIN_KEY
 from tests.console.browser import Visitor
 from tests.console.conftest import Place
+from tests.fixtures.serve import ADMIN_KEY
 
 
 @contextmanager

@@ -9,12 +9,12 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-import tests.server.conftest  # noqa: F401  # credentials, for a database that needs none
+import tests.fixtures.credentials  # noqa: F401  # credentials, for a database that needs none
 from chalicelib import settings
 from infra.cloud import prices
 from tests.cost import month
 from tests.cost.bill import CORES, DEPLOYMENTS, ROUND_TRIP, Api, Line, Month, bill, seconds, total
-from tests.server import dynoxide
+from tests.fixtures import dynoxide
 
 WIDTH = 110
 """Of what nobody looks at in a terminal."""

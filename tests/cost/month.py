@@ -22,11 +22,11 @@ from chalicelib.registration import name_key
 from chalicelib.tables import Cold, Deployment, Event, Hot, Listing, Operation, Slot, WorkerName
 from tests.cost import function
 from tests.cost.use import Use
-from tests.server import dynoxide
-from tests.server.database import DATABASE
-from tests.server.large_fleet import GPUS, fleet_of, raw, worker_with_history
-from tests.server.units import size_of
-from tests.server.world import Worker, World
+from tests.fixtures import dynoxide
+from tests.fixtures.database import DATABASE
+from tests.fixtures.large_fleet import GPUS, fleet_of, raw, worker_with_history
+from tests.fixtures.plane_world import PlaneWorld, Worker
+from tests.fixtures.units import size_of
 
 KEY = tokens.new_secret("key")
 RUNNING = 4
@@ -51,10 +51,10 @@ class Counted:
 
 
 @contextmanager
-def fleet(size: int) -> Iterator[tuple[World, Worker]]:
+def fleet(size: int) -> Iterator[tuple[PlaneWorld, Worker]]:
     """So many workers, and the first of them. Raises dynoxide.Unavailable."""
     with dynoxide.running() as url, DATABASE.engine_at(url) as recorder:
-        world = World(recorder, now=time.time())
+        world = PlaneWorld(recorder, now=time.time())
         tokens.seed_admin_key(KEY, world.now)
         first = worker_with_history(world)
         for _ in range(RUNNING):
@@ -141,7 +141,7 @@ def _life(agent: Agent) -> tuple[Use, int, int]:
     return use + agent.beat(), 7, kept
 
 
-def _beats_of_an_hour(world: World, *, deploys: bool) -> int:
+def _beats_of_an_hour(world: PlaneWorld, *, deploys: bool) -> int:
     """Heartbeats of a worker that does as it is told, in virtual time; in the middle a deployment may come and go."""
     worker = world.worker(f"hour-{deploys}", machine_id=f"hour-{deploys}")
     world.pass_(HOUR)

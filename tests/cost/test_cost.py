@@ -21,9 +21,9 @@ from tests.cost.bill import MINUTE, MONTH, Line, Month, bill, total
 from tests.cost.meter import METER
 from tests.cost.month import Agent, Counted
 from tests.cost.use import Use
-from tests.server import dynoxide
-from tests.server.large_fleet import GPUS, segments
-from tests.server.world import World
+from tests.fixtures import dynoxide
+from tests.fixtures.large_fleet import GPUS, segments
+from tests.fixtures.plane_world import PlaneWorld
 
 SIZE = 60
 
@@ -35,7 +35,7 @@ def counted() -> Counted:
 
 
 @pytest.fixture
-def fleet() -> Iterator[tuple[World, Agent]]:
+def fleet() -> Iterator[tuple[PlaneWorld, Agent]]:
     with dynoxide.needed(), month.fleet(SIZE) as (world, first):
         yield world, Agent(first, list(first.active))
 
@@ -53,7 +53,7 @@ def test_an_idle_heartbeat_is_one_write_and_a_tenth_of_a_look(counted: Counted) 
     assert beat.cpu > 0 and 50 < beat.sent < 1000
 
 
-def test_a_second_write_in_a_heartbeat_would_be_on_the_bill(fleet: tuple[World, Agent], counted: Counted) -> None:
+def test_a_second_write_in_a_heartbeat_would_be_on_the_bill(fleet: tuple[PlaneWorld, Agent], counted: Counted) -> None:
     _, agent = fleet
     agent.beat()
     with METER.metered():
@@ -65,7 +65,7 @@ def test_a_second_write_in_a_heartbeat_would_be_on_the_bill(fleet: tuple[World, 
     assert total(after) > total(before) + more, "and the function waits for it"
 
 
-def test_a_line_that_a_request_logs_would_be_on_the_bill(fleet: tuple[World, Agent]) -> None:
+def test_a_line_that_a_request_logs_would_be_on_the_bill(fleet: tuple[PlaneWorld, Agent]) -> None:
     from tests.cost import function
 
     _, agent = fleet
@@ -75,7 +75,7 @@ def test_a_line_that_a_request_logs_would_be_on_the_bill(fleet: tuple[World, Age
     assert len(said) == 1 and function._logged(said).logged == quiet + 1001 + function.LINE
 
 
-def test_a_sweep_is_what_the_fleet_weighs(fleet: tuple[World, Agent]) -> None:
+def test_a_sweep_is_what_the_fleet_weighs(fleet: tuple[PlaneWorld, Agent]) -> None:
     world, _ = fleet
     world.pass_(1)
     with METER.metered():
@@ -89,7 +89,7 @@ def test_a_sweep_is_what_the_fleet_weighs(fleet: tuple[World, Agent]) -> None:
     assert {len(unpack_usage(bytes(each.usage))[1]) for each in Hot.scan()} == {GPUS}, "each says what its GPUs do"
 
 
-def test_the_engines_account_is_amazons(fleet: tuple[World, Agent]) -> None:
+def test_the_engines_account_is_amazons(fleet: tuple[PlaneWorld, Agent]) -> None:
     """A unit for each KiB that was begun, twice that in a transaction; of reads one for each four KiB, as it is now."""
     large = Hot("large", session=1, last_seen=1, status="x" * 2000, interval=1, inbox=1)
     with METER.metered():

@@ -10,7 +10,7 @@ import pytest
 from botocore import xform_name
 
 from infra.cloud import restore
-from tests.docs.markdown import blocks, pages
+from tests.fixtures.markdown import blocks, pages
 
 LINES = sorted(
     {

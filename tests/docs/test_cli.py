@@ -13,14 +13,11 @@ from muster import Client
 from muster.cli import shell
 from muster.cli.main import muster
 from muster.cli.plan import Wanted, read
-from tests.cli.commandlines import lines, parse
-from tests.cli.world import URL, Operators
-from tests.docs import markdown
-from tests.docs.markdown import blocks, pages
-from tests.server.conftest import database
-from tests.server.database import Recorder
-
-__all__ = ["database"]
+from tests.fixtures import markdown
+from tests.fixtures.commandlines import lines, parse
+from tests.fixtures.database import Recorder
+from tests.fixtures.markdown import blocks, pages
+from tests.fixtures.operators import URL, Operators
 
 PAGE = "docs/cli.md"
 TYPED = sorted(

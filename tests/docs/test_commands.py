@@ -9,7 +9,7 @@ import pytest
 
 from agent.__main__ import main
 from chalicelib.contract.endpoints import ENDPOINTS
-from tests.docs.markdown import blocks, pages, read
+from tests.fixtures.markdown import blocks, pages, read
 
 SHELL = [
     (page, line)

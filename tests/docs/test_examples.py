@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from chalicelib.contract import messages, resources
-from tests.docs.markdown import Block, blocks, pages
+from tests.fixtures.markdown import Block, blocks, pages
 
 EXAMPLES = [block for page in pages() for block in blocks(page) if block.language == "json"]
 MODULES = {"messages": messages, "resources": resources}

@@ -7,7 +7,7 @@ import re
 from chalicelib.contract.endpoints import ENDPOINTS, Access
 from chalicelib.contract.errors import STATUS
 from chalicelib.contract.lifecycle import OperationStatus, Status
-from tests.docs.markdown import read
+from tests.fixtures.markdown import read
 
 PAGE = read("docs/protocol.md")
 

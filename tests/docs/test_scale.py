@@ -10,15 +10,12 @@ from chalicelib import settings
 from chalicelib.tables import Cold, Hot
 from tests.cost import month
 from tests.cost.bill import MONTH, Month, bill
-from tests.docs.markdown import blocks, read
-from tests.server import dynoxide
-from tests.server.conftest import database
-from tests.server.database import Recorder
-from tests.server.large_fleet import raw, worker_with_history
-from tests.server.units import READ_UNIT, size_of
-from tests.server.world import World
-
-__all__ = ["database"]
+from tests.fixtures import dynoxide
+from tests.fixtures.database import Recorder
+from tests.fixtures.large_fleet import raw, worker_with_history
+from tests.fixtures.markdown import blocks, read
+from tests.fixtures.plane_world import PlaneWorld
+from tests.fixtures.units import READ_UNIT, size_of
 
 PAGE = read("docs/scale.md")
 SIZES = (1_000, 10_000, 100_000)
@@ -54,7 +51,7 @@ def bytes_of(counted: month.Counted) -> Figures:
 @pytest.fixture
 def swept(database: Recorder) -> int:
     """Bytes of what a sweep reads of each worker in make measure-expiry."""
-    return size_of(raw(Hot, worker_with_history(World(database)).id))
+    return size_of(raw(Hot, worker_with_history(PlaneWorld(database)).id))
 
 
 def test_heartbeats_are_workers_by_seconds() -> None:

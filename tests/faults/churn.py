@@ -17,8 +17,8 @@ from typing import Any
 import requests
 
 from chalicelib.contract.lifecycle import OPEN, OperationStatus
-from tests.conformance.serve import ADMIN_KEY
 from tests.faults.instances import SLOT
+from tests.fixtures.serve import ADMIN_KEY
 
 ACTS = {"create": 3, "patch": 3, "stop": 3, "start": 3, "restart": 1, "delete": 2, "forget weights": 2, "look": 1}
 """How often each, of 18."""

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from tests.faults.rig import Plane, plane
-from tests.server import dynoxide
+from tests.fixtures import dynoxide
 
 Planes = Callable[..., AbstractContextManager[Plane]]
 WINDOW = 3

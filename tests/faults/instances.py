@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.engines.supervised import MARK as INSTANCE
-from tests.whole.test_processes import MARK as HOST
+from tests.fixtures.agent_process import MARK as HOST
 
 SLOT = "TEST_SLOT"
 """Deployments that are watched have this in their environment, each another one."""

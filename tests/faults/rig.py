@@ -5,6 +5,7 @@ The engine is a process of its own, so that whoever kills serve kills no databas
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -12,12 +13,11 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.conformance.serve import Serve
 from tests.faults.instances import Model, models_of
 from tests.faults.proxy import Deck, Proxy
-from tests.server import dynoxide
-from tests.whole import test_processes
-from tests.whole.test_processes import Operator, until
+from tests.fixtures import dynoxide
+from tests.fixtures.agent_process import Operator, ProcessHost, until
+from tests.fixtures.serve import Serve
 
 
 class Plane:
@@ -74,7 +74,7 @@ def plane(folder: Path, **environment: str) -> Iterator[Plane]:
         started.stop()
 
 
-class Host(test_processes.Host):
+class ProxiedHost(ProcessHost):
     """An agent with the process engine, behind a proxy of its own."""
 
     def __init__(self, folder: Path, serve: Serve, name: str, token: str, deck: Deck | None = None) -> None:
@@ -105,9 +105,11 @@ class Host(test_processes.Host):
 
 
 @contextmanager
-def idle(folder: Path, plane: Plane, name: str, token: str | None = None, deck: Deck | None = None) -> Iterator[Host]:
+def idle(
+    folder: Path, plane: Plane, name: str, token: str | None = None, deck: Deck | None = None
+) -> Iterator[ProxiedHost]:
     """A host whose agent is yet to be started."""
-    made = Host(folder, plane.serve, name, token or plane.token(), deck)
+    made = ProxiedHost(folder, plane.serve, name, token or plane.token(), deck)
     try:
         yield made
     finally:
@@ -115,7 +117,9 @@ def idle(folder: Path, plane: Plane, name: str, token: str | None = None, deck: 
 
 
 @contextmanager
-def host(folder: Path, plane: Plane, name: str, token: str | None = None, deck: Deck | None = None) -> Iterator[Host]:
+def host(
+    folder: Path, plane: Plane, name: str, token: str | None = None, deck: Deck | None = None
+) -> Iterator[ProxiedHost]:
     """Started, and a worker already unless there is a deck of faults."""
     with idle(folder, plane, name, token, deck) as made:
         made.start()
@@ -127,7 +131,7 @@ def host(folder: Path, plane: Plane, name: str, token: str | None = None, deck: 
 class Supervisor:
     """Starts a host's agent, and again at once however it ends. A context."""
 
-    def __init__(self, worker: test_processes.Host) -> None:
+    def __init__(self, worker: ProcessHost) -> None:
         self.worker, self.starts = worker, 0
         self._over = False
         self._lock = threading.Lock()
@@ -178,3 +182,8 @@ def ask_for(plane: Plane, worker: str, **body: Any) -> str:
 def deploy(plane: Plane, worker: str, **body: Any) -> Any:
     """One that runs."""
     return plane.operator.reach(ask_for(plane, worker, **body), "running")
+
+
+def delete(folder: Path) -> None:
+    """At once: whoever writes into it meanwhile does not keep it."""
+    shutil.rmtree(folder.rename(folder.with_name("deleted")))

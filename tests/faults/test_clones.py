@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.rig import Plane, Supervisor, deploy, host, idle
-from tests.whole.test_processes import until
+from tests.fixtures.agent_process import until
 
 
 def test_a_second_agent_on_one_state_folder_is_refused(calm_plane: Plane, tmp_path: Path) -> None:

@@ -16,18 +16,14 @@ import pytest
 
 from chalicelib.contract.lifecycle import OPEN
 from infra import standin_image
-from tests.agent.test_preflight import Server, hub
-from tests.engines.conftest import docker_engine
-from tests.engines.registry import Registry, registry
 from tests.faults.conftest import Planes
 from tests.faults.proxy import Deck, Proxy
-from tests.faults.rig import Plane
-from tests.faults.test_state_lost import delete
-from tests.whole.daemon import OwnDaemon
-from tests.whole.test_docker_agent import Host, answers, containers, daemon, only
-from tests.whole.test_processes import until
-
-__all__ = ["daemon", "docker_engine", "hub"]
+from tests.faults.rig import Plane, delete
+from tests.fixtures.agent_process import until
+from tests.fixtures.docker_agent import DockerHost, answers, containers, only
+from tests.fixtures.docker_daemon import OwnDaemon
+from tests.fixtures.hub_server import HubServer
+from tests.fixtures.registry import Registry, registry
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("at_length")]
 KILLS = 4
@@ -57,9 +53,11 @@ def go(server: Registry) -> None:
 
 
 @contextmanager
-def worker(folder: Path, plane: Plane, daemon: OwnDaemon, hub: Server, name: str, **settings: str) -> Iterator[Host]:
+def worker(
+    folder: Path, plane: Plane, daemon: OwnDaemon, hub: HubServer, name: str, **settings: str
+) -> Iterator[DockerHost]:
     """An agent that runs any image."""
-    host = Host(folder, plane.serve, daemon, hub, name, MUSTER_ALLOW_IMAGE="*", **settings)
+    host = DockerHost(folder, plane.serve, daemon, hub, name, MUSTER_ALLOW_IMAGE="*", **settings)
     try:
         yield host
     finally:
@@ -68,25 +66,25 @@ def worker(folder: Path, plane: Plane, daemon: OwnDaemon, hub: Server, name: str
             each.remove(force=True)
 
 
-def pull(host: Host, server: Registry) -> str:
+def pull(host: DockerHost, server: Registry) -> str:
     return str(host.call("POST", "/images/pull", {"image": server.reference})["operation_id"])
 
 
-def operation(host: Host, operation_id: str) -> Any:
+def operation(host: DockerHost, operation_id: str) -> Any:
     return host.operator.call("GET", f"/api/operations/{operation_id}")
 
 
-def in_the_middle(host: Host, operation_id: str) -> None:
+def in_the_middle(host: DockerHost, operation_id: str) -> None:
     until(lambda: operation(host, operation_id)["progress"], lambda seen: seen and seen["current"], "it is under way")
 
 
-def ended(host: Host, operation_id: str) -> str:
+def ended(host: DockerHost, operation_id: str) -> str:
     """How."""
     seen = until(lambda: operation(host, operation_id), lambda seen: seen["status"] not in OPEN, "it has ended", 90)
     return str(seen["error_code"] or seen["status"])
 
 
-def test_pulls_run_once_through_kills(planes: Planes, daemon: OwnDaemon, hub: Server, tmp_path: Path) -> None:
+def test_pulls_run_once_through_kills(planes: Planes, daemon: OwnDaemon, hub: HubServer, tmp_path: Path) -> None:
     random, deck = Random(SEED), Deck(SEED)
     ends: Counter[tuple[str, str]] = Counter()
     with planes(tmp_path) as plane:
@@ -111,7 +109,7 @@ def test_pulls_run_once_through_kills(planes: Planes, daemon: OwnDaemon, hub: Se
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_docker_restarted_in_mid_pull(
-    calm_plane: Plane, daemon: OwnDaemon, hub: Server, tmp_path: Path, how: str
+    calm_plane: Plane, daemon: OwnDaemon, hub: HubServer, tmp_path: Path, how: str
 ) -> None:
     name = f"restarted-{how}"
     with stuck(2_000_000, kind=StandinRegistry) as server, worker(tmp_path, calm_plane, daemon, hub, name) as host:
@@ -128,7 +126,9 @@ def test_docker_restarted_in_mid_pull(
         assert host.process.poll() is None
 
 
-def test_containers_outlive_the_state_folder(calm_plane: Plane, daemon: OwnDaemon, hub: Server, tmp_path: Path) -> None:
+def test_containers_outlive_the_state_folder(
+    calm_plane: Plane, daemon: OwnDaemon, hub: HubServer, tmp_path: Path
+) -> None:
     with worker(tmp_path, calm_plane, daemon, hub, "forgetful") as host:
         deployment_id = host.deploy()
         host.operator.reach(deployment_id, "running")

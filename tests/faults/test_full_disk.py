@@ -1,6 +1,7 @@
 """The disk with the agent's state is full to the last byte, and later is not: models of it go on all the while.
 
-How a full host is freed through the API is tests/whole/test_full_host.py's; here somebody else fills it and frees it.
+How a full host is freed through the API is tests/end_to_end/test_full_host.py's; here somebody else fills and
+frees it.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.rig import Plane, ask_for, idle
-from tests.whole.test_full_host import fill, small_disk
-from tests.whole.test_processes import until
+from tests.fixtures.agent_process import until
+from tests.fixtures.small_disk import fill, small_disk
 
 
 def test_what_a_full_disk_refuses_it_says_and_what_it_owes_it_does(

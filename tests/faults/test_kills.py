@@ -17,8 +17,8 @@ from tests.faults.churn import ACTS, TERMINAL, Churn
 from tests.faults.conftest import Planes
 from tests.faults.instances import Watch, supervisors_of
 from tests.faults.proxy import IN_ORDER, Deck, Proxy
-from tests.faults.rig import Host, Plane, host
-from tests.whole.test_processes import until
+from tests.faults.rig import Plane, ProxiedHost, host
+from tests.fixtures.agent_process import until
 
 SEED = 20261124
 BETWEEN = (0.2, 1.8)
@@ -66,7 +66,7 @@ def test_killed_at_random(planes: Planes, tmp_path: Path, thorough: bool) -> Non
     assert all(churn.acts[act] for act in ACTS) or not thorough, churn.acts
 
 
-def kill_at_random(plane: Plane, worker: Host, kills: int, random: Random) -> Counter[str]:
+def kill_at_random(plane: Plane, worker: ProxiedHost, kills: int, random: Random) -> Counter[str]:
     """Half of them each, in an order by lot."""
     victims = ["agent", "serve"] * (kills // 2)
     random.shuffle(victims)
@@ -78,7 +78,7 @@ def kill_at_random(plane: Plane, worker: Host, kills: int, random: Random) -> Co
     return Counter(victims)
 
 
-def come_to_rest(plane: Plane, worker: Host, churn: Churn) -> int:
+def come_to_rest(plane: Plane, worker: ProxiedHost, churn: Churn) -> int:
     """Wait for it. How many deployments had to be asked for again, since the agent had died three times over them."""
     poisoned = set()
 
@@ -99,7 +99,7 @@ def listed(plane: Plane) -> list[Any]:
     return found
 
 
-def disagreements(plane: Plane, worker: Host, churn: Churn) -> list[str]:
+def disagreements(plane: Plane, worker: ProxiedHost, churn: Churn) -> list[str]:
     """What differs between what was asked, what the control plane says, and what the kernel shows."""
     wrong = []
     shown = {each["name"]: each for each in listed(plane)}

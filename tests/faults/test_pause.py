@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 from tests.faults.rig import Plane, ask_for, host
-from tests.whole.test_docker_agent import answers
+from tests.fixtures.docker_agent import answers
 
 
 def test_a_pause_costs_no_model(calm_plane: Plane, tmp_path: Path, thorough: bool) -> None:

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.faults.proxy import FAULTS, PACK, Deck, Proxy
-from tests.whole.test_processes import until
+from tests.fixtures.agent_process import until
 
 BODY = b'{"some": "json"}'
 

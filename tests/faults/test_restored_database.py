@@ -12,8 +12,8 @@ import pytest
 
 from tests.faults.conftest import Planes
 from tests.faults.rig import ask_for, deploy, host
-from tests.whole.test_docker_agent import answers
-from tests.whole.test_processes import until
+from tests.fixtures.agent_process import until
+from tests.fixtures.docker_agent import answers
 
 
 @pytest.mark.usefixtures("at_length")

@@ -5,14 +5,13 @@ With it go the journal, the worker's token, and of the process engine all that s
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.faults.rig import Plane, Supervisor, ask_for, deploy, idle
-from tests.whole.test_docker_agent import answers
-from tests.whole.test_processes import until
+from tests.faults.rig import Plane, Supervisor, ask_for, delete, deploy, idle
+from tests.fixtures.agent_process import until
+from tests.fixtures.docker_agent import answers
 
 
 @pytest.mark.usefixtures("at_length")
@@ -52,8 +51,3 @@ def outlive_the_state_folder(calm_plane: Plane, tmp_path: Path, running: bool) -
         for each in (another, before["deployment_id"]):
             operator.reach(each, "stopped")
         assert worker.instances() == []
-
-
-def delete(folder: Path) -> None:
-    """At once: whoever writes into it meanwhile does not keep it."""
-    shutil.rmtree(folder.rename(folder.with_name("deleted")))

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conformance.client import Operator
-from tests.conformance.serve import ADMIN_KEY, REGISTRATION_TOKEN, ROOT, Serve, free_port
+from tests.fixtures.http_client import Operator
+from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, ROOT, Serve, free_port
 
 MASTER_KEY = "sk-master-of-the-tests"
 VENV = ROOT / ".venv-litellm"

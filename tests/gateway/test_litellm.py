@@ -6,7 +6,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 
-from tests.conformance.client import Json, Operator
+from tests.fixtures.http_client import Json, Operator
 from tests.gateway.conftest import Fleet, Proxy, wait
 
 Sync = Callable[..., subprocess.Popen[str]]

@@ -9,14 +9,10 @@ from collections.abc import Iterator
 import docker
 import pytest
 
-from tests.conformance.serve import Serve
-from tests.engines.conftest import docker_engine
+from tests.fixtures.agent_process import Operator
+from tests.fixtures.serve import Serve
 from tests.install import debian
 from tests.install.debian import Machine
-from tests.server.test_install import wheel_served
-from tests.whole.test_processes import Operator
-
-__all__ = ["docker_engine", "wheel_served"]
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from docker.errors import NotFound
 
 from agent import labels
 from infra import standin_image
-from tests.conformance.serve import Serve
-from tests.docs.markdown import ROOT, blocks
-from tests.server.test_install import build
-from tests.whole.test_processes import Operator, until
+from tests.fixtures.agent_process import Operator, until
+from tests.fixtures.markdown import ROOT, blocks
+from tests.fixtures.serve import Serve
+from tests.fixtures.wheel import build
 
 pytestmark = pytest.mark.docker
 

@@ -12,8 +12,8 @@ from threading import Thread
 
 import pytest
 
-from tests.conformance.serve import REGISTRATION_TOKEN, Serve
-from tests.whole.test_processes import Host, Operator, until
+from tests.fixtures.agent_process import Operator, ProcessHost, until
+from tests.fixtures.serve import REGISTRATION_TOKEN, Serve
 
 NOWHERE = "unix:///nowhere/docker.sock"
 
@@ -98,7 +98,7 @@ def test_a_control_plane_that_redirects(tmp_path: Path) -> None:
 
 
 def test_the_token_of_a_worker_that_runs_and_of_one_that_was_removed(serve: Serve, tmp_path: Path) -> None:
-    host, operator = Host(tmp_path, serve.url), Operator(serve.url)
+    host, operator = ProcessHost(tmp_path, serve.url), Operator(serve.url)
     host.start()
     try:
         (worker,) = until(lambda: operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")

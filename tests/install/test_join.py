@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.serve import Serve
+from tests.fixtures.agent_process import ROOT, Operator, until
+from tests.fixtures.serve import Serve
 from tests.install.debian import Machine
-from tests.whole.test_processes import ROOT, Operator, until
 
 pytestmark = pytest.mark.docker
 

@@ -19,10 +19,10 @@ import pytest
 import requests
 from docker.errors import ImageNotFound
 
-from tests.conformance.serve import free_port
-from tests.docs.markdown import ROOT, blocks
+from tests.fixtures.agent_process import until
+from tests.fixtures.markdown import ROOT, blocks
+from tests.fixtures.serve import free_port
 from tests.install.debian import Machine
-from tests.whole.test_processes import until
 
 pytestmark = pytest.mark.docker
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.test_install import build
+from tests.fixtures.wheel import build
 
 FOREIGN = {"boto3", "botocore", "chalice", "moto", "pynamodb", "s3transfer"}
 

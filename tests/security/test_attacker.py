@@ -13,10 +13,10 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from tests.conformance.client import Client, Json, Operator, Reply, audit, eventually, raw
-from tests.conformance.conftest import Server
-from tests.conformance.routes import GUARDED, Route
-from tests.conformance.workers import Agent, Worker
+from tests.fixtures.http_client import Client, Json, Operator, Reply, audit, eventually, raw
+from tests.fixtures.http_workers import Agent, Worker
+from tests.fixtures.routes import GUARDED, Route
+from tests.fixtures.served import Server
 
 Headers = dict[str, str]
 

@@ -14,11 +14,9 @@ from agent.engines.docker import DockerEngine
 from agent.policy import CONTAINER_HUB_CACHE, HostPolicy, refusal
 from agent.vllm import run_spec
 from chalicelib.contract.messages import Deploy
-from tests.engines import image
-from tests.engines.conftest import docker_engine, puppet_image
-from tests.engines.suite import any_port
+from tests.fixtures import shell_image
+from tests.fixtures.engine_suite import any_port
 
-__all__ = ["docker_engine", "puppet_image"]
 pytestmark = pytest.mark.docker
 
 NAME = "muster-security-hostile-g1"
@@ -46,7 +44,7 @@ def client(docker_engine: docker.DockerClient, puppet_image: str) -> Iterator[do
 def started(client: docker.DockerClient, folder: Path, **order: Any) -> dict[str, Any]:
     """Allowed by the owner in every point, or this would say nothing; then as Docker has it."""
     policy = HostPolicy(allow_images=("muster-test/puppet",), hub_cache=folder / "hub")
-    command = Deploy("c", "security-hostile", 1, "vllm", "org/model", image=image.REFERENCE, **order)
+    command = Deploy("c", "security-hostile", 1, "vllm", "org/model", image=shell_image.REFERENCE, **order)
     assert refusal(command, policy, uses_images=True) is None
     spec = run_spec(
         command,

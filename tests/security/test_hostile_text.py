@@ -20,11 +20,11 @@ from click.testing import CliRunner
 
 from agent.__main__ import main
 from agent.shown import Formatter, shown
-from tests.agent.world import World
-from tests.security.wire import http, server
-from tests.server.database import Recorder
-from tests.whole.gateway import REGISTRATION_TOKEN
-from tests.whole.test_agent_and_app import Whole
+from tests.fixtures.agent_and_app import AgentAndApp
+from tests.fixtures.agent_world import AgentWorld
+from tests.fixtures.app import REGISTRATION_TOKEN
+from tests.fixtures.database import Recorder
+from tests.fixtures.wire import http, server
 
 FORGED = "2026-01-01 00:00:00,000 INFO registered as worker attacker (session 1)"
 TEXTS = {
@@ -103,7 +103,7 @@ def test_a_log_has_a_line_for_each_record_whatever_is_in_it(text: str) -> None:
 
 @pytest.mark.parametrize("text", SENDABLE.values(), ids=SENDABLE)
 def test_what_a_control_plane_says_and_orders(text: str, tmp_path: Path, written: io.StringIO) -> None:
-    world = World(tmp_path)
+    world = AgentWorld(tmp_path)
     said = msgspec.json.encode({"error_code": text, "message": text})
     world.server.failures += [(503, said, {}), (429, said, {}), (302, b"", {"Location": quote(text)})]
     world.boot()
@@ -146,14 +146,14 @@ CAUSE = b"torch.OutOfMemoryError: CUDA out of memory. \x1b]0;owned\x07\x9b2J\xe2
 
 
 @pytest.fixture
-def whole(database: Recorder, tmp_path: Path) -> Whole:
-    whole = Whole(tmp_path)
+def whole(database: Recorder, tmp_path: Path) -> AgentAndApp:
+    whole = AgentAndApp(tmp_path)
     whole.boot(REGISTRATION_TOKEN)
     whole.beat(0)
     return whole
 
 
-def test_a_models_log_reaches_the_operator_as_it_was_and_as_json(whole: Whole, written: io.StringIO) -> None:
+def test_a_models_log_reaches_the_operator_as_it_was_and_as_json(whole: AgentAndApp, written: io.StringIO) -> None:
     deployment_id = whole.create(restart="never")
     whole.round()
     instance = whole.engine.only()

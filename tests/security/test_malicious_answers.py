@@ -10,7 +10,7 @@ import pytest
 
 from agent.api import MAX_ANSWER, Api, Fatal, Retry
 from chalicelib.contract.messages import Heartbeat
-from tests.security.wire import http, server
+from tests.fixtures.wire import http, server
 
 BEAT = Heartbeat(status="online", gpu_usage=[], active_deployments=[])
 TOKEN = "mst_wrk_token-of-this-worker"

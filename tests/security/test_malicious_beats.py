@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from agent.intake import MOST
-from tests.agent.world import World
-from tests.security.world import goes_on, world_of
+from tests.fixtures.agent_world import AgentWorld
+from tests.security.hostile_host import goes_on, world_of
 
 
 def answer(**fields: Any) -> tuple[int, bytes, dict[str, str]]:
@@ -100,7 +100,7 @@ def test_a_crowd_of_commands_is_taken_a_thousand_at_a_time(tmp_path: Path, thoro
 
 
 def test_a_registration_that_is_none(tmp_path: Path) -> None:
-    world = World(tmp_path).boot()
+    world = AgentWorld(tmp_path).boot()
     for said in ("{}", "null", DEEP, '{"worker_id": 1}', '{"worker_id": "x"}'):
         world.server.failures.append(raw(said))
         assert 1 <= world.beat() <= 60
@@ -110,7 +110,7 @@ def test_a_registration_that_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("worker_id", ["../../admin", "a b", "\n", "?x=", "x" * 9000])
 def test_a_worker_id_stays_one_segment_of_the_path(tmp_path: Path, worker_id: str) -> None:
-    world = World(tmp_path).boot()
+    world = AgentWorld(tmp_path).boot()
     world.server.worker_id = worker_id
     world.beat()
     asked = world.server.requests[-1]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.security.world import INVALID, MISSING, REFUSED, SECRETS, TAKE, is_refused, world_of
+from tests.security.hostile_host import INVALID, MISSING, REFUSED, SECRETS, TAKE, is_refused, world_of
 
 # What a container may be
 

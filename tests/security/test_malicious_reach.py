@@ -11,8 +11,8 @@ import pytest
 from agent.engines import Instance
 from agent.policy import TESTED_IMAGE, HostPolicy
 from chalicelib.contract.messages import Image
-from tests.agent.world import GIB, World
-from tests.security.world import MISSING, REFUSED, is_refused, world_of
+from tests.fixtures.agent_world import GIB, AgentWorld
+from tests.security.hostile_host import MISSING, REFUSED, is_refused, world_of
 
 # Files
 
@@ -33,7 +33,7 @@ def test_paths_that_leave_the_owners_folder(tmp_path: Path, root: Path, path: st
     is_refused(world_of(tmp_path / "w", processes=processes, model_root=root), REFUSED, model=f"{root}/{path}")
 
 
-class Turning(World):
+class Turning(AgentWorld):
     """A host where somebody turns a link as soon as it was looked at."""
 
     def turn(self) -> None: ...
@@ -90,7 +90,7 @@ def test_names_that_models_gave_to_folders_of_the_cache(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def others(tmp_path: Path) -> Iterator[World]:
+def others(tmp_path: Path) -> Iterator[AgentWorld]:
     world = world_of(tmp_path)
     world.engine.add(Instance(id="abc123", name="postgres", image="postgres:16", state="running"))
     foreign = Instance(id="def456", name="muster-x-g1", image=TESTED_IMAGE, state="running")
@@ -108,17 +108,17 @@ def with_foreign_labels(instance: Instance) -> Instance:
 
 @pytest.mark.parametrize("key", ["abc123", "abc", "postgres", "def456", "muster-x-g1", "d"])
 @pytest.mark.parametrize("type", ["stop_container", "container_logs"])
-def test_containers_of_others(others: World, type: str, key: str) -> None:
+def test_containers_of_others(others: AgentWorld, type: str, key: str) -> None:
     assert others.ask(type, container_id=key)["error_code"] == "NOT_OURS"
 
 
 @pytest.mark.parametrize("key", ["x", "", "../abc123", "%2e%2e/json", "abc123\n", "abc123?force=1", "\0"])
 @pytest.mark.parametrize("type", ["stop_container", "container_logs"])
-def test_container_ids_that_are_none(others: World, type: str, key: str) -> None:
+def test_container_ids_that_are_none(others: AgentWorld, type: str, key: str) -> None:
     assert others.ask(type, container_id=key)["error_code"] == "CONTAINER_NOT_FOUND"
 
 
-def test_a_stop_of_a_deployment_that_another_worker_runs(others: World) -> None:
+def test_a_stop_of_a_deployment_that_another_worker_runs(others: AgentWorld) -> None:
     others.stop(deployment_id="x", generation=9)
     others.settle()
 

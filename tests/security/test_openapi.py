@@ -26,9 +26,9 @@ from schemathesis.specs.openapi.checks import (
 from chalicelib.contract.endpoints import ENDPOINTS, Access, Endpoint
 from chalicelib.contract.openapi import document
 from chalicelib.settings import VERSION
-from tests.conformance.client import Client, Operator
-from tests.conformance.conftest import Server
-from tests.conformance.workers import Worker
+from tests.fixtures.http_client import Client, Operator
+from tests.fixtures.http_workers import Worker
+from tests.fixtures.served import Server
 
 SEED = 20_240_101
 # Parameters that no route knows are ignored, as the document of a newer API may have more of them.

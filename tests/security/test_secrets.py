@@ -19,10 +19,10 @@ import psutil
 import pytest
 
 from chalicelib.tokens import new_secret
-from tests.conformance.client import Operator, Reply
-from tests.conformance.serve import REGISTRATION_TOKEN, Serve
-from tests.conformance.workers import Worker
-from tests.whole.test_processes import Host, until
+from tests.fixtures.agent_process import ProcessHost, until
+from tests.fixtures.http_client import Operator, Reply
+from tests.fixtures.http_workers import Worker
+from tests.fixtures.serve import REGISTRATION_TOKEN, Serve
 
 ADMIN_KEY = new_secret("key")
 
@@ -76,7 +76,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, thorough: bool) -> Iterator[Ru
         environment.setenv("HF_TOKEN", run.secret("host-token"))
         environment.setenv("UNSHARED", run.secret("unshared"))
         serve.start()
-        host = Host(folder, serve.url)
+        host = ProcessHost(folder, serve.url)
         try:
             host.start()
             _talk(run)

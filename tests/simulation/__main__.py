@@ -21,7 +21,7 @@ import click
 from rich.console import Console
 from rich.progress import track
 
-import tests.server.conftest  # noqa: F401  # credentials, for a database that needs none
+import tests.fixtures.credentials  # noqa: F401  # credentials, for a database that needs none
 from chalicelib import tables
 from tests.simulation.dynamo import Dynamo
 from tests.simulation.entropy import seeded

@@ -15,7 +15,7 @@ from chalicelib.contract.errors import ApiError
 from chalicelib.routes import worker as routes
 from chalicelib.routes.http import Call, authenticated
 from chalicelib.store import Refused
-from tests.agent.fake_server import FakeServer
+from tests.fixtures.fake_server import FakeServer
 from tests.simulation.dynamo import Dynamo
 from tests.simulation.weather import Weather
 

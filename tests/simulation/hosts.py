@@ -22,8 +22,8 @@ from agent.journal import Database
 from agent.loop import Refused
 from agent.reserve import ReserveFile
 from chalicelib.contract.messages import GpuDevice, GpuInfo, Progress, Pruned, Pulled, Registration, SystemInfo
-from tests.agent.memory_engine import MemoryEngine
-from tests.agent.world import GIB, World
+from tests.fixtures.agent_world import GIB, AgentWorld
+from tests.fixtures.memory_engine import MemoryEngine
 from tests.simulation.cloud import Line, Network
 from tests.simulation.weather import Weather
 
@@ -144,7 +144,7 @@ class HostEngine(MemoryEngine):
         return pruned
 
 
-class Host(World):
+class Host(AgentWorld):
     """A machine with an agent, and on it somebody else's container and another worker's. `skew`: its clock is wrong."""
 
     engine: HostEngine

@@ -19,7 +19,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from tests.docs.markdown import ROOT
+from tests.fixtures.markdown import ROOT
 
 SEEDS = 1000
 """In which each is caught at the latest."""
@@ -114,7 +114,7 @@ MUTANTS = (
         "what is sent for the first time does not raise the inbox",
         "whoever has not been sent an intent has heard less far than who has",
         ("chalicelib/look.py", "            self.inbox = slots.raise_inbox(self.worker_id, self.now)\n", "            pass\n"),
-        test="tests/server/test_found_by_simulation.py::test_a_clone_is_sent_what_its_journal_lacks_although_no_bell_rang_for_it",
+        test="tests/chalicelib/test_found_by_simulation.py::test_a_clone_is_sent_what_its_journal_lacks_although_no_bell_rang_for_it",
     ),
     # Delivery
     mutant(
@@ -147,13 +147,13 @@ MUTANTS = (
         "an intent does not look whether it was sent meanwhile",
         "an intent is overwritten on condition that it is as it was read",
         ("chalicelib/slots.py", "    same &= Slot.sent_at.exists() if before.sent_at else Slot.sent_at.does_not_exist()\n", ""),
-        test="tests/server/test_found_by_simulation.py::test_an_intent_that_was_sent_since_it_was_read_is_read_again",
+        test="tests/chalicelib/test_found_by_simulation.py::test_an_intent_that_was_sent_since_it_was_read_is_read_again",
     ),
     mutant(
         "no fence on the receipt",
         "only a session to which an intent was sent may acknowledge it",
         ("chalicelib/slots.py", "        condition &= Slot.sent_session <= session\n", "        pass\n"),
-        test="tests/server/test_found_by_simulation.py::test_an_older_sessions_word_is_no_receipt",
+        test="tests/chalicelib/test_found_by_simulation.py::test_an_older_sessions_word_is_no_receipt",
     ),
     mutant(
         "no fence of sessions",
@@ -172,7 +172,7 @@ MUTANTS = (
         "a stop is never sent again",
         "what runs and is meant to be stopped gets its stop again",
         ("chalicelib/look.py", "if (over and slot.odd_since is not None) or this.now - slot.settled_at >= ODD_FOR:", "if False:"),
-        test="tests/server/test_found_by_simulation.py::test_a_container_that_came_up_after_its_stop_had_ended_is_stopped_again",
+        test="tests/chalicelib/test_found_by_simulation.py::test_a_container_that_came_up_after_its_stop_had_ended_is_stopped_again",
     ),
     mutant(
         "a literal client gets a deploy over what may live",
@@ -195,13 +195,13 @@ MUTANTS = (
         "reports are written blindly",
         "a report is stored on condition that the deployment is as it was read",
         ("chalicelib/reports.py", "if not update_if(deployment, actions, Deployment.version == deployment.version):\n        raise Refused", "update_if(deployment, actions, Deployment.deployment_id.exists())"),
-        test="tests/server/test_races.py::test_a_late_report_against_the_next",
+        test="tests/chalicelib/test_races.py::test_a_late_report_against_the_next",
     ),
     mutant(
         "numbers grow by one",
         "generations and sessions grow with the clock, so that a restored database cannot fall behind",
         ("chalicelib/store.py", "return max(int(previous) + 1, int(now * 1000))", "return int(previous) + 1"),
-        test="tests/server/test_found_by_simulation.py::test_what_is_asked_after_a_restore_is_newer_than_what_was_asked_before_it",
+        test="tests/chalicelib/test_found_by_simulation.py::test_what_is_asked_after_a_restore_is_newer_than_what_was_asked_before_it",
     ),
     mutant(
         "an older intent over a newer container",
@@ -221,13 +221,13 @@ MUTANTS = (
         "a takeover puts stops in the slots: nothing is sent to the new machine until an operator starts it",
         ("chalicelib/registration.py", "message, now, stop=True)", "message, now)"),
         ("chalicelib/registration.py", "        Hot.journal.remove(),\n", "        Hot.journal.set(b\"another\"),\n"),
-        test="tests/server/test_registration.py::test_a_takeover_sends_nothing_to_the_new_machine_until_somebody_starts_it",
+        test="tests/chalicelib/test_registration.py::test_a_takeover_sends_nothing_to_the_new_machine_until_somebody_starts_it",
     ),
     mutant(
         "a deployment is lost with a worker that it left",
         "only what is on a worker is lost with it",
         ("chalicelib/deployments.py", " or deployment.worker_id != worker_id:\n            return None", ":\n            return None"),
-        test="tests/server/test_found_by_simulation.py::test_what_moved_on_is_not_lost_with_the_worker_that_it_left",
+        test="tests/chalicelib/test_found_by_simulation.py::test_what_moved_on_is_not_lost_with_the_worker_that_it_left",
     ),
     mutant(
         "a container is lost at first sight",
@@ -251,7 +251,7 @@ MUTANTS = (
         "a claim is taken away only where its slot does not hold at that moment",
         ("chalicelib/claims.py", "    transaction.condition_check(Slot, worker_id, f\"D#{deployment_id}\", condition=slots.LETS_GO)\n", "    pass\n"),
         ("chalicelib/claims.py", "if (slot is not None and slot.holds) or _rewrite", "if _rewrite"),
-        test="tests/server/test_found_by_simulation.py::test_a_stop_that_is_overtaken_by_a_start_does_not_free_its_gpus",
+        test="tests/chalicelib/test_found_by_simulation.py::test_a_stop_that_is_overtaken_by_a_start_does_not_free_its_gpus",
     ),
     mutant(
         "GPUs are free before the old container has let go",

@@ -11,10 +11,10 @@ import botocore.session
 import pytest
 from botocore.exceptions import ClientError
 
-import tests.server.conftest  # noqa: F401  # credentials, for an engine that needs none
+import tests.fixtures.credentials  # noqa: F401  # credentials, for a database that needs none
 from chalicelib import tables
-from tests.server import dynoxide
-from tests.server.database import reset
+from tests.fixtures import dynoxide
+from tests.fixtures.database import reset
 from tests.simulation.dynamo import Dynamo, Request
 from tests.simulation.entropy import seeded
 from tests.simulation.expressions import condition

@@ -1,0 +1,100 @@
+"""GPUs asked of real Docker daemons: with a runtime that stands for NVIDIA's, without one, and with one that fails."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import docker
+import pytest
+
+from agent.causes import INSTALL_NVIDIA_RUNTIME
+from agent.engines import EngineError
+from agent.engines.docker import DockerEngine
+from tests.fixtures import shell_image
+from tests.fixtures.docker_daemon import OwnDaemon
+from tests.fixtures.puppets import Puppets
+
+pytestmark = pytest.mark.docker
+HOOK = "nvidia-container-runtime-hook"
+PROGRAMS = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+UUIDS = ("GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77", "GPU-0b1f3b4e-8a56-4c39-a2d5-0c3d1f6f2f11")
+
+
+class Rig(Puppets):
+    def __init__(self, folder: Path, client: docker.DockerClient) -> None:
+        super().__init__(DockerEngine(), folder, shell_image.REFERENCE)
+        self.client = client
+
+
+@contextmanager
+def engine_with_hook(folder: Path, script: str | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    """A daemon of the test's own whose NVIDIA hook is `script`; None for a host without NVIDIA's runtime."""
+    if shutil.which(HOOK, path=PROGRAMS):
+        pytest.skip("this host has NVIDIA's own runtime")
+    (folder / "bin").mkdir()
+    if script is not None:
+        (folder / "bin" / HOOK).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / "bin" / HOOK).chmod(0o755)
+    daemon = OwnDaemon(folder / "docker", f"{folder}/bin:{PROGRAMS}")
+    client = daemon.start()
+    try:
+        monkeypatch.setenv("DOCKER_HOST", daemon.url)
+        shell_image.build(client)
+        yield Rig(folder, client)
+    finally:
+        daemon.end()
+
+
+def test_a_gpu_is_asked_for_by_its_uuid(
+    tmp_path: Path, docker_engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine_with_hook(tmp_path, "exit 0", monkeypatch) as rig:
+        started = rig.engine.start(replace(rig.spec(), gpus=(1, 3), devices=UUIDS))
+        requests = rig.client.api.inspect_container(started.id)["HostConfig"]["DeviceRequests"]
+        assert [(each["DeviceIDs"], each["Count"]) for each in requests] == [(list(UUIDS), 0)]
+        environment = Path(f"/proc/{started.pid}/environ").read_bytes().split(b"\0")
+        assert f"NVIDIA_VISIBLE_DEVICES={','.join(UUIDS)}".encode() in environment
+
+
+def test_without_nvidias_runtime_the_command_that_installs_it_is_told(
+    tmp_path: Path, docker_engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine_with_hook(tmp_path, None, monkeypatch) as rig:
+        with pytest.raises(EngineError) as raised:
+            rig.engine.start(replace(rig.spec(), gpus=(0,)))
+        assert raised.value.error_code == "GPU_UNAVAILABLE"
+        assert INSTALL_NVIDIA_RUNTIME in raised.value.message
+        assert "could not select device driver" in raised.value.message
+        assert rig.client.containers.list(all=True) == []
+
+
+@pytest.mark.parametrize(
+    ("says", "code", "advice"),
+    [
+        ("nvidia-container-cli: initialization error: nvml error: driver not loaded", "GPU_UNAVAILABLE", "nvidia-smi"),
+        (
+            "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.9, please update your driver to "
+            "a newer version, or use an earlier cuda container",
+            "DRIVER_TOO_OLD",
+            "update the driver",
+        ),
+    ],
+)
+def test_a_runtime_that_fails_is_told_in_its_own_words_and_leaves_nothing(
+    tmp_path: Path,
+    docker_engine: docker.DockerClient,
+    monkeypatch: pytest.MonkeyPatch,
+    says: str,
+    code: str,
+    advice: str,
+) -> None:
+    with engine_with_hook(tmp_path, f"echo '{says}' >&2; exit 1", monkeypatch) as rig:
+        with pytest.raises(EngineError) as raised:
+            rig.engine.start(replace(rig.spec(), gpus=(0,), devices=UUIDS[:1]))
+        assert raised.value.error_code == code
+        assert advice in raised.value.message and says in raised.value.message
+        assert rig.client.containers.list(all=True) == []

@@ -1,0 +1,83 @@
+"""The document against the routes, in both directions; and the routes against the contract."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from chalicelib.contract.endpoints import ENDPOINTS, Access
+from chalicelib.contract.openapi import document
+from tests.fixtures.database import Recorder
+
+
+@pytest.fixture(scope="module")
+def app() -> Any:
+    os.environ.pop("MUSTER_STAGE", None)
+    import app
+
+    return app.app
+
+
+def test_every_route_is_in_the_document_and_every_path_of_it_is_a_route(app: Any) -> None:
+    routes = {(path, method) for path, methods in app.routes.items() for method in methods}
+    documented = {(path, m.upper()) for path, methods in document("x")["paths"].items() for m in methods}
+    pages = {("/join.sh", "GET"), ("/muster.whl", "GET")}
+    console = {"/", "/console/{version}/{name}", "/console/{version}/vendor/{name}"}
+    pages |= {(path, method) for path in console for method in ("GET", "HEAD")}
+    assert routes == documented | pages, "beside the API are the pages of docs/adr/0011 and 0017 alone"
+
+
+def test_every_reference_resolves() -> None:
+    text = msgspec.json.encode(document("x")).decode()
+    schemas = document("x")["components"]["schemas"]
+    names = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
+    assert names <= set(schemas)
+
+
+def test_only_what_must_be_open_is_open() -> None:
+    assert {e.name for e in ENDPOINTS if e.access is Access.ANYONE} == {"register", "health", "openapi"}
+
+
+def test_a_viewer_reads_everything_but_credentials() -> None:
+    reads = {e.name for e in ENDPOINTS if e.method == "GET" and e.access > Access.VIEWER}
+    assert reads == {"list_tokens", "list_keys"}
+    assert not {e.name for e in ENDPOINTS if e.method != "GET" and e.access is Access.VIEWER}
+
+
+def test_the_document_is_served(app: Any, database: Recorder) -> None:
+    from chalice.config import Config
+    from chalice.local import LocalGateway
+
+    answer = LocalGateway(app, Config()).handle_request("GET", "/api/openapi.json", {}, None)
+    assert msgspec.json.decode(answer["body"])["info"]["title"] == "Muster"
+
+
+def test_dependencies_point_one_way() -> None:
+    """app → routes → services → tables → contract ← agent, muster: nobody imports what it must not carry."""
+    import ast
+
+    root = Path(__file__).resolve().parents[3]
+    forbidden = {
+        "chalicelib/contract": ("chalice", "boto", "pynamodb", "docker", "requests", "agent", "muster", "infra"),
+        "chalicelib": ("docker", "psutil", "pynvml", "agent", "muster", "infra", "boto3", "requests", "moto"),
+        "agent": ("chalice", "boto3", "botocore", "pynamodb", "moto", "muster", "infra", "app"),
+        "muster": (
+            *("chalice", "boto3", "botocore", "pynamodb", "moto", "infra", "app"),
+            *("docker", "psutil", "pynvml", "agent"),
+        ),
+    }
+    for folder, names in forbidden.items():
+        for path in (root / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                found = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+                found += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                for module in found:
+                    assert module.split(".")[0] not in names, f"{path.relative_to(root)} imports {module}"
+                    if folder in ("agent", "muster") and module.startswith("chalicelib"):
+                        assert module.startswith("chalicelib.contract"), f"{path} imports {module}"
+                    if path.parent == root / "chalicelib" and module.startswith("chalicelib.routes"):
+                        raise AssertionError(f"a service imports a route: {path}")

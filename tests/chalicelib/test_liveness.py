@@ -1,0 +1,181 @@
+"""What silence means, and when: the Liveness section of docs/protocol.md, with the clock in hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib import fleet, tokens, workers
+from chalicelib.contract import resources as r
+from chalicelib.contract.errors import ApiError
+from chalicelib.store import find
+from chalicelib.tables import Hot
+from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
+
+
+def online(world: PlaneWorld, worker_id: str) -> bool:
+    return workers.get(worker_id, world.now).status == "online"
+
+
+def test_a_worker_is_online_for_90_seconds_after_a_heartbeat(world: PlaneWorld) -> None:
+    worker = world.worker()
+    worker.beat()
+    world.pass_(90)
+    assert online(world, worker.id)
+    world.pass_(0.1)
+    assert not online(world, worker.id)
+
+
+def test_three_of_the_intervals_last_given_if_that_is_longer(world: PlaneWorld) -> None:
+    worker = world.worker()
+    Hot(worker.id).update(actions=[Hot.interval.set(60)])
+    world.pass_(180)
+    assert online(world, worker.id)
+    world.pass_(0.1)
+    assert not online(world, worker.id)
+
+
+def test_a_goodbye_is_offline_at_once_and_a_heartbeat_brings_it_back(world: PlaneWorld) -> None:
+    worker = world.worker()
+    worker.beat(status="offline")
+    assert not online(world, worker.id)
+    worker.beat()
+    assert online(world, worker.id)
+
+
+def test_a_silent_workers_deployment_keeps_its_status_and_is_unreachable(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    world.pass_(100)
+    world.sweep()
+    seen = world.see(deployment_id)
+    assert (seen.status, seen.reachable) == ("running", False)
+    assert seen.status_as_of.timestamp() == world.now - 100
+
+
+def test_after_24_hours_of_silence_it_is_lost_and_the_same_generation_brings_it_back(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    world.pass_(86401)
+    world.sweep()
+    assert (world.see(deployment_id).status, world.see(deployment_id).error_code) == ("error", "WORKER_LOST")
+    assert workers.get(worker.id, world.now).gpu_claims == {}
+    worker.beat()
+    world.pass_(25)
+    assert worker.types() == [], "a literal client's list is its report"
+    assert world.see(deployment_id).status == "running"
+    assert workers.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
+
+
+def test_a_deploy_to_a_worker_that_is_lost_is_not_sent_when_it_returns(world: PlaneWorld) -> None:
+    worker = world.worker()
+    world.deploy(worker_id=worker.id)
+    world.pass_(86401)
+    world.sweep()
+    assert worker.types() == []
+
+
+def test_a_fleet_that_falls_silent_at_once_is_our_fault_for_five_minutes(world: PlaneWorld) -> None:
+    fleet_ = [world.worker(f"gpu-{i}") for i in range(4)]
+    world.pass_(100)
+    fleet_[0].beat()
+    world.sweep()
+    assert [find(Hot, each.id).down_since for each in fleet_] == [None] * 4  # type: ignore[union-attr]
+    world.pass_(60)
+    fleet_[0].beat()
+    world.sweep()
+    assert [find(Hot, each.id).down_since for each in fleet_] == [None] * 4  # type: ignore[union-attr]
+    world.pass_(300)
+    fleet_[0].beat()
+    world.sweep()
+    down = [find(Hot, each.id).down_since for each in fleet_]  # type: ignore[union-attr]
+    assert [each is not None for each in down] == [False, True, True, True]
+
+
+def test_one_of_four_that_falls_silent_is_recorded_at_once(world: PlaneWorld) -> None:
+    fleet_ = [world.worker(f"gpu-{i}") for i in range(4)]
+    world.pass_(100)
+    for each in fleet_[1:]:
+        each.beat()
+    world.sweep()
+    assert find(Hot, fleet_[0].id).down_since == world.now  # type: ignore[union-attr]
+
+
+def test_an_ephemeral_worker_is_forgotten_after_15_minutes(world: PlaneWorld) -> None:
+    made = tokens.create_token(r.NewRegistrationToken(ephemeral=True), ADMIN, world.now)
+    assert isinstance(made.token, str)
+    worker = world.worker(token=made.token)
+    world.pass_(899)
+    world.sweep()
+    assert not online(world, worker.id)
+    world.pass_(2)
+    world.sweep()
+    with pytest.raises(ApiError, match="no such worker"):
+        workers.get(worker.id, world.now)
+
+
+def test_an_ephemeral_worker_that_was_heard_of_since_the_sweep_read_it_stays(world: PlaneWorld) -> None:
+    made = tokens.create_token(r.NewRegistrationToken(ephemeral=True), ADMIN, world.now)
+    worker = world.worker(token=str(made.token))
+    world.pass_(901)
+    read = find(Hot, worker.id)
+    assert read is not None
+    worker.beat()
+    workers.forget(read, world.now)
+    assert online(world, worker.id)
+    workers.remove(worker.id, False, "somebody else", world.now)
+    workers.forget(read, world.now)
+
+
+def test_a_heartbeat_beats_the_sweep(world: PlaneWorld) -> None:
+    """The sweep read the worker as silent; its flip is void once the worker was heard of."""
+    from chalicelib.liveness import _record
+
+    worker = world.worker()
+    world.pass_(100)
+    read = find(Hot, worker.id)
+    assert read is not None
+    worker.beat()
+    _record(read, world.now)
+    assert find(Hot, worker.id).down_since is None  # type: ignore[union-attr]
+
+
+def test_a_registration_beats_the_sweep_of_the_day(world: PlaneWorld) -> None:
+    from chalicelib.liveness import _record
+
+    worker = world.worker()
+    deployment_id = world.deploy(gpus=0)
+    worker.run(deployment_id)
+    world.pass_(86401)
+    read = find(Hot, worker.id)
+    assert read is not None
+    worker.register()
+    _record(read, world.now)
+    assert world.see(deployment_id).status == "running"
+
+
+@pytest.mark.parametrize(("quiet", "expected"), [(0, 1), (59, 1), (61, 5), (299, 5), (301, 30)])
+def test_the_interval_is_short_while_something_is_under_way(quiet: float, expected: int) -> None:
+    assert fleet.interval(1000.0, 1000.0 + quiet) == expected
+
+
+def test_a_worker_is_due_by_the_interval_that_it_was_given(world: PlaneWorld) -> None:
+    worker = world.worker()
+    world.pass_(400)
+    assert worker.beat().next_heartbeat_in == 30
+    world.pass_(10)
+    assert _due_in(world, worker) == 20
+    for _ in range(2):  # what is asked for meanwhile does not reach it sooner
+        world.ask(worker, "pull_image", image="a:b")
+        assert _due_in(world, worker) == 20
+    world.pass_(25)
+    assert _due_in(world, worker) == 0
+    assert worker.beat().next_heartbeat_in == 1
+    assert _due_in(world, worker) == 1
+    world.pass_(86400)
+    assert _due_in(world, worker) is None
+
+
+def _due_in(world: PlaneWorld, worker: Worker) -> int | None:
+    return workers.get(worker.id, world.now).due_in

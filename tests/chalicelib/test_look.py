@@ -1,0 +1,177 @@
+"""What is stored against what a worker lists: one heartbeat concludes nothing, and nothing is left to chance."""
+
+from __future__ import annotations
+
+from chalicelib import deployments, slots, workers
+from chalicelib.contract import messages as m
+from chalicelib.contract import resources as r
+from chalicelib.tables import Deployment
+from tests.fixtures.database import Killed
+from tests.fixtures.plane_world import ADMIN, PlaneWorld
+
+
+def test_missing_from_two_beats_25_seconds_apart_is_container_lost(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    worker.beat()
+    worker.active = []
+    worker.beat()
+    world.pass_(24)
+    worker.beat()
+    assert world.see(deployment_id).status == "running"
+    world.pass_(1)
+    worker.beat()
+    seen = world.see(deployment_id)
+    assert (seen.status, seen.error_code) == ("error", "CONTAINER_LOST")
+    assert workers.get(worker.id, world.now).gpu_claims == {}
+
+
+def test_missing_once_and_back_is_nothing(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    worker.beat(active_deployments=[])
+    world.pass_(30)
+    worker.beat()
+    world.pass_(30)
+    worker.beat(active_deployments=[])
+    assert world.see(deployment_id).status == "running"
+
+
+def test_one_that_should_stop_and_is_gone_is_stopped(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    worker.beat()
+    world.stop(deployment_id)
+    assert worker.types() == ["stop"]
+    worker.active = []
+    assert worker.types() == [], "its absence is the receipt"
+    world.pass_(30)
+    worker.beat()
+    assert world.see(deployment_id).status == "stopped"
+
+
+def test_what_is_unknown_here_is_an_orphan_and_never_stopped(world: PlaneWorld) -> None:
+    worker = world.worker()
+    worker.active = ["somebody-elses"]
+    assert [worker.types() for _ in range(12)] == [[]] * 12
+    assert workers.get(worker.id, world.now).orphans == ["somebody-elses"]
+    worker.active = []
+    worker.beat()
+    assert workers.get(worker.id, world.now).orphans == []
+
+
+def test_a_deleted_deployments_stop_stays_until_absence_is_shown(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    worker.beat()
+    worker.report(deployment_id, "error", error_code="CONTAINER_FAILED")
+    deployments.delete(deployment_id, ADMIN, world.now)
+    assert worker.types() in ([], ["stop"])
+    sent = [each for _ in range(12) for each in worker.types()]
+    assert "stop" in sent
+    worker.active = []
+    assert [worker.types() for _ in range(12)] == [[]] * 12
+
+
+def test_devices_of_a_killed_release_are_given_again(world: PlaneWorld) -> None:
+    """A function died between storing `stopped` and freeing the devices: the next look or placement heals it."""
+    worker = world.worker(gpus=1)
+    worker.journal_id = "j"
+    first = world.deploy()
+    worker.beat()
+    generation = world.see(first).generation
+    worker.report(first, "running", generation=generation, session=worker.answer.session, sequence=1)
+    for kill_after in range(1, 12):
+        world.database.kill_after = kill_after
+        try:
+            worker.report(first, "stopped", generation=generation, session=worker.answer.session, sequence=2)
+        except Killed:
+            pass
+        finally:
+            world.database.kill_after = None
+        if world.see(first).status == "stopped":
+            break
+    second = world.deploy("org/other")
+    for _ in range(10):
+        worker.beat()
+    world.sweep()
+    assert world.see(second).worker_id == worker.id
+
+
+def test_a_function_killed_anywhere_loses_no_deploy(world: PlaneWorld) -> None:
+    """Cut `create` off after each of its calls: what was recorded reaches the worker without anybody asking again."""
+    worker = world.worker(gpus=64)
+    for kill_after in range(40):
+        world.database.kill_after = kill_after
+        try:
+            world.deploy(gpus=0, name=f"d{kill_after}")
+        except Killed:
+            pass
+        finally:
+            world.database.kill_after = None
+    recorded = {str(each.deployment_id) for each in Deployment.scan(Deployment.kind == "deployment")}
+    world.sweep()
+    delivered: set[str] = set()
+    for _ in range(11):
+        delivered |= {c.deployment_id for c in worker.beat().commands if hasattr(c, "deployment_id")}
+    assert len(recorded) > 10
+    assert delivered == recorded
+
+
+def test_a_stop_left_behind_and_the_deploy_that_comes_back_are_two_generations(world: PlaneWorld) -> None:
+    """The worker drains while a start wants to leave it, and then has room again: one is not taken for the other."""
+    worker = world.worker()
+    worker.journal_id = "j"
+    deployment_id = world.deploy()
+    worker.beat()
+    session = worker.answer.session
+    worker.report(deployment_id, "running", generation=world.see(deployment_id).generation, session=session, sequence=1)
+    worker.active = [deployment_id]
+    world.stop(deployment_id)
+    worker.beat()
+    worker.report(deployment_id, "stopped", generation=world.see(deployment_id).generation, session=session, sequence=2)
+    workers.patch(worker.id, r.WorkerPatch(draining=True), ADMIN, world.now)
+    world.start(deployment_id)
+    (stop,) = worker.beat().commands
+    workers.patch(worker.id, r.WorkerPatch(draining=False), ADMIN, world.now)
+    (deploy,) = worker.beat().commands
+    assert isinstance(stop, m.Stop) and isinstance(deploy, m.Deploy)
+    assert stop.generation < deploy.generation
+
+
+def test_a_stop_of_what_moved_away_outlives_a_disk_that_is_lost_after_its_ack(world: PlaneWorld) -> None:
+    """The list in the beat with the ack was older than the container; the stop must not be forgotten with that beat."""
+    here, there = world.worker("here"), world.worker("there")
+    here.journal_id = "before"
+    deployment_id = world.deploy(worker_id=here.id)
+    here.beat()
+    deployments.patch(deployment_id, r.DeploymentPatch(worker_id=there.id), ADMIN, world.now)
+    assert here.types() == ["stop"]
+    assert here.types() == []
+    here.journal_id, here.acks, here.active = "after", [], [deployment_id]
+    assert here.types() == ["stop"]
+    here.active = []
+    for _ in range(30):
+        world.pass_(5)
+        here.beat()
+    assert slots.get(here.id, deployment_id) is None
+
+
+def test_the_stopped_of_an_old_container_does_not_free_what_the_new_one_holds(world: PlaneWorld) -> None:
+    """A literal client says how the stop before a deploy went when it has that deploy already."""
+    worker = world.worker(gpus=1)
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    world.restart(deployment_id)
+    assert worker.types() == ["stop"]
+    worker.report(deployment_id, "stopping")
+    assert worker.types(active_deployments=[]) == ["deploy"]
+    worker.report(deployment_id, "stopped")
+    assert workers.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
+    worker.report(deployment_id, "starting")
+    world.restart(deployment_id)
+    assert worker.types() == ["stop"], "the new one is not deployed over"

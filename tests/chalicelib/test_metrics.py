@@ -1,0 +1,175 @@
+"""What Prometheus is told, read back with its own client library; and what telling it costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from chalicelib import deployments, discovery, exposition, metrics, workers
+from chalicelib.contract import resources as r
+from chalicelib.exposition import Family
+from tests.fixtures.plane_world import ADMIN, PlaneWorld
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def read(text: str) -> Samples:
+    """By name and labels; each of them once."""
+    found = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    samples = {(sample.name, frozenset(sample.labels.items())): sample.value for sample in found}
+    assert len(samples) == len(found)
+    return samples
+
+
+def told(world: PlaneWorld) -> Samples:
+    return read(exposition.text(metrics.families(world.now)))
+
+
+def value(samples: Samples, name: str, /, **labels: str) -> float | None:
+    return samples.get((name, frozenset(labels.items())))
+
+
+HOSTILE = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z]{1,5}", fullmatch=True), HOSTILE, max_size=3), st.floats(allow_nan=False))
+def test_what_is_written_is_what_is_read(labels: dict[str, str], number: float) -> None:
+    family = Family("muster_x", "gauge", "Anything.")
+    family.add(number, **labels)
+    assert read(exposition.text([family])) == {("muster_x", frozenset(labels.items())): number}
+
+
+def test_workers_and_what_they_have(world: PlaneWorld) -> None:
+    devices = [{"index": index, "name": "A100", "memory_total": 80} for index in (0, 1)]
+    worker = world.worker("gpu-1", gpu_info={"count": 2, "devices": devices})
+    world.worker("away")
+    deployment_id = world.deploy(name="chat", worker_id=worker.id, gpus=[1])
+    worker.run(deployment_id)
+    world.pass_(80)
+    usage = [{"index": 1, "memory_used": 40, "utilization": 85}]
+    worker.beat(gpu_usage=usage, disk={"total": 100, "used": 60, "free": 35, "percent": 60.0})
+    world.pass_(20)
+    samples = told(world)
+    assert [value(samples, "muster_workers", status=s) for s in ("online", "draining", "offline")] == [1, 0, 1]
+    assert value(samples, "muster_worker_online", worker="away") == 0
+    assert value(samples, "muster_worker_heartbeat_age_seconds", worker="gpu-1") == 20
+    assert value(samples, "muster_worker_heartbeat_age_seconds", worker="away") == 100
+    assert value(samples, "muster_worker_gpus", worker="gpu-1") == 2
+    assert value(samples, "muster_worker_gpus_claimed", worker="gpu-1") == 1
+    assert [value(samples, "muster_gpu_claimed", worker="gpu-1", gpu=g) for g in "01"] == [0, 1]
+    assert value(samples, "muster_gpu_info", worker="gpu-1", gpu="0", name="A100") == 1
+    assert value(samples, "muster_gpu_memory_total_bytes", worker="gpu-1", gpu="1") == 80
+    assert value(samples, "muster_gpu_memory_used_bytes", worker="gpu-1", gpu="1") == 40
+    assert value(samples, "muster_gpu_utilization_ratio", worker="gpu-1", gpu="1") == 0.85
+    assert value(samples, "muster_worker_disk_free_bytes", worker="gpu-1") == 35
+    assert value(samples, "muster_build_info", version="0.1.0") == 1
+    world.pass_(100)
+    assert value(told(world), "muster_gpu_utilization_ratio", worker="gpu-1", gpu="1") is None, "a memory by now"
+    workers.patch(worker.id, r.WorkerPatch(draining=True), ADMIN, world.now)
+    worker.beat()
+    assert value(told(world), "muster_workers", status="draining") == 1
+
+
+def test_deployments_what_is_wanted_and_how_it_goes(world: PlaneWorld) -> None:
+    worker = world.worker("gpu-1")
+    chat, waiting = world.deploy("org/m", name="chat", gpus=1), world.deploy(name="waiting", gpus=8)
+    worker.run(chat)
+    worker.report(chat, "starting", restarts=3, error_code="X")
+    samples = told(world)
+    assert value(samples, "muster_deployments", desired="running", status="starting") == 1
+    assert value(samples, "muster_deployments", desired="running", status="pending") == 1
+    assert value(samples, "muster_deployments", desired="stopped", status="error") == 0
+    labels = {"deployment": "chat", "deployment_id": chat, "model": "org/m", "worker": "gpu-1"}
+    assert value(samples, "muster_deployment_info", **labels) == 1
+    assert value(samples, "muster_deployment_restarts_total", deployment="chat") == 3
+    assert value(samples, "muster_deployment_status", deployment="waiting", status="pending") == 1
+    assert value(samples, "muster_deployment_desired_running", deployment="waiting") == 1
+    deployments.stop(waiting, ADMIN, world.now)
+    assert value(told(world), "muster_deployment_desired_running", deployment="waiting") == 0
+    world.pass_(100)
+    assert value(told(world), "muster_deployment_reachable", deployment="chat") == 0
+
+
+def test_operations_open_and_ended(world: PlaneWorld) -> None:
+    worker = world.worker()
+    pulls = [world.ask(worker, "pull_image", image=f"a:{n}") for n in range(3)]
+    world.ask(worker, "disk_usage")
+    worker.beat()
+    worker.result(pulls[0], "running")
+    worker.result(pulls[1], "failed", error_code="X")
+    worker.result(pulls[1], "failed", error_code="X")
+    samples = told(world)
+    assert value(samples, "muster_operations_open", type="pull_image", status="running") == 1
+    assert value(samples, "muster_operations_open", type="pull_image", status="sent") == 1
+    assert value(samples, "muster_operations_open", type="disk_usage", status="sent") == 1
+    assert value(samples, "muster_operations_ended_total", type="pull_image", status="failed") == 1
+    assert value(samples, "muster_operations_ended_total", type="prune", status="succeeded") == 0
+    world.pass_(61)
+    assert value(told(world), "muster_operations_open", type="disk_usage", status="sent") is None, "it expired"
+
+
+def test_a_scrape_costs_no_more_after_a_thousand_operations(world: PlaneWorld) -> None:
+    worker = world.worker()
+
+    def cost() -> Counter[str]:
+        with world.database.counting() as calls:
+            told(world)
+        return Counter(operation for operation, _ in calls)
+
+    before = cost()
+    for _ in range(30):
+        world.pass_(1)
+        operation_id = world.ask(worker, "list_models")
+        worker.beat()
+        worker.result(operation_id, output={"models": []})
+    assert before == cost() == {"Scan": 4, "BatchGetItem": 1}
+
+
+# Where the models' own metrics are
+
+
+def discovered(world: PlaneWorld) -> list[tuple[list[str], dict[str, str]]]:
+    return [(each.targets, each.labels) for each in discovery.targets(world.now)]
+
+
+@pytest.mark.parametrize(
+    ("address", "target", "scheme", "path"),
+    [
+        ("10.0.0.7", "10.0.0.7:8001", "http", "/metrics"),
+        ("fd00::7", "[fd00::7]:8001", "http", "/metrics"),
+        ("https://gpu07-{port}.example.org", "gpu07-8001.example.org:443", "https", "/metrics"),
+        ("https://example.org/gpu07/{port}/", "example.org:443", "https", "/gpu07/8001/metrics"),
+        ("http://gpu07.example.org", "gpu07.example.org:8001", "http", "/metrics"),
+    ],
+)
+def test_a_running_model_is_found_by_its_workers_address(
+    world: PlaneWorld, address: str, target: str, scheme: str, path: str
+) -> None:
+    worker = world.worker("gpu-7", address=address, labels={"site": "lab", "a-b": "c"})
+    deployment_id = world.deploy("org/m", name="chat")
+    assert discovered(world) == []
+    worker.run(deployment_id)
+    labels = {
+        "__scheme__": scheme,
+        "__metrics_path__": path,
+        "__meta_muster_label_site": "lab",
+        "__meta_muster_label_a_b": "c",
+        "muster_deployment": "chat",
+        "muster_deployment_id": deployment_id,
+        "model": "org/m",
+        "worker": "gpu-7",
+    }
+    assert discovered(world) == [([target], labels)]
+    world.pass_(91)
+    assert discovered(world) == [], "nobody knows whether it is there"
+
+
+def test_an_address_that_is_none_hides_its_own_models_alone(world: PlaneWorld) -> None:
+    for n, address in enumerate(["http://[", "ftp://x", "a b", "http://:80", "http://x:port", "10.0.0.7", None]):
+        worker = world.worker(f"gpu-{n}", address=address)
+        worker.run(world.deploy(worker_id=worker.id, gpus=0, name=f"d{n}"))
+    assert [targets for targets, _ in discovered(world)] == [["10.0.0.7:8001"]]

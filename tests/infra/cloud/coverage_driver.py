@@ -1,0 +1,104 @@
+"""What the other tests of the services leave out on the way to the database: every route, and the sweep's rarer turns.
+
+No tests by themselves: tests/infra/cloud/test_access.py runs them with the recorder.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from chalice.config import Config
+from chalice.local import LocalGateway
+
+from app import app
+from chalicelib import deployments, tokens, workers
+from chalicelib.contract.endpoints import ENDPOINTS, Access
+from chalicelib.contract.resources import NewApiKey, NewRegistrationToken
+from tests.fixtures.plane_world import ADMIN, PlaneWorld
+
+BODIES: dict[str, dict[str, Any]] = {
+    "create_token": {},
+    "create_key": {"name": "another", "role": "viewer"},
+    "create_deployment": {"model": "org/model", "gpus": 1},
+    "patch_deployment": {"config": {"seed": 1}},
+    "patch_worker": {"labels": {"a": "b"}},
+    "pull_image": {"image": "vllm/vllm-openai:latest"},
+    "prune": {},
+}
+
+
+def test_every_route_of_operators(world: PlaneWorld) -> None:
+    worker = world.worker()
+    token = tokens.create_token(NewRegistrationToken(), ADMIN, world.now)
+    ids = {
+        "worker_id": worker.id,
+        "deployment_id": world.deploy(),
+        "operation_id": world.ask(worker),
+        "container_id": "none",
+        "image_id": "none",
+        "model": "none",
+        "token_id": token.token_id,
+        "key_id": "none",
+    }
+    key = tokens.create_key(NewApiKey("admin", "admin"), ADMIN, world.now).key
+    gateway = LocalGateway(app, Config())
+    for endpoint in sorted(ENDPOINTS, key=lambda each: each.method == "DELETE"):
+        if endpoint.access is Access.WORKER or endpoint.name == "register":
+            continue
+        path = endpoint.path.format(**ids) + ("?wait=0" if endpoint.waits else "")
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        headers |= {"idempotency-key": endpoint.name} if endpoint.idempotent else {}
+        body = json.dumps(BODIES[endpoint.name]) if endpoint.name in BODIES else ""
+        answer = gateway.handle_request(endpoint.method, path, headers, body.encode())
+        assert answer["statusCode"] < 500, (endpoint.name, answer)
+
+
+def test_a_forgotten_worker_leaves_what_it_was_given(world: PlaneWorld) -> None:
+    made = tokens.create_token(NewRegistrationToken(ephemeral=True), ADMIN, world.now)
+    assert isinstance(made.token, str)
+    worker = world.worker(token=made.token)
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    world.ask(worker)
+    world.pass_(901)
+    world.sweep()
+    assert world.see(deployment_id).error_code == "WORKER_REMOVED"
+
+
+def test_a_silent_fleet_puts_the_brake_on_and_a_lost_workers_gpus_go_on(world: PlaneWorld) -> None:
+    fleet = [world.worker(f"gpu-{i}", gpus=1) for i in range(3)]
+    for worker in fleet:
+        worker.run(world.deploy(gpus=1, worker_id=worker.id))
+    waiting = world.deploy(gpus=1)
+    world.pass_(86401)
+    world.sweep()
+    for seconds in (301, 60, 60):
+        world.pass_(seconds)
+        fleet[0].beat()
+        fleet[1].beat()
+        world.sweep()
+    assert world.see(waiting).status == "pending"
+
+
+def test_a_worker_that_was_lost_has_its_gpus_again(world: PlaneWorld) -> None:
+    worker = world.worker()
+    worker.run(world.deploy())
+    world.pass_(86401)
+    world.sweep()
+    worker.beat()
+    world.pass_(25)
+    worker.beat()
+    assert workers.get(worker.id, world.now).gpu_claims
+
+
+def test_a_worker_with_models_is_removed_and_a_stopped_model_forgotten(world: PlaneWorld) -> None:
+    worker = world.worker()
+    running, stopped = world.deploy(gpus=1), world.deploy(gpus=1)
+    worker.run(running)
+    worker.run(stopped)
+    world.stop(stopped)
+    worker.report(stopped, "stopped")
+    worker.active = [running]
+    deployments.delete(stopped, ADMIN, world.now)
+    workers.remove(worker.id, True, ADMIN.label, world.now)

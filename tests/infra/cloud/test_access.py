@@ -1,0 +1,113 @@
+"""Each function may do what it does, and nothing else: its calls, recorded, against the policy that is deployed."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.cloud.access import policy
+from tests.infra.cloud import iam
+
+PREFIX = "muster-prod-"
+ROOT = Path(__file__).resolve().parents[3]
+Need = tuple[str, str, str]
+
+
+@pytest.fixture(scope="module")
+def needed(tmp_path_factory: pytest.TempPathFactory) -> set[Need]:
+    """In a process of its own, since botocore is listened to from its beginning."""
+    recorded = tmp_path_factory.mktemp("recorded") / "needs"
+    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.infra.cloud.recorder"]
+    environment = os.environ | {"RECORDED": str(recorded)}
+    done = subprocess.run(
+        [*run, "tests/infra/cloud/coverage_driver.py"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    return {tuple(json.loads(line)) for line in recorded.read_text().splitlines()}
+
+
+@pytest.fixture
+def policies() -> dict[str, dict[str, Any]]:
+    return {function: policy(function, f"muster-prod-{function}") for function in ("api_handler", "expire")}
+
+
+def granted(policies: dict[str, dict[str, Any]]) -> set[Need]:
+    before = iam.table("", PREFIX)
+    return {
+        (function, action.removeprefix("dynamodb:"), iam.resource(statement, TablePrefix=PREFIX).removeprefix(before))
+        for function, document in policies.items()
+        for statement in document["Statement"]
+        for action in statement["Action"]
+        if action.startswith("dynamodb:")
+    }
+
+
+def denied(needed: set[Need], policies: dict[str, dict[str, Any]]) -> set[Need]:
+    return {
+        need
+        for need in needed
+        if not iam.allows(policies[need[0]], f"dynamodb:{need[1]}", iam.table(need[2], PREFIX), TablePrefix=PREFIX)
+    }
+
+
+def test_what_is_granted_is_what_is_needed(needed: set[Need], policies: dict[str, dict[str, Any]]) -> None:
+    assert granted(policies) == needed
+    assert denied(needed, policies) == set()
+
+
+def test_whatever_is_taken_away_is_denied(needed: set[Need], policies: dict[str, dict[str, Any]]) -> None:
+    taken = 0
+    for function, document in policies.items():
+        for i, statement in enumerate(document["Statement"]):
+            for action in statement["Action"]:
+                if not action.startswith("dynamodb:"):
+                    continue
+                less = copy.deepcopy(policies)
+                less[function]["Statement"][i]["Action"].remove(action)
+                assert len(denied(needed, less)) == 1, (function, action, statement["Resource"])
+                taken += 1
+    assert taken == len(needed)
+
+
+@pytest.mark.parametrize(
+    ("action", "on", "prefix"),
+    [
+        ("DeleteTable", "events", PREFIX),
+        ("Scan", "credentials", PREFIX),
+        ("GetItem", "events", PREFIX),
+        ("Query", "credentials", PREFIX),
+        ("PutItem", "heartbeats", "muster-"),
+        ("PutItem", "heartbeats", "muster-staging-"),
+    ],
+)
+def test_what_nothing_does_is_denied(action: str, on: str, prefix: str, policies: dict[str, dict[str, Any]]) -> None:
+    for document in policies.values():
+        assert not iam.allows(document, f"dynamodb:{action}", iam.table(on, prefix), TablePrefix=PREFIX)
+
+
+def test_a_log_is_written_by_the_function_that_it_is_of(policies: dict[str, dict[str, Any]]) -> None:
+    logs = "arn:aws:logs:eu-central-1:123456789012:log-group:/aws/lambda/muster-prod-"
+    for function, document in policies.items():
+        for action in ("CreateLogStream", "PutLogEvents"):
+            for of in policies:
+                allowed = iam.allows(document, f"logs:{action}", f"{logs}{of}:log-stream:1", TablePrefix=PREFIX)
+                assert allowed == (of == function)
+
+
+def test_the_files_for_chalice_deploy_say_the_same() -> None:
+    from infra.cloud.access import files
+
+    for name, text in files().items():
+        assert (ROOT / ".chalice" / name).read_text() == text, f"python -m infra.cloud.access writes {name}"

@@ -1,0 +1,102 @@
+"""What lies in the bucket has the digest of its content for a name, and the templates say where the code is."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.cloud.account import Account as Where
+from infra.cloud.artefacts import Bucket, content_digest, with_code
+from infra.cloud.stacks import Parameters, Stacks
+from tests.infra.cloud.moto_account import NUMBER, REGION, Account, moto
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    with moto(tmp_path_factory.mktemp("artefacts"), "tests.infra.cloud.small") as account:
+        yield account
+
+
+def archive(path: Path, year: int, **files: str) -> Path:
+    with zipfile.ZipFile(path, "w") as made:
+        for name, content in files.items():
+            made.writestr(zipfile.ZipInfo(name, (year, 1, 1, 0, 0, 0)), content)
+    return path
+
+
+def test_archives_of_the_same_content_are_the_same(tmp_path: Path) -> None:
+    first = content_digest(archive(tmp_path / "1", 2001, a="1", b="2"))
+    assert content_digest(archive(tmp_path / "2", 2002, b="2", a="1")) == first
+    others = [{"a": "1"}, {"a": "1", "b": "3"}, {"a": "1", "c": "2"}, {"a": "12", "b": ""}]
+    assert first not in {content_digest(archive(tmp_path / "3", 2001, **files)) for files in others}
+
+
+def test_code_beside_the_template_is_placed_and_nothing_else_is(tmp_path: Path) -> None:
+    placed = {"S3Bucket": "there", "S3Key": "a.zip"}
+    elsewhere = {"Type": "AWS::Lambda::Function", "Properties": {"Code": {"ZipFile": "pass"}}}
+    template = {
+        "Resources": {
+            "Plain": {"Type": "AWS::Lambda::Function", "Properties": {"Code": "./deployment.zip", "Timeout": 29}},
+            "Sam": {"Type": "AWS::Serverless::Function", "Properties": {"CodeUri": "./deployment.zip"}},
+            "Inline": elsewhere,
+            "Bare": {"Type": "AWS::SNS::Topic"},
+        }
+    }
+    assert with_code(template, "there", "a.zip")["Resources"] == {
+        "Plain": {"Type": "AWS::Lambda::Function", "Properties": {"Code": placed, "Timeout": 29}},
+        "Sam": {"Type": "AWS::Serverless::Function", "Properties": {"CodeUri": {"Bucket": "there", "Key": "a.zip"}}},
+        "Inline": elsewhere,
+        "Bare": {"Type": "AWS::SNS::Topic"},
+    }
+
+
+@pytest.mark.parametrize("region", ["us-east-1", REGION])
+def test_the_bucket_is_made_once_in_every_region(account: Account, region: str) -> None:
+    bucket = Bucket(Where(NUMBER, region, lambda service: account.client(service, region), {}))
+    assert bucket.ensure() and not bucket.ensure()
+    assert bucket.name == f"muster-artefacts-{NUMBER}-{region}"
+
+
+def test_another_template_updates_the_stack(account: Account) -> None:
+    bucket = Bucket(Where(NUMBER, REGION, account.client, {}))
+    bucket.ensure()
+    stacks = Stacks(account.client("cloudformation"), lambda _: None)
+
+    def put(retention: int) -> str | None:
+        group = {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": "g", "RetentionInDays": retention}}
+        outputs = {"Days": {"Value": str(retention)}}
+        url = bucket.put_template("s", {"Resources": {"Group": group}, "Outputs": outputs})
+        done = stacks.put("muster-s-app", url, {}, holds_data=False)
+        assert done.outputs == {"Days": str(retention)}
+        return done.status
+
+    assert [put(7), put(7), put(30), put(7)] == ["CREATE_COMPLETE"] * 2 + ["UPDATE_COMPLETE"] * 2
+
+
+def test_a_parameter_that_is_not_given_stays_as_it_was(account: Account) -> None:
+    bucket, shown = Bucket(Where(NUMBER, REGION, account.client, {})), list[str]()
+    bucket.ensure()
+    stacks = Stacks(account.client("cloudformation"), shown.append)
+
+    def put(parameters: Parameters, description: str = "first") -> str:
+        group = {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": "p"}}
+        topic = {"Type": "String", "Default": "nobody"}
+        outputs = {"Told": {"Value": {"Ref": "AlarmTopic"}}}
+        template: dict[str, Any] = {
+            "Parameters": {"AlarmTopic": topic},
+            "Resources": {"Group": group},
+            "Outputs": outputs,
+        }
+        template["Description"] = description
+        return stacks.put("muster-p-app", bucket.put_template("p", template), parameters, holds_data=False).outputs[
+            "Told"
+        ]
+
+    assert put({"AlarmTopic": None}) == "nobody"
+    assert put({"AlarmTopic": "pager"}) == "pager"
+    assert put({"AlarmTopic": None}, "other") == "pager"
+    assert put({"AlarmTopic": "mail"}, "other") == "mail"

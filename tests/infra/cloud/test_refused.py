@@ -1,0 +1,146 @@
+"""What goes wrong between whoever deploys and AWS: a sentence that says what to do, and the exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from click.testing import CliRunner
+
+from infra.cloud.deploy import main
+from tests.fixtures.markdown import ROOT
+from tests.infra.cloud.moto_account import NUMBER, REGION, Account, moto
+from tests.infra.cloud.refusing import Refusal, Refusing, refusing
+from tests.infra.cloud.small import build
+
+BUCKET = f"/muster-artefacts-{NUMBER}-{REGION}"
+NOT_AUTHORIZED = "User: arn:aws:iam::123456789012:user/ci is not authorized to perform: {} on resource: *"
+DEPLOY = ("deploy", "--stage", "refused")
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    with moto(tmp_path_factory.mktemp("refused"), "tests.infra.cloud.small") as account:
+        yield account
+
+
+@pytest.fixture
+def proxy(behind: Account) -> Iterator[Refusing]:
+    with refusing(behind.environment["AWS_ENDPOINT_URL"]) as proxy:
+        yield proxy
+
+
+def refused(behind: Account, proxy: Refusing, *words: str, **variables: str | None) -> tuple[int, str]:
+    """The exit code and what was said, in this process: nothing of its own environment that is about AWS is left."""
+    ours = {name: None for name in os.environ if name.startswith("AWS_")}
+    given = {name: behind.environment[name] for name in behind.environment if name.startswith(("AWS_", "HOME"))}
+    wanted = {"AWS_ENDPOINT_URL": proxy.url, "AWS_MAX_ATTEMPTS": "2", "AWS_RETRY_MODE": "standard"}
+    done = CliRunner().invoke(main, words, obj=build, env={**ours, **given, **wanted, **variables})
+    assert isinstance(done.exception, SystemExit) and done.stdout == "", done.output
+    return done.exit_code, " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, "there are no AWS credentials here"),
+        ({"AWS_SECRET_ACCESS_KEY": None}, "there are no AWS credentials here"),
+        ({"AWS_PROFILE": "nobody"}, "`aws configure list-profiles` shows which there are"),
+        ({"AWS_REGION": None}, "no region: export AWS_REGION=eu-central-1"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}, "AWS cannot be reached"),
+    ],
+)
+def test_what_is_missing_here(
+    behind: Account, proxy: Refusing, environment: dict[str, str | None], sentence: str
+) -> None:
+    code, said = refused(behind, proxy, *DEPLOY, **environment)
+    assert sentence in said
+    assert code == (1 if "reached" in sentence else 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("deploy", "--stage", "local"), "local is `make serve`"),
+        (("deploy", "--stage", ""), "make deploy STAGE=prod"),
+        (("destroy", "--stage", "Prod"), "make deploy STAGE=prod"),
+        (("admin-key", "--stage", "a_b"), "make deploy STAGE=prod"),
+        ((*DEPLOY, "--account", "210987654321"), f"of account {NUMBER}, not of 210987654321: nothing was touched"),
+        (("admin-key", "--stage", "other"), "there is no stage other in this account and region"),
+    ],
+)
+def test_what_was_asked_for_wrongly(behind: Account, proxy: Refusing, words: tuple[str, ...], sentence: str) -> None:
+    code, said = refused(behind, proxy, *words)
+    assert sentence in said.replace("│ ", "") and code == 2
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code", "sentence"),
+    [
+        (Refusal("GetCallerIdentity", 403, "ExpiredToken"), 2, "the AWS credentials have expired: `aws login`"),
+        (Refusal("GetCallerIdentity", 403, "InvalidClientTokenId"), 2, "AWS does not know these credentials"),
+        (
+            Refusal("DescribeStacks", 403, "AccessDenied", NOT_AUTHORIZED.format("cloudformation:DescribeStacks")),
+            1,
+            "access denied for cloudformation:DescribeStacks: let whoever deploys have that action",
+        ),
+        (Refusal(f"PUT {BUCKET}", 403, "AccessDenied", "Access Denied"), 1, "access denied for s3:CreateBucket"),
+        (Refusal(f"HEAD {BUCKET}", 403, "AccessDenied"), 1, "another account has a bucket of this name"),
+        (Refusal(f"PUT {BUCKET}", 409, "BucketAlreadyExists"), 1, f"another account has a bucket named {BUCKET[1:]}"),
+        (
+            Refusal("DescribeStacks", 400, "Throttling", "Rate exceeded"),
+            1,
+            "run the same command again in some minutes",
+        ),
+    ],
+    ids=lambda each: each.code if isinstance(each, Refusal) else "",
+)
+def test_what_aws_refuses(behind: Account, proxy: Refusing, refusal: Refusal, code: int, sentence: str) -> None:
+    proxy.refusals.append(refusal)
+    got, said = refused(behind, proxy, *DEPLOY)
+    assert sentence in said and got == code
+
+
+def test_a_throttled_request_is_made_again(behind: Account, proxy: Refusing) -> None:
+    proxy.refusals.append(Refusal("DescribeStacks", 400, "Throttling", "Rate exceeded", times=3))
+    code, said = refused(behind, proxy, "admin-key", "--stage", "other", AWS_MAX_ATTEMPTS=None, AWS_RETRY_MODE=None)
+    assert "there is no stage other" in said and code == 2
+    assert proxy.refusals[0].times == 0
+
+
+@pytest.mark.parametrize(
+    ("refusal", "sentence"),
+    [
+        (
+            Refusal("CreateChangeSet", 403, "AccessDenied", NOT_AUTHORIZED.format("cloudformation:CreateChangeSet")),
+            "access denied for cloudformation:CreateChangeSet",
+        ),
+        (Refusal("ExecuteChangeSet", 400, "InvalidChangeSetStatus"), "another deploy came in between"),
+        (
+            Refusal("TransactWriteItems", 400, "AccessDeniedException", NOT_AUTHORIZED.format("dynamodb:PutItem")),
+            "access denied for dynamodb:PutItem",
+        ),
+    ],
+    ids=lambda each: each.operation if isinstance(each, Refusal) else "",
+)
+def test_what_aws_refuses_later(
+    behind: Account, proxy: Refusing, refusal: Refusal, sentence: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    proxy.refusals.append(refusal)
+    code, said = refused(behind, proxy, *DEPLOY)
+    assert sentence in said + capfd.readouterr().err and code == 1  # what makes the key speaks for itself
+
+
+def test_ctrl_c_leaves_the_stack_going_on(behind: Account, proxy: Refusing) -> None:
+    proxy.hold = "DescribeStackEvents"
+    environment = behind.environment | {"AWS_ENDPOINT_URL": proxy.url}
+    command = [sys.executable, "-m", behind.program, "deploy", "--stage", "interrupted"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    assert proxy.held.wait(120)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "run the same command again" in said and "Traceback" not in said

@@ -1,0 +1,170 @@
+"""`make serve` and `chalice local` as processes: what they say, what they keep, and how they end."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.fixtures.deadline import deadline
+from tests.fixtures.serve import ADMIN_KEY, ROOT, Serve, free_port
+
+Start = Callable[..., Serve]
+WITHOUT_SECRETS = {"MUSTER_ADMIN_KEY": "", "MUSTER_REGISTRATION_TOKEN": ""}
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a server on this test's data directory; all are stopped in the end."""
+    started: list[Serve] = []
+
+    def new(**environment: str) -> Serve:
+        serve = Serve(tmp_path / "data", **environment)
+        serve.start()
+        started.append(serve)
+        return serve
+
+    yield new
+    for serve in started:
+        serve.stop()
+
+
+def serve_in_vain(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "infra.local", "serve", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+
+def operator(key: str = ADMIN_KEY) -> requests.Session:
+    session = requests.Session()
+    session.headers["Authorization"] = f"Bearer {key}"
+    return session
+
+
+def token_ids(url: str) -> set[str]:
+    session, found, query = operator(), set(), {"limit": "500"}
+    while True:
+        page = session.get(f"{url}/api/registration-tokens", params=query).json()
+        found |= {token["token_id"] for token in page["registration_tokens"]}
+        if not page["next_token"]:
+            return found
+        query["next_token"] = page["next_token"]
+
+
+def test_what_was_acknowledged_survives_kill_9(start: Start) -> None:
+    serve = start()
+    acknowledged: list[str] = []
+
+    def create() -> None:
+        session = operator()
+        for number in itertools.count():
+            try:
+                answer = session.post(f"{serve.url}/api/registration-tokens", json={"name": f"token {number}"})
+            except requests.RequestException:
+                return  # it was killed
+            assert answer.status_code == 201
+            acknowledged.append(answer.json()["token_id"])
+
+    writers = [threading.Thread(target=create) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+    deadline = time.monotonic() + 30
+    while len(acknowledged) < 100 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    serve.kill()
+    for writer in writers:
+        writer.join()
+    assert len(acknowledged) >= 100
+    assert set(acknowledged) <= token_ids(start().url)
+
+
+def test_the_first_start_shows_its_secrets_once(start: Start) -> None:
+    serve = start(**WITHOUT_SECRETS)
+    said = serve.log.read_text()
+    key = re.search(r"Admin API key +(\S+)", said)
+    token = re.search(r"Registration token +(\S+)", said)
+    assert key and token
+    assert operator(key[1]).post(f"{serve.url}/api/api-keys", json={"name": "me", "role": "admin"}).status_code == 201
+    for name in ("one", "two"):
+        body = {"name": name, "token": token[1], "gpu_info": {"count": 0}, "system_info": {"hostname": name}}
+        assert requests.post(f"{serve.url}/api/workers/register", json=body).status_code == 200
+    serve.stop()
+    serve.log.write_text("")
+    again = start(**WITHOUT_SECRETS)
+    assert "Admin API key" not in again.log.read_text()
+    assert operator(key[1]).get(f"{again.url}/api/workers").status_code == 200
+
+
+def test_secrets_that_were_given_are_not_shown(start: Start) -> None:
+    serve = start()
+    assert operator().get(f"{serve.url}/api/api-keys").status_code == 200
+    assert ADMIN_KEY not in serve.log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_quietly_when_asked(start: Start, number: signal.Signals) -> None:
+    serve = start()
+    serve.process.send_signal(number)
+    assert serve.process.wait(timeout=10) == 0
+    assert "Traceback" not in serve.log.read_text()
+
+
+def test_a_port_in_use(start: Start, tmp_path: Path) -> None:
+    port = str(start().port)
+    ended = serve_in_vain("--port", port, "--data", str(tmp_path / "other"))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"muster: cannot listen on 127.0.0.1 port {port}: it is in use\n"
+
+
+def test_a_second_server_on_the_same_data(start: Start) -> None:
+    data = start().data
+    ended = serve_in_vain("--port", "0", "--data", str(data))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"muster: {data} is in use by another muster server; stop it, or give another DATA\n"
+
+
+def test_chalice_local_by_itself(tmp_path: Path) -> None:
+    port = free_port()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MUSTER_"))}
+    chalice = subprocess.Popen(
+        [str(Path(sys.executable).with_name("chalice")), "local", "--stage", "local", "--port", str(port)],
+        cwd=ROOT,
+        env=inherited | {"XDG_DATA_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert chalice.stdout
+        last = f"Serving on http://127.0.0.1:{port}  (data in {tmp_path}/muster)\n"
+        with deadline(chalice):
+            said = "".join(iter(chalice.stdout.readline, last))
+        key = re.search(r"Admin API key +(\S+)", said)
+        assert key
+        url = f"http://127.0.0.1:{port}"
+        assert operator(key[1]).get(f"{url}/api/workers").json() == {"workers": [], "next_token": None}
+        assert operator(key[1]).get(f"{url}/api/nothing").json()["error_code"] == "ROUTE_NOT_FOUND"
+    finally:
+        os.killpg(chalice.pid, signal.SIGKILL)
+        chalice.wait()
+
+
+def test_another_database_leaves_botocore_alone(tmp_path: Path) -> None:
+    program = (
+        "from botocore.handlers import BUILTIN_HANDLERS as before; count = len(before)\n"
+        "from infra import local\n"
+        "assert local.prepare().engine is None and len(before) == count\n"
+    )
+    elsewhere = {"AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:1", "MUSTER_DATA": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=os.environ | elsewhere, check=True, timeout=60)
+    assert not (tmp_path / "muster.sqlite3").exists()

@@ -1,0 +1,131 @@
+"""The commands `backup` and `restore`: of a server that is in use, to one that never was."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from infra.local_backup import DATABASE, NoBackup, backup, restore
+from infra.local_store import DataDirectory, DataInUse, Store
+from tests.fixtures.http_client import Operator
+from tests.fixtures.http_workers import Worker
+from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, ROOT, Serve
+
+
+def local(*arguments: str, content: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "infra.local", *arguments]
+    return subprocess.run(command, input=content, capture_output=True, cwd=ROOT, check=False)
+
+
+def test_a_backup_of_a_running_server_makes_another(tmp_path: Path) -> None:
+    serve = Serve(tmp_path / "data")
+    serve.start()
+    try:
+        admin, worker = Operator(serve.url, ADMIN_KEY), Worker(serve.url, REGISTRATION_TOKEN)
+        worker.register()
+        made = admin.deploy(worker.worker_id, name="kept")["deployment_id"]
+        saved = local("backup", "-", "--data", str(serve.data))
+        assert saved.returncode == 0 and saved.stdout.startswith(b"SQLite format 3")
+        later = admin.deploy(worker.worker_id, name="later")["deployment_id"]
+
+        refused = local("restore", "-", "--data", str(serve.data), content=saved.stdout)
+        assert refused.returncode == 1 and b"is in use by another muster server" in refused.stderr
+        assert admin.status(later) == "pending"
+    finally:
+        serve.stop()
+
+    restored = local("restore", "-", "--data", str(tmp_path / "elsewhere"), content=saved.stdout)
+    assert restored.returncode == 0 and restored.stderr.startswith(b"Restored: ")
+    # Its credentials came with it: it is told none, and prints none.
+    elsewhere = Serve(tmp_path / "elsewhere", MUSTER_ADMIN_KEY="", MUSTER_REGISTRATION_TOKEN="")
+    elsewhere.start()
+    try:
+        admin = Operator(elsewhere.url, ADMIN_KEY)
+        assert admin.status(made) == "pending"
+        admin.get(f"/api/deployments/{later}").expect(404)
+        assert "First start" not in elsewhere.log.read_text()
+    finally:
+        elsewhere.stop()
+
+
+def test_a_backup_is_whole_while_items_are_written_in_pairs(tmp_path: Path) -> None:
+    store, enough = Store(tmp_path / DATABASE), Event()
+
+    def write() -> None:
+        number = 0
+        while not enough.is_set():
+            store.apply([("t", f"{number}a", b"{}"), ("t", f"{number}b", b"{}")])
+            number += 1
+
+    writer = Thread(target=write)
+    writer.start()
+    try:
+        for number in range(10):
+            (tmp_path / f"{number}").write_bytes(backup(tmp_path))
+    finally:
+        enough.set()
+        writer.join()
+    for number in range(10):
+        with closing(sqlite3.connect(tmp_path / f"{number}")) as copy:
+            assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            (items,) = copy.execute("SELECT count(*) FROM items").fetchone()
+        assert items % 2 == 0
+
+
+def test_what_the_old_database_had_in_its_log_is_not_read_into_the_new_one(tmp_path: Path) -> None:
+    Store(tmp_path / DATABASE).apply([("t", "new", b"{}")])
+    content = backup(tmp_path)
+    (tmp_path / "old").mkdir()
+    old = Store(tmp_path / "old" / DATABASE)
+    old.apply([("t", f"{number}", b"{}") for number in range(100)])
+    assert (tmp_path / "old" / f"{DATABASE}-wal").stat().st_size > 0
+    killed = tmp_path / "killed"  # as a kill -9 leaves it: with its log
+    killed.mkdir()
+    for name in (DATABASE, f"{DATABASE}-wal"):
+        (killed / name).write_bytes((tmp_path / "old" / name).read_bytes())
+
+    assert restore(DataDirectory(killed), content) == 1
+    assert list(Store(killed / DATABASE).items("t")) == [b"{}"]
+
+
+def test_what_is_no_backup_changes_nothing(tmp_path: Path) -> None:
+    Store(tmp_path / DATABASE).apply([("t", "kept", b"{}")])
+    damaged = bytearray(backup(tmp_path))
+    damaged[4096:] = bytes(len(damaged) - 4096)
+    with closing(sqlite3.connect(":memory:")) as other:
+        other.execute("CREATE TABLE letters (a)")
+        foreign = other.serialize()
+    for content in (b"", b"not a database", foreign, bytes(damaged)):
+        refused = local("restore", "-", "--data", str(tmp_path), content=content)
+        assert refused.returncode == 1 and refused.stderr.startswith(b"muster: this "), refused.stderr
+    assert list(Store(tmp_path / DATABASE).items("t")) == [b"{}"]
+    assert not [each for each in tmp_path.iterdir() if each.name.startswith("restore-")]
+
+
+def test_an_older_backup_stays_until_there_is_another(tmp_path: Path) -> None:
+    Store(tmp_path / DATABASE).close()
+    kept, at = tmp_path / "kept.sqlite3", str(tmp_path)
+    kept.write_bytes(b"an older backup")
+    failed = local("backup", str(kept), "--data", str(tmp_path / "nowhere"))
+    assert failed.returncode == 1 and b"nothing was ever kept in this directory" in failed.stderr
+    assert kept.read_bytes() == b"an older backup"
+    assert local("backup", str(kept), "--data", at).returncode == 0
+    assert kept.read_bytes().startswith(b"SQLite format 3") and kept.stat().st_mode & 0o777 == 0o600
+    assert not list(tmp_path.glob("muster-*"))
+    assert local("backup", "/dev/stdout", "--data", at).stdout == local("backup", "-", "--data", at).stdout
+    nowhere = local("backup", str(tmp_path / "no/such/folder"), "--data", at)
+    assert nowhere.returncode == 1 and nowhere.stderr.startswith(b"muster: ")
+
+
+def test_a_directory_in_use_or_of_nobody(tmp_path: Path) -> None:
+    with pytest.raises(NoBackup, match="nothing was ever kept"):
+        backup(tmp_path)
+    DataDirectory(tmp_path).lock()
+    with pytest.raises(DataInUse):
+        restore(DataDirectory(tmp_path), b"")
