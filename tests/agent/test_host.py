@@ -17,9 +17,8 @@ import pytest
 from agent import host
 from agent.engines import EngineError
 from agent.vllm import PORTS
-from tests.fixtures.deadline import deadline
-from tests.fixtures.engine_suite import eventually
 from tests.fixtures.nvml import GIB, FakeNvml, compile_nvml, gpu
+from tests.fixtures.waiting import deadline, eventually
 
 
 def test_gpus_are_counted_where_there_are_any() -> None:

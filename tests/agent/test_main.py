@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from socket import socket
 
-from tests.fixtures.deadline import deadline
+from tests.fixtures.waiting import deadline
 
 LOADED = """
 import sys, agent.__main__

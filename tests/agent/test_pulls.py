@@ -18,8 +18,8 @@ from agent.pulls import Pulls
 from agent.reserve import ReserveFile
 from chalicelib.contract.messages import Progress, Pulled
 from tests.fixtures.agent_world import Clock
-from tests.fixtures.engine_suite import eventually
 from tests.fixtures.memory_engine import MemoryEngine
+from tests.fixtures.waiting import eventually
 
 
 class Line(MemoryEngine):

@@ -4,9 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.fixtures.http_client import Json, Operator, eventually, unique
+from tests.fixtures.http_client import Json, Operator, unique
 from tests.fixtures.http_workers import Agent, Worker
 from tests.fixtures.served import Server
+from tests.fixtures.waiting import eventually
 
 
 @pytest.fixture

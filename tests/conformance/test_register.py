@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.fixtures.http_client import Json, Operator, eventually
+from tests.fixtures.http_client import Json, Operator
 from tests.fixtures.http_workers import Agent, Worker
 from tests.fixtures.served import Server
+from tests.fixtures.waiting import eventually
 
 TokenMaker = Callable[..., Json]
 

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.fixtures.http_client import Client, Json, Operator, eventually
+from tests.fixtures.http_client import Client, Json, Operator
 from tests.fixtures.http_workers import Agent, Worker
 from tests.fixtures.served import Server
+from tests.fixtures.waiting import eventually
 
 TokenMaker = Callable[..., Json]
 ENOUGH = 5
@@ -32,7 +33,7 @@ class Caller:
     def goes_on(self) -> None:
         """Until it has asked some times more, so that whatever was done meanwhile has met it."""
         already = len(self.answers)
-        eventually(lambda: len(self.answers), lambda count: count >= already + ENOUGH, seconds=30)
+        eventually(lambda: len(self.answers), lambda count: count >= already + ENOUGH)
 
     @contextmanager
     def calling(self) -> Iterator["Caller"]:

@@ -3,8 +3,9 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.fixtures.http_client import Operator, eventually
+from tests.fixtures.http_client import Operator
 from tests.fixtures.http_workers import Agent, Worker
+from tests.fixtures.waiting import eventually
 
 LONG = 20
 SOON = LONG / 2
@@ -38,7 +39,7 @@ def test_sixteen_waits_do_not_starve_heartbeats(agent: Agent, worker: Worker, op
             commands.update({command["container_id"]: command["command_id"] for command in agent.commands()})
             return len(commands)
 
-        eventually(arrive, lambda count: count == 16, 15)
+        eventually(arrive, lambda count: count == 16)
         slowest = max(_seconds_of_a_beat(worker) for _ in range(10))
         for command_id in commands.values():
             agent.result(command_id, output=LOGS).expect(200)

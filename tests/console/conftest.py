@@ -13,8 +13,9 @@ from playwright.sync_api import Browser
 from tests.console.browser import Visitor, chromium, need_chromium
 from tests.console.players import Fleet, Machine, Model, Player
 from tests.fixtures.agent_process import ProcessHost
-from tests.fixtures.http_client import Operator, eventually, unique
+from tests.fixtures.http_client import Operator, unique
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
+from tests.fixtures.waiting import eventually
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Place:
         return deploy(self.admin, self.worker_id, **fields)
 
     def reach(self, deployment_id: str, status: str) -> Any:
-        return eventually(lambda: self.admin.deployment(deployment_id), lambda d: d["status"] == status, 30)
+        return eventually(lambda: self.admin.deployment(deployment_id), lambda d: d["status"] == status)
 
 
 def deploy(admin: Operator, worker_id: str, **fields: Any) -> str:
@@ -58,7 +59,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     host = ProcessHost(folder, serve.url)
     host.start()
     admin = Operator(serve.url, ADMIN_KEY)
-    found = eventually(lambda: admin.get("/api/workers").expect(200)["workers"], bool, 30)
+    found = eventually(lambda: admin.get("/api/workers").expect(200)["workers"], bool)
     worker_id = found[0]["worker_id"]
     crashed = deploy(admin, worker_id, config={"max_model_len": 200000, "seed": 7})
     running = deploy(admin, worker_id, config={"max_model_len": 2048, "dtype": "half"}, env={"SECRET_WORD": "hidden"})

@@ -11,8 +11,9 @@ from playwright.sync_api import Page, ViewportSize
 from tests.console.browser import Visitor, chromium
 from tests.console.scene import play
 from tests.fixtures.agent_process import ProcessHost
-from tests.fixtures.http_client import Operator, eventually
+from tests.fixtures.http_client import Operator
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
+from tests.fixtures.waiting import eventually
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 LARGEST = 200_000
@@ -52,13 +53,13 @@ def main() -> None:
         host.address = "127.0.0.1"
         host.start()
         try:
-            workers = eventually(lambda: _workers(operator), lambda found: "lyra" in found, 60)
+            workers = eventually(lambda: _workers(operator), lambda found: "lyra" in found)
             ids = []
             for title, length, status in (("assistant", 8192, "running"), ("long-context", 200000, "error")):
                 config = {"max_model_len": length, "gpu_memory_utilization": 0.9}
                 made = operator.deploy(workers["lyra"], name=title, model="Qwen/Qwen3-0.6B", config=config)
                 ids.append(made["deployment_id"])
-                eventually(lambda: operator.status(ids[-1]), lambda seen, s=status: seen == s, 60)  # type: ignore[misc]
+                eventually(lambda: operator.status(ids[-1]), lambda seen, s=status: seen == s)  # type: ignore[misc]
             for scheme in ("light", "dark"):
                 visitor = Visitor(browser, serve.url, color_scheme=scheme, viewport=WIDE)
                 visitor.page.goto(serve.url)

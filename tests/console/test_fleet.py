@@ -12,9 +12,10 @@ from playwright.sync_api import expect
 from tests.console.browser import Visitor
 from tests.console.conftest import Place
 from tests.console.players import Machine, Model, Player
-from tests.fixtures.http_client import Operator, eventually, unique
+from tests.fixtures.http_client import Operator, unique
 from tests.fixtures.http_workers import Worker
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
+from tests.fixtures.waiting import eventually
 
 Played = Callable[..., Player]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.agent_process import until
 from tests.fixtures.docker_agent import IMAGE, DockerHost, answers, containers, nothing_is_left, only
 from tests.fixtures.docker_daemon import OwnDaemon
 from tests.fixtures.engine_suite import any_port
 from tests.fixtures.hub_server import HubServer
 from tests.fixtures.serve import Serve
+from tests.fixtures.waiting import eventually
 
 pytestmark = pytest.mark.docker
 
@@ -41,7 +41,7 @@ def test_adoption_after_a_kill(daemon: OwnDaemon, host: DockerHost) -> None:
     before = only(daemon)
     host.kill()
     host.start()
-    until(lambda: host.log.read_text().count("registered"), lambda count: count >= 2, "registered again")
+    eventually(lambda: host.log.read_text().count("registered"), lambda count: count >= 2, "registered again")
     after = only(daemon)
     assert (after.id, after.attrs["State"]["StartedAt"]) == (before.id, before.attrs["State"]["StartedAt"])
     assert host.operator.see(deployment_id)["restarts"] == 0
@@ -69,7 +69,7 @@ def test_after_a_restart_of_the_daemon_models_run_again_and_have_not_crashed(
     for end in (daemon.stop, daemon.kill):
         end()
         daemon.start()
-        until(lambda: [each.id for each in containers(daemon)], lambda ids: ids not in ([], [before]), "a new one")  # noqa: B023
+        eventually(lambda: [each.id for each in containers(daemon)], lambda ids: ids not in ([], [before]), "a new one")  # noqa: B023
         seen = host.operator.reach(deployment_id, "running")
         assert (seen["restarts"], seen["last_crash"]) == (0, None)
         before = only(daemon).id
@@ -86,7 +86,7 @@ def test_after_a_reboot_models_run_again_without_the_control_plane(
     daemon.kill()
     host.start()
     daemon.start()
-    until(lambda: answers(seen), bool, "the model answers, and nobody told the agent to start it")
+    eventually(lambda: answers(seen), bool, "the model answers, and nobody told the agent to start it")
     assert only(daemon).id != before
     serve.start()
     seen = host.operator.reach(deployment_id, "running")
@@ -121,10 +121,10 @@ def test_what_is_renamed_is_kept_and_what_is_removed_starts_again(daemon: OwnDae
     host.operator.reach(deployment_id, "running")
     before = only(daemon)
     before.rename("renamed-by-hand")
-    until(host.log.read_text, lambda log: "was renamed to renamed-by-hand" in log, "noticed")
+    eventually(host.log.read_text, lambda log: "was renamed to renamed-by-hand" in log, "noticed")
     assert only(daemon).id == before.id
     before.remove(force=True)
-    seen = until(lambda: host.operator.see(deployment_id), lambda seen: seen["restarts"] == 1, "noticed")
+    seen = eventually(lambda: host.operator.see(deployment_id), lambda seen: seen["restarts"] == 1, "noticed")
     assert seen["last_crash"]["error_code"] == "CONTAINER_FAILED"
     assert "removed" in seen["last_crash"]["message"]
     host.operator.reach(deployment_id, "running")
@@ -145,7 +145,7 @@ def test_a_crash_while_it_serves_starts_again_with_its_reason(daemon: OwnDaemon,
     """As vLLM does when one of its processes is killed: the exit code is 0."""
     deployment_id = host.deploy(env={"STANDIN_CRASH_AFTER": "4", "STANDIN_CRASH": "exit0"})
     host.operator.reach(deployment_id, "running")
-    seen = until(lambda: host.operator.see(deployment_id), lambda seen: seen["restarts"] == 1, "it crashed")
+    seen = eventually(lambda: host.operator.see(deployment_id), lambda seen: seen["restarts"] == 1, "it crashed")
     assert (seen["status"], seen["last_crash"]["error_code"]) == ("starting", "CONTAINER_FAILED")
     assert "exit code 0" in seen["last_crash"]["message"]
     host.operator.reach(deployment_id, "running")

@@ -14,11 +14,12 @@ from typing import Any
 import docker
 import pytest
 
-from tests.fixtures.agent_process import ROOT, Operator, until
+from tests.fixtures.agent_process import ROOT, Operator
 from tests.fixtures.docker_daemon import OwnDaemon
 from tests.fixtures.real_registry import RealRegistry, real_registry
 from tests.fixtures.serve import REGISTRATION_TOKEN, Serve
 from tests.fixtures.small_disk import fill, small_disk
+from tests.fixtures.waiting import eventually
 
 pytestmark = pytest.mark.docker
 MIB = 1024 * 1024
@@ -40,7 +41,7 @@ class FullHost:
             "MUSTER_STATE_DIR": str(disk / "state"),
         }
         self.start()
-        seen = until(lambda: self._operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")
+        seen = eventually(lambda: self._operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")
         self._path = f"/api/workers/{seen[0]['worker_id']}"
 
     def start(self) -> None:
@@ -66,7 +67,7 @@ class FullHost:
         return str(self._operator.call(method, self._path + path, body)["operation_id"])
 
     def ended(self, operation_id: str) -> Any:
-        return until(
+        return eventually(
             lambda: self._operator.call("GET", f"/api/operations/{operation_id}"),
             lambda operation: operation["status"] in ("succeeded", "failed"),
             "it came to an end",

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from docker.models.containers import Container
 
-from tests.fixtures.agent_process import until
 from tests.fixtures.docker_agent import IMAGE, DockerHost, containers
 from tests.fixtures.docker_daemon import OwnDaemon
 from tests.fixtures.hub_server import HubServer
 from tests.fixtures.nvml import GIB, FakeNvml, compile_nvml, gpu
 from tests.fixtures.serve import Serve
+from tests.fixtures.waiting import eventually
 
 pytestmark = pytest.mark.docker
 
@@ -67,7 +67,9 @@ def test_gpus_from_nvml_to_docker_and_back_to_the_operator(
     assert (process["memory"], process["container"]) == (119 * GIB, holder.id)
     (image_id,) = {each["image_id"] for each in listed["containers"]}
     assert image_id in {each["id"] for each in gpu_host.call("GET", "/images?fresh=true")["images"]}
-    usage = until(lambda: gpu_host.call("GET", "")["gpu_usage"], lambda seen: seen[0]["memory_used"] > 0, "it is seen")
+    usage = eventually(
+        lambda: gpu_host.call("GET", "")["gpu_usage"], lambda seen: seen[0]["memory_used"] > 0, "it is seen"
+    )
     assert usage[0] == {"index": 0, "memory_used": 120 * GIB, "utilization": 85}
 
 
@@ -77,7 +79,7 @@ def test_memory_that_somebody_else_holds_is_told_by_process_and_container(
     stranger = daemon.client.containers.run(IMAGE, ["--model", "stranger"], detach=True)
     nvml.says(gpu("GPU-aaaa", 130), gpu("GPU-bbbb", error=15), f"process 0 {_pid(stranger)} {130 * GIB}")
     deployment = gpu_host.deploy(gpus=[0])
-    seen = until(
+    seen = eventually(
         lambda: gpu_host.operator.call("GET", f"/api/deployments/{deployment}"),
         lambda shown: shown["error_code"] == "CUDA_OUT_OF_MEMORY",
         "the holder is told",

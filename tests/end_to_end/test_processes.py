@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.fixtures.agent_process import Operator, ProcessHost, until
+from tests.fixtures.agent_process import Operator, ProcessHost
 from tests.fixtures.serve import Serve
+from tests.fixtures.waiting import eventually
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def host(serve: Serve, tmp_path: Path) -> Iterator[ProcessHost]:
 
 def test_from_nothing_to_a_completion_through_kills_of_both_sides(serve: Serve, host: ProcessHost) -> None:
     operator = Operator(serve.url)
-    until(lambda: operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")
+    eventually(lambda: operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")
     deployment_id = operator.deploy(env={"STANDIN_LOAD_SECONDS": "3"})
     operator.reach(deployment_id, "starting")
     serve.kill()
@@ -43,7 +44,9 @@ def test_from_nothing_to_a_completion_through_kills_of_both_sides(serve: Serve, 
     before = host.models()
     host.kill()
     host.start()
-    until(lambda: (host.folder / "agent.log").read_text().count("registered"), lambda n: n >= 2, "registered again")
+    eventually(
+        lambda: (host.folder / "agent.log").read_text().count("registered"), lambda n: n >= 2, "registered again"
+    )
     assert host.models() == before, "adopted, neither killed nor doubled"
 
     question = {"model": "org/tiny", "messages": [{"role": "user", "content": "marmalade"}]}
@@ -65,7 +68,7 @@ def test_from_nothing_to_a_completion_through_kills_of_both_sides(serve: Serve, 
 
 def test_a_crash_comes_with_its_reason(serve: Serve, host: ProcessHost) -> None:
     operator = Operator(serve.url)
-    until(lambda: operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")
+    eventually(lambda: operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")
     deployment_id = operator.deploy(env={"STANDIN_CRASH": "cuda_oom"}, restart="never")
     seen = operator.reach(deployment_id, "error")
     assert seen["error_code"] == "CUDA_OUT_OF_MEMORY"

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import requests
 
-from tests.fixtures.http_client import Operator, eventually
+from tests.fixtures.http_client import Operator
 from tests.fixtures.http_workers import Worker
 from tests.fixtures.prometheus import program
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, ROOT, Serve, free_port
+from tests.fixtures.waiting import eventually
 
 
 @pytest.fixture
@@ -73,12 +74,12 @@ def test_a_running_model_is_scraped_until_it_is_stopped(serve: Serve, model: int
     worker.commands()
     worker.report(made["deployment_id"], "running", port=model).expect(200)
 
-    [up] = eventually(lambda: ask(prometheus, 'up{job="vllm"} == 1'), lambda found: len(found) == 1, 30)
+    [up] = eventually(lambda: ask(prometheus, 'up{job="vllm"} == 1'), lambda found: len(found) == 1)
     labels = {"muster_deployment": "chat", "model": "org/model", "worker": 'gpu "7"', "instance": f"127.0.0.1:{model}"}
     assert up["metric"].items() >= labels.items()
     [counted] = ask(prometheus, "vllm:request_success_total")
     assert counted["metric"]["muster_deployment"] == "chat"
-    assert eventually(lambda: ask(prometheus, 'muster_deployment_status{status="running"} == 1'), bool, 30)
+    assert eventually(lambda: ask(prometheus, 'muster_deployment_status{status="running"} == 1'), bool)
 
     worker.report(made["deployment_id"], "stopped").expect(200)
-    eventually(lambda: ask(prometheus, 'up{job="vllm"}'), lambda found: found == [], 30)
+    eventually(lambda: ask(prometheus, 'up{job="vllm"}'), lambda found: found == [])

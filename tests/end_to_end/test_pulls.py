@@ -7,15 +7,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 
-from tests.fixtures.agent_process import ROOT, Operator, until
+from tests.fixtures.agent_process import ROOT, Operator
 from tests.fixtures.registry import Registry, registry
 from tests.fixtures.serve import REGISTRATION_TOKEN, Serve
+from tests.fixtures.waiting import eventually
 
 pytestmark = pytest.mark.docker
 
@@ -38,7 +40,7 @@ def operator(docker_engine: docker.DockerClient, serve: Serve, tmp_path: Path) -
             [sys.executable, "-m", "agent"], cwd=ROOT, env=inherited | settings, stdout=log, stderr=log
         )
     operator = Operator(serve.url)
-    until(lambda: operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")
+    eventually(lambda: operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")
     yield operator
     agent.kill()
     agent.wait()
@@ -69,18 +71,20 @@ def test_the_operation_shows_how_far_it_is_and_a_third_waits(operator: Operator,
     with registry(4_000_000) as second, registry(1000) as third:
         second.stalled.set()
         first_id, second_id = pull(operator, stuck.reference), pull(operator, second.reference)
-        seen = until(lambda: operation(operator, first_id), moves, "the first moves")
+        seen = eventually(lambda: operation(operator, first_id), moves, "the first moves")
         assert seen["status"] == "running"
         assert 0 < seen["progress"]["current"] < seen["progress"]["total"]
         assert 0 < seen["progress"]["percent"] < 50
-        until(lambda: operation(operator, second_id), moves, "the second moves")
+        eventually(lambda: operation(operator, second_id), moves, "the second moves")
         third_id = pull(operator, third.reference)
-        until(lambda: operation(operator, third_id), lambda o: o["progress"] == {"phase": "waiting"}, "the third waits")
+        eventually(
+            lambda: operation(operator, third_id), lambda o: o["progress"] == {"phase": "waiting"}, "the third waits"
+        )
         for server in (stuck, second):
             server.stalled.clear()
             server.released.set()
         for each in (first_id, second_id, third_id):
-            ended = until(lambda each=each: operation(operator, each), lambda o: o["status"] != "running", "it ended")  # type: ignore[misc]
+            ended = eventually(partial(operation, operator, each), lambda o: o["status"] != "running", "it ended")
             assert ended["status"] == "succeeded", ended
             deleted = ended["output"]["id"].replace(":", "%3A")
             operator.call("DELETE", f"/api/workers/{ended['worker_id']}/images/{deleted}?force=true")
@@ -88,10 +92,10 @@ def test_the_operation_shows_how_far_it_is_and_a_third_waits(operator: Operator,
 
 def test_a_deployment_shows_it_too_and_a_stop_calls_it_off(operator: Operator, stuck: Registry) -> None:
     deployment_id = operator.deploy(image=stuck.reference)
-    seen = until(lambda: operator.see(deployment_id), moves, "it downloads")
+    seen = eventually(lambda: operator.see(deployment_id), moves, "it downloads")
     assert (seen["status"], seen["progress"]["phase"]) == ("downloading", "downloading")
     assert 0 < seen["progress"]["percent"] < 50
-    until(
+    eventually(
         lambda: operator.see(deployment_id)["progress"], lambda progress: progress.get("rate") == 0, "it stands still"
     )
     began = time.monotonic()

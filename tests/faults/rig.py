@@ -16,8 +16,9 @@ from typing import Any
 from tests.faults.instances import Model, models_of
 from tests.faults.proxy import Deck, Proxy
 from tests.fixtures import dynoxide
-from tests.fixtures.agent_process import Operator, ProcessHost, until
+from tests.fixtures.agent_process import Operator, ProcessHost
 from tests.fixtures.serve import Serve
+from tests.fixtures.waiting import eventually
 
 
 class Plane:
@@ -60,7 +61,7 @@ class Plane:
 
     def sees(self, name: str, status: str) -> None:
         """Wait until that worker is it."""
-        until(lambda: (self.worker(name) or {}).get("status"), lambda seen: seen == status, f"{name} is {status}")
+        eventually(lambda: (self.worker(name) or {}).get("status"), lambda seen: seen == status, f"{name} is {status}")
 
 
 @contextmanager
@@ -139,7 +140,7 @@ class Supervisor:
     def __enter__(self) -> Supervisor:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        until(lambda: self.starts, bool, "it was started")
+        eventually(lambda: self.starts, bool, "it was started")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -153,7 +154,7 @@ class Supervisor:
         before = self.starts
         with self._lock:
             self.worker.process.kill()
-        until(lambda: self.starts, lambda count: count > before, "it was started again")
+        eventually(lambda: self.starts, lambda count: count > before, "it was started again")
 
     @contextmanager
     def paused(self) -> Iterator[None]:

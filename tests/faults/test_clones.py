@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.faults.rig import Plane, Supervisor, deploy, host, idle
-from tests.fixtures.agent_process import until
+from tests.fixtures.waiting import eventually
 
 
 def test_a_second_agent_on_one_state_folder_is_refused(calm_plane: Plane, tmp_path: Path) -> None:
     with host(tmp_path / "host", calm_plane, "first") as first:
-        registers = until(lambda: first.proxy.count("/register"), bool, "the first has registered")
+        registers = eventually(lambda: first.proxy.count("/register"), bool, "the first has registered")
         log = len(first.said())
         holder = first.process
         first.start()  # its own settings, again
@@ -37,21 +37,21 @@ def test_of_two_copies_one_parks_and_stays_parked(calm_plane: Plane, tmp_path: P
             idle(folder / "copy", calm_plane, f"twin-{copied}", token) as copy,
             Supervisor(original) as loser,
         ):
-            until(lambda: calm_plane.worker(original.name), bool, "the original joined")
+            eventually(lambda: calm_plane.worker(original.name), bool, "the original joined")
             deploy(calm_plane, original.name)
             models = original.instances()
             if copied:
                 shutil.copytree(original.state, copy.state)
             with Supervisor(copy) as winner:
-                until(original.said, lambda said: "parked" in said, "the original parks")
-                until(lambda: copy.proxy.count("/heartbeat"), lambda count: count > 2, "the copy goes on")
+                eventually(original.said, lambda said: "parked" in said, "the original parks")
+                eventually(lambda: copy.proxy.count("/heartbeat"), lambda count: count > 2, "the copy goes on")
                 quiet = len(original.proxy.seen)
                 for _ in range(10):
                     loser.kill()
                     said = original.said().count("this agent does nothing until it is started with --rejoin")
-                    until(original.said, lambda text: text.count("until it is started") > said, "it says so")  # noqa: B023
+                    eventually(original.said, lambda text: text.count("until it is started") > said, "it says so")  # noqa: B023
                 beats = copy.proxy.count("/heartbeat")
-                until(lambda: copy.proxy.count("/heartbeat"), lambda count: count > beats + 2, "it still goes on")  # noqa: B023
+                eventually(lambda: copy.proxy.count("/heartbeat"), lambda count: count > beats + 2, "it still goes on")  # noqa: B023
                 assert len(original.proxy.seen) == quiet, "a parked agent says nothing, however often it is started"
                 assert (original.proxy.count("/register"), copy.proxy.count("/register")) == (1, 1)
                 assert (loser.starts, winner.starts) == (11, 1)
@@ -66,9 +66,9 @@ def test_one_that_is_refused_does_not_ask_at_every_start(calm_plane: Plane, tmp_
         idle(tmp_path / "copy", calm_plane, "another", token) as copy,
         Supervisor(copy) as supervisor,
     ):
-        until(copy.said, lambda said: "did not take this worker" in said, "it is refused, and ends")
+        eventually(copy.said, lambda said: "did not take this worker" in said, "it is refused, and ends")
         for number in range(10 if thorough else 2):
-            until(copy.said, lambda said: said.count("it is asked again in") > number, "it waits")  # noqa: B023
+            eventually(copy.said, lambda said: said.count("it is asked again in") > number, "it waits")  # noqa: B023
             supervisor.kill()
         assert copy.proxy.count("/register") == 1
         assert len(copy.proxy.seen) == 1

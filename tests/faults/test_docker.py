@@ -19,11 +19,11 @@ from infra import standin_image
 from tests.faults.conftest import Planes
 from tests.faults.proxy import Deck, Proxy
 from tests.faults.rig import Plane, delete
-from tests.fixtures.agent_process import until
 from tests.fixtures.docker_agent import DockerHost, answers, containers, only
 from tests.fixtures.docker_daemon import OwnDaemon
 from tests.fixtures.hub_server import HubServer
 from tests.fixtures.registry import Registry, registry
+from tests.fixtures.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("at_length")]
 KILLS = 4
@@ -75,12 +75,14 @@ def operation(host: DockerHost, operation_id: str) -> Any:
 
 
 def in_the_middle(host: DockerHost, operation_id: str) -> None:
-    until(lambda: operation(host, operation_id)["progress"], lambda seen: seen and seen["current"], "it is under way")
+    eventually(
+        lambda: operation(host, operation_id)["progress"], lambda seen: seen and seen["current"], "it is under way"
+    )
 
 
 def ended(host: DockerHost, operation_id: str) -> str:
     """How."""
-    seen = until(lambda: operation(host, operation_id), lambda seen: seen["status"] not in OPEN, "it has ended", 90)
+    seen = eventually(lambda: operation(host, operation_id), lambda seen: seen["status"] not in OPEN, "it has ended")
     return str(seen["error_code"] or seen["status"])
 
 
@@ -142,7 +144,7 @@ def test_containers_outlive_the_state_folder(
                 delete(tmp_path / "forgetful")
             session = calm_plane.worker("forgetful")["session"]
             host.start()
-            until(lambda: calm_plane.worker("forgetful")["session"], lambda seen: seen > session, "it is back")  # noqa: B023
+            eventually(lambda: calm_plane.worker("forgetful")["session"], lambda seen: seen > session, "it is back")  # noqa: B023
             after = only(daemon)
             assert (after.id, after.attrs["State"]["StartedAt"]) == (before.id, before.attrs["State"]["StartedAt"])
         host.end(deployment_id)

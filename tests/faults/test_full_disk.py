@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.rig import Plane, ask_for, idle
-from tests.fixtures.agent_process import until
 from tests.fixtures.small_disk import fill, small_disk
+from tests.fixtures.waiting import eventually
 
 
 def test_what_a_full_disk_refuses_it_says_and_what_it_owes_it_does(
@@ -42,7 +42,7 @@ def test_what_a_full_disk_refuses_it_says_and_what_it_owes_it_does(
         worker.kill()
         registers = worker.proxy.count("/register")
         worker.start()
-        until(lambda: worker.proxy.count("/register"), lambda count: count > registers, "it starts on a full disk")
+        eventually(lambda: worker.proxy.count("/register"), lambda count: count > registers, "it starts on a full disk")
         assert operator.reach(kept, "running")["container_id"] == running[0]
         operator.call("POST", f"/api/deployments/{owed}/stop")
         operator.reach(owed, "error")
@@ -50,7 +50,7 @@ def test_what_a_full_disk_refuses_it_says_and_what_it_owes_it_does(
 
         (worker.state / "ballast").unlink()
         if thorough:  # the control plane believes what is listed for 25 seconds, not once
-            until(
+            eventually(
                 lambda: [each.instance for each in worker.instances()], lambda left: left == running[:1], "it is done"
             )
         operator.call("POST", f"/api/deployments/{refused}/start")

@@ -18,21 +18,20 @@ from tests.faults.conftest import Planes
 from tests.faults.instances import Watch, supervisors_of
 from tests.faults.proxy import IN_ORDER, Deck, Proxy
 from tests.faults.rig import Plane, ProxiedHost, host
-from tests.fixtures.agent_process import until
+from tests.fixtures.waiting import eventually
 
 SEED = 20261124
 BETWEEN = (0.2, 1.8)
 """Seconds between two kills, at least and at most."""
 DOWN = (0.0, 0.8)
-QUIET = 150.0
-"""Seconds until all is at rest, at most: an agent that failed may wait for 60, and the server's sweep is as rare."""
+"""Seconds that the server is down, at least and at most."""
 
 
 def test_killed_at_random(planes: Planes, tmp_path: Path, thorough: bool) -> None:
     kills, least_faults = (50, 5) if thorough else (4, 1)
     random, deck, operators = Random(SEED), Deck(SEED), Deck(SEED + 1, IN_ORDER)
     with planes(tmp_path) as plane, host(tmp_path / "host", plane, "host", deck=deck) as worker:
-        until(lambda: plane.worker("host"), bool, "it joined through the faults")
+        eventually(lambda: plane.worker("host"), bool, "it joined through the faults")
         proxy = Proxy(plane.serve.port, operators)
         churn = Churn(
             proxy.url, plane.serve.url, plane.worker("host")["worker_id"], worker.folder / "hub", Random(SEED)
@@ -43,7 +42,7 @@ def test_killed_at_random(planes: Planes, tmp_path: Path, thorough: bool) -> Non
             try:
                 killed = kill_at_random(plane, worker, kills, random)
                 for each in (deck, operators):
-                    until(each.rarest, lambda count: count >= least_faults, "each fault often enough", QUIET)
+                    eventually(each.rarest, lambda count: count >= least_faults, "each fault often enough")
             finally:
                 over.set()
             working.result()
@@ -90,7 +89,7 @@ def come_to_rest(plane: Plane, worker: ProxiedHost, churn: Churn) -> int:
                 plane.operator.call("POST", f"/api/deployments/{shown['deployment_id']}/restart")
         return disagreements(plane, worker, churn)
 
-    until(restless, lambda wrong: not wrong, "at rest", QUIET)
+    eventually(restless, lambda wrong: not wrong, "at rest")
     return len(poisoned)
 
 

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.faults.proxy import FAULTS, PACK, Deck, Proxy
-from tests.fixtures.agent_process import until
+from tests.fixtures.waiting import eventually
 
 BODY = b'{"some": "json"}'
 
@@ -83,7 +83,7 @@ def post(proxy: Proxy) -> str:
 def test_each_fault_is_what_it_is_called(upstream: Upstream, fault: str | None, seen: str, asked: int) -> None:
     proxy = Proxy(upstream.server_port, Always(fault))
     assert post(proxy) == seen
-    until(lambda: upstream.asked, lambda count: count == asked, "asked so often")
+    eventually(lambda: upstream.asked, lambda count: count == asked, "asked so often")
     assert [(each.path, each.fault) for each in proxy.seen] == [("/path", fault)]
     proxy.end()
 

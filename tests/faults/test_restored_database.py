@@ -12,8 +12,8 @@ import pytest
 
 from tests.faults.conftest import Planes
 from tests.faults.rig import ask_for, deploy, host
-from tests.fixtures.agent_process import until
 from tests.fixtures.docker_agent import answers
+from tests.fixtures.waiting import eventually
 
 
 @pytest.mark.usefixtures("at_length")
@@ -33,7 +33,7 @@ def test_an_older_database_stops_nobodys_models(planes: Planes, tmp_path: Path) 
         session = plane.worker("host")["session"]
         worker.kill()
         worker.start()
-        until(lambda: plane.worker("host")["session"], lambda seen: seen > session, "it is back")
+        eventually(lambda: plane.worker("host")["session"], lambda seen: seen > session, "it is back")
         ahead = operator.reach(changed, "running")
         session = plane.worker("host")["session"]
         models = worker.instances()
@@ -43,8 +43,8 @@ def test_an_older_database_stops_nobodys_models(planes: Planes, tmp_path: Path) 
         plane.restore(tmp_path / "older")
         plane.start()
         plane.sees("host", "online")
-        until(lambda: plane.worker("host")["session"], lambda seen: seen > session, "its session grows")
-        until(lambda: plane.worker("host")["orphans"], bool, "what is unknown is shown")
+        eventually(lambda: plane.worker("host")["session"], lambda seen: seen > session, "its session grows")
+        eventually(lambda: plane.worker("host")["orphans"], bool, "what is unknown is shown")
         assert plane.worker("host")["orphans"] == [unknown["deployment_id"]]
         assert worker.instances() == models, "nothing was killed, nothing started"
         assert answers(unknown) and answers(ahead)
@@ -64,4 +64,4 @@ def test_an_older_database_stops_nobodys_models(planes: Planes, tmp_path: Path) 
         containers = f"/api/workers/{plane.worker('host')['worker_id']}/containers"
         (orphan,) = there
         operator.call("POST", f"{containers}/{orphan}/stop")
-        until(worker.instances, lambda left: len(left) == 3, "an operator may end it")
+        eventually(worker.instances, lambda left: len(left) == 3, "an operator may end it")

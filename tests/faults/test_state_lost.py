@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.rig import Plane, Supervisor, ask_for, delete, deploy, idle
-from tests.fixtures.agent_process import until
 from tests.fixtures.docker_agent import answers
+from tests.fixtures.waiting import eventually
 
 
 @pytest.mark.usefixtures("at_length")
@@ -32,13 +32,13 @@ def outlive_the_state_folder(calm_plane: Plane, tmp_path: Path, running: bool) -
         session = calm_plane.worker(name)["session"]
         if running:
             delete(worker.state)
-            until(lambda: supervisor.starts, lambda count: count > 1, "it ends, since it cannot go on without")
+            eventually(lambda: supervisor.starts, lambda count: count > 1, "it ends, since it cannot go on without")
             assert "is gone" in worker.said()
         else:
             with supervisor.paused():
                 delete(worker.state)
 
-        until(lambda: calm_plane.worker(name)["session"], lambda seen: seen > session, "the same worker is back")
+        eventually(lambda: calm_plane.worker(name)["session"], lambda seen: seen > session, "the same worker is back")
         another = ask_for(calm_plane, name)
         operator.reach(another, "running")
         after = operator.reach(before["deployment_id"], "running")

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.fixtures.deadline import deadline
 from tests.fixtures.serve import ROOT
+from tests.fixtures.waiting import deadline
 
 LAST_WORDS = "Nothing was left behind."
 
@@ -62,7 +62,7 @@ def test_it_stays_up_until_it_is_interrupted(
 ) -> None:
     running = demo(environment)
     assert running.stdout
-    with deadline(running, seconds=120):
+    with deadline(running):
         assert any("stays up until Ctrl-C" in line for line in running.stdout)
         started = psutil.Process(running.pid).children(recursive=True)
         running.send_signal(number)

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.fixtures.deadline import deadline
 from tests.fixtures.serve import ADMIN_KEY, ROOT, Serve, free_port
+from tests.fixtures.waiting import deadline
 
 Start = Callable[..., Serve]
 WITHOUT_SECRETS = {"MUSTER_ADMIN_KEY": "", "MUSTER_REGISTRATION_TOKEN": ""}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.local_store import DataDirectory, DataInUse, Store
-from tests.fixtures.deadline import deadline
+from tests.fixtures.waiting import deadline
 
 WRITER = """
 import sys

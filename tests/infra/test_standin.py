@@ -17,7 +17,8 @@ import requests
 
 from agent.crash import diagnose
 from infra.standin import CRASHES
-from tests.fixtures.engine_suite import any_port, eventually
+from tests.fixtures.engine_suite import any_port
+from tests.fixtures.waiting import eventually
 
 STANDIN = str(Path(__file__).parents[2] / "infra" / "standin.py")
 
@@ -164,7 +165,7 @@ def test_it_exits_and_is_killed_on_request() -> None:
 
 def test_it_hangs_and_is_deaf_on_request() -> None:
     with running("m", STANDIN_HANG_AFTER="0.5", STANDIN_IGNORE_SIGTERM="1") as standin:
-        eventually(lambda: not standin.healthy(), seconds=20)
+        eventually(lambda: not standin.healthy())
         standin.process.terminate()
         with pytest.raises(subprocess.TimeoutExpired):
             standin.process.wait(0.5)

@@ -15,9 +15,10 @@ from docker.errors import NotFound
 
 from agent import labels
 from infra import standin_image
-from tests.fixtures.agent_process import Operator, until
+from tests.fixtures.agent_process import Operator
 from tests.fixtures.markdown import ROOT, blocks
 from tests.fixtures.serve import Serve
+from tests.fixtures.waiting import eventually
 from tests.fixtures.wheel import build
 
 pytestmark = pytest.mark.docker
@@ -87,7 +88,7 @@ def test_it_brings_a_model_up_and_its_successor_adopts_it(
     registration_token: str,
     tmp_path: Path,
 ) -> None:
-    until(lambda: operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")
+    eventually(lambda: operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")
     deployment_id = operator.deploy(image=standin_image.REFERENCE, env={"HF_ENDPOINT": "http://127.0.0.1:1"})
     before = operator.reach(deployment_id, "running")
 
@@ -95,7 +96,9 @@ def test_it_brings_a_model_up_and_its_successor_adopts_it(
     remove(docker_engine, agent)
     line = documented(tmp_path, control_plane.url)
     subprocess.run(["bash", "-c", line], env=os.environ | {"MUSTER_TOKEN": registration_token}, check=True)
-    log = until(lambda: docker_engine.containers.get(agent).logs(), lambda said: b"registered" in said, "it came back")
+    log = eventually(
+        lambda: docker_engine.containers.get(agent).logs(), lambda said: b"registered" in said, "it came back"
+    )
     assert before["worker_id"].encode() in log
     after = operator.reach(deployment_id, "running")
     assert (after["container_id"], after["restarts"]) == (before["container_id"], 0)

@@ -12,8 +12,9 @@ from threading import Thread
 
 import pytest
 
-from tests.fixtures.agent_process import Operator, ProcessHost, until
+from tests.fixtures.agent_process import Operator, ProcessHost
 from tests.fixtures.serve import REGISTRATION_TOKEN, Serve
+from tests.fixtures.waiting import eventually
 
 NOWHERE = "unix:///nowhere/docker.sock"
 
@@ -101,12 +102,12 @@ def test_the_token_of_a_worker_that_runs_and_of_one_that_was_removed(serve: Serv
     host, operator = ProcessHost(tmp_path, serve.url), Operator(serve.url)
     host.start()
     try:
-        (worker,) = until(lambda: operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")
-        said = until(
+        (worker,) = eventually(lambda: operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")
+        said = eventually(
             lambda: doctor(tmp_path, "--url", serve.url)[1], lambda said: "this host is" in said, "it is known"
         )
         assert f"this host is worker {worker['worker_id']}" in said
         operator.call("DELETE", f"/api/workers/{worker['worker_id']}?force=true")
-        until(lambda: doctor(tmp_path, "--url", serve.url)[1], lambda said: "parked" in said, "it is parked")
+        eventually(lambda: doctor(tmp_path, "--url", serve.url)[1], lambda said: "parked" in said, "it is parked")
     finally:
         host.end()

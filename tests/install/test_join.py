@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fixtures.agent_process import ROOT, Operator, until
+from tests.fixtures.agent_process import ROOT, Operator
 from tests.fixtures.serve import Serve
+from tests.fixtures.waiting import eventually
 from tests.install.debian import Machine
 
 pytestmark = pytest.mark.docker
@@ -31,9 +32,11 @@ def test_a_host_joins_upgrades_and_keeps_its_model(
     machine: Machine, control_plane: Serve, operator: Operator, registration_token: str
 ) -> None:
     machine.copy(ROOT / "infra" / "standin.py")
-    until(lambda: machine.sh("systemctl is-system-running")[1].strip(), lambda said: said == "running", "systemd is up")
+    eventually(
+        lambda: machine.sh("systemctl is-system-running")[1].strip(), lambda said: said == "running", "systemd is up"
+    )
     join(machine, control_plane.url, SETTINGS, registration_token)
-    (worker,) = until(lambda: operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")
+    (worker,) = eventually(lambda: operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")
     assert worker["name"] == "joined"
     assert machine.ok("stat -c %a:%U /etc/muster/agent.env /var/lib/muster-agent").split() == ["600:root", "700:root"]
     assert f"this host is worker {worker['worker_id']}" in machine.ok("muster-agent doctor")
@@ -43,7 +46,9 @@ def test_a_host_joins_upgrades_and_keeps_its_model(
     before, model = main_pid(machine), models(machine)
     join(machine, control_plane.url)
     assert main_pid(machine) not in (before, "0")
-    until(lambda: machine.ok("journalctl -u muster-agent").count("registered as"), lambda n: n == 2, "it came back")
+    eventually(
+        lambda: machine.ok("journalctl -u muster-agent").count("registered as"), lambda n: n == 2, "it came back"
+    )
     assert models(machine) == model and len(model) == 1, "adopted, neither killed nor doubled"
     seen = operator.reach(deployment_id, "running")
     assert seen["restarts"] == 0 and seen["worker_id"] == worker["worker_id"]
@@ -54,7 +59,9 @@ def test_a_host_joins_upgrades_and_keeps_its_model(
 
 
 def test_the_unit_is_understood_and_hardened(machine: Machine, control_plane: Serve) -> None:
-    until(lambda: machine.sh("systemctl is-system-running")[1].strip(), lambda said: said == "running", "systemd is up")
+    eventually(
+        lambda: machine.sh("systemctl is-system-running")[1].strip(), lambda said: said == "running", "systemd is up"
+    )
     join(machine, control_plane.url, SETTINGS, "mst_reg_no_such")
     assert machine.ok("systemd-analyze verify muster-agent.service") == ""
     properties = "KillMode,NoNewPrivileges,ProtectSystem,Restart,CapabilityBoundingSet"

@@ -19,9 +19,9 @@ import pytest
 import requests
 from docker.errors import ImageNotFound
 
-from tests.fixtures.agent_process import until
 from tests.fixtures.markdown import ROOT, blocks
 from tests.fixtures.serve import free_port
+from tests.fixtures.waiting import eventually
 from tests.install.debian import Machine
 
 pytestmark = pytest.mark.docker
@@ -114,7 +114,9 @@ class Site:
 
     def trust(self) -> Path:
         """The authority, which Caddy makes when it starts."""
-        until(lambda: self.run(documented("authority")).returncode, lambda code: code == 0, "there is an authority")
+        eventually(
+            lambda: self.run(documented("authority")).returncode, lambda code: code == 0, "there is an authority"
+        )
         self.environment["REQUESTS_CA_BUNDLE"] = "muster-root.crt"
         return self.folder / "muster-root.crt"
 
@@ -151,7 +153,9 @@ def join(machine: Machine, site: Site, authority: Path, key: str) -> None:
     """As the page goes on: the log's credentials are replaced, the host trusts and runs what `muster join` says."""
     for line in documented("replace").splitlines():
         (key,) = re.findall(r"^mst_key_\S+$", site.ok(line, stdin=f"{key}\n"), re.M) or [key]
-    until(lambda: machine.sh("systemctl is-system-running")[1].strip(), lambda said: said == "running", "systemd is up")
+    eventually(
+        lambda: machine.sh("systemctl is-system-running")[1].strip(), lambda said: said == "running", "systemd is up"
+    )
     machine.ok("""printf '#!/bin/sh\\nexec env "$@"\\n' > /usr/bin/sudo && chmod +x /usr/bin/sudo""")
     machine.copy(ROOT / "infra" / "standin.py")
     machine.copy(authority)
@@ -159,14 +163,14 @@ def join(machine: Machine, site: Site, authority: Path, key: str) -> None:
     assert "certificate" in machine.sh(line)[1], "it does not trust yet"
     machine.ok(documented("trust"))
     machine.ok(f"{line} --engine process --vllm-command 'python3 /standin.py'")
-    until(lambda: site.json("muster workers")["workers"], bool, "the worker joined")
+    eventually(lambda: site.json("muster workers")["workers"], bool, "the worker joined")
 
 
 def goes_on(site: Site) -> None:
     """The worker is heard from anew, twice, so that it got an answer."""
     first = heard(site)
-    second = until(lambda: heard(site), lambda now: now > first, "a heartbeat")
-    until(lambda: heard(site), lambda now: now > second, "another heartbeat")
+    second = eventually(lambda: heard(site), lambda now: now > first, "a heartbeat")
+    eventually(lambda: heard(site), lambda now: now > second, "another heartbeat")
 
 
 def heard(site: Site) -> str:

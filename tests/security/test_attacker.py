@@ -13,10 +13,11 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from tests.fixtures.http_client import Client, Json, Operator, Reply, audit, eventually, raw
+from tests.fixtures.http_client import Client, Json, Operator, Reply, audit, raw
 from tests.fixtures.http_workers import Agent, Worker
 from tests.fixtures.routes import GUARDED, Route
 from tests.fixtures.served import Server
+from tests.fixtures.waiting import eventually
 
 Headers = dict[str, str]
 

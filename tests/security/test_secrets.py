@@ -19,10 +19,11 @@ import psutil
 import pytest
 
 from chalicelib.tokens import new_secret
-from tests.fixtures.agent_process import ProcessHost, until
+from tests.fixtures.agent_process import ProcessHost
 from tests.fixtures.http_client import Operator, Reply
 from tests.fixtures.http_workers import Worker
 from tests.fixtures.serve import REGISTRATION_TOKEN, Serve
+from tests.fixtures.waiting import eventually
 
 ADMIN_KEY = new_secret("key")
 
@@ -88,7 +89,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, thorough: bool) -> Iterator[Ru
 
 def _talk(run: Run) -> None:
     admin = Heard(run, ADMIN_KEY, "admin")
-    worker_id = until(lambda: admin.get("/api/workers").body["workers"], bool, "the worker joined")[0]["worker_id"]
+    worker_id = eventually(lambda: admin.get("/api/workers").body["workers"], bool, "the worker joined")[0]["worker_id"]
     viewer_key = admin.post("/api/api-keys", {"name": "v", "role": "viewer"}).expect(201)["key"]
     token = admin.post("/api/registration-tokens", {"max_uses": 5}).expect(201)["token"]
     run.secrets |= {"viewer key": viewer_key, "second registration token": token}
@@ -99,9 +100,9 @@ def _talk(run: Run) -> None:
     crashing = admin.deploy(worker_id, env=env | {"STANDIN_CRASH": "cuda_oom"}, restart="never")["deployment_id"]
     refused = admin.deploy(worker_id, env={"UNSHARED": {"from_host": True}})["deployment_id"]
     wrong = admin.deploy(worker_id, env={"MINE": run.secret("value"), "MUSTER_X": run.secret("wrong")})["deployment_id"]
-    until(lambda: admin.status(healthy), lambda seen: seen == "running", "running")
+    eventually(lambda: admin.status(healthy), lambda seen: seen == "running", "running")
     for each in (crashing, refused, wrong):
-        until(lambda id=each: admin.status(id), lambda seen: seen == "error", "error")  # type: ignore[misc]
+        eventually(lambda id=each: admin.status(id), lambda seen: seen == "error", "error")  # type: ignore[misc]
     run.look_around()
     run.secrets["generated model key"] = admin.deployment(refused)["api_key"]
 
@@ -118,7 +119,7 @@ def _talk(run: Run) -> None:
         who.get("/api/health")
     admin.patch(f"/api/deployments/{healthy}", {"env": {"MINE": run.secret("another value")}}).expect(200)
     admin.post(f"/api/deployments/{healthy}/stop").expect(200)
-    until(lambda: admin.status(healthy), lambda seen: seen == "stopped", "stopped")
+    eventually(lambda: admin.status(healthy), lambda seen: seen == "stopped", "stopped")
 
 
 def _mistakes(run: Run, token: str, worker_id: str) -> None:

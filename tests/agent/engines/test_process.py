@@ -17,8 +17,9 @@ from agent import host
 from agent.engines import Engine, EngineError, Instance
 from agent.engines.process import ProcessEngine
 from agent.engines.supervised import MARK
-from tests.fixtures.engine_suite import EngineSuite, Rig, eventually, only, ready
+from tests.fixtures.engine_suite import EngineSuite, Rig, only, ready
 from tests.fixtures.puppets import SCRIPT, Puppets
+from tests.fixtures.waiting import eventually
 
 COMMAND = ("/bin/sh", str(SCRIPT))
 

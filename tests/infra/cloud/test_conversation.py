@@ -12,9 +12,10 @@ import psutil
 import pytest
 import requests
 
-from tests.fixtures.agent_process import Operator, ProcessHost, until
+from tests.fixtures.agent_process import Operator, ProcessHost
 from tests.fixtures.http_workers import Agent
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN
+from tests.fixtures.waiting import eventually
 from tests.infra.cloud.emulated import Cloud
 from tests.infra.cloud.lambda_emulator import Form
 
@@ -27,7 +28,7 @@ def test_from_nothing_to_a_stopped_model(cloud: MakeCloud, form: Form, tmp_path:
     operator, host = Operator(here.url), ProcessHost(tmp_path, here.url, name=f"host-{form}")
     host.start()
     try:
-        worker_id = until(lambda: _named(operator, host.name), bool, "the worker joined")
+        worker_id = eventually(lambda: _named(operator, host.name), bool, "the worker joined")
         hidden = {"STANDIN_LOAD_SECONDS": "1", "HF_TOKEN": "hf_a_secret_of_the_operator"}
         deployment_id = operator.deploy(env=hidden, worker_id=worker_id)
         seen = operator.reach(deployment_id, "running")
@@ -59,9 +60,9 @@ def _named(operator: Operator, name: str) -> str:
 def test_processes_are_frozen_between_requests(cloud: MakeCloud) -> None:
     here = cloud("http")
     assert requests.get(f"{here.url}/api/health", timeout=30).json()["status"] == "ok"
-    until(lambda: here.function.busy, lambda busy: not busy, "the request is over")
+    eventually(lambda: here.function.busy, lambda busy: not busy, "the request is over")
     (process,) = here.function.processes
-    until(psutil.Process(process.pid).status, lambda status: status == psutil.STATUS_STOPPED, "frozen")
+    eventually(psutil.Process(process.pid).status, lambda status: status == psutil.STATUS_STOPPED, "frozen")
     assert requests.get(f"{here.url}/api/health", timeout=30).json()["status"] == "ok"
     assert [each.pid for each in here.function.processes] == [process.pid], "thawed rather than started anew"
 
@@ -79,7 +80,7 @@ def test_waits_leave_functions_to_heartbeats(cloud: MakeCloud) -> None:
 
     with ThreadPoolExecutor(2) as threads:
         waiting = [threads.submit(ask, number, 20) for number in range(2)]
-        until(lambda: len(here.function.busy), lambda busy: busy == 2, "two wait")
+        eventually(lambda: len(here.function.busy), lambda busy: busy == 2, "two wait")
         commands: dict[str, str] = {}
         while len(commands) < 2:
             commands |= {command["container_id"]: command["command_id"] for command in agent.commands()}

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.deadline import deadline
-from tests.fixtures.http_client import Operator, eventually
+from tests.fixtures.http_client import Operator
 from tests.fixtures.serve import ADMIN_KEY, Serve
+from tests.fixtures.waiting import deadline, eventually
 
 PROGRAM = Path(sys.executable).parent / "muster"
 PATIENCE = 60.0
@@ -184,7 +184,7 @@ def test_a_server_that_goes_away_while_it_is_waited_for(environment: dict[str, s
         text=True,
     )
     operator = Operator(serve.url, ADMIN_KEY)
-    eventually(lambda: operator.get("/api/deployments?name=patient").expect(200)["deployments"], bool, PATIENCE)
+    eventually(lambda: operator.get("/api/deployments?name=patient").expect(200)["deployments"], bool)
     serve.kill()
     serve.start()
     _, said = child.communicate(timeout=PATIENCE)
