@@ -13,14 +13,14 @@ IDS = ["x" * 30] * 30_000
 
 
 @pytest.mark.parametrize("field", ["name", "machine_id", "boot_id", "agent_version", "address"])
-def test_register_with_odd_strings(server: Server, field: str) -> None:
+def test_a_registration_with_odd_strings_is_taken_or_refused(server: Server, field: str) -> None:
     for odd in ODD:
         worker = Worker(server.url, server.registration_token)
         assert worker.try_register(**{field: odd}).status in (200, 400, 409)
 
 
 @pytest.mark.parametrize("field", ["index", "memory_total"])
-def test_register_with_odd_numbers(server: Server, field: str) -> None:
+def test_a_registration_with_odd_numbers_is_taken_or_refused(server: Server, field: str) -> None:
     for number in NUMBERS:
         device = {"index": 0, "name": "A100", "memory_total": 1, "cuda_version": "12.1"} | {field: number}
         worker = Worker(server.url, server.registration_token)
@@ -28,7 +28,7 @@ def test_register_with_odd_numbers(server: Server, field: str) -> None:
 
 
 @pytest.mark.parametrize("labels", [{"": "x"}, {"a": LONG}, {LONG: "a"}, {str(one): "x" for one in range(20_000)}])
-def test_register_with_odd_labels(server: Server, labels: Json) -> None:
+def test_a_registration_with_odd_labels_is_taken_or_refused(server: Server, labels: Json) -> None:
     assert Worker(server.url, server.registration_token).try_register(labels=labels).status in (200, 400)
 
 
@@ -111,7 +111,7 @@ DEPLOYMENTS: list[Json] = [
 ]
 
 
-def test_deployments_with_odd_values(worker: Worker, operator: Operator) -> None:
+def test_deployments_with_odd_values_leave_the_worker_working(worker: Worker, operator: Operator) -> None:
     base = {"model": "m", "worker_id": worker.worker_id, "gpus": 0}
     for odd in DEPLOYMENTS:
         reply = operator.post("/api/deployments", base | odd)

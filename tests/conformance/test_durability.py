@@ -7,7 +7,7 @@ from tests.fixtures.http_workers import Agent, Worker
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 
 
-def test_kill_and_restart_in_the_middle_of_a_deploy(tmp_path: Path) -> None:
+def test_a_deploy_goes_on_after_a_kill_in_the_middle(tmp_path: Path) -> None:
     serve = Serve(tmp_path / "data")
     serve.start()
     try:

@@ -51,8 +51,12 @@ def test_an_operation_is_sent_until_it_is_acked(agent: Agent, operator: Operator
     assert agent.types() == []
 
 
-def test_an_ack_of_nothing_known_is_harmless(agent: Agent) -> None:
-    agent.beat(acks=["never-sent", "", "x" * 500])
+def test_an_ack_of_nothing_known_is_no_receipt_and_disturbs_nothing(agent: Agent, operator: Operator) -> None:
+    deployment_id = operator.deploy(agent.worker_id)["deployment_id"]
+    [deploy] = agent.beat(acks=[])["commands"]
+    assert agent.beat(acks=["never-sent", "", "x" * 500])["commands"] == [deploy]
+    assert operator.status(deployment_id) == "pending"
+    assert agent.beat(acks=["never-sent", deploy["command_id"]])["commands"] == []
 
 
 def test_an_old_ack_does_not_take_a_newer_intent(agent: Agent, operator: Operator) -> None:

@@ -8,6 +8,7 @@ import pytest
 from tests.fixtures.http_client import Client, Operator, audit, raw
 from tests.fixtures.routes import EVERY, NOBODY, WITH_BODY, Route
 from tests.fixtures.served import Server
+from tests.fixtures.waiting import PATIENCE
 
 UNKNOWN = ["/api", "/api/", "/api/nothing", "/api/workers/a/b/c/d/e/f", "/favicon.ico", "/api//workers", "/%2e"]
 
@@ -41,7 +42,7 @@ def test_options_is_answered_or_refused_in_shape(path: str, anyone: Client, admi
 def test_head_has_no_body_and_no_5xx(path: str, server: Server) -> None:
     request = f"HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
     where = urlsplit(server.url)
-    with socket.create_connection((where.hostname or "", where.port or 80), timeout=10) as connection:
+    with socket.create_connection((where.hostname or "", where.port or 80), timeout=PATIENCE) as connection:
         connection.sendall(request)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     status = int(answer.split()[1])
@@ -63,7 +64,7 @@ def test_a_chunked_body_is_refused_and_never_read_as_the_next_request(route: Rou
         f"Transfer-Encoding: chunked\r\n\r\n{len(smuggled):x}\r\n"
     ).encode()
     where = urlsplit(server.url)
-    with socket.create_connection((where.hostname or "", where.port or 80), timeout=10) as connection:
+    with socket.create_connection((where.hostname or "", where.port or 80), timeout=PATIENCE) as connection:
         connection.sendall(request + smuggled + b"\r\n0\r\n\r\n")
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     status = int(answer.split()[1])
@@ -96,7 +97,7 @@ GARBAGE = [
 @pytest.mark.parametrize("garbage", GARBAGE, ids=lambda garbage: repr(garbage[:24]))
 def test_garbage_never_takes_the_server_down(garbage: bytes, server: Server, anyone: Client) -> None:
     where = urlsplit(server.url)
-    with socket.create_connection((where.hostname or "", where.port or 80), timeout=10) as connection:
+    with socket.create_connection((where.hostname or "", where.port or 80), timeout=PATIENCE) as connection:
         connection.sendall(garbage)
         connection.shutdown(socket.SHUT_WR)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))

@@ -37,8 +37,11 @@ def test_register_issues_token_session_and_interval(server: Server) -> None:
     assert given["next_heartbeat_in"] == 5
 
 
-def test_a_heartbeat_answers_with_commands(literal: Worker) -> None:
+def test_a_heartbeat_answers_with_the_commands_that_wait_or_an_empty_list(literal: Worker, operator: Operator) -> None:
     assert literal.beat()["commands"] == []
+    made = operator.deploy(literal.worker_id)
+    [command] = literal.beat()["commands"]
+    assert (command["type"], command["deployment_id"]) == ("deploy", made["deployment_id"])
 
 
 def test_a_deploy_command_is_as_documented(literal: Worker, operator: Operator) -> None:
@@ -49,7 +52,7 @@ def test_a_deploy_command_is_as_documented(literal: Worker, operator: Operator) 
     assert command["config"] == CONFIG
 
 
-def test_a_whole_life(literal: Worker, operator: Operator) -> None:
+def test_a_deployment_goes_through_every_status_of_the_document(literal: Worker, operator: Operator) -> None:
     deployment_id = operator.deploy(literal.worker_id, config=CONFIG)["deployment_id"]
     assert literal.types() == ["deploy"]
     for status in ("downloading", "starting"):
@@ -84,13 +87,13 @@ def test_every_documented_status_is_taken(literal: Worker, operator: Operator) -
         literal.report(deployment_id, status, message="as documented").expect(200)
 
 
-def test_the_error_form(literal: Worker, operator: Operator) -> None:
+def test_the_error_form_is_shown_with_its_code_and_message(literal: Worker, operator: Operator) -> None:
     deployment_id = operator.deploy(literal.worker_id)["deployment_id"]
     literal.commands()
     literal.report(deployment_id, "error", **ERROR_FORM).expect(200)
     shown = operator.deployment(deployment_id)
     assert (shown["status"], shown["error_code"]) == ("error", "CONTAINER_FAILED")
-    assert "exited with code 1" in str(shown)
+    assert shown["message"] == shown["last_crash"]["message"] == "Container exited with code 1"
     assert literal.types() == []
 
 

@@ -7,12 +7,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.fixtures.http_client import Client, Operator, session, unique
 from tests.fixtures.http_workers import Agent, Worker
 from tests.fixtures.prometheus import program
+from tests.fixtures.waiting import PATIENCE
 
 NASTY = 'a"b\\c\nd\\n{}=é\u2028'
 
 
 def scrape(client: Client) -> str:
-    got = session().get(f"{client.url}/api/metrics", headers={"Authorization": f"Bearer {client.bearer}"}, timeout=10)
+    got = session().get(
+        f"{client.url}/api/metrics", headers={"Authorization": f"Bearer {client.bearer}"}, timeout=PATIENCE
+    )
     assert (got.status_code, got.headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     return got.content.decode()
 

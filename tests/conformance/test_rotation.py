@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tests.fixtures.http_client import Client, Json, Operator
 from tests.fixtures.http_workers import Agent, Worker
 from tests.fixtures.served import Server
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE
 
 TokenMaker = Callable[..., Json]
 ENOUGH = 5
@@ -23,28 +24,39 @@ class Caller:
     def __init__(self, ask: Callable[[str], int], credential: str) -> None:
         self._ask, self.credential = ask, credential
         self.answers: list[int] = []
+        self._answered = threading.Condition()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
-        while not self._over.is_set():
-            self.answers.append(self._ask(self.credential))
+        try:
+            while not self._over.is_set():
+                answer = self._ask(self.credential)
+                with self._answered:
+                    self.answers.append(answer)
+                    self._answered.notify()
+        finally:
+            self._over.set()
+            with self._answered:
+                self._answered.notify()
 
     def goes_on(self) -> None:
         """Until it has asked some times more, so that whatever was done meanwhile has met it."""
-        already = len(self.answers)
-        eventually(lambda: len(self.answers), lambda count: count >= already + ENOUGH)
+        with self._answered:
+            enough = len(self.answers) + ENOUGH
+            self._answered.wait_for(lambda: len(self.answers) >= enough or self._over.is_set(), PATIENCE)
+            assert len(self.answers) >= enough, "it asks no more"
 
     @contextmanager
     def calling(self) -> Iterator["Caller"]:
-        self._thread.start()
-        try:
-            self.goes_on()
-            yield self
-            self.goes_on()
-        finally:
-            self._over.set()
-            self._thread.join(20)
+        with ThreadPoolExecutor(1) as threads:
+            running = threads.submit(self._run)
+            try:
+                self.goes_on()
+                yield self
+                self.goes_on()
+            finally:
+                self._over.set()
+                running.result()
 
 
 @pytest.mark.parametrize("role", ["viewer", "operator", "admin"])

@@ -25,7 +25,7 @@ def test_the_first_three_come_in_any_order(agent: Agent, placed: tuple[str, int]
 
 
 @pytest.mark.parametrize("last", ["pending", "downloading", "starting", "running", "stopping"])
-def test_error_from_any_live_state(agent: Agent, placed: tuple[str, int], operator: Operator, last: str) -> None:
+def test_any_live_state_may_go_to_error(agent: Agent, placed: tuple[str, int], operator: Operator, last: str) -> None:
     if last != "pending":
         assert applied(agent, placed, last)
     assert applied(agent, placed, "error", error_code="CONTAINER_FAILED", message="it died")
