@@ -12,7 +12,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -29,7 +28,7 @@ from rich.markup import escape
 
 from agent.host import gpu_info
 from infra.demo_api import Api
-from infra.demo_stage import PROJECT, DemoFailed, Stage, attempts, remove_containers
+from infra.demo_stage import PROJECT, DemoFailed, Stage, attempts, heed_signals, ignore_signals, remove_containers
 
 console = Console(highlight=False)
 
@@ -48,9 +47,11 @@ WORDS = (
     "lantern",
     "nimbus",
 )
-START_SECONDS = 60.0
-MODEL_SECONDS = {True: 3600.0, False: 60.0}
-"""For a real model an image and weights may have to be fetched first; the stand-in has neither."""
+START_SECONDS = 300.0
+MODEL_SECONDS = {True: 3600.0, False: 300.0}
+"""For a real model an image and weights may have to be fetched first; the stand-in has neither.
+A machine that is busy with other work needs a hundred times as long as an idle one."""
+STOP_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def stop_deployments(api: Api) -> None:
     for deployment in api.get("/api/deployments")["deployments"]:
         path = f"/api/deployments/{deployment['deployment_id']}"
         api.post(f"{path}/stop", None)
-        for _ in attempts(60):
+        for _ in attempts(STOP_SECONDS):
             if api.get(path)["status"] in ("stopped", "error"):
                 break
 
@@ -264,7 +265,7 @@ def run(stage: Stage, host: Host, model: str, once: bool) -> int:
         report(stage, error)
         return 1
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what was started goes away first
+        ignore_signals()  # what was started goes away first
         demo.stop()
     return 0
 
@@ -287,7 +288,7 @@ def report(stage: Stage, error: Exception) -> None:
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    heed_signals()
     try:
         with Stage() as stage:
             once = os.environ.get("ONCE", "") not in ("", "0")

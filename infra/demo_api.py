@@ -9,6 +9,9 @@ import requests
 from chalicelib.contract.lifecycle import OPEN
 from infra.demo_stage import DemoFailed, attempts
 
+SECONDS = 300.0
+"""That an answer may take, of the control plane or of the worker."""
+
 
 class Api:
     """Raises DemoFailed with the API's own words, requests.RequestException where nobody answers."""
@@ -30,16 +33,16 @@ class Api:
         answer = self.get(path, query)
         if "operation_id" not in answer:
             return answer
-        for _ in attempts(60):
+        for _ in attempts(SECONDS):
             operation = self.get(f"/api/operations/{answer['operation_id']}")
             if operation["status"] == "succeeded":
                 return dict(operation["output"])
             if operation["status"] not in OPEN:
                 raise DemoFailed(f"{path}: {operation['status']}: {operation['error_code']}: {operation['message']}")
-        raise DemoFailed(f"{path}: the worker did not answer within a minute", "agent")
+        raise DemoFailed(f"{path}: the worker did not answer within {SECONDS:.0f} s", "agent")
 
     def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
-        answer = self._session.request(method, self.url + path, timeout=60, **arguments)
+        answer = self._session.request(method, self.url + path, timeout=SECONDS, **arguments)
         if not answer.ok:
             raise DemoFailed(f"{method} {path} was answered {answer.status_code}: {answer.text[:500]}", "control plane")
         return dict(answer.json())

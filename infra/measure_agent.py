@@ -17,7 +17,7 @@ import psutil
 from infra import standin_image
 from infra.demo import MODEL, Demo, Host, say, step
 from infra.demo_api import Api
-from infra.demo_stage import DemoFailed, Stage, attempts
+from infra.demo_stage import DemoFailed, Stage, attempts, heed_signals, ignore_signals
 
 CONTAINERS = 2
 SETTLE_SECONDS = 30.0
@@ -32,6 +32,7 @@ MOST_CPU = 0.2
 
 def main() -> int:
     """The exit code: 0 where both goals are met."""
+    heed_signals()
     seconds = float(os.environ.get("SECONDS") or SECONDS)
     with contextlib.closing(docker.from_env()) as client, Stage() as stage:
         standin_image.build(client)
@@ -50,6 +51,7 @@ def main() -> int:
             say(str(error), *(stage.tail(error.log) if error.log else ()))
             return 1
         finally:
+            ignore_signals()
             demo.stop()
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,7 +215,13 @@ def _preview(stacks: Stacks, stage: str, uploaded: Uploaded, tell: Tell) -> None
         tell(f"{_app(stage)}: comes after {_data(stage)}, with what that says")
 
 
+def run(build: Build) -> None:
+    """The process. Ctrl-C ends it in order, also where the parent process ignores SIGINT, as `nohup` may."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    main(obj=build)
+
+
 if __name__ == "__main__":
     from infra.cloud.package import build
 
-    main(obj=build)
+    run(build)

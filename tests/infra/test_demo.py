@@ -7,34 +7,79 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.fixtures.serve import ROOT
+from tests.fixtures.signals import with_default_signals, with_interrupts_ignored
 from tests.fixtures.waiting import deadline
 
 LAST_WORDS = "Nothing was left behind."
 
+Demo = Callable[..., subprocess.Popen[str]]
+
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """A machine with neither vLLM nor Docker, and a scratch directory that must be empty in the end."""
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    """Starts the demo on a machine with neither vLLM nor Docker, in a scratch directory that is empty in the end.
+
+    Whatever a failed test leaves running is killed.
+    """
     python = str(Path(sys.executable).parent)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MUSTER_"))}
-    return inherited | {"PATH": f"{python}:/usr/bin:/bin", "DOCKER_HOST": "tcp://127.0.0.1:1", "TMPDIR": str(tmp_path)}
+    machine = {"PATH": f"{python}:/usr/bin:/bin", "DOCKER_HOST": "tcp://127.0.0.1:1", "TMPDIR": str(tmp_path)}
+    started: list[subprocess.Popen[str]] = []
+
+    def start(ignoring: bool = False, **environment: str) -> subprocess.Popen[str]:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "infra.demo"],
+            cwd=ROOT,
+            env={**inherited, **machine, **environment},
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=with_interrupts_ignored if ignoring else with_default_signals,
+        )
+        started.append(running)
+        return running
+
+    yield start
+    for running in started:
+        _kill_with_descendants(running)
+    for stray in _in_scratch_directory(tmp_path):
+        stray.kill()
 
 
-def demo(environment: dict[str, str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "infra.demo"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
-    )
+def _kill_with_descendants(running: subprocess.Popen[str]) -> None:
+    """The demo first, since it would notice the end of the others; its descendants are found before."""
+    with suppress(psutil.NoSuchProcess):
+        descendants = psutil.Process(running.pid).children(recursive=True)
+        running.kill()
+        for each in descendants:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+    running.wait()
+    if running.stdout:
+        running.stdout.close()
 
 
-def test_once(environment: dict[str, str], tmp_path: Path) -> None:
-    running = demo(environment | {"ONCE": "1", "PROMPT": "seven quiet [lanterns]", "MODEL": "org/demo-model"})
-    said, _ = running.communicate(timeout=120)
+def _in_scratch_directory(path: Path) -> list[psutil.Process]:
+    """The processes that name the directory in their command line, whoever their parent is now."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid != os.getpid() and any(str(path) in word for word in process.cmdline()):
+                found.append(process)
+    return found
+
+
+def test_one_answer_comes_from_a_model_that_ps_confirms(demo: Demo, tmp_path: Path) -> None:
+    running = demo(ONCE="1", PROMPT="seven quiet [lanterns]", MODEL="org/demo-model")
+    with deadline(running):
+        said, _ = running.communicate()
     assert running.returncode == 0, said
     for status in ("pending", "starting", "running"):
         assert re.search(rf"^ +{status}\b", said, re.MULTILINE)
@@ -47,27 +92,35 @@ def test_once(environment: dict[str, str], tmp_path: Path) -> None:
     assert not psutil.pid_exists(int(answer[1]))
 
 
-def test_a_model_that_does_not_start(environment: dict[str, str], tmp_path: Path) -> None:
-    running = demo(environment | {"ONCE": "1", "CONFIG": '{"no_such_flag": 1}'})
-    said, _ = running.communicate(timeout=120)
+def test_a_model_that_does_not_start_ends_the_demo_with_the_reason(demo: Demo, tmp_path: Path) -> None:
+    running = demo(ONCE="1", CONFIG='{"no_such_flag": 1}')
+    with deadline(running):
+        said, _ = running.communicate()
     assert running.returncode == 1
     assert "The demo failed: the deployment failed: INVALID_CONFIG" in said
     assert LAST_WORDS in said
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_stays_up_until_it_is_interrupted(
-    environment: dict[str, str], tmp_path: Path, number: signal.Signals
+@pytest.mark.parametrize(
+    ("number", "ignoring"),
+    [(signal.SIGINT, True), (signal.SIGTERM, False)],
+    ids=["SIGINT that the parent ignores", "SIGTERM"],
+)
+def test_it_stays_up_until_it_is_interrupted_and_a_second_interrupt_leaves_nothing_either(
+    demo: Demo, tmp_path: Path, number: signal.Signals, ignoring: bool
 ) -> None:
-    running = demo(environment)
+    running = demo(ignoring)
     assert running.stdout
     with deadline(running):
         assert any("stays up until Ctrl-C" in line for line in running.stdout)
         started = psutil.Process(running.pid).children(recursive=True)
         running.send_signal(number)
+        assert any("Cleaning up" in line for line in running.stdout)
+        running.send_signal(signal.SIGINT)
+        running.send_signal(signal.SIGTERM)
         assert LAST_WORDS in running.stdout.read()
-    assert running.wait(timeout=60) == 0
+        assert running.wait() == 0
     assert len(started) >= 3
     assert not any(process.is_running() for process in started)
     assert not list(tmp_path.iterdir())

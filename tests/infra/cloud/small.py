@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from infra.cloud.deploy import main
+from infra.cloud.deploy import run
 
 
 def build(stage: str, folder: Path, rest: bool = False) -> Path:
@@ -58,4 +58,4 @@ def _app(stage: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(obj=build)
+    run(build)
