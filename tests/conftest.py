@@ -91,6 +91,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="as many rounds as docs/reliability.md promises")
+    parser.addoption(
+        "--database",
+        choices=("memory", "embedded"),
+        default="memory",
+        help="what the tests of the services run on: tables in this process, or the database of `make serve`",
+    )
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from rich.progress import track
 
 import tests.fixtures.credentials  # noqa: F401  # credentials, for a database that needs none
 from chalicelib import tables
-from tests.simulation.dynamo import Dynamo
+from tests.fixtures.memory_dynamodb import MemoryDynamoDB
 from tests.simulation.entropy import seeded
 from tests.simulation.minima import too_rare
 from tests.simulation.simulation import NO_FOCUS, PLOTS, Focus, Violation, simulate
@@ -39,7 +39,7 @@ def simulate_all(seeds: range, diaries: bool = False, focus: Focus = NO_FOCUS) -
     gc.disable()  # a sixth of the time; twenty seeds leave ten megabytes
     happened: Counter[str] = Counter()
     violations: list[str] = []
-    database = Dynamo()
+    database = MemoryDynamoDB()
     database.connect()
     tables.create_tables()
     for seed in seeds:

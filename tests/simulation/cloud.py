@@ -16,7 +16,7 @@ from chalicelib.routes import worker as routes
 from chalicelib.routes.http import Call, authenticated
 from chalicelib.store import Refused
 from tests.fixtures.fake_server import FakeServer
-from tests.simulation.dynamo import Dynamo
+from tests.fixtures.memory_dynamodb import MemoryDynamoDB
 from tests.simulation.weather import Weather
 
 HANDLERS = {"register": routes.register, "heartbeat": routes.beat, "status": routes.report, "result": routes.result}
@@ -31,7 +31,7 @@ class Killed(BaseException):
 class Cloud:
     """`overtaker` is what may happen between two database calls of another function."""
 
-    def __init__(self, database: Dynamo, weather: Weather) -> None:
+    def __init__(self, database: MemoryDynamoDB, weather: Weather) -> None:
         self.database, self.weather = database, weather
         self.overtaker: Callable[[], object] = lambda: None
         self._kill_in: int | None = None

@@ -12,7 +12,7 @@ from chalicelib import census, claims, operations, placement, slots
 from chalicelib.contract.lifecycle import LIVE, OPEN, OperationStatus
 from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.tables import Deployment, Hot, Operation
-from tests.simulation.expressions import Item
+from tests.fixtures.dynamodb_expressions import Item
 from tests.simulation.hosts import Host, Running
 
 if TYPE_CHECKING:

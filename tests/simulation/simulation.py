@@ -21,9 +21,9 @@ from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.liveness import LOST_AFTER
 from chalicelib.store import Refused
 from chalicelib.tables import Deployment, Hot, Operation
+from tests.fixtures.memory_dynamodb import MemoryDynamoDB
 from tests.simulation import invariants
 from tests.simulation.cloud import Cloud, Network
-from tests.simulation.dynamo import Dynamo
 from tests.simulation.hosts import Host, Running
 from tests.simulation.literal import LiteralClient
 from tests.simulation.operators import OPERATOR, Operators
@@ -58,7 +58,7 @@ NO_FOCUS = Focus()
 class Simulation:
     """`unconfirmed` are the deployments that were moved away from a worker that could not be asked."""
 
-    def __init__(self, seed: int, database: Dynamo, folder: Path, focus: Focus) -> None:
+    def __init__(self, seed: int, database: MemoryDynamoDB, folder: Path, focus: Focus) -> None:
         self.random, self.database, self.folder = Random(seed), database, folder
         self.weather = Weather(self.random, START, focus.storm)
         drawn = self.random.choice([*PLOTS, None, None, None])
@@ -391,7 +391,7 @@ PLOTS: dict[str, Callable[[Simulation], None]] = {
 }
 
 
-def simulate(seed: int, database: Dynamo, folder: Path, focus: Focus = NO_FOCUS) -> Weather:
+def simulate(seed: int, database: MemoryDynamoDB, folder: Path, focus: Focus = NO_FOCUS) -> Weather:
     """What happened. Raises Violation with the diary that leads to it."""
     simulation = Simulation(seed, database, folder, focus)
     try:
