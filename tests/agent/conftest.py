@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.crew import Memory
 from tests.fixtures.agent_world import AgentWorld
+from tests.fixtures.journals import full_memory
 
 
 @pytest.fixture
@@ -13,3 +15,19 @@ def world(tmp_path: Path) -> AgentWorld:
     made = AgentWorld(tmp_path).boot()
     made.beat()
     return made
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Memory:
+    """A journal on a full disk."""
+    return full_memory(tmp_path)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder with weights below `models`, links that stay there and that leave it, and what is private beside it."""
+    for folder in ("models/good", "private"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "models/escape").symlink_to(tmp_path / "private")
+    (tmp_path / "models/alias").symlink_to("good")
+    return tmp_path

@@ -1,4 +1,4 @@
-"""Retry or Fatal: the table, and the transport's own troubles."""
+"""Retry or Fatal: the table, and the troubles of the transport."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def said(error_code: str) -> bytes:
         (400, b"[" * 100_000),
     ],
 )
-def test_retry(status: int, body: bytes) -> None:
+def test_what_a_proxy_or_a_busy_server_answers_is_retried(status: int, body: bytes) -> None:
     assert isinstance(failure(status, body), Retry)
 
 
@@ -56,14 +56,16 @@ def test_retry(status: int, body: bytes) -> None:
         (413, HTML, False, False),
     ],
 )
-def test_fatal(status: int, body: bytes, unauthorized: bool, superseded: bool) -> None:
+def test_what_the_control_plane_refuses_is_fatal(
+    status: int, body: bytes, unauthorized: bool, superseded: bool
+) -> None:
     error = failure(status, body)
     assert isinstance(error, Fatal)
     assert (error.unauthorized, error.superseded) == (unauthorized, superseded)
 
 
 @pytest.mark.parametrize(("header", "seconds"), [("7", 7), ("0", 0), (None, None), ("soon", None), ("-1", None)])
-def test_retry_after(header: str | None, seconds: float | None) -> None:
+def test_retry_after_is_read_as_seconds_where_it_is_a_number(header: str | None, seconds: float | None) -> None:
     error = failure(503, said("UNAVAILABLE"), header)
     assert isinstance(error, Retry)
     assert error.after == seconds

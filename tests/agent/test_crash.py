@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import tomllib
 from itertools import permutations
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.causes import CAUSES, LAST_RESORTS
 from agent.crash import EXCERPT_BYTES, diagnose, excerpt
-from agent.hints import hint
-from chalicelib.contract.messages import Fix
 from infra.standin import CRASHES
-
-LOGS = Path(__file__).with_name("vllm_logs")
-
-
-SOURCES = tomllib.loads((LOGS / "sources.toml").read_text(encoding="utf-8"))
-
-
-def log(name: str) -> str:
-    return (LOGS / f"{name}.txt").read_text(encoding="utf-8")
+from tests.fixtures.vllm_logs import LOGS, SOURCES, log
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_real_logs(name: str) -> None:
+def test_a_real_log_is_diagnosed_as_its_source_says(name: str) -> None:
     expected = SOURCES[name]
     found = diagnose(log(name), expected.get("exit_code", 1), oom_killed=False)
     assert (found.error_code, found.permanent) == (expected["code"], expected.get("permanent", False))
@@ -68,60 +55,13 @@ def test_every_log_has_a_source_and_a_version() -> None:
         ("OSError: 403 Client Error: you are not in the authorized list", "MODEL_GATED"),
     ],
 )
-def test_a_cause_far_above_the_end(line: str, code: str) -> None:
+def test_a_cause_far_above_the_end_is_found(line: str, code: str) -> None:
     text = "\n".join(
         ["INFO 11-23 14:09:11 [a.py:1] hello", line, *["  File x, line 3"] * 300, "RuntimeError: see above"]
     )
     found = diagnose(text, 1, oom_killed=False)
     assert found.error_code == code
     assert found.message.endswith(line[:600])
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        (
-            "/x/torch/cuda/__init__.py:129: UserWarning: CUDA initialization: The NVIDIA driver on your system is too "
-            "old (found version 12020).\n  return torch._C._cuda_getDeviceCount() > 0\n"
-            "RuntimeError: Failed to infer device type",
-            "DRIVER_TOO_OLD",
-        ),
-        (
-            "pydantic_core._pydantic_core.ValidationError: 1 validation error for DeviceConfig\n"
-            "  Value error, Failed to infer device type",
-            "GPU_UNAVAILABLE",
-        ),
-        (
-            "host:1:1 [0] include/shm.h:48 NCCL WARN Error while creating shared memory segment /dev/shm/nccl-x (size "
-            "9637888), error: No space left on device (28)\nRuntimeError: NCCL error: unhandled system error",
-            "SHM_TOO_SMALL",
-        ),
-        (
-            "RuntimeError: Engine core initialization failed. Failed core proc(s): {'EngineCore': -9}",
-            "HOST_OUT_OF_MEMORY",
-        ),
-        ("ray.exceptions.OutOfMemoryError: Task was killed, node running low on memory", "HOST_OUT_OF_MEMORY"),
-        (
-            "Unable to find image 'x' locally\ndocker: Error response from daemon: Get \"https://reg.example/v2/\": "
-            "dial tcp: lookup registry.example: no such host.",
-            "REGISTRY_UNREACHABLE",
-        ),
-        (
-            "Unable to find image 'x' locally\ndocker: Error response from daemon: manifest for x not found",
-            "IMAGE_NOT_FOUND",
-        ),
-        ("RuntimeError: CUDA error: an illegal memory access was encountered", "CONTAINER_FAILED"),
-        ("UserWarning: Not enough free disk space to download the file.\nTypeError: no", "CONTAINER_FAILED"),
-        ("INFO: Received request: prompt: 'why is my CUDA out of memory?'\nTypeError: no", "CONTAINER_FAILED"),
-    ],
-)
-def test_what_looks_like_something_else(text: str, code: str) -> None:
-    assert diagnose(text, 1, False).error_code == code
-
-
-def test_gated_says_whether_the_token_or_the_licence_is_missing() -> None:
-    assert "HF_TOKEN in" in diagnose("OSError: You are trying to access a gated repo.", 1, False).message
-    assert "licence" in diagnose("403 Client Error: Forbidden for url: https://huggingface.co/x", 1, False).message
 
 
 CAUSED_BY_ITSELF = [name for name in SOURCES if SOURCES[name]["code"] != "CONTAINER_FAILED"]
@@ -174,48 +114,6 @@ my.module.OddError: no such luck"""
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
-    [
-        (
-            "the model's max seq len (4096), (0.0 GiB KV cache is needed, which is larger than the available KV cache "
-            "memory (0.0 GiB)",
-            "Not even a short context fits.",
-        ),
-        (
-            "max seq len (4096), (8.0 GiB KV cache is needed, which is larger than the available KV cache "
-            "memory (-1.5 GiB)",
-            "Not even a short context fits.",
-        ),
-        (
-            "ValueError: Free memory on device cuda:0 (19.77/22.05 GiB) on startup is less than desired GPU memory "
-            "utilization (0.9, 19.84 GiB)",
-            "--gpu-memory-utilization 0.89",
-        ),
-        ("attention heads (7) must be divisible by tensor parallel size (3)", "--tensor-parallel-size 1 divides"),
-        ("ValueError: World size (4) is larger than the number of available GPUs (2) in this node.", "set `gpus` to 4"),
-    ],
-)
-def test_hints_have_the_number_to_set(line: str, says: str) -> None:
-    assert says in hint([line]).text
-
-
-@pytest.mark.parametrize(
-    ("line", "fix"),
-    [
-        ("the estimated maximum model length is 34736.", Fix({"max_model_len": 34736})),
-        ("is greater than the derived max_model_len (max_position_embeddings=131072)", Fix({"max_model_len": 131072})),
-        ("Free memory on device cuda:0 (19.77/22.05 GiB) on startup", Fix({"gpu_memory_utilization": 0.89})),
-        ("Free memory on device cuda:0 (1.77/22.05 GiB) on startup", None),
-        ("attention heads (7) must be divisible by tensor parallel size (3)", Fix({"tensor_parallel_size": 1})),
-        ("World size (4) is larger than the number of available GPUs (2)", Fix(gpus=4)),
-        ("torch.OutOfMemoryError: CUDA out of memory.", None),
-    ],
-)
-def test_a_fix_is_there_exactly_where_the_number_is(line: str, fix: Fix | None) -> None:
-    assert hint([line]).fix == fix
-
-
-@pytest.mark.parametrize(
     ("exit_code", "oom", "code", "says"),
     [
         (137, True, "HOST_OUT_OF_MEMORY", "memory"),
@@ -265,11 +163,7 @@ def test_an_excerpt_is_bounded_and_ends_as_the_log_does(lines: list[str]) -> Non
 
 
 def test_an_excerpt_keeps_a_cause_far_above() -> None:
-    text = "start\n" * 50_000 + CRASHES["shm"] + "\n" + "later line\n" * 100_000
+    text = "start\n" * 5_000 + CRASHES["shm"] + "\n" + "later line\n" * 10_000
+    assert len("later line\n" * 10_000) > EXCERPT_BYTES
     assert CRASHES["shm"] in excerpt(text)
     assert diagnose(excerpt(text), 1, False) == diagnose(text, 1, False)
-
-
-def test_every_cause_says_what_to_do() -> None:
-    for cause in (*CAUSES, *LAST_RESORTS):
-        assert cause.advice.endswith(".")

@@ -1,4 +1,4 @@
-"""The question whether a model is ready, put to real sockets."""
+"""Whether a model is ready, and whether it is still alive, asked over real sockets."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def port() -> Iterator[int]:
         ((200, b""), (200, b" " * 2_000_000 + LISTED), "org/model", "key", False),
     ],
 )
-def test_ready(
+def test_ready_means_healthy_and_listed_to_whoever_has_the_key(
     port: int, health: tuple[int, bytes], models: tuple[int, bytes], model: str, key: str | None, ready: bool
 ) -> None:
     Model.answers = {"/health": health, "/v1/models": models}
     assert HttpProbe().is_ready("127.0.0.1", port, model, key) is ready
 
 
-def test_nobody_there(port: int) -> None:
+def test_what_does_not_listen_is_not_ready() -> None:
     assert not HttpProbe().is_ready("127.0.0.1", 1, "org/model", None)
     assert not HttpProbe().is_ready("::1", 1, "org/model", None)
 
@@ -75,7 +75,7 @@ def test_pulse_misses_a_beat_and_goes_on() -> None:
     assert pulse.has_stopped(70, lambda: False), "silent since 40"
 
 
-def test_alive(port: int) -> None:
+def test_alive_means_that_health_answers_200(port: int) -> None:
     probe = HttpProbe()
     for status, alive in ((200, True), (503, False), (404, False)):
         Model.answers = {"/health": (status, b"")}
@@ -84,7 +84,7 @@ def test_alive(port: int) -> None:
     assert not probe.is_alive("::1", 1)
 
 
-def test_alive_but_mute() -> None:
+def test_a_port_that_takes_a_connection_and_ends_it_is_not_alive() -> None:
     """As the port of a container in which nothing listens: it takes the connection, and ends it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 

@@ -21,7 +21,7 @@ from tests.fixtures.nvml import GIB, FakeNvml, compile_nvml, gpu
 from tests.fixtures.waiting import deadline, eventually
 
 
-def test_gpus_are_counted_where_there_are_any() -> None:
+def test_gpus_are_counted_with_name_and_memory_where_there_are_any() -> None:
     found = host.gpu_info()
     assert found.count == len(found.devices)
     for index, device in enumerate(found.devices):
@@ -32,7 +32,7 @@ def test_gpus_are_counted_where_there_are_any() -> None:
         assert 0 <= usage.utilization <= 100
 
 
-def test_the_system_and_its_disk(tmp_path: Path) -> None:
+def test_system_and_disk_have_their_figures(tmp_path: Path) -> None:
     system = host.system_info()
     assert system.hostname == socket.gethostname()
     assert system.cpu_count > 0
@@ -50,7 +50,7 @@ def test_a_machine_keeps_its_id(tmp_path: Path) -> None:
     assert first not in Path("/etc/machine-id").read_text() if Path("/etc/machine-id").exists() else True
 
 
-def test_ports() -> None:
+def test_a_free_port_is_the_wanted_one_or_the_first_that_nobody_has() -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
         with pytest.raises(EngineError, match=str(port)) as raised:
@@ -112,7 +112,7 @@ def told(nvml: FakeNvml, expression: str) -> Any:
     return json.loads(run.stdout)
 
 
-def test_the_inventory_of_gpus(nvml: FakeNvml) -> None:
+def test_gpus_are_listed_with_uuid_driver_and_memory(nvml: FakeNvml) -> None:
     nvml.says(gpu("GPU-aaaa"), gpu("GPU-bbbb"))
     device = {"name": "NVIDIA H200", "memory_total": 140 * GIB, "cuda_version": "13.0", "driver_version": "580.95.05"}
     assert told(nvml, "host.gpu_info()") == {
@@ -144,7 +144,7 @@ def test_a_closer_look_has_temperature_power_and_processes(nvml: FakeNvml) -> No
         ([], 0, []),
     ],
 )
-def test_a_driver_in_every_mood(
+def test_devices_and_drivers_that_answer_in_part_are_told_as_far_as_they_go(
     nvml: FakeNvml, lines: list[str], count: int, usage: list[tuple[int, int, int]]
 ) -> None:
     nvml.says(*lines)

@@ -26,7 +26,7 @@ class Proc:
         (folder / "stat").write_text(f"{pid} (odd ) name) S {' '.join(['0'] * 18)} {started} 0 0")
 
 
-def test_it_changes_with_boot_with_pod_and_with_daemon(tmp_path: Path) -> None:
+def test_a_run_changes_with_boot_pod_and_daemon(tmp_path: Path) -> None:
     proc = Proc(tmp_path)
     daemon: list[int] = []
     run = HostRun(lambda: daemon[-1] if daemon else None, tmp_path)
@@ -46,7 +46,7 @@ def test_it_changes_with_boot_with_pod_and_with_daemon(tmp_path: Path) -> None:
     assert seen[-1] == run() == HostRun(lambda: 80, tmp_path)()
 
 
-def test_without_a_daemon(tmp_path: Path) -> None:
+def test_without_a_daemon_it_is_boot_and_first_process(tmp_path: Path) -> None:
     Proc(tmp_path)
     assert HostRun(proc=tmp_path)() == "a:1"
     assert HostRun(proc=tmp_path / "nowhere")() == ""

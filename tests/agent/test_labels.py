@@ -12,7 +12,9 @@ from agent.labels import Owner, instance_name
 
 
 @given(st.text(), st.text(), st.integers(0, 2**53), st.text(), st.integers(1, 65535))
-def test_round_trip(worker_id: str, deployment_id: str, generation: int, model: str, port: int) -> None:
+def test_what_is_written_is_read_back(
+    worker_id: str, deployment_id: str, generation: int, model: str, port: int
+) -> None:
     spec = RunSpec("n", worker_id, deployment_id, generation, model, None, (), {}, (), "127.0.0.1", port)
     assert labels.read(labels.write(spec)) == Owner(worker_id, deployment_id, generation, model, port, "127.0.0.1")
 
@@ -25,7 +27,7 @@ def test_anybodys_labels_can_be_read(found: dict[str, str]) -> None:
     assert owner == Owner() or owner.deployment_id == found[labels.DEPLOYMENT]
 
 
-def test_names() -> None:
+def test_a_name_holds_deployment_and_generation_and_unsafe_ids_are_refused() -> None:
     assert instance_name("0b1c", 7) == "muster-0b1c-g7"
     for unsafe in ("", "../x", "a/b", "-x", ".x", "a b", "ü", "x" * 200, "a\n"):
         with pytest.raises(EngineError):

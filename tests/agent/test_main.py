@@ -1,16 +1,23 @@
-"""The program itself: what it loads, and how it ends."""
+"""The program itself: what it loads, which settings it refuses, and how it ends."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from socket import socket
 
-from tests.fixtures.waiting import deadline
+import pytest
+from click.testing import CliRunner
+
+from agent.__main__ import main
+from tests.fixtures.signals import with_default_signals, with_interrupts_ignored
+from tests.fixtures.waiting import PATIENCE, deadline, eventually
 
 LOADED = """
 import sys, agent.__main__
@@ -23,7 +30,7 @@ assert {name for name in sys.modules if name.startswith("chalicelib.")} <= {
 
 
 def test_agent_loads_nothing_of_the_control_plane() -> None:
-    subprocess.run([sys.executable, "-c", LOADED], check=True)
+    assert subprocess.run([sys.executable, "-c", LOADED]).returncode == 0
 
 
 FIRST_USE = """
@@ -52,10 +59,53 @@ for _ in range(8):
 
 def test_structs_that_were_read_are_safe_in_threads() -> None:
     """Without `read_structs` this ends with SIGSEGV, and so did an agent that started on a busy host."""
-    subprocess.run([sys.executable, "-c", FIRST_USE], check=True)
+    assert subprocess.run([sys.executable, "-c", FIRST_USE]).returncode == 0
 
 
-def start(folder: Path, port: int) -> subprocess.Popen[str]:
+# Settings
+
+GOOD = {"MUSTER_URL": "https://muster.example", "MUSTER_NAME": "n", "MUSTER_ENGINE": "process"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"MUSTER_URL": "http://muster.example"}, "--insecure"),
+        ({"MUSTER_ADDRESS": "192.0.2.1"}, "--address"),
+        ({"MUSTER_LABEL": "wrong"}, "--label"),
+        ({"MUSTER_ENGINE": "podman"}, "--engine"),
+        ({"MUSTER_TOKEN": ""}, "--token"),
+        ({"MUSTER_VLLM_COMMAND": "no-such-program serve"}, "--vllm-command"),
+        ({"MUSTER_VLLM_COMMAND": "'"}, "--vllm-command"),
+    ],
+)
+def test_a_wrong_setting_ends_the_start_with_its_flag_and_without_the_token(
+    tmp_path: Path, settings: dict[str, str], said: str
+) -> None:
+    env = {**GOOD, "MUSTER_TOKEN": "very-secret", "MUSTER_STATE_DIR": str(tmp_path / "s"), **settings}
+    outcome = CliRunner().invoke(main, [], env=env)
+    assert outcome.exit_code != 0
+    assert said in outcome.output
+    assert "very-secret" not in outcome.output
+    assert "Traceback" not in outcome.output
+
+
+def test_help_names_every_option() -> None:
+    outcome = CliRunner().invoke(main, ["--help"])
+    assert outcome.exit_code == 0
+    assert "MUSTER_" in outcome.output
+    options = {option for parameter in main.params for option in parameter.opts}
+    assert options <= set(re.findall(r"--[a-z-]+", outcome.output))
+
+
+# How it ends
+
+
+@contextmanager
+def started(
+    folder: Path, port: int, before: Callable[[], None] = with_default_signals
+) -> Iterator[subprocess.Popen[str]]:
+    """An agent whose control plane is at `port` of this machine; `before` runs in its process before the program."""
     settings = {
         "MUSTER_URL": f"http://127.0.0.1:{port}",
         "MUSTER_TOKEN": "very-secret",
@@ -65,31 +115,46 @@ def start(folder: Path, port: int) -> subprocess.Popen[str]:
         "MUSTER_VLLM_COMMAND": "true",
     }
     env = {name: value for name, value in os.environ.items() if not name.startswith("MUSTER_")} | settings
-    return subprocess.Popen([sys.executable, "-m", "agent"], env=env, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(
+        [sys.executable, "-m", "agent"], env=env, stderr=subprocess.PIPE, text=True, preexec_fn=before
+    ) as process:
+        try:
+            with deadline(process):
+                yield process
+        finally:
+            process.kill()
 
 
-def test_sigterm_ends_it_with_0(tmp_path: Path) -> None:
-    with start(tmp_path, port=1) as process:
+@pytest.mark.parametrize(
+    ("number", "before"),
+    [
+        (signal.SIGTERM, with_default_signals),
+        (signal.SIGINT, with_default_signals),
+        (signal.SIGINT, with_interrupts_ignored),
+    ],
+    ids=["SIGTERM", "SIGINT", "SIGINT of a parent that ignores it"],
+)
+def test_a_signal_ends_it_with_0(tmp_path: Path, number: signal.Signals, before: Callable[[], None]) -> None:
+    with started(tmp_path, port=1, before=before) as process:
         assert process.stderr is not None
-        with deadline(process):
-            said = process.stderr.readline()
-            process.send_signal(signal.SIGTERM)
-            said += process.stderr.read()
-        assert process.wait(timeout=30) == 0
+        said = process.stderr.readline()
+        process.send_signal(number)
+        said += process.stderr.read()
+        assert process.wait() == 0
     assert "no heartbeat" in said
     assert "very-secret" not in said
 
 
-def test_second_interrupt_ends_it_at_once(tmp_path: Path) -> None:
-    """Even while it waits for a control plane that takes its connection and never answers."""
+def test_a_second_interrupt_ends_it_while_it_waits_for_an_answer(tmp_path: Path) -> None:
+    """The control plane here takes the connection and never answers."""
     with socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        silent.settimeout(30)
-        with start(tmp_path, silent.getsockname()[1]) as process, silent.accept()[0]:
-            deadline = time.monotonic() + 30
-            while process.poll() is None and time.monotonic() < deadline:
+        silent.settimeout(PATIENCE)
+        with started(tmp_path, silent.getsockname()[1]) as process, silent.accept()[0]:
+
+            def interrupt() -> int | None:
                 process.send_signal(signal.SIGINT)
-                time.sleep(0.1)
-            process.kill()
-            assert process.wait() == 128 + signal.SIGINT, "it has not ended after 30 s"
+                return process.poll()
+
+            assert eventually(interrupt, lambda code: code is not None) == 128 + signal.SIGINT

@@ -1,51 +1,13 @@
-"""Operations: what each answers with, and that each runs once."""
+"""Operations run once, and their results are journaled before they are sent."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
-from msgspec import convert
 
-from agent.engines import Instance
-from agent.models import cached_models, delete_model
 from agent.policy import TESTED_IMAGE
-from chalicelib.contract.messages import OUTPUTS, Image
+from chalicelib.contract.messages import DeleteImage
 from tests.fixtures.agent_world import AgentWorld
-
-
-def cache(world: AgentWorld, model: str, size: int) -> Path:
-    folder = world.folder / "hub" / f"models--{model.replace('/', '--')}"
-    (folder / "blobs").mkdir(parents=True)
-    (folder / "blobs" / "abc").write_bytes(b"x" * size)
-    (folder / "snapshots").mkdir()
-    (folder / "snapshots" / "link").symlink_to(folder / "blobs" / "abc")
-    return folder
-
-
-def test_every_output_is_what_its_route_answers_with(world: AgentWorld) -> None:
-    cache(world, "org/old", 10)
-    world.deploy()
-    world.settle()
-    asked: dict[str, dict[str, Any]] = {
-        "pull_image": {"image": TESTED_IMAGE},
-        "list_images": {},
-        "list_containers": {},
-        "list_models": {},
-        "delete_model": {"model": "org/old"},
-        "container_logs": {"container_id": "d1"},
-        "disk_usage": {},
-        "prune": {"images": True, "containers": True},
-        "stop_container": {"container_id": "d1"},
-        "delete_image": {"image_id": TESTED_IMAGE, "force": True},
-    }
-    assert asked.keys() == OUTPUTS.keys()
-    for number, (type, fields) in enumerate(asked.items()):
-        result = world.ask(type, command_id=f"o{number}", **fields)
-        assert result["status"] == "succeeded", (type, result)
-        convert(result["output"], type=OUTPUTS[type])
-        world.settle(2)
+from tests.fixtures.journals import BIG, fill
 
 
 def test_repeat_is_answered_from_the_journal(world: AgentWorld) -> None:
@@ -65,7 +27,7 @@ def test_repeat_while_it_runs_does_not_run_it_again(world: AgentWorld) -> None:
     assert world.engine.calls.count(f"pull {TESTED_IMAGE}") == 1
 
 
-def test_late_one_is_refused(world: AgentWorld) -> None:
+def test_a_command_that_arrives_too_late_is_refused(world: AgentWorld) -> None:
     """Counted from when the heartbeat was sent: the answer may have been long on its way."""
     world.server.order(type="disk_usage", command_id="o1", expires_in=60)
     world.clock.pass_time(100)
@@ -74,7 +36,7 @@ def test_late_one_is_refused(world: AgentWorld) -> None:
     assert world.result("o1")["error_code"] == "EXPIRED"
 
 
-def test_interrupted_one_does_not_run_again(world: AgentWorld) -> None:
+def test_an_interrupted_operation_does_not_run_again(world: AgentWorld) -> None:
     world.order(type="prune", command_id="o1", expires_in=600)
     world.memory.ledger.begin("o1")
     world.kill()
@@ -85,7 +47,9 @@ def test_interrupted_one_does_not_run_again(world: AgentWorld) -> None:
 
 
 @pytest.mark.parametrize(("away", "outcome"), [(10, "succeeded"), (1000, "failed")])
-def test_one_that_had_not_begun_runs_after_a_restart_while_it_may(world: AgentWorld, away: float, outcome: str) -> None:
+def test_an_operation_that_had_not_begun_runs_after_a_restart_until_it_expires(
+    world: AgentWorld, away: float, outcome: str
+) -> None:
     world.order(type="disk_usage", command_id="o1", expires_in=60)
     world.kill()
     world.clock.pass_time(away)
@@ -95,153 +59,13 @@ def test_one_that_had_not_begun_runs_after_a_restart_while_it_may(world: AgentWo
     assert world.result("o1")["status"] == outcome
 
 
-def test_progress_of_a_pull(world: AgentWorld) -> None:
+def test_progress_of_a_pull_is_sent_and_replaced_by_its_result(world: AgentWorld) -> None:
     world.ask("pull_image", image=TESTED_IMAGE)
     assert [result.status for _, result in world.server.results] == ["succeeded"]
 
     world.engine.on_pull = world.deliver
     world.ask("pull_image", command_id="o2", image=TESTED_IMAGE)
     assert [result.status for about, result in world.server.results if about == "o2"] == ["running", "succeeded"]
-
-
-def test_worker_error_code_is_handed_on(world: AgentWorld) -> None:
-    assert world.ask("pull_image", image="no/such")["error_code"] == "IMAGE_NOT_FOUND"
-    assert world.ask("container_logs", command_id="o2", container_id="nobody")["error_code"] == "CONTAINER_NOT_FOUND"
-    assert world.ask("container_logs", command_id="o3", container_id="")["error_code"] == "CONTAINER_NOT_FOUND"
-    assert world.ask("delete_image", command_id="o4", image_id="no/such")["error_code"] == "IMAGE_NOT_FOUND"
-    assert world.ask("delete_model", command_id="o5", model="no/such")["error_code"] == "MODEL_NOT_FOUND"
-
-
-def test_containers_say_whose_they_are(world: AgentWorld) -> None:
-    world.deploy()
-    world.settle()
-    world.engine.add(Instance("x1", "db", "postgres", "running"))
-    containers = world.ask("list_containers")["output"]["containers"]
-    assert {each["name"]: each["ours"] for each in containers} == {"muster-d1-g1": True, "db": False}
-
-
-def test_what_is_not_ours_is_neither_stopped_nor_read(world: AgentWorld) -> None:
-    world.engine.add(Instance("x1", "db", "postgres", "running"))
-    world.engine.add(Instance("x2", "muster-d9-g1", "i", "running", "another-worker", "d9", 1))
-    for number, key in enumerate(["x1", "db", "x2", "muster-d9-g1"]):
-        assert world.ask("stop_container", command_id=f"s{number}", container_id=key)["error_code"] == "NOT_OURS"
-        assert world.ask("container_logs", command_id=f"l{number}", container_id=key)["error_code"] == "NOT_OURS"
-    assert world.ask("container_logs", command_id="l9", container_id="d9")["error_code"] == "CONTAINER_NOT_FOUND"
-
-
-def test_logs_by_id_prefix_name_and_deployment(world: AgentWorld) -> None:
-    world.deploy()
-    world.settle()
-    instance = world.engine.only()
-    world.engine.say(instance.id, "one")
-    world.engine.say(instance.id, "two")
-    for number, key in enumerate([instance.id, instance.id[:5], instance.name, "d1"]):
-        output = world.ask("container_logs", command_id=f"o{number}", container_id=key, lines=1)["output"]
-        assert (output["logs"], output["truncated"]) == ("two\n", True)
-
-
-def test_logs_outlive_their_container(world: AgentWorld) -> None:
-    world.deploy()
-    world.settle()
-    instance = world.engine.only()
-    world.engine.say(instance.id, "last words")
-    world.stop()
-    world.settle()
-    for number, key in enumerate([instance.id, instance.id[:5], instance.name, "d1"]):
-        output = world.ask("container_logs", command_id=f"o{number}", container_id=key)["output"]
-        assert output["logs"] == "last words\n"
-    again = world.ask("container_logs", command_id="o9", container_id="d1", since=output["next_since"])["output"]
-    assert again["logs"] == ""
-    assert world.ask("container_logs", command_id="o8", container_id="d1", since="x")["error_code"] == "INVALID_REQUEST"
-
-
-def test_long_log_keeps_its_end(world: AgentWorld) -> None:
-    world.deploy()
-    world.settle()
-    for number in range(5000):
-        world.engine.say(world.engine.only().id, f"{number} " + "x" * 100)
-    output = world.ask("container_logs", container_id="d1", lines=5000)["output"]
-    assert output["truncated"]
-    assert len(output["logs"]) < 256 * 1024
-    assert "4999 x" in output["logs"]
-
-
-def test_image_in_use_is_not_deleted(world: AgentWorld) -> None:
-    world.deploy()
-    world.settle()
-    image = world.engine.images()[0]
-    assert world.ask("delete_image", image_id=image.id)["error_code"] == "IMAGE_IN_USE"
-    assert world.ask("delete_image", command_id="o2", image_id=image.tags[0])["error_code"] == "IMAGE_IN_USE"
-
-
-def test_image_of_a_deployment_that_waits_to_start_again_is_in_use(world: AgentWorld) -> None:
-    world.deploy()
-    world.settle()
-    world.engine.die(world.engine.only().id, 1)
-    world.settle(2)
-    assert world.engine.all == {}
-    assert world.ask("delete_image", image_id=TESTED_IMAGE)["error_code"] == "IMAGE_IN_USE"
-    pruned = world.ask("prune", command_id="o2", images=True)["output"]
-    assert (pruned["space_reclaimed"], pruned["kept"][0]["bytes"]) == (0, 1000)
-    assert "d1" in pruned["kept"][0]["why"]
-
-
-def test_prune_takes_only_images_that_this_agent_pulled(world: AgentWorld) -> None:
-    world.engine.pulled["theirs"] = Image("sha256:theirs", ["theirs"], 500, "2024-01-01T00:00:00Z")
-    world.ask("pull_image", image=TESTED_IMAGE)
-    assert world.ask("prune", command_id="o2", images=True, dry_run=True)["output"]["space_reclaimed"] == 1000
-    assert len(world.engine.pulled) == 2
-    assert world.ask("prune", command_id="o3", images=True)["output"]["space_reclaimed"] == 1000
-    assert list(world.engine.pulled) == ["theirs"]
-
-
-def test_image_that_was_there_before_is_not_ours_by_pulling_it(world: AgentWorld) -> None:
-    world.engine.pulled[TESTED_IMAGE] = Image("sha256:t", [TESTED_IMAGE], 5, "")
-    world.ask("pull_image", image=TESTED_IMAGE)
-    assert world.ask("prune", command_id="o2", images=True)["output"]["space_reclaimed"] == 0
-
-
-def test_models_and_their_sizes(world: AgentWorld) -> None:
-    cache(world, "org/model", 10)
-    cache(world, "gpt2", 20)
-    (world.folder / "hub" / "models--elsewhere").symlink_to("/")
-    (world.folder / "hub" / ".locks" / "models--gpt2").mkdir(parents=True)
-    models = world.ask("list_models")["output"]["models"]
-    assert {each["model"]: each["size"] for each in models} == {"gpt2": 20, "org/model": 10}
-
-
-def test_delete_model(world: AgentWorld) -> None:
-    used, unused = cache(world, "org/model", 10), cache(world, "gpt2", 20)
-    world.deploy()
-    world.settle()
-    assert world.ask("delete_model", model="org/model")["error_code"] == "MODEL_IN_USE"
-    assert world.ask("delete_model", command_id="o2", model="gpt2")["output"] == {"deleted": ["gpt2"]}
-    assert (used.exists(), unused.exists()) == (True, False)
-
-
-def test_weights_that_another_worker_of_this_host_runs_are_in_use(world: AgentWorld) -> None:
-    cache(world, "gpt2", 20)
-    world.engine.add(Instance("x2", "muster-d9-g1", "i", "running", "another-worker", "d9", 1, "gpt2"))
-    assert world.ask("delete_model", model="gpt2")["error_code"] == "MODEL_IN_USE"
-
-
-@pytest.mark.parametrize(
-    "model", ["..", "../../etc", "/etc", "", ".locks", "models--gpt2", "gpt2/../gpt2", "elsewhere"]
-)
-def test_delete_model_stays_in_the_cache(tmp_path: Path, model: str) -> None:
-    (tmp_path / "hub" / "models--gpt2").mkdir(parents=True)
-    (tmp_path / "away").mkdir()
-    (tmp_path / "hub" / "models--elsewhere").symlink_to(tmp_path / "away")
-    with pytest.raises(Exception, match="no weights"):
-        delete_model(tmp_path / "hub", model)
-    assert (tmp_path / "away").exists()
-    assert [each.model for each in cached_models(tmp_path / "hub")] == ["gpt2"]
-
-
-def test_engine_without_images_says_so(world: AgentWorld) -> None:
-    world.engine.uses_images = False
-    assert world.ask("pull_image", image="i")["error_code"] == "UNSUPPORTED_BY_ENGINE"
-    assert world.ask("list_images", command_id="o2")["output"] == {"images": []}
 
 
 def test_bug_in_one_operation_is_its_own(world: AgentWorld) -> None:
@@ -251,3 +75,22 @@ def test_bug_in_one_operation_is_its_own(world: AgentWorld) -> None:
     world.engine.on_pull = bug
     assert world.ask("pull_image", image="i")["error_code"] == "OPERATION_FAILED"
     assert world.ask("disk_usage", command_id="o2")["status"] == "succeeded"
+
+
+def test_full_disk_can_be_looked_at_and_freed_even_without_a_reserve(world: AgentWorld) -> None:
+    world.ask("pull_image", command_id="o0", image="vllm/vllm-openai:latest")
+    world.memory.ledger.accept(DeleteImage("gives up the reserve", 60, BIG), 0)
+    fill(world.database)
+    assert world.ask("list_images", command_id="o1")["output"]["images"]
+    assert world.ask("prune", command_id="o2", images=True, dry_run=True)["output"]["space_reclaimed"] == 1000
+    assert world.ask("prune", command_id="o3", images=True)["output"]["space_reclaimed"] == 1000
+    world.order(type="prune", command_id="o3", expires_in=60, images=True)
+    world.crew.operations.run_all()
+    assert world.engine.calls.count("prune") == 1, "again is not twice"
+
+
+def test_looking_does_not_cost_the_reserve(world: AgentWorld) -> None:
+    fill(world.database)
+    world.ask("list_models", command_id="o1")
+    world.ask("prune", command_id="o2", images=True, dry_run=True)
+    assert (world.state.path / "reserve").exists()

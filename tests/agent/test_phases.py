@@ -29,7 +29,7 @@ INFO 11-23 14:10:41 [api_server.py:1287] Starting vLLM API server on http://0.0.
 
 
 @pytest.mark.parametrize("line", LINES.strip().splitlines())
-def test_line(line: str) -> None:
+def test_a_line_of_a_log_is_its_phase(line: str) -> None:
     text, _, wanted = line.rpartition(" | ")
     phase, _, shards = wanted.partition(" ")
     found = phase_of(
@@ -41,12 +41,12 @@ def test_line(line: str) -> None:
     )
 
 
-def test_the_last_one_counts() -> None:
+def test_the_last_line_with_a_phase_counts() -> None:
     lines = [line.rpartition(" | ")[0] for line in LINES.strip().splitlines()]
     assert phase_of("\n".join(lines)) == Progress("serving")
     assert phase_of("\r".join(lines[:8])) == Progress("compiling")
 
 
-def test_nothing_yet() -> None:
+def test_a_log_without_a_phase_has_none() -> None:
     log = Path(__file__).with_name("vllm_logs") / "badflag.txt"
     assert phase_of(log.read_text()) is None

@@ -101,7 +101,7 @@ def test_planning_again_after_executing_is_empty(
 
 
 @given(intents, hosts())
-def test_afterwards_it_is_as_the_intent_says(intent: Deploy | Stop, host: list[Instance]) -> None:
+def test_afterwards_the_host_is_as_the_intent_says(intent: Deploy | Stop, host: list[Instance]) -> None:
     newer = any((each.generation or 0) > intent.generation for each in ours(host))
     last = execute(plan(intent, ours(host)), host)[-1]
     if newer:

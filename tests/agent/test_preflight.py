@@ -8,72 +8,9 @@ import pytest
 
 from agent.engines import Instance
 from agent.gpus import Gpu, Holder
-from agent.hub import Finding, HuggingFace, Question, question
+from agent.hub import Finding
 from chalicelib.contract.messages import Fix, Report
 from tests.fixtures.agent_world import GIB, AgentWorld
-from tests.fixtures.hub_server import HubServer
-
-
-def ask(hub: HubServer, model: str, token: str | None = None, revision: str = "main") -> Finding | None:
-    return HuggingFace().obstacle(Question(model, revision, hub.url, token))
-
-
-@pytest.mark.parametrize(
-    ("model", "token", "revision", "code", "said"),
-    [
-        ("org/model", None, "main", None, ""),
-        ("org/model", None, "gguf", None, ""),
-        ("org/model", None, "v9", "MODEL_NOT_FOUND", "config.revision"),
-        ("org/none", None, "main", "MODEL_NOT_FOUND", "private one needs HF_TOKEN"),
-        ("org/none", "good", "main", "MODEL_NOT_FOUND", "check `model`"),
-        ("org/gated", None, "main", "MODEL_GATED", "no token"),
-        ("org/gated", "good", "main", "MODEL_GATED", "licence"),
-        ("org/gated", "accepted", "main", None, ""),
-        ("org/model", "stale", "main", "MODEL_GATED", "expired"),
-    ],
-)
-def test_what_the_hub_says(
-    hub: HubServer, model: str, token: str | None, revision: str, code: str | None, said: str
-) -> None:
-    found = ask(hub, model, token, revision)
-    assert (found.error_code if found else None) == code
-    assert found is None or (said in found.message and not found.warns_only)
-    assert hub.seen == [(f"/{model}/resolve/{revision}/config.json", f"Bearer {token}" if token else None)]
-    assert found is None or token is None or token not in found.message
-
-
-def test_a_hub_that_cannot_be_asked_only_warns(hub: HubServer) -> None:
-    for endpoint in (hub.url, "http://127.0.0.1:1", "nonsense"):
-        found = HuggingFace().obstacle(Question("org/broken", "main", endpoint))
-        assert found is not None and found.warns_only
-        assert found.error_code == "HUB_UNREACHABLE"
-
-
-@pytest.mark.parametrize(
-    ("listing", "size"),
-    [
-        (b'{"siblings": [{"rfilename": "a.safetensors", "size": 5}, {"rfilename": "b.safetensors", "size": 7},'
-         b' {"rfilename": "a.bin", "size": 100}, {"rfilename": "README.md", "size": 1}]}', 12),
-        (b'{"siblings": [{"rfilename": "a.bin", "size": 100}]}', 100),
-        (b'{"siblings": [{"rfilename": "a.safetensors"}]}', None),
-        (b"<html>", None),
-        (b"[" * 5000, None),
-        (b"{}", None),
-    ],
-)  # fmt: skip
-def test_the_bytes_of_the_weights(hub: HubServer, listing: bytes, size: int | None) -> None:
-    hub.listing = listing
-    assert HuggingFace().weights(Question("org/model", "main", hub.url)) == size
-
-
-def test_whom_to_ask() -> None:
-    asked = question("org/model:Q4", "v2", {"HF_ENDPOINT": "http://mirror/", "HF_TOKEN": "t"})
-    assert asked == Question("org/model", "v2", "http://mirror", "t")
-    assert "'t'" not in repr(asked)
-    assert question("org/model", None, {}) == Question("org/model", "main")
-    for model, env in (("/models/a", {}), ("s3://bucket/a", {}), ("org/model", {"HF_HUB_OFFLINE": "1"})):
-        assert question(model, None, env) is None
-
 
 # In a deployment's life
 

@@ -13,7 +13,7 @@ from tests.fixtures.agent_world import DISK, AgentWorld
 from tests.fixtures.memory_engine import MemoryEngine
 
 
-def test_every_folder_with_its_purpose(tmp_path: Path) -> None:
+def test_disk_usage_lists_every_folder_with_its_purpose(tmp_path: Path) -> None:
     policy = HostPolicy(hub_cache=tmp_path / "not" / "yet", model_root=tmp_path)
     usage = disk_usage(places(MemoryEngine(), tmp_path / "state", policy))
     assert usage.paths is not None

@@ -208,7 +208,7 @@ MUTANTS = (
         "what is newer than an intent leaves the intent behind",
         ("agent/plan.py", "return any((each.generation or 0) > intent.generation for each in instances)", "return False"),
         ("agent/records.py", 'if row and row["generation"] >= command.generation:', 'if row and row["generation"] == command.generation:'),
-        test="tests/agent/test_journal.py::test_receipts",
+        test="tests/agent/test_records.py::test_an_intent_is_new_only_if_its_generation_is_newer_than_the_journaled_one",
     ),
     # Who is who
     mutant(

@@ -1,12 +1,15 @@
-"""A deployment's life on a host, from command to report."""
+"""One generation of a deployment, from command to report."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from agent.engines import EngineError, Instance, RunSpec
+from agent.health import DEAD_AFTER
 from chalicelib.contract.messages import Fix
-from tests.fixtures.agent_world import DAY, AgentWorld
+from tests.fixtures.agent_world import AgentWorld
+
+CAUSE = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
 
 
 def test_deploy_pulls_starts_and_runs(world: AgentWorld) -> None:
@@ -17,16 +20,6 @@ def test_deploy_pulls_starts_and_runs(world: AgentWorld) -> None:
     assert (report.container_id, report.port, report.generation) == (instance.id, instance.port, 1)
     assert report.session == world.server.session
     assert "--max-model-len" in world.engine.specs[0].arguments
-
-
-def test_sequence_grows_from_report_to_report_and_over_restarts(world: AgentWorld) -> None:
-    world.deploy()
-    world.settle()
-    world.kill()
-    world.boot().beat()
-    world.settle()
-    sequences = [report.sequence or 0 for _, report in world.server.reports]
-    assert sequences == sorted(set(sequences))
 
 
 def test_running_means_that_the_model_is_listed(world: AgentWorld) -> None:
@@ -57,7 +50,7 @@ def test_stop_is_stopped_whatever_its_exit_code(world: AgentWorld) -> None:
     assert world.last_report().error_code is None
 
 
-def test_stop_of_what_never_ran(world: AgentWorld) -> None:
+def test_a_stop_of_what_never_ran_is_reported_as_stopped(world: AgentWorld) -> None:
     world.stop(generation=7)
     world.settle()
     assert world.statuses() == ["stopped"]
@@ -73,78 +66,6 @@ def test_newer_generation_replaces_the_container(world: AgentWorld) -> None:
     assert len(world.engine.all) == 1
     assert world.last_report().generation == 2
     assert world.statuses()[-1] == "running"
-
-
-def test_older_generation_is_acked_and_ignored(world: AgentWorld) -> None:
-    world.deploy(generation=5)
-    world.settle()
-    world.stop(generation=4)
-    world.settle()
-    assert world.engine.only().generation == 5
-    world.beat()
-    assert world.server.pending == {}
-
-
-def test_same_generation_again_is_answered_with_how_it_is(world: AgentWorld) -> None:
-    world.deploy()
-    world.settle()
-    world.beat()
-    world.deploy()
-    world.settle()
-    last, before = world.server.reports[-1][1], world.server.reports[-2][1]
-    assert last.status == before.status == "running"
-    assert (last.sequence or 0) > (before.sequence or 0)
-    assert world.engine.calls.count("start muster-d1-g1") == 1
-
-
-def test_older_intent_is_answered_with_what_is_there(world: AgentWorld) -> None:
-    world.deploy(generation=5)
-    world.settle()
-    world.beat()
-    heard = len(world.server.reports)
-    world.stop(generation=4)
-    world.settle()
-    said = [report for _, report in world.server.reports[heard:]]
-    assert [(each.status, each.generation) for each in said] == [("running", 5)]
-    assert world.engine.calls.count("start muster-d1-g5") == 1
-
-
-def test_newer_intent_cancels_a_pull(world: AgentWorld) -> None:
-    world.deploy()
-    world.engine.on_pull = world.stop
-    world.settle()
-    assert world.statuses()[-1] == "stopped"
-    assert world.engine.specs == []
-
-
-def test_crash_restarts_after_a_backoff_that_doubles(world: AgentWorld) -> None:
-    world.deploy()
-    world.settle()
-    waited = []
-    for _ in range(7):
-        world.engine.die(world.engine.only().id, 1, "RuntimeError: something odd")
-        world.settle(1)
-        assert world.statuses()[-1] == "starting"
-        crashed_at = world.clock.now
-        while not any(each.state == "running" for each in world.engine.all.values()):
-            world.settle(1, seconds=1)
-            assert world.clock.now < crashed_at + 1000, "it was not started again"
-        waited.append(world.clock.now - crashed_at)
-        world.settle(3)
-    assert [round(each / 10) * 10 for each in waited] == [10, 20, 40, 80, 160, 300, 300]
-    assert world.last_report().restarts == 7
-
-
-def test_long_run_makes_the_next_crash_the_first_again(world: AgentWorld) -> None:
-    world.deploy()
-    world.settle()
-    for _ in range(3):
-        world.engine.die(world.engine.only().id, 1)
-        world.settle(steps=30, seconds=5)
-    world.settle(2, seconds=3600)
-    world.engine.die(world.engine.only().id, 1)
-    world.settle(1)
-    assert "10 s" in (world.last_report().message or "")
 
 
 def test_crash_report_says_what_to_do(world: AgentWorld) -> None:
@@ -169,6 +90,21 @@ def test_a_crash_report_has_the_fix_that_its_log_has_the_number_for(world: Agent
     report = world.last_report()
     assert (report.status, report.error_code) == ("error", "CONTEXT_TOO_LONG")
     assert report.fix == Fix({"max_model_len": 131072})
+
+
+def test_the_cause_of_a_crash_may_be_thousands_of_lines_above_its_end(world: AgentWorld) -> None:
+    world.deploy(restart="never")
+    world.settle()
+    instance = world.engine.only()
+    world.engine.say(instance.id, CAUSE)
+    for number in range(4000):
+        world.engine.say(instance.id, f"({number}) what others had to say about it, at some length and to no end")
+    world.engine.die(instance.id, 1)
+    world.settle(2)
+    report = world.last_report()
+    assert report.error_code == "CUDA_OUT_OF_MEMORY"
+    assert report.logs is not None and CAUSE in report.logs and "(3999)" in report.logs
+    assert len(report.logs.encode()) <= 70 * 1024
 
 
 def test_what_cannot_heal_is_not_restarted(world: AgentWorld) -> None:
@@ -199,20 +135,6 @@ def test_container_removed_behind_our_back_is_a_crash(world: AgentWorld) -> None
     assert world.last_report().restarts == 1
 
 
-def test_refused_by_host_before_anything_is_pulled(world: AgentWorld) -> None:
-    world.deploy(image="evil/image:latest")
-    world.settle()
-    assert (world.statuses(), world.last_report().error_code) == (["error"], "REFUSED_BY_HOST")
-    assert world.engine.calls == []
-
-
-def test_invalid_config_before_anything_is_pulled(world: AgentWorld) -> None:
-    world.deploy(env={"HF_TOKEN": {"from_host": True}})
-    world.settle()
-    assert world.last_report().error_code == "INVALID_CONFIG"
-    assert world.engine.calls == []
-
-
 def test_failed_replacement_leaves_nothing_of_the_old(world: AgentWorld) -> None:
     world.deploy()
     world.settle()
@@ -222,7 +144,7 @@ def test_failed_replacement_leaves_nothing_of_the_old(world: AgentWorld) -> None
     assert world.engine.all == {}
 
 
-def test_what_a_failed_start_could_not_remove_is_buried_later(world: AgentWorld) -> None:
+def test_what_a_failed_start_could_not_remove_is_removed_later(world: AgentWorld) -> None:
     def stuck(spec: RunSpec) -> None:
         owner = (spec.worker_id, spec.deployment_id, spec.generation)
         world.engine.add(Instance("stuck", spec.name, str(spec.image), "created", *owner))
@@ -248,35 +170,6 @@ def test_passing_trouble_at_start_is_retried(world: AgentWorld) -> None:
     assert world.statuses()[-1] == "running"
 
 
-def test_port_survives_a_crash(world: AgentWorld) -> None:
-    world.deploy(deployment_id="d0")
-    world.deploy()
-    world.settle()
-    before = world.last_report().port
-    world.engine.die(next(each.id for each in world.engine.all.values() if each.deployment_id == "d1"), 1)
-    world.settle(10)
-    assert (world.statuses()[-1], world.last_report().port) == ("running", before)
-
-
-def test_two_deployments_get_two_ports(world: AgentWorld) -> None:
-    world.deploy(deployment_id="d1")
-    world.deploy(deployment_id="d2")
-    world.settle()
-    assert len({each.port for each in world.engine.all.values()}) == 2
-
-
-def test_without_contact_for_a_day_nothing_is_started(world: AgentWorld) -> None:
-    world.deploy()
-    world.settle()
-    world.clock.pass_time(DAY + 1)
-    world.engine.die(world.engine.only().id, 1)
-    world.settle(20, seconds=60)
-    assert all(each.state != "running" for each in world.engine.all.values())
-    world.beat()
-    world.settle()
-    assert world.statuses()[-1] == "running"
-
-
 def test_others_instances_are_left_alone(world: AgentWorld) -> None:
     stranger = Instance("s1", "muster-d1-g1", "vllm/vllm-openai:latest", "running", "another-worker", "d1", 1)
     plain = Instance("s2", "postgres", "postgres", "running")
@@ -295,14 +188,85 @@ def test_something_newer_than_the_intent_is_left_alone(world: AgentWorld) -> Non
     assert world.engine.only().id == "n1"
 
 
-def test_heartbeat_names_what_is_active(world: AgentWorld) -> None:
-    world.probe.ready = set()
+def test_a_running_model_that_answers_no_more_is_restarted(world: AgentWorld) -> None:
     world.deploy()
-    assert world.server.beats[-1].active_deployments == []
     world.settle()
-    world.beat()
-    assert world.server.beats[-1].active_deployments == ["d1"]
+    hung = world.engine.only()
+    world.engine.say(hung.id, "the last that it said")
+    world.probe.hung = True
+    world.settle(10)
+    assert world.engine.only() == hung, "it may be busy"
+    world.settle(int(DEAD_AFTER / 2))
+    report = world.last_report()
+    assert (report.status, report.error_code, report.restarts) == ("starting", "CONTAINER_FAILED", 1)
+    assert "/health" in (report.message or "")
+    assert "the last that it said" in (report.logs or "")
+    world.probe.hung = False
+    world.settle(10)
+    assert world.statuses()[-3:] == ["running", "starting", "running"]
+    assert world.engine.only().id != hung.id
+
+
+def test_a_model_that_was_busy_is_left_alone(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    before = world.engine.only()
+    for _ in range(10):
+        world.probe.hung = True
+        world.settle(int(DEAD_AFTER / 2 - 3))
+        world.probe.hung = False
+        world.settle(8)
+    assert world.engine.only() == before
+    assert world.statuses()[-1] == "running"
+
+
+def test_a_hung_model_that_is_never_restarted_is_an_error(world: AgentWorld) -> None:
+    world.deploy(restart="never")
+    world.settle()
+    world.probe.hung = True
+    world.settle(40)
+    assert (world.last_report().status, world.last_report().error_code) == ("error", "CONTAINER_FAILED")
+    assert world.engine.all == {}
+
+
+def test_what_ended_with_its_daemon_has_not_crashed(world: AgentWorld) -> None:
+    world.deploy(restart="never")
+    world.settle()
+    world.engine.die(world.engine.only().id, 137)
+    world.run = "the daemon was restarted"
+    world.settle()
+    assert world.statuses()[-3:] == ["running", "starting", "running"]
+    assert (world.last_report().restarts, world.last_report().error_code) == (0, None)
+    world.engine.die(world.engine.only().id, 1)
+    world.settle()
+    assert world.statuses()[-1] == "error", "the next one is a crash again"
+
+
+def test_a_renamed_container_is_still_the_one(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    before = world.engine.only()
+    world.engine.add(replace(before, name="renamed"))
+    world.kill()
+    world.boot().beat()
+    world.settle()
+    assert world.engine.only().id == before.id
     world.stop()
     world.settle()
+    assert world.engine.all == {}
+
+
+def test_command_that_killed_the_agent_three_times_is_poison(world: AgentWorld) -> None:
+    world.deploy()
+    for _ in range(3):
+        record = world.actor().record
+        world.memory.records.save(type(record)(record.command, attempts=record.attempts + 1))
+        world.restart()
     world.beat()
-    assert world.server.beats[-1].active_deployments == []
+    world.settle()
+    assert world.statuses() == ["error"]
+    assert world.last_report().error_code == "POISON_COMMAND"
+    assert world.engine.calls == []
+    world.deploy(generation=2)
+    world.settle()
+    assert world.statuses()[-1] == "running"

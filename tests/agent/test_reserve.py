@@ -1,0 +1,16 @@
+"""The file that keeps disk space back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agent.reserve import ReserveFile
+
+
+def test_the_reserve_takes_its_blocks_on_the_disk_and_is_given_up_once(tmp_path: Path) -> None:
+    reserve = ReserveFile(tmp_path / "reserve", 8192)
+    reserve.restore()
+    assert (tmp_path / "reserve").stat().st_size == 8192
+    assert (tmp_path / "reserve").stat().st_blocks * 512 >= 8192
+    assert reserve.give_up()
+    assert not reserve.give_up()

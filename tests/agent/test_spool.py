@@ -1,0 +1,57 @@
+"""Reports and results on their way out: their order, their number, and what a full disk keeps in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.crew import Memory
+from agent.journal import JournalFull
+from agent.spool import MOST
+from chalicelib.contract.messages import Report
+from tests.fixtures.agent_world import AgentWorld
+from tests.fixtures.journals import open_memory
+
+
+def test_spool_keeps_its_order_and_its_bounds(tmp_path: Path) -> None:
+    spool = open_memory(tmp_path).spool
+    for number in range(MOST + 5):
+        spool.put(f"d{number}", Report("running"))
+    about = []
+    while (entry := spool.first()) is not None:
+        about.append(entry.about)
+        spool.done(entry)
+    assert about == [f"d{number}" for number in range(5, MOST + 5)]
+
+
+def test_report_that_cannot_be_journaled_is_sent_all_the_same(full: Memory) -> None:
+    full.spool.put("d1", Report("error", error_code="DISK_FULL"))
+    entry = full.spool.first()
+    assert entry is not None
+    assert entry.body["error_code"] == "DISK_FULL"
+    full.spool.done(entry)
+    assert full.spool.first() is None
+
+
+def test_what_was_sent_and_cannot_be_forgotten_holds_up_nothing(tmp_path: Path) -> None:
+    memory = open_memory(tmp_path)
+    memory.spool.put("d1", Report("running"))
+    memory.database.connection.execute("PRAGMA query_only = ON")  # not even a deletion can be written
+    entry = memory.spool.first()
+    assert entry is not None
+    with pytest.raises(JournalFull):
+        memory.spool.done(entry)
+    memory.spool.put("d2", Report("error", error_code="DISK_FULL"))
+    held = memory.spool.first()
+    assert held is not None and held.about == "d2"
+
+
+def test_sequence_grows_from_report_to_report_and_over_restarts(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    world.kill()
+    world.boot().beat()
+    world.settle()
+    sequences = [report.sequence or 0 for _, report in world.server.reports]
+    assert sequences == sorted(set(sequences))
