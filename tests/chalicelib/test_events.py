@@ -7,7 +7,7 @@ import random
 import msgspec
 import pytest
 
-from chalicelib import deployments, events, fleet, operations, tokens, workers
+from chalicelib import deployments, events, operations, tokens, workers
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.tables import Event
@@ -196,8 +196,3 @@ def test_a_bomb_for_a_cursor_is_refused(world: PlaneWorld) -> None:
     assert len(bomb) < 16_384
     with pytest.raises(ApiError, match="after"):
         events.timeline(events.SHARDS, r.EventsQuery(after=bomb), world.now)
-
-
-def test_a_machine_names_itself_in_its_lines(world: PlaneWorld) -> None:
-    worker = world.worker("gpu-7")
-    assert fleet.get(worker.id).about == events.About(worker_id=worker.id, worker_name="gpu-7")

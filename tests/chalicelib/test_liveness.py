@@ -4,42 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import fleet, tokens, workers
+from chalicelib import tokens, workers
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.store import find
 from chalicelib.tables import Hot
-from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
+from tests.fixtures.plane_world import ADMIN, PlaneWorld
 
 
 def online(world: PlaneWorld, worker_id: str) -> bool:
     return workers.get(worker_id, world.now).status == "online"
-
-
-def test_a_worker_is_online_for_90_seconds_after_a_heartbeat(world: PlaneWorld) -> None:
-    worker = world.worker()
-    worker.beat()
-    world.pass_(90)
-    assert online(world, worker.id)
-    world.pass_(0.1)
-    assert not online(world, worker.id)
-
-
-def test_three_of_the_intervals_last_given_if_that_is_longer(world: PlaneWorld) -> None:
-    worker = world.worker()
-    Hot(worker.id).update(actions=[Hot.interval.set(60)])
-    world.pass_(180)
-    assert online(world, worker.id)
-    world.pass_(0.1)
-    assert not online(world, worker.id)
-
-
-def test_a_goodbye_is_offline_at_once_and_a_heartbeat_brings_it_back(world: PlaneWorld) -> None:
-    worker = world.worker()
-    worker.beat(status="offline")
-    assert not online(world, worker.id)
-    worker.beat()
-    assert online(world, worker.id)
 
 
 def test_a_silent_workers_deployment_keeps_its_status_and_is_unreachable(world: PlaneWorld) -> None:
@@ -115,19 +89,6 @@ def test_an_ephemeral_worker_is_forgotten_after_15_minutes(world: PlaneWorld) ->
         workers.get(worker.id, world.now)
 
 
-def test_an_ephemeral_worker_that_was_heard_of_since_the_sweep_read_it_stays(world: PlaneWorld) -> None:
-    made = tokens.create_token(r.NewRegistrationToken(ephemeral=True), ADMIN, world.now)
-    worker = world.worker(token=str(made.token))
-    world.pass_(901)
-    read = find(Hot, worker.id)
-    assert read is not None
-    worker.beat()
-    workers.forget(read, world.now)
-    assert online(world, worker.id)
-    workers.remove(worker.id, False, "somebody else", world.now)
-    workers.forget(read, world.now)
-
-
 def test_a_heartbeat_beats_the_sweep(world: PlaneWorld) -> None:
     """The sweep read the worker as silent; its flip is void once the worker was heard of."""
     from chalicelib.liveness import _record
@@ -153,29 +114,3 @@ def test_a_registration_beats_the_sweep_of_the_day(world: PlaneWorld) -> None:
     worker.register()
     _record(read, world.now)
     assert world.see(deployment_id).status == "running"
-
-
-@pytest.mark.parametrize(("quiet", "expected"), [(0, 1), (59, 1), (61, 5), (299, 5), (301, 30)])
-def test_the_interval_is_short_while_something_is_under_way(quiet: float, expected: int) -> None:
-    assert fleet.interval(1000.0, 1000.0 + quiet) == expected
-
-
-def test_a_worker_is_due_by_the_interval_that_it_was_given(world: PlaneWorld) -> None:
-    worker = world.worker()
-    world.pass_(400)
-    assert worker.beat().next_heartbeat_in == 30
-    world.pass_(10)
-    assert _due_in(world, worker) == 20
-    for _ in range(2):  # what is asked for meanwhile does not reach it sooner
-        world.ask(worker, "pull_image", image="a:b")
-        assert _due_in(world, worker) == 20
-    world.pass_(25)
-    assert _due_in(world, worker) == 0
-    assert worker.beat().next_heartbeat_in == 1
-    assert _due_in(world, worker) == 1
-    world.pass_(86400)
-    assert _due_in(world, worker) is None
-
-
-def _due_in(world: PlaneWorld, worker: Worker) -> int | None:
-    return workers.get(worker.id, world.now).due_in

@@ -4,43 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from prometheus_client.parser import text_string_to_metric_families
-
-from chalicelib import deployments, discovery, exposition, metrics, workers
+from chalicelib import deployments, exposition, metrics, workers
 from chalicelib.contract import resources as r
-from chalicelib.exposition import Family
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
-
-Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-def read(text: str) -> Samples:
-    """By name and labels; each of them once."""
-    found = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    samples = {(sample.name, frozenset(sample.labels.items())): sample.value for sample in found}
-    assert len(samples) == len(found)
-    return samples
+from tests.fixtures.prometheus import Samples, samples_of
 
 
 def told(world: PlaneWorld) -> Samples:
-    return read(exposition.text(metrics.families(world.now)))
+    return samples_of(exposition.text(metrics.families(world.now)))
 
 
 def value(samples: Samples, name: str, /, **labels: str) -> float | None:
     return samples.get((name, frozenset(labels.items())))
-
-
-HOSTILE = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
-
-
-@given(st.dictionaries(st.from_regex(r"[a-z]{1,5}", fullmatch=True), HOSTILE, max_size=3), st.floats(allow_nan=False))
-def test_what_is_written_is_what_is_read(labels: dict[str, str], number: float) -> None:
-    family = Family("muster_x", "gauge", "Anything.")
-    family.add(number, **labels)
-    assert read(exposition.text([family])) == {("muster_x", frozenset(labels.items())): number}
 
 
 def test_workers_and_what_they_have(world: PlaneWorld) -> None:
@@ -127,49 +102,3 @@ def test_a_scrape_costs_no_more_after_a_thousand_operations(world: PlaneWorld) -
         worker.beat()
         worker.result(operation_id, output={"models": []})
     assert before == cost() == {"Scan": 4, "BatchGetItem": 1}
-
-
-# Where the models' own metrics are
-
-
-def discovered(world: PlaneWorld) -> list[tuple[list[str], dict[str, str]]]:
-    return [(each.targets, each.labels) for each in discovery.targets(world.now)]
-
-
-@pytest.mark.parametrize(
-    ("address", "target", "scheme", "path"),
-    [
-        ("10.0.0.7", "10.0.0.7:8001", "http", "/metrics"),
-        ("fd00::7", "[fd00::7]:8001", "http", "/metrics"),
-        ("https://gpu07-{port}.example.org", "gpu07-8001.example.org:443", "https", "/metrics"),
-        ("https://example.org/gpu07/{port}/", "example.org:443", "https", "/gpu07/8001/metrics"),
-        ("http://gpu07.example.org", "gpu07.example.org:8001", "http", "/metrics"),
-    ],
-)
-def test_a_running_model_is_found_by_its_workers_address(
-    world: PlaneWorld, address: str, target: str, scheme: str, path: str
-) -> None:
-    worker = world.worker("gpu-7", address=address, labels={"site": "lab", "a-b": "c"})
-    deployment_id = world.deploy("org/m", name="chat")
-    assert discovered(world) == []
-    worker.run(deployment_id)
-    labels = {
-        "__scheme__": scheme,
-        "__metrics_path__": path,
-        "__meta_muster_label_site": "lab",
-        "__meta_muster_label_a_b": "c",
-        "muster_deployment": "chat",
-        "muster_deployment_id": deployment_id,
-        "model": "org/m",
-        "worker": "gpu-7",
-    }
-    assert discovered(world) == [([target], labels)]
-    world.pass_(91)
-    assert discovered(world) == [], "nobody knows whether it is there"
-
-
-def test_an_address_that_is_none_hides_its_own_models_alone(world: PlaneWorld) -> None:
-    for n, address in enumerate(["http://[", "ftp://x", "a b", "http://:80", "http://x:port", "10.0.0.7", None]):
-        worker = world.worker(f"gpu-{n}", address=address)
-        worker.run(world.deploy(worker_id=worker.id, gpus=0, name=f"d{n}"))
-    assert [targets for targets, _ in discovered(world)] == [["10.0.0.7:8001"]]
