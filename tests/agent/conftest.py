@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,15 @@ import pytest
 from agent.crew import Memory
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import full_memory
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on an agent's settings or a proxy in the environment that the tests were started with."""
+    for name in list(os.environ):
+        is_setting = name.startswith("MUSTER_") and not name.startswith("MUSTER_REQUIRE_")
+        if is_setting or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture
