@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from agent.actor import Actor
+from chalicelib.contract.lifecycle import Status
 from tests.fixtures.agent_world import AgentWorld
 
 
@@ -23,3 +25,50 @@ def test_newer_intent_cancels_a_pull(world: AgentWorld) -> None:
     world.settle()
     assert world.statuses()[-1] == "stopped"
     assert world.engine.specs == []
+
+
+def test_an_actor_has_one_thread_at_most_and_leaves_it_when_nothing_is_left_to_do(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    world.stop()
+    actor = world.actor()
+    assert isinstance(actor, Actor)
+    assert not actor.take_thread(), "the fleet gave it one"
+    actor.run()
+    assert actor.record.status is Status.STOPPED
+    assert [actor.take_thread(), actor.take_thread()] == [True, False]
+
+
+def test_a_closed_actor_starts_nothing_and_ends_nothing(world: AgentWorld) -> None:
+    world.deploy(deployment_id="d2")
+    world.settle()
+    world.deploy()
+    for deployment_id in ("d1", "d2"):
+        world.actor(deployment_id).close()
+        world.actor(deployment_id).run()
+    world.stop(deployment_id="d2")
+    world.actor("d2").step(world.clock.now)
+    assert [each.deployment_id for each in world.engine.all.values()] == ["d2"]
+    assert world.engine.only().state == "running"
+
+
+def test_a_deployment_comes_up_from_its_start_until_it_runs(world: AgentWorld) -> None:
+    world.probe.ready = set()
+    world.deploy()
+    assert not world.actor().coming_up, "it has yet to be started"
+    world.settle()
+    assert world.actor().coming_up
+    world.probe.ready = {"org/model"}
+    world.settle()
+    assert not world.actor().coming_up
+
+
+def test_the_end_that_an_operator_asked_for_is_no_crash(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    instance = world.engine.only()
+    world.actor().expect_end(instance.id)
+    world.engine.die(instance.id, 137)
+    world.settle()
+    assert (world.last_report().status, world.last_report().error_code) == ("stopped", None)
+    assert world.last_report().restarts == 0

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.aftermath import aftermath
+from agent.engines import Instance
 from agent.gpus import Gpu, Holder
-from tests.fixtures.agent_world import GIB, AgentWorld
+from agent.preflight import Surroundings
+from chalicelib.contract.messages import Disk
+from tests.fixtures.agent_world import DISK, GIB, AgentWorld, FakeHub
 
 
 def test_a_crash_report_says_how_it_ended_and_who_holds_the_gpus(world: AgentWorld) -> None:
@@ -20,3 +29,37 @@ def test_a_crash_report_says_how_it_ended_and_who_holds_the_gpus(world: AgentWor
     assert report.logs.endswith(
         "[muster] GPU 0: 20.0 GiB of 80.0 GiB used: python (pid 4711) in container c0ffeec0ffee 19.0 GiB"
     )
+
+
+DEAD = Instance("i1", "muster-d1-g1", "image", "exited", "w1", "d1", 1, exit_code=137)
+
+
+def around(*gpus: Gpu, free: int | None = 3 * GIB) -> Surroundings:
+    def disk(path: Path) -> Disk:
+        if free is None:
+            raise OSError
+        return Disk(DISK.total, DISK.used, free, DISK.percent)
+
+    return Surroundings(FakeHub(), lambda: gpus, disk)
+
+
+@pytest.mark.parametrize(("killed", "said"), [(True, "killed for memory"), (False, "not killed for memory")])
+def test_the_first_line_tells_exit_code_and_whether_the_kernel_killed_it(killed: bool, said: str) -> None:
+    lines = aftermath(replace(DEAD, oom_killed=killed), around(), Path("/var"), [DEAD])
+    assert lines == f"\n[muster] exit code 137, {said}\n[muster] 3.0 GiB free on /var"
+
+
+def test_a_disk_that_does_not_answer_is_left_out() -> None:
+    assert "free on" not in aftermath(DEAD, around(free=None), Path("/var"), [])
+
+
+def test_memory_that_nobody_is_named_for_is_told_all_the_same() -> None:
+    lines = aftermath(DEAD, around(Gpu(1, 80 * GIB, 20 * GIB)), Path("/"), [])
+    assert lines.endswith("\n[muster] GPU 1: 20.0 GiB of 80.0 GiB used: by nobody that NVML names")
+
+
+def test_a_container_that_is_there_is_told_by_its_name() -> None:
+    there = Instance("c" * 64, "their-notebook", "jupyter", "running")
+    holders = (Holder(7, GIB, "python", "c" * 64), Holder(8, 2 * GIB))
+    lines = aftermath(DEAD, around(Gpu(0, 80 * GIB, 3 * GIB, holders)), Path("/"), [there])
+    assert lines.endswith("python (pid 7) in container their-notebook 1.0 GiB, a process (pid 8) 2.0 GiB")

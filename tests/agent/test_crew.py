@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shutil
 
+import pytest
+
+from agent.crew import Crew
 from tests.fixtures.agent_world import AgentWorld
 
 
@@ -31,3 +34,38 @@ def test_an_engine_that_is_down_at_the_start_does_not_keep_the_agent_from_beatin
     world.boot()
     world.beat()
     assert world.server.beats
+
+
+def test_what_a_crew_is_made_of_works_for_one_worker_on_one_journal(world: AgentWorld) -> None:
+    crew = Crew.hire("w7", world.host, world.memory)
+    assert crew.worker_id == "w7"
+    world.deploy()
+    world.settle()
+    crew.look()
+    assert crew.inventory.seen == (world.engine.only(),)
+    assert crew.fleet.active() == [], "what runs is another worker's"
+
+
+def test_a_crew_resumes_what_the_journal_has_and_starts_nothing_after_it_is_closed(world: AgentWorld) -> None:
+    world.deploy()
+    world.order(type="disk_usage", command_id="o1", expires_in=60)
+    started: list[str] = []
+    crew = Crew.hire("w1", world.host, world.memory)
+    crew.resume(lambda name, target: started.append(name))
+    assert started == ["watch"]
+    assert list(crew.fleet.actors) == ["d1"]
+    crew.close()
+    crew.watch.run()
+    crew.fleet.actors["d1"].run()
+    assert world.engine.all == {}
+    crew.operations.run_all()
+    world.deliver()
+    assert world.result("o1")["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("down", [True, False])
+def test_a_look_never_raises_what_the_engine_does(world: AgentWorld, down: bool) -> None:
+    world.engine.down = down
+    crew = Crew.hire("w1", world.host, world.memory)
+    crew.look()
+    assert crew.inventory.seen == (None if down else ())

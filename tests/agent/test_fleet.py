@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
+from agent.crew import Crew
+from agent.engines import Instance
+from agent.fleet import Fleet
+from agent.records import Record
+from chalicelib.contract.lifecycle import Status
+from chalicelib.contract.messages import Stop
 from tests.fixtures.agent_world import AgentWorld
+from tests.fixtures.commands import deploy
 
 
 def test_older_generation_is_acked_and_ignored(world: AgentWorld) -> None:
@@ -38,3 +48,74 @@ def test_heartbeat_names_what_is_active(world: AgentWorld) -> None:
     world.settle()
     world.beat()
     assert world.server.beats[-1].active_deployments == []
+
+
+def fleet_of(world: AgentWorld) -> tuple[Fleet, list[str]]:
+    """A fleet on the journal and the host of `world`, and the names of its deployments' threads."""
+    started: list[str] = []
+
+    def spawn(name: str, target: Callable[[], None]) -> None:
+        if name.startswith("deployment-"):
+            started.append(name)
+
+    world.agent.crew = Crew.hire("w1", replace(world.host, spawn=spawn), world.memory)
+    return world.crew.fleet, started
+
+
+def test_after_a_start_every_deployment_that_is_not_at_rest_has_a_thread(world: AgentWorld) -> None:
+    for number, status in enumerate([None, Status.RUNNING, Status.STARTING, Status.STOPPED, Status.ERROR]):
+        command = deploy()
+        command.deployment_id = f"d{number}"
+        world.memory.records.accept(command)
+        world.memory.records.save(Record(command, status))
+    fleet, started = fleet_of(world)
+    fleet.resume()
+    assert started == ["deployment-d0", "deployment-d1", "deployment-d2"]
+    assert [each.deployment_id for each in fleet.wanted()] == ["d0", "d1", "d2"]
+
+
+def test_intents_for_one_deployment_share_one_thread(world: AgentWorld) -> None:
+    fleet, started = fleet_of(world)
+    for command in (deploy(), deploy(), Stop("c2", "d1", 2)):
+        world.memory.records.accept(command)
+        fleet.submit(command)
+    assert started == ["deployment-d1"]
+
+
+def test_a_closed_fleet_starts_no_thread(world: AgentWorld) -> None:
+    fleet, started = fleet_of(world)
+    fleet.close()
+    world.memory.records.accept(deploy())
+    fleet.submit(deploy())
+    assert started == []
+
+
+def test_what_runs_for_a_deployment_at_rest_wakes_it_and_an_orphan_wakes_nobody(world: AgentWorld) -> None:
+    world.memory.records.accept(deploy())
+    world.memory.records.save(Record(deploy(), Status.STOPPED))
+    fleet, started = fleet_of(world)
+    for number, owner in enumerate([("w1", "orphan"), ("w2", "d1")]):
+        world.engine.add(Instance(f"i{number}", f"n{number}", "i", "running", *owner, 1))
+    world.crew.inventory.changed()
+    world.crew.inventory.instances()
+    fleet.notice()
+    assert started == []
+    world.engine.add(Instance("i2", "n2", "i", "running", "w1", "d1", 1))
+    world.crew.inventory.changed()
+    world.crew.inventory.instances()
+    fleet.notice()
+    assert started == ["deployment-d1"]
+
+
+def test_before_the_first_look_at_the_host_the_journal_tells_what_is_active(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    world.crew.inventory.seen = None
+    assert world.crew.fleet.active() == ["d1"]
+
+
+def test_an_end_is_expected_by_the_deployment_and_by_nobody_for_an_orphan(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    assert world.crew.fleet.expect_end(world.engine.only())
+    assert not world.crew.fleet.expect_end(Instance("i9", "n9", "i", "running", "w1", "d9", 1))

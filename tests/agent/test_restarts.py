@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from agent.restarts import FIRST, LONGEST, PROVEN_AFTER, Restarts
 from tests.fixtures.agent_world import AgentWorld
 
 
@@ -33,3 +36,34 @@ def test_long_run_makes_the_next_crash_the_first_again(world: AgentWorld) -> Non
     world.engine.die(world.engine.only().id, 1)
     world.settle(1)
     assert "10 s" in (world.last_report().message or "")
+
+
+def test_each_failure_doubles_the_wait_up_to_the_longest() -> None:
+    restarts = Restarts()
+    waits = [restarts.again(1000.0 * number) for number in range(100)]
+    assert waits[:6] == [FIRST, 2 * FIRST, 4 * FIRST, 8 * FIRST, 16 * FIRST, LONGEST]
+    assert set(waits[5:]) == {LONGEST}
+
+
+def test_a_first_start_waits_for_nothing_and_a_restart_for_what_is_left() -> None:
+    restarts = Restarts()
+    assert restarts.wait(0.0) == 0.0
+    restarts.again(100.0)
+    assert [restarts.wait(now) for now in (100.0, 104.0, 110.0, 1e9)] == [10.0, 6.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(("ran", "wait"), [(PROVEN_AFTER - 1, 4 * FIRST), (PROVEN_AFTER, FIRST)])
+def test_a_run_that_was_long_enough_makes_the_next_failure_the_first(ran: float, wait: float) -> None:
+    restarts = Restarts()
+    restarts.again(0.0)
+    restarts.again(0.0)
+    restarts.note_running(100.0)
+    restarts.note_running(100.0 + ran / 2)
+    assert restarts.again(100.0 + ran) == wait
+
+
+def test_a_failure_before_it_ran_again_is_not_forgiven_for_the_run_before() -> None:
+    restarts = Restarts()
+    restarts.note_running(0.0)
+    assert restarts.again(PROVEN_AFTER) == FIRST
+    assert restarts.again(2 * PROVEN_AFTER) == 2 * FIRST
