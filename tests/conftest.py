@@ -1,6 +1,6 @@
 """What was skipped is said at the end, once for each reason: a skip that nobody sees is a defect.
 
-`--thorough` is for what is proven by numbers: 1,000 rounds of a race rather than 15. `make reliability` and CI set it.
+`--thorough` is for what is proven by numbers: 1,000 rounds of a race rather than 5. `make reliability` and CI set it.
 
 `make test` uses all cores (pytest-xdist): some of its processes have a network of their own.
 """
@@ -11,9 +11,15 @@ import os
 from collections import Counter
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.fixtures import network
+from tests.fixtures import environment, network
+
+environment.normalize()
+# No deadline, and no complaint about slow data: how long an example takes says how busy the machine is.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("any machine")
 
 pytest_plugins = [
     f"tests.fixtures.{name}" for name in ("database", "docker_agent", "docker_engine", "hub_server", "served", "wheel")
@@ -63,8 +69,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return (os.cpu_count() or 1) + 1
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest groups first: the others are done meanwhile."""
+    if config.getoption("--reversed"):
+        items.reverse()
     order = ["the machine", "console"]
     items.sort(key=lambda item: order.index(found) if (found := group(item.nodeid)) in order else len(order))
 
@@ -91,6 +99,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="as many rounds as docs/reliability.md promises")
+    parser.addoption("--rounds", type=int, help="of each race, in place of 5, or of 1,000 with --thorough")
+    parser.addoption("--reversed", action="store_true", help="the last test first: no test needs another before it")
     parser.addoption(
         "--database",
         choices=("memory", "embedded"),

@@ -1,7 +1,7 @@
 """Races, with real threads on a real DynamoDB engine: exactly one winner, and nothing reserved for ever.
 
 Every round takes the same names and devices as the one before, so it cannot begin where something was kept; and when it
-is all over nothing is left (`held`). 15 rounds here; with --thorough 1,000, and 250 of those marked as rarer.
+is all over nothing is left (`held`). 5 rounds here (--rounds); with --thorough 1,000, and 250 of those marked as rarer.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def world(engine: Recorder) -> PlaneWorld:
 
 @pytest.fixture
 def race(world: PlaneWorld, thorough: bool, request: pytest.FixtureRequest) -> Iterator[Race]:
-    many = getattr(request, "param", 1000)
-    with Race(many if thorough else 15, pause=lambda: world.pass_(MOMENT)) as race:
+    rounds = getattr(request, "param", 1000) if thorough else 5
+    with Race(request.config.getoption("--rounds") or rounds, pause=lambda: world.pass_(MOMENT)) as race:
         yield race
 
 

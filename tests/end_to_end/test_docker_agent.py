@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.docker_agent import IMAGE, DockerHost, answers, containers, nothing_is_left, only
+from tests.fixtures.docker_agent import IMAGE, DockerHost, answers, containers, docker_host, nothing_is_left, only
 from tests.fixtures.docker_daemon import OwnDaemon
-from tests.fixtures.engine_suite import any_port
 from tests.fixtures.hub_server import HubServer
+from tests.fixtures.ports import free_port
 from tests.fixtures.serve import Serve
 from tests.fixtures.waiting import eventually
 
@@ -19,20 +19,9 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    serve = Serve(tmp_path / "data", MUSTER_HEARTBEAT="1")
-    serve.start()
-    yield serve
-    serve.stop()
-
-
-@pytest.fixture
 def host(tmp_path: Path, serve: Serve, daemon: OwnDaemon, hub: HubServer) -> Iterator[DockerHost]:
-    host = DockerHost(tmp_path, serve, daemon, hub)
-    yield host
-    host.kill()
-    for each in containers(daemon):
-        each.remove(force=True)
+    with docker_host(tmp_path, serve, daemon, hub) as host:
+        yield host
 
 
 def test_adoption_after_a_kill(daemon: OwnDaemon, host: DockerHost) -> None:
@@ -96,8 +85,7 @@ def test_after_a_reboot_models_run_again_without_the_control_plane(
 def test_two_agents_leave_each_other_and_strangers_alone(
     daemon: OwnDaemon, host: DockerHost, serve: Serve, hub: HubServer, tmp_path: Path
 ) -> None:
-    other = DockerHost(tmp_path, serve, daemon, hub, "two")
-    try:
+    with docker_host(tmp_path, serve, daemon, hub) as other:
         mine, others = host.deploy(), other.deploy()
         for each in (mine, others):
             assert answers(host.operator.reach(each, "running"))
@@ -112,8 +100,6 @@ def test_two_agents_leave_each_other_and_strangers_alone(
         host.kill()
         host.start()
         assert answers(other.operator.see(others))
-    finally:
-        other.kill()
 
 
 def test_what_is_renamed_is_kept_and_what_is_removed_starts_again(daemon: OwnDaemon, host: DockerHost) -> None:
@@ -161,7 +147,7 @@ def test_a_failed_start_leaves_nothing(daemon: OwnDaemon, host: DockerHost) -> N
 
 
 def test_what_is_in_the_way_is_told_at_once_and_nothing_is_pulled(daemon: OwnDaemon, host: DockerHost) -> None:
-    port = any_port()
+    port = free_port()
     with socket.create_server(("127.0.0.1", port)):
         body = {"image": "muster-standin:absent", "model": "org/gated", "config": {"port": port}}
         seen = host.operator.reach(host.deploy(**body), "error")

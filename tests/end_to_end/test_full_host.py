@@ -3,21 +3,18 @@ freed through the API: real processes, a real engine and a real registry."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 
-from tests.fixtures.agent_process import ROOT, Operator
-from tests.fixtures.docker_daemon import OwnDaemon
+from tests.fixtures.docker_agent import DockerHost, docker_host
+from tests.fixtures.docker_daemon import OwnDaemon, can_be_had, own_daemon
+from tests.fixtures.hub_server import HubServer
 from tests.fixtures.real_registry import RealRegistry, real_registry
-from tests.fixtures.serve import REGISTRATION_TOKEN, Serve
+from tests.fixtures.serve import Serve
 from tests.fixtures.small_disk import fill, small_disk
 from tests.fixtures.waiting import eventually
 
@@ -26,37 +23,14 @@ MIB = 1024 * 1024
 
 
 class FullHost:
-    """An agent whose everything is on one small disk."""
+    """An agent whose state, Docker root, and model cache are on one small disk."""
 
-    def __init__(self, folder: Path, disk: Path, docker_host: str, serve: Serve) -> None:
-        self.disk, self._log = disk, folder / "agent.log"
-        self._operator = Operator(serve.url)
-        self._environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MUSTER_", "HF_"))} | {
-            "DOCKER_HOST": docker_host,
-            "HF_ENDPOINT": "http://127.0.0.1:1",
-            "HF_HUB_CACHE": str(disk / "hub"),
-            "MUSTER_TOKEN": REGISTRATION_TOKEN,
-            "MUSTER_URL": serve.url,
-            "MUSTER_NAME": "host",
-            "MUSTER_STATE_DIR": str(disk / "state"),
-        }
-        self.start()
-        seen = eventually(lambda: self._operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")
-        self._path = f"/api/workers/{seen[0]['worker_id']}"
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "agent"], cwd=ROOT, env=self._environment, stdout=log, stderr=subprocess.STDOUT
-            )
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+    def __init__(self, host: DockerHost, disk: Path) -> None:
+        self.agent, self.disk = host, disk
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """What it answers in the end, however long that takes."""
-        answer = self._operator.call(method, self._path + path, body)
+        answer = self.agent.call(method, path, body)
         if "operation_id" not in answer:
             return answer
         ended = self.ended(answer["operation_id"])
@@ -64,11 +38,11 @@ class FullHost:
         return ended["output"]
 
     def begin(self, method: str, path: str, body: Any) -> str:
-        return str(self._operator.call(method, self._path + path, body)["operation_id"])
+        return str(self.agent.call(method, path, body)["operation_id"])
 
     def ended(self, operation_id: str) -> Any:
         return eventually(
-            lambda: self._operator.call("GET", f"/api/operations/{operation_id}"),
+            lambda: self.agent.operator.call("GET", f"/api/operations/{operation_id}"),
             lambda operation: operation["status"] in ("succeeded", "failed"),
             "it came to an end",
         )
@@ -83,21 +57,19 @@ class FullHost:
 
 
 @pytest.fixture
-def host(docker_engine: docker.DockerClient, serve: Serve, tmp_path: Path) -> Iterator[FullHost]:
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount the small disk that is to be filled")
-    with small_disk(tmp_path / "disk", "120m") as disk:
-        daemon = OwnDaemon(disk / "docker")
-        daemon.start()
-        host = FullHost(tmp_path, disk, daemon.url, serve)
-        yield host
-        host.kill()
-        daemon.end()
+def host(serve: Serve, hub: HubServer, tmp_path: Path) -> Iterator[FullHost]:
+    can_be_had()
+    disk = tmp_path / "disk"
+    with small_disk(disk, "120m"), own_daemon(disk / "docker") as daemon:
+        places = {"HF_HUB_CACHE": str(disk / "hub"), "MUSTER_STATE_DIR": str(disk / "state")}
+        with docker_host(tmp_path, serve, daemon, hub, **places) as agent:
+            yield FullHost(agent, disk)
 
 
 @pytest.fixture
-def store(docker_engine: docker.DockerClient, tmp_path: Path) -> Iterator[RealRegistry]:
-    with real_registry(docker_engine, tmp_path / "registry") as server:
+def store(daemon: OwnDaemon, tmp_path: Path) -> Iterator[RealRegistry]:
+    """Images reach it from a daemon that has room for them."""
+    with real_registry(daemon.client, tmp_path / "registry") as server:
         yield server
 
 
@@ -125,8 +97,8 @@ def test_a_host_full_to_the_last_byte_is_freed_through_the_api(host: FullHost, s
 
     # Also by an agent that was started on it.
     fill(host.disk)
-    host.kill()
-    host.start()
+    host.agent.kill()
+    host.agent.start()
     assert host.call("POST", "/storage/prune", {"images": True})["space_reclaimed"] >= 4 * MIB
     assert host.call("GET", "/images?fresh=true")["images"] == []
     assert host.free() > 3 * MIB

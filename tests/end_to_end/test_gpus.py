@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from docker.models.containers import Container
 
-from tests.fixtures.docker_agent import IMAGE, DockerHost, containers
+from tests.fixtures.docker_agent import IMAGE, DockerHost, containers, docker_host
 from tests.fixtures.docker_daemon import OwnDaemon
 from tests.fixtures.hub_server import HubServer
 from tests.fixtures.nvml import GIB, FakeNvml, compile_nvml, gpu
@@ -34,11 +34,8 @@ def gpu_host(
         pytest.skip("the engine has no GPU runtime, nor the hook that stands for one")
     for name, value in nvml.environment.items():
         monkeypatch.setenv(name, value)
-    host = DockerHost(tmp_path, serve, daemon, hub)
-    yield host
-    host.kill()
-    for each in containers(daemon):
-        each.remove(force=True)
+    with docker_host(tmp_path, serve, daemon, hub) as host:
+        yield host
 
 
 def test_gpus_from_nvml_to_docker_and_back_to_the_operator(

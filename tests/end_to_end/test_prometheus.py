@@ -14,8 +14,9 @@ import requests
 
 from tests.fixtures.http_client import Operator
 from tests.fixtures.http_workers import Worker
+from tests.fixtures.ports import free_port
 from tests.fixtures.prometheus import program
-from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, ROOT, Serve, free_port
+from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, ROOT, Serve
 from tests.fixtures.waiting import eventually
 
 

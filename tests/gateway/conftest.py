@@ -19,7 +19,8 @@ import pytest
 import requests
 
 from tests.fixtures.http_client import Operator
-from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, ROOT, Serve, free_port
+from tests.fixtures.ports import free_port
+from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, ROOT, Serve
 
 MASTER_KEY = "sk-master-of-the-tests"
 VENV = ROOT / ".venv-litellm"

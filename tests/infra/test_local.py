@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.fixtures.serve import ADMIN_KEY, ROOT, Serve, free_port
+from tests.fixtures.ports import free_port
+from tests.fixtures.serve import ADMIN_KEY, ROOT, Serve
 from tests.fixtures.waiting import deadline
 
 Start = Callable[..., Serve]

@@ -17,7 +17,7 @@ import requests
 
 from agent.crash import diagnose
 from infra.standin import CRASHES
-from tests.fixtures.engine_suite import any_port
+from tests.fixtures.ports import free_port
 from tests.fixtures.waiting import eventually
 
 STANDIN = str(Path(__file__).parents[2] / "infra" / "standin.py")
@@ -59,7 +59,7 @@ class Running:
 
 @contextmanager
 def running(*arguments: str, **env: str) -> Iterator[Running]:
-    port = any_port()
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, STANDIN, *arguments, "--host", "127.0.0.1", "--port", str(port)],
         env={**os.environ, "STANDIN_LOAD_SECONDS": "0", **env},

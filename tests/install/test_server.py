@@ -20,7 +20,7 @@ import requests
 from docker.errors import ImageNotFound
 
 from tests.fixtures.markdown import ROOT, blocks
-from tests.fixtures.serve import free_port
+from tests.fixtures.ports import free_port
 from tests.fixtures.waiting import eventually
 from tests.install.debian import Machine
 

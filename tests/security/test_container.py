@@ -15,7 +15,7 @@ from agent.policy import CONTAINER_HUB_CACHE, HostPolicy, refusal
 from agent.vllm import run_spec
 from chalicelib.contract.messages import Deploy
 from tests.fixtures import shell_image
-from tests.fixtures.engine_suite import any_port
+from tests.fixtures.ports import free_port
 
 pytestmark = pytest.mark.docker
 
@@ -50,7 +50,7 @@ def started(client: docker.DockerClient, folder: Path, **order: Any) -> dict[str
         command,
         worker_id="security",
         bind="127.0.0.1",
-        port=any_port(),
+        port=free_port(),
         policy=policy,
         host_env={"AWS_SECRET_ACCESS_KEY": "s", "HTTPS_PROXY": "http://proxy"},
         uses_images=True,

@@ -17,7 +17,8 @@ from chalicelib.settings import TABLE_PREFIX
 from chalicelib.store import find
 from chalicelib.tables import Cold, Deployment, connection
 from infra.cloud import restore
-from tests.fixtures.database import Recorder
+from tests.fixtures.database import DATABASE, Recorder
+from tests.fixtures.memory_dynamodb import MemoryDynamoDB
 from tests.fixtures.plane_world import PlaneWorld, Worker
 
 Snapshot = dict[str, list[dict[str, Any]]]
@@ -30,15 +31,10 @@ def snapshot() -> Snapshot:
     return {name: list(restore._items(client, TABLE_PREFIX + name)) for name in restore.NAMES}
 
 
-def put_back(wanted: Snapshot) -> None:
-    client: Any = connection().client
-    for name, items in wanted.items():
-        table = TABLE_PREFIX + name
-        keys = [each["AttributeName"] for each in client.describe_table(TableName=table)["Table"]["KeySchema"]]
-        for item in restore._items(client, table):
-            client.delete_item(TableName=table, Key={key: item[key] for key in keys})
-        for item in items:
-            client.put_item(TableName=table, Item=item)
+def tables_in_memory() -> MemoryDynamoDB:
+    client = connection().client
+    assert isinstance(client, MemoryDynamoDB)
+    return client
 
 
 def calls_in(world: PlaneWorld, worker: Worker) -> Iterator[Any]:
@@ -50,8 +46,9 @@ def calls_in(world: PlaneWorld, worker: Worker) -> Iterator[Any]:
 
 
 @pytest.fixture
-def world(database: Recorder) -> PlaneWorld:
-    return PlaneWorld(database)
+def world() -> Iterator[PlaneWorld]:
+    with DATABASE.in_memory() as recorder:
+        yield PlaneWorld(recorder)
 
 
 @pytest.mark.parametrize("newer", list(itertools.product([False, True], repeat=len(TOGETHER))), ids=str)
@@ -62,14 +59,17 @@ def test_no_mixture_of_tables_stops_or_doubles_what_runs(world: PlaneWorld, newe
     worker.run(kept)
     world.pass_(400)
     worker.beat()
-    before = snapshot()
+    before = tables_in_memory().snapshot()
     world.pass_(1)
     unknown = world.deploy(gpus=1, worker_id=worker.id)
     worker.run(unknown)
     worker.beat()
     generation = world.see(unknown).generation
-    after = snapshot()
-    put_back({**after, **{name: (after if new else before)[name] for name, new in zip(TOGETHER, newer, strict=True)}})
+    after = tables_in_memory().snapshot()
+    names = [TABLE_PREFIX + name for name in TOGETHER]
+    tables_in_memory().restore(
+        {**after, **{name: (after if new else before)[name] for name, new in zip(names, newer, strict=True)}}
+    )
     sent = list(calls_in(world, worker))
     assert [each for each in sent if type(each).__name__ == "Stop"] == [], "nobody asked for that"
     assert world.see(kept).status == "running" and not [each for each in sent if each.deployment_id == kept]

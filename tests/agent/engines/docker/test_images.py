@@ -13,7 +13,7 @@ import pytest
 from agent.engines import Cancelled, EngineError
 from agent.engines.docker import DockerEngine
 from chalicelib.contract.messages import Progress
-from tests.fixtures.engine_suite import any_port
+from tests.fixtures.ports import free_port
 from tests.fixtures.real_registry import PASSWORD, RealRegistry, logged_in, real_registry
 from tests.fixtures.registry import registry
 
@@ -146,7 +146,7 @@ def test_not_found_says_what_to_check(open_registry: RealRegistry) -> None:
 
 
 def test_unreachable_says_what_to_check(docker_engine: docker.DockerClient) -> None:
-    for nowhere in (f"127.0.0.1:{any_port()}/model:1", "no-such-host.invalid/model:1"):
+    for nowhere in (f"127.0.0.1:{free_port()}/model:1", "no-such-host.invalid/model:1"):
         error = refused(nowhere)
         assert error.error_code == "REGISTRY_UNREACHABLE"
         assert "network, DNS and proxy" in error.message
