@@ -7,13 +7,14 @@ that it does not find; here pip is asked for those of Lambda's Python, and what 
 
 from __future__ import annotations
 
-import py_compile
+import marshal
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path, PurePosixPath
 
 from chalice.deploy.packager import DependencyBuilder, LambdaDeploymentPackager
@@ -25,6 +26,11 @@ FILE_MODE = 0o100644 << 16
 UNIX = 3
 MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
 """Lambda's names for them, and wheels'."""
+UNCHECKED_HASH = (1).to_bytes(4, "little")
+"""In a compiled module: it is not compared with a source (PEP 552)."""
+WITHOUT_REFERENCES = 2
+"""The version of the marshal format. Later ones mark what the compiling process refers to more than once, which depends
+on all else that it has loaded: the same source would be other bytes in another process."""
 GLIBC = range(17, 35)
 """Of 2.x, up to that of Amazon Linux 2023."""
 
@@ -98,14 +104,20 @@ def _compiled(files: dict[str, Path], folder: Path) -> Iterator[tuple[str, Path]
     Lambda keeps nothing of what it compiles, which would be half of the time in which a function loads. A trace has
     files and lines all the same.
     """
-    trusted = py_compile.PycInvalidationMode.UNCHECKED_HASH
     for name, source in files.items():
         if name.endswith(".py"):
             made = folder / "compiled" / f"{name}c"
-            py_compile.compile(str(source), str(made), name, doraise=True, invalidation_mode=trusted)
+            made.parent.mkdir(parents=True, exist_ok=True)
+            made.write_bytes(compiled(source.read_bytes(), name))
             yield f"{name}c", made
         else:
             yield name, source
+
+
+def compiled(source: bytes, name: str) -> bytes:
+    """A compiled module as a file has it. Raises SyntaxError."""
+    code = compile(source, name, "exec", dont_inherit=True)
+    return MAGIC_NUMBER + UNCHECKED_HASH + source_hash(source) + marshal.dumps(code, WITHOUT_REFERENCES)
 
 
 def _write(archive: Path, files: dict[str, Path]) -> None:

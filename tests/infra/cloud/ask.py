@@ -1,6 +1,8 @@
-"""One request to the app in a process of its own: python -m tests.infra.cloud.ask METHOD PATH KEY [BODY]
+"""Requests to the app in a process of its own, which has a function's environment and nothing more of it.
 
-With a function's environment and nothing more of it; prints the status and the answer as JSON.
+    python -m tests.infra.cloud.ask
+
+Each line that comes is a request as JSON: method, path, key and body. A line goes back for each: status and answer.
 """
 
 from __future__ import annotations
@@ -13,12 +15,14 @@ from chalice.test import Client
 from app import app
 
 
-def main(method: str, path: str, key: str, body: str = "") -> None:
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+def main() -> None:
     with Client(app) as client:
-        answer = client.http.request(method, path, headers=headers, body=body.encode())
-    print(json.dumps([answer.status_code, json.loads(answer.body)]))
+        for line in sys.stdin:
+            method, path, key, body = json.loads(line)
+            headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+            answer = client.http.request(method, path, headers=headers, body=body.encode())
+            print(json.dumps([answer.status_code, json.loads(answer.body)]), flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

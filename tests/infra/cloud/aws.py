@@ -10,10 +10,11 @@ from typing import Any
 
 import botocore.session
 
+from infra.cloud.account import Client
 
-def main(service: str, operation: str, *words: str) -> None:
-    session: Any = botocore.session.get_session()
-    client = session.create_client(service)
+
+def run(client_of: Client, service: str, operation: str, *words: str) -> None:
+    client = client_of(service)
     if operation == "wait":
         name, *rest = words
         client.get_waiter(name.replace("-", "_")).wait(**_options(rest))
@@ -32,4 +33,4 @@ def _options(words: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(botocore.session.get_session().create_client, *sys.argv[1:])

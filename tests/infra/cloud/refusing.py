@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
         operation = self._operation(body)
         if operation == self.proxy.hold:
             self.proxy.held.set()
-            self.proxy.over.wait(60)
+            self.proxy.over.wait()
             return
         refusal = self.proxy.refusal(operation)
         if refusal:

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import platform
-import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.session import Session
 
-from infra.cloud.archive import KNOWN, LAMBDA, OWN, NotPackaged, Runtime
+from infra.cloud.archive import KNOWN, LAMBDA, OWN, NotPackaged, Runtime, compiled
 from infra.cloud.package import build
 from tests.fixtures.counting_dynamodb import CountingDynamoDB
 
-LAMBDA_HAS = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3")
-"""Beside Python's own library."""
-HERE = Runtime(
-    f"python{sys.version_info.major}.{sys.version_info.minor}",
-    {"aarch64": "arm64"}.get(platform.machine(), platform.machine()),
-)
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 REGION = {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
 """Lambda sets both; botocore reads the second."""
+Invoke = Callable[[str, dict[str, Any]], dict[str, Any]]
 INVOKE = "import json, sys; import app; print(json.dumps(app.app(json.load(sys.stdin), None)))"
 
 
@@ -63,36 +56,27 @@ def test_the_same_content_is_the_same_bytes(packaged: Path, packaged_rest: Path)
     assert (packaged / "deployment.zip").read_bytes() == (packaged_rest / "deployment.zip").read_bytes()
 
 
+def test_a_compiled_module_is_the_same_bytes_whatever_else_its_process_has_loaded() -> None:
+    source = b"def one_name_that_nothing_else_has():\n    return another_name_that_nothing_else_has\n"
+    first = compiled(source, "module.py")
+    loaded = [sys.intern(name) for name in ("one_name_that_nothing_else_has", "another_name_that_nothing_else_has")]
+    assert compiled(source, "module.py") == first and len(loaded) == 2
+
+
 def test_what_pip_does_not_find_ends_it(tmp_path: Path, wheel_served: Path) -> None:
     with pytest.raises(NotPackaged, match="msgspec"):
         build("prod", tmp_path, runtime=Runtime("python3.2"))
 
 
 @pytest.fixture(scope="module")
-def bare(wheel_served: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive for this machine, unpacked beside what Lambda's Python brings."""
-    folder = tmp_path_factory.mktemp("lambda")
-    built = build("prod", folder / "build", runtime=HERE)
-    shutil.unpack_archive(built / "deployment.zip", folder / "task")
-    (folder / "runtime").mkdir()
-    for name in LAMBDA_HAS:
-        spec = importlib.util.find_spec(name)
-        assert spec and spec.origin
-        where = Path(spec.origin)
-        found = where.parent if where.name == "__init__.py" else where
-        (folder / "runtime" / found.name).symlink_to(found)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def database(bare: Path) -> Iterator[CountingDynamoDB]:
+def database(packaged_here: Path) -> Iterator[CountingDynamoDB]:
     """With the tables of data.json."""
     server = CountingDynamoDB()
     server.start()
     client: Any = Session().create_client(
         "dynamodb", "us-east-1", endpoint_url=server.url, aws_access_key_id="test", aws_secret_access_key="test"
     )
-    template = json.loads((bare / "build" / "data.json").read_text())
+    template = json.loads((packaged_here / "data.json").read_text())
     later = {"TimeToLiveSpecification", "PointInTimeRecoverySpecification", "SSESpecification"}
     for table in template["Resources"].values():
         properties = table["Properties"]
@@ -101,25 +85,30 @@ def database(bare: Path) -> Iterator[CountingDynamoDB]:
     server.stop()
 
 
-def invoke(bare: Path, database: str, event: dict[str, Any]) -> dict[str, Any]:
+@pytest.fixture
+def invoke(task: Path, brought: Path) -> Invoke:
+    """Calls the app in the archive for this machine, beside what Lambda's Python brings and nothing else."""
+    return partial(_invoked, task, brought)
+
+
+def _invoked(task: Path, brought: Path, database: str, event: dict[str, Any]) -> dict[str, Any]:
     environment = (
         CREDENTIALS
         | REGION
         | {
             "AWS_ENDPOINT_URL_DYNAMODB": database,
             "MUSTER_TABLE_PREFIX": "muster-prod-",
-            "PYTHONPATH": os.pathsep.join([str(bare / "task"), str(bare / "runtime")]),
+            "PYTHONPATH": os.pathsep.join([str(task), str(brought)]),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
     )
     done = subprocess.run(
         [sys.executable, "-S", "-c", INVOKE],
-        cwd=bare / "task",
+        cwd=task,
         env=environment,
         input=json.dumps(event),
         capture_output=True,
         text=True,
-        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -144,17 +133,17 @@ def get(path: str, **headers: str) -> dict[str, Any]:
     }
 
 
-def test_it_answers_where_nothing_else_is(bare: Path, database: CountingDynamoDB) -> None:
-    answer = invoke(bare, database.url, get("/api/health"))
+def test_it_answers_where_nothing_else_is(invoke: Invoke, database: CountingDynamoDB) -> None:
+    answer = invoke(database.url, get("/api/health"))
     assert answer["statusCode"] == 200, answer
     assert database.calls, "the answer comes from the database"
 
 
-def test_without_its_database_it_says_so(bare: Path) -> None:
-    answer = invoke(bare, "http://127.0.0.1:9", get("/api/health"))
+def test_without_its_database_it_says_so(invoke: Invoke) -> None:
+    answer = invoke("http://127.0.0.1:9", get("/api/health"))
     assert answer["statusCode"] == 503, answer
 
 
-def test_it_serves_the_wheel_that_is_in_it(bare: Path) -> None:
-    answer = invoke(bare, "http://127.0.0.1:9", get("/muster.whl", accept="application/octet-stream"))
+def test_it_serves_the_wheel_that_is_in_it(invoke: Invoke) -> None:
+    answer = invoke("http://127.0.0.1:9", get("/muster.whl", accept="application/octet-stream"))
     assert (answer["statusCode"], answer["isBase64Encoded"]) == (200, True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,14 @@ import pytest
 from infra.cloud.account import Account as Where
 from infra.cloud.artefacts import Bucket, content_digest, with_code
 from infra.cloud.stacks import Parameters, Stacks
-from tests.infra.cloud.moto_account import NUMBER, REGION, Account, moto
+from tests.infra.cloud import small
+from tests.infra.cloud.conftest import NewAccount
+from tests.infra.cloud.moto_account import NUMBER, REGION, Account
 
 
 @pytest.fixture(scope="module")
-def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    with moto(tmp_path_factory.mktemp("artefacts"), "tests.infra.cloud.small") as account:
-        yield account
+def account(new_account: NewAccount) -> Account:
+    return new_account(small.build)
 
 
 def archive(path: Path, year: int, **files: str) -> Path:

@@ -15,7 +15,7 @@ import pytest
 from app import app
 from infra.cloud.gateway import SAID
 from tests.fixtures.markdown import ROOT
-from tests.infra.cloud.moto_account import moto
+from tests.infra.cloud.conftest import NewAccount
 from tests.infra.cloud.moto_stage import Stage
 
 ZIP_AT_MOST = 2_000_000
@@ -32,12 +32,13 @@ def project(wheel_served: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="module")
-def stage(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with moto(tmp_path_factory.mktemp("prod"), "infra.cloud.deploy") as account:
-        done = account.follow("chalice", project=project)
-        (url,) = re.findall(r"^ +- Rest API URL: (\S+)$", done.stdout, re.M)
-        (key,) = re.findall(r"^Admin API key +(mst_key_\S+)$", done.stdout, re.M)
-        yield Stage(account, url, key, done.stdout + done.stderr)
+def stage(project: Path, packaged: Path, new_account: NewAccount) -> Iterator[Stage]:
+    account = new_account(lambda stage, folder, rest: packaged)
+    done = account.follow("chalice", project=project)
+    (url,) = re.findall(r"^ +- Rest API URL: (\S+)$", done.stdout, re.M)
+    (key,) = re.findall(r"^Admin API key +(mst_key_\S+)$", done.stdout, re.M)
+    with Stage(account, url, key, done.stdout + done.stderr) as stage:
+        yield stage
 
 
 @pytest.fixture(scope="module")

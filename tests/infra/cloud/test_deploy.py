@@ -17,7 +17,9 @@ import pytest
 from chalicelib.contract.endpoints import ENDPOINTS
 from chalicelib.settings import TABLE_PREFIX
 from chalicelib.tables import MODELS
-from tests.infra.cloud.moto_account import NUMBER, REGION, moto
+from tests.infra.cloud import small
+from tests.infra.cloud.conftest import NewAccount
+from tests.infra.cloud.moto_account import NUMBER, REGION
 from tests.infra.cloud.moto_stage import Stage
 
 BUCKET = f"muster-artefacts-{NUMBER}-{REGION}"
@@ -25,13 +27,18 @@ DEPLOY = ("deploy", "--stage", "prod")
 
 
 @pytest.fixture(scope="module")
-def stage(wheel_served: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """With the wheel there all the while: it is in the archive, and the tests of others come and go with it."""
-    with moto(tmp_path_factory.mktemp("prod"), "infra.cloud.deploy") as account:
-        done = account.follow("deploy")
-        (url,) = re.findall(r"^URL +(https://\S+[^/])$", done.stdout, re.M)
-        (key,) = re.findall(r"^Admin API key +(mst_key_\S+)$", done.stdout, re.M)
-        yield Stage(account, url, key, done.stderr)
+def stage(packaged: Path, new_account: NewAccount) -> Iterator[Stage]:
+    """First by the documented command as a process, which packages by itself; later commands use what is packaged."""
+
+    def package(stage: str, folder: Path, rest: bool) -> Path:
+        return packaged if stage == "prod" else small.build(stage, packaged.parent / stage)
+
+    account = new_account(package)
+    done = account.follow("deploy", as_processes=True)
+    (url,) = re.findall(r"^URL +(https://\S+[^/])$", done.stdout, re.M)
+    (key,) = re.findall(r"^Admin API key +(mst_key_\S+)$", done.stdout, re.M)
+    with Stage(account, url, key, done.stderr) as stage:
+        yield stage
 
 
 def test_the_first_key_opens_the_api(stage: Stage) -> None:
@@ -62,7 +69,7 @@ def test_a_table_is_as_its_model_says(stage: Stage, model: Any) -> None:
     assert ttl.get("AttributeName") == ("ttl" if name.endswith(("-commands", "-operations", "-events")) else None)
 
 
-def test_the_functions_are_as_meant(stage: Stage) -> None:
+def test_the_functions_have_the_limits_the_table_prefix_and_a_log_group_each(stage: Stage) -> None:
     functions = stage.functions()
     assert functions.keys() == {"app.app", "app.expire"}
     for each in functions.values():
@@ -101,7 +108,7 @@ def test_the_http_api_has_every_route(stage: Stage) -> None:
     assert integration["PayloadFormatVersion"] == "2.0"
 
 
-def test_there_are_alarms(stage: Stage) -> None:
+def test_alarms_watch_errors_throttles_and_durations(stage: Stage) -> None:
     alarms = stage.aws("cloudwatch").describe_alarms()["MetricAlarms"]
     assert {"Errors", "Throttles", "Duration"} <= {each["MetricName"] for each in alarms}
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
-from click.testing import CliRunner
 
-from infra.cloud.deploy import main
 from tests.fixtures.markdown import ROOT
-from tests.infra.cloud.moto_account import NUMBER, REGION, Account, moto
+from tests.fixtures.signals import with_interrupts_ignored
+from tests.fixtures.waiting import PATIENCE, deadline
+from tests.infra.cloud.conftest import NewAccount
+from tests.infra.cloud.moto_account import NUMBER, REGION, Account
 from tests.infra.cloud.refusing import Refusal, Refusing, refusing
 from tests.infra.cloud.small import build
 
@@ -23,9 +23,8 @@ DEPLOY = ("deploy", "--stage", "refused")
 
 
 @pytest.fixture(scope="module")
-def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    with moto(tmp_path_factory.mktemp("refused"), "tests.infra.cloud.small") as account:
-        yield account
+def behind(new_account: NewAccount) -> Account:
+    return new_account(build)
 
 
 @pytest.fixture
@@ -35,13 +34,11 @@ def proxy(behind: Account) -> Iterator[Refusing]:
 
 
 def refused(behind: Account, proxy: Refusing, *words: str, **variables: str | None) -> tuple[int, str]:
-    """The exit code and what was said, in this process: nothing of its own environment that is about AWS is left."""
-    ours = {name: None for name in os.environ if name.startswith("AWS_")}
-    given = {name: behind.environment[name] for name in behind.environment if name.startswith(("AWS_", "HOME"))}
+    """The exit code and what was said."""
     wanted = {"AWS_ENDPOINT_URL": proxy.url, "AWS_MAX_ATTEMPTS": "2", "AWS_RETRY_MODE": "standard"}
-    done = CliRunner().invoke(main, words, obj=build, env={**ours, **given, **wanted, **variables})
-    assert isinstance(done.exception, SystemExit) and done.stdout == "", done.output
-    return done.exit_code, " ".join(done.stderr.split())
+    done = behind.run(*words, variables={**wanted, **variables})
+    assert done.stdout == ""
+    return done.returncode, " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize(
@@ -54,7 +51,7 @@ def refused(behind: Account, proxy: Refusing, *words: str, **variables: str | No
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}, "AWS cannot be reached"),
     ],
 )
-def test_what_is_missing_here(
+def test_what_is_missing_here_is_named_before_aws_is_touched(
     behind: Account, proxy: Refusing, environment: dict[str, str | None], sentence: str
 ) -> None:
     code, said = refused(behind, proxy, *DEPLOY, **environment)
@@ -73,7 +70,9 @@ def test_what_is_missing_here(
         (("admin-key", "--stage", "other"), "there is no stage other in this account and region"),
     ],
 )
-def test_what_was_asked_for_wrongly(behind: Account, proxy: Refusing, words: tuple[str, ...], sentence: str) -> None:
+def test_a_wrong_stage_or_account_is_a_misuse_that_says_what_to_do(
+    behind: Account, proxy: Refusing, words: tuple[str, ...], sentence: str
+) -> None:
     code, said = refused(behind, proxy, *words)
     assert sentence in said.replace("│ ", "") and code == 2
 
@@ -99,7 +98,9 @@ def test_what_was_asked_for_wrongly(behind: Account, proxy: Refusing, words: tup
     ],
     ids=lambda each: each.code if isinstance(each, Refusal) else "",
 )
-def test_what_aws_refuses(behind: Account, proxy: Refusing, refusal: Refusal, code: int, sentence: str) -> None:
+def test_what_aws_refuses_is_a_sentence_that_says_what_to_do(
+    behind: Account, proxy: Refusing, refusal: Refusal, code: int, sentence: str
+) -> None:
     proxy.refusals.append(refusal)
     got, said = refused(behind, proxy, *DEPLOY)
     assert sentence in said and got == code
@@ -127,7 +128,7 @@ def test_a_throttled_request_is_made_again(behind: Account, proxy: Refusing) -> 
     ],
     ids=lambda each: each.operation if isinstance(each, Refusal) else "",
 )
-def test_what_aws_refuses_later(
+def test_what_aws_refuses_on_the_way_ends_the_command_with_its_reason(
     behind: Account, proxy: Refusing, refusal: Refusal, sentence: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     proxy.refusals.append(refusal)
@@ -135,12 +136,24 @@ def test_what_aws_refuses_later(
     assert sentence in said + capfd.readouterr().err and code == 1  # what makes the key speaks for itself
 
 
-def test_ctrl_c_leaves_the_stack_going_on(behind: Account, proxy: Refusing) -> None:
+def test_ctrl_c_leaves_the_stack_going_on_also_where_the_parent_ignores_sigint(
+    behind: Account, proxy: Refusing
+) -> None:
     proxy.hold = "DescribeStackEvents"
-    environment = behind.environment | {"AWS_ENDPOINT_URL": proxy.url}
-    command = [sys.executable, "-m", behind.program, "deploy", "--stage", "interrupted"]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-    assert proxy.held.wait(120)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.infra.cloud.small", "deploy", "--stage", "interrupted"],
+        cwd=ROOT,
+        env=behind.environment | {"AWS_ENDPOINT_URL": proxy.url},
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=with_interrupts_ignored,
+    )
+    try:
+        assert proxy.held.wait(PATIENCE)
+        process.send_signal(signal.SIGINT)
+        with deadline(process):
+            _, said = process.communicate()
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == 130 and "run the same command again" in said and "Traceback" not in said
