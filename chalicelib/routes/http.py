@@ -9,6 +9,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -42,6 +43,19 @@ BUSY = {
 """DynamoDB's errors that another attempt may not meet."""
 LOG = logging.getLogger("muster")
 S = TypeVar("S", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where routes read the time, in epoch seconds, and how they wait."""
+
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+
+
+SYSTEM = Clock()
+CLOCK: ContextVar[Clock] = ContextVar("clock", default=SYSTEM)
+"""The clock of the request that is being answered. A test sets another one around the requests that it makes."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +121,7 @@ def _answer(endpoint: Endpoint, handler: Handler, request: Any, ids: dict[str, s
     def answer() -> Response:
         decoded = {name: unquote(value) for name, value in ids.items()}
         raw = bytes(request.raw_body or b"")
-        call = Call(endpoint, decoded, request.headers, dict(request.query_params or {}), raw, time.time())
+        call = Call(endpoint, decoded, request.headers, dict(request.query_params or {}), raw, CLOCK.get().now())
         made = handler(authenticated(call))
         return made if isinstance(made, Response) else dump(made, endpoint.status)
 
@@ -204,10 +218,11 @@ def _with_role(key: Principal, endpoint: Endpoint) -> Principal:
 
 def ask(call: Call, worker_id: str, type_: str, parameters: dict[str, Any], seconds: float) -> Response:
     """Enqueue, wait if there is a place, and answer: the output, 202 with where to look, or the worker's own error."""
+    clock = CLOCK.get()
     operation = operations.enqueue(worker_id, type_, parameters, call.by.label, call.now, call.once)
     if OperationStatus(operation.status) in OPEN:
-        with waits.place(seconds, time.time()) as there_is:
-            operation = operations.wait(operation, seconds if there_is else 0, time.time, time.sleep)
+        with waits.place(seconds, clock.now()) as there_is:
+            operation = operations.wait(operation, seconds if there_is else 0, clock.now, clock.sleep)
     if OperationStatus(operation.status) in OPEN:
         return _accepted(operation)
     return dump(operations.output_of(operation))
@@ -215,7 +230,7 @@ def ask(call: Call, worker_id: str, type_: str, parameters: dict[str, Any], seco
 
 def _accepted(operation: Operation) -> Response:
     view = operations.view(operation)
-    next_heartbeat = max(1, fleet.due_in(fleet.get(view.worker_id).hot, time.time()))
+    next_heartbeat = max(1, fleet.due_in(fleet.get(view.worker_id).hot, CLOCK.get().now()))
     body = r.Accepted(view.operation_id, view.status, view.expires_at, next_heartbeat)
     headers = {"Location": f"/api/operations/{view.operation_id}", "Retry-After": str(next_heartbeat)}
     return dump(body, 202, headers)
