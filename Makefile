@@ -9,12 +9,13 @@ LITELLM := .venv-litellm
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 WHEEL := dist/ready
-RELIABILITY := tests/simulation tests/faults tests/chalicelib/test_races.py tests/chalicelib/test_scale.py tests/security
+RELIABILITY := tests/simulation tests/faults tests/chalicelib/test_races.py tests/chalicelib/test_scale.py \
+	tests/security
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock \
 	clean deploy admin-key destroy cost measure-fleet package measure-lambda simulate docker test-gateway mutants \
-	reliability screenshots vendor
+	reliability screenshots vendor test-busy
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +56,10 @@ package: $(WHEEL) ## A stage for AWS, in build/STAGE: two templates and the func
 
 test: setup ## All tests, on all cores (JOBS); those that need Docker are skipped where there is none
 	@$(BIN)/python -m pytest -n $(or $(JOBS),auto) --dist loadscope $(ARGS)
+
+test-busy: setup ## All tests three times, beside eight busy processes (TIMES, BUSY)
+	@$(BIN)/python -m tests.busy --processes $(or $(BUSY),8) --times $(or $(TIMES),3) -- \
+		-n $(or $(JOBS),auto) --dist loadscope $(ARGS)
 
 docker: ## A Docker engine where there is none (Debian, as root, without systemd)
 	@infra/docker.sh
