@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.fixtures.serve import ROOT
-from tests.fixtures.signals import with_default_signals, with_interrupts_ignored
+from tests.fixtures.signals import with_interrupts_ignored
 from tests.fixtures.waiting import deadline
 
 LAST_WORDS = "Nothing was left behind."
@@ -41,7 +41,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
             env={**inherited, **machine, **environment},
             stdout=subprocess.PIPE,
             text=True,
-            preexec_fn=with_interrupts_ignored if ignoring else with_default_signals,
+            preexec_fn=with_interrupts_ignored if ignoring else None,
         )
         started.append(running)
         return running

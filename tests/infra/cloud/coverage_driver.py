@@ -1,11 +1,12 @@
 """What the other tests of the services leave out on the way to the database: every route, and the sweep's rarer turns.
 
-No tests by themselves: tests/infra/cloud/test_access.py runs them with the recorder.
+tests/infra/cloud/test_access.py calls each of DRIVES with a world of its own, and records what reaches the database.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from chalice.config import Config
@@ -28,7 +29,7 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 
 
-def test_every_route_of_operators(world: PlaneWorld) -> None:
+def every_route_of_operators(world: PlaneWorld) -> None:
     worker = world.worker()
     token = tokens.create_token(NewRegistrationToken(), ADMIN, world.now)
     ids = {
@@ -54,7 +55,7 @@ def test_every_route_of_operators(world: PlaneWorld) -> None:
         assert answer["statusCode"] < 500, (endpoint.name, answer)
 
 
-def test_a_forgotten_worker_leaves_what_it_was_given(world: PlaneWorld) -> None:
+def a_forgotten_worker_leaves_what_it_was_given(world: PlaneWorld) -> None:
     made = tokens.create_token(NewRegistrationToken(ephemeral=True), ADMIN, world.now)
     assert isinstance(made.token, str)
     worker = world.worker(token=made.token)
@@ -66,7 +67,7 @@ def test_a_forgotten_worker_leaves_what_it_was_given(world: PlaneWorld) -> None:
     assert world.see(deployment_id).error_code == "WORKER_REMOVED"
 
 
-def test_a_silent_fleet_puts_the_brake_on_and_a_lost_workers_gpus_go_on(world: PlaneWorld) -> None:
+def a_silent_fleet_puts_the_brake_on_and_a_lost_workers_gpus_go_on(world: PlaneWorld) -> None:
     fleet = [world.worker(f"gpu-{i}", gpus=1) for i in range(3)]
     for worker in fleet:
         worker.run(world.deploy(gpus=1, worker_id=worker.id))
@@ -81,7 +82,7 @@ def test_a_silent_fleet_puts_the_brake_on_and_a_lost_workers_gpus_go_on(world: P
     assert world.see(waiting).status == "pending"
 
 
-def test_a_worker_that_was_lost_has_its_gpus_again(world: PlaneWorld) -> None:
+def a_worker_that_was_lost_has_its_gpus_again(world: PlaneWorld) -> None:
     worker = world.worker()
     worker.run(world.deploy())
     world.pass_(86401)
@@ -92,7 +93,7 @@ def test_a_worker_that_was_lost_has_its_gpus_again(world: PlaneWorld) -> None:
     assert workers.get(worker.id, world.now).gpu_claims
 
 
-def test_a_worker_with_models_is_removed_and_a_stopped_model_forgotten(world: PlaneWorld) -> None:
+def a_worker_with_models_is_removed_and_a_stopped_model_forgotten(world: PlaneWorld) -> None:
     worker = world.worker()
     running, stopped = world.deploy(gpus=1), world.deploy(gpus=1)
     worker.run(running)
@@ -102,3 +103,12 @@ def test_a_worker_with_models_is_removed_and_a_stopped_model_forgotten(world: Pl
     worker.active = [running]
     deployments.delete(stopped, ADMIN, world.now)
     workers.remove(worker.id, True, ADMIN.label, world.now)
+
+
+DRIVES: tuple[Callable[[PlaneWorld], None], ...] = (
+    every_route_of_operators,
+    a_forgotten_worker_leaves_what_it_was_given,
+    a_silent_fleet_puts_the_brake_on_and_a_lost_workers_gpus_go_on,
+    a_worker_that_was_lost_has_its_gpus_again,
+    a_worker_with_models_is_removed_and_a_stopped_model_forgotten,
+)

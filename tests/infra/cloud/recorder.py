@@ -1,25 +1,17 @@
-"""What the functions do in DynamoDB, seen at botocore's before-send: actions, and what they are done on.
+"""What the functions do in DynamoDB: actions, and what they are done on, by the stack of each call to the database.
 
-    RECORDED=needs pytest tests/infra/cloud/coverage_driver.py -p tests.infra.cloud.recorder
-
-RECORDED names the file that has a line for each: function, action, table. Whoever creates the tables, or looks at them
-for a test, is no function; those calls do not count.
+Whoever creates the tables, or looks at them for a test, is no function; those calls do not count.
 """
 
 from __future__ import annotations
 
-import atexit
-import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from botocore.awsrequest import AWSPreparedRequest
-from botocore.handlers import BUILTIN_HANDLERS
-
 from chalicelib.settings import TABLE_PREFIX
+from tests.fixtures.database import Recorder
 
 PLUMBING = {"store.py", "tables.py", "paging.py"}
 """Of chalicelib: tests use these as well, to look at what is stored."""
@@ -36,17 +28,29 @@ IN_A_TRANSACTION = {
 
 Need = tuple[str, str, str]
 """Function, action, and the table without its prefix, or one of its indexes."""
-SEEN: set[Need] = set()
 
 
-def record(request: AWSPreparedRequest, **_: Any) -> None:
-    function = calling_function()
-    if function is None:
-        return
-    target = request.headers["X-Amz-Target"]
-    operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]
-    body = json.loads(request.body if isinstance(request.body, bytes | str) else b"{}")
-    SEEN.update((function, action, on) for action, on in needs(operation, body))
+class Listener:
+    """Notes which function makes each call that reaches the database from now on."""
+
+    def __init__(self, database: Recorder) -> None:
+        self._database, self._functions = database, list[str | None]()
+        self._calls = database.calls
+        assert not self._calls, "calls were made before"
+        database.overtake = (0, self)
+
+    def __call__(self) -> None:
+        self._functions.append(calling_function())
+        self._database.overtake = (0, self)
+
+    @property
+    def needs(self) -> set[Need]:
+        return {
+            (function, action, on)
+            for function, (operation, body) in zip(self._functions, self._calls, strict=True)
+            if function is not None
+            for action, on in needs(operation, body)
+        }
 
 
 def needs(operation: str, body: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -82,12 +86,3 @@ def calling_function() -> str | None:
         if file not in PLUMBING:
             found = "api_handler"
     return found
-
-
-def write() -> None:
-    with Path(os.environ["RECORDED"]).open("a") as file:
-        file.writelines(json.dumps(each) + "\n" for each in sorted(SEEN))
-
-
-BUILTIN_HANDLERS.append(("before-send.dynamodb", record))
-atexit.register(write)

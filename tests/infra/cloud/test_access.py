@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import copy
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.cloud.access import policy
+from tests.fixtures.database import DATABASE
+from tests.fixtures.plane_world import PlaneWorld
 from tests.infra.cloud import iam
+from tests.infra.cloud.coverage_driver import DRIVES
+from tests.infra.cloud.recorder import Listener, Need
 
 PREFIX = "muster-prod-"
 ROOT = Path(__file__).resolve().parents[3]
-Need = tuple[str, str, str]
 
 
 @pytest.fixture(scope="module")
-def needed(tmp_path_factory: pytest.TempPathFactory) -> set[Need]:
-    """In a process of its own, since botocore is listened to from its beginning."""
-    recorded = tmp_path_factory.mktemp("recorded") / "needs"
-    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.infra.cloud.recorder"]
-    environment = os.environ | {"RECORDED": str(recorded)}
-    done = subprocess.run(
-        [*run, "tests/infra/cloud/coverage_driver.py"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
-    return {tuple(json.loads(line)) for line in recorded.read_text().splitlines()}
+def needed() -> set[Need]:
+    """What the functions did in the database while every route was asked and every rule of the sweep applied."""
+    found: set[Need] = set()
+    for drive in DRIVES:
+        with DATABASE.in_memory() as database:
+            listener = Listener(database)
+            drive(PlaneWorld(database))
+            found |= listener.needs
+    return found
 
 
 @pytest.fixture
