@@ -14,3 +14,20 @@ def test_the_reserve_takes_its_blocks_on_the_disk_and_is_given_up_once(tmp_path:
     assert (tmp_path / "reserve").stat().st_blocks * 512 >= 8192
     assert reserve.give_up()
     assert not reserve.give_up()
+
+
+def test_a_reserve_that_was_given_up_is_taken_again(tmp_path: Path) -> None:
+    reserve = ReserveFile(tmp_path / "reserve", 8192)
+    reserve.restore()
+    reserve.give_up()
+    reserve.restore()
+    assert (tmp_path / "reserve").stat().st_size == 8192
+    assert reserve.give_up()
+    assert not (tmp_path / "reserve").exists()
+
+
+def test_where_there_is_no_room_nothing_is_taken_and_nothing_raised(tmp_path: Path) -> None:
+    reserve = ReserveFile(tmp_path / "reserve", 2**62)
+    reserve.restore()
+    assert not (tmp_path / "reserve").exists()
+    assert not reserve.give_up()
