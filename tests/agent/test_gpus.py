@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from agent import gpus
+from agent.engines import Instance
 from agent.gpus import Gpu, Holder
 from tests.fixtures.agent_world import GIB, AgentWorld
 
@@ -27,3 +31,39 @@ def test_foreign_holders_are_named_by_process_and_container(world: AgentWorld) -
     report = world.last_report()
     assert report.error_code == "CUDA_OUT_OF_MEMORY"
     assert "python (pid 4711) in container c0ffeec0ffee" in (report.message or "")
+
+
+def test_the_hosts_gpus_are_those_that_nvml_lists() -> None:
+    found = gpus.gpus()
+    assert [each.index for each in found] == list(range(len(found)))
+    assert all(0 <= each.used <= each.total for each in found)
+
+
+OURS = Instance("c" * 64, "muster-d1-g1", "i", "running", "w1", "d1", 1, pid=7)
+BY_CONTAINER = Holder(100, 3 * GIB, "vllm", "c" * 64)
+BY_PID = Holder(7, 2 * GIB, "vllm")
+STRANGER = Holder(8, GIB, "python")
+
+
+@pytest.mark.parametrize(
+    ("holders", "others", "used"),
+    [
+        ((BY_CONTAINER, BY_PID, STRANGER), [STRANGER], 15 * GIB),
+        ((STRANGER,), [STRANGER], 20 * GIB),
+        ((BY_PID,), [], 18 * GIB),
+        ((), [], 0),  # the driver does not tell: it may all be ours
+    ],
+)
+def test_what_the_deployments_own_instances_hold_is_not_others(
+    holders: tuple[Holder, ...], others: list[Holder], used: int
+) -> None:
+    gpu = Gpu(0, 80 * GIB, 20 * GIB, holders)
+    assert gpu.others([OURS]) == others
+    assert gpu.used_by_others([OURS]) == used
+    assert gpu.used_by_others([]) == 20 * GIB
+
+
+def test_a_holder_is_told_by_process_and_by_the_name_of_its_container_if_that_is_known() -> None:
+    assert BY_CONTAINER.told([OURS]) == "vllm (pid 100) in container muster-d1-g1"
+    assert BY_CONTAINER.told([]) == "vllm (pid 100) in container cccccccccccc"
+    assert Holder(9, GIB).told([OURS]) == "a process (pid 9)"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
+from agent.engines import Instance
 from agent.gpus import Gpu
-from agent.growth import STALLED_AFTER
+from agent.growth import LOOK_EVERY, STALLED_AFTER, Growth, Onlooker, Sight
 from chalicelib.contract.messages import Progress
 from tests.fixtures.agent_world import GIB, AgentWorld
+from tests.fixtures.commands import deploy
+from tests.fixtures.hub_cache import cache
 
 
 def phases(world: AgentWorld) -> list[Progress]:
@@ -87,3 +92,65 @@ def test_a_stalled_start_that_is_never_restarted_is_an_error(world: AgentWorld) 
     world.settle(12, seconds=60)
     assert (world.last_report().status, world.last_report().error_code) == ("error", "START_STALLED")
     assert world.engine.all == {}
+
+
+LOADING = "INFO Starting to load model org/model..."
+NEVER_NEWS = [
+    "INFO No available shared memory broadcast block found in 60 seconds.",
+    "INFO Waiting for 1 local, 0 remote core engine proc(s) to start.",
+    'INFO: 127.0.0.1:4 - "GET /health HTTP/1.1" 503 Service Unavailable',
+    'INFO: 127.0.0.1:4 - "GET /v1/models HTTP/1.1" 200 OK',
+]
+
+
+@pytest.mark.parametrize(
+    ("sight", "grows"),
+    [
+        (Sight("a", 1, 1), False),
+        (Sight("a\nb", 1, 1), True),
+        (Sight("a", 2, 1), True),
+        (Sight("a", 1, 2), True),
+        (Sight("a", 0, 0), False),
+        *((Sight(f"a\n{line}", 1, 1), False) for line in NEVER_NEWS),
+    ],
+)
+def test_a_start_gets_on_as_long_as_log_weights_or_memory_grow(sight: Sight, grows: bool) -> None:
+    growth = Growth(0.0)
+    growth.note(0.0, Sight("a", 1, 1))
+    growth.note(STALLED_AFTER - 1, sight)
+    assert growth.has_ended(STALLED_AFTER) is not grows
+    assert growth.has_ended(2 * STALLED_AFTER - 1)
+
+
+def test_a_start_is_looked_at_every_few_seconds() -> None:
+    growth = Growth(0.0)
+    assert growth.is_due(0.0)
+    growth.note(0.0, Sight(""))
+    assert [growth.is_due(now) for now in (LOOK_EVERY - 0.1, LOOK_EVERY)] == [False, True]
+
+
+def test_weights_are_downloaded_until_all_are_there_though_the_log_says_loading() -> None:
+    growth = Growth(0.0, weights=100)
+    told = []
+    for cached in (0, 40, 40, 100, 100):
+        growth.note(0.0, Sight(LOADING, cached))
+        told.append(growth.progress)
+    assert told == [
+        Progress("loading"),
+        Progress("downloading_weights", 40, 100),
+        Progress("downloading_weights", 40, 100),
+        Progress("downloading_weights", 100, 100),
+        Progress("loading"),
+    ]
+
+
+def test_an_onlooker_sees_log_weights_and_memory_of_the_deployment_alone(world: AgentWorld) -> None:
+    hub = world.folder / "hub"
+    cache(hub, "org/model", 10)
+    cache(hub, "org/other", 500)
+    instance = world.engine.add(Instance("i1", "n", "i", "running", "w1", "d1", 1))
+    world.engine.say("i1", LOADING)
+    used = [Gpu(0, 80 * GIB, 1), Gpu(1, 80 * GIB, 20), Gpu(2, 80 * GIB, 300)]
+    sight = Onlooker(world.engine, hub, lambda: used).look(deploy(gpus=[0, 2]), instance)
+    assert sight == Sight(f"{LOADING}\n", 10, 301)
+    assert Onlooker(world.engine, None, lambda: used).look(deploy(), instance) == Sight(f"{LOADING}\n")

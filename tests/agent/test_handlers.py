@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from threading import Event
 from typing import Any
 
-from msgspec import convert
+import pytest
+from msgspec import Struct, convert
 
-from agent.engines import Instance
+from agent.engines import EngineError, Instance
+from agent.handlers import Handlers
 from agent.policy import TESTED_IMAGE
-from chalicelib.contract.messages import OUTPUTS, Image
+from chalicelib.contract.messages import (
+    OUTPUTS,
+    Container,
+    ContainerLogs,
+    Deleted,
+    DeleteImage,
+    Image,
+    OperationCommand,
+    Progress,
+    Pulled,
+    PullImage,
+    StopContainer,
+)
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.hub_cache import cache
 
@@ -127,3 +142,65 @@ def test_engine_without_images_says_so(world: AgentWorld) -> None:
     world.engine.uses_images = False
     assert world.ask("pull_image", image="i")["error_code"] == "UNSUPPORTED_BY_ENGINE"
     assert world.ask("list_images", command_id="o2")["output"] == {"images": []}
+
+
+@pytest.fixture
+def handlers(world: AgentWorld) -> Handlers:
+    return world.crew.operations._handlers
+
+
+def run(handlers: Handlers, command: OperationCommand, told: list[Progress] | None = None) -> Struct:
+    return handlers.run(command, (told if told is not None else []).append, Event())
+
+
+def test_a_pull_tells_its_phases_and_answers_with_the_image(handlers: Handlers) -> None:
+    told: list[Progress] = []
+    pulled = run(handlers, PullImage("o1", 60, TESTED_IMAGE), told)
+    assert isinstance(pulled, Pulled) and pulled.tags == [TESTED_IMAGE]
+    assert [each.phase for each in told] == ["downloading", "extracting"]
+
+
+def test_an_image_that_this_agent_neither_pulled_nor_may_run_is_not_deleted(
+    world: AgentWorld, handlers: Handlers
+) -> None:
+    world.engine.pulled["theirs"] = Image("sha256:theirs", ["theirs:1"], 500, "")
+    with pytest.raises(EngineError) as raised:
+        run(handlers, DeleteImage("o1", 60, "theirs:1", force=True))
+    assert raised.value.error_code == "REFUSED_BY_HOST"
+    assert "theirs" in world.engine.pulled
+    run(handlers, PullImage("o2", 60, TESTED_IMAGE))
+    assert run(handlers, DeleteImage("o3", 60, TESTED_IMAGE)) == Deleted(["sha256:00000001"])
+
+
+def test_a_stopped_orphan_is_removed_and_its_log_kept(world: AgentWorld, handlers: Handlers) -> None:
+    orphan = world.engine.add(Instance("o" * 12, "muster-d9-g1", "i", "running", "w1", "d9", 1))
+    world.engine.say(orphan.id, "last words")
+    stopped = run(handlers, StopContainer("o1", 60, "d9"))
+    assert isinstance(stopped, Container) and (stopped.state, stopped.ours) == ("exited", True)
+    assert world.engine.all == {}
+    logs = run(handlers, ContainerLogs("o2", 60, "d9"))
+    assert getattr(logs, "logs", "") == "last words\n"
+
+
+def test_a_deployments_id_means_its_newest_container_and_an_ambiguous_prefix_none(
+    world: AgentWorld, handlers: Handlers
+) -> None:
+    for generation in (2, 3, 1):
+        made = world.engine.add(
+            Instance(f"abc{generation}", f"muster-d9-g{generation}", "i", "running", "w1", "d9", generation)
+        )
+        world.engine.say(made.id, f"of generation {generation}")
+    assert getattr(run(handlers, ContainerLogs("o1", 60, "d9")), "logs", "") == "of generation 3\n"
+    with pytest.raises(EngineError) as raised:
+        run(handlers, ContainerLogs("o2", 60, "abc"))
+    assert raised.value.error_code == "CONTAINER_NOT_FOUND"
+
+
+def test_the_logs_of_pruned_containers_can_still_be_read(world: AgentWorld) -> None:
+    dead = world.engine.add(Instance("dead", "muster-d9-g1", "i", "exited", "w1", "d9", 1))
+    world.engine.say(dead.id, "last words")
+    assert world.ask("prune", containers=True, dry_run=True)["status"] == "succeeded"
+    assert "dead" in world.engine.all
+    assert world.ask("prune", command_id="o2", containers=True)["status"] == "succeeded"
+    assert world.engine.all == {}
+    assert world.ask("container_logs", command_id="o3", container_id="dead")["output"]["logs"] == "last words\n"

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+from msgspec import Raw, json
+
+from agent.engines import Instance
+from agent.intake import MOST, Intake
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import BIG, fill
 
@@ -43,3 +48,54 @@ def test_full_disk_is_said_and_not_acked(world: AgentWorld) -> None:
     assert world.last_report().error_code == "DISK_FULL"
     assert world.result("o1")["error_code"] == "DISK_FULL"
     assert world.engine.calls == []
+
+
+@pytest.fixture
+def intake(world: AgentWorld) -> Intake:
+    return Intake(world.memory, world.clock)
+
+
+def raw(**command: object) -> Raw:
+    return Raw(json.encode(command))
+
+
+def test_what_is_no_command_is_dropped_and_costs_the_others_nothing(world: AgentWorld, intake: Intake) -> None:
+    strange = [Raw(b"7"), Raw(b"[" * 100_000), Raw(b"null"), raw(type="deploy"), raw(command_id="o9")]
+    ours = raw(type="disk_usage", command_id="o1", expires_in=60)
+    assert intake.receive([*strange, ours], world.clock.now, world.crew)
+    assert intake.acks == ["o1"]
+
+
+def test_a_number_that_no_journal_holds_is_refused_in_words(world: AgentWorld, intake: Intake) -> None:
+    command = raw(type="stop", command_id="c1", deployment_id="d1", generation=2**63)
+    assert intake.receive([command], world.clock.now, world.crew)
+    world.deliver()
+    assert world.memory.records.all() == []
+
+
+def test_a_command_is_acked_once_until_the_control_plane_has_the_ack(world: AgentWorld, intake: Intake) -> None:
+    commands = [raw(type="disk_usage", command_id=f"o{number}", expires_in=60) for number in range(3)]
+    for _ in range(2):
+        assert intake.receive(commands, world.clock.now, world.crew)
+    assert intake.acks == ["o0", "o1", "o2"]
+    intake.acked(["o0", "o2", "another"])
+    assert intake.acks == ["o1"]
+
+
+def test_more_than_fits_between_two_heartbeats_comes_again(world: AgentWorld, intake: Intake) -> None:
+    commands = [raw(type="disk_usage", command_id=f"o{number}", expires_in=60) for number in range(MOST + 1)]
+    assert not intake.receive(commands, world.clock.now, world.crew)
+    assert len(intake.acks) == MOST
+    assert intake.receive(commands[MOST:], world.clock.now, world.crew)
+    assert intake.acks[-1] == f"o{MOST}"
+
+
+def test_a_repeated_operation_is_answered_and_not_run_again(world: AgentWorld, intake: Intake) -> None:
+    world.engine.add(Instance("i1", "muster-d9-g1", "i", "running", "w1", "d9", 1))
+    command = raw(type="stop_container", command_id="o1", expires_in=60, container_id="d9")
+    for _ in range(3):
+        assert intake.receive([command], world.clock.now, world.crew)
+        world.crew.operations.run_all()
+        world.deliver()
+    assert world.engine.calls == ["stop i1"]
+    assert [result.status for _, result in world.server.results] == ["succeeded"] * 3

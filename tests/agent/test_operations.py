@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from agent.operations import POOL_OF, POOLS, Operations, kind
 from agent.policy import TESTED_IMAGE
-from chalicelib.contract.messages import DeleteImage
+from chalicelib.contract.messages import OUTPUTS, DeleteImage, DiskUsage, PullImage
 from tests.fixtures.agent_world import AgentWorld
-from tests.fixtures.journals import BIG, fill
+from tests.fixtures.journals import BIG, fill, forbid_writing
 
 
 def test_repeat_is_answered_from_the_journal(world: AgentWorld) -> None:
@@ -94,3 +95,43 @@ def test_looking_does_not_cost_the_reserve(world: AgentWorld) -> None:
     world.ask("list_models", command_id="o1")
     world.ask("prune", command_id="o2", images=True, dry_run=True)
     assert (world.state.path / "reserve").exists()
+
+
+def test_every_operation_has_a_pool_with_threads_and_pulls_have_their_own() -> None:
+    assert POOL_OF.keys() <= OUTPUTS.keys()
+    assert {*POOL_OF.values(), "quick"} == POOLS.keys()
+    assert min(POOLS.values()) > 0
+    assert [type for type, pool in POOL_OF.items() if pool == "pull"] == ["pull_image"]
+    assert kind(DiskUsage("o1", 60)) == "disk_usage"
+
+
+def test_a_thread_is_started_for_each_place_in_a_pool(world: AgentWorld) -> None:
+    started: list[str] = []
+    handlers = world.crew.operations._handlers
+    Operations(handlers, world.memory.ledger, world.clock, lambda name, target: started.append(name))
+    assert sorted(started) == sorted(f"{name}-{number}" for name, size in POOLS.items() for number in range(size))
+
+
+def test_an_operation_that_the_agents_end_cancels_is_interrupted_after_the_restart(world: AgentWorld) -> None:
+    def end() -> None:
+        world.crew.operations.close()
+
+    world.engine.on_pull = end
+    world.order(type="pull_image", command_id="o1", expires_in=600, image=TESTED_IMAGE)
+    world.crew.operations.run_all()
+    world.deliver()
+    assert [result.status for _, result in world.server.results] == ["running"], "it has no result yet"
+    world.engine.on_pull = lambda: None
+    world.restart()
+    world.beat()
+    world.deliver()
+    assert world.result("o1")["error_code"] == "INTERRUPTED"
+
+
+def test_a_disk_that_is_full_when_it_begins_fails_what_changes_something(world: AgentWorld) -> None:
+    world.memory.ledger.accept(PullImage("o1", 600, TESTED_IMAGE), world.clock.now + 600)
+    forbid_writing(world.database)
+    world.crew.operations.run(PullImage("o1", 600, TESTED_IMAGE))
+    assert world.engine.calls == []
+    held = world.memory.spool.first()
+    assert held is not None and held.body["error_code"] == "DISK_FULL"

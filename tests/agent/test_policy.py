@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.policy import TESTED_IMAGE, HostPolicy, refusal
+from agent.engines import EngineError
+from agent.policy import TESTED_IMAGE, HostPolicy, named, refusal
+from chalicelib.contract.messages import FromHost, Image
 from tests.fixtures.commands import deploy
 
 DEFAULT = HostPolicy()
@@ -109,3 +111,95 @@ def test_deployments_may_take_what_the_owner_shares() -> None:
     environment = {"MUSTER_TOKEN": "t", "AWS_SECRET_ACCESS_KEY": "a", "HF_TOKEN": "h", "MINE": "m"}
     assert HostPolicy().environment(environment) == {"HF_TOKEN": "h"}
     assert HostPolicy(share_env=("MINE",)).environment(environment) == {"HF_TOKEN": "h", "MINE": "m"}
+
+
+DIGEST = "sha256:" + "ab" * 32
+IMAGES = [
+    Image("sha256:" + "11" * 32, ["vllm/vllm-openai:v1"], 1, "", digests=[f"vllm/vllm-openai@{DIGEST}"]),
+    Image("sha256:" + "22" * 32, ["ubuntu:latest", "registry:5000/a/b:1"], 1, ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("reference", "index"),
+    [
+        ("vllm/vllm-openai:v1", 0),
+        ("docker.io/vllm/vllm-openai:v1", 0),
+        ("index.docker.io/vllm/vllm-openai:v1", 0),
+        (f"vllm/vllm-openai@{DIGEST}", 0),
+        ("sha256:" + "11" * 32, 0),
+        ("1111", 0),
+        ("sha256:2222", 1),
+        ("ubuntu", 1),
+        ("library/ubuntu", 1),
+        ("registry:5000/a/b:1", 1),
+        ("registry:5000/a/b", None),
+        ("vllm/vllm-openai", None),
+        ("vllm/vllm-openai:v2", None),
+        ("3333", None),
+    ],
+)
+def test_an_image_is_named_by_tag_digest_id_or_the_beginning_of_one(reference: str, index: int | None) -> None:
+    assert named(IMAGES, reference) is (None if index is None else IMAGES[index])
+
+
+@pytest.mark.parametrize(
+    ("name", "shared"), [("HF_TOKEN", True), ("https_proxy", True), ("MINE", True), ("OTHER", False)]
+)
+@pytest.mark.parametrize("images", [True, False])
+def test_a_deployment_gets_from_the_host_what_its_owner_shares_and_no_more(
+    name: str, shared: bool, images: bool
+) -> None:
+    said = refusal(deploy(env={name: FromHost(from_host=True)}), HostPolicy(share_env=("MINE",)), images)
+    assert (said is None) is shared
+    assert said is None or (name in said and "--share-env" in said)
+
+
+@pytest.mark.parametrize(
+    ("name", "in_a_container"),
+    [
+        ("LD_PRELOAD", False),
+        ("NVIDIA_DRIVER_CAPABILITIES", False),
+        ("NVIDIA_TF32_OVERRIDE", True),
+        ("PYTHONPATH", True),
+        ("CC", True),
+        ("VLLM_PLUGINS", True),
+    ],
+)
+def test_variables_that_reach_the_hosts_programs_are_refused_and_those_that_choose_code_for_processes(
+    name: str, in_a_container: bool
+) -> None:
+    command = deploy(env={name: "x"})
+    assert (refusal(command, DEFAULT, uses_images=True) is None) is in_a_container
+    as_process = refusal(command, DEFAULT, uses_images=False)
+    assert (as_process is None) is (name == "NVIDIA_TF32_OVERRIDE")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"trust_remote_code": True},
+        {"trust-remote-code": True},
+        {"extra_args": ["--trust-remote-code"]},
+        {"extra_args": ["--trust-remote"]},
+        {"middleware": ["a.b"]},
+        {"tool_parser_plugin": "x.py"},
+    ],
+)
+def test_a_process_runs_the_code_of_models_where_the_owner_allows_it_alone(config: dict[str, object]) -> None:
+    command = deploy(config=config)
+    assert "--allow-remote-code" in (refusal(command, DEFAULT, uses_images=False) or "")
+    assert refusal(command, HostPolicy(allow_remote_code=True), uses_images=False) is None
+    assert refusal(command, DEFAULT, uses_images=True) is None
+
+
+def test_a_link_that_was_moved_out_of_the_root_after_the_check_is_refused(root: Path) -> None:
+    policy = HostPolicy(model_root=root / "models")
+    alias = root / "models" / "alias"
+    assert policy.location(str(alias)) == str((root / "models" / "good").resolve())
+    assert policy.location("org/model") == "org/model"
+    alias.unlink()
+    alias.symlink_to(root / "private")
+    with pytest.raises(EngineError) as raised:
+        policy.location(str(alias))
+    assert raised.value.error_code == "REFUSED_BY_HOST"
