@@ -1,11 +1,165 @@
-"""The first admin key: made where no admin has one, whatever an index that lags behind says."""
+"""Credentials: stored as digests, found by their secret, good for as long as they should be; and the first key."""
 
 from __future__ import annotations
+
+from typing import Any
+
+import pytest
 
 from chalicelib import tokens
 from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access
+from chalicelib.contract.errors import ApiError
+from chalicelib.once import Key
+from chalicelib.store import find
+from chalicelib.tables import Credential, Hot
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, lines
+
+A, B, C, D = (tokens.digest(name) for name in "abcd")
+NOW = 1_800_000_000.0
+
+
+def stored(secret: str) -> Credential:
+    found = find(Credential, tokens.credential_id(secret))
+    assert found is not None
+    return found
+
+
+def test_a_secret_tells_what_it_is_and_whose_and_is_no_other() -> None:
+    secrets = [tokens.new_secret("worker", "5c1d-0000") for _ in range(2)]
+    assert secrets[0] != secrets[1]
+    assert all(secret.startswith("mst_wrk_5c1d-0000_") and len(secret) > 18 + 42 for secret in secrets)
+    assert tokens.worker_named_by(secrets[0]) == "5c1d-0000"
+    assert tokens.worker_named_by(tokens.new_secret("key")) is None
+
+
+def test_an_id_is_a_uuid_that_tells_nothing_of_the_digest() -> None:
+    found = tokens.credential_id("secret")
+    assert found == tokens.credential_id("secret") != tokens.credential_id("Secret")
+    assert len(found) == 36 and found[14] == "4"
+    assert found.replace("-", "")[:12] not in tokens.digest("secret").hex()
+
+
+def test_a_secret_that_no_text_is_made_of_has_a_digest() -> None:
+    assert tokens.digest("\udcff") != tokens.digest("\udcfe")
+
+
+def test_a_secret_is_found_as_what_it_is_and_as_nothing_else(world: PlaneWorld) -> None:
+    key = tokens.create_key(r.NewApiKey("ci", "viewer"), ADMIN, world.now)
+    assert isinstance(key.key, str)
+    principal = tokens.api_key(key.key)
+    assert principal == tokens.Principal("key ci", Access.VIEWER, key.key_id)
+    assert tokens.lookup(key.key, "registration") is None
+    assert tokens.api_key(key.key + "x") is None
+    stored(key.key).update(actions=[Credential.digest.set(b"another")])
+    assert tokens.api_key(key.key) is None, "an id alone opens nothing"
+
+
+@pytest.mark.parametrize(("passed", "uses", "good"), [(59, 1, True), (60, 1, False), (0, 2, False)])
+def test_a_registration_token_is_good_for_its_time_and_its_uses(
+    world: PlaneWorld, passed: float, uses: int, good: bool
+) -> None:
+    made = tokens.create_token(r.NewRegistrationToken(expires_in=60, max_uses=2), ADMIN, world.now)
+    token = stored(str(made.token))
+    token.uses = uses
+    assert tokens.usable(token, world.now + passed) is good
+
+
+def test_a_seeded_token_does_not_expire_and_a_second_seed_changes_nothing(world: PlaneWorld) -> None:
+    tokens.seed_registration_token("seeded", NOW)
+    tokens.seed_admin_key("an admin's", NOW)
+    stored("seeded").update(actions=[Credential.uses.add(7)])
+    tokens.seed_registration_token("seeded", NOW + 1)
+    tokens.seed_admin_key("an admin's", NOW + 1)
+    token = stored("seeded")
+    assert (token.uses, tokens.usable(token, NOW * 2)) == (7, True)
+    principal = tokens.api_key("an admin's")
+    assert principal is not None and principal.access is Access.ADMIN
+
+
+def hot(**fields: Any) -> Hot:
+    return Hot("w", digest=A, **fields)
+
+
+@pytest.mark.parametrize(
+    ("stored_as", "own", "opens"),
+    [
+        ({}, False, False),
+        ({"previous": B, "previous_until": NOW + 1}, True, True),
+        ({"previous": B, "previous_until": NOW}, False, False),
+        ({"used": B, "previous_until": NOW + 1}, True, True),
+        ({"used": B}, False, False),
+        ({"joined": B}, False, True),
+        ({"retired": B}, False, False),
+        ({"joined": B, "gone": True}, False, False),
+        ({"previous": B, "previous_until": NOW + 1, "gone": True}, False, False),
+    ],
+)
+def test_what_opens_a_worker_besides_its_latest_token(stored_as: dict[str, object], own: bool, opens: bool) -> None:
+    worker = hot(**stored_as)
+    assert (tokens.is_own(worker, B, NOW), tokens.opens(worker, B, NOW)) == (own, opens)
+    assert tokens.is_own(worker, A, NOW) is not bool(stored_as.get("gone"))
+
+
+def test_the_last_two_that_ended_are_remembered() -> None:
+    worker = hot(retired=tokens.retire(hot(), B))
+    assert tokens.was_retired(worker, B) and not tokens.was_retired(worker, A)
+    worker.retired = tokens.retire(worker, C)
+    assert tokens.was_retired(worker, B) and tokens.was_retired(worker, C)
+    worker.retired = tokens.retire(worker, D)
+    assert not tokens.was_retired(worker, B)
+    assert not tokens.was_retired(worker, b"")
+
+
+def test_the_first_use_of_a_token_ends_those_that_it_replaces(world: PlaneWorld) -> None:
+    worker = world.worker(boot_id="1")
+    older = worker.token
+    worker.register(boot_id="2")
+    found = find(Hot, worker.id)
+    assert found is not None and tokens.opens(found, tokens.digest(older), world.now)
+    tokens.first_use(found, tokens.digest(worker.token))
+    found = find(Hot, worker.id)
+    assert found is not None and tokens.opens(found, tokens.digest(worker.token), world.now)
+    assert not tokens.opens(found, tokens.digest(older), world.now)
+    assert tokens.was_retired(found, tokens.digest(older))
+    with world.database.counting() as calls:
+        tokens.first_use(found, tokens.digest(worker.token))
+    assert calls == [], "it was used before"
+
+
+def test_a_secret_is_shown_once_and_not_to_the_same_idempotency_key(world: PlaneWorld) -> None:
+    key, token = Key("once#key", "b"), Key("once#token", "b")
+    keys = [tokens.create_key(r.NewApiKey("ci", "viewer"), ADMIN, world.now, key) for _ in range(2)]
+    made = [tokens.create_token(r.NewRegistrationToken(), ADMIN, world.now, token) for _ in range(2)]
+    assert keys[0].key_id == keys[1].key_id and made[0].token_id == made[1].token_id
+    assert [isinstance(each, str) for each in (keys[0].key, keys[1].key, made[0].token, made[1].token)] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+    listed = [*tokens.list_keys(r.PageQuery()).api_keys, *tokens.list_tokens(r.PageQuery()).registration_tokens]
+    assert str(keys[0].key) not in str(listed) and str(made[0].token) not in str(listed)
+
+
+def test_what_is_revoked_opens_nothing_and_is_not_there_to_be_revoked_again(world: PlaneWorld) -> None:
+    key = tokens.create_key(r.NewApiKey("ci", "viewer"), ADMIN, world.now)
+    with pytest.raises(ApiError) as caught:
+        tokens.revoke_token(key.key_id, ADMIN, world.now)
+    assert caught.value.error_code == "TOKEN_NOT_FOUND", "a key is no token"
+    tokens.revoke_key(key.key_id, ADMIN, world.now)
+    assert tokens.api_key(str(key.key)) is None
+    with pytest.raises(ApiError) as caught:
+        tokens.revoke_key(key.key_id, ADMIN, world.now)
+    assert caught.value.error_code == "KEY_NOT_FOUND"
+
+
+def test_a_key_is_told_its_name_and_role() -> None:
+    principal = tokens.Principal("key the key of anna", Access.OPERATOR)
+    assert tokens.who_is(principal) == r.WhoAmI("the key of anna", "operator")
+
+
+# The first admin's key, whatever an index that lags behind says
 
 
 def first(world: PlaneWorld) -> r.ApiKey | None:

@@ -1,0 +1,252 @@
+"""What operators want of deployments: each wish is a new generation, and none is the worker's word."""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib import deployments, slots, workers
+from chalicelib.contract import resources as r
+from chalicelib.contract.errors import ApiError
+from chalicelib.once import Key
+from chalicelib.store import find
+from chalicelib.tables import DeploymentName
+from tests.fixtures.plane_world import ADMIN, PlaneWorld, lines
+
+
+def code(caught: pytest.ExceptionInfo[ApiError]) -> str:
+    return caught.value.error_code
+
+
+def test_a_new_one_is_pending_and_wanted(world: PlaneWorld) -> None:
+    made = deployments.create(r.NewDeployment("org/model", name="chat"), ADMIN, world.now)
+    assert (made.status, made.desired, made.name, made.generation) == ("pending", "running", "chat", world.now * 1000)
+
+
+@pytest.mark.parametrize(
+    ("model", "begins"),
+    [
+        ("facebook/opt-125m", "opt-125m-"),
+        ("meta/Llama 3.1_8B/", "llama-3-1-8b-"),
+        ("/models/名", "model-"),
+        ("x" * 100, "x" * 48 + "-"),
+        ("org/---", "model-"),
+    ],
+)
+def test_a_name_that_is_not_given_is_made_of_the_model(world: PlaneWorld, model: str, begins: str) -> None:
+    deployment_id = world.deploy(model)
+    assert world.see(deployment_id).name == begins + deployment_id[:8]
+
+
+def test_a_name_is_taken_until_its_deployment_is_deleted(world: PlaneWorld) -> None:
+    first = world.deploy(name="chat")
+    with pytest.raises(ApiError, match="chat") as caught:
+        world.deploy(name="chat")
+    assert code(caught) == "DEPLOYMENT_NAME_IN_USE"
+    world.stop(first)
+    deployments.delete(first, ADMIN, world.now)
+    assert find(DeploymentName, "name#chat") is None
+    assert world.see(world.deploy(name="chat")).name == "chat"
+
+
+def test_one_for_a_worker_that_is_none_is_refused_and_leaves_nothing(world: PlaneWorld) -> None:
+    with pytest.raises(ApiError) as caught:
+        world.deploy(name="chat", worker_id="nobody")
+    assert code(caught) == "WORKER_NOT_FOUND"
+    assert find(DeploymentName, "name#chat") is None
+
+
+@pytest.mark.parametrize(
+    ("body", "error_code"),
+    [
+        (r.NewDeployment("m", gpus=[1, 1]), "INVALID_REQUEST"),
+        (r.NewDeployment("m", config={"a": "x" * deployments.MAX_CONFIG}), "PAYLOAD_TOO_LARGE"),
+        (r.NewDeployment("m", config={"a": "x" * 40_000}, env={"B": "y" * 40_000}), "PAYLOAD_TOO_LARGE"),
+    ],
+)
+def test_what_the_types_alone_do_not_refuse_is_refused(
+    world: PlaneWorld, body: r.NewDeployment, error_code: str
+) -> None:
+    with pytest.raises(ApiError) as caught:
+        deployments.create(body, ADMIN, world.now)
+    assert code(caught) == error_code
+
+
+def test_an_idempotency_key_makes_one(world: PlaneWorld) -> None:
+    key = Key("once#1", "body")
+    first, again = (deployments.create(r.NewDeployment("m"), ADMIN, world.now, key) for _ in range(2))
+    assert first.deployment_id == again.deployment_id
+    assert len(lines(world)) == 2, "created, and waiting"
+
+
+@pytest.mark.parametrize("act", ["stop", "start", "restart"])
+def test_an_idempotency_key_acts_once(world: PlaneWorld, act: str) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    if act == "start":
+        world.stop(deployment_id)
+    key = Key("once#1", "body")
+    done = [getattr(deployments, act)(deployment_id, ADMIN, world.now, key).generation for _ in range(2)]
+    assert done[0] == done[1]
+    assert [line.type for line in lines(world, deployment_id)].count(act) == 1
+
+
+def test_a_stop_of_what_no_worker_has_heard_of_is_done_at_once(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    world.stop(deployment_id)
+    seen = world.see(deployment_id)
+    assert (seen.desired, seen.status, seen.message) == ("stopped", "stopped", None)
+    assert workers.get(worker.id, world.now).gpu_claims == {}
+    assert worker.types() == []
+
+
+def test_a_stop_leaves_the_status_to_the_worker(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    world.stop(deployment_id)
+    assert (world.see(deployment_id).desired, world.see(deployment_id).status) == ("stopped", "running")
+    assert worker.types() == ["stop"]
+
+
+def test_stopping_again_and_starting_what_runs_change_nothing(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    before = world.see(deployment_id)
+    world.start(deployment_id)
+    assert world.see(deployment_id) == before
+    world.stop(deployment_id)
+    before = world.see(deployment_id)
+    world.stop(deployment_id)
+    assert world.see(deployment_id) == before
+
+
+def test_what_is_stopped_while_it_waits_waits_no_more(world: PlaneWorld) -> None:
+    deployment_id = world.deploy()
+    world.stop(deployment_id)
+    worker = world.worker()
+    assert (world.see(deployment_id).status, world.see(deployment_id).worker_id) == ("stopped", None)
+    assert worker.types() == []
+
+
+def test_a_start_begins_anew(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    worker.report(deployment_id, "error", error_code="X", message="why", restarts=3)
+    world.start(deployment_id)
+    seen = world.see(deployment_id)
+    assert (seen.status, seen.desired, seen.restarts) == ("pending", "running", 0)
+    assert (seen.error_code, seen.message, seen.container_id, seen.port) == (None, None, None, None)
+    assert seen.last_crash is not None, "until the next one"
+
+
+def test_a_patch_of_a_stopped_one_is_for_its_next_start(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy(config={"port": 1})
+    world.stop(deployment_id)
+    changed = deployments.patch(deployment_id, r.DeploymentPatch(config={"port": 2}), ADMIN, world.now)
+    assert (changed.desired, changed.status) == ("stopped", "stopped")
+    assert worker.types() == []
+    world.start(deployment_id)
+    assert worker.types() == ["deploy"]
+    assert world.see(deployment_id).config == {"port": 2}
+
+
+def test_a_patch_replaces_what_is_given_and_keeps_the_rest(world: PlaneWorld) -> None:
+    deployment_id = world.deploy(config={"a": 1}, env={"A": "x"}, image="a:b")
+    body = r.DeploymentPatch(config={"b": 2}, image=None)
+    deployments.patch(deployment_id, body, ADMIN, world.now)
+    seen = world.see(deployment_id)
+    assert (seen.config, seen.env, seen.image) == ({"b": 2}, ["A"], None)
+    assert lines(world, deployment_id)[-1].message == "config, image"
+
+
+def test_a_patch_that_fits_its_place_stays_there(world: PlaneWorld) -> None:
+    worker = world.worker(gpus=2)
+    world.worker("other", gpus=2)
+    deployment_id = world.deploy(worker_id=worker.id)
+    worker.run(deployment_id)
+    before = world.see(deployment_id)
+    deployments.patch(deployment_id, r.DeploymentPatch(config={"a": 1}), ADMIN, world.now)
+    seen = world.see(deployment_id)
+    assert (seen.worker_id, seen.gpu_indexes) == (worker.id, before.gpu_indexes)
+    assert seen.generation > before.generation
+
+
+@pytest.mark.parametrize("status", ["pending", "starting", "running", "stopping"])
+def test_what_is_alive_is_not_deleted(world: PlaneWorld, status: str) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.beat()
+    if status != "pending":
+        worker.report(deployment_id, status)
+    with pytest.raises(ApiError, match=status) as caught:
+        deployments.delete(deployment_id, ADMIN, world.now)
+    assert code(caught) == "ILLEGAL_TRANSITION"
+
+
+def test_what_is_deleted_is_not_there(world: PlaneWorld) -> None:
+    deployment_id = world.deploy()
+    world.stop(deployment_id)
+    deployments.delete(deployment_id, ADMIN, world.now)
+    for act in (world.see, world.start, world.stop, world.restart):
+        with pytest.raises(ApiError) as caught:
+            act(deployment_id)
+        assert code(caught) == "DEPLOYMENT_NOT_FOUND"
+
+
+def test_a_name_is_no_deployment(world: PlaneWorld) -> None:
+    world.deploy(name="chat")
+    with pytest.raises(ApiError) as caught:
+        deployments.load("name#chat")
+    assert code(caught) == "DEPLOYMENT_NOT_FOUND"
+
+
+def test_what_is_lost_frees_its_gpus_and_says_why(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    assert deployments.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now)
+    seen = world.see(deployment_id)
+    assert (seen.status, seen.error_code, seen.message, seen.desired) == ("error", "WORKER_LOST", "why", "running")
+    assert workers.get(worker.id, world.now).gpu_claims == {}
+    slot = slots.get(worker.id, deployment_id)
+    assert slot is not None and (slot.intent, slot.holds, slot.may_live) == ("deploy", False, True)
+    assert lines(world, deployment_id)[-1].type == "worker_lost"
+
+
+def test_what_is_over_or_elsewhere_is_not_lost(world: PlaneWorld) -> None:
+    here, there = world.worker("here"), world.worker("there")
+    over, elsewhere = world.deploy(worker_id=here.id), world.deploy(worker_id=there.id)
+    world.stop(over)
+    assert not deployments.lose(over, here.id, "WORKER_LOST", "why", world.now)
+    assert not deployments.lose(elsewhere, here.id, "WORKER_LOST", "why", world.now)
+    assert not deployments.lose("nothing", here.id, "WORKER_LOST", "why", world.now)
+    assert world.see(elsewhere).status == "pending"
+
+
+def test_nothing_is_lost_by_a_silence_that_has_ended(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    silent_since = world.now
+    world.pass_(1)
+    worker.beat()
+    assert not deployments.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now, last_seen=silent_since)
+    assert world.see(deployment_id).status == "running"
+
+
+def test_what_is_lost_for_good_leaves_a_stop_that_a_worker_which_lists_nothing_never_hears_of(
+    world: PlaneWorld,
+) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    deployments.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now, stop=True)
+    slot = slots.get(worker.id, deployment_id)
+    assert slot is not None and (slot.intent, slot.sent_at, slot.sent_session) == ("stop", world.now, 0)
+    assert world.see(deployment_id).desired == "stopped"
+    assert worker.types(active_deployments=[]) == []

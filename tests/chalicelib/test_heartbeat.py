@@ -1,0 +1,157 @@
+"""A heartbeat: who may send it, when it looks at the slots, and what it keeps of the worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib import heartbeat, tokens, workers
+from chalicelib.contract import messages as m
+from chalicelib.contract.errors import ApiError
+from chalicelib.store import find
+from chalicelib.tables import Hot
+from tests.fixtures.plane_world import JOIN, PlaneWorld, Worker
+
+BYTES = st.integers(0, 2**53)
+GPUS = st.lists(st.builds(m.GpuUsage, st.integers(0, 63), BYTES, st.integers(0, 100).map(float)), max_size=8)
+
+
+def hot_of(worker: Worker) -> Hot:
+    found = find(Hot, worker.id)
+    assert found is not None
+    return found
+
+
+def looks(world: PlaneWorld, worker: Worker, **fields: Any) -> bool:
+    """Whether one more heartbeat reads the slots."""
+    with world.database.counting() as calls:
+        worker.beat(**fields)
+    return "Query" in [operation for operation, _ in calls]
+
+
+@pytest.fixture
+def idle(world: PlaneWorld) -> Worker:
+    """A worker of which nothing is wanted, right after a tenth beat."""
+    worker = world.worker()
+    for _ in range(heartbeat.LOOK_EVERY):
+        worker.beat()
+    assert hot_of(worker).beats % heartbeat.LOOK_EVERY == 0
+    return worker
+
+
+@given(st.none() | st.builds(m.Disk, st.integers(1, 2**53), BYTES, BYTES), GPUS)
+def test_what_is_packed_is_what_is_unpacked(disk: m.Disk | None, gpus: list[m.GpuUsage]) -> None:
+    body = m.Heartbeat("online", gpus, [], disk=disk)
+    found, usage = heartbeat.unpack_usage(heartbeat.pack_usage(body))
+    assert usage == gpus
+    if disk is None:
+        assert found is None
+    else:
+        assert found is not None and (found.total, found.used, found.free) == (disk.total, disk.used, disk.free)
+        assert found.percent == (round(100 * disk.used / (disk.used + disk.free), 1) if disk.used else 0)
+
+
+def test_usage_of_64_gpus_leaves_room_in_a_unit() -> None:
+    usage = [m.GpuUsage(index, 2**53, 100.0) for index in range(64)]
+    assert len(heartbeat.pack_usage(m.Heartbeat("online", usage, []))) == 24 + 64 * 10
+
+
+def test_nothing_packed_is_nothing_known() -> None:
+    assert heartbeat.unpack_usage(None) == heartbeat.unpack_usage(b"") == (None, [])
+
+
+def test_an_idle_heartbeat_looks_at_every_tenth_beat_alone(world: PlaneWorld, idle: Worker) -> None:
+    assert [looks(world, idle) for _ in range(20)] == ([False] * 9 + [True]) * 2
+
+
+@pytest.mark.parametrize("fields", [{"active_deployments": ["x"]}, {"images": []}, {"status": "draining"}])
+def test_a_heartbeat_with_news_of_the_worker_looks_once(
+    world: PlaneWorld, idle: Worker, fields: dict[str, Any]
+) -> None:
+    assert [looks(world, idle, **fields) for _ in range(3)] == [True, False, False]
+
+
+@pytest.mark.parametrize("fields", [{"gpu_usage": [{"index": 0, "utilization": 5}]}, {"status": "offline"}])
+def test_figures_and_a_goodbye_are_no_news(world: PlaneWorld, idle: Worker, fields: dict[str, Any]) -> None:
+    assert not looks(world, idle, **fields)
+
+
+def test_a_heartbeat_with_an_ack_or_an_older_inbox_looks(world: PlaneWorld, idle: Worker) -> None:
+    inbox = int(hot_of(idle).inbox)
+    assert looks(world, idle, inbox=inbox - 1)
+    assert looks(world, idle, acks=["x"], inbox=inbox)
+    assert not looks(world, idle, inbox=inbox)
+
+
+def test_a_heartbeat_after_something_was_wanted_looks_until_it_is_settled(world: PlaneWorld, idle: Worker) -> None:
+    deployment_id = world.deploy()
+    assert [looks(world, idle) for _ in range(3)] == [True] * 3
+    idle.report(deployment_id, "running")
+    idle.active = [deployment_id]
+    assert looks(world, idle), "to see that it is settled"
+    assert not looks(world, idle)
+
+
+def test_the_answer_has_the_interval_and_the_inbox(world: PlaneWorld) -> None:
+    worker = world.worker()
+    world.pass_(400)
+    quiet = worker.beat()
+    world.ask(worker)
+    busy = worker.beat()
+    assert (quiet.next_heartbeat_in, busy.next_heartbeat_in) == (30, 1)
+    assert busy.inbox > quiet.inbox > 0
+
+
+def test_a_credential_that_nobody_was_given_is_refused_and_stamps_nothing(world: PlaneWorld) -> None:
+    worker = world.worker()
+    before = hot_of(worker).serialize()
+    world.pass_(1)
+    worker.token = "mst_wrk_" + worker.id + "_forged"
+    with pytest.raises(ApiError) as caught:
+        worker.beat()
+    assert caught.value.error_code == "UNAUTHENTICATED"
+    assert hot_of(worker).serialize() == before
+
+
+def test_a_session_below_the_stored_one_is_superseded(world: PlaneWorld) -> None:
+    worker = world.worker()
+    with pytest.raises(ApiError) as caught:
+        worker.beat(session=worker.answer.session - 1)
+    assert caught.value.error_code == "SESSION_SUPERSEDED"
+
+
+def test_what_a_worker_registered_with_opens_until_its_own_token_is_used(world: PlaneWorld) -> None:
+    worker = world.worker()
+    issued, worker.token = worker.token, JOIN
+    worker.beat()
+    worker.token = issued
+    worker.beat()
+    worker.token = JOIN
+    with pytest.raises(ApiError) as caught:
+        worker.beat()
+    assert caught.value.error_code == "UNAUTHENTICATED"
+
+
+def test_a_worker_that_was_removed_is_told_so_by_any_token_that_it_had(world: PlaneWorld) -> None:
+    worker = world.worker(boot_id="1")
+    worker.beat()
+    older = worker.token
+    worker.register(boot_id="2")
+    workers.remove(worker.id, False, "an admin", world.now)
+    for token in (older, worker.token):
+        error = heartbeat.refusal(worker.id, tokens.digest(token), world.now)
+        assert error.error_code == "WORKER_REMOVED"
+    error = heartbeat.refusal(worker.id, tokens.digest("another"), world.now)
+    assert error.error_code == "UNAUTHENTICATED"
+
+
+def test_a_worker_that_nobody_knows_is_unauthenticated(world: PlaneWorld) -> None:
+    body = msgspec.convert({"status": "online", "gpu_usage": [], "active_deployments": []}, m.Heartbeat)
+    with pytest.raises(ApiError) as caught:
+        heartbeat.heartbeat("nobody", "a secret", body, world.now)
+    assert caught.value.error_code == "UNAUTHENTICATED"
+    assert find(Hot, "nobody") is None

@@ -1,0 +1,87 @@
+"""Idempotency-Key: what a repeated request finds, and whose key it is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib import once
+from chalicelib.contract.errors import ApiError
+from chalicelib.once import Key
+from chalicelib.store import Refused, find, transact
+from chalicelib.tables import Once
+from tests.fixtures.database import Recorder
+
+NOW = 1_800_000_000.0
+KEY = Key("once#1", "a body")
+
+
+def make(resource: str, key: Key | None = KEY) -> str | None:
+    return once.run(key, lambda: transact(lambda t: once.remember(t, key, resource, NOW)))
+
+
+def test_what_a_key_made_first_is_found_again(database: Recorder) -> None:
+    assert once.made(KEY) is None
+    assert make("first") is None, "it was made now"
+    assert make("second") == "first"
+    assert once.made(KEY) == "first"
+
+
+def test_a_key_for_another_body_is_refused(database: Recorder) -> None:
+    make("first")
+    with pytest.raises(ApiError) as caught:
+        make("second", Key(KEY.id, "another body"))
+    assert caught.value.error_code == "IDEMPOTENCY_MISMATCH"
+
+
+def test_without_a_key_nothing_is_remembered(database: Recorder) -> None:
+    with database.counting() as calls:
+        assert once.run(None, lambda: None) is None
+        assert once.made(None) is None
+    assert calls == []
+
+
+def test_what_failed_does_not_spend_the_key(database: Recorder) -> None:
+    def fail() -> None:
+        raise ApiError("WORKER_NOT_FOUND", "why")
+
+    with pytest.raises(ApiError):
+        once.run(KEY, fail)
+    assert once.made(KEY) is None
+
+
+def test_a_twin_that_was_quicker_is_found(database: Recorder) -> None:
+    def meets_its_twin() -> None:
+        transact(lambda t: once.remember(t, KEY, "the twin's", NOW))
+        transact(lambda t: once.remember(t, KEY, "mine", NOW))
+
+    assert once.run(KEY, meets_its_twin) == "the twin's"
+
+
+def test_a_refusal_that_no_twin_explains_is_passed_on(database: Recorder) -> None:
+    def refuse() -> None:
+        raise Refused
+
+    with pytest.raises(Refused):
+        once.run(KEY, refuse)
+
+
+def test_a_key_is_kept_for_a_day(database: Recorder) -> None:
+    make("first")
+    record = find(Once, KEY.id)
+    assert record is not None and record.ttl == NOW + 86400
+
+
+@given(st.lists(st.text(max_size=3), min_size=4, max_size=4), st.integers(0, 3), st.text(max_size=3))
+def test_a_key_is_of_its_caller_its_route_and_its_text(parts: list[str], index: int, other: str) -> None:
+    before = [part.replace("\0", "") for part in parts]
+    after = [*before]
+    after[index] = other.replace("\0", "")
+    key, again = (once.key_for(each[0], each[1], each[2], each[3].encode()) for each in (before, after))
+    assert (again == key) == (after == before)
+    assert (again.id == key.id) == (after[:3] == before[:3])
+
+
+def test_a_header_that_no_text_is_made_of_is_a_key_too() -> None:
+    assert once.key_for("caller", "route", "\udcff", b"").id != once.key_for("caller", "route", "\udcfe", b"").id

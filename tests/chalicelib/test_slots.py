@@ -1,0 +1,125 @@
+"""The slots of a worker and its bell: what an intent holds, and who may overwrite or settle it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import pytest
+
+from chalicelib import slots, workers
+from chalicelib.store import Refused, find, transact
+from chalicelib.tables import Hot, Slot
+from tests.fixtures.database import Recorder
+from tests.fixtures.plane_world import PlaneWorld
+
+NOW = 1_800_000_000.0
+
+
+def put(intent: Literal["deploy", "stop"], generation: int, before: Slot | None) -> Slot:
+    transact(lambda t: slots.put(t, "w", "d", intent, generation, before))
+    return got()
+
+
+def got() -> Slot:
+    found = slots.get("w", "d")
+    assert found is not None
+    return found
+
+
+def sent(slot: Slot, session: int = 1) -> Slot:
+    slot.update(actions=[Slot.sent_at.set(NOW), Slot.sent_session.set(session)])
+    return got()
+
+
+def test_a_deploy_holds_its_gpus_and_nothing_lives_there_yet(database: Recorder) -> None:
+    slot = put("deploy", 1, None)
+    assert (slot.holds, slot.may_live, slots.never_sent(slot), slots.coming(slot)) == (True, False, True, True)
+
+
+def test_a_stop_of_what_was_never_sent_holds_nothing(database: Recorder) -> None:
+    slot = put("stop", 2, put("deploy", 1, None))
+    assert (slot.holds, slot.may_live) == (False, False)
+
+
+def test_a_stop_holds_what_was_held_until_it_is_over(database: Recorder) -> None:
+    slot = put("stop", 2, sent(put("deploy", 1, None)))
+    assert (slot.holds, slot.may_live) == (True, True)
+    assert slots.ended(slot)
+    assert (got().holds, got().may_live) == (False, False)
+
+
+def test_a_deploy_over_what_may_live_is_not_one_that_nobody_heard_of(database: Recorder) -> None:
+    slot = put("deploy", 2, sent(put("deploy", 1, None)))
+    assert (slot.may_live, slots.never_sent(slot), slots.coming(slot)) == (True, False, True)
+    assert slots.ended(slot)
+    assert (got().holds, got().may_live) == (True, False), "the newer deploy is on its way"
+
+
+def test_another_intent_or_its_sending_forbids_what_was_decided_before(database: Recorder) -> None:
+    changes: list[Callable[[Slot], Slot]] = [sent, lambda slot: put("stop", 3, slot)]
+    put("deploy", 1, None)
+    for change in changes:
+        before = got()
+        change(got())
+        with pytest.raises(Refused):
+            put("stop", 2, before)
+        assert not slots.ended(before)
+    with pytest.raises(Refused):
+        put("deploy", 9, None)
+
+
+@pytest.mark.parametrize(("session", "settles"), [(None, True), (4, False), (5, True), (6, True)])
+def test_only_a_session_that_was_sent_an_intent_settles_it(
+    database: Recorder, session: int | None, settles: bool
+) -> None:
+    slot = sent(put("deploy", 1, None), session=5)
+    slots.settle(slot, session, NOW)
+    assert (got().settled_at is not None) is settles
+
+
+def test_what_is_settled_stays_settled_as_it_was(database: Recorder) -> None:
+    slot = sent(put("deploy", 1, None))
+    slots.settle(slot, 1, NOW)
+    slots.settle(got(), 1, NOW + 5)
+    assert got().settled_at == NOW
+
+
+def test_a_settled_deploy_may_be_there_although_it_was_never_marked_as_sent(database: Recorder) -> None:
+    slot = put("deploy", 1, None)
+    slots.settle(slot, None, NOW)
+    assert not slots.never_sent(got())
+
+
+def test_the_bell_raises_the_inbox_and_makes_the_next_beats_come_quickly(world: PlaneWorld) -> None:
+    worker = world.worker()
+    world.pass_(400)
+    before = worker.beat()
+    slots.ring(worker.id, world.now)
+    hot = find(Hot, worker.id)
+    assert hot is not None and hot.unsettled
+    assert (hot.inbox > before.inbox, hot.activity_at) == (True, world.now)
+    assert (before.next_heartbeat_in, worker.beat().next_heartbeat_in) == (30, 1)
+
+
+def test_an_inbox_grows_also_where_the_clock_does_not(world: PlaneWorld) -> None:
+    worker = world.worker()
+    raised = [slots.raise_inbox(worker.id, now) for now in (world.now, world.now, world.now - 100)]
+    assert raised == sorted(set(raised))
+
+
+def test_a_worker_that_was_removed_has_no_inbox(world: PlaneWorld) -> None:
+    worker = world.worker()
+    workers.remove(worker.id, False, "an admin", world.now)
+    assert slots.raise_inbox(worker.id, world.now) == slots.raise_inbox("nobody", world.now) == 0
+    assert find(Hot, "nobody") is None
+
+
+def test_of_a_worker_are_its_intents_and_what_it_has_not_taken_and_no_shared_reads(world: PlaneWorld) -> None:
+    worker, other = world.worker(), world.worker("other")
+    deployments = {world.deploy(worker_id=worker.id, gpus=0) for _ in range(3)}
+    world.deploy(worker_id=other.id, gpus=0)
+    asked = {world.ask(worker, "list_models"), world.ask(worker, "pull_image", image="a:b")}
+    intents, queued = slots.of_worker(worker.id)
+    assert {slot.deployment_id for slot in intents} == deployments
+    assert {row.operation_id for row in queued} == asked
