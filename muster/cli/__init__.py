@@ -7,7 +7,9 @@ import sys
 
 
 def program() -> None:
+    """Run the command line. SIGINT ends it with code 130, also where the parent ignores SIGINT, as `nohup` does."""
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         from muster.cli.main import muster
 
         for stream in (sys.stdout, sys.stderr):
