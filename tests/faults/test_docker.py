@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,11 +19,11 @@ from infra import standin_image
 from tests.faults.conftest import Planes
 from tests.faults.proxy import Deck, Proxy
 from tests.faults.rig import Plane, delete
-from tests.fixtures.docker_agent import DockerHost, answers, containers, only
+from tests.fixtures.docker_agent import DockerHost, answers, containers, docker_host, only
 from tests.fixtures.docker_daemon import OwnDaemon
 from tests.fixtures.hub_server import HubServer
-from tests.fixtures.registry import Registry, registry
-from tests.fixtures.waiting import eventually
+from tests.fixtures.registry import MANIFESTS, Registry, registry
+from tests.fixtures.waiting import PATIENCE, eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("at_length")]
 KILLS = 4
@@ -52,18 +52,11 @@ def go(server: Registry) -> None:
     server.released.set()
 
 
-@contextmanager
 def worker(
     folder: Path, plane: Plane, daemon: OwnDaemon, hub: HubServer, name: str, **settings: str
-) -> Iterator[DockerHost]:
+) -> AbstractContextManager[DockerHost]:
     """An agent that runs any image."""
-    host = DockerHost(folder, plane.serve, daemon, hub, name, MUSTER_ALLOW_IMAGE="*", **settings)
-    try:
-        yield host
-    finally:
-        host.kill()
-        for each in containers(daemon):
-            each.remove(force=True)
+    return docker_host(folder, plane.serve, daemon, hub, name, MUSTER_ALLOW_IMAGE="*", **settings)
 
 
 def pull(host: DockerHost, server: Registry) -> str:
@@ -89,8 +82,9 @@ def ended(host: DockerHost, operation_id: str) -> str:
 def test_pulls_run_once_through_kills(planes: Planes, daemon: OwnDaemon, hub: HubServer, tmp_path: Path) -> None:
     random, deck = Random(SEED), Deck(SEED)
     ends: Counter[tuple[str, str]] = Counter()
-    with planes(tmp_path) as plane:
+    with planes(tmp_path) as plane, ExitStack() as stack:
         proxy = Proxy(plane.serve.port, deck)
+        stack.callback(proxy.end)
         with worker(tmp_path, plane, daemon, hub, "puller", MUSTER_URL=proxy.url) as host:
             for victim in ("agent", "serve") * (KILLS // 2):
                 with stuck(2_000_000) as server:
@@ -102,8 +96,7 @@ def test_pulls_run_once_through_kills(planes: Planes, daemon: OwnDaemon, hub: Hu
                     killed.start()
                     go(server)
                     ends[victim, ended(host, operation_id)] += 1
-                    assert server.asked["HEAD /v2/model/manifests/1"] == 1, f"pulled again: {server.asked}"
-        proxy.end()
+                    assert server.asked[f"HEAD {MANIFESTS}/1"] == 1, f"pulled again: {server.asked}"
     print(f"pulls: {dict(ends)}; faults: {dict(deck.happened)}")
     assert ends == {("agent", "INTERRUPTED"): KILLS // 2, ("serve", "succeeded"): KILLS // 2}
     assert deck.rarest() >= 1, deck.happened
@@ -138,7 +131,7 @@ def test_containers_outlive_the_state_folder(
         for delete_first in (True, False):
             if delete_first:
                 delete(tmp_path / "forgetful")
-                assert host.process.wait(40) == 1, "it cannot go on without"
+                assert host.process.wait(PATIENCE) == 1, "it cannot go on without"
             else:
                 host.kill()
                 delete(tmp_path / "forgetful")

@@ -1,15 +1,24 @@
-"""Docker's prose as error codes. The texts are those of engines 20.10 to 28."""
+"""Docker's prose as error codes, and a daemon that goes away. The texts are those of engines 20.10 to 28."""
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
+from contextlib import suppress
+from pathlib import Path
+from threading import Event
 from typing import NoReturn
 
 import docker
 import pytest
 
 from agent.causes import INSTALL_NVIDIA_RUNTIME
+from agent.engines import EngineError
+from agent.engines.docker import DockerEngine
 from agent.engines.docker.daemon import APIError, failure
 from agent.engines.docker.engine import _run
+from tests.fixtures.registry import registry
 
 
 @pytest.mark.parametrize(
@@ -37,7 +46,7 @@ from agent.engines.docker.engine import _run
         ("something new", "OTHERWISE"),
     ],
 )
-def test_prose(prose: str, code: str) -> None:
+def test_dockers_prose_has_the_error_code_of_its_cause(prose: str, code: str) -> None:
     found = failure(prose, "OTHERWISE")
     assert found.error_code == code
     assert found.message.endswith(prose)
@@ -69,3 +78,79 @@ def test_a_container_that_neither_starts_nor_goes_is_told_of_and_the_start_is_wh
     with pytest.raises(APIError, match="no such program"):
         _run(Stuck(), "a" * 64)
     assert "container aaaaaaaaaaaa could not start, and is not removed yet: device is busy" in caplog.text
+
+
+class Front:
+    """A socket before the daemon's own, which can go away and come back."""
+
+    def __init__(self, path: Path, daemon: str) -> None:
+        self._daemon = daemon
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(path))
+        self._server.listen()
+        self._open: list[socket.socket] = [self._server]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        for each in self._open:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._server.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(self._daemon)
+                self._open += [near, far]
+                for source, target in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def engine_socket(docker_engine: docker.DockerClient) -> str:
+    """The path of this machine's engine. Skips the test where the engine is elsewhere."""
+    url = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    if not url.startswith("unix://"):
+        pytest.skip(f"the engine has no socket on this machine: {url}")
+    return url.removeprefix("unix://")
+
+
+@pytest.mark.docker
+def test_a_daemon_that_is_away_is_no_end(engine_socket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at the start, and not in the middle: the same engine works as soon as the daemon does."""
+    path = tmp_path / "docker.sock"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    engine = DockerEngine()
+    for _ in range(2):
+        with pytest.raises(EngineError) as raised:
+            engine.instances()
+        assert raised.value.error_code == "DOCKER_UNAVAILABLE"
+        assert engine.root().is_absolute()
+        front = Front(path, engine_socket)
+        assert isinstance(engine.instances(), list)
+        front.close()
+        path.unlink()
+
+
+@pytest.mark.docker
+def test_a_daemon_that_goes_away_in_mid_pull(
+    engine_socket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "docker.sock"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    front = Front(path, engine_socket)
+    with registry(5_000_000) as server:
+        server.stalled.set()
+        server.in_the_middle(front.close)
+        with pytest.raises(EngineError) as raised:
+            DockerEngine().pull(server.reference, lambda progress: None, Event())
+        assert raised.value.error_code == "DOCKER_UNAVAILABLE"

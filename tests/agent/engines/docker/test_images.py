@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event, Timer
+from threading import Event
 
 import docker
 import pytest
@@ -13,6 +13,9 @@ import pytest
 from agent.engines import Cancelled, EngineError
 from agent.engines.docker import DockerEngine
 from chalicelib.contract.messages import Progress
+from tests.fixtures import shell_image
+from tests.fixtures.docker_engine import NAME
+from tests.fixtures.docker_rig import DockerRig
 from tests.fixtures.ports import free_port
 from tests.fixtures.real_registry import PASSWORD, RealRegistry, logged_in, real_registry
 from tests.fixtures.registry import registry
@@ -20,15 +23,19 @@ from tests.fixtures.registry import registry
 pytestmark = pytest.mark.docker
 
 
-@pytest.fixture
-def open_registry(docker_engine: docker.DockerClient, tmp_path: Path) -> Iterator[RealRegistry]:
-    with real_registry(docker_engine, tmp_path / "registry") as server:
+@pytest.fixture(scope="module")
+def open_registry(
+    docker_engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealRegistry]:
+    with real_registry(docker_engine, tmp_path_factory.mktemp("open") / "registry") as server:
         yield server
 
 
-@pytest.fixture
-def locked_registry(docker_engine: docker.DockerClient, tmp_path: Path) -> Iterator[RealRegistry]:
-    with real_registry(docker_engine, tmp_path / "registry", has_password=True) as server:
+@pytest.fixture(scope="module")
+def locked_registry(
+    docker_engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealRegistry]:
+    with real_registry(docker_engine, tmp_path_factory.mktemp("locked") / "registry", has_password=True) as server:
         yield server
 
 
@@ -89,7 +96,7 @@ def test_the_digest_is_told_which_stays_when_the_tag_moves_on(open_registry: Rea
         finally:
             open_registry.forget(reference)
     assert len(set(digests)) == 2
-    assert all(each.startswith(f"{open_registry.host}/model@sha256:") for each in digests)
+    assert all(each.startswith(f"{open_registry.host}/{NAME}/model@sha256:") for each in digests)
 
 
 def test_credentials_are_those_of_the_owner_for_this_registry(
@@ -112,7 +119,7 @@ def test_credentials_are_those_of_the_owner_for_this_registry(
     try:
         assert pull(reference, engine)[-1].percent == 100
         assert PASSWORD not in caplog.text and "wrong guess" not in caplog.text
-        assert refused(f"{locked_registry.host}/other:1", engine).error_code == "IMAGE_NOT_FOUND"
+        assert refused(f"{locked_registry.host}/{NAME}/other:1", engine).error_code == "IMAGE_NOT_FOUND"
     finally:
         locked_registry.forget(reference)
 
@@ -139,7 +146,7 @@ def test_a_broken_config_is_named(docker_engine: docker.DockerClient, home: Path
 
 def test_not_found_says_what_to_check(open_registry: RealRegistry) -> None:
     reference = open_registry.push("model:1", 1000)
-    for missing in (f"{open_registry.host}/other:1", reference.replace("model:1", "model:2")):
+    for missing in (f"{open_registry.host}/{NAME}/other:1", reference.replace("model:1", "model:2")):
         error = refused(missing)
         assert error.error_code == "IMAGE_NOT_FOUND"
         assert "check its name and tag" in error.message
@@ -156,7 +163,7 @@ def test_a_registry_that_dies_in_the_middle_is_given_up(docker_engine: docker.Do
     """Docker tries again for two and a half minutes, and says so all the time: that is no progress."""
     with registry(5_000_000) as server:
         server.stalled.set()
-        Timer(1.0, server.die).start()
+        server.in_the_middle(server.die)
         error = refused(server.reference, DockerEngine(patience=3.0))
     assert error.error_code == "PULL_STALLED"
     assert "stood still" in error.message
@@ -176,13 +183,76 @@ def test_a_pull_is_called_off_before_the_registry_says_a_word(docker_engine: doc
     with registry(1000) as server:
         server.mute.set()
         cancelled = Event()
-        Timer(0.5, cancelled.set).start()
-        with pytest.raises(Cancelled):
+        server.in_the_middle(cancelled.set)
+        with server.standing_still(), pytest.raises(Cancelled):
             DockerEngine().pull(server.reference, lambda progress: None, cancelled)
-        assert not server.released.is_set(), "it did not wait for the registry"
 
 
 def test_a_registry_that_never_says_a_word_is_given_up(docker_engine: docker.DockerClient) -> None:
     with registry(1000) as server:
         server.mute.set()
         assert refused(server.reference, DockerEngine(patience=1.0)).error_code == "PULL_STALLED"
+
+
+def test_images_are_listed_with_their_size_and_the_deployments_that_use_them(rig: DockerRig) -> None:
+    rig.engine.start(rig.spec())
+    (found,) = (each for each in rig.engine.images() if shell_image.REFERENCE in each.tags)
+    assert found.size > 100_000
+    assert found.used_by == ["d1"]
+    assert found.created.endswith("Z")
+
+
+def test_an_image_in_use_is_not_deleted(rig: DockerRig) -> None:
+    rig.engine.start(rig.spec())
+    for force in (False, True):
+        with pytest.raises(EngineError) as raised:
+            rig.engine.delete_image(rig.engine.start(rig.spec()).image, force)
+        assert raised.value.error_code == "IMAGE_IN_USE"
+    with pytest.raises(EngineError) as raised:
+        rig.engine.delete_image("muster-test/none:1", force=False)
+    assert raised.value.error_code == "IMAGE_NOT_FOUND"
+
+
+def test_a_pull_shows_how_far_it_is_and_never_runs_backwards(rig: DockerRig) -> None:
+    seen: list[Progress] = []
+    with registry(3_000_000, 50_000, 9_000_000, 1_000_000) as server:
+        pulled = rig.engine.pull(server.reference, seen.append, Event())
+    try:
+        assert pulled.tags == [server.reference]
+        assert rig.engine.has_image(server.reference)
+        shares = [(each.current or 0) / (each.total or 1) for each in seen]
+        assert shares == sorted(shares)
+        assert shares[-1] == 1.0
+        assert [each.phase for each in seen][-1] == "extracting"
+        assert seen[-1].total is not None and 13_000_000 < seen[-1].total < 13_200_000
+        assert len(seen) <= 210
+    finally:
+        assert pulled.id in rig.engine.delete_image(server.reference, force=False)
+    assert not rig.engine.has_image(server.reference)
+
+
+def test_a_pull_can_be_called_off_even_when_nothing_comes(rig: DockerRig) -> None:
+    cancelled = Event()
+    with registry(5_000_000) as server:
+        server.stalled.set()
+        server.in_the_middle(cancelled.set)
+        with server.standing_still(), pytest.raises(Cancelled):
+            rig.engine.pull(server.reference, lambda progress: None, cancelled)
+        assert not rig.engine.has_image(server.reference)
+
+
+@pytest.mark.parametrize("case", ["missing", "locked", "gone"])
+def test_a_pull_that_fails_has_the_error_code_of_its_cause(rig: DockerRig, case: str) -> None:
+    codes = {"missing": "IMAGE_NOT_FOUND", "locked": "REGISTRY_UNAUTHORIZED", "gone": "REGISTRY_UNREACHABLE"}
+    with registry(1000) as server:
+        server.locked = case == "locked"
+        reference = server.reference if case != "missing" else f"127.0.0.1:{server.server_port}/other:2"
+        if case != "gone":
+            assert refused(reference).error_code == codes[case]
+    if case == "gone":
+        assert refused(reference).error_code == codes[case]
+
+
+def test_what_is_no_reference_is_not_pulled(rig: DockerRig) -> None:
+    for reference in ("../images/json", "a b", "-x", "a//b", "x?y=z", ""):
+        assert refused(reference).error_code == "IMAGE_NOT_FOUND"
