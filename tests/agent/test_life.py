@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from agent.engines import EngineError, Instance, RunSpec
 from agent.health import DEAD_AFTER
+from agent.life import MOST_ATTEMPTS, UNHEALABLE
 from chalicelib.contract.messages import Fix
 from tests.fixtures.agent_world import AgentWorld
 
@@ -270,3 +273,25 @@ def test_command_that_killed_the_agent_three_times_is_poison(world: AgentWorld) 
     world.deploy(generation=2)
     world.settle()
     assert world.statuses()[-1] == "running"
+
+
+@pytest.mark.parametrize("code", [*sorted(UNHEALABLE), "GPU_UNAVAILABLE", "DISK_FULL", "HUB_UNREACHABLE", "ODD"])
+def test_a_start_that_would_fail_again_is_an_error_and_any_other_is_tried_again(world: AgentWorld, code: str) -> None:
+    def fail(spec: RunSpec) -> None:
+        raise EngineError(code, "it failed")
+
+    world.engine.on_start = fail
+    world.deploy()
+    world.settle(30, seconds=10)
+    status, restarts = world.last_report().status, world.last_report().restarts or 0
+    assert world.last_report().error_code == code
+    assert (status, restarts > 1) == (("error", False) if code in UNHEALABLE else ("starting", True))
+
+
+@pytest.mark.parametrize("attempts", range(MOST_ATTEMPTS + 2))
+def test_a_command_is_tried_until_the_agent_has_died_of_it_too_often(world: AgentWorld, attempts: int) -> None:
+    world.deploy()
+    world.memory.records.save(replace(world.actor().record, attempts=attempts))
+    world.restart()
+    world.actor().step(world.clock.now)
+    assert bool(world.engine.specs) is (attempts < MOST_ATTEMPTS)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.engines import Instance
+from agent.engines import EngineError, Instance
 from agent.gpus import Gpu, Holder
 from agent.hub import Finding
-from chalicelib.contract.messages import Fix, Report
-from tests.fixtures.agent_world import GIB, AgentWorld
-
-# In a deployment's life
+from agent.policy import HostPolicy
+from agent.preflight import LEAST_FREE, Cleared, Flight, Preflight, Surroundings, size
+from agent.vllm import run_spec
+from chalicelib.contract.messages import Disk, Fix, Report
+from tests.fixtures.agent_world import DISK, GIB, AgentWorld, FakeHub
+from tests.fixtures.commands import deploy
 
 
 @pytest.mark.parametrize("uses_images", [True, False])
@@ -105,3 +108,109 @@ def test_weights_that_do_not_fit_the_disk(world: AgentWorld) -> None:
     report = refused(world)
     assert report.error_code == "DISK_FULL"
     assert "2000.0 GiB" in (report.message or "")
+
+
+class Runway:
+    """What preflight looks at, all of it as a start wants it until a test says otherwise."""
+
+    def __init__(self, folder: Path) -> None:
+        self.hub, self.folder = FakeHub(), folder
+        self.gpus = [Gpu(index, 80 * GIB, 0) for index in range(2)]
+        self.free: int | None = 1000 * GIB
+        self.policy = HostPolicy(hub_cache=folder / "hub")
+
+    def check(self, *found: Finding, own: tuple[Instance, ...] = (), **command: Any) -> Cleared:
+        wanted = deploy(**command)
+        spec = run_spec(
+            wanted, worker_id="w1", bind="127.0.0.1", port=20000, policy=self.policy, host_env={}, uses_images=True
+        )
+        around = Surroundings(self.hub, lambda: self.gpus, self._disk)
+        return Preflight(self.policy, around).check(Flight(wanted, spec, {}, own, own, Path("/")), found)
+
+    def refuse(self, *found: Finding, own: tuple[Instance, ...] = (), **command: Any) -> EngineError:
+        with pytest.raises(EngineError) as raised:
+            self.check(*found, own=own, **command)
+        return raised.value
+
+    def _disk(self, path: Path) -> Disk:
+        if self.free is None:
+            raise OSError
+        return Disk(DISK.total, DISK.used, self.free, DISK.percent)
+
+
+@pytest.fixture
+def runway(tmp_path: Path) -> Runway:
+    return Runway(tmp_path)
+
+
+def test_a_start_that_nothing_is_in_the_way_of_knows_what_it_will_download(runway: Runway) -> None:
+    runway.hub.bytes = 5 * GIB
+    assert runway.check(gpus=[0, 1]) == Cleared("", 5 * GIB)
+
+
+def test_a_warning_is_told_and_stops_nothing(runway: Runway) -> None:
+    runway.hub.obstacles = {"org/model": Finding("HUB_UNREACHABLE", "down", warns_only=True)}
+    assert runway.check() == Cleared("HUB_UNREACHABLE: down")
+
+
+def test_one_obstacle_keeps_its_own_message_and_fix_and_several_are_listed(runway: Runway) -> None:
+    full = Finding("PORT_IN_USE", "taken", fix=Fix(gpus=1))
+    alone = runway.refuse(full)
+    assert (alone.error_code, alone.message, alone.fix) == ("PORT_IN_USE", "taken", Fix(gpus=1))
+    both = runway.refuse(full, gpus=[7])
+    assert both.message.startswith("2 things are in the way. PORT_IN_USE: taken; GPU_UNAVAILABLE: GPU 7 is not on")
+    assert "(it has: 0, 1)" in both.message
+
+
+@pytest.mark.parametrize(
+    ("config", "used", "fits"),
+    [
+        ({}, 8 * GIB, True),
+        ({}, 9 * GIB, False),
+        ({"gpu_memory_utilization": 0.5}, 40 * GIB, True),
+        ({"gpu_memory_utilization": 0.5}, 41 * GIB, False),
+        ({"extra_args": ["--gpu-memory-utilization", "0.5"]}, 40 * GIB, True),
+        ({"gpu_memory_utilization": "most"}, 9 * GIB, False),
+    ],
+)
+def test_a_gpu_has_as_much_free_as_the_model_will_want(
+    runway: Runway, config: dict[str, Any], used: int, fits: bool
+) -> None:
+    runway.gpus = [Gpu(0, 80 * GIB, used)]
+    if fits:
+        assert runway.check(gpus=[0], config=config) == Cleared()
+    else:
+        assert runway.refuse(gpus=[0], config=config).error_code == "CUDA_OUT_OF_MEMORY"
+
+
+@pytest.mark.parametrize(("used", "fix"), [(40, Fix({"gpu_memory_utilization": 0.5})), (79, None)])
+def test_the_share_that_is_free_is_the_fix_where_a_model_may_fit_into_it(
+    runway: Runway, used: int, fix: Fix | None
+) -> None:
+    runway.gpus = [Gpu(0, 80 * GIB, used * GIB)]
+    assert runway.refuse(gpus=[0]).fix == fix
+
+
+def test_what_is_downloaded_already_needs_no_room(runway: Runway) -> None:
+    runway.hub.bytes, runway.free = 100 * GIB, 60 * GIB
+    refused = runway.refuse()
+    assert refused.error_code == "DISK_FULL" and "the weights of org/model needs 100.0 GiB" in refused.message
+    blobs = runway.folder / "hub" / "models--org--model" / "blobs"
+    blobs.mkdir(parents=True)
+    with (blobs / "abc.incomplete").open("wb") as file:
+        file.truncate(50 * GIB)
+    assert runway.check() == Cleared("", 100 * GIB)
+
+
+def test_a_disk_without_room_for_a_log_is_full_and_one_that_does_not_answer_is_not(runway: Runway) -> None:
+    runway.free = LEAST_FREE - 1
+    assert runway.refuse().message.startswith("/ has 64 MiB free, and a container needs 64 MiB")
+    runway.free = None
+    assert runway.check() == Cleared()
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(0, "0 MiB"), (GIB - 1, "1024 MiB"), (GIB, "1.0 GiB"), (1.55 * GIB, "1.6 GiB")]
+)
+def test_sizes_are_told_in_mib_below_one_gib_and_in_gib_above(count: float, told: str) -> None:
+    assert size(count) == told

@@ -8,8 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.engines import EngineError, RunSpec
-from tests.fixtures.agent_world import AgentWorld
+from agent.engines import EngineError, Instance, RunSpec
+from agent.inventory import Inventory
+from agent.policy import TESTED_IMAGE, HostPolicy
+from agent.preflight import Preflight, Surroundings
+from agent.start import PORT_RACES, Starter
+from chalicelib.contract.messages import Disk, FromHost, Image
+from tests.fixtures.agent_world import AgentWorld, Clock, FakeHub, Probes, free_port
+from tests.fixtures.commands import deploy
+from tests.fixtures.memory_engine import MemoryEngine
 
 
 def test_refused_by_host_before_anything_is_pulled(world: AgentWorld) -> None:
@@ -87,3 +94,93 @@ def test_the_hosts_secrets_reach_the_instance_and_nobody_else(
 
 def repr_of(spec: object) -> bytes:
     return repr(spec).encode()
+
+
+@pytest.fixture
+def engine() -> MemoryEngine:
+    return MemoryEngine(uses_images=False)
+
+
+def starter_of(engine: MemoryEngine, **host_env: str) -> Starter:
+    policy = HostPolicy()
+    around = Surroundings(FakeHub(), list, lambda path: Disk(10**12, 0, 10**12, 0))
+    inventory = Inventory(engine, Clock())
+    return Starter(engine, inventory, policy, Preflight(policy, around), "w1", "127.0.0.1", host_env, free_port)
+
+
+def other(port: int, state: str = "running") -> Instance:
+    return Instance(f"i{port}", f"n{port}", "i", "exited" if state == "exited" else "running", "w2", "d9", 1, port=port)
+
+
+@pytest.mark.parametrize(
+    ("config", "last_port", "there", "port"),
+    [
+        ({}, None, [], 20000),
+        ({}, None, [other(20000)], 20001),
+        ({}, None, [other(20000, "exited")], 20000),
+        ({}, 20007, [], 20007),
+        ({}, 20007, [other(20007)], 20000),
+        ({"port": 8123}, 20007, [], 8123),
+    ],
+)
+def test_a_port_is_the_wanted_one_or_the_last_one_or_the_first_that_is_free(
+    engine: MemoryEngine, config: dict[str, Any], last_port: int | None, there: list[Instance], port: int
+) -> None:
+    for each in there:
+        engine.add(each)
+    assert starter_of(engine).start(deploy(config=config), last_port).port == port
+
+
+@pytest.mark.parametrize(("taken", "starts"), [(PORT_RACES, True), (PORT_RACES + 1, False)])
+def test_ports_that_others_take_first_are_lost_a_few_times_and_not_for_ever(
+    engine: MemoryEngine, taken: int, starts: bool
+) -> None:
+    engine.taken_ports = set(range(20000, 20000 + taken))
+    if starts:
+        assert starter_of(engine).start(deploy(), None).port == 20000 + taken
+    else:
+        with pytest.raises(EngineError, match="in use"):
+            starter_of(engine).start(deploy(), None)
+
+
+def test_an_image_is_missing_until_it_was_pulled_and_never_for_an_engine_without_images(engine: MemoryEngine) -> None:
+    starter = starter_of(engine)
+    assert starter.missing_image(deploy()) is None
+    engine.uses_images = True
+    assert starter.missing_image(deploy()) == TESTED_IMAGE
+    assert starter.missing_image(deploy(image="vllm/vllm-openai:latest")) == "vllm/vllm-openai:latest"
+    engine.pulled[TESTED_IMAGE] = Image("sha256:1", [TESTED_IMAGE], 1, "")
+    assert starter.missing_image(deploy()) is None
+
+
+@pytest.mark.parametrize(
+    ("env", "key"),
+    [
+        ({}, None),
+        ({"VLLM_API_KEY": "own"}, "own"),
+        ({"VLLM_API_KEY": FromHost(from_host=True)}, "of-the-host"),
+    ],
+)
+def test_a_model_is_asked_with_the_key_that_it_was_given(
+    engine: MemoryEngine, env: dict[str, str | FromHost], key: str | None
+) -> None:
+    probe = Probes({"org/model"})
+    starter = starter_of(engine, VLLM_API_KEY="of-the-host")
+    assert starter.is_ready(deploy(env=env), other(20001), probe)
+    assert probe.keys == [key]
+
+
+def test_an_instance_without_a_port_is_neither_ready_nor_alive(engine: MemoryEngine) -> None:
+    nowhere = Instance("i1", "n1", "i", "running", "w1", "d1", 1)
+    probe = Probes({"org/model"})
+    assert not starter_of(engine).is_ready(deploy(), nowhere, probe)
+    assert not starter_of(engine).is_alive(nowhere, probe)
+
+
+def test_a_port_that_the_deployment_itself_holds_is_in_nobodys_way(engine: MemoryEngine) -> None:
+    own = engine.add(Instance("i1", "n1", "i", "running", "w1", "d1", 1, port=8123))
+    command = deploy(config={"port": 8123})
+    assert starter_of(engine).clear(command, [own]).caution == ""
+    with pytest.raises(EngineError) as raised:
+        starter_of(engine).clear(command, [])
+    assert raised.value.error_code == "PORT_IN_USE"
