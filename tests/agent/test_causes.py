@@ -6,6 +6,7 @@ import pytest
 
 from agent.causes import CAUSES, LAST_RESORTS
 from agent.crash import diagnose
+from tests.fixtures.vllm_logs import SOURCES, log
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,35 @@ def test_gated_says_whether_the_token_or_the_licence_is_missing() -> None:
 def test_every_cause_says_what_to_do() -> None:
     for cause in (*CAUSES, *LAST_RESORTS):
         assert cause.advice.endswith(".")
+
+
+CAUSED = [name for name, source in SOURCES.items() if source["code"] in {each.error_code for each in CAUSES}]
+
+
+@pytest.mark.parametrize("name", CAUSED)
+def test_a_real_log_has_a_line_that_a_row_of_its_cause_names(name: str) -> None:
+    code, permanent = SOURCES[name]["code"], SOURCES[name].get("permanent", False)
+    rows = [each for each in (*CAUSES, *LAST_RESORTS) if (each.error_code, each.permanent) == (code, permanent)]
+    lines = log(name).splitlines()
+    assert rows
+    told_by_exit_code = "exit_code" in SOURCES[name]
+    assert told_by_exit_code or any(each.pattern.search(line) for each in rows for line in lines)
+
+
+def test_a_healthy_log_has_no_line_that_a_row_names() -> None:
+    lines = log("healthy").splitlines()
+    assert lines
+    assert [each.error_code for each in CAUSES for line in lines if each.pattern.search(line)] == []
+
+
+def test_of_two_rows_that_fit_one_line_the_upper_wins() -> None:
+    both = "ERROR: No space left on device: unable to write to file </torch_1_2>"
+    fitting = [each.error_code for each in CAUSES if each.pattern.search(both)]
+    assert fitting == ["SHM_TOO_SMALL", "DISK_FULL"]
+    assert diagnose(both, 1, False).error_code == "SHM_TOO_SMALL"
+
+
+def test_of_two_rows_of_one_code_the_upper_gives_the_advice() -> None:
+    text = "torch.OutOfMemoryError: CUDA out of memory.\nValueError: No available memory for the cache blocks."
+    found = diagnose(text, 1, False)
+    assert found.error_code == "CUDA_OUT_OF_MEMORY" and "leave no GPU memory for the cache" in found.message

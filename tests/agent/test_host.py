@@ -17,6 +17,7 @@ import pytest
 from agent import host
 from agent.engines import EngineError
 from agent.vllm import PORTS
+from chalicelib.contract.messages import Disk
 from tests.fixtures.nvml import GIB, FakeNvml, compile_nvml, gpu
 from tests.fixtures.waiting import deadline, eventually
 
@@ -77,10 +78,11 @@ def test_a_process_is_known_by_pid_and_start() -> None:
         start = host.start_ticks(process.pid)
         assert start == host.start_ticks(process.pid)
         eventually(lambda: host.marked("MARK_FOR_TEST", str(os.getpid())) == [process.pid])
+        process.kill()
+        eventually(lambda: host.start_ticks(process.pid) is None)  # dead, though nobody has waited for it yet
     finally:
         process.kill()
-    eventually(lambda: host.start_ticks(process.pid) is None)  # dead, though nobody has buried it yet
-    process.wait()
+        process.wait()
     assert host.marked("MARK_FOR_TEST", str(os.getpid())) == []
 
 
@@ -88,9 +90,20 @@ def test_a_sampler_answers_at_once_and_then_has_figures(tmp_path: Path) -> None:
     sampler = host.Sampler(lambda: host.disk(tmp_path), every=0.05)
     assert sampler.latest() == ([], None)
     sampler.start()
-    disk = eventually(lambda: sampler.latest()[1])
+    try:
+        disk = eventually(lambda: sampler.latest()[1])
+    finally:
+        sampler.stop()
     assert disk is not None and disk.total > 0
-    sampler.stop()
+
+
+def test_a_sampler_without_a_disk_that_answers_has_no_figures_of_it() -> None:
+    def broken() -> Disk:
+        raise OSError
+
+    sampler = host.Sampler(broken)
+    sampler.sample()
+    assert sampler.latest()[1] is None
 
 
 def test_a_kept_machine_id_is_for_its_owner_alone(tmp_path: Path) -> None:
@@ -125,8 +138,8 @@ def test_a_closer_look_has_temperature_power_and_processes(nvml: FakeNvml) -> No
     me = os.getpid()
     nvml.says(gpu("GPU-aaaa", 30, 85, 61, 455), f"process 0 {me} {20 * GIB}", f"process 0 4000000 {9 * GIB}")
     brief = {"index": 0, "memory_used": 30 * GIB, "utilization": 85}
-    assert told(nvml, "host.gpu_usage()") == [brief]
-    (found,) = told(nvml, "host.gpu_usage(closely=True)")
+    seen, (found,) = told(nvml, "[host.gpu_usage(), host.gpu_usage(closely=True)]")
+    assert seen == [brief]
     processes = found.pop("processes")
     assert found == brief | {"temperature": 61, "power": 455}
     assert [(each["pid"], each["memory"]) for each in processes] == [(me, 20 * GIB), (4000000, 9 * GIB)]
@@ -148,9 +161,9 @@ def test_devices_and_drivers_that_answer_in_part_are_told_as_far_as_they_go(
     nvml: FakeNvml, lines: list[str], count: int, usage: list[tuple[int, int, int]]
 ) -> None:
     nvml.says(*lines)
-    assert told(nvml, "host.gpu_info()")["count"] == count
-    for closely in (False, True):
-        seen = told(nvml, f"host.gpu_usage(closely={closely})")
+    info, *looks = told(nvml, "[host.gpu_info(), host.gpu_usage(), host.gpu_usage(closely=True)]")
+    assert info["count"] == count
+    for seen in looks:
         assert [(each["index"], each["memory_used"], each["utilization"]) for each in seen] == usage
 
 
@@ -167,11 +180,14 @@ for line in sys.stdin:
     ) as process:
         assert process.stdin is not None and process.stdout is not None
         seen = []
-        with deadline(process):
-            for lines in (["driver 9"], [gpu("a")], ["driver 18", gpu("a")], [gpu("a"), gpu("b")]):
-                nvml.says(*lines)
-                print(file=process.stdin, flush=True)
-                seen.append(process.stdout.readline().strip())
+        try:
+            with deadline(process):
+                for lines in (["driver 9"], [gpu("a")], ["driver 18", gpu("a")], [gpu("a"), gpu("b")]):
+                    nvml.says(*lines)
+                    print(file=process.stdin, flush=True)
+                    seen.append(process.stdout.readline().strip())
+        finally:
+            process.kill()
     assert seen == ["0 Driver Not Loaded", "1 None", "0 RM has detected an NVML/RM version mismatch.", "2 None"]
 
 

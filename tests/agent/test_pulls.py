@@ -19,7 +19,7 @@ from agent.reserve import ReserveFile
 from chalicelib.contract.messages import Progress, Pulled
 from tests.fixtures.agent_world import Clock
 from tests.fixtures.memory_engine import MemoryEngine
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE, eventually
 
 
 class Line(MemoryEngine):
@@ -125,24 +125,28 @@ def test_two_at_once_and_the_others_say_that_they_wait(tmp_path: Path) -> None:
     go = Event()
 
     def attempt(on_progress: Callable[[Progress], None]) -> None:
-        go.wait(30)
+        go.wait(PATIENCE)
 
     engine = Line(*[attempt] * 5)
     pulls = pulls_of(engine, tmp_path)
     told: list[Progress] = []
     called_off = Event()
     with ThreadPoolExecutor(5) as pool:
-        first = [pool.submit(pulls.pull, str(each), lambda progress: None, Event()) for each in range(2)]
-        eventually(lambda: engine.at_once == 2)
-        others = [pool.submit(pulls.pull, str(each), told.append, Event()) for each in range(2, 4)]
-        unwanted = pool.submit(pulls.pull, "5", lambda progress: None, called_off)
-        eventually(lambda: len(told) == 2)
-        called_off.set()
-        with pytest.raises(Cancelled):
-            unwanted.result(10)
-        assert engine.at_once == 2
-        go.set()
-        for each in (*first, *others):
-            each.result(10)
+        try:
+            first = [pool.submit(pulls.pull, str(each), lambda progress: None, Event()) for each in range(2)]
+            eventually(lambda: engine.at_once == 2)
+            others = [pool.submit(pulls.pull, str(each), told.append, Event()) for each in range(2, 4)]
+            unwanted = pool.submit(pulls.pull, "5", lambda progress: None, called_off)
+            eventually(lambda: len(told) == 2)
+            called_off.set()
+            with pytest.raises(Cancelled):
+                unwanted.result(PATIENCE)
+            assert engine.at_once == 2
+            go.set()
+            for each in (*first, *others):
+                each.result(PATIENCE)
+        finally:
+            called_off.set()
+            go.set()
     assert engine.most_at_once == 2
     assert {each.phase for each in told} == {"waiting"}
