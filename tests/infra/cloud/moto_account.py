@@ -76,6 +76,12 @@ class Account:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MUSTER_", "PYTEST_", "MAKE"))}
         self.environment = inherited | self.aws
 
+    @property
+    def variables(self) -> dict[str, str | None]:
+        """For a command in this process: the account's, and (None) none of those that are here about AWS."""
+        here = (name for name in os.environ if name.startswith(("AWS_", "MUSTER_")))
+        return {**dict.fromkeys((*here, "AWS_RETRY_MODE", "AWS_MAX_ATTEMPTS"), None), **self.aws}
+
     def forget_everything(self) -> None:
         answer = requests.post(self.aws["AWS_ENDPOINT_URL"] + "/moto-api/reset", timeout=None)
         answer.raise_for_status()
@@ -93,11 +99,8 @@ class Account:
         return self._clients[service, region]
 
     def run(self, *words: str, typed: str = "", variables: Mapping[str, str | None] = MappingProxyType({})) -> Done:
-        """The program infra.cloud.deploy, with variables set or (None) unset, and none of ours that is about AWS."""
-        ours = {name: None for name in os.environ if name.startswith(("AWS_", "MUSTER_"))}
-        retries = {"AWS_RETRY_MODE": None, "AWS_MAX_ATTEMPTS": None}
-        environment: dict[str, str | None] = {**ours, **retries, **self.aws, **variables}
-        ended = CliRunner().invoke(main, words, obj=self.package, input=typed, env=environment)
+        """The program infra.cloud.deploy, with variables set or (None) unset."""
+        ended = CliRunner().invoke(main, words, obj=self.package, input=typed, env={**self.variables, **variables})
         if ended.exception and not isinstance(ended.exception, SystemExit):
             raise ended.exception
         return Done(ended.exit_code, ended.stdout, ended.stderr)

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from botocore.session import Session
 
-from infra.cloud.archive import KNOWN, LAMBDA, OWN, NotPackaged, Runtime, compiled
+from infra.cloud.archive import KNOWN, LAMBDA, OWN, Runtime, compiled
 from infra.cloud.package import build
 from tests.fixtures.counting_dynamodb import CountingDynamoDB
+from tests.infra.cloud.templates import create_tables, template
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 REGION = {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -63,11 +64,6 @@ def test_a_compiled_module_is_the_same_bytes_whatever_else_its_process_has_loade
     assert compiled(source, "module.py") == first and len(loaded) == 2
 
 
-def test_what_pip_does_not_find_ends_it(tmp_path: Path, wheel_served: Path) -> None:
-    with pytest.raises(NotPackaged, match="msgspec"):
-        build("prod", tmp_path, runtime=Runtime("python3.2"))
-
-
 @pytest.fixture(scope="module")
 def database(packaged_here: Path) -> Iterator[CountingDynamoDB]:
     """With the tables of data.json."""
@@ -76,11 +72,7 @@ def database(packaged_here: Path) -> Iterator[CountingDynamoDB]:
     client: Any = Session().create_client(
         "dynamodb", "us-east-1", endpoint_url=server.url, aws_access_key_id="test", aws_secret_access_key="test"
     )
-    template = json.loads((packaged_here / "data.json").read_text())
-    later = {"TimeToLiveSpecification", "PointInTimeRecoverySpecification", "SSESpecification"}
-    for table in template["Resources"].values():
-        properties = table["Properties"]
-        client.create_table(**{name: value for name, value in properties.items() if name not in later})
+    create_tables(client, template(packaged_here, "data"))
     yield server
     server.stop()
 

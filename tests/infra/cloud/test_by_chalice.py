@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from app import app
+from infra.cloud.access import FILES
 from infra.cloud.gateway import SAID
 from tests.fixtures.markdown import ROOT
 from tests.infra.cloud.conftest import NewAccount
@@ -69,6 +70,21 @@ def test_the_gateways_own_errors_are_in_our_shape(stage: Stage, rest_api: dict[s
     found = stage.aws("apigateway").get_gateway_responses(restApiId=rest_api["id"])["items"]
     said = {each["responseType"]: json.loads(each["responseTemplates"]["application/json"]) for each in found}
     assert {kind: (body["error_code"], body["message"]) for kind, body in said.items()} == SAID
+
+
+def test_the_functions_have_the_limits_and_policies_that_are_written_in_dot_chalice(stage: Stage) -> None:
+    assert "Could not install" not in stage.shown
+    functions = stage.functions().values()
+    assert {each["Timeout"] for each in functions} == {29, 60}
+    assert all(each["Architectures"] == ["arm64"] for each in functions)
+    iam = stage.aws("iam")
+    given = [
+        iam.get_role_policy(RoleName=role["RoleName"], PolicyName=name)["PolicyDocument"]
+        for role in iam.list_roles()["Roles"]
+        for name in iam.list_role_policies(RoleName=role["RoleName"])["PolicyNames"]
+    ]
+    written = [json.loads((ROOT / ".chalice" / name).read_text()) for name in FILES]
+    assert sorted(given, key=str) == sorted(written, key=str)
 
 
 def test_the_archive_has_no_botocore(stage: Stage) -> None:
