@@ -18,6 +18,8 @@ SCRIPT = File("axe.js", "axe.min.js", "29348999450cdf2849a8e70b7912fc2da85a849da
 AXE = Package("axe-core", "4.14.1", "MPL-2.0", [SCRIPT])
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "muster" / f"axe-{AXE.version}.js"
 STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+COLORS = ["color-contrast", "link-in-text-block"]
+"""The rules of those standards that depend on colors."""
 
 
 def source() -> str:
@@ -38,11 +40,11 @@ def source() -> str:
     return content.decode()
 
 
-def violations(page: Page) -> list[str]:
-    """Each rule that the page breaks, with where."""
+def violations(page: Page, rules: list[str] | None = None) -> list[str]:
+    """Each rule that the page breaks, with where; of all the standards' rules unless `rules` names some."""
     if not page.evaluate("typeof axe === 'object'"):
         page.evaluate(source())
-    options = {"runOnly": STANDARDS, "resultTypes": ["violations"]}
+    options = {"runOnly": {"type": "rule", "values": rules} if rules else STANDARDS, "resultTypes": ["violations"]}
     found: Any = page.evaluate("(options) => axe.run(document, options)", options)
     return [
         f"{each['id']}: {node['target']} {node['failureSummary'].splitlines()[-1].strip()}"

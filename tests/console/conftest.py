@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from playwright.sync_api import Browser
 
 from tests.console.browser import Visitor, chromium, need_chromium
 from tests.console.players import Fleet, Machine, Model, Player
+from tests.fixtures import network
 from tests.fixtures.agent_process import ProcessHost
 from tests.fixtures.http_client import Operator, unique
+from tests.fixtures.network import NETWORKS
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
+from tests.fixtures.served import HOURS
 from tests.fixtures.waiting import eventually
 
 
@@ -44,6 +48,17 @@ def deploy(admin: Operator, worker_id: str, **fields: Any) -> str:
     return str(admin.deploy(worker_id, **body)["deployment_id"])
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Chromium ends its requests when the host's network changes, as whoever starts a container makes it do."""
+    NETWORKS.enter(own=network.can_be_had())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    NETWORKS.enter(own=False)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     need_chromium()
@@ -54,38 +69,42 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder: Path = tmp_path_factory.mktemp("console")
-    serve = Serve(folder / "data", MUSTER_HEARTBEAT="1")
+    with ExitStack() as started:
+        serve = Serve(folder / "data", MUSTER_HEARTBEAT="1", MUSTER_ONLINE_WINDOW=HOURS)
+        serve.start()
+        started.callback(serve.stop)
+        host = ProcessHost(folder, serve.url)
+        host.start()
+        started.callback(host.end)
+        admin = Operator(serve.url, ADMIN_KEY)
+        worker_id = eventually(lambda: admin.get("/api/workers").expect(200)["workers"], bool)[0]["worker_id"]
+        crashed = deploy(admin, worker_id, config={"max_model_len": 200000, "seed": 7})
+        config = {"max_model_len": 2048, "dtype": "half"}
+        running = deploy(admin, worker_id, config=config, env={"SECRET_WORD": "hidden"})
+        made = Place(serve.url, admin, worker_id, running, crashed)
+        made.reach(running, "running")
+        made.reach(crashed, "error")
+        yield made
+
+
+@pytest.fixture(scope="session")
+def vacant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """A second control plane, on which nothing is: whoever adds something removes it with `vacate`."""
+    serve = Serve(tmp_path_factory.mktemp("vacant") / "data", MUSTER_HEARTBEAT="1", MUSTER_ONLINE_WINDOW=HOURS)
     serve.start()
-    host = ProcessHost(folder, serve.url)
-    host.start()
+    try:
+        yield serve
+    finally:
+        serve.stop()
+
+
+def vacate(serve: Serve) -> None:
+    """Remove every worker and every deployment."""
     admin = Operator(serve.url, ADMIN_KEY)
-    found = eventually(lambda: admin.get("/api/workers").expect(200)["workers"], bool)
-    worker_id = found[0]["worker_id"]
-    crashed = deploy(admin, worker_id, config={"max_model_len": 200000, "seed": 7})
-    running = deploy(admin, worker_id, config={"max_model_len": 2048, "dtype": "half"}, env={"SECRET_WORD": "hidden"})
-    yield Place(serve.url, admin, worker_id, running, crashed)
-    host.end()
-    serve.stop()
-
-
-@pytest.fixture
-def visit(browser: Browser, place: Place) -> Iterator[Callable[..., Visitor]]:
-    """Somebody who comes with a browser of their own, at another address where one is given."""
-    visitors: list[Visitor] = []
-
-    def come(url: str = "", **options: Any) -> Visitor:
-        visitors.append(Visitor(browser, url or place.url, **options))
-        return visitors[-1]
-
-    yield come
-    for visitor in visitors:
-        visitor.check()
-        visitor.context.close()
-
-
-@pytest.fixture
-def visitor(visit: Callable[..., Visitor]) -> Visitor:
-    return visit()
+    for worker in admin.get("/api/workers").expect(200)["workers"]:
+        admin.delete(f"/api/workers/{worker['worker_id']}?force=true").expect(200)
+    for made in admin.get("/api/deployments").expect(200)["deployments"]:
+        admin.delete(f"/api/deployments/{made['deployment_id']}").expect(200)
 
 
 @pytest.fixture
@@ -102,5 +121,27 @@ def played(place: Place) -> Iterator[Callable[..., Player]]:
     yield play
     for fleet in fleets:
         fleet.stop()
+    for fleet in fleets:
         for player in fleet.players:
-            place.admin.delete(f"/api/workers/{player.worker_id}?force=true")
+            place.admin.delete(f"/api/workers/{player.worker_id}?force=true").expect(200)
+
+
+@pytest.fixture
+def visit(browser: Browser, place: Place, played: object) -> Iterator[Callable[..., Visitor]]:
+    """Somebody who comes with a browser of their own, at another address where one is given.
+
+    It leaves before what it looks at ends: pages that are still open would report that.
+    """
+    with ExitStack() as leaving:
+
+        def come(url: str = "", **options: Any) -> Visitor:
+            visitor = Visitor(browser, url or place.url, **options)
+            leaving.callback(visitor.close)
+            return visitor
+
+        yield come
+
+
+@pytest.fixture
+def visitor(visit: Callable[..., Visitor]) -> Visitor:
+    return visit()

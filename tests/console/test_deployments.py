@@ -12,9 +12,6 @@ from tests.console.players import Machine, Player
 from tests.fixtures.http_client import unique
 from tests.fixtures.serve import ADMIN_KEY
 
-SLOW = 30000
-"""Milliseconds that real processes are given."""
-
 
 def step(page: Page) -> Locator:
     """The station that it is at."""
@@ -40,11 +37,11 @@ def test_from_the_form_to_running_and_to_the_end(visitor: Visitor, place: Place)
     env = page.get_by_role("group", name="Environment")
     env.get_by_role("button", name="Add").click()
     env.get_by_label("name 1").fill("STANDIN_LOAD_SECONDS")
-    env.get_by_label("Value of STANDIN_LOAD_SECONDS").fill("1.5")
+    env.get_by_label("Value of STANDIN_LOAD_SECONDS").fill("0.2")
     page.get_by_role("button", name="Deploy", exact=True).click()
 
     expect(page.get_by_role("heading", name=name, level=1)).to_be_visible()
-    expect(page.locator("h1 .status")).to_have_text("running", timeout=SLOW)
+    expect(page.locator("h1 .status")).to_have_text("running")
     expect(step(page).locator("span")).to_have_text("Running")
     expect(page.locator(".timeline b").first).to_have_text("running")
     made = next(d for d in place.admin.get("/api/deployments").body["deployments"] if d["name"] == name)
@@ -56,7 +53,7 @@ def test_from_the_form_to_running_and_to_the_end(visitor: Visitor, place: Place)
 
     page.get_by_role("button", name="Stop", exact=True).click()
     page.get_by_role("dialog").get_by_role("button", name="Stop").click()
-    expect(page.locator("h1 .status")).to_have_text("stopped", timeout=SLOW)
+    expect(page.locator("h1 .status")).to_have_text("stopped")
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_role("heading", name="Deployments", level=1)).to_be_visible()
@@ -70,23 +67,19 @@ def test_nobody_asks_for_what_is_being_deleted(visitor: Visitor, place: Place) -
     place.reach(deployment_id, "stopped")
     visitor.page.clock.install()
     page = visitor.enter(ADMIN_KEY, f"#/deployments/{deployment_id}")
-    asked: list[Route] = []
-
-    def hold(route: Route) -> None:
-        if asked or route.request.method == "DELETE":
-            asked.append(route)
-        if route.request.method != "DELETE":
-            route.continue_()
-
+    held: list[Route] = []
+    page.route(
+        f"**/api/deployments/{deployment_id}*",
+        lambda route: held.append(route) if route.request.method == "DELETE" else route.continue_(),
+    )
     page.get_by_role("button", name="Delete").click()
-    page.route(f"**/api/deployments/{deployment_id}*", hold)
     with page.expect_request(lambda request: request.method == "DELETE"):
         page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_text(f"Deleting {name} …")).to_be_visible()
-    page.clock.run_for(20_000)
-    assert [route.request.method for route in asked] == ["DELETE"]
-    asked[0].fulfill(response=asked[0].fetch())
-    expect(page.get_by_text(f"{name} is deleted")).to_be_visible()
+    assert visitor.asked_while(30_000) == []
+    assert [route.request.method for route in held] == ["DELETE"]
+    held[0].continue_()
+    visitor.is_told(f"{name} is deleted")
     expect(page.get_by_role("heading", name="Deployments", level=1)).to_be_focused()
 
 
@@ -100,21 +93,21 @@ def test_what_could_not_be_deleted_is_shown_again(visitor: Visitor, place: Place
     page.get_by_role("button", name="Delete").click()
     place.admin.post(f"/api/deployments/{deployment_id}/start").expect(200)
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(page.get_by_role("alert")).to_contain_text("stop")
+    visitor.is_told("stop", role="alert")
     expect(page.get_by_role("heading", name=name, level=1)).to_be_focused()
 
 
 def test_a_crash_is_retried_with_its_fix(visitor: Visitor, place: Place) -> None:
     deployment_id = place.crashed
     page = visitor.enter(ADMIN_KEY, f"#/deployments/{deployment_id}")
-    expect(page.get_by_role("heading", name="CONTEXT_TOO_LONG")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_role("heading", name="CONTEXT_TOO_LONG")).to_be_visible()
     expect(page.locator("h1 .status")).to_have_text("error")
     expect(step(page)).to_have_class("failed")
     expect(step(page).locator("span")).to_have_text("Starting")
     expect(page.locator(".rail .failed")).to_have_count(1)
     expect(page.locator(".fix code")).to_have_text("max_model_len 200000 → 131072")
     page.get_by_role("button", name="Retry with it").click()
-    expect(page.locator("h1 .status")).to_have_text("running", timeout=SLOW)
+    expect(page.locator("h1 .status")).to_have_text("running")
     assert place.admin.deployment(deployment_id)["config"] == {"max_model_len": 131072, "seed": 7}
     expect(page.get_by_text("It crashed")).to_be_visible()
     place.admin.post(f"/api/deployments/{deployment_id}/stop").expect(200)
@@ -143,42 +136,40 @@ def test_one_that_was_stopped_meanwhile_is_started_with_its_fix(
 
 def test_the_log_goes_on_by_itself_and_pauses(visitor: Visitor, place: Place) -> None:
     seen = place.reach(place.running, "running")
+    visitor.page.clock.install()
     page = visitor.enter(ADMIN_KEY, f"#/deployments/{place.running}")
     log = page.get_by_role("log")
-    expect(log).to_contain_text("Application startup complete", timeout=SLOW)
+    expect(log).to_contain_text("Application startup complete")
 
     def say(word: str) -> None:
         # A GET that the stand-in logs: what a client asks is in the model's own log.
         page.context.request.get(f"{seen['endpoint']}/{word}")
 
     say("marmalade")
-    expect(log).to_contain_text("GET /marmalade", timeout=SLOW)
+    expect(log).to_contain_text("GET /marmalade")
     assert log.inner_text().count("GET /marmalade") == 1
     assert log.inner_text().count("Application startup complete") == 1
     page.get_by_role("button", name="Pause").click()
     expect(page.locator(".tail")).to_have_text("paused")
-    page.wait_for_timeout(500)  # what was asked before may still be answered
+    visitor.asked_while(1000)  # a request that was due before the button took effect
     say("toast")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url) if "/logs" in request.url else None)
-    page.wait_for_timeout(2000)
-    assert asked == [] and "toast" not in log.inner_text()
+    asked = [url for _ in range(4) for url in visitor.asked_while(5000)]
+    assert asked and not any("/logs" in url for url in asked)
+    assert "toast" not in log.inner_text()
     page.get_by_role("button", name="Go on").click()
-    expect(log).to_contain_text("GET /toast", timeout=SLOW)
+    expect(log).to_contain_text("GET /toast")
 
 
 def test_a_hidden_page_asks_nothing(visitor: Visitor, place: Place) -> None:
+    visitor.page.clock.install()
     page = visitor.enter(ADMIN_KEY, f"#/workers/{place.worker_id}")
     expect(page.get_by_role("heading", name="host", level=1)).to_be_visible()
     hide = "(yes) => { Object.defineProperty(document, 'hidden', { value: yes, configurable: true }); %s }"
     tell = hide % "document.dispatchEvent(new Event('visibilitychange'))"
     page.evaluate(tell, True)
-    page.wait_for_timeout(500)  # what was asked before may still be answered
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.wait_for_timeout(3500)
-    assert asked == []
-    with page.expect_request(lambda request: request.url.endswith(place.worker_id), timeout=3000):
+    visitor.falls_silent(1000)  # what was asked for before is answered, and a worker's answer waited for
+    assert visitor.asked_while(600_000) == []
+    with page.expect_request(lambda request: request.url.endswith(place.worker_id)):
         page.evaluate(tell, False)
 
 

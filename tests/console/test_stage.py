@@ -14,6 +14,7 @@ from playwright.sync_api import expect
 from tests.console.browser import Visitor
 from tests.console.conftest import Place
 from tests.fixtures.serve import ADMIN_KEY
+from tests.fixtures.waiting import PATIENCE
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def gateway(stage: str, behind: str) -> Iterator[str]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name: self.headers[name] for name in ("Authorization", "If-None-Match") if name in self.headers}
             url = behind + self.path.removeprefix(f"/{stage}")
-            answer = requests.request(self.command, url, data=body, headers=headers, timeout=40)
+            answer = requests.request(self.command, url, data=body, headers=headers, timeout=PATIENCE)
             self.send_response(answer.status_code)
             for name in ("Content-Type", "Content-Security-Policy", "Cache-Control", "ETag"):
                 if name in answer.headers:
@@ -69,4 +70,4 @@ def test_below_a_stage_it_works_as_at_the_root(visit: Callable[..., Visitor], pl
         assert page.evaluate(
             "performance.getEntriesByType('resource').every((e) => e.name.startsWith(document.baseURI.split('#')[0]))"
         )
-        visitor.check()
+        visitor.close()  # before what it looks at ends
