@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,32 +18,46 @@ import requests
 
 from tests.fixtures.ports import free_port
 from tests.fixtures.serve import ADMIN_KEY, ROOT, Serve
-from tests.fixtures.waiting import deadline
+from tests.fixtures.waiting import PATIENCE, deadline, eventually
 
 Start = Callable[..., Serve]
 WITHOUT_SECRETS = {"MUSTER_ADMIN_KEY": "", "MUSTER_REGISTRATION_TOKEN": ""}
+ACKNOWLEDGED = 50
+
+
+class InBackground(Serve):
+    """Started by a shell that ignores SIGINT, as `make serve &` is."""
+
+    def command(self) -> list[str]:
+        return ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *super().command()]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts a server on this test's data directory; all are stopped in the end."""
-    started: list[Serve] = []
+    with ExitStack() as started:
 
-    def new(**environment: str) -> Serve:
-        serve = Serve(tmp_path / "data", **environment)
-        serve.start()
-        started.append(serve)
-        return serve
+        def new(kind: type[Serve] = Serve, **environment: str) -> Serve:
+            serve = kind(tmp_path / "data", **environment)
+            serve.start()
+            started.callback(serve.stop)
+            return serve
 
-    yield new
-    for serve in started:
-        serve.stop()
+        yield new
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """A server that was given its secrets, which no test stops."""
+    serve = Serve(tmp_path_factory.mktemp("running") / "data")
+    serve.start()
+    yield serve
+    serve.stop()
 
 
 def serve_in_vain(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "infra.local", "serve", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    command = [sys.executable, "-m", "infra.local", "serve", *arguments]
+    return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 
 
 def operator(key: str = ADMIN_KEY) -> requests.Session:
@@ -79,13 +93,12 @@ def test_what_was_acknowledged_survives_kill_9(start: Start) -> None:
     writers = [threading.Thread(target=create) for _ in range(4)]
     for writer in writers:
         writer.start()
-    deadline = time.monotonic() + 30
-    while len(acknowledged) < 100 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    serve.kill()
-    for writer in writers:
-        writer.join()
-    assert len(acknowledged) >= 100
+    try:
+        eventually(lambda: len(acknowledged) >= ACKNOWLEDGED, what="answers")
+    finally:
+        serve.kill()
+        for writer in writers:
+            writer.join()
     assert set(acknowledged) <= token_ids(start().url)
 
 
@@ -106,35 +119,38 @@ def test_the_first_start_shows_its_secrets_once(start: Start) -> None:
     assert operator(key[1]).get(f"{again.url}/api/workers").status_code == 200
 
 
-def test_secrets_that_were_given_are_not_shown(start: Start) -> None:
-    serve = start()
-    assert operator().get(f"{serve.url}/api/api-keys").status_code == 200
-    assert ADMIN_KEY not in serve.log.read_text()
+def test_secrets_that_were_given_are_not_shown(running: Serve) -> None:
+    assert operator().get(f"{running.url}/api/api-keys").status_code == 200
+    assert ADMIN_KEY not in running.log.read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_quietly_when_asked(start: Start, number: signal.Signals) -> None:
-    serve = start()
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [(InBackground, signal.SIGINT), (Serve, signal.SIGTERM)],
+    ids=["SIGINT, which the parent ignores", "SIGTERM"],
+)
+def test_it_ends_quietly_when_asked(start: Start, kind: type[Serve], number: signal.Signals) -> None:
+    serve = start(kind)
     serve.process.send_signal(number)
-    assert serve.process.wait(timeout=10) == 0
+    assert serve.process.wait(PATIENCE) == 0
     assert "Traceback" not in serve.log.read_text()
 
 
-def test_a_port_in_use(start: Start, tmp_path: Path) -> None:
-    port = str(start().port)
+def test_a_port_in_use_is_named_and_nothing_is_served(running: Serve, tmp_path: Path) -> None:
+    port = str(running.port)
     ended = serve_in_vain("--port", port, "--data", str(tmp_path / "other"))
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == f"muster: cannot listen on 127.0.0.1 port {port}: it is in use\n"
 
 
-def test_a_second_server_on_the_same_data(start: Start) -> None:
-    data = start().data
+def test_a_second_server_on_the_same_data_is_refused(running: Serve) -> None:
+    data = running.data
     ended = serve_in_vain("--port", "0", "--data", str(data))
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == f"muster: {data} is in use by another muster server; stop it, or give another DATA\n"
 
 
-def test_chalice_local_by_itself(tmp_path: Path) -> None:
+def test_chalice_local_by_itself_shows_its_secrets_and_serves_the_api(tmp_path: Path) -> None:
     port = free_port()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MUSTER_"))}
     chalice = subprocess.Popen(
@@ -167,5 +183,5 @@ def test_another_database_leaves_botocore_alone(tmp_path: Path) -> None:
         "assert local.prepare().engine is None and len(before) == count\n"
     )
     elsewhere = {"AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:1", "MUSTER_DATA": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=os.environ | elsewhere, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=os.environ | elsewhere, check=True)
     assert not (tmp_path / "muster.sqlite3").exists()

@@ -10,7 +10,9 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from click.testing import CliRunner, Result
 
+from infra.local import main
 from infra.local_backup import DATABASE, NoBackup, backup, restore
 from infra.local_store import DataDirectory, DataInUse, Store
 from tests.fixtures.http_client import Operator
@@ -18,7 +20,13 @@ from tests.fixtures.http_workers import Worker
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, ROOT, Serve
 
 
-def local(*arguments: str, content: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def local(*arguments: str, content: bytes = b"") -> Result:
+    """The command in this process."""
+    return CliRunner().invoke(main, arguments, input=content)
+
+
+def as_process(*arguments: str, content: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """The command as people start it."""
     command = [sys.executable, "-m", "infra.local", *arguments]
     return subprocess.run(command, input=content, capture_output=True, cwd=ROOT, check=False)
 
@@ -30,17 +38,17 @@ def test_a_backup_of_a_running_server_makes_another(tmp_path: Path) -> None:
         admin, worker = Operator(serve.url, ADMIN_KEY), Worker(serve.url, REGISTRATION_TOKEN)
         worker.register()
         made = admin.deploy(worker.worker_id, name="kept")["deployment_id"]
-        saved = local("backup", "-", "--data", str(serve.data))
+        saved = as_process("backup", "-", "--data", str(serve.data))
         assert saved.returncode == 0 and saved.stdout.startswith(b"SQLite format 3")
         later = admin.deploy(worker.worker_id, name="later")["deployment_id"]
 
         refused = local("restore", "-", "--data", str(serve.data), content=saved.stdout)
-        assert refused.returncode == 1 and b"is in use by another muster server" in refused.stderr
+        assert refused.exit_code == 1 and "is in use by another muster server" in refused.stderr
         assert admin.status(later) == "pending"
     finally:
         serve.stop()
 
-    restored = local("restore", "-", "--data", str(tmp_path / "elsewhere"), content=saved.stdout)
+    restored = as_process("restore", "-", "--data", str(tmp_path / "elsewhere"), content=saved.stdout)
     assert restored.returncode == 0 and restored.stderr.startswith(b"Restored: ")
     # Its credentials came with it: it is told none, and prints none.
     elsewhere = Serve(tmp_path / "elsewhere", MUSTER_ADMIN_KEY="", MUSTER_REGISTRATION_TOKEN="")
@@ -94,18 +102,22 @@ def test_what_the_old_database_had_in_its_log_is_not_read_into_the_new_one(tmp_p
     assert list(Store(killed / DATABASE).items("t")) == [b"{}"]
 
 
-def test_what_is_no_backup_changes_nothing(tmp_path: Path) -> None:
+def a_foreign_database() -> bytes:
+    with closing(sqlite3.connect(":memory:")) as other:
+        other.execute("CREATE TABLE letters (a)")
+        return other.serialize()
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "foreign", "damaged"])
+def test_what_is_no_backup_changes_nothing(tmp_path: Path, kind: str) -> None:
     Store(tmp_path / DATABASE).apply([("t", "kept", b"{}")])
     damaged = bytearray(backup(tmp_path))
     damaged[4096:] = bytes(len(damaged) - 4096)
-    with closing(sqlite3.connect(":memory:")) as other:
-        other.execute("CREATE TABLE letters (a)")
-        foreign = other.serialize()
-    for content in (b"", b"not a database", foreign, bytes(damaged)):
-        refused = local("restore", "-", "--data", str(tmp_path), content=content)
-        assert refused.returncode == 1 and refused.stderr.startswith(b"muster: this "), refused.stderr
+    content = {"empty": b"", "text": b"not a database", "foreign": a_foreign_database(), "damaged": bytes(damaged)}
+    refused = local("restore", "-", "--data", str(tmp_path), content=content[kind])
+    assert refused.exit_code == 1 and refused.stderr.startswith("muster: this "), refused.stderr
     assert list(Store(tmp_path / DATABASE).items("t")) == [b"{}"]
-    assert not [each for each in tmp_path.iterdir() if each.name.startswith("restore-")]
+    assert not [each for each in tmp_path.iterdir() if each.name.startswith("muster-")]
 
 
 def test_an_older_backup_stays_until_there_is_another(tmp_path: Path) -> None:
@@ -113,17 +125,18 @@ def test_an_older_backup_stays_until_there_is_another(tmp_path: Path) -> None:
     kept, at = tmp_path / "kept.sqlite3", str(tmp_path)
     kept.write_bytes(b"an older backup")
     failed = local("backup", str(kept), "--data", str(tmp_path / "nowhere"))
-    assert failed.returncode == 1 and b"nothing was ever kept in this directory" in failed.stderr
+    assert failed.exit_code == 1 and "nothing was ever kept in this directory" in failed.stderr
     assert kept.read_bytes() == b"an older backup"
-    assert local("backup", str(kept), "--data", at).returncode == 0
+    assert local("backup", str(kept), "--data", at).exit_code == 0
     assert kept.read_bytes().startswith(b"SQLite format 3") and kept.stat().st_mode & 0o777 == 0o600
     assert not list(tmp_path.glob("muster-*"))
-    assert local("backup", "/dev/stdout", "--data", at).stdout == local("backup", "-", "--data", at).stdout
+    to_a_device = as_process("backup", "/dev/stdout", "--data", at)
+    assert to_a_device.stdout == local("backup", "-", "--data", at).stdout_bytes
     nowhere = local("backup", str(tmp_path / "no/such/folder"), "--data", at)
-    assert nowhere.returncode == 1 and nowhere.stderr.startswith(b"muster: ")
+    assert nowhere.exit_code == 1 and nowhere.stderr.startswith("muster: ")
 
 
-def test_a_directory_in_use_or_of_nobody(tmp_path: Path) -> None:
+def test_a_directory_in_use_is_not_restored_and_an_empty_one_not_backed_up(tmp_path: Path) -> None:
     with pytest.raises(NoBackup, match="nothing was ever kept"):
         backup(tmp_path)
     DataDirectory(tmp_path).lock()

@@ -6,8 +6,9 @@ import functools
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -16,16 +17,31 @@ from chalice.config import Config
 
 from infra.local_http import LARGEST_BODY, Handler
 from infra.local_server import HttpServer
+from tests.fixtures.waiting import PATIENCE
 
 SECRET = "mst_key_do_not_echo"
 
 
 class Impatient(Handler):
+    """Waits long for a request to begin, and then hardly for the rest of it."""
+
     patience = 0.3
-    idle = 1.0
+    idle = PATIENCE
 
 
-def tiny_app() -> Chalice:
+class Waiting:
+    """The requests that wait in the app until they are let go."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.over = threading.Event()
+
+    def until_over(self) -> None:
+        self.begun.release()
+        assert self.over.wait(PATIENCE)
+
+
+def tiny_app(waiting: Waiting) -> Chalice:
     app = Chalice("tiny")
     app.debug = False
 
@@ -45,7 +61,7 @@ def tiny_app() -> Chalice:
 
     @app.route("/wait")
     def wait() -> dict[str, Any]:
-        time.sleep(1)
+        waiting.until_over()
         return {}
 
     return app
@@ -62,19 +78,21 @@ def served(app: Chalice, handler: type[Handler] = Handler) -> Iterator[int]:
     wrapped = functools.partial(handler, app_object=app, config=Config.create(app_name="tiny"))
     server = HttpServer(("127.0.0.1", 0), wrapped)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    yield from served(tiny_app())
+    yield from served(tiny_app(Waiting()))
 
 
 @pytest.fixture
 def impatient_port() -> Iterator[int]:
-    yield from served(tiny_app(), Impatient)
+    yield from served(tiny_app(Waiting()), Impatient)
 
 
 @pytest.fixture
@@ -106,7 +124,7 @@ class Answer:
 
 def exchange(port: int, raw: bytes) -> bytes:
     """Everything that comes back until the server hangs up."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         connection.sendall(raw)
         return b"".join(iter(functools.partial(connection.recv, 65536), b""))
 
@@ -128,12 +146,12 @@ def test_path_segments_stay_encoded(port: int) -> None:
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/things//", "/things/a/b", "//", "*", "/../things", "/things/%2E%2E/x"])
-def test_an_unknown_route(port: int, path: str) -> None:
+def test_an_unknown_route_is_not_found(port: int, path: str) -> None:
     assert ask(port, f"GET {path}").error == (404, "ROUTE_NOT_FOUND")
 
 
 @pytest.mark.parametrize("method", ["PUT", "OPTIONS", "TRACE", "BREW"])
-def test_a_method_that_the_route_lacks(port: int, method: str) -> None:
+def test_a_method_that_the_route_lacks_is_refused_with_those_that_it_has(port: int, method: str) -> None:
     answer = ask(port, f"{method} /things/a")
     assert answer.error == (405, "METHOD_NOT_ALLOWED")
     assert answer.headers["allow"] == "GET, POST"
@@ -150,7 +168,7 @@ def test_route_and_method_are_checked_before_the_body(port: int) -> None:
 
 
 @pytest.mark.parametrize("length", ["-1", "+1", "x", "", "1, 1", "9" * 30, "1\r\nContent-Length: 2"])
-def test_a_content_length_that_is_none(port: int, length: str) -> None:
+def test_a_content_length_that_is_none_is_refused(port: int, length: str) -> None:
     assert ask(port, "POST /things/a", f"Content-Length: {length}", body=b"a").error == (400, "INVALID_REQUEST")
 
 
@@ -172,7 +190,7 @@ def test_a_larger_body_is_refused_and_the_answer_is_received(port: int) -> None:
     assert ask(port, "POST /things/a", f"Content-Length: {len(body)}", body=body).error == (413, "PAYLOAD_TOO_LARGE")
 
 
-def test_a_body_that_does_not_come(impatient_port: int) -> None:
+def test_a_body_that_does_not_come_is_refused(impatient_port: int) -> None:
     assert ask(impatient_port, "POST /things/a", "Content-Length: 9", body=b"slow").error == (400, "INVALID_REQUEST")
 
 
@@ -180,8 +198,8 @@ def test_a_head_that_does_not_come_ends_the_connection(impatient_port: int) -> N
     assert exchange(impatient_port, b"GET /things HTTP/1.1\r\nX-Slow: ") == b""
 
 
-def test_a_caller_that_waits_for_100_continue(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+def test_a_caller_that_waits_for_100_continue_gets_it(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         connection.sendall(
             b"POST /things/a HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
             b"Expect: 100-continue\r\nConnection: close\r\n\r\n"
@@ -208,7 +226,7 @@ def test_a_caller_that_waits_for_100_continue(port: int) -> None:
         f"GET /things HTTP/1.1\r\n{SECRET}\r\n\r\n".encode(),
     ],
 )
-def test_what_is_not_http(port: int, raw: bytes) -> None:
+def test_what_is_not_http_is_refused_and_not_echoed(port: int, raw: bytes) -> None:
     assert Answer(exchange(port, raw)).error == (400, "INVALID_REQUEST")
 
 
@@ -229,16 +247,18 @@ def test_a_kept_connection_takes_one_request_after_another(port: int) -> None:
     assert [int(part.split()[0]) for part in answers.split(b"HTTP/1.1 ")[1:]] == [200, 405, 404]
 
 
-def test_long_waits_hold_nobody_up(port: int) -> None:
-    waiting = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(16)]
-    for connection in waiting:
-        connection.sendall(b"GET /wait HTTP/1.1\r\nConnection: close\r\n\r\n")
-    assert ask(port, "GET /things").status == 200
-    for connection in waiting:
-        connection.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            connection.recv(1)
-        connection.close()
+def test_long_waits_hold_nobody_up() -> None:
+    waiting = Waiting()
+    with contextmanager(served)(tiny_app(waiting)) as port, ThreadPoolExecutor(16) as pool:
+        try:
+            asked = [pool.submit(ask, port, "GET /wait") for _ in range(16)]
+            for _ in asked:
+                assert waiting.begun.acquire(timeout=PATIENCE)
+            assert ask(port, "GET /things").status == 200
+            assert not any(each.done() for each in asked)
+        finally:
+            waiting.over.set()
+        assert [each.result().status for each in asked] == [200] * 16
 
 
 def test_the_log_has_paths_but_no_queries(port: int, capsys: pytest.CaptureFixture[str]) -> None:
