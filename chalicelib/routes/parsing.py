@@ -43,7 +43,7 @@ def _invalid(error: msgspec.ValidationError, type_: type[msgspec.Struct]) -> Api
     path = path.rstrip("`").lstrip(".")
     what = f"{what[:1].lower()}{what[1:].replace('`', '')}"
     if what.startswith("invalid enum value"):
-        what = "expected one of " + ", ".join(_allowed(type_, path))
+        what = "expected one of " + (", ".join(_allowed(type_, path)) or "other values")
     elif what.startswith("object contains unknown field"):
         name = what.rpartition(" ")[2]
         what = f"unknown field {name}" if _FIELD.fullmatch(name) else "unknown field"
@@ -53,14 +53,19 @@ def _invalid(error: msgspec.ValidationError, type_: type[msgspec.Struct]) -> Api
 
 
 def _allowed(type_: type[msgspec.Struct], path: str) -> list[str]:
-    """The values of the enumeration at a path such as «gpu_info.devices[...].index»."""
+    """The values of the enumeration at a path such as «gpu_info.devices[0].index» or «env[...].from_host»."""
     schemas, schema = _schemas(type_)
-    for name in path.replace("[...]", "").split("."):
-        found = _resolved(schemas, _resolved(schemas, schema).get("properties", {}).get(name, {}))
+    for name in re.sub(r"\[.*?\]", "", path).split("."):
+        properties = (choice.get("properties", {}) for choice in _choices(schemas, schema))
+        found = _resolved(schemas, next((each[name] for each in properties if name in each), {}))
         schema = found.get("items") or found.get("additionalProperties") or found
+    values = [value for choice in _choices(schemas, schema) for value in choice.get("enum", [])]
+    return [value if isinstance(value, str) else msgspec.json.encode(value).decode() for value in values]
+
+
+def _choices(schemas: dict[str, Any], schema: Any) -> list[dict[str, Any]]:
     schema = _resolved(schemas, schema)
-    choices = [schema, *(_resolved(schemas, each) for each in schema.get("anyOf", []))]
-    return [str(value) for choice in choices for value in choice.get("enum", [])]
+    return [schema, *(_resolved(schemas, each) for each in schema.get("anyOf", []))]
 
 
 def _resolved(schemas: dict[str, Any], schema: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import copy
 import msgspec
 import pytest
 
-from chalicelib import deployments, slots, tokens, workers
+from chalicelib import census, deployments, slots, tokens, workers
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.store import Refused, transact
@@ -31,6 +31,21 @@ def moved(world: PlaneWorld) -> tuple[Worker, Worker, str]:
     deployments.patch(deployment_id, r.DeploymentPatch(worker_id=new.id), ADMIN, world.now)
     new.run(deployment_id)
     return old, new, deployment_id
+
+
+def deployed_without_ringing(world: PlaneWorld, worker: Worker) -> str:
+    """A deployment whose intent was made by a function that was killed right after."""
+    for calls in range(20):
+        world.database.kill_after = calls
+        with pytest.raises(Killed):
+            world.deploy(gpus=0)
+        world.database.kill_after = None
+        if intents := slots.of_worker(worker.id)[0]:
+            return intents[0].deployment_id
+        for left in census.deployments():
+            world.stop(left.deployment_id)
+            deployments.delete(left.deployment_id, ADMIN, world.now)
+    raise AssertionError("no intent was made")
 
 
 def test_what_moved_on_is_not_lost_with_the_worker_that_it_left(world: PlaneWorld) -> None:
@@ -235,18 +250,14 @@ def test_a_clone_is_sent_what_had_waited_longer_than_its_journal_has_heard(world
     assert "deploy" in clone.types(inbox=heard)
 
 
-def test_a_clone_is_sent_what_its_journal_lacks_although_no_bell_rang_for_it(
-    world: PlaneWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_clone_is_sent_what_its_journal_lacks_although_no_bell_rang_for_it(world: PlaneWorld) -> None:
     """The function that made the intent was killed before it rang; the tenth beat found it."""
     original = agent(world.worker(boot_id="first"))
     original.beat()
     heard = original.beat(inbox=0).inbox
     clone = copy.copy(original)
     world.pass_(60)
-    with monkeypatch.context() as killed:
-        killed.setattr(slots, "ring", lambda *_: None)
-        deployment_id = world.deploy(gpus=0)
+    deployment_id = deployed_without_ringing(world, original)
     assert [types for _ in range(10) if (types := original.types(inbox=heard))] == [["deploy"]]
     word = {"generation": world.see(deployment_id).generation, "session": original.answer.session}
     original.report(deployment_id, "starting", **word, sequence=1)

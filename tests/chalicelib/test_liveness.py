@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import tokens, workers
+from chalicelib import liveness, tokens, workers
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.store import find
@@ -91,20 +91,16 @@ def test_an_ephemeral_worker_is_forgotten_after_15_minutes(world: PlaneWorld) ->
 
 def test_a_heartbeat_beats_the_sweep(world: PlaneWorld) -> None:
     """The sweep read the worker as silent; its flip is void once the worker was heard of."""
-    from chalicelib.liveness import _record
-
     worker = world.worker()
     world.pass_(100)
     read = find(Hot, worker.id)
     assert read is not None
     worker.beat()
-    _record(read, world.now)
+    liveness._record(read, world.now)
     assert find(Hot, worker.id).down_since is None  # type: ignore[union-attr]
 
 
 def test_a_registration_beats_the_sweep_of_the_day(world: PlaneWorld) -> None:
-    from chalicelib.liveness import _record
-
     worker = world.worker()
     deployment_id = world.deploy(gpus=0)
     worker.run(deployment_id)
@@ -112,5 +108,5 @@ def test_a_registration_beats_the_sweep_of_the_day(world: PlaneWorld) -> None:
     read = find(Hot, worker.id)
     assert read is not None
     worker.register()
-    _record(read, world.now)
+    liveness._record(read, world.now)
     assert world.see(deployment_id).status == "running"

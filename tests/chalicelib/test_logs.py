@@ -21,11 +21,12 @@ def written() -> Iterator[io.StringIO]:
     """What is written from now on; logging is afterwards as it was."""
     muster, root = logging.getLogger("muster"), logging.root
     before = root.handlers, root.level, muster.level, logs.LOG.disabled
-    stream = io.StringIO()
+    stream, no_request = io.StringIO(), logs.REQUEST.set(None)
     try:
         logs.write_json(stream)
         yield stream
     finally:
+        logs.REQUEST.reset(no_request)
         (root.handlers, level, muster_level, logs.LOG.disabled) = before
         root.setLevel(level)
         muster.setLevel(muster_level)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from chalicelib import deployments, slots, workers
+import msgspec
+import pytest
+
+from chalicelib import deployments, look, slots, workers
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
-from chalicelib.tables import Deployment
+from chalicelib.store import find
+from chalicelib.tables import Deployment, Hot
 from tests.fixtures.database import Killed
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 
@@ -17,7 +21,7 @@ def test_missing_from_two_beats_25_seconds_apart_is_container_lost(world: PlaneW
     worker.beat()
     worker.active = []
     worker.beat()
-    world.pass_(24)
+    world.pass_(look.ODD_FOR - 1)
     worker.beat()
     assert world.see(deployment_id).status == "running"
     world.pass_(1)
@@ -175,3 +179,39 @@ def test_the_stopped_of_an_old_container_does_not_free_what_the_new_one_holds(wo
     worker.report(deployment_id, "starting")
     world.restart(deployment_id)
     assert worker.types() == ["stop"], "the new one is not deployed over"
+
+
+def test_a_heartbeat_brings_as_many_commands_as_it_may_and_the_next_the_rest(world: PlaneWorld) -> None:
+    worker = world.worker()
+    asked = {world.ask(worker, "pull_image", image=f"a:{n}") for n in range(look.MAX_COMMANDS + 3)}
+    first = {command.command_id for command in worker.beat().commands}
+    assert len(first) == look.MAX_COMMANDS and first < asked
+    for operation_id in first:
+        worker.result(operation_id, "failed", error_code="X")
+    assert {command.command_id for command in worker.beat().commands} == asked - first
+
+
+@pytest.mark.parametrize(
+    ("drains", "said", "turns"),
+    [
+        (None, "online", False),
+        (None, "draining", True),
+        (True, "draining", False),
+        (True, "online", True),
+        (True, "offline", False),
+        (None, "offline", False),
+    ],
+)
+def test_a_worker_turns_when_it_says_that_it_drains_or_no_more(drains: bool | None, said: str, turns: bool) -> None:
+    body = msgspec.convert({"status": said, "gpu_usage": [], "active_deployments": []}, m.Heartbeat)
+    assert look.turns(Hot("w", drains=drains), body) is turns
+
+
+def test_a_look_that_another_bell_overtook_is_not_remembered(world: PlaneWorld) -> None:
+    worker = world.worker()
+    worker.beat()
+    world.database.overtake = (1, lambda: slots.ring(worker.id, world.now + 1))
+    worker.beat(active_deployments=["x"])
+    assert world.database.overtake is None
+    found = find(Hot, worker.id)
+    assert found is not None and found.unsettled, "the next heartbeat looks again"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from chalicelib import registration, tokens
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
+from chalicelib.contract.endpoints import Access
 from chalicelib.contract.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, JOIN, PlaneWorld
 
@@ -62,8 +64,6 @@ def test_a_boot_whose_answers_were_all_lost_still_gets_in(world: PlaneWorld) -> 
     worker.beat()
     known = worker.token
     body = {"name": "gpu", "token": known, "gpu_info": {"count": 0}, "system_info": {"hostname": "gpu"}}
-    import msgspec
-
     again = msgspec.convert({**body, "machine_id": "one", "boot_id": "b"}, m.Registration)
     answers = [registration.register(again, known, world.now + i) for i in range(4)]
     assert len({each.session for each in answers}) == 1
@@ -120,8 +120,6 @@ def test_a_takeover_sends_nothing_to_the_new_machine_until_somebody_starts_it(wo
 
 
 def test_takeover_tokens_are_for_admins(world: PlaneWorld) -> None:
-    from chalicelib.contract.endpoints import Access
-
     operator = tokens.Principal("key operator", Access.OPERATOR)
     with pytest.raises(ApiError) as caught:
         tokens.create_token(r.NewRegistrationToken(takeover=True), operator, world.now)
