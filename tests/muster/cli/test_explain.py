@@ -21,7 +21,7 @@ def test_a_code_is_explained_by_its_section_however_it_is_written(operators: Ope
 
 
 @pytest.mark.parametrize("code", ["NO_SUCH_CODE", "A" * 100])
-def test_a_code_that_is_none_is_not_guessed_at(operators: Operators, code: str) -> None:
+def test_an_unknown_code_is_not_guessed_at(operators: Operators, code: str) -> None:
     said = operators.out(f"explain '{code}'", 3)
     assert said == f"Error: nothing is known of {code[:64]}: not a code of Muster's\n"
 
@@ -31,3 +31,8 @@ def test_the_examples_of_its_help_are_codes(operators: Operators) -> None:
     assert len(examples) == 2
     for line in examples:
         assert len(operators.out(line)) > 40
+
+
+def test_a_section_is_shown_without_fences_and_targets_of_links() -> None:
+    page = "# Title\n\n## CODE\n\nSee [the page](x.md).\n\n```sh\nmuster ps\n```\n\n## Words\n\nno\n"
+    assert sections(page) == {"CODE": "See the page.\n\n    muster ps"}

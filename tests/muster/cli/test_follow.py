@@ -1,0 +1,93 @@
+"""What is shown while something comes about: the step it is at, in words, as a line or a bar."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from rich.progress import Progress
+
+from chalicelib.contract import messages as m
+from chalicelib.contract import resources as r
+from muster.cli.follow import Bars, Lines, Step, how_far, share_of, step_of
+from muster.cli.shell import Shell
+from tests.fixtures.resources import NOW, deployment, worker
+
+LATER = NOW + timedelta(minutes=12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "on", "step"),
+    [
+        ({}, None, Step("start", "it answers", 1)),
+        ({"status": "pending", "worker_id": None}, None, Step("preflight", "waiting for a place")),
+        ({"status": "pending", "worker_id": None, "message": "no GPU"}, None, Step("preflight", "no GPU")),
+        (
+            {"status": "pending"},
+            worker(due_in=7),
+            Step("preflight", "placed on gpu-1; waits for its next heartbeat, in 7 s"),
+        ),
+        (
+            {"status": "pending"},
+            worker(status="offline", due_in=None),
+            Step(
+                "preflight",
+                "placed on gpu-1; gpu-1 is offline, last seen 12m ago: it hears of this when it is back",
+            ),
+        ),
+        ({"status": "pending"}, None, Step("preflight", "placed on its worker")),
+        ({"status": "downloading"}, None, Step("pull", "downloading")),
+        (
+            {"status": "downloading", "progress": {"phase": "extracting", "percent": 40}},
+            None,
+            Step("pull", "extracting, 40 %", 0.4),
+        ),
+        ({"status": "starting", "progress": {"phase": "loading"}}, None, Step("weights", "loading")),
+        ({"status": "starting", "progress": {"phase": "compiling"}}, None, Step("start", "compiling")),
+        ({"status": "starting", "message": "starts again in 10 s"}, None, Step("weights", "starts again in 10 s")),
+        ({"status": "error", "error_code": "PORT_IN_USE"}, None, Step("failed", "PORT_IN_USE")),
+        ({"status": "stopped"}, None, Step("failed", "stopped")),
+        ({"desired": "stopped"}, None, Step("stop", "asked for")),
+        ({"desired": "stopped"}, worker(due_in=7), Step("stop", "asked for; waits for its next heartbeat, in 7 s")),
+        ({"desired": "stopped", "status": "stopped"}, None, Step("stop", "stopped")),
+    ],
+)
+def test_a_step_says_where_it_is(changes: dict[str, object], on: r.Worker | None, step: Step) -> None:
+    assert step_of(deployment(**changes), on, LATER) == step
+
+
+def test_progress_is_shown_in_units_of_its_phase() -> None:
+    pull = m.Progress("downloading", 4_831_838_208, 15_000_000_000, 32.2, 104_857_600)
+    assert how_far(pull) == "downloading 4.8 GB of 15.0 GB, 32 %, 104.9 MB/s"
+    assert how_far(m.Progress("loading", 1, 4)) == "loading 1 of 4, 25 %"
+    assert how_far(m.Progress("compiling")) == "compiling"
+    assert share_of(m.Progress("downloading", 3, 0)) is None
+
+
+def test_a_line_is_written_at_each_change_and_at_each_tenth(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Lines(Shell())
+    for step in (
+        Step("preflight", "waits, in 30 s"),
+        Step("preflight", "waits, in 29 s"),
+        *(Step("pull", f"downloading {share} %", share / 100) for share in (1, 5, 9, 10, 19, 20)),
+        Step("weights", "\x1b[31mloading"),
+    ):
+        shown.update(step)
+    assert capsys.readouterr().err.splitlines() == [
+        "preflight: waits, in 30 s",
+        "pull:      downloading 1 %",
+        "pull:      downloading 10 %",
+        "pull:      downloading 20 %",
+        "weights:   loading",
+    ]
+
+
+def test_each_stage_has_a_bar() -> None:
+    bars = Progress()
+    shown = Bars(bars)
+    shown.update(Step("preflight", "placed"))
+    shown.update(Step("weights", "\x1b[31mdownloading", 0.25))
+    assert [(task.description, task.completed, task.total, task.fields["words"]) for task in bars.tasks] == [
+        ("preflight", 1, 1, ""),
+        ("weights", 0.25, 1, "downloading"),
+    ]

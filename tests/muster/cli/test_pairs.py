@@ -1,0 +1,42 @@
+"""KEY=VALUE on the command line."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muster.cli import pairs
+
+
+def test_a_flag_is_json_where_it_can_be_and_text_elsewhere() -> None:
+    given = ["max-model-len=4096", "enforce_eager=true", "dtype=half", 'served_model_name=["a", "b"]', "x=007", "y="]
+    assert pairs.config(given) == {
+        "max_model_len": 4096,
+        "enforce_eager": True,
+        "dtype": "half",
+        "served_model_name": ["a", "b"],
+        "x": "007",
+        "y": "",
+    }
+
+
+@pytest.mark.parametrize("given", ["x", "=x", ""])
+def test_what_is_no_pair_is_refused_and_named(given: str) -> None:
+    with pytest.raises(click.UsageError) as raised:
+        pairs.split([given], "label")
+    assert raised.value.message == f"label: expected KEY=VALUE, got {given!r}"
+
+
+def test_a_value_may_have_an_equals_sign_or_be_empty() -> None:
+    assert pairs.split(["a=b=c", "d="], "label") == {"a": "b=c", "d": ""}
+
+
+def test_a_value_nested_without_end_stays_text() -> None:
+    assert pairs.value_of("[" * 100_000) == "[" * 100_000
+
+
+@given(st.integers(-(2**63), 2**63 - 1) | st.booleans() | st.none() | st.lists(st.text(max_size=5), max_size=3))
+def test_a_value_is_shown_as_it_would_be_typed(value: object) -> None:
+    assert pairs.value_of(pairs.shown(value)) == value

@@ -1,0 +1,44 @@
+"""How a model should be, as options: what each is turned into, and what is refused."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from chalicelib.contract import messages as m
+from chalicelib.contract import resources as r
+from muster.cli import wanted
+from muster.cli.shell import USAGE, Stop
+
+
+@pytest.mark.parametrize(("given", "meant"), [("2", 2), ("0", 0), ("0,1", [0, 1]), ("3,", [3]), ("12,3", [12, 3])])
+def test_gpus_are_a_number_or_indexes(given: str, meant: r.GpuRequest) -> None:
+    assert wanted.gpus(given) == meant
+
+
+@pytest.mark.parametrize("given", ["many", "", "-1", "1,,2", ",1", "100"])
+def test_what_is_no_number_and_no_list_of_gpus_is_refused(given: str) -> None:
+    with pytest.raises(click.BadParameter, match="expected how many"):
+        wanted.gpus(given)
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200), ("3d", 259200)])
+def test_a_duration_is_in_seconds(given: str, seconds: int) -> None:
+    assert wanted.duration(given) == seconds
+
+
+@pytest.mark.parametrize("given", ["soon", "", "0", "-5s", "5w"])
+def test_what_is_no_duration_is_refused(given: str) -> None:
+    with pytest.raises(click.BadParameter, match="expected a duration such as 90s, 10m, 2h or 3d"):
+        wanted.duration(given)
+
+
+def test_a_variable_has_the_given_value_or_the_one_here_or_the_hosts() -> None:
+    made = wanted.environment(("A=b=c", "HERE", "EMPTY="), ("SECRET",), {"HERE": "x"})
+    assert made == {"A": "b=c", "HERE": "x", "EMPTY": "", "SECRET": m.FromHost(True)}
+
+
+def test_a_variable_that_is_not_set_here_is_refused() -> None:
+    with pytest.raises(Stop, match="--env GONE: it is not set here") as stop:
+        wanted.environment(("GONE",), (), {})
+    assert stop.value.exit_code == USAGE
