@@ -9,7 +9,7 @@ import sys
 def program() -> None:
     """Run the command line. SIGINT ends it with code 130, also where the parent ignores SIGINT, as `nohup` does."""
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, _interrupt)
         from muster.cli.main import muster
 
         for stream in (sys.stdout, sys.stderr):
@@ -19,3 +19,9 @@ def program() -> None:
         sys.exit(130)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C, while Python ends, would be one too
+
+
+def _interrupt(*_: object) -> None:
+    """Raise KeyboardInterrupt once: a second one, while the command ends, would be a traceback."""
+    signal.signal(signal.SIGINT, lambda *_: None)
+    raise KeyboardInterrupt

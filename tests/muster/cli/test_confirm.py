@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from muster.cli import confirm
-from muster.cli.shell import USAGE, Shell, Stop
+from muster.cli.shell import Shell
 from tests.fixtures.muster_process import bare_environment
 from tests.fixtures.operators import Operators
 from tests.fixtures.terminals import in_terminal
@@ -32,11 +34,12 @@ def test_yes_asks_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_without_a_terminal_yes_has_to_be_given() -> None:
-    with open("/dev/null") as nobody, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "stdin", nobody)
-        with pytest.raises(Stop, match=r"^Remove gpu-1\? Nobody is there to ask: say --yes$") as stop:
-            confirm.ask(Shell(), False, "Remove gpu-1?")
-    assert stop.value.exit_code == USAGE
+    @click.command()
+    def remove() -> None:
+        confirm.ask(Shell(), False, "Remove gpu-1?")
+
+    said = CliRunner().invoke(remove)
+    assert (said.exit_code, said.output) == (2, "Error: Remove gpu-1? Nobody is there to ask: say --yes\n")
 
 
 def test_a_command_that_is_not_confirmed_changes_nothing(operators: Operators) -> None:
