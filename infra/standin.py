@@ -83,7 +83,7 @@ CRASHES: Mapping[str, str] = {
 def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN if _env("IGNORE_SIGTERM") else _end)
     signal.signal(signal.SIGINT, _end)
-    options = _options(arguments)
+    options = parsed(arguments)
     log(f"vLLM API server version {VERSION}")
     log(NOTE)
     log(f"non-default args: {_non_default(options)}")
@@ -129,7 +129,7 @@ def _end(*_: object) -> None:
 # Flags
 
 
-def _options(arguments: list[str]) -> argparse.Namespace:
+def parsed(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="api_server.py", description=NOTE)
     parser.add_argument("model_tag", nargs="?")
     parser.add_argument("--model")

@@ -12,6 +12,7 @@ import hashlib
 import subprocess
 import tarfile
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -19,6 +20,17 @@ import msgspec
 
 FOLDER = Path(__file__).resolve().parents[1] / "chalicelib" / "console" / "vendor"
 MANIFEST = FOLDER / "manifest.json"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with vendored files and their manifest."""
+
+    folder: Path = FOLDER
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / MANIFEST.name
 
 
 class File(msgspec.Struct):
@@ -36,8 +48,11 @@ class Package(msgspec.Struct):
     files: list[File]
 
 
-def manifest() -> list[Package]:
-    return msgspec.json.decode(MANIFEST.read_bytes(), type=list[Package])
+CONSOLE = Place()
+
+
+def manifest(place: Place = CONSOLE) -> list[Package]:
+    return msgspec.json.decode(place.manifest.read_bytes(), type=list[Package])
 
 
 def digest(content: bytes) -> str:
@@ -56,8 +71,9 @@ def published(package: Package) -> dict[str, bytes]:
 
 @click.command()
 @click.option("--accept", is_flag=True, help="Write the digests of what was fetched, rather than hold it to them.")
-def main(accept: bool) -> None:
-    packages = manifest()
+@click.pass_obj
+def main(place: Place, accept: bool) -> None:
+    packages = manifest(place)
     for package in packages:
         contents = published(package)
         for file in package.files:
@@ -65,10 +81,10 @@ def main(accept: bool) -> None:
             if not accept and found != file.sha256:
                 raise click.ClickException(f"{package.package} {package.version}: {file.path} is {found}")
             file.sha256 = found
-            (FOLDER / file.name).write_bytes(contents[file.path])
+            (place.folder / file.name).write_bytes(contents[file.path])
             click.echo(f"{found}  {file.name}")
-    MANIFEST.write_bytes(msgspec.json.format(msgspec.json.encode(packages)) + b"\n")
+    place.manifest.write_bytes(msgspec.json.format(msgspec.json.encode(packages)) + b"\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(obj=CONSOLE)

@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.fixtures.process_tree import kill_tree
 from tests.fixtures.serve import ROOT
 from tests.fixtures.signals import with_interrupts_ignored
 from tests.fixtures.waiting import deadline
@@ -48,32 +48,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 
     yield start
     for running in started:
-        _kill_with_descendants(running)
-    for stray in _in_scratch_directory(tmp_path):
-        stray.kill()
-
-
-def _kill_with_descendants(running: subprocess.Popen[str]) -> None:
-    """The demo first, since it would notice the end of the others; its descendants are found before."""
-    with suppress(psutil.NoSuchProcess):
-        descendants = psutil.Process(running.pid).children(recursive=True)
-        running.kill()
-        for each in descendants:
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
-    running.wait()
-    if running.stdout:
-        running.stdout.close()
-
-
-def _in_scratch_directory(path: Path) -> list[psutil.Process]:
-    """The processes that name the directory in their command line, whoever their parent is now."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.pid != os.getpid() and any(str(path) in word for word in process.cmdline()):
-                found.append(process)
-    return found
+        kill_tree(running, tmp_path)
 
 
 def test_one_answer_comes_from_a_model_that_ps_confirms(demo: Demo, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,9 +18,9 @@ import pytest
 import requests
 
 from agent.crash import diagnose
-from infra.standin import CRASHES
+from infra.standin import CRASHES, Server, parsed
 from tests.fixtures.ports import free_port
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE, deadline, eventually
 
 STANDIN = str(Path(__file__).parents[2] / "infra" / "standin.py")
 
@@ -30,7 +32,6 @@ def finished(*arguments: str, **env: str) -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=30,
         check=False,
     )
     return run.returncode, run.stdout
@@ -41,17 +42,21 @@ class Running:
         self.process = process
         self.url = url
 
-    def get(self, path: str, key: str = "", timeout: float = 5) -> requests.Response:
+    def get(self, path: str, key: str = "", timeout: float = PATIENCE) -> requests.Response:
         return requests.get(self.url + path, headers=self._headers(key), timeout=timeout)
 
     def post(self, path: str, body: object, key: str = "") -> requests.Response:
-        return requests.post(self.url + path, data=json.dumps(body), headers=self._headers(key), timeout=5)
+        return requests.post(self.url + path, data=json.dumps(body), headers=self._headers(key), timeout=PATIENCE)
 
     def healthy(self) -> bool:
         try:
-            return self.get("/health", timeout=1).status_code == 200
+            return self.get("/health").status_code == 200
         except requests.RequestException:
             return False
+
+    def listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", int(self.url.rpartition(":")[2]))) == 0
 
     def _headers(self, key: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {key}"} if key else {}
@@ -59,21 +64,21 @@ class Running:
 
 @contextmanager
 def running(*arguments: str, **env: str) -> Iterator[Running]:
+    """Since it answers, or listens where it hangs."""
     port = free_port()
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, STANDIN, *arguments, "--host", "127.0.0.1", "--port", str(port)],
         env={**os.environ, "STANDIN_LOAD_SECONDS": "0", **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    standin = Running(process, f"http://127.0.0.1:{port}")
-    try:
-        eventually(standin.healthy)
-        yield standin
-    finally:
-        process.kill()
-        process.communicate()
+    ) as process:
+        standin = Running(process, f"http://127.0.0.1:{port}")
+        try:
+            eventually(standin.listens if "STANDIN_HANG_AFTER" in env else standin.healthy)
+            yield standin
+        finally:
+            process.kill()
 
 
 def test_an_answer_has_the_prompt_the_name_and_the_process() -> None:
@@ -118,7 +123,8 @@ def test_it_needs_shared_memory_as_vllm_does() -> None:
 def test_its_log_is_in_the_order_of_vllms() -> None:
     with running("org/model") as standin:
         standin.process.terminate()
-        output, _ = standin.process.communicate(timeout=10)
+        with deadline(standin.process):
+            output, _ = standin.process.communicate()
         assert standin.process.returncode == 0
     lines = [
         "non-default args:",
@@ -164,8 +170,18 @@ def test_it_exits_and_is_killed_on_request() -> None:
 
 
 def test_it_hangs_and_is_deaf_on_request() -> None:
-    with running("m", STANDIN_HANG_AFTER="0.5", STANDIN_IGNORE_SIGTERM="1") as standin:
-        eventually(lambda: not standin.healthy())
+    with running("m", STANDIN_HANG_AFTER="0", STANDIN_IGNORE_SIGTERM="1") as standin:
+        with pytest.raises(requests.ReadTimeout):
+            standin.get("/health", timeout=0.5)
+        ignored = re.search(r"^SigIgn:\s*(\w+)$", Path(f"/proc/{standin.process.pid}/status").read_text(), re.M)
+        assert ignored and int(ignored[1], 16) & 1 << signal.SIGTERM - 1
         standin.process.terminate()
-        with pytest.raises(subprocess.TimeoutExpired):
-            standin.process.wait(0.5)
+        assert standin.process.poll() is None
+
+
+def test_it_hangs_no_sooner_than_it_was_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STANDIN_HANG_AFTER", "1000000")
+    with Server(parsed(["m", "--host", "127.0.0.1", "--port", "0"])) as server:
+        assert not server.hangs
+        server.since -= 1_000_001
+        assert server.hangs
