@@ -17,7 +17,7 @@ from tests.fixtures.http_workers import Worker
 from tests.fixtures.ports import free_port
 from tests.fixtures.prometheus import program
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, ROOT, Serve
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE, eventually
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def model() -> Iterator[int]:
 
 @pytest.fixture
 def prometheus(serve: Serve, tmp_path: Path) -> Iterator[str]:
-    """As docs/protocol.md configures it, but quicker."""
+    """As docs/protocol.md configures it, but quicker: an interval is also how long an answer may take."""
     binary, port = program("prometheus"), free_port()
     place = serve.url.removeprefix("http://")
     authorization = {"type": "Bearer", "credentials": ADMIN_KEY}
@@ -49,7 +49,7 @@ def prometheus(serve: Serve, tmp_path: Path) -> Iterator[str]:
     fleet: dict[str, Any] = {"job_name": "muster", "metrics_path": "/api/metrics", "authorization": authorization}
     fleet["static_configs"] = [{"targets": [place]}]
     models = {"job_name": "vllm", "http_sd_configs": [discovery | {"refresh_interval": "1s"}]}
-    config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [fleet, models]}
+    config = {"global": {"scrape_interval": "3s"}, "scrape_configs": [fleet, models]}
     (tmp_path / "prometheus.yml").write_text(json.dumps(config))
     options = ["--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", f"--web.listen-address=127.0.0.1:{port}"]
     with (tmp_path / "prometheus.log").open("w") as log:
@@ -61,7 +61,7 @@ def prometheus(serve: Serve, tmp_path: Path) -> Iterator[str]:
 
 def ask(prometheus: str, expression: str) -> list[Any]:
     try:
-        got = requests.get(f"{prometheus}/api/v1/query", params={"query": expression}, timeout=5)
+        got = requests.get(f"{prometheus}/api/v1/query", params={"query": expression}, timeout=PATIENCE)
     except requests.ConnectionError:
         return []
     found: list[Any] = got.json()["data"]["result"] if got.ok else []
@@ -78,7 +78,7 @@ def test_a_running_model_is_scraped_until_it_is_stopped(serve: Serve, model: int
     [up] = eventually(lambda: ask(prometheus, 'up{job="vllm"} == 1'), lambda found: len(found) == 1)
     labels = {"muster_deployment": "chat", "model": "org/model", "worker": 'gpu "7"', "instance": f"127.0.0.1:{model}"}
     assert up["metric"].items() >= labels.items()
-    [counted] = ask(prometheus, "vllm:request_success_total")
+    [counted] = eventually(lambda: ask(prometheus, "vllm:request_success_total"))
     assert counted["metric"]["muster_deployment"] == "chat"
     assert eventually(lambda: ask(prometheus, 'muster_deployment_status{status="running"} == 1'), bool)
 

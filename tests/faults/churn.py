@@ -19,13 +19,14 @@ import requests
 from chalicelib.contract.lifecycle import OPEN, OperationStatus
 from tests.faults.instances import SLOT
 from tests.fixtures.serve import ADMIN_KEY
+from tests.fixtures.waiting import PATIENCE
 
 ACTS = {"create": 3, "patch": 3, "stop": 3, "start": 3, "restart": 1, "delete": 2, "forget weights": 2, "look": 1}
 """How often each, of 18."""
 MOST = 6
 """Deployments at once."""
 PAUSES = (0.05, 0.4)
-PATIENCE = 60.0
+"""Seconds between two acts, at least and at most."""
 TERMINAL = frozenset(OperationStatus) - OPEN
 
 
@@ -153,4 +154,4 @@ class Churn:
 
     def _once(self, method: str, url: str, body: Any = None, key: str | None = None) -> requests.Response:
         headers = {"Authorization": f"Bearer {ADMIN_KEY}", "Idempotency-Key": key}
-        return requests.request(method, url, json=body, headers=headers, timeout=15)
+        return requests.request(method, url, json=body, headers=headers, timeout=PATIENCE)

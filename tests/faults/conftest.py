@@ -12,7 +12,10 @@ from tests.fixtures import dynoxide
 
 Planes = Callable[..., AbstractContextManager[Plane]]
 WINDOW = 3
-"""Seconds of silence after which a worker of the shared control plane counts as offline."""
+"""Seconds of silence after which a worker of the shared control plane counts as offline.
+
+On a busy machine each of its workers may be offline for a while at any time.
+"""
 
 
 @pytest.fixture(scope="session")
@@ -23,9 +26,9 @@ def planes() -> Planes:
     return plane
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def calm_plane(planes: Planes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
-    """One for all of a file whose hosts alone are at fault."""
+    """One for all tests whose hosts alone are at fault."""
     with planes(tmp_path_factory.mktemp("plane"), MUSTER_ONLINE_WINDOW=str(WINDOW)) as started:
         yield started
 

@@ -18,6 +18,8 @@ from random import Random
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import IO
 
+from tests.fixtures.waiting import PATIENCE
+
 PACK = 24
 STALLS = (0.5, 3.0)
 """Seconds, at least and at most, for which a stalled or late request is held."""
@@ -105,7 +107,7 @@ class Proxy(ThreadingTCPServer):
 
     def ask(self, request: bytes) -> bytes:
         """The control plane's whole answer. Raises OSError where there is none."""
-        with socket.create_connection(("127.0.0.1", self._to), timeout=60) as upstream:
+        with socket.create_connection(("127.0.0.1", self._to), timeout=PATIENCE) as upstream:
             upstream.sendall(request)
             with upstream.makefile("rb") as answers:
                 return read_message(answers)

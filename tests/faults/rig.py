@@ -18,7 +18,7 @@ from tests.faults.proxy import Deck, Proxy
 from tests.fixtures import dynoxide
 from tests.fixtures.agent_process import Operator, ProcessHost
 from tests.fixtures.serve import Serve
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE, eventually
 
 
 class Plane:
@@ -161,7 +161,7 @@ class Supervisor:
         """The agent is ended, and not started before the end of this."""
         with self._lock:
             self.worker.process.terminate()
-            self.worker.process.wait(20)
+            self.worker.process.wait(PATIENCE)
             yield
 
     def _run(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.rig import Plane, Supervisor, deploy, host, idle
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE, eventually
 
 
 def test_a_second_agent_on_one_state_folder_is_refused(calm_plane: Plane, tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_second_agent_on_one_state_folder_is_refused(calm_plane: Plane, tmp_pa
         holder = first.process
         first.start()  # its own settings, again
         second, first.process = first.process, holder
-        assert second.wait(20) == 1
+        assert second.wait(PATIENCE) == 1
         assert f"another agent uses {first.state}; give each its own --state-dir" in first.said()[log:]
         assert first.proxy.count("/register") == registers
         assert holder.poll() is None

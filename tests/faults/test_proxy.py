@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.faults.proxy import FAULTS, PACK, Deck, Proxy
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE, eventually
 
 BODY = b'{"some": "json"}'
 
@@ -57,10 +57,17 @@ def upstream() -> Iterator[Upstream]:
     server.server_close()
 
 
+@pytest.fixture
+def proxy(upstream: Upstream, fault: str | None) -> Iterator[Proxy]:
+    proxy = Proxy(upstream.server_port, Always(fault))
+    yield proxy
+    proxy.end()
+
+
 def post(proxy: Proxy) -> str:
     """The answer's status and body, or why there is none."""
     try:
-        answer = requests.post(f"{proxy.url}/path", json={}, timeout=10)
+        answer = requests.post(f"{proxy.url}/path", json={}, timeout=PATIENCE)
     except requests.ConnectionError as error:
         return "reset" if "ConnectionResetError" in repr(error) else "closed"
     return f"{answer.status_code} {answer.text[:6]}"
@@ -80,12 +87,12 @@ def post(proxy: Proxy) -> str:
         ("HTML 502", "502 <html>", 0),
     ],
 )
-def test_each_fault_is_what_it_is_called(upstream: Upstream, fault: str | None, seen: str, asked: int) -> None:
-    proxy = Proxy(upstream.server_port, Always(fault))
+def test_each_fault_is_what_it_is_called(
+    upstream: Upstream, proxy: Proxy, fault: str | None, seen: str, asked: int
+) -> None:
     assert post(proxy) == seen
     eventually(lambda: upstream.asked, lambda count: count == asked, "asked so often")
     assert [(each.path, each.fault) for each in proxy.seen] == [("/path", fault)]
-    proxy.end()
 
 
 def test_of_each_pack_every_fault_strikes_one() -> None:
