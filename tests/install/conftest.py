@@ -5,46 +5,52 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import docker
 import pytest
 
 from tests.fixtures.agent_process import Operator
+from tests.fixtures.docker_engine import unavailable
 from tests.fixtures.serve import Serve
 from tests.install import debian
 from tests.install.debian import Machine
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def debian_image(docker_engine: docker.DockerClient) -> str:
     if shutil.which("debootstrap") is None:
-        why = "debootstrap, which makes a bare Debian, is not installed"
-        if os.environ.get("MUSTER_REQUIRE_DOCKER") == "1":
-            pytest.fail(f"MUSTER_REQUIRE_DOCKER=1, but {why}", pytrace=False)
-        pytest.skip(why)
-    return debian.image(docker_engine)
+        unavailable("debootstrap, which makes a bare Debian, is not installed")
+    if os.geteuid() != 0:
+        unavailable("only root may make a bare Debian with debootstrap")
+    return debian.build(docker_engine)
 
 
-@pytest.fixture(scope="module")
-def control_plane(wheel_served: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+@pytest.fixture(scope="session")
+def control_plane(wheel_served: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     serve = Serve(tmp_path_factory.mktemp("install") / "data", MUSTER_HEARTBEAT="1")
     serve.start()
-    yield serve
-    serve.stop()
+    try:
+        yield serve
+    finally:
+        serve.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def operator(control_plane: Serve) -> Operator:
     return Operator(control_plane.url)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def registration_token(operator: Operator) -> str:
-    return str(operator.call("POST", "/api/registration-tokens", {})["token"])
+    """For the hosts of one module."""
+    return str(operator.call("POST", "/api/registration-tokens", {"max_uses": 2})["token"])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def machine(docker_engine: docker.DockerClient, debian_image: str) -> Iterator[Machine]:
     machine = Machine(docker_engine)
-    yield machine
-    machine.end()
+    try:
+        yield machine
+    finally:
+        machine.end()

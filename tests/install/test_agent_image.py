@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,23 +14,23 @@ import docker
 import pytest
 from docker.errors import NotFound
 
-from agent import labels
 from infra import standin_image
 from tests.fixtures.agent_process import Operator
 from tests.fixtures.markdown import ROOT, blocks
 from tests.fixtures.serve import Serve
 from tests.fixtures.waiting import eventually
-from tests.fixtures.wheel import build
 
 pytestmark = pytest.mark.docker
 
-IMAGE, NAME = "muster-test/agent:1", "muster-test-agent"
+IMAGE, STANDIN, NAME = "muster-test/agent:1", "muster-test/standin:1", "muster-test-agent"
 
 
 @pytest.fixture(scope="module")
-def agent_image(docker_engine: docker.DockerClient, debian_image: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+def agent_image(
+    docker_engine: docker.DockerClient, debian_image: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> str:
     folder = tmp_path_factory.mktemp("image")
-    build(folder)
+    shutil.copy(wheel, folder)
     shutil.copy(ROOT / "infra" / "install" / "Dockerfile", folder)
     docker_engine.images.build(
         path=str(folder), tag=IMAGE, buildargs={"BASE": debian_image}, network_mode="host", rm=True, forcerm=True
@@ -51,7 +52,7 @@ def documented(folder: Path, url: str) -> str:
     }.items():
         assert text.count(theirs) == 1, theirs
         text = text.replace(theirs, ours)
-    return text.rstrip() + f" --allow-image {standin_image.REFERENCE}\n"
+    return text.rstrip() + f" --allow-image {STANDIN}\n"
 
 
 @pytest.fixture
@@ -59,25 +60,30 @@ def agent(
     agent_image: str,
     docker_engine: docker.DockerClient,
     control_plane: Serve,
-    operator: Operator,
     registration_token: str,
     tmp_path: Path,
 ) -> Iterator[str]:
     """Its container's name; the engine is left as it was found."""
-    standin_image.build(docker_engine)
+    standin_image.build(docker_engine, STANDIN)
     line = documented(tmp_path, control_plane.url)
-    subprocess.run(["bash", "-c", line], env=os.environ | {"MUSTER_TOKEN": registration_token}, check=True)
-    yield NAME
-    remove(docker_engine, NAME)
-    for worker in operator.call("GET", "/api/workers")["workers"]:
-        label = f"{labels.WORKER}={worker['worker_id']}"
-        for each in docker_engine.containers.list(all=True, filters={"label": label}):
+    try:
+        subprocess.run(["bash", "-c", line], env=os.environ | {"MUSTER_TOKEN": registration_token}, check=True)
+        yield NAME
+    finally:
+        remove(docker_engine, NAME)
+        for each in docker_engine.containers.list(all=True, filters={"ancestor": STANDIN}):
             each.remove(force=True)
 
 
 def remove(client: docker.DockerClient, name: str) -> None:
     with suppress(NotFound):
         client.containers.get(name).remove(force=True, v=True)
+
+
+def joined(operator: Operator) -> list[str]:
+    """Workers with the name of this host, which the documented line gives."""
+    workers = operator.call("GET", "/api/workers")["workers"]
+    return [each["worker_id"] for each in workers if each["name"] == socket.gethostname()]
 
 
 def test_it_brings_a_model_up_and_its_successor_adopts_it(
@@ -88,8 +94,8 @@ def test_it_brings_a_model_up_and_its_successor_adopts_it(
     registration_token: str,
     tmp_path: Path,
 ) -> None:
-    eventually(lambda: operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")
-    deployment_id = operator.deploy(image=standin_image.REFERENCE, env={"HF_ENDPOINT": "http://127.0.0.1:1"})
+    (worker_id,) = eventually(lambda: joined(operator), bool, "the worker joined")
+    deployment_id = operator.deploy(image=STANDIN, worker_id=worker_id, env={"HF_ENDPOINT": "http://127.0.0.1:1"})
     before = operator.reach(deployment_id, "running")
 
     # As the page says: to upgrade, remove the container and run the line again.
@@ -99,7 +105,7 @@ def test_it_brings_a_model_up_and_its_successor_adopts_it(
     log = eventually(
         lambda: docker_engine.containers.get(agent).logs(), lambda said: b"registered" in said, "it came back"
     )
-    assert before["worker_id"].encode() in log
+    assert worker_id.encode() in log
     after = operator.reach(deployment_id, "running")
     assert (after["container_id"], after["restarts"]) == (before["container_id"], 0)
 

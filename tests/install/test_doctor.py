@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -14,7 +13,7 @@ import pytest
 
 from tests.fixtures.agent_process import Operator, ProcessHost
 from tests.fixtures.serve import REGISTRATION_TOKEN, Serve
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE, eventually
 
 NOWHERE = "unix:///nowhere/docker.sock"
 
@@ -27,18 +26,10 @@ def doctor(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.stderr == ""
     return done.returncode, done.stdout
-
-
-@pytest.fixture(scope="module")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    serve = Serve(tmp_path_factory.mktemp("doctor") / "data", MUSTER_HEARTBEAT="1")
-    serve.start()
-    yield serve
-    serve.stop()
 
 
 def test_a_host_that_may_join(serve: Serve, tmp_path: Path) -> None:

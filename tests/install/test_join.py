@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import docker
 import pytest
 
 from tests.fixtures.agent_process import ROOT, Operator
@@ -15,9 +19,41 @@ SETTINGS = "--name joined --engine process --address 127.0.0.1 --vllm-command 'p
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:1"}
 
 
+@dataclass(frozen=True)
+class Host:
+    """A Debian that has joined the control plane, with the stand-in for vLLM."""
+
+    machine: Machine
+    token: str
+    worker_id: str
+
+
 def join(machine: Machine, url: str, settings: str = "", token: str = "") -> str:
     environment = {"MUSTER_TOKEN": token} if token else {}
     return machine.ok(f"curl -fsSL {url}/join.sh | sh -s -- --url {url} {settings}", **environment)
+
+
+def joined(operator: Operator) -> list[str]:
+    return [each["worker_id"] for each in operator.call("GET", "/api/workers")["workers"] if each["name"] == "joined"]
+
+
+@pytest.fixture(scope="module")
+def host(machine: Machine, control_plane: Serve, operator: Operator, registration_token: str) -> Host:
+    machine.copy(ROOT / "infra" / "standin.py")
+    machine.is_up()
+    join(machine, control_plane.url, SETTINGS, registration_token)
+    (worker_id,) = eventually(lambda: joined(operator), bool, "the worker joined")
+    return Host(machine, registration_token, worker_id)
+
+
+@pytest.fixture(scope="module")
+def bare(docker_engine: docker.DockerClient, debian_image: str) -> Iterator[Machine]:
+    """One that no test changes."""
+    machine = Machine(docker_engine, systemd=False)
+    try:
+        yield machine
+    finally:
+        machine.end()
 
 
 def main_pid(machine: Machine) -> str:
@@ -28,20 +64,12 @@ def models(machine: Machine) -> list[str]:
     return machine.sh("pgrep -f '^/usr/bin/python3 /standin.py'")[1].split()
 
 
-def test_a_host_joins_upgrades_and_keeps_its_model(
-    machine: Machine, control_plane: Serve, operator: Operator, registration_token: str
-) -> None:
-    machine.copy(ROOT / "infra" / "standin.py")
-    eventually(
-        lambda: machine.sh("systemctl is-system-running")[1].strip(), lambda said: said == "running", "systemd is up"
-    )
-    join(machine, control_plane.url, SETTINGS, registration_token)
-    (worker,) = eventually(lambda: operator.call("GET", "/api/workers")["workers"], bool, "the worker joined")
-    assert worker["name"] == "joined"
+def test_a_host_joins_upgrades_and_keeps_its_model(host: Host, control_plane: Serve, operator: Operator) -> None:
+    machine = host.machine
     assert machine.ok("stat -c %a:%U /etc/muster/agent.env /var/lib/muster-agent").split() == ["600:root", "700:root"]
-    assert f"this host is worker {worker['worker_id']}" in machine.ok("muster-agent doctor")
+    assert f"this host is worker {host.worker_id}" in machine.ok("muster-agent doctor")
 
-    deployment_id = operator.deploy(env=NO_HUB)
+    deployment_id = operator.deploy(env=NO_HUB, worker_id=host.worker_id)
     operator.reach(deployment_id, "running")
     before, model = main_pid(machine), models(machine)
     join(machine, control_plane.url)
@@ -51,18 +79,15 @@ def test_a_host_joins_upgrades_and_keeps_its_model(
     )
     assert models(machine) == model and len(model) == 1, "adopted, neither killed nor doubled"
     seen = operator.reach(deployment_id, "running")
-    assert seen["restarts"] == 0 and seen["worker_id"] == worker["worker_id"]
+    assert seen["restarts"] == 0 and seen["worker_id"] == host.worker_id
 
     operator.call("POST", f"/api/deployments/{deployment_id}/stop")
     operator.reach(deployment_id, "stopped")
     assert models(machine) == []
 
 
-def test_the_unit_is_understood_and_hardened(machine: Machine, control_plane: Serve) -> None:
-    eventually(
-        lambda: machine.sh("systemctl is-system-running")[1].strip(), lambda said: said == "running", "systemd is up"
-    )
-    join(machine, control_plane.url, SETTINGS, "mst_reg_no_such")
+def test_the_unit_is_understood_and_hardened(host: Host) -> None:
+    machine = host.machine
     assert machine.ok("systemd-analyze verify muster-agent.service") == ""
     properties = "KillMode,NoNewPrivileges,ProtectSystem,Restart,CapabilityBoundingSet"
     shown = machine.ok(f"systemctl show muster-agent --property {properties}").splitlines()
@@ -74,7 +99,7 @@ def test_the_unit_is_understood_and_hardened(machine: Machine, control_plane: Se
         "CapabilityBoundingSet=",
     }
     # The token is in no command line and in no file that others can read.
-    assert machine.sh("grep -rl mst_reg_no_such /etc /opt /usr/local /var/lib")[1].split() == ["/etc/muster/agent.env"]
+    assert machine.sh(f"grep -rl {host.token} /etc /opt /usr/local /var/lib")[1].split() == ["/etc/muster/agent.env"]
 
 
 @pytest.mark.parametrize(
@@ -87,13 +112,15 @@ def test_the_unit_is_understood_and_hardened(machine: Machine, control_plane: Se
         ('--url x --name "it\'s"', "cannot hold a quote"),
     ],
 )
-def test_what_it_does_not_take(machine: Machine, control_plane: Serve, arguments: str, said: str) -> None:
-    code, told = machine.sh(f"curl -fsSL {control_plane.url}/join.sh | sh -s -- {arguments}")
+def test_wrong_settings_are_refused_and_change_nothing(
+    bare: Machine, control_plane: Serve, arguments: str, said: str
+) -> None:
+    code, told = bare.sh(f"curl -fsSL {control_plane.url}/join.sh | sh -s -- {arguments}")
     assert code == 1 and said in told
-    assert machine.sh("ls /opt/muster /etc/muster")[0] != 0, "nothing was begun"
+    assert bare.sh("ls /opt/muster /etc/muster")[0] != 0, "nothing was begun"
 
 
-def test_it_says_what_the_host_lacks(machine: Machine, control_plane: Serve) -> None:
-    machine.ok("mkdir /few && ln -s /usr/bin/id /usr/bin/curl /usr/bin/sh /few")
-    code, told = machine.sh(f"curl -fsSL {control_plane.url}/join.sh | PATH=/few sh -s -- --url x")
+def test_it_says_what_the_host_lacks(bare: Machine, control_plane: Serve) -> None:
+    bare.ok("mkdir -p /few && ln -sf /usr/bin/id /usr/bin/curl /usr/bin/sh /few")
+    code, told = bare.sh(f"curl -fsSL {control_plane.url}/join.sh | PATH=/few sh -s -- --url x")
     assert code == 1 and "apt-get install python3" in told

@@ -10,25 +10,25 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 import requests
-from docker.errors import ImageNotFound
 
+from tests.fixtures.docker_engine import NAME, unavailable
 from tests.fixtures.markdown import ROOT, blocks
 from tests.fixtures.ports import free_port
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE, eventually
 from tests.install.debian import Machine
 
 pytestmark = pytest.mark.docker
+WAIT = f" --wait --timeout {PATIENCE:.0f}s"
 
 BASE, SERVER, PROXY = (f"muster-test/server-{part}:1" for part in ("base", "api", "proxy"))
-LABEL = "muster.test=server"
-"""Every image that is built here has it of its base."""
+CHECKS = {"interval": "1s", "timeout": "60s", "start_period": "10m"}
+"""Of the containers' health, in the place of the Dockerfile's: often, and for as long as a busy machine needs."""
 
 
 def documented(comment: str) -> str:
@@ -38,13 +38,7 @@ def documented(comment: str) -> str:
 
 def program(name: str) -> str:
     """Where it is. Skips the test where it is not, unless Docker is required."""
-    found = shutil.which(name)
-    if found is None:
-        why = f"there is no {name} here: apt-get install {name}"
-        if os.environ.get("MUSTER_REQUIRE_DOCKER") == "1":
-            pytest.fail(f"MUSTER_REQUIRE_DOCKER=1, but {why}", pytrace=False)
-        pytest.skip(why)
-    return found
+    return shutil.which(name) or unavailable(f"there is no {name} here: apt-get install {name}")
 
 
 def compose() -> str:
@@ -56,19 +50,14 @@ def compose() -> str:
 
 
 @pytest.fixture
-def base(docker_engine: docker.DockerClient, debian_image: str, tmp_path: Path) -> Iterator[str]:
-    """In the place of python:3.12-slim and caddy:2-alpine: a Debian with both. What was built on it goes with it."""
+def base(docker_engine: docker.DockerClient, debian_image: str, tmp_path: Path) -> str:
+    """In the place of python:3.12-slim and caddy:2-alpine: a Debian with both."""
     folder = tmp_path / "base"
     folder.mkdir()
     shutil.copy(program("caddy"), folder)
-    (folder / "Dockerfile").write_text(f"FROM {debian_image}\nLABEL {LABEL}\nCOPY caddy /usr/bin/caddy\n")
+    (folder / "Dockerfile").write_text(f"FROM {debian_image}\nCOPY caddy /usr/bin/caddy\n")
     docker_engine.images.build(path=str(folder), tag=BASE, rm=True, forcerm=True)
-    yield BASE
-    docker_engine.containers.prune({"label": LABEL})  # of a build that failed
-    for each in (PROXY, SERVER, BASE):
-        with suppress(ImageNotFound):
-            docker_engine.images.remove(each, force=True)
-    docker_engine.images.prune({"dangling": True, "label": LABEL})
+    return BASE
 
 
 class Site:
@@ -78,13 +67,14 @@ class Site:
         self.folder, self.prelude, https = folder, compose(), free_port()
         self.url = f"https://localhost:{https}"
         build = {"network": "host", "args": {"PYTHON": base, "CADDY": base}}
-        services = {"server": {"image": SERVER, "build": build}, "proxy": {"image": PROXY, "build": build}}
+        each = {"build": build, "healthcheck": CHECKS}
+        services = {"server": {"image": SERVER, **each}, "proxy": {"image": PROXY, **each}}
         (folder / "ours.yaml").write_text(json.dumps({"services": services}))
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MUSTER_", "COMPOSE_"))}
         self.environment = inherited | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "XDG_CONFIG_HOME": str(folder),
-            "COMPOSE_PROJECT_NAME": f"muster-test-{https}",
+            "COMPOSE_PROJECT_NAME": f"{NAME}-{https}",
             "COMPOSE_FILE": f"{ROOT / 'compose.yaml'}:{folder / 'ours.yaml'}",
             "MUSTER_DOMAIN": "localhost",
             "MUSTER_TLS": "tls internal",
@@ -124,14 +114,16 @@ class Site:
 @pytest.fixture
 def site(base: str, tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path, base)
-    yield site
-    site.ok("docker compose down --volumes")
+    try:
+        yield site
+    finally:
+        site.ok("docker compose down --volumes --timeout 1")
 
 
 def test_a_control_plane_on_one_machine(site: Site, machine: Machine) -> None:
     (shown,) = re.findall(r"Admin API key +(\S+)", site.ok(documented("up")))
     join(machine, site, site.trust(), shown)
-    site.ok("muster deploy org/tiny --name tiny --gpus 0 --env HF_ENDPOINT=http://127.0.0.1:1 --wait --timeout 60s")
+    site.ok("muster deploy org/tiny --name tiny --gpus 0 --env HF_ENDPOINT=http://127.0.0.1:1" + WAIT)
     before = ask(site, "marmalade")
 
     site.ok("docker kill --signal KILL $(docker compose ps -q server)")
@@ -145,7 +137,7 @@ def test_a_control_plane_on_one_machine(site: Site, machine: Machine) -> None:
     assert [each["name"] for each in site.json("muster keys")["api_keys"]] == ["anna"], "what there was, and no more"
     goes_on(site)
     assert ask(site, "marmalade") == before
-    site.ok("muster stop tiny --wait --timeout 60s")
+    site.ok("muster stop tiny" + WAIT)
     assert machine.sh("pgrep -f '^/usr/bin/python3 /standin.py'")[1] == "", "the agent does what it is told"
 
 
@@ -153,9 +145,7 @@ def join(machine: Machine, site: Site, authority: Path, key: str) -> None:
     """As the page goes on: the log's credentials are replaced, the host trusts and runs what `muster join` says."""
     for line in documented("replace").splitlines():
         (key,) = re.findall(r"^mst_key_\S+$", site.ok(line, stdin=f"{key}\n"), re.M) or [key]
-    eventually(
-        lambda: machine.sh("systemctl is-system-running")[1].strip(), lambda said: said == "running", "systemd is up"
-    )
+    machine.is_up()
     machine.ok("""printf '#!/bin/sh\\nexec env "$@"\\n' > /usr/bin/sudo && chmod +x /usr/bin/sudo""")
     machine.copy(ROOT / "infra" / "standin.py")
     machine.copy(authority)
@@ -186,7 +176,7 @@ def ask(site: Site, prompt: str) -> str:
         f"{seen['endpoint']}/v1/completions",
         json={"prompt": prompt},
         headers={"Authorization": f"Bearer {seen['api_key']}"},
-        timeout=10,
+        timeout=PATIENCE,
     ).json()
     text = str(answer["choices"][0]["text"])
     assert prompt in text
