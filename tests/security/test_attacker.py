@@ -17,7 +17,7 @@ from tests.fixtures.http_client import Client, Json, Operator, Reply, audit, raw
 from tests.fixtures.http_workers import Agent, Worker
 from tests.fixtures.routes import GUARDED, Route
 from tests.fixtures.served import Server
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE, eventually
 
 Headers = dict[str, str]
 
@@ -309,7 +309,7 @@ def test_those_who_say_nothing_keep_nobody_else_waiting(server: Server, anyone: 
     try:
         for each in silent[:75]:
             each.sendall(b"POST /api/workers/register HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-        anyone.get("/api/health", timeout=5).expect(200)
+        anyone.get("/api/health").expect(200)
     finally:
         for each in silent:
             each.close()
@@ -317,7 +317,7 @@ def test_those_who_say_nothing_keep_nobody_else_waiting(server: Server, anyone: 
 
 def _exchange(server: Server, request: bytes) -> bytes:
     where = urlsplit(server.url)
-    with socket.create_connection((where.hostname or "", where.port or 80), timeout=10) as connection:
+    with socket.create_connection((where.hostname or "", where.port or 80), timeout=PATIENCE) as connection:
         try:
             connection.sendall(request)
             connection.shutdown(socket.SHUT_WR)

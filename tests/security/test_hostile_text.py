@@ -24,6 +24,7 @@ from tests.fixtures.agent_and_app import AgentAndApp
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.app import REGISTRATION_TOKEN
 from tests.fixtures.database import Recorder
+from tests.fixtures.waiting import PATIENCE
 from tests.fixtures.wire import http, server
 
 FORGED = "2026-01-01 00:00:00,000 INFO registered as worker attacker (session 1)"
@@ -102,7 +103,9 @@ def test_a_log_has_a_line_for_each_record_whatever_is_in_it(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", SENDABLE.values(), ids=SENDABLE)
-def test_what_a_control_plane_says_and_orders(text: str, tmp_path: Path, written: io.StringIO) -> None:
+def test_what_a_control_plane_says_and_orders_is_logged_without_controls(
+    text: str, tmp_path: Path, written: io.StringIO
+) -> None:
     world = AgentWorld(tmp_path)
     said = msgspec.json.encode({"error_code": text, "message": text})
     world.server.failures += [(503, said, {}), (429, said, {}), (302, b"", {"Location": quote(text)})]
@@ -123,7 +126,7 @@ def test_what_a_control_plane_says_and_orders(text: str, tmp_path: Path, written
     is_clean(written.getvalue())
 
 
-def test_what_ends_the_agent_is_clean_too(tmp_path: Path) -> None:
+def test_the_error_that_ends_the_agent_has_no_controls(tmp_path: Path) -> None:
     said = msgspec.json.encode({"error_code": "X", "message": "".join(SENDABLE.values())})
     settings = {"TOKEN": "t", "ENGINE": "process", "STATE_DIR": str(tmp_path / "s"), "VLLM_COMMAND": "true"}
     with server(lambda head: http(said, "400 Bad Request")) as (url, _):
@@ -203,10 +206,14 @@ SLOW = [
 
 
 def test_no_log_keeps_the_agent_from_everything_else(thorough: bool) -> None:
-    """A pattern that has to look again from every place needs hours for a megabyte; the deadline is generous."""
+    """A pattern that has to look again from every place needs hours for a megabyte.
+
+    The limit is of processor time, which no other process uses up.
+    """
     size = 2**20 if thorough else 2**18
     program = (
-        "import sys\n"
+        "import resource\n"
+        f"resource.setrlimit(resource.RLIMIT_CPU, ({PATIENCE:.0f}, {PATIENCE:.0f}))\n"
         "from agent.crash import diagnose, excerpt\n"
         "from agent.growth import Sight\n"
         "from agent.phases import phase_of\n"
@@ -214,4 +221,4 @@ def test_no_log_keeps_the_agent_from_everything_else(thorough: bool) -> None:
         f"    log = text * ({size} // len(text))\n"
         "    diagnose(log, 1, False), excerpt(log), phase_of(log), Sight(log).news\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=200)
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

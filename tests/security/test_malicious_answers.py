@@ -10,6 +10,7 @@ import pytest
 
 from agent.api import MAX_ANSWER, Api, Fatal, Retry
 from chalicelib.contract.messages import Heartbeat
+from tests.fixtures.waiting import PATIENCE
 from tests.fixtures.wire import http, server
 
 BEAT = Heartbeat(status="online", gpu_usage=[], active_deployments=[])
@@ -18,7 +19,7 @@ MIB = 1024 * 1024
 
 
 def beat(url: str) -> None:
-    Api(url).heartbeat("w1", TOKEN, BEAT, (2.0, 5.0))
+    Api(url).heartbeat("w1", TOKEN, BEAT, (PATIENCE, PATIENCE))
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
@@ -42,7 +43,7 @@ def bomb(mib: int) -> bytes:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip"])
-def test_a_bomb_is_put_down_early(encoding: str) -> None:
+def test_a_compressed_bomb_costs_little_memory(encoding: str) -> None:
     body = bomb(128)
     body = gzip.compress(body) if "," in encoding else body
     assert len(body) < MIB, "and yet it is 128 MiB"

@@ -56,7 +56,9 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("said", ANSWERS.values(), ids=ANSWERS)
-def test_answers_that_are_none(tmp_path: Path, said: tuple[int, bytes, dict[str, str]]) -> None:
+def test_after_an_answer_that_is_none_the_agent_goes_on(
+    tmp_path: Path, said: tuple[int, bytes, dict[str, str]]
+) -> None:
     world = world_of(tmp_path)
     world.server.failures.append(said)
     assert 1 <= world.beat() <= 60
@@ -99,7 +101,7 @@ def test_a_crowd_of_commands_is_taken_a_thousand_at_a_time(tmp_path: Path, thoro
     goes_on(world)
 
 
-def test_a_registration_that_is_none(tmp_path: Path) -> None:
+def test_after_a_registration_that_is_none_the_agent_goes_on(tmp_path: Path) -> None:
     world = AgentWorld(tmp_path).boot()
     for said in ("{}", "null", DEEP, '{"worker_id": 1}', '{"worker_id": "x"}'):
         world.server.failures.append(raw(said))

@@ -34,7 +34,7 @@ IMAGES = [
 
 
 @pytest.mark.parametrize(("code", "image"), IMAGES)
-def test_images(tmp_path: Path, code: str, image: str) -> None:
+def test_an_image_that_the_owner_does_not_allow_is_refused(tmp_path: Path, code: str, image: str) -> None:
     is_refused(world_of(tmp_path), code, image=image)
 
 
@@ -47,7 +47,7 @@ MODELS = [
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("processes", [False, True], ids=["container", "process"])
-def test_models(tmp_path: Path, model: str, processes: bool) -> None:
+def test_a_model_that_is_more_than_a_name_is_refused(tmp_path: Path, model: str, processes: bool) -> None:
     is_refused(world_of(tmp_path, processes=processes), REFUSED, model=model)
 
 
@@ -63,7 +63,9 @@ ENVIRONMENTS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("code", "env"), ENVIRONMENTS)
 @pytest.mark.parametrize("processes", [False, True], ids=["container", "process"])
-def test_variables(tmp_path: Path, code: str, env: dict[str, Any], processes: bool) -> None:
+def test_a_variable_that_changes_how_the_host_runs_it_is_refused(
+    tmp_path: Path, code: str, env: dict[str, Any], processes: bool
+) -> None:
     is_refused(world_of(tmp_path, processes=processes), code, env=env)
 
 
@@ -90,7 +92,7 @@ CONFIGS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
-def test_configurations(tmp_path: Path, config: dict[str, Any]) -> None:
+def test_a_configuration_that_takes_what_the_agent_sets_is_refused(tmp_path: Path, config: dict[str, Any]) -> None:
     is_refused(world_of(tmp_path), INVALID, config=config)
 
 
@@ -98,7 +100,7 @@ IDS = ["../../etc", "a/b", "a b", "-x", "$(id)", "a\n", "\u00fc", ".hidden", "a\
 
 
 @pytest.mark.parametrize("deployment_id", IDS)
-def test_ids_that_become_names_and_folders(tmp_path: Path, deployment_id: str) -> None:
+def test_an_id_that_is_no_name_for_a_folder_is_refused(tmp_path: Path, deployment_id: str) -> None:
     is_refused(world_of(tmp_path), INVALID, deployment_id=deployment_id)
 
 
@@ -131,7 +133,7 @@ PROCESSES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("order", PROCESSES, ids=str)
-def test_processes(tmp_path: Path, order: dict[str, Any]) -> None:
+def test_a_process_is_refused_what_only_a_container_would_hold(tmp_path: Path, order: dict[str, Any]) -> None:
     is_refused(world_of(tmp_path, processes=True), REFUSED, **order)
 
 

@@ -29,7 +29,9 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("processes", [False, True], ids=["container", "process"])
 @pytest.mark.parametrize("path", ["link", "../private", "llama/../../private", "../weights-of-others", "//../private"])
-def test_paths_that_leave_the_owners_folder(tmp_path: Path, root: Path, path: str, processes: bool) -> None:
+def test_a_path_that_leaves_the_owners_folder_is_refused(
+    tmp_path: Path, root: Path, path: str, processes: bool
+) -> None:
     is_refused(world_of(tmp_path / "w", processes=processes, model_root=root), REFUSED, model=f"{root}/{path}")
 
 
@@ -49,7 +51,7 @@ class Turning(AgentWorld):
 
 
 @pytest.mark.parametrize("processes", [False, True], ids=["container", "process"])
-def test_a_link_that_is_turned_between_check_and_start(tmp_path: Path, root: Path, processes: bool) -> None:
+def test_a_link_that_is_turned_between_check_and_start_is_refused(tmp_path: Path, root: Path, processes: bool) -> None:
     (root / "turned").symlink_to(root / "llama")
 
     def turn() -> None:
@@ -78,7 +80,7 @@ def test_weights_are_deleted_by_name_and_never_by_path(tmp_path: Path, root: Pat
     assert {each for each in before if "state" not in each.parts} <= set(tmp_path.rglob("*"))
 
 
-def test_names_that_models_gave_to_folders_of_the_cache(tmp_path: Path) -> None:
+def test_a_folder_of_the_cache_that_is_named_as_no_model_is_not_listed(tmp_path: Path) -> None:
     """A container writes into the cache, and may be anybody's code."""
     world = world_of(tmp_path)
     for name in (b"models--org--ok", b"models--\x1b[2J", b"models--a\nb", b"models--\xff\xfe", b"models--\xe2\x80\xae"):
@@ -96,7 +98,11 @@ def others(tmp_path: Path) -> Iterator[AgentWorld]:
     foreign = Instance(id="def456", name="muster-x-g1", image=TESTED_IMAGE, state="running")
     world.engine.add(with_foreign_labels(foreign))
     yield world
-    assert all(each.state == "running" for each in world.engine.all.values())
+    nothing_was_stopped(world)
+
+
+def nothing_was_stopped(world: AgentWorld) -> None:
+    assert {each.state for each in world.engine.all.values()} == {"running"}
     assert not any(call.startswith("stop") for call in world.engine.calls)
 
 
@@ -108,19 +114,20 @@ def with_foreign_labels(instance: Instance) -> Instance:
 
 @pytest.mark.parametrize("key", ["abc123", "abc", "postgres", "def456", "muster-x-g1", "d"])
 @pytest.mark.parametrize("type", ["stop_container", "container_logs"])
-def test_containers_of_others(others: AgentWorld, type: str, key: str) -> None:
+def test_a_container_of_others_is_neither_stopped_nor_read(others: AgentWorld, type: str, key: str) -> None:
     assert others.ask(type, container_id=key)["error_code"] == "NOT_OURS"
 
 
 @pytest.mark.parametrize("key", ["x", "", "../abc123", "%2e%2e/json", "abc123\n", "abc123?force=1", "\0"])
 @pytest.mark.parametrize("type", ["stop_container", "container_logs"])
-def test_container_ids_that_are_none(others: AgentWorld, type: str, key: str) -> None:
+def test_a_container_id_that_is_none_finds_no_container(others: AgentWorld, type: str, key: str) -> None:
     assert others.ask(type, container_id=key)["error_code"] == "CONTAINER_NOT_FOUND"
 
 
-def test_a_stop_of_a_deployment_that_another_worker_runs(others: AgentWorld) -> None:
+def test_a_stop_of_a_deployment_that_another_worker_runs_stops_nothing(others: AgentWorld) -> None:
     others.stop(deployment_id="x", generation=9)
     others.settle()
+    nothing_was_stopped(others)
 
 
 MINE = Image("sha256:aaaa1111", ["app:1", "registry.example/app:1"], 1, "2024-01-01T00:00:00Z")
@@ -137,7 +144,7 @@ def test_images_of_others_are_not_deleted(tmp_path: Path, name: str, force: bool
 
 
 @pytest.mark.parametrize("name", ["../../containers/abc123", "app:1?force=1", "app%3A1", "--force", "*", ""])
-def test_image_names_that_are_none(tmp_path: Path, name: str) -> None:
+def test_an_image_name_that_is_none_deletes_nothing(tmp_path: Path, name: str) -> None:
     world = world_of(tmp_path)
     world.engine.pulled["app:1"] = MINE
     assert world.ask("delete_image", image_id=name)["error_code"] in (REFUSED, MISSING)

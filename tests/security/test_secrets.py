@@ -23,6 +23,7 @@ from tests.fixtures.agent_process import ProcessHost
 from tests.fixtures.http_client import Operator, Reply
 from tests.fixtures.http_workers import Worker
 from tests.fixtures.serve import REGISTRATION_TOKEN, Serve
+from tests.fixtures.served import HOURS
 from tests.fixtures.waiting import eventually
 
 ADMIN_KEY = new_secret("key")
@@ -71,7 +72,7 @@ class Heard(Operator):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, thorough: bool) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("secrets")
-    serve = Serve(folder / "data", MUSTER_HEARTBEAT="1", MUSTER_ADMIN_KEY=ADMIN_KEY)
+    serve = Serve(folder / "data", MUSTER_HEARTBEAT="1", MUSTER_ONLINE_WINDOW=HOURS, MUSTER_ADMIN_KEY=ADMIN_KEY)
     run = Run(folder, serve.url, thorough, secrets={"admin key": ADMIN_KEY, "registration token": REGISTRATION_TOKEN})
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("HF_TOKEN", run.secret("host-token"))
