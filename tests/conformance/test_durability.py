@@ -1,57 +1,76 @@
 """What was acknowledged survives `kill -9` of serve."""
 
-from pathlib import Path
+from collections.abc import Iterator
+
+import pytest
 
 from tests.fixtures.http_client import Operator
 from tests.fixtures.http_workers import Agent, Worker
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 
 
-def test_a_deploy_goes_on_after_a_kill_in_the_middle(tmp_path: Path) -> None:
-    serve = Serve(tmp_path / "data")
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """A server that may be killed and started again."""
+    serve = Serve(tmp_path_factory.mktemp("killed") / "data")
     serve.start()
     try:
-        admin = Operator(serve.url, ADMIN_KEY)
-        token = admin.post("/api/registration-tokens", {"max_uses": 5}).expect(201)["token"]
-        viewer = Operator(serve.url, admin.post("/api/api-keys", {"name": "v", "role": "viewer"}).expect(201)["key"])
-        agent, literal = Agent(serve.url, token), Worker(serve.url, REGISTRATION_TOKEN)
-        agent.register()
-        agent.beat()
-        literal.register()
-        literal.beat()
-        made = admin.deploy(agent.worker_id, name="chat", gpus=1, env={"A": "b"})
-        command = agent.fetch("deploy")
-        agent.say(made["deployment_id"], "downloading", made["generation"]).expect(200)
-        unsent = admin.deploy(literal.worker_id)["deployment_id"]
+        yield serve
+    finally:
+        serve.stop()
 
+
+@pytest.fixture
+def admin(serve: Serve) -> Operator:
+    return Operator(serve.url, ADMIN_KEY)
+
+
+def test_a_deploy_goes_on_after_a_kill_in_the_middle(serve: Serve, admin: Operator) -> None:
+    token = admin.post("/api/registration-tokens", {"max_uses": 5}).expect(201)["token"]
+    viewer = Operator(serve.url, admin.post("/api/api-keys", {"name": "v", "role": "viewer"}).expect(201)["key"])
+    agent, literal = Agent(serve.url, token), Worker(serve.url, REGISTRATION_TOKEN)
+    agent.register()
+    agent.beat()
+    literal.register()
+    literal.beat()
+    made = admin.deploy(agent.worker_id, name="chat", gpus=1, env={"A": "b"})
+    command = agent.fetch("deploy")
+    agent.say(made["deployment_id"], "downloading", made["generation"]).expect(200)
+    unsent = admin.deploy(literal.worker_id)["deployment_id"]
+
+    serve.kill()
+    serve.start()
+
+    assert viewer.status(made["deployment_id"]) == "downloading"
+    assert viewer.get(f"/api/workers/{agent.worker_id}").expect(200)["name"] == agent.name
+    assert agent.types(made["deployment_id"]) == [], "it was acked, or reported, before"
+    agent.say(made["deployment_id"], "running", command["generation"], container_id="abc").expect(200)
+    assert viewer.status(made["deployment_id"]) == "running"
+    literal.start(unsent)
+    assert viewer.status(unsent) == "running"
+    Worker(serve.url, token).register()
+    body = {"model": "m", "name": "chat", "worker_id": agent.worker_id}
+    admin.post("/api/deployments", body).expect(409, "DEPLOYMENT_NAME_IN_USE")
+
+
+@pytest.mark.parametrize("last", ["register", "deploy", "report", "ask"])
+def test_the_last_write_that_was_acknowledged_is_there_after_a_kill(serve: Serve, admin: Operator, last: str) -> None:
+    worker = Worker(serve.url, REGISTRATION_TOKEN)
+    worker.register()
+    if last == "register":
         serve.kill()
         serve.start()
-
-        assert viewer.status(made["deployment_id"]) == "downloading"
-        assert viewer.get(f"/api/workers/{agent.worker_id}").expect(200)["name"] == agent.name
-        assert agent.types(made["deployment_id"]) == [], "it was acked, or reported, before"
-        agent.say(made["deployment_id"], "running", command["generation"], container_id="abc").expect(200)
-        assert viewer.status(made["deployment_id"]) == "running"
-        literal.start(unsent)
-        assert viewer.status(unsent) == "running"
-        Worker(serve.url, token).register()
-        body = {"model": "m", "name": "chat", "worker_id": agent.worker_id}
-        admin.post("/api/deployments", body).expect(409, "DEPLOYMENT_NAME_IN_USE")
-    finally:
-        serve.stop()
-
-
-def test_every_acknowledged_write_is_there_after_a_kill(tmp_path: Path) -> None:
-    serve = Serve(tmp_path / "data")
-    serve.start()
-    try:
-        admin = Operator(serve.url, ADMIN_KEY)
-        for _ in range(3):
-            worker = Worker(serve.url, REGISTRATION_TOKEN)
-            worker.register()
-            made = admin.deploy(worker.worker_id)["deployment_id"]
-            serve.kill()
-            serve.start()
-            worker.start(made)
-    finally:
-        serve.stop()
+    made = admin.deploy(worker.worker_id)["deployment_id"]
+    if last == "deploy":
+        serve.kill()
+        serve.start()
+    worker.start(made)
+    if last == "report":
+        serve.kill()
+        serve.start()
+    assert admin.status(made) == "running"
+    asked = admin.get(f"/api/workers/{worker.worker_id}/models?wait=0").expect(202)["operation_id"]
+    if last == "ask":
+        serve.kill()
+        serve.start()
+    assert [command.get("command_id") for command in worker.commands(made)] == [asked]
