@@ -120,11 +120,11 @@ def test_the_bill_is_what_was_counted_times_how_often_times_the_price(counted: C
     assert dollars(bill(twice, "http"), "writes") == pytest.approx(2 * dollars(http, "writes"))
 
 
-def test_use_adds_up() -> None:
+def test_use_is_added_and_multiplied() -> None:
     assert Use(writes=1, cpu=2) + Use(writes=2) * 3 == Use(writes=7, cpu=2)
 
 
-def test_what_is_printed(counted: Counted) -> None:
+def test_what_is_printed_is_the_bill_and_what_was_counted(counted: Counted) -> None:
     del counted  # skipped where there is no engine
     shown = CliRunner().invoke(main, ["--workers", "3", "--api", "rest"])
     assert shown.exit_code == 0, shown.output

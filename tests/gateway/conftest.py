@@ -21,6 +21,7 @@ import requests
 from tests.fixtures.http_client import Operator
 from tests.fixtures.ports import free_port
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, ROOT, Serve
+from tests.fixtures.waiting import PATIENCE, eventually
 
 MASTER_KEY = "sk-master-of-the-tests"
 VENV = ROOT / ".venv-litellm"
@@ -47,14 +48,16 @@ def postgres() -> Iterator[str]:
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
     run(f"{binaries}/pg_ctl", "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
     url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
-    with tempfile.TemporaryFile() as migrations:
-        for each in sorted(VENV.glob("lib/*/site-packages/litellm_proxy_extras/migrations/*/migration.sql")):
-            migrations.write(each.read_bytes() + b";\n")
-        migrations.seek(0)
-        run(f"{binaries}/psql", "-q", "-v", "ON_ERROR_STOP=1", url, stdin=migrations)
-    yield url
-    run(f"{binaries}/pg_ctl", "-D", data, "-m", "immediate", "stop")
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with tempfile.TemporaryFile() as migrations:
+            for each in sorted(VENV.glob("lib/*/site-packages/litellm_proxy_extras/migrations/*/migration.sql")):
+                migrations.write(each.read_bytes() + b";\n")
+            migrations.seek(0)
+            run(f"{binaries}/psql", "-q", "-v", "ON_ERROR_STOP=1", url, stdin=migrations)
+        yield url
+    finally:
+        run(f"{binaries}/pg_ctl", "-D", data, "-m", "immediate", "stop")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass
@@ -66,7 +69,7 @@ class Proxy:
 
     def call(self, method: str, path: str, body: Any = None) -> requests.Response:
         headers = {"Authorization": f"Bearer {MASTER_KEY}"}
-        return requests.request(method, self.url + path, json=body, headers=headers, timeout=30)
+        return requests.request(method, self.url + path, json=body, headers=headers, timeout=PATIENCE)
 
     def models(self) -> dict[str, str]:
         """Ids to names."""
@@ -114,7 +117,7 @@ def litellm(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         )
     proxy = Proxy(f"http://127.0.0.1:{port}", process)
     try:
-        wait(lambda: _lives(proxy), 300, lambda: (folder / "log").read_text()[-4000:])
+        wait(lambda: _lives(proxy), lambda: (folder / "log").read_text()[-4000:])
         yield proxy
     finally:
         os.killpg(process.pid, signal.SIGKILL)
@@ -129,12 +132,14 @@ def _lives(proxy: Proxy) -> bool:
         return False
 
 
-def wait(wanted: Callable[[], Any], seconds: float, otherwise: Callable[[], object] = lambda: "") -> float:
-    """Until it holds; how long it took, in seconds."""
+def wait(wanted: Callable[[], Any], otherwise: Callable[[], object] = lambda: "") -> float:
+    """Wait until `wanted` holds; returns how long it took, in seconds. A failure ends with what `otherwise` returns."""
     start = time.monotonic()
-    while not wanted():
-        assert time.monotonic() - start < seconds, otherwise()
-        time.sleep(0.2)
+    try:
+        eventually(wanted)
+    except AssertionError as error:
+        error.add_note(str(otherwise()))
+        raise
     return time.monotonic() - start
 
 
@@ -142,8 +147,10 @@ def wait(wanted: Callable[[], Any], seconds: float, otherwise: Callable[[], obje
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     serve = Serve(tmp_path_factory.mktemp("serve") / "data")
     serve.start()
-    yield serve
-    serve.stop()
+    try:
+        yield serve
+    finally:
+        serve.stop()
 
 
 @dataclass
@@ -176,15 +183,17 @@ def operator(serve: Serve) -> Operator:
 @pytest.fixture
 def fleet(serve: Serve, operator: Operator, tmp_path: Path) -> Iterator[Fleet]:
     fleet = Fleet(serve, tmp_path)
-    yield fleet
-    for each in operator.get("/api/deployments").expect(200)["deployments"]:
-        operator.post(f"/api/deployments/{each['deployment_id']}/stop").expect(200)
-    for agent in fleet.agents:
-        agent.send_signal(signal.SIGCONT)
-    wait(lambda: not _live(operator), 60)
-    for agent in fleet.agents:
-        agent.terminate()
-        agent.wait()
+    try:
+        yield fleet
+        for agent in fleet.agents:
+            agent.send_signal(signal.SIGCONT)
+        for each in operator.get("/api/deployments").expect(200)["deployments"]:
+            operator.post(f"/api/deployments/{each['deployment_id']}/stop").expect(200)
+        wait(lambda: not _live(operator))
+    finally:
+        for agent in fleet.agents:
+            agent.kill()
+            agent.wait()
 
 
 def _live(operator: Operator) -> list[str]:
