@@ -37,7 +37,7 @@ def test_a_deployments_life_is_in_its_own_its_workers_and_the_fleets_timeline(wo
     assert (own[0].worker_id, own[0].by) == (None, "key admin")
 
 
-def test_a_worker_comes_goes_drains_and_is_removed(world: PlaneWorld) -> None:
+def test_a_worker_that_comes_goes_drains_and_is_removed_has_a_line_for_each(world: PlaneWorld) -> None:
     worker = world.worker(boot_id="1")
     worker.register(boot_id="1")
     worker.register(boot_id="2")
@@ -73,7 +73,7 @@ def test_credentials_are_told_and_no_secret_of_them(world: PlaneWorld) -> None:
     assert isinstance(token.token, str) and token.token not in stored
 
 
-def test_what_a_worker_was_asked_for_and_how_it_ended(world: PlaneWorld) -> None:
+def test_what_a_worker_was_asked_for_has_a_line_when_it_is_asked_and_one_when_it_ends(world: PlaneWorld) -> None:
     worker = world.worker()
     read = world.ask(worker, "list_images")
     pull = world.ask(worker, "pull_image", image="a:b")

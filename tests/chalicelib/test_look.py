@@ -14,7 +14,7 @@ from tests.fixtures.database import Killed
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 
 
-def test_missing_from_two_beats_25_seconds_apart_is_container_lost(world: PlaneWorld) -> None:
+def test_what_is_missing_from_two_beats_25_seconds_apart_is_container_lost(world: PlaneWorld) -> None:
     worker = world.worker()
     deployment_id = world.deploy()
     worker.run(deployment_id)
@@ -31,7 +31,7 @@ def test_missing_from_two_beats_25_seconds_apart_is_container_lost(world: PlaneW
     assert workers.get(worker.id, world.now).gpu_claims == {}
 
 
-def test_missing_once_and_back_is_nothing(world: PlaneWorld) -> None:
+def test_what_is_missing_once_and_listed_again_is_not_lost(world: PlaneWorld) -> None:
     worker = world.worker()
     deployment_id = world.deploy()
     worker.run(deployment_id)

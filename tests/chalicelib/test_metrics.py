@@ -18,7 +18,7 @@ def value(samples: Samples, name: str, /, **labels: str) -> float | None:
     return samples.get((name, frozenset(labels.items())))
 
 
-def test_workers_and_what_they_have(world: PlaneWorld) -> None:
+def test_a_workers_figures_are_those_of_its_last_heartbeat_while_it_is_online(world: PlaneWorld) -> None:
     devices = [{"index": index, "name": "A100", "memory_total": 80} for index in (0, 1)]
     worker = world.worker("gpu-1", gpu_info={"count": 2, "devices": devices})
     world.worker("away")
@@ -49,7 +49,7 @@ def test_workers_and_what_they_have(world: PlaneWorld) -> None:
     assert value(told(world), "muster_workers", status="draining") == 1
 
 
-def test_deployments_what_is_wanted_and_how_it_goes(world: PlaneWorld) -> None:
+def test_a_deployment_is_counted_by_what_is_wanted_of_it_and_by_its_status(world: PlaneWorld) -> None:
     worker = world.worker("gpu-1")
     chat, waiting = world.deploy("org/m", name="chat", gpus=1), world.deploy(name="waiting", gpus=8)
     worker.run(chat)
@@ -69,7 +69,7 @@ def test_deployments_what_is_wanted_and_how_it_goes(world: PlaneWorld) -> None:
     assert value(told(world), "muster_deployment_reachable", deployment="chat") == 0
 
 
-def test_operations_open_and_ended(world: PlaneWorld) -> None:
+def test_operations_are_counted_by_status_while_they_are_open_and_once_when_they_end(world: PlaneWorld) -> None:
     worker = world.worker()
     pulls = [world.ask(worker, "pull_image", image=f"a:{n}") for n in range(3)]
     world.ask(worker, "disk_usage")
@@ -87,7 +87,7 @@ def test_operations_open_and_ended(world: PlaneWorld) -> None:
     assert value(told(world), "muster_operations_open", type="disk_usage", status="sent") is None, "it expired"
 
 
-def test_a_scrape_costs_no_more_after_a_thousand_operations(world: PlaneWorld) -> None:
+def test_a_scrape_costs_no_more_after_many_operations(world: PlaneWorld) -> None:
     worker = world.worker()
 
     def cost() -> Counter[str]:

@@ -1,4 +1,4 @@
-"""The sweep over a large fleet on a real DynamoDB engine: 2,000 workers here, 100,000 with --thorough."""
+"""The sweep over a large fleet on a real DynamoDB engine: 1,000 workers here, 100,000 with --thorough."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def world(engine: Recorder) -> PlaneWorld:
 
 @pytest.fixture
 def size(thorough: bool) -> int:
-    return 100_000 if thorough else 2_000
+    return 100_000 if thorough else 1_000
 
 
 def down() -> set[str]:
@@ -40,6 +40,7 @@ def offline_events(among: set[str]) -> Counter[str]:
 
 
 def test_a_sweep_costs_what_heartbeats_weigh_and_nothing_for_each_worker(world: PlaneWorld, size: int) -> None:
+    size = max(size, 2_000)  # where there are fewer, some segments are much larger than others
     copies(raw(Hot, worker_with_history(world).id), size - 1)
     with world.database.counting() as calls:
         world.sweep()

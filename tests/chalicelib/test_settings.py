@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 NAMES = ("TABLE_PREFIX", "HEARTBEAT", "ONLINE_WINDOW", "MAX_WAITS")
 
 
@@ -16,7 +18,12 @@ def settings(**environment: str) -> list[str]:
     shown = "from chalicelib import settings as s; print(*(getattr(s, name) for name in " + repr(NAMES) + "), sep='|')"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MUSTER_")}
     done = subprocess.run(
-        [sys.executable, "-c", shown], env=inherited | environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", shown],
+        cwd=ROOT,
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.stdout.strip().split("|")
 

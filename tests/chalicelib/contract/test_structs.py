@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -40,6 +41,10 @@ def test_every_struct_is_found_also_those_of_subclasses() -> None:
 
 def test_threads_may_use_all_structs_at_once_after_they_were_read() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", THREADS_THAT_DECODE_EVERYTHING_AT_ONCE], capture_output=True, text=True, check=False
+        [sys.executable, "-c", THREADS_THAT_DECODE_EVERYTHING_AT_ONCE],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
