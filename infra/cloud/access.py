@@ -1,7 +1,7 @@
 """What each function may do, action by action and table by table: neither more nor less than it does.
 
-tests/cloud holds this against the calls that the functions make. An action that is missing here is denied there, and
-one that nothing needs fails as well.
+tests/infra/cloud holds this against the calls that the functions make. An action that is missing here is denied there,
+and one that nothing needs fails as well.
 
     python -m infra.cloud.access
 

@@ -1,0 +1,45 @@
+"""The tests of a module are found by its name: tests/agent/test_plan.py has those of agent/plan.py."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.markdown import ROOT
+
+PACKAGES = ("agent", "chalicelib", "infra", "muster")
+ELSEWHERE = {
+    "infra/e2e_vllm.py": "runs a real vLLM: make e2e-vllm",
+    "infra/measure_agent.py": "measures for minutes: make measure-agent",
+}
+"""Modules without tests of their own, and why."""
+
+
+def modules() -> list[str]:
+    found = (path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    return sorted(str(path) for path in found if path.name != "__init__.py")
+
+
+def path_of(module: str) -> Path:
+    path = ROOT / "tests" / module
+    return path.with_name(f"test_{path.stem.strip('_')}.py")
+
+
+def definitions(path: Path) -> set[str]:
+    """The names of a file's functions and classes, and of the classes' methods."""
+    return {
+        node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+
+
+@pytest.mark.parametrize("module", sorted(set(modules()) - set(ELSEWHERE)))
+def test_a_module_has_tests_that_are_found_by_its_name(module: str) -> None:
+    path = path_of(module)
+    assert path.exists(), f"the tests of {module} belong in {path.relative_to(ROOT)}"
+    assert any(name.lower().startswith("test") for name in definitions(path)), f"{path.relative_to(ROOT)} tests nothing"
+
+
+def test_what_is_tested_elsewhere_is_there() -> None:
+    assert set(ELSEWHERE) <= set(modules())
