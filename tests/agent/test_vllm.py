@@ -46,11 +46,11 @@ def test_the_example_of_the_worker_api_becomes_its_command_line() -> None:
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=10,
+    max_leaves=5,
 )
 
 
-@given(st.dictionaries(st.text(max_size=20), JSON, max_size=5))
+@given(st.dictionaries(st.text(max_size=20), JSON, max_size=3))
 def test_any_json_is_a_command_line_or_is_refused_as_invalid_config(config: dict[str, Any]) -> None:
     try:
         arguments = spec(deploy(config=config)).arguments
