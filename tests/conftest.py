@@ -31,8 +31,8 @@ end_to_end/test_docker_agent.py end_to_end/test_full_host.py end_to_end/test_gpu
 """.split()
 """Where Docker changes the host's network, and gives out its ports."""
 WITH_AGENTS = """
-console end_to_end/test_processes.py end_to_end/test_prometheus.py faults infra/test_ muster/cli/test_processes.py
-security/test_secrets.py
+compatibility console end_to_end/test_processes.py end_to_end/test_prometheus.py faults infra/test_
+muster/cli/test_processes.py security/test_secrets.py
 """.split()
 """Where agents take ports for models, or a browser gives up on its pages when the network changes. Where a process can
 have a network of its own, they may be beside others."""
@@ -102,10 +102,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rounds", type=int, help="of each race, in place of 5, or of 1,000 with --thorough")
     parser.addoption("--reversed", action="store_true", help="the last test first: no test needs another before it")
     parser.addoption(
-        "--database",
-        choices=("memory", "embedded"),
-        default="memory",
-        help="what the tests of the services run on: tables in this process, or the database of `make serve`",
+        "--embedded",
+        action="store_true",
+        help="the services' tests and the conformance suite run on the database of `make serve`, not on a faster one",
     )
 
 
