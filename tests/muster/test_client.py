@@ -95,6 +95,15 @@ def test_the_answer_of_a_worker_is_waited_for_and_watched(operators: Operators) 
     assert (ended.status, ended.error_code) == ("failed", "IMAGE_NOT_FOUND")
 
 
+def test_without_a_watch_the_route_waits_first_and_then_the_client(operators: Operators) -> None:
+    client, began = operators.client(), operators.clock()
+    worker = next(client.workers())
+    assert client.containers(worker.worker_id).containers == []
+    (asked,) = [path for path in operators.app.asked if "/containers" in path]
+    assert asked.endswith("/containers?wait=25.0")
+    assert operators.clock() - began == pytest.approx(25 + operators.waited) and operators.waited > 0
+
+
 def test_a_secret_is_made_anew_where_its_answer_was_lost() -> None:
     token = {"token_id": "t1", "name": None, "created_at": "2026-01-01T00:00:00Z", "expires_at": None, "max_uses": 1}
     token |= {"uses": 0, "takeover": False, "ephemeral": False}
