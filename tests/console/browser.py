@@ -16,6 +16,7 @@ from tests.fixtures.waiting import PATIENCE, eventually
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 ARGUMENTS = """
 --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync
+--disable-site-isolation-trials --process-per-site
 """.split()
 LONG = PATIENCE * 1000
 """Milliseconds that playwright waits for anything."""
@@ -51,14 +52,24 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-class Visitor:
-    """Somebody with a browser. `check` holds what they met against what is promised of every page."""
+def context(browser: Browser, **options: Any) -> BrowserContext:
+    made = browser.new_context(**{"reduced_motion": "reduce", **options})
+    made.set_default_timeout(LONG)
+    made.add_init_script(WATCH)
+    return made
 
-    def __init__(self, browser: Browser, url: str, **options: Any) -> None:
+
+class Visitor:
+    """Somebody with a browser. `check` holds what they met against what is promised of every page.
+
+    Their browser context is their own, unless they are given a `shared` one, which keeps the console's files: loading
+    these takes most of the processor time of a visit. Whoever changes the clock or the storage needs their own.
+    """
+
+    def __init__(self, browser: Browser, url: str, shared: BrowserContext | None = None, **options: Any) -> None:
         self.url = url
-        self.context: BrowserContext = browser.new_context(**{"reduced_motion": "reduce", **options})
-        self.context.set_default_timeout(LONG)
-        self.context.add_init_script(WATCH)
+        self._shared = shared is not None
+        self.context = shared or context(browser, **options)
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
         self.elsewhere: list[str] = []
@@ -128,4 +139,7 @@ class Visitor:
             self.page.unroute_all(behavior="ignoreErrors")
             self.check()
         finally:
-            self.context.close()
+            if self._shared:
+                self.page.close()
+            else:
+                self.context.close()

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, BrowserContext
 
-from tests.console.browser import Visitor, chromium, need_chromium
+from tests.console.browser import Visitor, chromium, context, need_chromium
 from tests.console.players import Fleet, Machine, Model, Player
 from tests.fixtures import network
 from tests.fixtures.agent_process import ProcessHost
@@ -107,6 +107,15 @@ def vacate(serve: Serve) -> None:
         admin.delete(f"/api/deployments/{made['deployment_id']}").expect(200)
 
 
+@pytest.fixture(scope="session")
+def shared(browser: Browser, place: Place) -> Iterator[BrowserContext]:
+    """One page stays open in it, so that the process which has compiled the console's scripts lives on."""
+    made = context(browser)
+    made.new_page().goto(place.url)
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def played(place: Place) -> Iterator[Callable[..., Player]]:
     """Another worker, played; it is forgotten after the test."""
@@ -127,15 +136,16 @@ def played(place: Place) -> Iterator[Callable[..., Player]]:
 
 
 @pytest.fixture
-def visit(browser: Browser, place: Place, played: object) -> Iterator[Callable[..., Visitor]]:
+def visit(browser: Browser, shared: BrowserContext, place: Place, played: object) -> Iterator[Callable[..., Visitor]]:
     """Somebody who comes with a browser of their own, at another address where one is given.
 
-    It leaves before what it looks at ends: pages that are still open would report that.
+    It leaves before what it looks at ends: pages that are still open would report that. `alone` it shares nothing with
+    other visitors.
     """
     with ExitStack() as leaving:
 
-        def come(url: str = "", **options: Any) -> Visitor:
-            visitor = Visitor(browser, url or place.url, **options)
+        def come(url: str = "", alone: bool = False, **options: Any) -> Visitor:
+            visitor = Visitor(browser, url or place.url, None if alone or options else shared, **options)
             leaving.callback(visitor.close)
             return visitor
 
@@ -145,3 +155,8 @@ def visit(browser: Browser, place: Place, played: object) -> Iterator[Callable[.
 @pytest.fixture
 def visitor(visit: Callable[..., Visitor]) -> Visitor:
     return visit()
+
+
+@pytest.fixture
+def alone(visit: Callable[..., Visitor]) -> Visitor:
+    return visit(alone=True)

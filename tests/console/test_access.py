@@ -70,9 +70,9 @@ def tab_to(page: Page, name: str | re.Pattern[str], role: Any = "button") -> Non
     raise AssertionError(f"Tab never came to {name}")
 
 
-def test_a_keyboard_is_enough_for_everything(visitor: Visitor, place: Place) -> None:
-    page, name = visitor.page, unique("keys")
-    page.goto(visitor.url)
+def test_a_keyboard_is_enough_for_everything(alone: Visitor, place: Place) -> None:
+    page, name = alone.page, unique("keys")
+    page.goto(alone.url)
     expect(page.get_by_label("API key")).to_be_focused()
     page.keyboard.type(ADMIN_KEY)
     press(page, "Enter")
@@ -194,12 +194,12 @@ def test_nothing_moves_for_those_who_ask_for_that(visit: Callable[..., Visitor],
         )
 
 
-def test_axe_finds_nothing_on_any_page_in_either_scheme(visitor: Visitor, place: Place) -> None:
-    page = visitor.page
+def test_axe_finds_nothing_on_any_page_in_either_scheme(alone: Visitor, place: Place) -> None:
+    page = alone.page
     page.goto(place.url)
     page.get_by_label("API key").wait_for()
     finds_nothing(page, "sign in")
-    visitor.enter(ADMIN_KEY)
+    alone.enter(ADMIN_KEY)
     for which in PAGES:
         at(page, place, which)
         finds_nothing(page, which)

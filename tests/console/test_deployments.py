@@ -60,13 +60,13 @@ def test_from_the_form_to_running_and_to_the_end(visitor: Visitor, place: Place)
     expect(page.get_by_role("link", name=name)).to_have_count(0)
 
 
-def test_nobody_asks_for_what_is_being_deleted(visitor: Visitor, place: Place) -> None:
+def test_nobody_asks_for_what_is_being_deleted(alone: Visitor, place: Place) -> None:
     deployment_id = place.deploy()
     name = place.reach(deployment_id, "running")["name"]
     place.admin.post(f"/api/deployments/{deployment_id}/stop").expect(200)
     place.reach(deployment_id, "stopped")
-    visitor.page.clock.install()
-    page = visitor.enter(ADMIN_KEY, f"#/deployments/{deployment_id}")
+    alone.page.clock.install()
+    page = alone.enter(ADMIN_KEY, f"#/deployments/{deployment_id}")
     held: list[Route] = []
     page.route(
         f"**/api/deployments/{deployment_id}*",
@@ -76,10 +76,10 @@ def test_nobody_asks_for_what_is_being_deleted(visitor: Visitor, place: Place) -
     with page.expect_request(lambda request: request.method == "DELETE"):
         page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_text(f"Deleting {name} …")).to_be_visible()
-    assert visitor.asked_while(30_000) == []
+    assert alone.asked_while(30_000) == []
     assert [route.request.method for route in held] == ["DELETE"]
     held[0].continue_()
-    visitor.is_told(f"{name} is deleted")
+    alone.is_told(f"{name} is deleted")
     expect(page.get_by_role("heading", name="Deployments", level=1)).to_be_focused()
 
 
@@ -134,10 +134,10 @@ def test_one_that_was_stopped_meanwhile_is_started_with_its_fix(
     assert (changed["config"], changed["gpus"], changed["desired"]) == ({"gpu_memory_utilization": 0.5}, 2, "running")
 
 
-def test_the_log_goes_on_by_itself_and_pauses(visitor: Visitor, place: Place) -> None:
+def test_the_log_goes_on_by_itself_and_pauses(alone: Visitor, place: Place) -> None:
     seen = place.reach(place.running, "running")
-    visitor.page.clock.install()
-    page = visitor.enter(ADMIN_KEY, f"#/deployments/{place.running}")
+    alone.page.clock.install()
+    page = alone.enter(ADMIN_KEY, f"#/deployments/{place.running}")
     log = page.get_by_role("log")
     expect(log).to_contain_text("Application startup complete")
 
@@ -151,24 +151,24 @@ def test_the_log_goes_on_by_itself_and_pauses(visitor: Visitor, place: Place) ->
     assert log.inner_text().count("Application startup complete") == 1
     page.get_by_role("button", name="Pause").click()
     expect(page.locator(".tail")).to_have_text("paused")
-    visitor.asked_while(1000)  # a request that was due before the button took effect
+    alone.asked_while(1000)  # a request that was due before the button took effect
     say("toast")
-    asked = [url for _ in range(4) for url in visitor.asked_while(5000)]
+    asked = [url for _ in range(4) for url in alone.asked_while(5000)]
     assert asked and not any("/logs" in url for url in asked)
     assert "toast" not in log.inner_text()
     page.get_by_role("button", name="Go on").click()
     expect(log).to_contain_text("GET /toast")
 
 
-def test_a_hidden_page_asks_nothing(visitor: Visitor, place: Place) -> None:
-    visitor.page.clock.install()
-    page = visitor.enter(ADMIN_KEY, f"#/workers/{place.worker_id}")
+def test_a_hidden_page_asks_nothing(alone: Visitor, place: Place) -> None:
+    alone.page.clock.install()
+    page = alone.enter(ADMIN_KEY, f"#/workers/{place.worker_id}")
     expect(page.get_by_role("heading", name="host", level=1)).to_be_visible()
     hide = "(yes) => { Object.defineProperty(document, 'hidden', { value: yes, configurable: true }); %s }"
     tell = hide % "document.dispatchEvent(new Event('visibilitychange'))"
     page.evaluate(tell, True)
-    visitor.falls_silent(1000)  # what was asked for before is answered, and a worker's answer waited for
-    assert visitor.asked_while(600_000) == []
+    alone.falls_silent(1000)  # what was asked for before is answered, and a worker's answer waited for
+    assert alone.asked_while(600_000) == []
     with page.expect_request(lambda request: request.url.endswith(place.worker_id)):
         page.evaluate(tell, False)
 

@@ -48,11 +48,11 @@ def test_gpus_are_bars_by_model_and_foreign_memory_has_its_own(visitor: Visitor,
     expect(device).to_contain_text("°C")
 
 
-def test_the_last_heartbeat_counts_up_and_silence_is_seen(visitor: Visitor, place: Place, played: Played) -> None:
-    visitor.expected = ["409"]  # it may be asked for its containers before anybody knows
+def test_the_last_heartbeat_counts_up_and_silence_is_seen(alone: Visitor, place: Place, played: Played) -> None:
+    alone.expected = ["409"]  # it may be asked for its containers before anybody knows
     player = played(Machine(unique("quiet"), "NVIDIA L4", 1, 24))
-    visitor.page.clock.install()
-    page = visitor.enter(ADMIN_KEY, f"#/workers/{player.worker_id}")
+    alone.page.clock.install()
+    page = alone.enter(ADMIN_KEY, f"#/workers/{player.worker_id}")
     expect(page.locator("h1 .status")).to_have_text("online")
     player.leave()
     expect(page.locator("h1 .status")).to_have_text("offline")
@@ -63,7 +63,7 @@ def test_the_last_heartbeat_counts_up_and_silence_is_seen(visitor: Visitor, plac
 
     def nothing_else_is_under_way() -> bool:
         page.clock.run_for(1000)
-        return bool(held) and len(visitor.unanswered) == len(held)
+        return bool(held) and len(alone.unanswered) == len(held)
 
     # No poll is answered from here on: each answer sets the page's clock by the control plane's.
     page.route("**/api/*?*", lambda route: held.append(route))

@@ -172,9 +172,9 @@ def test_what_a_person_types_is_text_and_so_is_the_address(visitor: Visitor, pla
         nothing_ran(page)
 
 
-def test_a_page_elsewhere_cannot_frame_it(visitor: Visitor, place: Place) -> None:
-    visitor.expected = ["frame-ancestors"]
-    page = visitor.page
+def test_a_page_elsewhere_cannot_frame_it(alone: Visitor, place: Place) -> None:
+    alone.expected = ["frame-ancestors"]
+    page = alone.page
     page.goto("about:blank")
     page.set_content(f"<iframe src='{place.url}/'></iframe>")
     page.wait_for_function("document.querySelector('iframe') && frames.length")

@@ -68,10 +68,10 @@ def test_every_page_of_the_list_is_followed_and_rows_are_kept(
 
 
 @pytest.mark.parametrize(
-    ("name", "id_", "place"), [("workers", "worker_id", "#/"), ("deployments", "deployment_id", "#/deployments")]
+    ("name", "id_", "fragment"), [("workers", "worker_id", "#/"), ("deployments", "deployment_id", "#/deployments")]
 )
 def test_a_list_says_that_it_shows_no_more_than_the_first_2000_entries(
-    visit: Callable[..., Visitor], many: tuple[Serve, list[Player]], name: str, id_: str, place: str
+    visit: Callable[..., Visitor], many: tuple[Serve, list[Player]], name: str, id_: str, fragment: str
 ) -> None:
     serve, _ = many
     [one] = Operator(serve.url, ADMIN_KEY).get(f"/api/{name}?limit=1").expect(200)[name]
@@ -81,6 +81,6 @@ def test_a_list_says_that_it_shows_no_more_than_the_first_2000_entries(
     body = json.dumps({name: entries, "next_token": "more"})
     visitor = visit(serve.url)
     visitor.page.route(f"**/api/{name}?*", lambda route: route.fulfill(body=body, content_type="application/json"))
-    page = visitor.enter(ADMIN_KEY, place)
+    page = visitor.enter(ADMIN_KEY, fragment)
     expect(page.get_by_text(f"The first 2,000 {name} are shown.")).to_be_visible()
     expect(page.locator("[data-row]")).to_have_count(2000)

@@ -30,8 +30,8 @@ def test_a_wrong_key_is_refused_and_a_good_one_opens(visitor: Visitor) -> None:
     expect(page.get_by_role("heading", name="Fleet", level=1)).to_be_focused()
 
 
-def test_the_key_is_in_the_tab_alone_and_signing_out_ends_it(visitor: Visitor) -> None:
-    page = visitor.enter(ADMIN_KEY)
+def test_the_key_is_in_the_tab_alone_and_signing_out_ends_it(alone: Visitor) -> None:
+    page = alone.enter(ADMIN_KEY)
     assert page.evaluate("Object.values(sessionStorage)") == [ADMIN_KEY]
     page.reload()
     expect(page.get_by_role("heading", name="Fleet", level=1)).to_be_visible()
@@ -39,8 +39,8 @@ def test_the_key_is_in_the_tab_alone_and_signing_out_ends_it(visitor: Visitor) -
         "[location.href, document.cookie, JSON.stringify(localStorage), JSON.stringify(history.state)]"
     )
     assert not any(ADMIN_KEY in str(each) for each in stored)
-    other = visitor.context.new_page()
-    other.goto(visitor.url)
+    other = alone.context.new_page()
+    other.goto(alone.url)
     expect(other.get_by_role("button", name="Sign in")).to_be_visible()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
