@@ -69,7 +69,7 @@ def test_progress_of_a_pull_is_sent_and_replaced_by_its_result(world: AgentWorld
     assert [result.status for about, result in world.server.results if about == "o2"] == ["running", "succeeded"]
 
 
-def test_bug_in_one_operation_is_its_own(world: AgentWorld) -> None:
+def test_a_bug_in_one_operation_fails_that_operation_alone(world: AgentWorld) -> None:
     def bug() -> None:
         raise ZeroDivisionError
 

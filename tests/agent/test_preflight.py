@@ -40,7 +40,7 @@ def test_a_model_that_is_not_there_is_an_error_before_anything_is_pulled(world: 
     assert (report.status, report.error_code, report.message) == ("error", "MODEL_NOT_FOUND", "no such model")
 
 
-def test_everything_is_told_at_once(world: AgentWorld) -> None:
+def test_every_obstacle_is_told_at_once(world: AgentWorld) -> None:
     world.hub.obstacles = {"org/model": Finding("MODEL_GATED", "the licence")}
     world.engine.add(Instance("c" * 64, "their-notebook", "jupyter", "running"))
     world.engine.add(Instance("s", "other", "i", "running", worker_id="w2", deployment_id="x", port=8123))
@@ -72,7 +72,7 @@ def test_cached_weights_need_no_hub(world: AgentWorld) -> None:
     assert world.statuses()[-1] == "running"
 
 
-def test_what_passes_is_tried_again(world: AgentWorld) -> None:
+def test_an_obstacle_that_may_pass_is_tried_again(world: AgentWorld) -> None:
     world.gpus = [Gpu(0, 80 * GIB, 70 * GIB)]
     report = refused(world, gpus=[0])
     assert (report.status, report.error_code) == ("starting", "CUDA_OUT_OF_MEMORY")
@@ -103,7 +103,7 @@ def test_what_its_predecessor_holds_is_not_in_the_way(world: AgentWorld, told: b
     assert (world.statuses()[-1], world.engine.only().generation) == ("running", 2)
 
 
-def test_weights_that_do_not_fit_the_disk(world: AgentWorld) -> None:
+def test_weights_that_do_not_fit_the_disk_are_refused(world: AgentWorld) -> None:
     world.hub.bytes = 2000 * GIB
     report = refused(world)
     assert report.error_code == "DISK_FULL"

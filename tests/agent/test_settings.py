@@ -40,7 +40,7 @@ def test_plain_http_is_taken_where_insecure_is_set() -> None:
         ("https://pod-{port}.proxy.example", "127.0.0.1"),
     ],
 )
-def test_models_listen_at(address: str | None, bind: str) -> None:
+def test_models_listen_at_the_given_address_of_this_host_or_at_loopback(address: str | None, bind: str) -> None:
     assert bind_address(address, OURS) == bind
 
 

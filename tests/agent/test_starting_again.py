@@ -21,7 +21,7 @@ def test_running_model_is_adopted(world: AgentWorld) -> None:
     assert world.last_report().session == 2
 
 
-def test_killed_in_the_middle_of_a_pull(world: AgentWorld) -> None:
+def test_an_agent_killed_in_the_middle_of_a_pull_pulls_again(world: AgentWorld) -> None:
     world.deploy()
     world.engine.on_pull = world.kill
     with pytest.raises(sqlite3.ProgrammingError):
