@@ -12,7 +12,7 @@ IMAGE = {
 DISK = {"total": 1000 * 10**9, "used": 450 * 10**9, "free": 550 * 10**9, "percent": 45.0}
 
 
-def test_logs_with_the_workers_own_token(agent: Agent) -> None:
+def test_the_workers_own_token_opens_its_logs(agent: Agent) -> None:
     output = {"logs": "INFO: started\n", "next_since": "2024-01-01T00:00:01Z", "truncated": False}
     with agent.answering({"container_logs": lambda _: {"output": output}}) as seen:
         shown = agent.client.get(agent.path("containers/abc123/logs?lines=10&since=2024-01-01T00:00:00Z")).expect(200)
@@ -21,17 +21,17 @@ def test_logs_with_the_workers_own_token(agent: Agent) -> None:
     assert seen[0]["since"].startswith("2024-01-01T00:00:00")
 
 
-def test_images_with_the_workers_own_token(agent: Agent) -> None:
+def test_the_workers_own_token_opens_its_images(agent: Agent) -> None:
     with agent.answering({"list_images": lambda _: {"output": {"images": [IMAGE]}}}):
         assert agent.client.get(agent.path("images")).expect(200)["images"] == [IMAGE]
 
 
-def test_disk_with_the_workers_own_token(agent: Agent) -> None:
+def test_the_workers_own_token_opens_its_disk(agent: Agent) -> None:
     with agent.answering({"disk_usage": lambda _: {"output": DISK}}):
         assert DISK.items() <= agent.client.get(agent.path("storage/disk")).expect(200).items()
 
 
-def test_delete_image_with_the_workers_own_token(agent: Agent) -> None:
+def test_the_workers_own_token_deletes_an_image(agent: Agent) -> None:
     output = {"deleted": ["sha256:abc123"]}
     with agent.answering({"delete_image": lambda _: {"output": output}}) as seen:
         assert agent.client.delete(agent.path("images/sha256%3Aabc123")).expect(200)["deleted"] == ["sha256:abc123"]
@@ -45,7 +45,7 @@ def test_an_image_reference_is_percent_encoded_once(agent: Agent) -> None:
     assert [one["image_id"] for one in seen] == ["vllm/vllm-openai:latest", "odd%2Fname"]
 
 
-def test_prune_with_the_workers_own_token(agent: Agent) -> None:
+def test_the_workers_own_token_prunes(agent: Agent) -> None:
     output = {"space_reclaimed": 5 * GIB, "kept": []}
     body = {"images": True, "containers": True, "volumes": False}
     with agent.answering({"prune": lambda _: {"output": output}}) as seen:
@@ -53,7 +53,7 @@ def test_prune_with_the_workers_own_token(agent: Agent) -> None:
     assert {key: seen[0][key] for key in body} == body
 
 
-def test_pull_with_the_workers_own_token_answers_at_once(agent: Agent) -> None:
+def test_the_workers_own_token_pulls_an_image_and_is_not_kept_waiting(agent: Agent) -> None:
     agent.client.post(agent.path("images/pull"), {"image": "vllm/vllm-openai:latest"}).expect(202)
     assert agent.fetch("pull_image")["image"] == "vllm/vllm-openai:latest"
 
