@@ -271,7 +271,7 @@ def test_where_too_many_wait_already_the_answer_is_202_without_a_wait(world: Pla
     worker = world.worker()
     with ExitStack() as waiting:
         for _ in range(settings.MAX_WAITS):
-            assert waiting.enter_context(waits.place(25, time.time()))
+            assert waiting.enter_context(waits.place(100_000, time.time()))
         with world.database.counting() as calls:
             assert ask(world, worker, 25).status_code == 202
     reads = [c for operation, c in calls if operation == "GetItem" and c["TableName"] == "muster-operations"]
