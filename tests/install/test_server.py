@@ -27,8 +27,8 @@ pytestmark = pytest.mark.docker
 WAIT = f" --wait --timeout {PATIENCE:.0f}s"
 
 BASE, SERVER, PROXY = (f"muster-test/server-{part}:1" for part in ("base", "api", "proxy"))
-CHECKS = {"interval": "1s", "timeout": "60s", "start_period": "10m"}
-"""Of the containers' health, in the place of the Dockerfile's: often, and for as long as a busy machine needs."""
+PATIENT = {"timeout": "60s", "start_period": "10m"}
+"""Of the checks of the containers' health, in the place of the Dockerfile's: as long as a busy machine may need."""
 
 
 def documented(comment: str) -> str:
@@ -64,10 +64,10 @@ class Site:
     """A machine's owner, in a folder, with this test's names and ports."""
 
     def __init__(self, folder: Path, base: str) -> None:
-        self.folder, self.prelude, https = folder, compose(), free_port()
+        self.folder, self.prelude, https, self.key = folder, compose(), free_port(), ""
         self.url = f"https://localhost:{https}"
         build = {"network": "host", "args": {"PYTHON": base, "CADDY": base}}
-        each = {"build": build, "healthcheck": CHECKS}
+        each = {"build": build, "healthcheck": PATIENT}
         services = {"server": {"image": SERVER, **each}, "proxy": {"image": PROXY, **each}}
         (folder / "ours.yaml").write_text(json.dumps({"services": services}))
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MUSTER_", "COMPOSE_"))}
@@ -101,6 +101,16 @@ class Site:
 
     def json(self, line: str) -> Any:
         return json.loads(self.ok(f"{line} -o json"))
+
+    def workers(self) -> list[Any]:
+        """None while the control plane does not answer."""
+        answer = requests.get(
+            f"{self.url}/api/workers",
+            headers={"Authorization": f"Bearer {self.key}"},
+            verify=str(self.folder / "muster-root.crt"),
+            timeout=PATIENCE,
+        )
+        return list(answer.json()["workers"]) if answer.status_code == 200 else []
 
     def trust(self) -> Path:
         """The authority, which Caddy makes when it starts."""
@@ -153,19 +163,20 @@ def join(machine: Machine, site: Site, authority: Path, key: str) -> None:
     assert "certificate" in machine.sh(line)[1], "it does not trust yet"
     machine.ok(documented("trust"))
     machine.ok(f"{line} --engine process --vllm-command 'python3 /standin.py'")
-    eventually(lambda: site.json("muster workers")["workers"], bool, "the worker joined")
+    site.key = key
+    eventually(site.workers, bool, "the worker joined")
+    assert [each["name"] for each in site.json("muster workers")["workers"]] == ["gpu-1"]
 
 
 def goes_on(site: Site) -> None:
     """The worker is heard from anew, twice, so that it got an answer."""
-    first = heard(site)
+    first = eventually(lambda: heard(site), bool, "the control plane to answer")
     second = eventually(lambda: heard(site), lambda now: now > first, "a heartbeat")
     eventually(lambda: heard(site), lambda now: now > second, "another heartbeat")
 
 
 def heard(site: Site) -> str:
-    (worker,) = site.json("muster workers")["workers"]
-    return str(worker["last_seen"])
+    return "".join(str(worker["last_seen"]) for worker in site.workers())
 
 
 def ask(site: Site, prompt: str) -> str:
