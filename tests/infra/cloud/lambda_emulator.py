@@ -28,6 +28,7 @@ import botocore
 
 from chalicelib.contract.errors import ApiError
 from chalicelib.routes.matching import match
+from tests.fixtures.waiting import PATIENCE
 
 Event = dict[str, Any]
 Form = Literal["http", "rest"]
@@ -105,7 +106,7 @@ class Function:
         log: Path,
         environment: dict[str, str],
         concurrency: int = 10,
-        timeout: float = 29,
+        timeout: float = PATIENCE,
     ) -> None:
         self._task, self._brought, self.log = task, brought, log
         self._concurrency, self._timeout = concurrency, timeout

@@ -54,7 +54,7 @@ def test_code_beside_the_template_is_placed_and_nothing_else_is(tmp_path: Path) 
     }
 
 
-@pytest.mark.parametrize("region", ["us-east-1", REGION])
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
 def test_the_bucket_is_made_once_in_every_region(account: Account, region: str) -> None:
     bucket = Bucket(Where(NUMBER, region, lambda service: account.client(service, region), {}))
     assert bucket.ensure() and not bucket.ensure()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
+import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ import requests
 from tests.fixtures.agent_process import Operator, ProcessHost
 from tests.fixtures.http_workers import Agent
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE, eventually
 from tests.infra.cloud.emulated import Cloud
 from tests.infra.cloud.lambda_emulator import Form
 
@@ -29,7 +30,7 @@ def test_from_nothing_to_a_stopped_model(cloud: MakeCloud, form: Form, tmp_path:
     host.start()
     try:
         worker_id = eventually(lambda: _named(operator, host.name), bool, "the worker joined")
-        hidden = {"STANDIN_LOAD_SECONDS": "1", "HF_TOKEN": "hf_a_secret_of_the_operator"}
+        hidden = {"STANDIN_LOAD_SECONDS": "0", "HF_TOKEN": "hf_a_secret_of_the_operator"}
         deployment_id = operator.deploy(env=hidden, worker_id=worker_id)
         seen = operator.reach(deployment_id, "running")
         logs = operator.call("GET", f"/api/deployments/{deployment_id}/logs?lines=50")["logs"]
@@ -57,36 +58,50 @@ def _named(operator: Operator, name: str) -> str:
     return next((str(worker["worker_id"]) for worker in workers if worker["name"] == name), "")
 
 
+def _start_processes(here: Cloud, count: int) -> None:
+    """Have as many frozen, so that no request of the test has to wait until one has started."""
+
+    def ask(_: int) -> int:
+        return requests.get(f"{here.url}/api/health", timeout=PATIENCE).status_code
+
+    def started() -> int:
+        with ThreadPoolExecutor(count) as threads:
+            assert set(threads.map(ask, range(count))) == {200}
+        return len(here.function.processes)
+
+    eventually(started, lambda found: found == count, f"{count} processes")
+
+
+def _logs(here: Cloud, agent: Agent, number: int) -> requests.Response:
+    """What an operator gets who waits for a worker's answer as long as may be."""
+    path = f"/api/workers/{agent.worker_id}/containers/c{number}/logs?wait=25"
+    return requests.get(here.url + path, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=PATIENCE)
+
+
 def test_processes_are_frozen_between_requests(cloud: MakeCloud) -> None:
     here = cloud("http")
-    assert requests.get(f"{here.url}/api/health", timeout=30).json()["status"] == "ok"
+    assert requests.get(f"{here.url}/api/health", timeout=PATIENCE).json()["status"] == "ok"
     eventually(lambda: here.function.busy, lambda busy: not busy, "the request is over")
     (process,) = here.function.processes
     eventually(psutil.Process(process.pid).status, lambda status: status == psutil.STATUS_STOPPED, "frozen")
-    assert requests.get(f"{here.url}/api/health", timeout=30).json()["status"] == "ok"
+    assert requests.get(f"{here.url}/api/health", timeout=PATIENCE).json()["status"] == "ok"
     assert [each.pid for each in here.function.processes] == [process.pid], "thawed rather than started anew"
 
 
 def test_waits_leave_functions_to_heartbeats(cloud: MakeCloud) -> None:
     here = cloud("http", concurrency=4, MUSTER_MAX_WAITS="2")
+    _start_processes(here, 4)
     agent = Agent(here.url, REGISTRATION_TOKEN)
     agent.register()
     agent.beat()
-    key = {"Authorization": f"Bearer {ADMIN_KEY}"}
-
-    def ask(number: int, wait: int) -> requests.Response:
-        path = f"/api/workers/{agent.worker_id}/containers/c{number}/logs?wait={wait}"
-        return requests.get(here.url + path, headers=key, timeout=60)
-
     with ThreadPoolExecutor(2) as threads:
-        waiting = [threads.submit(ask, number, 20) for number in range(2)]
+        waiting = [threads.submit(_logs, here, agent, number) for number in range(2)]
         eventually(lambda: len(here.function.busy), lambda busy: busy == 2, "two wait")
         commands: dict[str, str] = {}
         while len(commands) < 2:
             commands |= {command["container_id"]: command["command_id"] for command in agent.commands()}
-        started = time.monotonic()
-        assert ask(2, 20).status_code == 202
-        assert time.monotonic() - started < 10, "a third does not wait"
+        assert _logs(here, agent, 2).status_code == 202
+        assert not any(one.done() for one in waiting), "a third does not wait as long as those before it"
         for command_id in commands.values():
             agent.result(command_id, output={"logs": "x\n", "next_since": None, "truncated": False}).expect(200)
         assert [one.result().status_code for one in waiting] == [200, 200]
@@ -95,17 +110,24 @@ def test_waits_leave_functions_to_heartbeats(cloud: MakeCloud) -> None:
 
 def test_beyond_its_concurrency_a_function_is_throttled(cloud: MakeCloud) -> None:
     here = cloud("http", concurrency=1)
-    with ThreadPoolExecutor(4) as threads:
-        asked = [threads.submit(requests.get, f"{here.url}/api/health", timeout=60) for _ in range(4)]
-        statuses = [one.result().status_code for one in asked]
-    assert 200 in statuses and 429 in statuses and here.function.most == 1
+    agent = Agent(here.url, REGISTRATION_TOKEN)
+    agent.register()
+    agent.beat()
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(_logs, here, agent, 0)
+        (process,) = eventually(lambda: list(here.function.busy), what="one request waits")
+        assert requests.get(f"{here.url}/api/health", timeout=PATIENCE).status_code == 429
+        os.kill(process.pid, signal.SIGKILL)
+        assert waiting.result().status_code == 502, "its process has ended"
+    assert requests.get(f"{here.url}/api/health", timeout=PATIENCE).status_code == 200
+    assert here.function.most == 1
 
 
 def test_an_exception_is_one_line_of_json_with_its_trace_and_the_request_that_its_caller_was_told(
     cloud: MakeCloud,
 ) -> None:
     here = cloud("http", MUSTER_TABLE_PREFIX="there-is-none-")
-    answer = requests.get(f"{here.url}/api/health", timeout=60)
+    answer = requests.get(f"{here.url}/api/health", timeout=PATIENCE)
     assert answer.status_code == 500
     lines = [json.loads(line) for line in here.function.log.read_text().splitlines()]
     (error,) = [line for line in lines if "trace" in line]

@@ -19,7 +19,7 @@ from chalicelib.settings import TABLE_PREFIX
 from chalicelib.tables import MODELS
 from tests.infra.cloud import small
 from tests.infra.cloud.conftest import NewAccount
-from tests.infra.cloud.moto_account import NUMBER, REGION
+from tests.infra.cloud.moto_account import NUMBER, REGION, Done
 from tests.infra.cloud.moto_stage import Stage
 
 BUCKET = f"muster-artefacts-{NUMBER}-{REGION}"
@@ -35,10 +35,18 @@ def stage(packaged: Path, new_account: NewAccount) -> Iterator[Stage]:
 
     account = new_account(package)
     done = account.follow("deploy", as_processes=True)
-    (url,) = re.findall(r"^URL +(https://\S+[^/])$", done.stdout, re.M)
-    (key,) = re.findall(r"^Admin API key +(mst_key_\S+)$", done.stdout, re.M)
-    with Stage(account, url, key, done.stderr) as stage:
+    with Stage(account, url_in(done), key_in(done), done.stderr) as stage:
         yield stage
+
+
+def url_in(done: Done) -> str:
+    (url,) = re.findall(r"^URL +(https://\S*[^/\s])$", done.stdout, re.M)
+    return str(url)
+
+
+def key_in(done: Done) -> str:
+    (key,) = re.findall(r"^Admin API key +(mst_key_\S+)$", done.stdout, re.M)
+    return str(key)
 
 
 def test_the_first_key_opens_the_api(stage: Stage) -> None:
@@ -148,7 +156,7 @@ def test_the_bucket_is_private_encrypted_and_versioned(stage: Stage) -> None:
 
 def test_a_lost_key_is_replaced(stage: Stage) -> None:
     done = stage.account.follow("lost")
-    (key,) = re.findall(r"^Admin API key +(mst_key_\S+)$", done.stdout, re.M)
+    key = key_in(done)
     status, me = stage.ask("GET", "/api/whoami", key=key)
     assert status == 200 and me["role"] == "admin" and repr(me["name"]) in done.stderr
     keys = {each["name"]: each["key_id"] for each in stage.ask("GET", "/api/api-keys")[1]["api_keys"]}
@@ -173,6 +181,7 @@ def test_the_application_is_destroyed_and_made_again_over_the_kept_data(stage: S
 
     done = stage.account.ok(*DEPLOY)
     assert "Admin API key" not in done.stdout
+    stage.url = url_in(done)
     assert stage.ask("GET", "/api/whoami")[1] == {"name": "first admin", "role": "admin"}
     found = stage.ask("GET", "/api/deployments")[1]["deployments"]
     assert [each["name"] for each in found] == ["kept"]
@@ -185,4 +194,6 @@ def test_the_data_is_deleted_for_good_only_by_hand(stage: Stage) -> None:
     stage.account.follow("forget")
     assert stage.aws("dynamodb").list_tables()["TableNames"] == []
     assert stage.aws("cloudformation").describe_stacks()["Stacks"] == []
-    assert "Admin API key" in stage.account.ok(*DEPLOY).stdout, "and begun again from nothing"
+    before, done = stage.key, stage.account.ok(*DEPLOY)
+    stage.url, stage.key = url_in(done), key_in(done)
+    assert stage.key != before, "and begun again from nothing"

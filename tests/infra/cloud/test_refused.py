@@ -102,6 +102,8 @@ def test_what_aws_refuses_is_a_sentence_that_says_what_to_do(
     behind: Account, proxy: Refusing, refusal: Refusal, code: int, sentence: str
 ) -> None:
     proxy.refusals.append(refusal)
+    if refusal.operation.startswith("PUT"):
+        proxy.refusals.append(Refusal(f"HEAD {BUCKET}", 404, "NoSuchBucket"))
     got, said = refused(behind, proxy, *DEPLOY)
     assert sentence in said and got == code
 
@@ -132,7 +134,7 @@ def test_what_aws_refuses_on_the_way_ends_the_command_with_its_reason(
     behind: Account, proxy: Refusing, refusal: Refusal, sentence: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     proxy.refusals.append(refusal)
-    code, said = refused(behind, proxy, *DEPLOY)
+    code, said = refused(behind, proxy, "deploy", "--stage", f"no-{refusal.operation.lower()[:16]}")
     assert sentence in said + capfd.readouterr().err and code == 1  # what makes the key speaks for itself
 
 
