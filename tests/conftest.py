@@ -38,13 +38,17 @@ muster/cli/test_processes.py security/test_secrets.py
 have a network of its own, they may be beside others."""
 
 
+FOLDERS = ["console", "infra/cloud", "compatibility"]
+"""Whose tests share what takes long to make: a browser, an account with a packaged stage, an unpacked release."""
+
+
 def group(nodeid: str) -> str:
     """What stays in one process: a file, for the sake of its fixtures, or more."""
     file = nodeid.partition("::")[0].removeprefix("tests/")
     share = WITH_DOCKER if network.can_be_had() else WITH_DOCKER + WITH_AGENTS
     if file.startswith(tuple(share)):
         return "the machine"
-    return "console" if file.startswith("console") else file
+    return next((folder for folder in FOLDERS if file.startswith(folder)), file)
 
 
 def has_its_own_network(nodeid: str) -> bool:
@@ -73,7 +77,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """The longest groups first: the others are done meanwhile."""
     if config.getoption("--reversed"):
         items.reverse()
-    order = ["the machine", "console"]
+    order = ["the machine", *FOLDERS]
     items.sort(key=lambda item: order.index(found) if (found := group(item.nodeid)) in order else len(order))
 
 
