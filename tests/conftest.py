@@ -83,8 +83,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        network.NETWORKS.enter(own=has_its_own_network(item.nodeid))
+    network.NETWORKS.enter(own=has_its_own_network(item.nodeid))
 
 
 processes: set[str] = set()

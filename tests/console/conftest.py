@@ -13,10 +13,8 @@ from playwright.sync_api import Browser, BrowserContext
 
 from tests.console.browser import Visitor, chromium, context, need_chromium
 from tests.console.players import Fleet, Machine, Model, Player
-from tests.fixtures import network
 from tests.fixtures.agent_process import ProcessHost
 from tests.fixtures.http_client import Operator, unique
-from tests.fixtures.network import NETWORKS
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 from tests.fixtures.served import HOURS
 from tests.fixtures.waiting import eventually
@@ -46,17 +44,6 @@ class Place:
 def deploy(admin: Operator, worker_id: str, **fields: Any) -> str:
     body = {"model": "org/tiny", "name": unique("model"), **fields}
     return str(admin.deploy(worker_id, **body)["deployment_id"])
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
-    """Chromium ends its requests when the host's network changes, as whoever starts a container makes it do."""
-    NETWORKS.enter(own=network.can_be_had())
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown() -> None:
-    NETWORKS.enter(own=False)
 
 
 @pytest.fixture(scope="session")
