@@ -22,22 +22,29 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 pytest_plugins = [
-    f"tests.fixtures.{name}" for name in ("database", "docker_agent", "docker_engine", "hub_server", "served", "wheel")
+    f"tests.fixtures.{name}"
+    for name in ("database", "docker_agent", "docker_engine", "hub_server", "serve", "served", "wheel")
 ]
 
 WITH_DOCKER = """
-agent/engines agent/test_host.py faults/test_docker.py gateway infra/test_standin.py install security/test_container.py
-end_to_end/test_docker_agent.py end_to_end/test_full_host.py end_to_end/test_gpus.py end_to_end/test_pulls.py
+agent/engines/docker/test_daemon.py agent/engines/docker/test_engine.py agent/engines/docker/test_images.py
+agent/engines/docker/test_logs.py agent/engines/docker/test_prune.py gateway install/test_agent_image.py
+install/test_join.py install/test_server.py security/test_container.py
 """.split()
-"""Where Docker changes the host's network, and gives out its ports."""
+"""Where this machine's Docker changes the host's network, and gives out its ports."""
+WITH_A_DAEMON = """
+agent/engines/docker/test_engine_gpus.py end_to_end/test_docker_agent.py end_to_end/test_full_host.py
+end_to_end/test_gpus.py end_to_end/test_pulls.py faults/test_docker.py
+""".split()
+"""Whose Docker daemon is their own, in their own network; they share it."""
 WITH_AGENTS = """
+agent/engines/test_process.py agent/engines/test_shim.py agent/engines/test_supervised.py agent/test_host.py
 compatibility console end_to_end/test_processes.py end_to_end/test_prometheus.py faults infra/test_
-muster/cli/test_processes.py security/test_secrets.py
+install/test_doctor.py muster/cli/test_processes.py security/test_secrets.py
 """.split()
 """Where agents take ports for models, or a browser gives up on its pages when the network changes. Where a process can
 have a network of its own, they may be beside others."""
-
-
+MACHINE, DAEMON = "the machine", "a daemon"
 FOLDERS = ["console", "infra/cloud", "compatibility"]
 """Whose tests share what takes long to make: a browser, an account with a packaged stage, an unpacked release."""
 
@@ -45,14 +52,16 @@ FOLDERS = ["console", "infra/cloud", "compatibility"]
 def group(nodeid: str) -> str:
     """What stays in one process: a file, for the sake of its fixtures, or more."""
     file = nodeid.partition("::")[0].removeprefix("tests/")
-    share = WITH_DOCKER if network.can_be_had() else WITH_DOCKER + WITH_AGENTS
-    if file.startswith(tuple(share)):
-        return "the machine"
+    apart = network.can_be_had()
+    if file.startswith(tuple(WITH_DOCKER if apart else WITH_DOCKER + WITH_A_DAEMON + WITH_AGENTS)):
+        return MACHINE
+    if file.startswith(tuple(WITH_A_DAEMON)):
+        return DAEMON
     return next((folder for folder in FOLDERS if file.startswith(folder)), file)
 
 
 def has_its_own_network(nodeid: str) -> bool:
-    return group(nodeid).startswith(tuple(WITH_AGENTS))
+    return group(nodeid) == DAEMON or group(nodeid).startswith(tuple(WITH_AGENTS))
 
 
 class Together(LoadScopeScheduling):  # type: ignore[misc]
@@ -77,7 +86,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """The longest groups first: the others are done meanwhile."""
     if config.getoption("--reversed"):
         items.reverse()
-    order = ["the machine", *FOLDERS]
+    if not config.getoption("--thorough"):
+        for item in items:
+            if item.nodeid.startswith("tests/simulation"):
+                item.add_marker(pytest.mark.skip(reason="the simulator: make reliability, which CI runs"))
+    order = [MACHINE, DAEMON, *FOLDERS]
     items.sort(key=lambda item: order.index(found) if (found := group(item.nodeid)) in order else len(order))
 
 
@@ -91,7 +104,7 @@ processes: set[str] = set()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if group(report.nodeid) == "the machine":
+    if group(report.nodeid) == MACHINE:
         processes.add(getattr(report, "worker_id", ""))
 
 

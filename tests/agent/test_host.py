@@ -73,7 +73,9 @@ def test_a_free_port_is_the_wanted_one_or_the_first_that_nobody_has() -> None:
 
 
 def test_a_process_is_known_by_pid_and_start() -> None:
-    process = subprocess.Popen(["sleep", "infinity"], env={"MARK_FOR_TEST": str(os.getpid()), "PATH": os.environ["PATH"]})
+    process = subprocess.Popen(
+        ["sleep", "infinity"], env={"MARK_FOR_TEST": str(os.getpid()), "PATH": os.environ["PATH"]}
+    )
     try:
         start = host.start_ticks(process.pid)
         assert start == host.start_ticks(process.pid)

@@ -16,7 +16,7 @@ from tests.console.players import Fleet, Machine, Model, Player
 from tests.fixtures.agent_process import ProcessHost
 from tests.fixtures.http_client import Operator, unique
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
-from tests.fixtures.served import HOURS
+from tests.fixtures.served import HOURS, native_database
 from tests.fixtures.waiting import eventually
 
 
@@ -57,7 +57,8 @@ def browser() -> Iterator[Browser]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder: Path = tmp_path_factory.mktemp("console")
     with ExitStack() as started:
-        serve = Serve(folder / "data", MUSTER_HEARTBEAT="1", MUSTER_ONLINE_WINDOW=HOURS)
+        database = started.enter_context(native_database())
+        serve = Serve(folder / "data", MUSTER_HEARTBEAT="1", MUSTER_ONLINE_WINDOW=HOURS, **database)
         serve.start()
         started.callback(serve.stop)
         host = ProcessHost(folder, serve.url)
