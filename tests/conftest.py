@@ -23,7 +23,7 @@ settings.load_profile("any machine")
 
 pytest_plugins = [
     f"tests.fixtures.{name}"
-    for name in ("database", "docker_agent", "docker_engine", "hub_server", "serve", "served", "wheel")
+    for name in ("agent_and_app", "database", "docker_agent", "docker_engine", "hub_server", "serve", "served", "wheel")
 ]
 
 WITH_DOCKER = """

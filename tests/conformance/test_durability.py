@@ -12,12 +12,8 @@ from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """A server that may be killed and started again."""
-    serve = Serve(tmp_path_factory.mktemp("killed") / "data")
-    serve.start()
-    try:
+    with Serve(tmp_path_factory.mktemp("killed") / "data") as serve:
         yield serve
-    finally:
-        serve.stop()
 
 
 @pytest.fixture

@@ -78,12 +78,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.fixture(scope="session")
 def vacant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """A second control plane, on which nothing is: whoever adds something removes it with `vacate`."""
-    serve = Serve(tmp_path_factory.mktemp("vacant") / "data", MUSTER_HEARTBEAT="1", MUSTER_ONLINE_WINDOW=HOURS)
-    serve.start()
-    try:
+    with Serve(tmp_path_factory.mktemp("vacant") / "data", MUSTER_HEARTBEAT="1", MUSTER_ONLINE_WINDOW=HOURS) as serve:
         yield serve
-    finally:
-        serve.stop()
 
 
 def vacate(serve: Serve) -> None:

@@ -75,9 +75,7 @@ def _sums(events: Iterable[dict[str, Any]]) -> dict[str, float]:
 def main() -> None:
     with tempfile.TemporaryDirectory() as name, chromium() as browser:
         folder = Path(name)
-        serve = Serve(folder / "data", MUSTER_HEARTBEAT="30")
-        serve.start()
-        try:
+        with Serve(folder / "data", MUSTER_HEARTBEAT="30") as serve:
             players = crowd(serve.url, Operator(serve.url, ADMIN_KEY), 200)
             visitor = Visitor(browser, serve.url, viewport={"width": 1280, "height": 860})
             page = visitor.enter(ADMIN_KEY)
@@ -86,8 +84,6 @@ def main() -> None:
             for each in found:
                 print("  ".join(f"{title} {value:6.1f} ms" for title, value in each.items()))
             print(f"median scripting {statistics.median(each['scripting'] for each in found):.1f} ms")
-        finally:
-            serve.stop()
 
 
 if __name__ == "__main__":

@@ -6,21 +6,11 @@ import shutil
 import time
 from pathlib import Path
 
-import pytest
-
 from chalicelib.contract.messages import Disk, DiskPath, GpuUsage
 from chalicelib.tables import Slot
 from tests.fixtures.agent_and_app import AgentAndApp
 from tests.fixtures.app import REGISTRATION_TOKEN
 from tests.fixtures.database import Recorder
-
-
-@pytest.fixture
-def whole(database: Recorder, tmp_path: Path) -> AgentAndApp:
-    whole = AgentAndApp(tmp_path)
-    whole.boot(REGISTRATION_TOKEN)
-    whole.beat(0)
-    return whole
 
 
 def test_a_model_comes_up_and_goes(whole: AgentAndApp) -> None:

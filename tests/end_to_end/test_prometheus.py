@@ -22,10 +22,8 @@ from tests.fixtures.waiting import PATIENCE, eventually
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    serve = Serve(tmp_path / "data")
-    serve.start()
-    yield serve
-    serve.stop()
+    with Serve(tmp_path / "data") as serve:
+        yield serve
 
 
 @pytest.fixture

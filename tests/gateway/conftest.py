@@ -145,12 +145,8 @@ def wait(wanted: Callable[[], Any], otherwise: Callable[[], object] = lambda: ""
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    serve = Serve(tmp_path_factory.mktemp("serve") / "data")
-    serve.start()
-    try:
+    with Serve(tmp_path_factory.mktemp("serve") / "data") as serve:
         yield serve
-    finally:
-        serve.stop()
 
 
 @dataclass

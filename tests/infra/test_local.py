@@ -49,10 +49,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """A server that was given its secrets, which no test stops."""
-    serve = Serve(tmp_path_factory.mktemp("running") / "data")
-    serve.start()
-    yield serve
-    serve.stop()
+    with Serve(tmp_path_factory.mktemp("running") / "data") as serve:
+        yield serve
 
 
 def serve_in_vain(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -32,9 +32,7 @@ def as_process(*arguments: str, content: bytes = b"") -> subprocess.CompletedPro
 
 
 def test_a_backup_of_a_running_server_makes_another(tmp_path: Path) -> None:
-    serve = Serve(tmp_path / "data")
-    serve.start()
-    try:
+    with Serve(tmp_path / "data") as serve:
         admin, worker = Operator(serve.url, ADMIN_KEY), Worker(serve.url, REGISTRATION_TOKEN)
         worker.register()
         made = admin.deploy(worker.worker_id, name="kept")["deployment_id"]
@@ -45,21 +43,15 @@ def test_a_backup_of_a_running_server_makes_another(tmp_path: Path) -> None:
         refused = local("restore", "-", "--data", str(serve.data), content=saved.stdout)
         assert refused.exit_code == 1 and "is in use by another muster server" in refused.stderr
         assert admin.status(later) == "pending"
-    finally:
-        serve.stop()
 
     restored = as_process("restore", "-", "--data", str(tmp_path / "elsewhere"), content=saved.stdout)
     assert restored.returncode == 0 and restored.stderr.startswith(b"Restored: ")
     # Its credentials came with it: it is told none, and prints none.
-    elsewhere = Serve(tmp_path / "elsewhere", MUSTER_ADMIN_KEY="", MUSTER_REGISTRATION_TOKEN="")
-    elsewhere.start()
-    try:
+    with Serve(tmp_path / "elsewhere", MUSTER_ADMIN_KEY="", MUSTER_REGISTRATION_TOKEN="") as elsewhere:
         admin = Operator(elsewhere.url, ADMIN_KEY)
         assert admin.status(made) == "pending"
         admin.get(f"/api/deployments/{later}").expect(404)
         assert "First start" not in elsewhere.log.read_text()
-    finally:
-        elsewhere.stop()
 
 
 def test_a_backup_is_whole_while_items_are_written_in_pairs(tmp_path: Path) -> None:

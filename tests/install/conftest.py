@@ -28,12 +28,8 @@ def debian_image(docker_engine: docker.DockerClient) -> str:
 
 @pytest.fixture(scope="session")
 def control_plane(wheel_served: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    serve = Serve(tmp_path_factory.mktemp("install") / "data", MUSTER_HEARTBEAT="1")
-    serve.start()
-    try:
+    with Serve(tmp_path_factory.mktemp("install") / "data", MUSTER_HEARTBEAT="1") as serve:
         yield serve
-    finally:
-        serve.stop()
 
 
 @pytest.fixture(scope="session")

@@ -22,8 +22,6 @@ from agent.__main__ import main
 from agent.shown import Formatter, shown
 from tests.fixtures.agent_and_app import AgentAndApp
 from tests.fixtures.agent_world import AgentWorld
-from tests.fixtures.app import REGISTRATION_TOKEN
-from tests.fixtures.database import Recorder
 from tests.fixtures.waiting import PATIENCE
 from tests.fixtures.wire import http, server
 
@@ -146,14 +144,6 @@ LINES = [
     b"x" * (2**20 - 4096),
 ]
 CAUSE = b"torch.OutOfMemoryError: CUDA out of memory. \x1b]0;owned\x07\x9b2J\xe2\x80\xae<script>\x00"
-
-
-@pytest.fixture
-def whole(database: Recorder, tmp_path: Path) -> AgentAndApp:
-    whole = AgentAndApp(tmp_path)
-    whole.boot(REGISTRATION_TOKEN)
-    whole.beat(0)
-    return whole
 
 
 def test_a_models_log_reaches_the_operator_as_it_was_and_as_json(whole: AgentAndApp, written: io.StringIO) -> None:

@@ -23,12 +23,8 @@ EVERY_PARENT = pytest.mark.parametrize("signals", [with_default_signals, with_in
 
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    serve = Serve(tmp_path_factory.mktemp("serve") / "data")
-    serve.start()
-    try:
+    with Serve(tmp_path_factory.mktemp("serve") / "data") as serve:
         yield serve
-    finally:
-        serve.stop()
 
 
 @pytest.fixture
