@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from threading import Thread
 
@@ -14,6 +14,7 @@ from agent.doctor import Finding, Subject, examine, journaled, report
 from agent.identity import StateDir
 from agent.journal import Database
 from agent.reserve import ReserveFile
+from tests.fixtures.http_server import HttpServer
 from tests.fixtures.waiting import eventually
 
 
@@ -41,7 +42,7 @@ class ControlPlane(BaseHTTPRequestHandler):
         pass
 
 
-class Server(ThreadingHTTPServer):
+class Server(HttpServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), ControlPlane)
         self.health, self.refusal = 200, 400

@@ -7,13 +7,14 @@ import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from threading import Thread
 from typing import ClassVar
 
 import pytest
 
 from agent.health import HttpProbe, Pulse
+from tests.fixtures.http_server import HttpServer
 from tests.fixtures.waiting import eventually
 
 
@@ -41,7 +42,7 @@ LISTED = json.dumps({"object": "list", "data": [{"id": "org/model", "object": "m
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Model)
+    server = HttpServer(("127.0.0.1", 0), Model)
     Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     yield server.server_port
     server.shutdown()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 import requests
@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 
 from tests.console.browser import Visitor
 from tests.console.conftest import Place
+from tests.fixtures.http_server import HttpServer
 from tests.fixtures.serve import ADMIN_KEY
 from tests.fixtures.waiting import PATIENCE
 
@@ -45,7 +46,7 @@ def gateway(stage: str, behind: str) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = HttpServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

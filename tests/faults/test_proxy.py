@@ -5,18 +5,19 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 import requests
 
 from tests.faults.proxy import FAULTS, PACK, Deck, Proxy
+from tests.fixtures.http_server import HttpServer
 from tests.fixtures.waiting import PATIENCE, eventually
 
 BODY = b'{"some": "json"}'
 
 
-class Upstream(ThreadingHTTPServer):
+class Upstream(HttpServer):
     daemon_threads = True
     asked = 0
 

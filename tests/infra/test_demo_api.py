@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ import requests
 
 from infra.demo_api import Api
 from infra.demo_stage import DemoFailed
+from tests.fixtures.http_server import HttpServer
 
 OPERATION = "/api/operations/o1"
 
@@ -41,7 +42,7 @@ class ControlPlane:
             def log_message(self, format: str, *arguments: Any) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = HttpServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
 
 

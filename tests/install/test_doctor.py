@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
 from tests.fixtures.agent_process import Operator, ProcessHost
+from tests.fixtures.http_server import HttpServer
 from tests.fixtures.serve import REGISTRATION_TOKEN, Serve
 from tests.fixtures.waiting import PATIENCE, eventually
 
@@ -82,7 +83,7 @@ class Elsewhere(BaseHTTPRequestHandler):
 
 
 def test_a_control_plane_that_redirects(tmp_path: Path) -> None:
-    with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+    with HttpServer(("127.0.0.1", 0), Elsewhere) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         _, said = doctor(tmp_path, "--url", f"http://127.0.0.1:{server.server_port}", DOCKER_HOST=NOWHERE)
         server.shutdown()

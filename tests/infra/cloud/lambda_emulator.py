@@ -19,7 +19,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote
@@ -28,6 +28,7 @@ import botocore
 
 from chalicelib.contract.errors import ApiError
 from chalicelib.routes.matching import match
+from tests.fixtures.http_server import HttpServer
 from tests.fixtures.waiting import PATIENCE
 
 Event = dict[str, Any]
@@ -261,7 +262,7 @@ def gateway(function: Function, form: Form, routes: dict[str, Any]) -> Iterator[
         def log_message(self, format: str, *args: Any) -> None:
             """The function's own lines say it all."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = HttpServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -8,10 +8,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import requests
+
+from tests.fixtures.http_server import HttpServer
 
 
 @dataclass
@@ -94,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
 def refusing(url: str) -> Iterator[Refusing]:
     """As long as this lasts, before the server at `url`."""
     handler = type("OfOneProxy", (Handler,), {})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with HttpServer(("127.0.0.1", 0), handler) as server:
         handler.proxy = proxy = Refusing(url, server.server_address[1])  # type: ignore[attr-defined]
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:

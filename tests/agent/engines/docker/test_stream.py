@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from queue import SimpleQueue
 from threading import Event
 from typing import Any, NoReturn
@@ -14,10 +14,11 @@ import pytest
 import requests
 
 from agent.engines.docker.stream import ENDED, Stream
+from tests.fixtures.http_server import HttpServer
 from tests.fixtures.waiting import PATIENCE, eventually
 
 
-class Daemon(ThreadingHTTPServer):
+class Daemon(HttpServer):
     """Answers once `answers` is set, with each line of `lines` until None. `left` is set when the client hangs up."""
 
     daemon_threads = True
