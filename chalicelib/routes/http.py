@@ -55,7 +55,7 @@ class Clock:
 
 SYSTEM = Clock()
 CLOCK: ContextVar[Clock] = ContextVar("clock", default=SYSTEM)
-"""The clock of the request that is being answered. A test sets another one around the requests that it makes."""
+"""The clock that routes use for the current request. Tests set a virtual clock around their requests."""
 
 
 @dataclass(frozen=True)

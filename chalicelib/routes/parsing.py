@@ -53,7 +53,7 @@ def _invalid(error: msgspec.ValidationError, type_: type[msgspec.Struct]) -> Api
 
 
 def _allowed(type_: type[msgspec.Struct], path: str) -> list[str]:
-    """The values of the enumeration at a path such as «gpu_info.devices[0].index» or «env[...].from_host»."""
+    """Returns the values of the enumeration at a path such as `status` or `env[...].from_host`."""
     schemas, schema = _schemas(type_)
     for name in re.sub(r"\[.*?\]", "", path).split("."):
         properties = (choice.get("properties", {}) for choice in _choices(schemas, schema))

@@ -151,15 +151,6 @@ def test_a_variable_that_is_absent_or_decided_elsewhere_is_refused_by_name(env: 
     assert raised.value.error_code == "INVALID_CONFIG"
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    for folder in ("models/good", "private"):
-        (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "models/escape").symlink_to(tmp_path / "private")
-    (tmp_path / "models/alias").symlink_to("good")
-    return tmp_path
-
-
 def test_local_weights_are_mounted_and_served_under_their_own_name(root: Path) -> None:
     policy = HostPolicy(model_root=root / "models", hub_cache=root / "hub")
     alias = str(root / "models/alias")

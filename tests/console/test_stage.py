@@ -47,7 +47,6 @@ def gateway(stage: str, behind: str) -> Iterator[str]:
             pass
 
     server = HttpServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}/{stage}"

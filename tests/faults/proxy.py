@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
-from socketserver import StreamRequestHandler, ThreadingTCPServer
+from socketserver import StreamRequestHandler
 from typing import IO
 
+from tests.fixtures.http_server import TcpServer
 from tests.fixtures.waiting import PATIENCE
 
 PACK = 24
@@ -78,13 +79,10 @@ def calm() -> Deck:
     return deck
 
 
-class Proxy(ThreadingTCPServer):
+class Proxy(TcpServer):
     """On a port of its own; `seen` is what came. One request at a time of each connection, as clients here do."""
 
-    allow_reuse_address = True
-    daemon_threads = True
     block_on_close = False
-    request_queue_size = 128
 
     def __init__(self, port: int, deck: Deck | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Connection)

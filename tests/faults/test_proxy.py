@@ -18,7 +18,6 @@ BODY = b'{"some": "json"}'
 
 
 class Upstream(HttpServer):
-    daemon_threads = True
     asked = 0
 
 

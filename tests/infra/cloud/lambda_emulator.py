@@ -263,7 +263,6 @@ def gateway(function: Function, form: Form, routes: dict[str, Any]) -> Iterator[
             """The function's own lines say it all."""
 
     server = HttpServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -21,7 +21,6 @@ from tests.fixtures.waiting import PATIENCE, eventually
 class Daemon(HttpServer):
     """Answers once `answers` is set, with each line of `lines` until None. `left` is set when the client hangs up."""
 
-    daemon_threads = True
     block_on_close = False
 
     def __init__(self) -> None:
