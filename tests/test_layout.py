@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.markdown import ROOT
+from tests.fixtures import ROOT
 
 PACKAGES = ("agent", "chalicelib", "infra", "muster")
 ELSEWHERE = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.fixtures import ROOT
+
 NAMES = ("TABLE_PREFIX", "HEARTBEAT", "ONLINE_WINDOW", "MAX_WAITS")
 
 

@@ -24,11 +24,11 @@ from typing import Any
 import msgspec
 import psutil
 
+from tests.fixtures import ROOT
 from tests.fixtures.agent_process import Operator
 from tests.fixtures.kept_release import Release, ReleaseHost, ReleaseServe, unpack
 from tests.fixtures.waiting import eventually
 
-ROOT = Path(__file__).parents[2]
 CLONE_NEWUTS = 0x04000000
 HOSTNAME = "gpu-host"
 FOLDER = Path("/tmp/muster-release")

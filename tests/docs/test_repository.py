@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from chalicelib.contract.endpoints import ENDPOINTS, Endpoint
-from tests.fixtures.markdown import ROOT, anchors, blocks, files, links, pages, read
+from tests.fixtures import ROOT
+from tests.fixtures.markdown import anchors, blocks, files, links, pages, read
 
 PRIVATE = {
     "a place on somebody's machine": r"(?<![\w.}/~-])/(?:home|Users|root|work|workspace|mnt|srv)/[\w.-]+",

@@ -9,7 +9,8 @@ import pytest
 
 from chalicelib.contract.errors import STATUS
 from muster.cli.explain import page, sections
-from tests.fixtures.markdown import ROOT, files, read
+from tests.fixtures import ROOT
+from tests.fixtures.markdown import files, read
 
 SOURCE = ("agent/", "chalicelib/", "muster/")
 LIKE_A_CODE = re.compile(r"[A-Z]{3,}(?:_[A-Z]+)+|[A-Z]{7,}")

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 import requests
 
+from tests.fixtures import ROOT
 from tests.fixtures.http_client import Operator
 from tests.fixtures.ports import free_port
-from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, ROOT, Serve
+from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 from tests.fixtures.waiting import PATIENCE, eventually
 
 MASTER_KEY = "sk-master-of-the-tests"

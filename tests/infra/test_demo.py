@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.fixtures import ROOT
 from tests.fixtures.process_tree import kill_tree
-from tests.fixtures.serve import ROOT
 from tests.fixtures.signals import with_interrupts_ignored
 from tests.fixtures.waiting import deadline, eventually
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from infra.demo_stage import DemoFailed, attempts
-from tests.fixtures.markdown import ROOT
+from tests.fixtures import ROOT
 from tests.fixtures.process_tree import kill_tree
 from tests.fixtures.signals import with_interrupts_ignored
 from tests.fixtures.waiting import deadline

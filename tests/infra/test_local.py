@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.fixtures import ROOT
 from tests.fixtures.ports import free_port
-from tests.fixtures.serve import ADMIN_KEY, ROOT, Serve
+from tests.fixtures.serve import ADMIN_KEY, Serve
 from tests.fixtures.waiting import PATIENCE, deadline, eventually
 
 Start = Callable[..., Serve]

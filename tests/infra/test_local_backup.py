@@ -15,9 +15,10 @@ from click.testing import CliRunner, Result
 from infra.local import main
 from infra.local_backup import DATABASE, NoBackup, backup, restore
 from infra.local_store import DataDirectory, DataInUse, Store
+from tests.fixtures import ROOT
 from tests.fixtures.http_client import Operator
 from tests.fixtures.http_workers import Worker
-from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, ROOT, Serve
+from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 
 
 def local(*arguments: str, content: bytes = b"") -> Result:

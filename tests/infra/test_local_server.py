@@ -15,8 +15,8 @@ from chalicelib import tokens
 from chalicelib.contract.endpoints import Access
 from infra.local_server import DevServer, HttpServer, Site, introduce, run_schedule, stop
 from infra.local_store import DataDirectory
+from tests.fixtures import ROOT
 from tests.fixtures.database import Recorder
-from tests.fixtures.markdown import ROOT
 
 NOW = 1_800_000_000.0
 KEY, TOKEN = "mst_key_" + "k" * 43, "mst_reg_" + "r" * 43

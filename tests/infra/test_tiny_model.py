@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.markdown import ROOT
+from tests.fixtures import ROOT
 
 NOTING = """
 import json, os

@@ -24,8 +24,8 @@ from pathlib import Path
 import docker
 from docker.models.containers import Container
 
+from tests.fixtures import ROOT
 from tests.fixtures.docker_engine import LABEL, NAME
-from tests.fixtures.markdown import ROOT
 from tests.fixtures.waiting import eventually
 
 ROOT_IMAGE, IMAGE = f"{NAME}/debian-root:1", f"{NAME}/debian:1"

@@ -15,8 +15,9 @@ import pytest
 from docker.errors import NotFound
 
 from infra import standin_image
+from tests.fixtures import ROOT
 from tests.fixtures.agent_process import Operator
-from tests.fixtures.markdown import ROOT, blocks
+from tests.fixtures.markdown import blocks
 from tests.fixtures.serve import Serve
 from tests.fixtures.waiting import eventually
 

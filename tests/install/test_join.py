@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import docker
 import pytest
 
-from tests.fixtures.agent_process import ROOT, Operator
+from tests.fixtures import ROOT
+from tests.fixtures.agent_process import Operator
 from tests.fixtures.serve import Serve
 from tests.fixtures.waiting import eventually
 from tests.install.debian import Machine

@@ -17,8 +17,9 @@ import docker
 import pytest
 import requests
 
+from tests.fixtures import ROOT
 from tests.fixtures.docker_engine import NAME, unavailable
-from tests.fixtures.markdown import ROOT, blocks
+from tests.fixtures.markdown import blocks
 from tests.fixtures.ports import free_port
 from tests.fixtures.waiting import PATIENCE, eventually
 from tests.install.debian import Machine

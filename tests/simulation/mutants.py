@@ -19,7 +19,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from tests.fixtures.markdown import ROOT
+from tests.fixtures import ROOT
 
 SEEDS = 1000
 """In which each is caught at the latest."""

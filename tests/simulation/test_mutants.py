@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fixtures.markdown import ROOT
+from tests.fixtures import ROOT
 from tests.simulation.mutants import MUTANTS, Mutant, examine
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.fixtures.markdown import ROOT
+from tests.fixtures import ROOT
 
 
 def simulate(*arguments: str) -> str:

@@ -15,8 +15,7 @@ import pytest
 from app import app
 from infra.cloud.deploy import Build
 from infra.cloud.package import ARCHIVE, build
-from tests.fixtures import dynoxide
-from tests.fixtures.markdown import ROOT
+from tests.fixtures import ROOT, dynoxide
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN
 from tests.infra.cloud.emulated import ACCOUNT, INTRODUCE, Cloud
 from tests.infra.cloud.lambda_emulator import Form, Function, gateway, runtime_beside

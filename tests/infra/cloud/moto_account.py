@@ -22,7 +22,8 @@ import requests
 from click.testing import CliRunner
 
 from infra.cloud.deploy import Build, main
-from tests.fixtures.markdown import ROOT, blocks
+from tests.fixtures import ROOT
+from tests.fixtures.markdown import blocks
 from tests.infra.cloud import aws
 
 NUMBER, REGION = "123456789012", "eu-central-1"

@@ -8,7 +8,7 @@ import sys
 from types import TracebackType
 from typing import Any, Self
 
-from tests.fixtures.markdown import ROOT
+from tests.fixtures import ROOT
 from tests.infra.cloud.moto_account import REGION, Account
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.cloud.access import policy
+from tests.fixtures import ROOT
 from tests.fixtures.database import DATABASE
 from tests.fixtures.plane_world import PlaneWorld
 from tests.infra.cloud import iam
@@ -16,7 +16,6 @@ from tests.infra.cloud.coverage_driver import DRIVES
 from tests.infra.cloud.recorder import Listener, Need
 
 PREFIX = "muster-prod-"
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 from app import app
 from infra.cloud.access import FILES
 from infra.cloud.gateway import SAID
-from tests.fixtures.markdown import ROOT
+from tests.fixtures import ROOT
 from tests.infra.cloud.conftest import NewAccount
 from tests.infra.cloud.moto_stage import Stage
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fixtures.markdown import ROOT
+from tests.fixtures import ROOT
 from tests.fixtures.signals import with_interrupts_ignored
 from tests.fixtures.waiting import PATIENCE, deadline
 from tests.infra.cloud.conftest import NewAccount
