@@ -54,10 +54,10 @@ destroy: setup ## Delete a stage's application in AWS; the data stays (STAGE=pro
 package: $(WHEEL) ## A stage for AWS, in build/STAGE: two templates and the functions' archive (STAGE=prod; REST=1)
 	@$(BIN)/python -m infra.cloud.package --stage "$(STAGE)" $(if $(REST),--rest)
 
-test: setup ## All tests, on all cores (JOBS); those that need Docker are skipped where there is none
+test: setup ## All tests but the simulator (make reliability), on all cores (JOBS); those that need Docker are skipped where there is none
 	@$(BIN)/python -m pytest -n $(or $(JOBS),auto) --dist loadscope $(ARGS)
 
-test-busy: setup ## All tests three times, beside eight busy processes (TIMES, BUSY)
+test-busy: setup ## All tests but the simulator three times, beside eight busy processes (TIMES, BUSY)
 	@$(BIN)/python -m tests.busy --processes $(or $(BUSY),8) --times $(or $(TIMES),3) -- \
 		-n $(or $(JOBS),auto) --dist loadscope $(ARGS)
 
