@@ -12,25 +12,13 @@ import hashlib
 import subprocess
 import tarfile
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import msgspec
 
 FOLDER = Path(__file__).resolve().parents[1] / "chalicelib" / "console" / "vendor"
-MANIFEST = FOLDER / "manifest.json"
-
-
-@dataclass(frozen=True)
-class Place:
-    """A folder with vendored files and their manifest."""
-
-    folder: Path = FOLDER
-
-    @property
-    def manifest(self) -> Path:
-        return self.folder / MANIFEST.name
+MANIFEST = "manifest.json"
 
 
 class File(msgspec.Struct):
@@ -48,11 +36,8 @@ class Package(msgspec.Struct):
     files: list[File]
 
 
-CONSOLE = Place()
-
-
-def manifest(place: Place = CONSOLE) -> list[Package]:
-    return msgspec.json.decode(place.manifest.read_bytes(), type=list[Package])
+def manifest(folder: Path = FOLDER) -> list[Package]:
+    return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=list[Package])
 
 
 def digest(content: bytes) -> str:
@@ -72,8 +57,8 @@ def published(package: Package) -> dict[str, bytes]:
 @click.command()
 @click.option("--accept", is_flag=True, help="Write the digests of what was fetched, rather than hold it to them.")
 @click.pass_obj
-def main(place: Place, accept: bool) -> None:
-    packages = manifest(place)
+def main(folder: Path, accept: bool) -> None:
+    packages = manifest(folder)
     for package in packages:
         contents = published(package)
         for file in package.files:
@@ -81,10 +66,10 @@ def main(place: Place, accept: bool) -> None:
             if not accept and found != file.sha256:
                 raise click.ClickException(f"{package.package} {package.version}: {file.path} is {found}")
             file.sha256 = found
-            (place.folder / file.name).write_bytes(contents[file.path])
+            (folder / file.name).write_bytes(contents[file.path])
             click.echo(f"{found}  {file.name}")
-    place.manifest.write_bytes(msgspec.json.format(msgspec.json.encode(packages)) + b"\n")
+    (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(packages)) + b"\n")
 
 
 if __name__ == "__main__":
-    main(obj=CONSOLE)
+    main(obj=FOLDER)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from chalicelib.routes import console
-from infra import vendor
 from tests.fixtures.http_client import Client
 
 POLICY = (
@@ -131,11 +130,3 @@ def test_over_http_head_has_the_heads_alone_and_other_methods_are_refused(place:
     client.call("POST", "/", {}).expect(405, "METHOD_NOT_ALLOWED")
     client.get("/console/0/app.js").expect(404, "ROUTE_NOT_FOUND")
     client.get("/console/../app.py").expect(404, "ROUTE_NOT_FOUND")
-
-
-def test_what_is_vendored_is_what_was_published() -> None:
-    packages = vendor.manifest()
-    held = {file.name: file.sha256 for package in packages for file in package.files}
-    there = {path.name for path in vendor.FOLDER.iterdir()} - {vendor.MANIFEST.name}
-    assert {name: vendor.digest((vendor.FOLDER / name).read_bytes()) for name in there} == held
-    assert all(package.license and re.fullmatch(r"\d+\.\d+\.\d+", package.version) for package in packages)
