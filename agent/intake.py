@@ -65,8 +65,6 @@ class Intake:
         except JournalFull:
             self._say_full(command)
             return False
-        except OverflowError as error:  # a number that no journal holds
-            return self._refuse_unknown(raw, str(error))
         self._ack(command.command_id)
         return True
 

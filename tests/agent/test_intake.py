@@ -60,17 +60,11 @@ def raw(**command: object) -> Raw:
 
 
 def test_what_is_no_command_is_dropped_and_costs_the_others_nothing(world: AgentWorld, intake: Intake) -> None:
-    strange = [Raw(b"7"), Raw(b"[" * 100_000), Raw(b"null"), raw(type="deploy"), raw(command_id="o9")]
+    no_generation = raw(type="stop", command_id="c1", deployment_id="d1", generation=2**63)
+    strange = [Raw(b"7"), Raw(b"[" * 100_000), Raw(b"null"), raw(type="deploy"), raw(command_id="o9"), no_generation]
     ours = raw(type="disk_usage", command_id="o1", expires_in=60)
     assert intake.receive([*strange, ours], world.clock.now, world.crew)
     assert intake.acks == ["o1"]
-
-
-def test_a_number_that_no_journal_holds_is_refused_in_words(world: AgentWorld, intake: Intake) -> None:
-    command = raw(type="stop", command_id="c1", deployment_id="d1", generation=2**63)
-    assert intake.receive([command], world.clock.now, world.crew)
-    world.deliver()
-    assert world.memory.records.all() == []
 
 
 def test_a_command_is_acked_once_until_the_control_plane_has_the_ack(world: AgentWorld, intake: Intake) -> None:
