@@ -8,6 +8,7 @@ import pytest
 from agent.crew import Memory
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import full_memory
+from tests.fixtures.nvml import FakeNvml, compile_nvml
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +32,11 @@ def world(tmp_path: Path) -> AgentWorld:
 def full(tmp_path: Path) -> Memory:
     """A journal on a full disk."""
     return full_memory(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def nvml(tmp_path_factory: pytest.TempPathFactory) -> FakeNvml:
+    return compile_nvml(tmp_path_factory.mktemp("nvml"))
 
 
 @pytest.fixture

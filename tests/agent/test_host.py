@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
@@ -10,7 +9,6 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +16,8 @@ from agent import host
 from agent.engines import EngineError
 from agent.vllm import PORTS
 from chalicelib.contract.messages import Disk
-from tests.fixtures.nvml import GIB, FakeNvml, compile_nvml, gpu
+from tests.fixtures.nvml import GIB, FakeNvml, gpu, told
+from tests.fixtures.ports import free_port
 from tests.fixtures.waiting import deadline, eventually
 
 
@@ -52,8 +51,8 @@ def test_a_machine_keeps_its_id(tmp_path: Path) -> None:
 
 
 def test_a_free_port_is_the_wanted_one_or_the_first_that_nobody_has() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as busy:
-        port = busy.getsockname()[1]
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
         with pytest.raises(EngineError, match=str(port)) as raised:
             host.free_port(port, "127.0.0.1", ())
         assert raised.value.error_code == "PORT_IN_USE"
@@ -78,7 +77,8 @@ def test_a_process_is_known_by_pid_and_start() -> None:
     )
     try:
         start = host.start_ticks(process.pid)
-        assert start == host.start_ticks(process.pid)
+        assert start is not None
+        assert host.start_ticks(process.pid) == start
         eventually(lambda: host.marked("MARK_FOR_TEST", str(os.getpid())) == [process.pid])
         process.kill()
         eventually(lambda: host.start_ticks(process.pid) is None)  # dead, though nobody has waited for it yet
@@ -112,19 +112,6 @@ def test_a_kept_machine_id_is_for_its_owner_alone(tmp_path: Path) -> None:
     host.machine_id(tmp_path / "state")
     for kept in (tmp_path / "state").glob("*"):
         assert not stat.S_IMODE(kept.parent.stat().st_mode) & 0o077
-
-
-@pytest.fixture(scope="module")
-def nvml(tmp_path_factory: pytest.TempPathFactory) -> FakeNvml:
-    return compile_nvml(tmp_path_factory.mktemp("nvml"))
-
-
-def told(nvml: FakeNvml, expression: str) -> Any:
-    """What `expression` is in a process of its own, since NVML's library is loaded once and for all."""
-    script = f"import msgspec; from agent import host; print(msgspec.json.encode({expression}).decode())"
-    env = {**os.environ, **nvml.environment}
-    run = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
-    return json.loads(run.stdout)
 
 
 def test_gpus_are_listed_with_uuid_driver_and_memory(nvml: FakeNvml) -> None:

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fixtures.process_rig import PUPPET, ProcessRig
-
-RigOf = Callable[..., ProcessRig]
+from tests.fixtures.process_rig import PUPPET, ProcessRig, RigOf
 
 
 @pytest.fixture

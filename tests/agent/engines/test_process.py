@@ -10,9 +10,8 @@ import pytest
 
 from agent.engines import EngineError
 from agent.engines.process import ProcessEngine
-from tests.agent.engines.conftest import RigOf
 from tests.fixtures.engine_suite import EngineSuite, only, ready
-from tests.fixtures.process_rig import PUPPET, ProcessRig
+from tests.fixtures.process_rig import PUPPET, ProcessRig, RigOf
 from tests.fixtures.puppets import Puppets
 from tests.fixtures.waiting import eventually
 

@@ -18,9 +18,8 @@ from agent.engines import Instance
 from agent.engines.logs import backwards
 from agent.engines.shim import LINE_BYTES
 from agent.engines.supervised import MARK, SHIM
-from tests.agent.engines.conftest import RigOf
 from tests.fixtures.engine_suite import only, ready
-from tests.fixtures.process_rig import ProcessRig
+from tests.fixtures.process_rig import ProcessRig, RigOf
 from tests.fixtures.waiting import PATIENCE, eventually
 
 
@@ -104,14 +103,15 @@ def test_children_of_a_model_that_ended_end_too(rig_of: RigOf) -> None:
 
 
 def test_a_killed_model_has_the_signal_in_its_exit_code(rig: ProcessRig) -> None:
-    instance = ready(rig, rig.engine.start(rig.spec()))
-    os.kill(eventually(lambda: _command_pid(rig)) or 0, signal.SIGKILL)
+    ready(rig, rig.engine.start(rig.spec()))
+    pid = eventually(lambda: _command_pid(rig))
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
     eventually(lambda: only(rig).state == "exited")
     assert (only(rig).exit_code, only(rig).oom_killed) == (137, False)
-    assert instance.pid is None or instance.pid > 0
 
 
 def _command_pid(rig: ProcessRig) -> int | None:
     """The puppet's own pid, as soon as the shim has written it."""
     instance: Instance = only(rig)
-    return instance.pid if instance.pid != host.marked(MARK, instance.id)[0] else None
+    return instance.pid if instance.pid != rig.leader(instance) else None

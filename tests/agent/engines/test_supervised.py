@@ -13,9 +13,8 @@ from pathlib import Path
 
 from agent import host
 from agent.engines.supervised import MARK
-from tests.agent.engines.conftest import RigOf
 from tests.fixtures.engine_suite import only, ready
-from tests.fixtures.process_rig import PUPPET, ProcessRig
+from tests.fixtures.process_rig import PUPPET, ProcessRig, RigOf
 from tests.fixtures.waiting import eventually
 
 
@@ -87,11 +86,11 @@ def test_the_whole_group_ends(rig_of: RigOf) -> None:
 def test_a_killed_supervisor_takes_no_model_out_of_sight(rig: ProcessRig) -> None:
     """It still counts as running while anything of it lives, so that nobody starts it a second time."""
     instance = ready(rig, rig.engine.start(rig.spec()))
-    leader = host.marked(MARK, instance.id)[0]
+    leader = rig.leader(instance)
     os.kill(leader, signal.SIGKILL)
     eventually(lambda: host.start_ticks(leader) is None)
-    if host.marked(MARK, instance.id):
-        assert only(rig).state == "running"
+    assert host.marked(MARK, instance.id), "the model outlives it"
+    assert only(rig).state == "running"
     rig.engine.stop(instance.id, 5)
     assert host.marked(MARK, instance.id) == []
     assert only(rig).state == "exited"
@@ -100,7 +99,7 @@ def test_a_killed_supervisor_takes_no_model_out_of_sight(rig: ProcessRig) -> Non
 def test_no_zombie_is_left(rig: ProcessRig) -> None:
     """One that ends while a thread of it is still ending is reaped by a later look."""
     instance = ready(rig, rig.engine.start(rig.spec()))
-    leader = host.marked(MARK, instance.id)[0]
+    leader = rig.leader(instance)
     rig.engine.stop(instance.id, 5)
     assert eventually(lambda: only(rig).state == "exited" and not Path(f"/proc/{leader}").exists())
 
