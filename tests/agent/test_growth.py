@@ -10,18 +10,11 @@ from agent.growth import LOOK_EVERY, STALLED_AFTER, Growth, Onlooker, Sight
 from chalicelib.contract.messages import Progress
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.commands import deploy
-from tests.fixtures.hub_cache import cache
+from tests.fixtures.hub_cache import cache, downloading
 
 
 def phases(world: AgentWorld) -> list[Progress]:
     return [report.progress for _, report in world.server.reports if report.status == "starting" and report.progress]
-
-
-def weights(world: AgentWorld, size: int) -> None:
-    blobs = world.folder / "hub" / "models--org--model" / "blobs"
-    blobs.mkdir(parents=True, exist_ok=True)
-    with (blobs / "weights.incomplete").open("wb") as file:
-        file.truncate(size)
 
 
 def test_the_phase_is_read_from_the_log_and_the_bytes_from_the_cache(world: AgentWorld) -> None:
@@ -33,9 +26,9 @@ def test_the_phase_is_read_from_the_log_and_the_bytes_from_the_cache(world: Agen
     world.engine.say(instance.id, "INFO Starting to load model org/model...")
     world.settle(3)
     for size in (GIB, 3 * GIB):
-        weights(world, size)
+        downloading(world.folder / "hub", "org/model", size)
         world.settle(3)
-    weights(world, 4 * GIB)
+    downloading(world.folder / "hub", "org/model", 4 * GIB)
     world.settle(6)
     world.engine.say(instance.id, "Loading safetensors checkpoint shards:  50% Completed | 1/2 [00:01<00:01,  1.0s/it]")
     world.settle(3)
@@ -65,7 +58,7 @@ def test_a_start_of_which_nothing_grows_is_stalled(world: AgentWorld) -> None:
         world.engine.say(first.id, f"Loading weights: {minute}%")
         world.settle(1, seconds=60)
     for minute in range(20):
-        weights(world, minute + 1)
+        downloading(world.folder / "hub", "org/model", minute + 1)
         world.settle(1, seconds=60)
     for minute in range(20):
         world.gpus[0] = Gpu(0, 80 * GIB, minute * GIB)

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.crew import Memory
-from agent.journal import Database, JournalFull, put_meta
-from agent.reserve import ReserveFile
+from agent.journal import JournalFull, put_meta
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import DEPLOY, big_stop, fill, forbid_writing, open_memory
 
@@ -29,11 +28,10 @@ def test_files_are_for_our_user_alone(tmp_path: Path) -> None:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_broken_journal_is_put_aside(world: AgentWorld) -> None:
+def test_an_agent_whose_journal_is_broken_registers_again(world: AgentWorld) -> None:
     world.kill()
     (world.state.path / "journal").write_bytes(b"not a database" * 1000)
     world.boot().beat()
-    assert (world.state.path / "journal.broken").exists()
     assert world.server.session == 2
 
 
@@ -77,6 +75,5 @@ def test_what_is_so_already_is_not_written_and_none_forgets(tmp_path: Path) -> N
 
 def test_a_broken_journal_is_kept_and_a_new_one_begun(tmp_path: Path) -> None:
     (tmp_path / "journal").write_bytes(b"not a database" * 1000)
-    database = Database(tmp_path / "journal", ReserveFile(tmp_path / "reserve", 4096))
-    assert database.journal_id
+    assert open_memory(tmp_path).database.journal_id
     assert (tmp_path / "journal.broken").read_bytes().startswith(b"not a database")

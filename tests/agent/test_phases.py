@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from agent.phases import phase_of
 from chalicelib.contract.messages import Progress
+from tests.fixtures.vllm_logs import log
 
 # Of vLLM 0.6 to 0.32, in the order in which one start has them.
 LINES = """
@@ -48,5 +47,4 @@ def test_the_last_line_with_a_phase_counts() -> None:
 
 
 def test_a_log_without_a_phase_has_none() -> None:
-    log = Path(__file__).with_name("vllm_logs") / "badflag.txt"
-    assert phase_of(log.read_text()) is None
+    assert phase_of(log("badflag")) is None

@@ -16,6 +16,7 @@ from agent.vllm import run_spec
 from chalicelib.contract.messages import Disk, Fix, Report
 from tests.fixtures.agent_world import DISK, GIB, AgentWorld, FakeHub
 from tests.fixtures.commands import deploy
+from tests.fixtures.hub_cache import downloading
 
 
 @pytest.mark.parametrize("uses_images", [True, False])
@@ -195,10 +196,7 @@ def test_what_is_downloaded_already_needs_no_room(runway: Runway) -> None:
     runway.hub.bytes, runway.free = 100 * GIB, 60 * GIB
     refused = runway.refuse()
     assert refused.error_code == "DISK_FULL" and "the weights of org/model needs 100.0 GiB" in refused.message
-    blobs = runway.folder / "hub" / "models--org--model" / "blobs"
-    blobs.mkdir(parents=True)
-    with (blobs / "abc.incomplete").open("wb") as file:
-        file.truncate(50 * GIB)
+    downloading(runway.folder / "hub", "org/model", 50 * GIB)
     assert runway.check() == Cleared("", 100 * GIB)
 
 

@@ -10,14 +10,12 @@ from threading import Event, Lock
 
 import pytest
 
-from agent.crew import Memory
 from agent.engines import Cancelled, EngineError
 from agent.inventory import Inventory
-from agent.journal import Database
 from agent.pulls import Pulls
-from agent.reserve import ReserveFile
 from chalicelib.contract.messages import Progress, Pulled
 from tests.fixtures.agent_world import Clock
+from tests.fixtures.journals import open_memory
 from tests.fixtures.memory_engine import MemoryEngine
 from tests.fixtures.waiting import PATIENCE, eventually
 
@@ -52,9 +50,8 @@ class Line(MemoryEngine):
 
 
 def pulls_of(engine: MemoryEngine, folder: Path, pauses: tuple[float, ...] = (0.0, 0.0)) -> Pulls:
-    database = Database(folder / "journal", ReserveFile(folder / "reserve", 4096))
     clock = Clock()
-    return Pulls(engine, Memory.of(database).ledger, Inventory(engine, clock), clock, pauses)
+    return Pulls(engine, open_memory(folder).ledger, Inventory(engine, clock), clock, pauses)
 
 
 def fails(code: str, *told: Progress) -> Callable[[Callable[[Progress], None]], None]:

@@ -8,15 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import docker
 import pytest
 
 from agent.causes import INSTALL_NVIDIA_RUNTIME
 from agent.engines import EngineError
-from agent.engines.docker import DockerEngine
 from tests.fixtures import shell_image
 from tests.fixtures.docker_daemon import OwnDaemon, own_daemon
-from tests.fixtures.puppets import Puppets
+from tests.fixtures.docker_rig import DockerRig
 
 pytestmark = pytest.mark.docker
 HOOK = "nvidia-container-runtime-hook"
@@ -38,12 +36,6 @@ class Host:
         fresh.rename(self.hook)
 
 
-class Rig(Puppets):
-    def __init__(self, folder: Path, client: docker.DockerClient) -> None:
-        super().__init__(DockerEngine(), folder, shell_image.REFERENCE)
-        self.client = client
-
-
 @contextmanager
 def host(folder: Path, has_hook: bool) -> Iterator[Host]:
     if shutil.which(HOOK, path=PROGRAMS):
@@ -63,13 +55,13 @@ def host_with_runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host
 
 
 @pytest.fixture
-def rig(host_with_runtime: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+def rig(host_with_runtime: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DockerRig]:
     monkeypatch.setenv("DOCKER_HOST", host_with_runtime.daemon.url)
-    yield Rig(tmp_path, host_with_runtime.daemon.client)
+    yield DockerRig(tmp_path, shell_image.REFERENCE, host_with_runtime.daemon.client)
     host_with_runtime.daemon.clear()
 
 
-def test_a_gpu_is_asked_for_by_its_uuid(host_with_runtime: Host, rig: Rig) -> None:
+def test_a_gpu_is_asked_for_by_its_uuid(host_with_runtime: Host, rig: DockerRig) -> None:
     host_with_runtime.hook_runs("exit 0")
     started = rig.engine.start(replace(rig.spec(), gpus=(1, 3), devices=UUIDS))
     requests = rig.client.api.inspect_container(started.id)["HostConfig"]["DeviceRequests"]
@@ -83,7 +75,7 @@ def test_without_nvidias_runtime_the_command_that_installs_it_is_told(
 ) -> None:
     with host(tmp_path, has_hook=False) as found:
         monkeypatch.setenv("DOCKER_HOST", found.daemon.url)
-        rig = Rig(tmp_path, found.daemon.client)
+        rig = DockerRig(tmp_path, shell_image.REFERENCE, found.daemon.client)
         with pytest.raises(EngineError) as raised:
             rig.engine.start(replace(rig.spec(), gpus=(0,)))
         assert raised.value.error_code == "GPU_UNAVAILABLE"
@@ -105,7 +97,7 @@ def test_without_nvidias_runtime_the_command_that_installs_it_is_told(
     ],
 )
 def test_a_runtime_that_fails_is_told_in_its_own_words_and_leaves_nothing(
-    host_with_runtime: Host, rig: Rig, says: str, code: str, advice: str
+    host_with_runtime: Host, rig: DockerRig, says: str, code: str, advice: str
 ) -> None:
     host_with_runtime.hook_runs(f"echo '{says}' >&2; exit 1")
     with pytest.raises(EngineError) as raised:
