@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -14,7 +13,7 @@ from agent.doctor import Finding, Subject, examine, journaled, report
 from agent.identity import StateDir
 from agent.journal import Database
 from agent.reserve import ReserveFile
-from tests.fixtures.http_server import HttpServer
+from tests.fixtures.http_server import HttpServer, serving
 from tests.fixtures.waiting import eventually
 
 
@@ -55,11 +54,8 @@ class Server(HttpServer):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    made = Server()
-    Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield made
-    made.shutdown()
-    made.server_close()
+    with serving(Server()) as made:
+        yield made
 
 
 def subject(folder: Path, url: str | None, token: str | None = "registration-token", vllm: str = "true") -> Subject:

@@ -14,7 +14,7 @@ from typing import ClassVar
 import pytest
 
 from agent.health import HttpProbe, Pulse
-from tests.fixtures.http_server import HttpServer
+from tests.fixtures.http_server import HttpServer, serving
 from tests.fixtures.waiting import eventually
 
 
@@ -42,11 +42,8 @@ LISTED = json.dumps({"object": "list", "data": [{"id": "org/model", "object": "m
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    server = HttpServer(("127.0.0.1", 0), Model)
-    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
+    with serving(HttpServer(("127.0.0.1", 0), Model)) as server:
+        yield server.server_port
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from queue import SimpleQueue
@@ -14,7 +13,7 @@ import pytest
 import requests
 
 from agent.engines.docker.stream import ENDED, Stream
-from tests.fixtures.http_server import HttpServer
+from tests.fixtures.http_server import HttpServer, serving
 from tests.fixtures.waiting import PATIENCE, eventually
 
 
@@ -64,14 +63,12 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def daemon() -> Iterator[Daemon]:
-    with Daemon() as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    with serving(Daemon()) as server:
         try:
             yield server
         finally:
             server.answers.set()
             server.lines.put(None)
-            server.shutdown()
 
 
 def test_events_come_in_their_order_and_then_the_end(daemon: Daemon) -> None:
