@@ -141,7 +141,10 @@ def test_a_place_that_somebody_else_took_meanwhile_is_looked_for_again(world: Pl
         spec = claims.spec_of(found)
         spec.gpus = 1
         found.update(actions=[Deployment.spec.set(deployments._encode(spec))])
-    world.database.overtake = (3, lambda: claims.place(second, world.now))
-    claims.place(first, world.now)
-    assert world.database.overtake is None
-    assert held(world, worker.id) in ({"0": second, "1": first}, {"0": first, "1": second})
+    database = world.database
+    with database.counting() as calls, database.overtaken_after(3, lambda: claims.place(second, world.now)):
+        claims.place(first, world.now)
+        assert database.overtake is None
+    assert held(world, worker.id) == {"0": second, "1": first}
+    changes = [operation for operation, _ in calls].count("TransactWriteItems")
+    assert changes == 3, "the second one's, the first one's that was refused, and the first one's on the device left"

@@ -36,10 +36,8 @@ def moved(world: PlaneWorld) -> tuple[Worker, Worker, str]:
 def deployed_without_ringing(world: PlaneWorld, worker: Worker) -> str:
     """A deployment whose intent was made by a function that was killed right after."""
     for calls in range(20):
-        world.database.kill_after = calls
-        with pytest.raises(Killed):
+        with world.database.killed_after(calls), pytest.raises(Killed):
             world.deploy(gpus=0)
-        world.database.kill_after = None
         if intents := slots.of_worker(worker.id)[0]:
             return intents[0].deployment_id
         for left in census.deployments():
@@ -311,9 +309,8 @@ def test_what_a_host_without_its_disk_does_not_list_is_sent_to_it_before_anythin
 def test_a_stop_that_is_overtaken_by_a_start_does_not_free_its_gpus(world: PlaneWorld, calls: int) -> None:
     worker = world.worker(gpus=1)
     deployment_id = world.deploy(gpus=1)
-    world.database.overtake = (calls, lambda: world.start(deployment_id))
-    world.stop(deployment_id)
-    world.database.overtake = None
+    with world.database.overtaken_after(calls, lambda: world.start(deployment_id)):
+        world.stop(deployment_id)
     holds = {"stopped": {}, "pending": {"0": deployment_id}}
     assert workers.get(worker.id, world.now).gpu_claims == holds[world.see(deployment_id).status]
 
@@ -324,16 +321,14 @@ def test_a_claim_that_was_left_behind_is_taken_up_by_one(world: PlaneWorld, call
     worker = world.worker(gpus=1)
     first = world.deploy(gpus=1)
     for most in range(20):
-        world.database.kill_after = most
-        with pytest.raises(Killed):
+        with world.database.killed_after(most), pytest.raises(Killed):
             world.stop(first)
-        world.database.kill_after = None
         if world.see(first).status == "stopped":
             break
     assert workers.get(worker.id, world.now).gpu_claims == {"0": first}
-    world.database.overtake = (calls, lambda: world.start(first))
-    world.deploy(gpus=1)
-    assert world.database.overtake is None
+    with world.database.overtaken_after(calls, lambda: world.start(first)):
+        world.deploy(gpus=1)
+        assert world.database.overtake is None
     (holder,) = workers.get(worker.id, world.now).gpu_claims.values()
     assert [slot.deployment_id for slot in slots.of_worker(worker.id)[0] if slot.holds] == [holder]
 
@@ -380,10 +375,8 @@ def test_a_removal_that_was_cut_off_is_undone_by_the_worker(world: PlaneWorld) -
     worker.report(deployment_id, "running", **report, sequence=1)
     worker.active = [deployment_id]
     for calls in range(20):
-        world.database.kill_after = calls
-        with pytest.raises(Killed):
+        with world.database.killed_after(calls), pytest.raises(Killed):
             workers.remove(worker.id, True, "an admin", world.now)
-        world.database.kill_after = None
         if world.see(deployment_id).status == "error":
             break
     worker.beat()
@@ -401,10 +394,8 @@ def test_a_takeover_that_was_cut_off_leaves_a_stop_for_the_machine_that_returns(
     world.pass_(100)
     token = str(tokens.create_token(r.NewRegistrationToken(takeover=True), ADMIN, world.now).token)
     for calls in range(40):
-        world.database.kill_after = calls
-        with pytest.raises(Killed):
+        with world.database.killed_after(calls), pytest.raises(Killed):
             world.worker("gpu", token=token, system_info={"hostname": "another"})
-        world.database.kill_after = None
         if world.see(deployment_id).status == "error":
             break
     deployments.delete(deployment_id, ADMIN, world.now)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 import pytest
 
@@ -90,13 +92,8 @@ def test_devices_of_a_killed_release_are_given_again(world: PlaneWorld) -> None:
     generation = world.see(first).generation
     worker.report(first, "running", generation=generation, session=worker.answer.session, sequence=1)
     for kill_after in range(1, 12):
-        world.database.kill_after = kill_after
-        try:
+        with world.database.killed_after(kill_after), suppress(Killed):
             worker.report(first, "stopped", generation=generation, session=worker.answer.session, sequence=2)
-        except Killed:
-            pass
-        finally:
-            world.database.kill_after = None
         if world.see(first).status == "stopped":
             break
     second = world.deploy("org/other")
@@ -110,13 +107,8 @@ def test_a_function_killed_anywhere_loses_no_deploy(world: PlaneWorld) -> None:
     """Cut `create` off after each of its calls: what was recorded reaches the worker without anybody asking again."""
     worker = world.worker(gpus=64)
     for kill_after in range(40):
-        world.database.kill_after = kill_after
-        try:
+        with world.database.killed_after(kill_after), suppress(Killed):
             world.deploy(gpus=0, name=f"d{kill_after}")
-        except Killed:
-            pass
-        finally:
-            world.database.kill_after = None
     recorded = {str(each.deployment_id) for each in Deployment.scan(Deployment.kind == "deployment")}
     world.sweep()
     delivered: set[str] = set()
@@ -210,8 +202,8 @@ def test_a_worker_turns_when_it_says_that_it_drains_or_no_more(drains: bool | No
 def test_a_look_that_another_bell_overtook_is_not_remembered(world: PlaneWorld) -> None:
     worker = world.worker()
     worker.beat()
-    world.database.overtake = (1, lambda: slots.ring(worker.id, world.now + 1))
-    worker.beat(active_deployments=["x"])
-    assert world.database.overtake is None
+    with world.database.overtaken_after(1, lambda: slots.ring(worker.id, world.now + 1)):
+        worker.beat(active_deployments=["x"])
+        assert world.database.overtake is None
     found = find(Hot, worker.id)
     assert found is not None and found.unsettled, "the next heartbeat looks again"

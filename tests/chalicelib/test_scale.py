@@ -103,10 +103,8 @@ def test_an_outage_is_held_for_five_minutes_and_recorded_by_as_many_sweeps_as_it
     world.sweep()
     assert down() == set(), "more than half at once is likelier our own fault"
     world.pass_(2)
-    world.database.kill_after = size // 10
-    with pytest.raises(Killed):
+    with world.database.killed_after(size // 10), pytest.raises(Killed):
         world.sweep()
-    world.database.kill_after = None
     assert 0 < len(down()) < len(silent) // 2
     world.sweep()
     assert down() == silent

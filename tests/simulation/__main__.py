@@ -43,7 +43,7 @@ def simulate_all(seeds: range, diaries: bool = False, focus: Focus = NO_FOCUS) -
     database.connect()
     tables.create_tables()
     for seed in seeds:
-        database.before = lambda operation: None
+        database.before = lambda operation, request: None
         with (
             seeded(seed),
             tempfile.TemporaryDirectory(dir=SHARED if SHARED.is_dir() else None) as folder,

@@ -16,7 +16,7 @@ from chalicelib.routes import worker as routes
 from chalicelib.routes.http import Call, authenticated
 from chalicelib.store import Refused
 from tests.fixtures.fake_server import FakeServer
-from tests.fixtures.memory_dynamodb import MemoryDynamoDB
+from tests.fixtures.memory_dynamodb import MemoryDynamoDB, Request
 from tests.simulation.weather import Weather
 
 HANDLERS = {"register": routes.register, "heartbeat": routes.beat, "status": routes.report, "result": routes.result}
@@ -56,7 +56,7 @@ class Cloud:
         finally:
             self._running, self._kill_in, self._overtake_in = False, None, None
 
-    def _before(self, operation: str) -> None:
+    def _before(self, operation: str, request: Request) -> None:
         if self._overtake_in is not None:
             self._overtake_in -= 1
             if self._overtake_in < 0:
