@@ -2,7 +2,7 @@
 
 `--thorough` is for what is proven by numbers: 1,000 rounds of a race rather than 5. `make reliability` and CI set it.
 
-`make test` uses all cores (pytest-xdist): some of its processes have a network of their own.
+`make test` uses all cores (pytest-xdist). Some tests run in a network of their process's own, in a parallel run or not.
 """
 
 from __future__ import annotations

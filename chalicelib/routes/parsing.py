@@ -43,7 +43,7 @@ def _invalid(error: msgspec.ValidationError, type_: type[msgspec.Struct]) -> Api
     path = path.rstrip("`").lstrip(".")
     what = f"{what[:1].lower()}{what[1:].replace('`', '')}"
     if what.startswith("invalid enum value"):
-        what = "expected one of " + (", ".join(_allowed(type_, path)) or "other values")
+        what = "expected one of " + ", ".join(_allowed(type_, path))
     elif what.startswith("object contains unknown field"):
         name = what.rpartition(" ")[2]
         what = f"unknown field {name}" if _FIELD.fullmatch(name) else "unknown field"

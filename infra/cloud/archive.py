@@ -29,8 +29,9 @@ MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
 UNCHECKED_HASH = (1).to_bytes(4, "little")
 """In a compiled module: it is not compared with a source (PEP 552)."""
 WITHOUT_REFERENCES = 2
-"""The version of the marshal format. Later versions mark objects that the compiling process references more than once.
-Those references depend on the other modules that the process has loaded, so the bytes would differ."""
+"""The version of the marshal format. Later versions mark objects that the compiling process references more than once,
+and strings that it has interned. Both depend on the other modules that the process has loaded, so the bytes would
+differ."""
 GLIBC = range(17, 35)
 """Of 2.x, up to that of Amazon Linux 2023."""
 

@@ -22,6 +22,15 @@ def program() -> None:
 
 
 def _interrupt(*_: object) -> None:
-    """Raise KeyboardInterrupt once: a second one, while the command ends, would be a traceback."""
-    signal.signal(signal.SIGINT, lambda *_: None)
+    """Raise KeyboardInterrupt once. A second SIGINT ends the process, without a traceback.
+
+    The second one is needed where the first was lost: Python drops an exception that is raised in a `__del__`.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     raise KeyboardInterrupt
+
+
+def end_undisturbed() -> None:
+    """Ignore SIGINT if one came already, so that the command ends with its message and its code."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # by `_interrupt`: Python itself has another handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

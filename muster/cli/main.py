@@ -15,6 +15,7 @@ from muster.cli import (
     credentials,
     deploy,
     deployments,
+    end_undisturbed,
     events,
     explain,
     gateway,
@@ -57,8 +58,10 @@ class Program(Group):
         except MusterError as error:
             raise Stop(said(error), shell.exit_code(error)) from error
         except (KeyboardInterrupt, click.Abort) as error:
+            end_undisturbed()
             raise Stop("interrupted", shell.INTERRUPTED) from error
         except (click.ClickException, click.exceptions.Exit):
+            end_undisturbed()  # some commands say at Ctrl-C what goes on without them
             raise
         except Exception as error:  # whatever it is, people get a sentence and not a trace
             if isinstance(error, OSError) and error.errno == errno.EPIPE:

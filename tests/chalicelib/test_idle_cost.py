@@ -1,4 +1,4 @@
-"""An idle heartbeat is one write of one unit, counted where botocore sends it; one in ten also looks."""
+"""An idle heartbeat is one write of one unit, counted where PynamoDB calls the database; one in ten also looks."""
 
 from __future__ import annotations
 

@@ -1,19 +1,10 @@
 """What was acknowledged survives `kill -9` of serve."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.fixtures.http_client import Operator
 from tests.fixtures.http_workers import Agent, Worker
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
-
-
-@pytest.fixture(scope="module")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    """A server that may be killed and started again."""
-    with Serve(tmp_path_factory.mktemp("killed") / "data") as serve:
-        yield serve
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from tests.fixtures import markdown
 from tests.fixtures.commandlines import lines, parse
 from tests.fixtures.database import Recorder
 from tests.fixtures.markdown import blocks, pages
-from tests.fixtures.operators import URL, Operators
+from tests.fixtures.operators import Operators
+from tests.fixtures.resources import URL
 
 PAGE = "docs/cli.md"
 TYPED = sorted(

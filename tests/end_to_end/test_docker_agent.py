@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+from docker.models.containers import Container
 
 from tests.fixtures.docker_agent import IMAGE, DockerHost, answers, containers, docker_host, nothing_is_left, only
 from tests.fixtures.docker_daemon import OwnDaemon
@@ -117,9 +120,16 @@ def test_what_is_renamed_is_kept_and_what_is_removed_starts_again(daemon: OwnDae
     assert str(only(daemon).name).startswith(f"muster-{deployment_id}-g")
 
 
+def send(number: signal.Signals, container: Container) -> None:
+    """To its model, which Docker's init started. Docker is not told."""
+    (model,) = psutil.Process(container.attrs["State"]["Pid"]).children()
+    model.send_signal(number)
+
+
 def test_a_model_that_hangs_is_put_down(daemon: OwnDaemon, host: DockerHost) -> None:
-    deployment_id = host.deploy(env={"STANDIN_HANG_AFTER": "2"}, restart="never")
+    deployment_id = host.deploy(restart="never")
     host.operator.reach(deployment_id, "running")
+    send(signal.SIGSTOP, only(daemon))
     seen = host.operator.reach(deployment_id, "error")
     assert seen["error_code"] == "CONTAINER_FAILED"
     assert "/health" in seen["message"]
@@ -129,13 +139,16 @@ def test_a_model_that_hangs_is_put_down(daemon: OwnDaemon, host: DockerHost) -> 
 
 def test_a_crash_while_it_serves_starts_again_with_its_reason(daemon: OwnDaemon, host: DockerHost) -> None:
     """As vLLM does when one of its processes is killed: the exit code is 0."""
-    deployment_id = host.deploy(env={"STANDIN_CRASH_AFTER": "4", "STANDIN_CRASH": "exit0"})
+    deployment_id = host.deploy()
     host.operator.reach(deployment_id, "running")
-    seen = eventually(lambda: host.operator.see(deployment_id), lambda seen: seen["restarts"] == 1, "it crashed")
-    assert (seen["status"], seen["last_crash"]["error_code"]) == ("starting", "CONTAINER_FAILED")
+    before = only(daemon)
+    send(signal.SIGTERM, before)
+    seen = eventually(lambda: host.operator.see(deployment_id), lambda seen: seen["restarts"] > 0, "it crashed")
+    assert (seen["restarts"], seen["last_crash"]["error_code"]) == (1, "CONTAINER_FAILED")
     assert "exit code 0" in seen["last_crash"]["message"]
-    host.operator.reach(deployment_id, "running")
-    assert len(containers(daemon)) == 1
+    assert answers(host.operator.reach(deployment_id, "running"))
+    assert only(daemon).id != before.id
+    assert host.operator.see(deployment_id)["restarts"] == 1
 
 
 def test_a_failed_start_leaves_nothing(daemon: OwnDaemon, host: DockerHost) -> None:

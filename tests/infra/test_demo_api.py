@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -13,7 +12,7 @@ import requests
 
 from infra.demo_api import Api
 from infra.demo_stage import DemoFailed
-from tests.fixtures.http_server import HttpServer
+from tests.fixtures.http_server import HttpServer, serving
 
 OPERATION = "/api/operations/o1"
 
@@ -49,12 +48,8 @@ class ControlPlane:
 @pytest.fixture
 def plane() -> Iterator[ControlPlane]:
     plane = ControlPlane()
-    threading.Thread(target=plane.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    try:
+    with serving(plane.server):
         yield plane
-    finally:
-        plane.server.shutdown()
-        plane.server.server_close()
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -89,15 +89,19 @@ def test_what_was_acknowledged_survives_kill_9(start: Start) -> None:
             assert answer.status_code == 201
             acknowledged.append(answer.json()["token_id"])
 
-    writers = [threading.Thread(target=create) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        writers = [pool.submit(create) for _ in range(4)]
+        try:
+            enough = eventually(
+                lambda: len(acknowledged) >= ACKNOWLEDGED,
+                lambda is_enough: is_enough or any(writer.done() for writer in writers),
+                what="answers",
+            )
+        finally:
+            serve.kill()
     for writer in writers:
-        writer.start()
-    try:
-        eventually(lambda: len(acknowledged) >= ACKNOWLEDGED, what="answers")
-    finally:
-        serve.kill()
-        for writer in writers:
-            writer.join()
+        writer.result()
+    assert enough, "no writer ends before the kill"
     assert set(acknowledged) <= token_ids(start().url)
 
 
@@ -150,12 +154,16 @@ def test_a_second_server_on_the_same_data_is_refused(running: Serve) -> None:
 
 
 def test_chalice_local_by_itself_shows_its_secrets_and_serves_the_api(tmp_path: Path) -> None:
+    project = tmp_path / "project"  # where nothing is written: at each change of a file chalice starts its server anew
+    project.mkdir()
+    for name in ("app.py", "chalicelib", "infra", "agent", ".chalice"):
+        (project / name).symlink_to(ROOT / name)
     port = free_port()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MUSTER_"))}
     chalice = subprocess.Popen(
         [str(Path(sys.executable).with_name("chalice")), "local", "--stage", "local", "--port", str(port)],
-        cwd=ROOT,
-        env=inherited | {"XDG_DATA_HOME": str(tmp_path)},
+        cwd=project,
+        env=inherited | {"XDG_DATA_HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,

@@ -19,6 +19,7 @@ from tests.fixtures import ROOT
 from tests.fixtures.http_client import Operator
 from tests.fixtures.http_workers import Worker
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
+from tests.fixtures.waiting import eventually
 
 
 def local(*arguments: str, content: bytes = b"") -> Result:
@@ -56,18 +57,20 @@ def test_a_backup_of_a_running_server_makes_another(tmp_path: Path) -> None:
 
 
 def test_a_backup_is_whole_while_items_are_written_in_pairs(tmp_path: Path) -> None:
-    store, enough = Store(tmp_path / DATABASE), Event()
+    store, enough, pairs = Store(tmp_path / DATABASE), Event(), 0
 
     def write() -> None:
-        number = 0
+        nonlocal pairs
         while not enough.is_set():
-            store.apply([("t", f"{number}a", b"{}"), ("t", f"{number}b", b"{}")])
-            number += 1
+            store.apply([("t", f"{pairs}a", b"{}"), ("t", f"{pairs}b", b"{}")])
+            pairs += 1
 
     writer = Thread(target=write)
     writer.start()
     try:
         for number in range(10):
+            before = pairs
+            eventually(lambda: pairs, before.__lt__, what="another pair")
             (tmp_path / f"{number}").write_bytes(backup(tmp_path))
     finally:
         enough.set()
@@ -76,7 +79,7 @@ def test_a_backup_is_whole_while_items_are_written_in_pairs(tmp_path: Path) -> N
         with closing(sqlite3.connect(tmp_path / f"{number}")) as copy:
             assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             (items,) = copy.execute("SELECT count(*) FROM items").fetchone()
-        assert items % 2 == 0
+        assert items > 2 * number and items % 2 == 0
 
 
 def test_what_the_old_database_had_in_its_log_is_not_read_into_the_new_one(tmp_path: Path) -> None:

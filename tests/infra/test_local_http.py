@@ -17,6 +17,7 @@ from chalice.config import Config
 
 from infra.local_http import LARGEST_BODY, Handler
 from infra.local_server import HttpServer
+from tests.fixtures.http_server import serving
 from tests.fixtures.waiting import PATIENCE
 
 SECRET = "mst_key_do_not_echo"
@@ -76,13 +77,8 @@ class BrokenApp(Chalice):
 
 def served(app: Chalice, handler: type[Handler] = Handler) -> Iterator[int]:
     wrapped = functools.partial(handler, app_object=app, config=Config.create(app_name="tiny"))
-    server = HttpServer(("127.0.0.1", 0), wrapped)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    try:
+    with serving(HttpServer(("127.0.0.1", 0), wrapped)) as server:
         yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture(scope="module")

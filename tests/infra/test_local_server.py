@@ -76,7 +76,8 @@ def test_a_port_in_use_is_named_and_ends_it(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_it_listens_on_addresses_of_both_kinds() -> None:
-    assert HttpServer(("127.0.0.1", 0), object).address_family == socket.AF_INET
+    with HttpServer(("127.0.0.1", 0), object) as server:
+        assert server.address_family == socket.AF_INET
     if socket.has_dualstack_ipv6():
         with HttpServer(("::1", 0), object) as server:
             assert server.address_family == socket.AF_INET6 and server.server_port > 0

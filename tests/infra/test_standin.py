@@ -19,10 +19,9 @@ import requests
 
 from agent.crash import diagnose
 from infra.standin import CRASHES, Server, parsed
+from infra.standin_image import STANDIN
 from tests.fixtures.ports import free_port
 from tests.fixtures.waiting import PATIENCE, deadline, eventually
-
-STANDIN = str(Path(__file__).parents[2] / "infra" / "standin.py")
 
 
 def finished(*arguments: str, **env: str) -> tuple[int, str]:

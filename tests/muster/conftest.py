@@ -7,6 +7,7 @@ import pytest
 
 from tests.fixtures.database import Recorder
 from tests.fixtures.fake_litellm import FakeLiteLLM
+from tests.fixtures.http_server import serving
 from tests.fixtures.operators import Operators
 
 
@@ -19,7 +20,5 @@ def operators(database: Recorder, tmp_path: Path) -> Operators:
 @pytest.fixture
 def proxy() -> Iterator[FakeLiteLLM]:
     fake = FakeLiteLLM()
-    try:
+    with serving(fake.server):
         yield fake
-    finally:
-        fake.close()

@@ -28,7 +28,7 @@ import botocore
 
 from chalicelib.contract.errors import ApiError
 from chalicelib.routes.matching import match
-from tests.fixtures.http_server import HttpServer
+from tests.fixtures.http_server import HttpServer, serving
 from tests.fixtures.waiting import PATIENCE
 
 Event = dict[str, Any]
@@ -262,12 +262,8 @@ def gateway(function: Function, form: Form, routes: dict[str, Any]) -> Iterator[
         def log_message(self, format: str, *args: Any) -> None:
             """The function's own lines say it all."""
 
-    server = HttpServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        with serving(HttpServer(("127.0.0.1", 0), Handler)) as server:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
-        server.shutdown()
-        server.server_close()
         function.end()

@@ -13,7 +13,7 @@ from typing import Any
 
 import requests
 
-from tests.fixtures.http_server import HttpServer
+from tests.fixtures.http_server import HttpServer, serving
 
 
 @dataclass
@@ -96,11 +96,9 @@ class Handler(BaseHTTPRequestHandler):
 def refusing(url: str) -> Iterator[Refusing]:
     """As long as this lasts, before the server at `url`."""
     handler = type("OfOneProxy", (Handler,), {})
-    with HttpServer(("127.0.0.1", 0), handler) as server:
+    with serving(HttpServer(("127.0.0.1", 0), handler)) as server:
         handler.proxy = proxy = Refusing(url, server.server_address[1])  # type: ignore[attr-defined]
-        threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield proxy
         finally:
             proxy.over.set()
-            server.shutdown()

@@ -10,7 +10,8 @@ from chalicelib.contract import resources as r
 from muster.cli import account
 from muster.cli.account import Account
 from tests.fixtures.app import ADMIN_KEY
-from tests.fixtures.operators import URL, Operators
+from tests.fixtures.operators import Operators
+from tests.fixtures.resources import URL
 
 
 def test_a_good_key_is_kept_and_used_until_logout(operators: Operators) -> None:

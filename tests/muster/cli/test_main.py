@@ -12,7 +12,8 @@ from muster.cli.main import SECTIONS, muster, said
 from muster.cli.shell import Shell
 from muster.errors import error
 from tests.fixtures.fake_server import FakeServer
-from tests.fixtures.operators import URL, Operators
+from tests.fixtures.operators import Operators
+from tests.fixtures.resources import URL
 
 
 def test_every_command_has_its_place_in_the_help() -> None:

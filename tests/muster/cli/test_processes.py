@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.fixtures.muster_process import PROGRAM, bare_environment, finish, kil
 from tests.fixtures.serve import ADMIN_KEY, Serve
 from tests.fixtures.signals import with_default_signals, with_interrupts_ignored
 from tests.fixtures.terminals import in_terminal
-from tests.fixtures.waiting import PATIENCE, eventually
+from tests.fixtures.waiting import PATIENCE, deadline, eventually
 
 EVERY_PARENT = pytest.mark.parametrize("signals", [with_default_signals, with_interrupts_ignored])
 """A terminal's shell, and one that ignores SIGINT: `nohup`, or a script with a background job."""
@@ -89,6 +90,75 @@ def test_ctrl_c_while_nothing_answers_ends_without_a_traceback(tmp_path: Path, s
         finally:
             kill(child)
     assert (child.returncode, said + rest) == (130, "Error: interrupted\n")
+
+
+LOSES_THE_FIRST = """
+import signal, sys
+from muster.cli import program
+from muster.cli.main import muster
+
+class Interrupted:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+@muster.command()
+def follow():
+    sys.unraisablehook = lambda lost: print(lost.exc_type.__name__, "is lost", flush=True)
+    Interrupted()
+    while True:
+        signal.pause()
+
+program()
+"""
+
+
+@EVERY_PARENT
+def test_a_second_ctrl_c_ends_a_command_where_the_first_was_lost(tmp_path: Path, signals: Callable[[], None]) -> None:
+    child = start([sys.executable, "-c", LOSES_THE_FIRST, "follow"], bare_environment(tmp_path), signals)
+    try:
+        with deadline(child):
+            said = child.stdout.readline() if child.stdout else ""
+        assert said == "KeyboardInterrupt is lost\n"
+        child.send_signal(signal.SIGINT)
+        out, err = finish(child)
+    finally:
+        kill(child)
+    assert (child.returncode, out, err) == (-signal.SIGINT, "", ""), "a shell says 130"
+
+
+INTERRUPTED_AT_EACH_WRITE = """
+import io, signal, sys
+from muster.cli import program
+from muster.cli.main import muster
+from muster.cli.shell import INTERRUPTED, Stop
+
+class Stderr(io.TextIOWrapper):
+    def write(self, said):
+        signal.raise_signal(signal.SIGINT)
+        return super().write(said)
+
+@muster.command()
+def wait():
+    signal.raise_signal(signal.SIGINT)
+
+@muster.command()
+def follow():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt as error:
+        raise Stop("not following any more", INTERRUPTED) from error
+
+sys.stderr = Stderr(sys.stderr.buffer)
+program()
+"""
+
+
+@pytest.mark.parametrize(("command", "said"), [("wait", "interrupted"), ("follow", "not following any more")])
+def test_a_second_ctrl_c_while_the_command_says_its_last_words_changes_nothing(
+    tmp_path: Path, command: str, said: str
+) -> None:
+    done = run_any([sys.executable, "-c", INTERRUPTED_AT_EACH_WRITE, command], bare_environment(tmp_path))
+    assert (done.returncode, done.stderr) == (130, f"Error: {said}\n")
 
 
 def test_login_asks_for_the_key_and_does_not_show_it(serve: Serve, tmp_path: Path) -> None:

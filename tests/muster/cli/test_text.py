@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from muster.cli import text
 from tests.fixtures.operators import Operators
+from tests.fixtures.resources import NOW
 
-NOW = datetime(2026, 11, 24, 6, 0, tzinfo=UTC)
 ATTACK = "\x1b]0;owned\x07\x1b[2J\x9b31m\x08\u202egnp.exe\r"
 TEXT = st.text(max_size=20)
 
