@@ -20,6 +20,7 @@ from agent import host
 from agent.api import Api
 from agent.backoff import Backoff
 from agent.boots import next_boot
+from agent.conditions import Conditions
 from agent.crew import Host, Memory
 from agent.engines import Engine, EngineError
 from agent.fleet import spawn_thread
@@ -184,6 +185,8 @@ def main(
         free_port=host.free_port,
         disk=lambda: disk_usage(places(chosen, state.path, policy)),
         clock=time.time,
+        monotonic=time.monotonic,
+        conditions=Conditions(time.monotonic),
         run=run,
     )
     boot_id, past_boot_ids = next_boot(memory.database)

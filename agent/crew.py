@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.archive import Archive
+from agent.conditions import Conditions
 from agent.contact import Contact
 from agent.engines import Engine, EngineError
 from agent.fleet import Fleet, Spawn, spawn_thread
@@ -35,7 +36,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Host:
-    """What the crew works on: the engine and the owner's settings. `host_env` may hold secrets."""
+    """What the crew works on: the engine and the owner's settings. `host_env` may hold secrets.
+
+    `clock` is epoch seconds, for display and for the wire. `monotonic` is what every duration is measured by.
+    """
 
     engine: Engine
     policy: HostPolicy
@@ -45,6 +49,8 @@ class Host:
     free_port: FreePort
     disk: Callable[[], Disk]
     clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    conditions: Conditions
     probe: Probe = field(default_factory=HttpProbe)
     around: Surroundings = field(default_factory=Surroundings)
     run: Callable[[], str] = field(default_factory=HostRun)

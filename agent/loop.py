@@ -206,6 +206,7 @@ class Agent:
             acks=acks,
             disk=replace(disk, paths=None) if disk is not None and paths == self._paths_sent else disk,
             images=list(images[:MAX_LISTED]) if images is not None and images != self._images_sent else None,
+            conditions=self._host.conditions.current() or None,
         )
         answer = self._api.heartbeat(identity.worker_id, identity.token, body, timeout)
         self._intake.acked(acks)

@@ -161,6 +161,19 @@ class Image(Struct, omit_defaults=True):
     digests: list[str] = []
 
 
+class ReportedCondition(Struct, omit_defaults=True):
+    """Something that the host cannot do; `type` is a `ConditionType`, or one that only a newer release knows.
+
+    `gpus` or `deployments` name what it holds up. Without either it holds up all deployments of the worker; an empty
+    list of deployments holds up none.
+    """
+
+    type: Annotated[str, Meta(min_length=1, max_length=64)]
+    message: Annotated[str, Meta(max_length=4096)]
+    gpus: Annotated[list[GpuIndex], Meta(max_length=64)] | None = None
+    deployments: Ids | None = None
+
+
 class Heartbeat(Struct):
     """Body of `POST /api/workers/{worker_id}/heartbeat`."""
 
@@ -173,6 +186,7 @@ class Heartbeat(Struct):
     acks: Ids = []
     disk: Disk | None = None
     images: list[Image] | None = None
+    conditions: Annotated[list[ReportedCondition], Meta(max_length=32)] | None = None
 
     @property
     def literal(self) -> bool:

@@ -1,0 +1,69 @@
+"""What this host cannot do at the moment: each part of the agent notes what it sees, and the heartbeat reports it.
+
+    absent ── noted in trouble, twice in a row ──► set ── noted in order for 60 seconds ──► absent
+
+One bad look may be chance, and one good look may be too: nothing flaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+
+from chalicelib.contract.conditions import ConditionType
+from chalicelib.contract.messages import ReportedCondition
+
+LOOKS_TO_SET = 2
+CLEARED_AFTER = 60.0
+"""Seconds, by a monotonic clock."""
+
+
+@dataclass
+class _Observation:
+    reported: ReportedCondition
+    looks: int
+    in_order_since: float | None = None
+
+    @property
+    def is_set(self) -> bool:
+        return self.looks >= LOOKS_TO_SET
+
+
+class Conditions:
+    """Used by any thread. `clock` is monotonic, in seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        self._observed: dict[ConditionType, _Observation] = {}
+
+    def trouble(
+        self,
+        type_: ConditionType,
+        message: str,
+        gpus: list[int] | None = None,
+        deployments: list[str] | None = None,
+    ) -> None:
+        """Note one look that found the trouble. The latest message is the one reported."""
+        reported = ReportedCondition(type_, message, gpus, deployments)
+        with self._lock:
+            looks = self._observed[type_].looks if type_ in self._observed else 0
+            self._observed[type_] = _Observation(reported, looks + 1)
+
+    def in_order(self, type_: ConditionType) -> None:
+        """Note one look that found none."""
+        with self._lock:
+            observation = self._observed.get(type_)
+            if observation is None:
+                return
+            now = self._clock()
+            if observation.in_order_since is None:
+                observation.in_order_since = now
+            if not observation.is_set or now - observation.in_order_since >= CLEARED_AFTER:
+                del self._observed[type_]
+
+    def current(self) -> list[ReportedCondition]:
+        """Those that are set, sorted by type. Never waits."""
+        with self._lock:
+            return [each.reported for _, each in sorted(self._observed.items()) if each.is_set]
