@@ -16,7 +16,7 @@ from random import SystemRandom
 
 import click
 
-from agent import host
+from agent import clocks, host
 from agent.api import Api
 from agent.backoff import Backoff
 from agent.boots import next_boot
@@ -186,6 +186,8 @@ def main(
         disk=lambda: disk_usage(places(chosen, state.path, policy)),
         clock=time.time,
         monotonic=time.monotonic,
+        boottime=clocks.boottime,
+        boot_id=clocks.boot_id,
         conditions=Conditions(time.monotonic),
         run=run,
     )
@@ -249,14 +251,14 @@ def _run(url: str, registration: Registration, place: Host, memory: Memory, stat
     refusal = Refusal(memory.database, url, registration.name, registration.token)
     agent.start()
     spawn_thread("reporter", reporter.run)
-    pause = refusal.pause(time.time()) if agent.crew is None else 0.0
+    pause = refusal.pause(place.moment()) if agent.crew is None else 0.0
     if pause:
         log.warning("the control plane refused this worker; it is asked again in %.0f s, or at once by --rejoin", pause)
         signals.wait(pause)
     try:
         agent.run(time.monotonic, signals.wait)
     except Refused as error:
-        refusal.note(time.time())
+        refusal.note(place.moment())
         raise click.ClickException(f"the control plane did not take this worker: {shown(str(error))}") from error
     except StateError as error:
         raise click.ClickException(str(error)) from error

@@ -74,7 +74,7 @@ class Actor:
         """Step and wait, until there is nothing to do or it is closed."""
         while not self._closed:
             try:
-                delay = self.step(self._tools.clock())
+                delay = self.step(self._tools.monotonic())
             except EngineError as error:
                 log.warning("deployment %s: %s: %s", self.record.deployment_id, error.error_code, error.message)
                 delay = RETRY_EVERY
@@ -88,7 +88,7 @@ class Actor:
             self._wake.clear()
 
     def step(self, now: float) -> float | None:
-        """Seconds until the next step; None when there is nothing to do until something changes."""
+        """`now` is monotonic. Seconds until the next step; None when there is nothing to do until something changes."""
         self._take_orders()
         said = self.record.report
         try:

@@ -1,36 +1,60 @@
-"""When the control plane was last heard: an agent that nobody steers any more starts nothing."""
+"""When the control plane was last in contact: an agent without contact for a day starts nothing (its lease is over)."""
 
 from __future__ import annotations
 
+from agent.clocks import Moment
 from agent.journal import Database, JournalFull
 
 LEASE = 24 * 3600.0
 WRITE_EVERY = 600.0
-"""Seconds: an idle agent need not wear its disk with every beat."""
+"""Seconds: an idle agent need not write to its disk with every heartbeat."""
 
 
 class Contact:
-    """Times are epoch seconds of this host's clock, since they outlive a reboot."""
+    """Within one boot of the host, only CLOCK_BOOTTIME counts. Across boots, see `age`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.last: float | None = _number(database.meta("last_contact"))
-        self._written = self.last
+        self._last = _read(database)
+        self._written = self._last
 
-    def note(self, now: float) -> None:
-        self.last = now
-        if self._written is not None and 0 <= now - self._written < WRITE_EVERY:
+    def note(self, now: Moment) -> None:
+        self._last = now
+        written_ago = now.since(self._written) if self._written is not None else None
+        if written_ago is not None and written_ago < WRITE_EVERY:
             return
         try:
-            self._database.set_meta(last_contact=repr(now))
+            self._database.set_meta(
+                last_contact=repr(now.wall), contact_boottime=repr(now.boottime), contact_boot=now.boot_id
+            )
             self._written = now
         except JournalFull:
-            # The memory of it is good until a restart, and a restart on a full disk has other troubles.
+            # This process remembers the contact until it ends, and a restart on a full disk has other troubles.
             pass
 
-    def may_start(self, now: float) -> bool:
-        return self.last is not None and now - self.last < LEASE
+    def age(self, now: Moment) -> float | None:
+        """Seconds since the last contact; None if there was none.
+
+        How long a reboot took, only the wall clock can tell, and it may be wrong by years until the host is online. So
+        after a reboot the age is at least this boot's uptime, and more if the wall clock says more. A wrong wall clock
+        can only keep the agent from starting instances until the first contact; nothing that runs ends for it.
+        """
+        if self._last is None:
+            return None
+        passed = now.since(self._last)
+        if passed is not None:
+            return passed
+        by_wall_clock = max(0.0, now.wall - self._last.wall)
+        # An agent before 0.2 did not journal the boot: its contact may well be of this one.
+        return max(by_wall_clock, now.boottime) if self._last.boot_id else by_wall_clock
+
+    def may_start(self, now: Moment) -> bool:
+        age = self.age(now)
+        return age is not None and age < LEASE
 
 
-def _number(text: str | None) -> float | None:
-    return float(text) if text is not None else None
+def _read(database: Database) -> Moment | None:
+    wall = database.meta("last_contact")
+    if wall is None:
+        return None
+    return Moment(float(wall), float(database.meta("contact_boottime") or 0), database.meta("contact_boot") or "")

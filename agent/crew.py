@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.archive import Archive
+from agent.clocks import Moment
 from agent.conditions import Conditions
 from agent.contact import Contact
 from agent.engines import Engine, EngineError
@@ -38,7 +39,8 @@ log = logging.getLogger(__name__)
 class Host:
     """What the crew works on: the engine and the owner's settings. `host_env` may hold secrets.
 
-    `clock` is epoch seconds, for display and for the wire. `monotonic` is what every duration is measured by.
+    `clock` is epoch seconds, for display and for the wire. Durations are measured by `monotonic`, leases and deadlines
+    by `boottime` within the boot `boot_id` (agent/clocks.py).
     """
 
     engine: Engine
@@ -50,11 +52,16 @@ class Host:
     disk: Callable[[], Disk]
     clock: Callable[[], float]
     monotonic: Callable[[], float]
+    boottime: Callable[[], float]
+    boot_id: Callable[[], str]
     conditions: Conditions
     probe: Probe = field(default_factory=HttpProbe)
     around: Surroundings = field(default_factory=Surroundings)
     run: Callable[[], str] = field(default_factory=HostRun)
     spawn: Spawn = spawn_thread
+
+    def moment(self) -> Moment:
+        return Moment(self.clock(), self.boottime(), self.boot_id())
 
 
 @dataclass(frozen=True)
@@ -85,8 +92,8 @@ class Crew:
 
     @classmethod
     def hire(cls, worker_id: str, host: Host, memory: Memory) -> Crew:
-        inventory = Inventory(host.engine, host.clock)
-        pulls = Pulls(host.engine, memory.ledger, inventory, host.clock)
+        inventory = Inventory(host.engine, host.monotonic)
+        pulls = Pulls(host.engine, memory.ledger, inventory, host.monotonic)
         archive = Archive(memory.database, host.state_dir / "logs")
         tools = Tools(
             engine=host.engine,
@@ -108,7 +115,8 @@ class Crew:
             probe=host.probe,
             worker_id=worker_id,
             clock=host.clock,
-            may_start=memory.contact.may_start,
+            monotonic=host.monotonic,
+            may_start=lambda: memory.contact.may_start(host.moment()),
             host_run=host.run,
         )
         fleet = Fleet(tools, host.spawn)
@@ -124,7 +132,7 @@ class Crew:
             disk=host.disk,
             clock=host.clock,
         )
-        operations = Operations(handlers, memory.ledger, host.clock, host.spawn)
+        operations = Operations(handlers, memory.ledger, host.boottime, host.boot_id(), host.spawn)
         return cls(worker_id, inventory, fleet, operations, Watch(inventory, fleet))
 
     def look(self) -> None:

@@ -267,7 +267,7 @@ def marked(variable: str, value: str) -> list[int]:
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             if process.environ().get(variable) == value and process.status() != psutil.STATUS_ZOMBIE:
-                found.append((process.create_time(), process.pid))
+                found.append((start_ticks(process.pid) or 0, process.pid))
     return [pid for _, pid in sorted(found)]
 
 

@@ -35,11 +35,11 @@ class _Envelope(Struct):
 
 
 class Intake:
-    """`acks` are the ids to send with the next heartbeat."""
+    """`acks` are the ids to send with the next heartbeat. Deadlines are on the clock `boottime`."""
 
-    def __init__(self, memory: Memory, clock: Callable[[], float]) -> None:
+    def __init__(self, memory: Memory, boottime: Callable[[], float]) -> None:
         self._memory = memory
-        self._clock = clock
+        self._boottime = boottime
         self.acks: list[str] = []
 
     def acked(self, sent: Iterable[str]) -> None:
@@ -48,7 +48,10 @@ class Intake:
         self.acks = [each for each in self.acks if each not in gone]
 
     def receive(self, commands: list[Raw], sent_at: float, crew: Crew) -> bool:
-        """Take what came in answer to a heartbeat that was sent at `sent_at`. False when something was not stored."""
+        """Take what came in answer to a heartbeat that was sent at `sent_at` (boottime).
+
+        False when something was not stored.
+        """
         stored = [self._receive_one(each, sent_at, crew) for each in commands[:MOST]]
         return all(stored) and len(commands) <= MOST
 
@@ -79,7 +82,7 @@ class Intake:
         known = self._memory.ledger.accept(command, deadline)
         if known is not None:
             crew.operations.answer_again(known)
-        elif self._clock() > deadline:
+        elif self._boottime() > deadline:
             crew.operations.refuse_late(command)
         else:
             log.info("operation %s: %s", command.command_id, kind(command))

@@ -17,9 +17,9 @@ IMAGES_EVERY = 60.0
 class Inventory:
     """`seen` and `images` are the last listings, None before the first; reading them never waits."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
+    def __init__(self, engine: Engine, monotonic: Callable[[], float]) -> None:
         self._engine = engine
-        self._clock = clock
+        self._monotonic = monotonic
         self._lock = Lock()
         self._listed_at = float("-inf")
         self._images_at = float("-inf")
@@ -29,7 +29,7 @@ class Inventory:
     def instances(self) -> tuple[Instance, ...]:
         """A fresh enough listing. Raises what the engine raises when it cannot be reached."""
         with self._lock:
-            now = self._clock()
+            now = self._monotonic()
             if self.seen is None or not 0 <= now - self._listed_at < MAX_AGE:
                 self.seen = tuple(self._engine.instances())
                 self._listed_at = now
@@ -46,7 +46,7 @@ class Inventory:
     def refresh(self) -> None:
         """What the watch does every few seconds."""
         self.instances()
-        now = self._clock()
+        now = self._monotonic()
         if self._engine.uses_images and now - self._images_at >= IMAGES_EVERY:
             # Before the listing, so that a change during it is not missed.
             self._images_at = now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -40,7 +40,7 @@ def frees_space(command: OperationCommand) -> bool:
 
 @dataclass(frozen=True)
 class Accepted:
-    """`deadline` in epoch seconds of this host's clock; `result` once there is one."""
+    """`deadline` in seconds of CLOCK_BOOTTIME, in the boot that `Ledger.boot_id` names; `result` once there is one."""
 
     command: OperationCommand
     deadline: float
@@ -116,6 +116,16 @@ class Ledger:
         except JournalFull:
             return
         self._spool.arrived.set()
+
+    @property
+    def boot_id(self) -> str | None:
+        """The boot of the host that the deadlines count from; None for an older agent's, which were epoch seconds."""
+        return self._database.meta("deadlines_boot")
+
+    def begin_boot(self, boot_id: str) -> None:
+        """From here on, accepted deadlines are of this boot. What is open from another one must be answered before."""
+        with suppress(JournalFull):  # the next start then takes them for another boot's, and runs none
+            self._database.set_meta(deadlines_boot=boot_id)
 
     def unfinished(self) -> list[Accepted]:
         rows = self._database.read("SELECT * FROM operations WHERE result IS NULL ORDER BY rowid")

@@ -62,7 +62,7 @@ DOING = {
 
 @dataclass(frozen=True)
 class Tools:
-    """What every actor works with."""
+    """What every actor works with. `clock` is epoch seconds; the `now` of each step is of `monotonic`."""
 
     engine: Engine
     inventory: Inventory
@@ -74,7 +74,8 @@ class Tools:
     probe: Probe
     worker_id: str
     clock: Callable[[], float]
-    may_start: Callable[[float], bool]
+    monotonic: Callable[[], float]
+    may_start: Callable[[], bool]
     host_run: Callable[[], str]
 
 
@@ -107,7 +108,7 @@ class Life:
             self._leave_poison_alone()
             return None
         command = self.record.command
-        return self._end(command, now) if isinstance(command, Stop) else self._bring_up(command, now)
+        return self._end(command) if isinstance(command, Stop) else self._bring_up(command, now)
 
     def misses(self, running: Collection[str]) -> bool:
         """Whether the instance that it expects is not among those that run."""
@@ -118,13 +119,13 @@ class Life:
         if self.record.report is not None:
             self._tools.records.save(self.record, self.record.report)
 
-    def _end(self, command: Stop, now: float) -> float | None:
+    def _end(self, command: Stop) -> float | None:
         instances = self._instances()
         if outdated(command, instances):
             return None
         if instances and self.record.status not in (Status.STOPPING, Status.STOPPED):
             self._report(Status.STOPPING, "Stopping")
-        self._perform(plan(command, instances), now)
+        self._perform(plan(command, instances))
         if self.record.status is not Status.STOPPED:
             self._report(Status.STOPPED, "Stopped", gone=True)
         return None
@@ -138,10 +139,10 @@ class Life:
             self._account_for_absence(command, instances, now)
         if self.record.at_rest:
             # It failed for good, or an operator ended it: nothing of it shall be left.
-            self._perform(plan(Stop(command.command_id, command.deployment_id, command.generation), instances), now)
+            self._perform(plan(Stop(command.command_id, command.deployment_id, command.generation), instances))
             return None
         try:
-            self._perform(self._plan(command, instances, now), now)
+            self._perform(self._plan(command, instances, now))
         except EngineError as error:
             permanent = error.error_code in UNHEALABLE
             self._failed(command, Diagnosis(error.error_code, error.message, permanent, error.fix), now)
@@ -151,7 +152,7 @@ class Life:
         return self._attend(command, current, now)
 
     def _plan(self, command: Deploy, instances: list[Instance], now: float) -> tuple[Step, ...]:
-        may_start = self._restarts.wait(now) == 0 and self._tools.may_start(now)
+        may_start = self._restarts.wait(now) == 0 and self._tools.may_start()
         missing = None
         if may_start and wanted(command, instances) is None:
             cleared = self._tools.starter.clear(command, instances)
@@ -208,19 +209,19 @@ class Life:
 
     # Performing a plan
 
-    def _perform(self, steps: tuple[Step, ...], now: float) -> None:
+    def _perform(self, steps: tuple[Step, ...]) -> None:
         if not steps:
             return
         self._save(replace(self.record, attempts=self.record.attempts + 1))
         try:
             for step in steps:
-                self._take(step, now)
+                self._take(step)
         finally:
             # Reached on every error but the agent's own death, which is what attempts count.
             self._tools.inventory.changed()
             self._save(replace(self.record, attempts=0))
 
-    def _take(self, step: Step, now: float) -> None:
+    def _take(self, step: Step) -> None:
         match step:
             case Fetch(image):
                 self._report(Status.DOWNLOADING, f"Pulling {image}")
@@ -228,7 +229,7 @@ class Life:
             case Terminate(instance_id):
                 self._tools.engine.stop(instance_id, STOP_GRACE)
             case Bury(instance_id):
-                self._bury(instance_id, now)
+                self._bury(instance_id)
             case Start():
                 self._start()
 
@@ -243,10 +244,10 @@ class Life:
         self._expected_in = self._tools.host_run()
         self._save(replace(self.record, container_id=instance.id, port=instance.port))
 
-    def _bury(self, instance_id: str, now: float) -> None:
+    def _bury(self, instance_id: str) -> None:
         instance = next((each for each in self._instances() if each.id == instance_id), None)
         if instance is not None:
-            self._tools.archive.bury(self._tools.engine, instance, now)
+            self._tools.archive.bury(self._tools.engine, instance, self._tools.clock())
 
     def _downloading(self, progress: Progress) -> None:
         self._report(Status.DOWNLOADING, "Pulling the image", progress=progress)

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from agent.api import TIMEOUT, Answer, Api, Fatal, Retry
 from agent.backoff import Backoff
+from agent.clocks import Moment
 from agent.crew import Crew, Host, Memory
 from agent.identity import Identity, StateDir, StateError
 from agent.intake import Intake
@@ -57,7 +58,7 @@ class Agent:
         self._state = state
         self._sample = sample
         self._backoff = Backoff(random)
-        self._intake = Intake(memory, host.clock)
+        self._intake = Intake(memory, host.boottime)
         self._lock = Lock()
         self._images_sent: tuple[Image, ...] | None = None
         self._paths_sent: object = None
@@ -80,7 +81,7 @@ class Agent:
         due = clock()
         while not wait(max(0.0, due - clock())):
             try:
-                delay = self.tick(self._host.clock())
+                delay = self.tick(self._host.moment())
             except (Refused, StateError):
                 raise
             except Exception:
@@ -89,7 +90,7 @@ class Agent:
                 delay = self._backoff.next()
             due = max(due + delay, clock())
 
-    def tick(self, now: float) -> float:
+    def tick(self, now: Moment) -> float:
         """Register if need be, beat, and take the commands. Seconds until the next one. Raises Refused, StateError."""
         if self._state.parked is not None:
             return PARKED
@@ -164,7 +165,7 @@ class Agent:
             log.error("the disk is full: the new registration could not be journaled")
         self._images_sent = self._paths_sent = None
         self.identity = identity
-        self._memory.contact.note(self._host.clock())
+        self._memory.contact.note(self._host.moment())
         if self.crew is None:
             self._hire(identity.worker_id)
 
@@ -181,13 +182,13 @@ class Agent:
 
     # Heartbeat
 
-    def _beat(self, identity: Identity, now: float) -> float:
+    def _beat(self, identity: Identity, now: Moment) -> float:
         answer = self._send(identity, "online", TIMEOUT)
         if self._backoff.failing:
             log.info("heartbeat again%s", self._since(now))
         self._backoff.reset()
         self._memory.contact.note(now)
-        if self.crew is not None and self._intake.receive(answer.commands, now, self.crew):
+        if self.crew is not None and self._intake.receive(answer.commands, now.boottime, self.crew):
             self._memory.inbox.note(answer.inbox)
         return min(max(1.0, answer.next_heartbeat_in), LONGEST_INTERVAL)
 
@@ -213,6 +214,6 @@ class Agent:
         self._images_sent, self._paths_sent = images, paths
         return answer
 
-    def _since(self, now: float) -> str:
-        last = self._memory.contact.last
-        return f"; the last one was {now - last:.0f} s ago" if last is not None else ""
+    def _since(self, now: Moment) -> str:
+        age = self._memory.contact.age(now)
+        return f"; the last one was {age:.0f} s ago" if age is not None else ""

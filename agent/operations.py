@@ -40,11 +40,17 @@ class Operations:
     """Tests give a `spawn` that does nothing, and call `run_all`."""
 
     def __init__(
-        self, handlers: Handlers, ledger: Ledger, clock: Callable[[], float], spawn: Spawn = spawn_thread
+        self,
+        handlers: Handlers,
+        ledger: Ledger,
+        boottime: Callable[[], float],
+        boot_id: str,
+        spawn: Spawn = spawn_thread,
     ) -> None:
         self._handlers = handlers
         self._ledger = ledger
-        self._clock = clock
+        self._boottime = boottime
+        self._boot_id = boot_id
         self._closing = Event()
         self._queues: dict[str, SimpleQueue[OperationCommand]] = {name: SimpleQueue() for name in POOLS}
         for name, size in POOLS.items():
@@ -52,14 +58,19 @@ class Operations:
                 spawn(f"{name}-{number}", lambda queue=self._queues[name]: self._work(queue))  # type: ignore[misc]
 
     def resume(self) -> None:
-        """After a restart: what had begun was interrupted, and does not run again; what had not, runs now."""
+        """After a restart: what had begun was interrupted, and does not run again; what had not, runs now.
+
+        After a reboot nobody can tell whether its deadline has passed, so it does not run: it may be destructive.
+        """
+        rebooted = self._ledger.boot_id != self._boot_id
         for accepted in self._ledger.unfinished():
             if accepted.begun:
                 self._fail(accepted.command, "INTERRUPTED", "The agent ended while this ran; it does not run again")
-            elif self._clock() > accepted.deadline:
+            elif rebooted or self._boottime() > accepted.deadline:
                 self.refuse_late(accepted.command)
             else:
                 self.submit(accepted.command)
+        self._ledger.begin_boot(self._boot_id)
 
     def submit(self, command: OperationCommand) -> None:
         self._queues[POOL_OF.get(kind(command), "quick")].put(command)

@@ -36,13 +36,13 @@ class Pulls:
         engine: Engine,
         ledger: Ledger,
         inventory: Inventory,
-        clock: Callable[[], float],
+        monotonic: Callable[[], float],
         pauses: Sequence[float] = PAUSES,
     ) -> None:
         self._engine = engine
         self._ledger = ledger
         self._inventory = inventory
-        self._clock = clock
+        self._monotonic = monotonic
         self._pauses = pauses
         self._slots = Semaphore(AT_ONCE)
 
@@ -50,7 +50,7 @@ class Pulls:
         """Raises Cancelled, EngineError; JournalFull when there is no room to remember it."""
         with self._turn(on_progress, cancelled):
             was_there = self._engine.has_image(image)
-            pulled = self._persistently(image, _Told(on_progress, self._clock), cancelled)
+            pulled = self._persistently(image, _Told(on_progress, self._monotonic), cancelled)
         if not was_there:
             self._ledger.add_pulled(pulled.id)
         self._inventory.images_changed()
@@ -63,8 +63,8 @@ class Pulls:
         while not self._slots.acquire(timeout=0.5):
             if cancelled.is_set():
                 raise Cancelled
-            if self._clock() - said_at >= WAITING_EVERY:
-                said_at = self._clock()
+            if self._monotonic() - said_at >= WAITING_EVERY:
+                said_at = self._monotonic()
                 on_progress(Progress("waiting"))
         try:
             yield
@@ -91,9 +91,9 @@ class _Told:
     A further attempt begins at nothing; what was told is held until it is further than that.
     """
 
-    def __init__(self, on_progress: OnProgress, clock: Callable[[], float]) -> None:
+    def __init__(self, on_progress: OnProgress, monotonic: Callable[[], float]) -> None:
         self._on_progress = on_progress
-        self._clock = clock
+        self._monotonic = monotonic
         self._furthest = Progress("")
         self._phase: str | None = None
         self._at = float("-inf")
@@ -101,7 +101,7 @@ class _Told:
     def progress(self, news: Progress) -> None:
         if (news.percent or 0) >= (self._furthest.percent or 0):
             self._furthest = news
-        now = self._clock()
+        now = self._monotonic()
         if news.phase != self._phase or now - self._at >= REPORT_EVERY:
             self._phase, self._at = news.phase, now
             self._on_progress(replace(self._furthest, phase=news.phase, rate=news.rate))

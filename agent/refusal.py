@@ -1,7 +1,8 @@
 """A control plane that refused this host is asked again after a while, however often a supervisor starts the agent.
 
 An agent that was refused has nothing to do, so it ends and says why; and what ends is started again. The journal knows
-of the refusal, and a start soon after it waits. Other settings may be taken, so they are tried at once.
+of the refusal, and a start soon after it waits. Other settings may be taken, so they are tried at once; so is the first
+start after a reboot, since no clock tells how long that took.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 
+from agent.clocks import Moment
 from agent.journal import Database, JournalFull
 
 PAUSE = 300.0
@@ -22,13 +24,15 @@ class Refusal:
         self._database = database
         self._settings = hashlib.sha256("\0".join(settings).encode()).hexdigest()
 
-    def note(self, now: float) -> None:
+    def note(self, now: Moment) -> None:
         with suppress(JournalFull):
-            self._database.set_meta(refused_at=repr(now), refused_with=self._settings)
+            self._database.set_meta(
+                refused_at=repr(now.boottime), refused_boot=now.boot_id, refused_with=self._settings
+            )
 
-    def pause(self, now: float) -> float:
+    def pause(self, now: Moment) -> float:
         """Seconds to wait before these settings are tried again."""
-        at = self._database.meta("refused_at")
-        if at is None or self._database.meta("refused_with") != self._settings or float(at) > now:
+        at, boot = self._database.meta("refused_at"), self._database.meta("refused_boot")
+        if at is None or boot != now.boot_id or self._database.meta("refused_with") != self._settings:
             return 0.0
-        return max(0.0, float(at) + PAUSE - now)
+        return max(0.0, float(at) + PAUSE - max(now.boottime, float(at)))

@@ -47,7 +47,7 @@ def test_a_closed_actor_starts_nothing_and_ends_nothing(world: AgentWorld) -> No
         world.actor(deployment_id).close()
         world.actor(deployment_id).run()
     world.stop(deployment_id="d2")
-    world.actor("d2").step(world.clock.now)
+    world.actor("d2").step(world.clock.monotonic())
     assert [each.deployment_id for each in world.engine.all.values()] == ["d2"]
     assert world.engine.only().state == "running"
 

@@ -7,7 +7,7 @@ import pytest
 from agent.engines import EngineError, Instance
 from agent.inventory import IMAGES_EVERY, MAX_AGE, Inventory
 from chalicelib.contract.messages import Image
-from tests.fixtures.agent_world import Clock
+from tests.fixtures.agent_world import DAY, Clock
 from tests.fixtures.memory_engine import MemoryEngine
 
 
@@ -36,7 +36,7 @@ def engine() -> Counted:
 
 @pytest.fixture
 def inventory(engine: Counted, clock: Clock) -> Inventory:
-    return Inventory(engine, clock)
+    return Inventory(engine, clock.monotonic)
 
 
 def test_nothing_was_seen_before_the_first_listing(inventory: Inventory) -> None:
@@ -63,9 +63,15 @@ def test_what_the_agent_changed_is_listed_at_once(inventory: Inventory, engine: 
     assert [each.id for each in inventory.instances()] == ["i1"]
 
 
-def test_a_clock_that_was_put_back_makes_no_listing_last(inventory: Inventory, engine: Counted, clock: Clock) -> None:
+@pytest.mark.parametrize("seconds", [-DAY, DAY])
+def test_a_step_of_the_wall_clock_neither_ends_a_listing_nor_makes_it_last(
+    inventory: Inventory, engine: Counted, clock: Clock, seconds: float
+) -> None:
     inventory.instances()
-    clock.pass_time(-86400)
+    clock.step(seconds)
+    inventory.instances()
+    assert engine.listings == 1
+    clock.pass_time(MAX_AGE)
     inventory.instances()
     assert engine.listings == 2
 

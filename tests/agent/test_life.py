@@ -38,7 +38,7 @@ def test_running_means_that_the_model_is_listed(world: AgentWorld) -> None:
 
 def test_progress_of_a_pull_is_reported(world: AgentWorld) -> None:
     world.deploy()
-    world.actor().step(world.clock.now)
+    world.actor().step(world.clock.monotonic())
     world.deliver()
     assert [report.progress is None for _, report in world.server.reports][:2] == [True, False]
 
@@ -293,5 +293,5 @@ def test_a_command_is_tried_until_the_agent_has_died_of_it_too_often(world: Agen
     world.deploy()
     world.memory.records.save(replace(world.actor().record, attempts=attempts))
     world.restart()
-    world.actor().step(world.clock.now)
+    world.actor().step(world.clock.monotonic())
     assert bool(world.engine.specs) is (attempts < MOST_ATTEMPTS)

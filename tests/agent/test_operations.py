@@ -7,7 +7,7 @@ import pytest
 from agent.operations import POOL_OF, POOLS, Operations, kind
 from agent.policy import TESTED_IMAGE
 from chalicelib.contract.messages import OUTPUTS, DeleteImage, DiskUsage, PullImage
-from tests.fixtures.agent_world import AgentWorld
+from tests.fixtures.agent_world import DAY, AgentWorld
 from tests.fixtures.journals import BIG, fill, forbid_writing
 
 
@@ -31,8 +31,9 @@ def test_repeat_while_it_runs_does_not_run_it_again(world: AgentWorld) -> None:
 def test_a_command_that_arrives_too_late_is_refused(world: AgentWorld) -> None:
     """Counted from when the heartbeat was sent: the answer may have been long on its way."""
     world.server.order(type="disk_usage", command_id="o1", expires_in=60)
-    world.clock.pass_time(100)
-    world.agent.tick(world.clock.now - 61)
+    sent_at = world.host.moment()
+    world.clock.pass_time(61)
+    world.agent.tick(sent_at)
     world.deliver()
     assert world.result("o1")["error_code"] == "EXPIRED"
 
@@ -58,6 +59,57 @@ def test_an_operation_that_had_not_begun_runs_after_a_restart_until_it_expires(
     world.crew.operations.run_all()
     world.deliver()
     assert world.result("o1")["status"] == outcome
+
+
+@pytest.mark.parametrize("seconds", [-DAY, DAY])
+@pytest.mark.parametrize(("away", "outcome"), [(10, "succeeded"), (61, "failed")])
+def test_a_step_of_the_wall_clock_moves_no_deadline(
+    world: AgentWorld, seconds: float, away: float, outcome: str
+) -> None:
+    world.order(type="disk_usage", command_id="o1", expires_in=60)
+    world.clock.step(seconds)
+    world.clock.pass_time(away)
+    world.restart()
+    world.beat(1)
+    world.crew.operations.run_all()
+    world.deliver()
+    assert world.result("o1")["status"] == outcome
+
+
+def test_a_deadline_passes_while_the_host_is_suspended(world: AgentWorld) -> None:
+    world.order(type="prune", command_id="o1", expires_in=60)
+    world.clock.suspend(61)
+    world.restart()
+    world.beat(1)
+    world.deliver()
+    assert world.result("o1")["error_code"] == "EXPIRED"
+    assert "prune" not in world.engine.calls
+
+
+def test_what_had_not_begun_before_a_reboot_does_not_run_after_it(world: AgentWorld) -> None:
+    """No clock tells how long the reboot took."""
+    world.order(type="prune", command_id="o1", expires_in=600)
+    world.reboot(seconds=20)
+    world.beat(1)
+    world.crew.operations.run_all()
+    world.deliver()
+    assert world.result("o1")["error_code"] == "EXPIRED"
+    assert "prune" not in world.engine.calls
+    world.order(type="prune", command_id="o2", expires_in=600)
+    world.restart()
+    world.crew.operations.run_all()
+    world.beat(1)
+    world.deliver()
+    assert world.result("o2")["status"] == "succeeded", "its deadline is of this boot"
+
+
+def test_deadlines_of_an_agent_that_kept_epoch_seconds_are_none(world: AgentWorld) -> None:
+    world.order(type="prune", command_id="o1", expires_in=600)
+    world.database.set_meta(deadlines_boot=None)
+    world.restart()
+    world.beat(1)
+    world.deliver()
+    assert world.result("o1")["error_code"] == "EXPIRED"
 
 
 def test_progress_of_a_pull_is_sent_and_replaced_by_its_result(world: AgentWorld) -> None:
@@ -108,7 +160,9 @@ def test_every_operation_has_a_pool_with_threads_and_pulls_have_their_own() -> N
 def test_a_thread_is_started_for_each_place_in_a_pool(world: AgentWorld) -> None:
     started: list[str] = []
     handlers = world.crew.operations._handlers
-    Operations(handlers, world.memory.ledger, world.clock, lambda name, target: started.append(name))
+    Operations(
+        handlers, world.memory.ledger, world.clock.boottime, world.boot_id, lambda name, target: started.append(name)
+    )
     assert sorted(started) == sorted(f"{name}-{number}" for name, size in POOLS.items() for number in range(size))
 
 
@@ -129,7 +183,7 @@ def test_an_operation_that_the_agents_end_cancels_is_interrupted_after_the_resta
 
 
 def test_a_disk_that_is_full_when_it_begins_fails_what_changes_something(world: AgentWorld) -> None:
-    world.memory.ledger.accept(PullImage("o1", 600, TESTED_IMAGE), world.clock.now + 600)
+    world.memory.ledger.accept(PullImage("o1", 600, TESTED_IMAGE), world.clock.boottime() + 600)
     forbid_writing(world.database)
     world.crew.operations.run(PullImage("o1", 600, TESTED_IMAGE))
     assert world.engine.calls == []

@@ -51,7 +51,7 @@ class Line(MemoryEngine):
 
 def pulls_of(engine: MemoryEngine, folder: Path, pauses: tuple[float, ...] = (0.0, 0.0)) -> Pulls:
     clock = Clock()
-    return Pulls(engine, open_memory(folder).ledger, Inventory(engine, clock), clock, pauses)
+    return Pulls(engine, open_memory(folder).ledger, Inventory(engine, clock.monotonic), clock.monotonic, pauses)
 
 
 def fails(code: str, *told: Progress) -> Callable[[Callable[[Progress], None]], None]:

@@ -43,7 +43,7 @@ def test_no_file_names_a_place_outside_of_the_repository() -> None:
 def test_every_decision_is_in_the_list() -> None:
     records = {name.removeprefix("docs/adr/") for name in pages() if name.startswith("docs/adr/0")}
     assert records == {target for target in links("docs/adr/README.md") if target.startswith("0")}
-    assert sorted(int(name[:4]) for name in records) == list(range(1, len(records) + 1))
+    assert len({name[:4] for name in records}) == len(records), "two decisions have one number"
 
 
 def curls() -> list[list[str]]:

@@ -163,6 +163,8 @@ class Host(AgentWorld):
         self.name, self.machine, self.token = name, machine or name, token
         self.weather = weather
         self.skew = weather.random.choice([0.0, -3 * 86400.0, 3600.0])
+        self.booted_at = weather.now - 5_000.0
+        self.boot_id = f"{self.machine}'s boot"
         self.server = Line(network, self.machine)
         self.engine = neighbour.engine.shared() if neighbour else HostEngine()
         self.engine.works_for = lambda: self.worker_id
@@ -181,6 +183,7 @@ class Host(AgentWorld):
 
     def set_clock(self, now: float) -> None:
         self.clock.now = now + self.skew
+        self.clock.awake = self.clock.uptime = now - self.booted_at
 
     def start_agent(self) -> None:
         self.mortal = Mortal(self.weather)
@@ -231,7 +234,7 @@ class Host(AgentWorld):
             return
         if not self.parked:
             raise AssertionError(f"{self.machine} was parked, and has forgotten it")
-        self.attempt(lambda: self.agent.tick(self.clock.now))
+        self.attempt(lambda: self.agent.tick(self.host.moment()))
         self.attempt(self.reporter.step)
         if len(self.server.requests) != said:
             raise AssertionError(f"{self.machine} is parked, and speaks")
@@ -254,7 +257,7 @@ class Host(AgentWorld):
 
     def call_in(self) -> None:
         """A heartbeat."""
-        self.attempt(lambda: self.agent.tick(self.clock.now))
+        self.attempt(lambda: self.agent.tick(self.host.moment()))
 
     def report(self) -> None:
         """The next of its reports."""
@@ -266,7 +269,7 @@ class Host(AgentWorld):
         if crew is None:
             return
         steps: list[Callable[[], object]] = [crew.watch.step, crew.operations.run_all, self.reporter.step]
-        steps += [lambda each=each: each.step(self.clock.now) for each in crew.fleet.actors.values()]  # type: ignore[misc]
+        steps += [lambda each=each: each.step(self.clock.monotonic()) for each in crew.fleet.actors.values()]  # type: ignore[misc]
         self.attempt(self.weather.random.choice(steps))
 
     def work_through(self) -> None:
@@ -276,7 +279,7 @@ class Host(AgentWorld):
             return
         self.attempt(crew.watch.step)
         for actor in list(crew.fleet.actors.values()):
-            self.attempt(lambda actor=actor: actor.step(self.clock.now))  # type: ignore[misc]
+            self.attempt(lambda actor=actor: actor.step(self.clock.monotonic()))  # type: ignore[misc]
         self.attempt(crew.operations.run_all)
         self.attempt(self.deliver)
 
