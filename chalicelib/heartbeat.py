@@ -13,15 +13,17 @@ import struct
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import fleet, look, registration, settings, tokens
+from chalicelib import conditions, fleet, look, registration, settings, tokens
 from chalicelib.contract import messages as m
 from chalicelib.contract.errors import ApiError
 from chalicelib.store import find, update_if
 from chalicelib.tables import Hot
 
 LOOK_EVERY = 10
-_GPU = struct.Struct("<BQB")
+_GPU = struct.Struct("<Q")
 _DISK = struct.Struct("<QQQ")
+MAX_MEMORY = 2**51 - 1
+"""Bytes of one GPU, 2 PiB, that a heartbeat's figures have room for; more is taken for as much."""
 
 
 def heartbeat(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.HeartbeatAnswer:
@@ -48,6 +50,7 @@ def _stamp(hot: Hot, presented: bytes, body: m.Heartbeat, now: float) -> bool:
     is_one_before_in_grace = ((Hot.previous == presented) | (Hot.used == presented)) & (Hot.previous_until > now)
     is_what_it_joined_with = Hot.joined == presented
     may = (is_current | is_one_before_in_grace | is_what_it_joined_with) & Hot.gone.does_not_exist()
+    bits = conditions.mask(body.conditions)
     actions: list[Action] = [
         Hot.last_seen.set(now),
         Hot.status.set(body.status),
@@ -55,6 +58,8 @@ def _stamp(hot: Hot, presented: bytes, body: m.Heartbeat, now: float) -> bool:
         Hot.activity_before.remove(),
         Hot.beats.add(1),
         Hot.usage.set(pack_usage(body)),
+        Hot.usage_before.remove(),
+        Hot.conditions.set(bits) if bits else Hot.conditions.remove(),
     ]
     if body.session is not None:
         may &= Hot.session <= body.session
@@ -78,13 +83,19 @@ def _fingerprint(hot: Hot, body: m.Heartbeat) -> bytes:
     """Of everything that the worker says of itself and that a look acts upon."""
     said: list[object] = [int(hot.session), body.journal_id, sorted(set(body.active_deployments)), body.images]
     said += [body.disk.paths] if body.disk and body.disk.paths else []
+    said += conditions.scopes(body.conditions)
     return hashlib.sha256(msgspec.json.encode(said)).digest()[:8]
 
 
 def pack_usage(body: m.Heartbeat) -> bytes:
-    """Three figures a GPU and three of the disk, as bytes: as JSON they alone would be 775 of the item's 1,024."""
+    """Three figures a GPU and three of the disk, as bytes: as JSON they alone would be 775 of the item's 1,024.
+
+    A GPU is 8 bytes: 51 bits of memory, 6 of its index, and 7 of its utilization. So 64 leave room for the rest.
+    """
     disk = body.disk or m.Disk(0, 0, 0)
-    gpus = (_GPU.pack(g.index, g.memory_used, round(g.utilization)) for g in body.gpu_usage)
+    gpus = (
+        _GPU.pack(min(g.memory_used, MAX_MEMORY) << 13 | g.index << 7 | round(g.utilization)) for g in body.gpu_usage
+    )
     return _DISK.pack(disk.total, disk.used, disk.free) + b"".join(gpus)
 
 
@@ -93,6 +104,8 @@ def unpack_usage(packed: bytes | None) -> tuple[m.Disk | None, list[m.GpuUsage]]
     if not packed:
         return None, []
     total, used, free = _DISK.unpack_from(packed)
-    gpus = [m.GpuUsage(*each) for each in _GPU.iter_unpack(packed[_DISK.size :])]
+    gpus = [
+        m.GpuUsage(each >> 7 & 63, each >> 13, float(each & 127)) for (each,) in _GPU.iter_unpack(packed[_DISK.size :])
+    ]
     disk = m.Disk(total, used, free, round(100 * used / (used + free or 1), 1)) if total else None
     return disk, gpus

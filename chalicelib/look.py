@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import claims, deployments, events, operations, reports, slots
+from chalicelib import claims, conditions, deployments, events, operations, reports, slots
 from chalicelib.contract import messages as m
 from chalicelib.contract.lifecycle import CONTACT_LOST, LIVE, OPEN, OperationStatus, Status
 from chalicelib.store import delete_if, find_all, update_if
@@ -82,7 +82,10 @@ def look(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.
         _intent(this, slot, deployment)
     _operations(this, queued)
     changed = hot.looked is None or bytes(hot.looked) != fingerprint
-    _remember_seen(this, {slot.deployment_id for slot in intents}, changed)
+    here = {slot.deployment_id for slot in intents}
+    _remember_seen(this, here, changed)
+    if changed or body.conditions:
+        conditions.remember(events.About(worker_id=this.worker_id), body.conditions, here, now)
     if hot.down_since is not None:
         _back(this)
     if turns(hot, body):

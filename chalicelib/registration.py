@@ -23,7 +23,7 @@ from chalicelib.contract import messages as m
 from chalicelib.contract.errors import ApiError
 from chalicelib.fleet import Machine
 from chalicelib.store import find, grow, retrying, transact
-from chalicelib.tables import Cold, Credential, Hot, WorkerName
+from chalicelib.tables import Cold, Conditions, Credential, Hot, WorkerName
 
 GRACE = 600.0
 """Seconds for which the token before stays good while the new one was not used."""
@@ -217,12 +217,14 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
         Hot.joined.set(tokens.digest(body.token)),
         Hot.retired.set(tokens.retire(hot, bytes(hot.digest))),
         Hot.journal.remove(),
+        Hot.conditions.remove(),
         Hot.ephemeral.set(True) if token.ephemeral else Hot.ephemeral.remove(),
     ]
     identity: list[Action] = [
         *_identity(cold, hot, body, same_boot=False),
         Cold.join_token_id.set(token.credential_id),
         Cold.ephemeral.set(token.ephemeral),
+        Cold.concluded.remove(),
     ]
     for slot in slots.of_worker(machine.worker_id)[0]:
         message = f"another machine took over the name {cold.name}"
@@ -231,6 +233,7 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
     def build(transaction: TransactWrite) -> None:
         _use(transaction, token)
         _renew(transaction, machine, actions, identity)
+        transaction.delete(Conditions(machine.worker_id, part="conditions"))
 
     transact(build)
     events.record(machine.about, "taken_over", f"by {body.system_info.hostname}", f"worker {cold.name}", now)

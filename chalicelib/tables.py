@@ -3,7 +3,8 @@
     table        key                        what an item is
     heartbeats   worker_id                  what every heartbeat writes, at most 1 KiB, on no index; alone in its table,
                                             since the sweep reads that whole (docs/adr/0012)
-    workers      worker_id, part            "cold": inventory, labels, GPU claims; "seen": what it last listed
+    workers      worker_id, part            "cold": inventory, labels, GPU claims; "seen": what it last listed;
+                                            "conditions": the text of those that it last reported
                  name#<name>, "name"        who owns that name
     deployments  deployment_id              intent, status and order of a deployment
                  name#<name>                who owns that name
@@ -91,7 +92,8 @@ class Hot(Item):
     32 bytes each. `looked` fingerprints what the last look at the slots covered; `unsettled` asks for another.
     `activity_at` is when somebody last wanted something; `activity_before` what that was at the last beat, if somebody
     did so since: from it follows the interval that the worker was given then.
-    `drains` is whether its timeline says that it drains itself.
+    `drains` is whether its timeline says that it drains itself. `conditions` are the bits of the types of conditions
+    that the last heartbeat reported, at most 4 bytes. `usage_before` is what releases before wrote for `usage`.
     """
 
     class Meta(Meta):
@@ -116,7 +118,9 @@ class Hot(Item):
     unsettled = BooleanAttribute(attr_name="u", default=False)
     activity_at = NumberAttribute(attr_name="a", default=0)
     activity_before = NumberAttribute(attr_name="ab", null=True)
-    usage = BinaryAttribute(attr_name="us", null=True, legacy_encoding=False)
+    usage = BinaryAttribute(attr_name="ug", null=True, legacy_encoding=False)
+    usage_before = BinaryAttribute(attr_name="us", null=True, legacy_encoding=False)
+    conditions = BinaryAttribute(attr_name="c", null=True, legacy_encoding=False)
     down_since = NumberAttribute(attr_name="dn", null=True)
     lost = BooleanAttribute(attr_name="lo", null=True)
     ephemeral = BooleanAttribute(attr_name="e", null=True)
@@ -127,7 +131,8 @@ class Hot(Item):
 class Cold(Item):
     """What changes when a worker registers, is patched or is given work.
 
-    `claims` is JSON, device index -> deployment_id, and compared as text when it is written.
+    `claims` is JSON, device index -> deployment_id, and compared as text when it is written. So is `concluded`, the
+    conditions that the control plane found (conditions.py).
     """
 
     class Meta(Meta):
@@ -153,6 +158,7 @@ class Cold(Item):
     agent_version = UnicodeAttribute(null=True)
     ephemeral = BooleanAttribute(default=False)
     registered_at = NumberAttribute()
+    concluded = UnicodeAttribute(null=True)
 
 
 class Seen(Item):
@@ -170,6 +176,17 @@ class Seen(Item):
     images = BinaryAttribute(null=True, legacy_encoding=False)
     images_at = NumberAttribute(null=True)
     paths = UnicodeAttribute(null=True)
+
+
+class Conditions(Item):
+    """What a worker reports that it cannot do: JSON of `conditions.State`, compared as text when it is written."""
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "workers"
+
+    worker_id = UnicodeAttribute(hash_key=True)
+    part = UnicodeAttribute(range_key=True, default="conditions")
+    state = UnicodeAttribute()
 
 
 class WorkerName(Item):

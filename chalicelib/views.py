@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib import claims, fleet, paging
+from chalicelib import claims, conditions, fleet, paging
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access
@@ -21,13 +21,16 @@ from chalicelib.tokens import Principal
 
 def one(deployment: Deployment, viewer: Principal, now: float) -> r.Deployment:
     machine = fleet.several([deployment.worker_id]).get(deployment.worker_id) if deployment.worker_id else None
-    return _view(deployment, machine, viewer, now)
+    held = conditions.of([machine])[machine.worker_id] if machine else []
+    return _view(deployment, machine, held, viewer, now)
 
 
 def several(query: r.DeploymentsQuery, viewer: Principal, now: float) -> r.Deployments:
     found, next_token = paging.page(Deployment, "deployment", query, _matching(query))
     machines = fleet.several([str(d.worker_id) for d in found if d.worker_id])
-    return r.Deployments([_view(d, machines.get(str(d.worker_id)), viewer, now) for d in found], next_token)
+    held = conditions.of(machines.values())
+    listed = [_view(d, machines.get(str(d.worker_id)), held.get(str(d.worker_id), []), viewer, now) for d in found]
+    return r.Deployments(listed, next_token)
 
 
 def _matching(query: r.DeploymentsQuery) -> Callable[[Deployment], bool]:
@@ -42,7 +45,9 @@ def _matching(query: r.DeploymentsQuery) -> Callable[[Deployment], bool]:
     return keep
 
 
-def _view(deployment: Deployment, machine: Machine | None, viewer: Principal, now: float) -> r.Deployment:
+def _view(
+    deployment: Deployment, machine: Machine | None, held: list[conditions.Held], viewer: Principal, now: float
+) -> r.Deployment:
     spec = claims.spec_of(deployment)
     view = r.Deployment(
         deployment_id=deployment.deployment_id,
@@ -73,6 +78,7 @@ def _view(deployment: Deployment, machine: Machine | None, viewer: Principal, no
         last_crash=_crash(deployment),
         created_at=when(deployment.created_at),
         updated_at=when(deployment.updated_at),
+        conditions=conditions.views(each for each in held if each.holds_up(deployment)),
     )
     if viewer.access >= Access.OPERATOR and "VLLM_API_KEY" not in spec.env:
         view.api_key = deployment.api_key

@@ -9,7 +9,7 @@ import msgspec
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import claims, deployments, events, fleet, paging, slots
+from chalicelib import claims, conditions, deployments, events, fleet, paging, slots
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
@@ -18,7 +18,7 @@ from chalicelib.fleet import Machine
 from chalicelib.heartbeat import unpack_usage
 from chalicelib.registration import name_key
 from chalicelib.store import find, find_all, retrying, transact, update_if
-from chalicelib.tables import Cold, Deployment, Hot, Seen, Slot, WorkerName
+from chalicelib.tables import Cold, Conditions, Deployment, Hot, Seen, Slot, WorkerName
 from chalicelib.times import when
 from chalicelib.tokens import Principal
 
@@ -26,7 +26,8 @@ REPORT_AGE = 300.0
 
 
 def get(worker_id: str, now: float) -> r.Worker:
-    return view(fleet.get(worker_id), find(Seen, worker_id, "seen"), now)
+    machine = fleet.get(worker_id)
+    return view(machine, find(Seen, worker_id, "seen"), conditions.of([machine])[worker_id], now)
 
 
 def list_(query: r.PageQuery, now: float) -> r.Workers:
@@ -34,10 +35,11 @@ def list_(query: r.PageQuery, now: float) -> r.Workers:
     ids = [str(cold.worker_id) for cold in colds]
     machines = fleet.several(ids)
     seen = {str(s.worker_id): s for s in find_all(Seen, [(i, "seen") for i in ids])}
-    return r.Workers([view(machines[i], seen.get(i), now) for i in ids if i in machines], next_token)
+    held = conditions.of(machines.values())
+    return r.Workers([view(machines[i], seen.get(i), held[i], now) for i in ids if i in machines], next_token)
 
 
-def view(machine: Machine, seen: Seen | None, now: float) -> r.Worker:
+def view(machine: Machine, seen: Seen | None, held: list[conditions.Held], now: float) -> r.Worker:
     cold, hot = machine.cold, machine.hot
     disk, usage = unpack_usage(bytes(hot.usage) if hot.usage else None)
     if disk:
@@ -64,6 +66,7 @@ def view(machine: Machine, seen: Seen | None, now: float) -> r.Worker:
         next_heartbeat_in=fleet.interval(hot.activity_at, now),
         due_in=None if status == "offline" else fleet.due_in(hot, now),
         ephemeral=cold.ephemeral,
+        conditions=conditions.views(held),
     )
 
 
@@ -150,7 +153,7 @@ def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
         message = f"it has live deployments ({names}): stop them, or remove it with ?force=true"
         raise ApiError("WORKER_NOT_EMPTY", message)
     seen = find(Seen, worker_id, "seen")
-    was = msgspec.structs.asdict(view(machine, seen, now))
+    was = msgspec.structs.asdict(view(machine, seen, conditions.of([machine])[worker_id], now))
     listed = set(msgspec.json.decode(seen.active, type=list[str])) if seen and seen.active else set()
     containers = {str(d.deployment_id): str(d.container_id or d.deployment_id) for d in live}
     left = sorted(containers.get(each, each) for each in listed | containers.keys())
@@ -195,6 +198,7 @@ def _sweep_up(worker_id: str) -> None:
         for slot in [*(row.slot for row in intents), *(row.slot for row in queued)]:
             batch.delete(Slot(worker_id, slot))
     Seen(worker_id, part="seen").delete()
+    Conditions(worker_id, part="conditions").delete()
 
 
 def forget(hot: Hot, now: float) -> None:

@@ -165,11 +165,11 @@ class ReportedCondition(Struct, omit_defaults=True):
     """Something that the host cannot do; `type` is a `ConditionType`, or one that only a newer release knows.
 
     `gpus` or `deployments` name what it holds up. Without either it holds up all deployments of the worker; an empty
-    list of deployments holds up none.
+    list of deployments holds up none. The control plane keeps 32 types, and 1,024 characters of each message.
     """
 
     type: Annotated[str, Meta(min_length=1, max_length=64)]
-    message: Annotated[str, Meta(max_length=4096)]
+    message: str
     gpus: Annotated[list[GpuIndex], Meta(max_length=64)] | None = None
     deployments: Ids | None = None
 
@@ -186,7 +186,7 @@ class Heartbeat(Struct):
     acks: Ids = []
     disk: Disk | None = None
     images: list[Image] | None = None
-    conditions: Annotated[list[ReportedCondition], Meta(max_length=32)] | None = None
+    conditions: list[ReportedCondition] | None = None
 
     @property
     def literal(self) -> bool:

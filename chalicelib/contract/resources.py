@@ -174,11 +174,22 @@ class ApiKey(Struct):
     key: str | UnsetType = UNSET
 
 
+class Condition(Struct):
+    """Something that a worker cannot do. `type` is a `ConditionType`, or one that only a newer agent knows.
+
+    `since` is when the control plane first saw the type; it stays while the condition is set.
+    """
+
+    type: str
+    since: datetime
+    message: str
+
+
 class Worker(Struct):
     """`gpu_claims`: device index to the deployment that holds it. `orphans`: what runs there and is not known here.
 
     `next_heartbeat_in` is the interval that it will be given; `due_in` are the seconds until its next heartbeat, null
-    while it is offline.
+    while it is offline. `conditions` is empty where the worker is in order; offline, they are those last known.
     """
 
     worker_id: str
@@ -200,15 +211,16 @@ class Worker(Struct):
     next_heartbeat_in: int
     ephemeral: bool
     due_in: int | None
+    conditions: list[Condition] = []
 
 
-class RemovedWorker(Worker):
+class RemovedWorker(Worker, kw_only=True):
     """The worker as it was. `containers_left` were running at the last report, and still may be."""
 
     containers_left: list[str]
 
 
-class LostWorker(Worker):
+class LostWorker(Worker, kw_only=True):
     deployments_lost: list[str]
 
 
@@ -227,7 +239,7 @@ class Deployment(Struct):
 
     `reachable` is false while its worker is silent; `status` is then of `status_as_of`. `endpoint` is the base URL of
     the model's own API, null where the worker gave no address. `env` lists names only. `api_key` opens the model's own
-    API and is shown to operators.
+    API and is shown to operators. `conditions` are those of its worker that hold it up.
     """
 
     deployment_id: str
@@ -259,6 +271,7 @@ class Deployment(Struct):
     created_at: datetime
     updated_at: datetime
     api_key: str | UnsetType = UNSET
+    conditions: list[Condition] = []
 
 
 class Event(Struct):

@@ -17,7 +17,8 @@ from chalicelib.tables import Hot
 from tests.fixtures.plane_world import JOIN, PlaneWorld, Worker
 
 BYTES = st.integers(0, 2**53)
-GPUS = st.lists(st.builds(m.GpuUsage, st.integers(0, 63), BYTES, st.integers(0, 100).map(float)), max_size=8)
+MEMORY = st.integers(0, heartbeat.MAX_MEMORY)
+GPUS = st.lists(st.builds(m.GpuUsage, st.integers(0, 63), MEMORY, st.integers(0, 100).map(float)), max_size=8)
 
 
 def hot_of(worker: Worker) -> Hot:
@@ -57,7 +58,12 @@ def test_what_is_packed_is_what_is_unpacked(disk: m.Disk | None, gpus: list[m.Gp
 
 def test_usage_of_64_gpus_leaves_room_in_a_unit() -> None:
     usage = [m.GpuUsage(index, 2**53, 100.0) for index in range(64)]
-    assert len(heartbeat.pack_usage(m.Heartbeat("online", usage, []))) == 24 + 64 * 10
+    assert len(heartbeat.pack_usage(m.Heartbeat("online", usage, []))) == 24 + 64 * 8
+
+
+def test_memory_beyond_what_a_gpu_can_have_is_taken_for_the_most() -> None:
+    packed = heartbeat.pack_usage(m.Heartbeat("online", [m.GpuUsage(63, 2**53, 100.0)], []))
+    assert heartbeat.unpack_usage(packed)[1] == [m.GpuUsage(63, heartbeat.MAX_MEMORY, 100.0)]
 
 
 def test_nothing_packed_is_nothing_known() -> None:

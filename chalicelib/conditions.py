@@ -1,0 +1,290 @@
+"""Conditions of workers: what their agents report, what the control plane concludes, and whom they hold up.
+
+    hot item    the bits of the types that the last heartbeat reported, in its one write
+    "conditions" the text, the scope, and `since` of each: written by a look, and only when there is news of them
+    cold item   `concluded`: those that the control plane found itself
+
+A type counts as reported while its bit is in the hot item, so that a condition ends with the heartbeat that does not
+report it any more, even where the function was killed before it had looked. A changed text alone is no news: one with
+a counter in it would cost a write at each heartbeat (docs/adr/0026).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import msgspec
+from msgspec import Struct
+from pynamodb.exceptions import UpdateError
+
+from chalicelib import events
+from chalicelib.contract import messages as m
+from chalicelib.contract import resources as r
+from chalicelib.contract.conditions import bit
+from chalicelib.contract.lifecycle import Status
+from chalicelib.events import About
+from chalicelib.fleet import Machine
+from chalicelib.store import find, find_all, put_if, update_if
+from chalicelib.tables import Cold, Conditions, Deployment
+from chalicelib.times import when
+
+MOST = 32
+"""Conditions that a worker may have; further ones are left out."""
+MAX_TEXT = 1024
+MAX_DEPLOYMENTS = 4096
+"""Ids in the scopes of all of a worker's conditions, since an item has at most 400 KB."""
+TEXT_EVERY = 60.0
+"""Seconds after which a text that changed, and nothing else, is written again; at a look that happens anyway."""
+LINES_EVERY, LINES_AN_HOUR = 60.0, 16
+"""Of one type at most one line that it is set in so many seconds, and of all types so many in an hour."""
+LOOKS_TO_SET, CLEARED_AFTER = 2, 60.0
+"""For what the control plane concludes: as agents do (agent/conditions.py)."""
+
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)  # controls, ends of lines, what turns the direction of writing, and what has no width
+
+
+class Held(Struct, omit_defaults=True):
+    """A condition as it is stored. `told`: the timeline has a line that it is set."""
+
+    type: str
+    since: float
+    message: str
+    gpus: list[int] | None = None
+    deployments: list[str] | None = None
+    told: bool = False
+
+    @property
+    def scope(self) -> tuple[str, list[int] | None, list[str] | None]:
+        return self.type, self.gpus, self.deployments
+
+    def holds_up(self, deployment: Deployment) -> bool:
+        """Whether the deployment, which is on the condition's worker, cannot go on as it should because of it."""
+        if deployment.desired == "stopped" and deployment.status == Status.STOPPED:
+            return False
+        if self.gpus is None and self.deployments is None:
+            return True
+        if deployment.deployment_id in (self.deployments or ()):
+            return True
+        return bool(set(self.gpus or ()) & set(msgspec.json.decode(deployment.gpu_indexes, type=list[int])))
+
+
+class State(Struct, omit_defaults=True):
+    """The text of the item: `lines` are the types and times of the last lines that a condition is set."""
+
+    held: list[Held] = []
+    written_at: float = 0.0
+    lines: list[tuple[str, float]] = []
+
+
+class Concluded(Struct, omit_defaults=True):
+    """One that the control plane found: shown from the second look on, and until it is in order for a minute."""
+
+    held: Held
+    looks: int = 1
+    in_order_since: float | None = None
+
+
+def mask(reported: Iterable[m.ReportedCondition] | None) -> bytes | None:
+    """The bits of the types, in at most 4 bytes; None where there are none."""
+    bits = 0
+    for each in _bounded(reported):
+        bits |= 1 << bit(each.type)
+    return bits.to_bytes((bits.bit_length() + 7) // 8, "big") if bits else None
+
+
+def scopes(reported: Iterable[m.ReportedCondition] | None) -> list[object]:
+    """What of the conditions is news: their types and whom they hold up, without their texts."""
+    return [(each.type, each.gpus, each.deployments) for each in _bounded(reported)]
+
+
+def _bounded(reported: Iterable[m.ReportedCondition] | None) -> list[m.ReportedCondition]:
+    """The first 32 types, sorted, each once and on one line: all of it was written by a host."""
+    found: dict[str, m.ReportedCondition] = {}
+    for each in reported or ():
+        type_ = _line(each.type, 64)
+        if type_ in found:
+            found[type_] = _both(found[type_], each)
+        elif len(found) < MOST:
+            gpus = None if each.gpus is None else sorted(set(each.gpus))
+            named = None if each.deployments is None else sorted(set(each.deployments))
+            found[type_] = m.ReportedCondition(type_, _line(each.message, MAX_TEXT), gpus, named)
+    return [found[type_] for type_ in sorted(found)]
+
+
+def _both(one: m.ReportedCondition, other: m.ReportedCondition) -> m.ReportedCondition:
+    """The same type reported twice holds up what either does."""
+    everything = any(each.gpus is None and each.deployments is None for each in (one, other))
+    gpus = None if everything else sorted({*(one.gpus or ()), *(other.gpus or ())})
+    named = None if everything else sorted({*(one.deployments or ()), *(other.deployments or ())})
+    return m.ReportedCondition(one.type, one.message, gpus, named)
+
+
+def _line(text: str, limit: int) -> str:
+    """One line, at most `limit` characters; a character that is not for reading is written as its number."""
+    words = " ".join(text[: 4 * limit].split())
+    return m.brief(_UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), words), limit)
+
+
+# What a look writes
+
+
+def remember(about: About, reported: list[m.ReportedCondition] | None, own: set[str], now: float) -> None:
+    """Store what the worker's heartbeat reports, where that is news, and tell its timeline of it.
+
+    `own` are the ids of the deployments that have a slot there; a condition holds up no others. Whoever is cut off
+    after the write leaves out a line, and none is told twice.
+    """
+    for _ in range(4):
+        found = find(Conditions, str(about.worker_id), "conditions")
+        before = msgspec.json.decode(found.state, type=State) if found else State()
+        after, lines = _next(before, reported, own, now)
+        if not _is_news(before, after, now):
+            return
+        after.written_at = now
+        item = Conditions(about.worker_id, part="conditions", state=msgspec.json.encode(after).decode())
+        unchanged = Conditions.state == found.state if found else Conditions.state.does_not_exist()
+        if put_if(item, unchanged):
+            for type_, message in lines:
+                events.record(about, type_, message, f"worker {about.worker_id}", now)
+            return
+
+
+def _is_news(before: State, after: State, now: float) -> bool:
+    if [(each.scope, each.told) for each in before.held] != [(each.scope, each.told) for each in after.held]:
+        return True
+    texts = [each.message for each in before.held] != [each.message for each in after.held]
+    return texts and now - before.written_at >= TEXT_EVERY
+
+
+def _next(
+    before: State, reported: list[m.ReportedCondition] | None, own: set[str], now: float
+) -> tuple[State, list[tuple[str, str]]]:
+    """The state after this report, and the lines for the timeline."""
+    earlier = {each.type: each for each in before.held}
+    after = State(lines=[(type_, at) for type_, at in before.lines if now - at < 3600])
+    lines: list[tuple[str, str]] = []
+    room = MAX_DEPLOYMENTS
+    for each in _bounded(reported):
+        named = None if each.deployments is None else [one for one in each.deployments if one in own][:room]
+        room -= len(named or ())
+        last = earlier.pop(each.type, None)
+        held = Held(each.type, last.since if last else now, each.message, each.gpus, named, bool(last and last.told))
+        if not held.told and _may_tell(after.lines, held.type, now):
+            held.told = True
+            after.lines.append((held.type, now))
+            lines.append(_set_line(held))
+        after.held.append(held)
+    lines += [_cleared_line(each, now) for each in earlier.values() if each.told]
+    return after, lines
+
+
+def _may_tell(lines: list[tuple[str, float]], type_: str, now: float) -> bool:
+    """Whether the timeline has room for the line. If not, a later look records it, while the condition is set."""
+    return len(lines) < LINES_AN_HOUR and not any(of == type_ and now - at < LINES_EVERY for of, at in lines)
+
+
+def _set_line(held: Held) -> tuple[str, str]:
+    return "condition_set", f"{held.type}: {held.message}" if held.message else held.type
+
+
+def _cleared_line(held: Held, now: float) -> tuple[str, str]:
+    return "condition_cleared", f"{held.type}, after {max(0, int(now - held.since))} s"
+
+
+# What the control plane concludes itself
+
+
+def conclude(
+    worker_id: str,
+    type_: str,
+    message: str,
+    now: float,
+    gpus: list[int] | None = None,
+    deployments: list[str] | None = None,
+) -> None:
+    """Note one look that found the trouble. Harmless when repeated or cut off: the next look does the same."""
+    _change(worker_id, type_, now, Held(type_, now, _line(message, MAX_TEXT), gpus, deployments))
+
+
+def withdraw(worker_id: str, type_: str, now: float) -> None:
+    """Note one look that found none."""
+    _change(worker_id, type_, now, None)
+
+
+def _change(worker_id: str, type_: str, now: float, found: Held | None) -> None:
+    cold = find(Cold, worker_id, "cold")
+    if cold is None:
+        return
+    before = _concluded(cold)
+    after = dict(before)
+    line = _note(after, type_, now, found)
+    if after == before:
+        return
+    text = msgspec.json.encode(after, order="sorted").decode()
+    unchanged = Cold.concluded == cold.concluded if cold.concluded else Cold.concluded.does_not_exist()
+    action = Cold.concluded.set(text) if after else Cold.concluded.remove()
+    try:
+        written = update_if(cold, [action], unchanged & Cold.name.exists())
+    except UpdateError as error:  # a placement has the item in its hand: the next look comes back to this
+        if error.cause_response_code != "TransactionConflictException":
+            raise
+        return
+    if written and line:
+        events.record(About(worker_id=worker_id, worker_name=str(cold.name)), *line, events.CONTROL_PLANE, now)
+
+
+def _note(after: dict[str, Concluded], type_: str, now: float, found: Held | None) -> tuple[str, str] | None:
+    """Change the entry of the type as two looks set it and a minute clears it; the line for the timeline, if any."""
+    entry = after.get(type_)
+    if found is not None:
+        looks = min(entry.looks + 1, LOOKS_TO_SET) if entry else 1
+        is_set = bool(entry and entry.looks >= LOOKS_TO_SET)
+        found.since = entry.held.since if entry and is_set else now
+        after[type_] = Concluded(found, looks)
+        return _set_line(found) if looks >= LOOKS_TO_SET and not is_set else None
+    if entry is None:
+        return None
+    if entry.looks < LOOKS_TO_SET:
+        del after[type_]
+    elif entry.in_order_since is None:
+        after[type_] = Concluded(entry.held, entry.looks, now)
+    elif now - entry.in_order_since >= CLEARED_AFTER:
+        del after[type_]
+        return _cleared_line(entry.held, now)
+    return None
+
+
+def _concluded(cold: Cold) -> dict[str, Concluded]:
+    return msgspec.json.decode(cold.concluded, type=dict[str, Concluded]) if cold.concluded else {}
+
+
+# Reading
+
+
+def of(machines: Iterable[Machine]) -> dict[str, list[Held]]:
+    """The conditions of each worker, sorted by type. Those without a bit in their hot item cost no read."""
+    machines = list(machines)
+    keys = [(each.worker_id, "conditions") for each in machines if each.hot.conditions]
+    states = {str(item.worker_id): item for item in find_all(Conditions, keys)} if keys else {}
+    return {each.worker_id: _of(each, states) for each in machines}
+
+
+def _of(machine: Machine, states: Mapping[str, Conditions]) -> list[Held]:
+    bits = int.from_bytes(bytes(machine.hot.conditions or b""), "big")
+    item = states.get(machine.worker_id)
+    stored = msgspec.json.decode(item.state, type=State).held if item else []
+    found = {each.type: each for each in stored if bits >> bit(each.type) & 1}
+    found |= {each.type: each for each in concluded(machine)}
+    return [found[type_] for type_ in sorted(found)]
+
+
+def concluded(machine: Machine) -> list[Held]:
+    """Those that the control plane found and that are set."""
+    return [each.held for each in _concluded(machine.cold).values() if each.looks >= LOOKS_TO_SET]
+
+
+def views(held: Iterable[Held]) -> list[r.Condition]:
+    return [r.Condition(each.type, when(each.since), each.message) for each in held]
