@@ -15,7 +15,7 @@ RELIABILITY := tests/simulation tests/faults tests/chalicelib/test_races.py test
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock \
 	clean deploy admin-key destroy cost measure-fleet package measure-lambda simulate docker test-gateway mutants \
-	reliability screenshots vendor test-busy
+	reliability screenshots vendor test-busy mutation
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -70,6 +70,9 @@ simulate: setup ## Control plane and agents over faults at random (SEEDS=3000, F
 
 mutants: setup ## Each protection taken away: something must notice (MOST=seeds for each at most)
 	@$(BIN)/python -m tests.simulation.mutants $(if $(MOST),--most $(MOST))
+
+mutation: setup ## Each small change of a module: its own tests must notice (MODULE=agent/plan.py; it resumes)
+	@$(BIN)/python -m tests.mutation $(MODULE)
 
 reliability: setup ## What docs/reliability.md promises, in full: simulation, mutants, faults, races, scale, attacks
 	@$(BIN)/python -m pytest --thorough $(RELIABILITY) $(ARGS)
