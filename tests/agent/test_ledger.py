@@ -56,6 +56,21 @@ def test_a_repeat_is_answered_with_what_is_known_of_the_first(memory: Memory, tm
     assert (again.begun, again.result) == (True, FAILED)
 
 
+def test_progress_and_results_wake_the_sender(memory: Memory) -> None:
+    memory.ledger.accept(PULL, 0.0)
+    assert not memory.spool.arrived.is_set()
+    memory.ledger.progress("o1", Result("running"))
+    assert memory.spool.arrived.is_set()
+    memory.spool.arrived.clear()
+    memory.ledger.finish("o1", FAILED)
+    assert memory.spool.arrived.is_set()
+
+
+def test_a_full_disk_remembers_what_was_pulled_at_the_cost_of_the_reserve(full: Memory) -> None:
+    full.ledger.add_pulled(BIG)
+    assert full.ledger.pulled() == {BIG}
+
+
 def test_what_has_no_result_is_unfinished_in_the_order_in_which_it_came(memory: Memory, tmp_path: Path) -> None:
     for number in (3, 1, 2):
         memory.ledger.accept(PullImage(f"o{number}", 60, "image"), float(number))

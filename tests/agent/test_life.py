@@ -275,6 +275,25 @@ def test_command_that_killed_the_agent_three_times_is_poison(world: AgentWorld) 
     assert world.statuses()[-1] == "running"
 
 
+def test_an_attempt_is_journaled_before_anything_is_done_and_taken_back_after_it(world: AgentWorld) -> None:
+    counted: list[int] = []
+
+    def attempts() -> int:
+        record = world.memory.records.get("d1")
+        return record.attempts if record else -1
+
+    def note(spec: RunSpec) -> None:
+        counted.append(attempts())
+
+    world.engine.on_start = note
+    world.deploy()
+    world.memory.records.save(replace(world.actor().record, attempts=1))
+    world.restart()
+    world.settle()
+    assert set(counted) == {2}, "an agent that dies of the start has tried once more than before"
+    assert attempts() == 0
+
+
 @pytest.mark.parametrize("code", [*sorted(UNHEALABLE), "GPU_UNAVAILABLE", "DISK_FULL", "HUB_UNREACHABLE", "ODD"])
 def test_a_start_that_would_fail_again_is_an_error_and_any_other_is_tried_again(world: AgentWorld, code: str) -> None:
     def fail(spec: RunSpec) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,3 +56,9 @@ def test_the_tightest_fit_leaves_room_for_large_ones(count: int, fleet: list[Can
     if isinstance(found, Place):
         rooms = [len(w.free) for w in fleet if w.online and not w.draining and len(w.free) >= count]
         assert len(next(w.free for w in fleet if w.worker_id == found.worker_id)) == min(rooms)
+
+
+def test_what_is_needed_is_the_same_for_every_worker_that_is_asked() -> None:
+    need = Need(2)
+    with pytest.raises(FrozenInstanceError):
+        need.gpus = 1  # type: ignore[misc]

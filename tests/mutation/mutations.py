@@ -120,6 +120,7 @@ class _Mutator(ast.NodeTransformer):
 
     def _definition(self, node: ast.FunctionDef | ast.ClassDef) -> ast.AST:
         self._scope.append(node.name)
+        node.decorator_list = [self.visit(each) for each in node.decorator_list]
         if isinstance(node, ast.FunctionDef):
             node.args = self.visit(node.args)
         node.body = [self.visit(each) for each in node.body]

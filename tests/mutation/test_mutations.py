@@ -29,6 +29,7 @@ def changes(source: str) -> list[str]:
         ("a += b", ["a += b -> pass"]),
         ("def f():\n    return a", ["return a -> return None"]),
         ("def f():\n    raise a", ["raise a -> pass"]),
+        ("@dataclass(frozen=True)\nclass A:\n    pass", ["True -> False"]),
         ("while a:\n    break", ["break -> continue", "a -> not a"]),
     ],
 )
