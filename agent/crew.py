@@ -27,6 +27,7 @@ from agent.policy import HostPolicy
 from agent.preflight import Preflight, Surroundings
 from agent.pulls import Pulls
 from agent.records import Records
+from agent.secrets import Secrets
 from agent.spool import Spool
 from agent.start import FreePort, Starter
 from agent.watch import Watch
@@ -95,6 +96,7 @@ class Crew:
         inventory = Inventory(host.engine, host.monotonic)
         pulls = Pulls(host.engine, memory.ledger, inventory, host.monotonic)
         archive = Archive(memory.database, host.state_dir / "logs")
+        secrets = Secrets(lambda: [each.command for each in memory.records.all()], host.host_env)
         tools = Tools(
             engine=host.engine,
             inventory=inventory,
@@ -118,6 +120,7 @@ class Crew:
             monotonic=host.monotonic,
             may_start=lambda: memory.contact.may_start(host.moment()),
             host_run=host.run,
+            secrets=secrets,
         )
         fleet = Fleet(tools, host.spawn)
         handlers = Handlers(
@@ -131,6 +134,7 @@ class Crew:
             policy=host.policy,
             disk=host.disk,
             clock=host.clock,
+            secrets=secrets,
         )
         operations = Operations(handlers, memory.ledger, host.boottime, host.boot_id(), host.spawn)
         return cls(worker_id, inventory, fleet, operations, Watch(inventory, fleet))

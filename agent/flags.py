@@ -13,6 +13,7 @@ from itertools import zip_longest
 from typing import Any
 
 from agent.engines import EngineError
+from chalicelib.contract.credentials import first_credential
 
 NOT_FLAGS = frozenset({"port", "extra_args"})
 
@@ -24,7 +25,7 @@ _DECIDED = {
     "host": "the agent binds the port (its setting --address)",
     "port": "give it as config.port",
     "uds": "the agent reaches its models by TCP",
-    "api-key": "each deployment has a key of its own, handed over by environment",
+    "api-key": "each deployment has a key of its own; to choose it, set env.VLLM_API_KEY",
     "config": "give the flags themselves",
 }
 _SHORT = {"tensor-parallel-size": "-tp", "pipeline-parallel-size": "-pp", "data-parallel-size": "-dp"}
@@ -32,10 +33,17 @@ _SHORT = {"tensor-parallel-size": "-tp", "pipeline-parallel-size": "-pp", "data-
 
 def flags(config: Mapping[str, Any]) -> Iterator[str]:
     """The arguments that `config` stands for. Raises EngineError INVALID_CONFIG, naming the key."""
+    check_credentials(config)
     for key, value in config.items():
         if key not in NOT_FLAGS:
             yield from _flag(key, value)
     yield from _extra_args(config)
+
+
+def check_credentials(config: Mapping[str, Any]) -> None:
+    """Raises EngineError INVALID_CONFIG: every user of the host can list the arguments of a process."""
+    if credential := first_credential(dict(config)):
+        raise EngineError("INVALID_CONFIG", credential)
 
 
 def given(config: Mapping[str, Any], flag: str) -> bool:

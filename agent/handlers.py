@@ -10,7 +10,7 @@ from threading import Event
 from msgspec import Struct, structs
 
 from agent.archive import LINES, Archive
-from agent.engines import Engine, EngineError, Instance
+from agent.engines import Engine, EngineError, Instance, LogChunk
 from agent.fleet import Fleet
 from agent.host import gpu_usage
 from agent.inventory import Inventory
@@ -19,6 +19,7 @@ from agent.logs import bounded, tail
 from agent.models import cached_models, delete_model
 from agent.policy import HostPolicy, named
 from agent.pulls import Pulls
+from agent.secrets import Secrets
 from chalicelib.contract import messages as m
 
 STOP_GRACE = 30.0
@@ -40,6 +41,7 @@ class Handlers:
     policy: HostPolicy
     disk: Callable[[], m.Disk]
     clock: Callable[[], float]
+    secrets: Secrets
 
     def run(self, command: m.OperationCommand, on_progress: OnProgress, cancelled: Event) -> Struct:
         """Raises EngineError with the code that the operator is shown; Cancelled when the agent ends."""
@@ -107,9 +109,12 @@ class Handlers:
         instance = self._find(command.container_id)
         saved = self.archive.find(command.container_id) if instance is None else None
         if saved is not None:
-            return bounded(tail(saved, command.lines, command.since))
+            return self._bounded(tail(saved, command.lines, command.since))
         owned = self._owned(instance, command.container_id)
-        return bounded(self.engine.logs(owned.id, command.lines, command.since))
+        return self._bounded(self.engine.logs(owned.id, command.lines, command.since))
+
+    def _bounded(self, log: LogChunk) -> m.Logs:
+        return bounded(replace(log, text=self.secrets.hide(log.text)))
 
     def _stop_container(self, command: m.StopContainer) -> m.Container:
         instance = self._owned(self._find(command.container_id), command.container_id)

@@ -23,6 +23,7 @@ from agent.plan import Bury, Fetch, Start, Step, Terminate, of_deployment, outda
 from agent.pulls import Pulls
 from agent.records import Record, Records
 from agent.restarts import Restarts
+from agent.secrets import Secrets
 from agent.start import Starter
 from chalicelib.contract.lifecycle import Status
 from chalicelib.contract.messages import Deploy, Fix, Progress, Report, Stop
@@ -77,6 +78,7 @@ class Tools:
     monotonic: Callable[[], float]
     may_start: Callable[[], bool]
     host_run: Callable[[], str]
+    secrets: Secrets
 
 
 class Life:
@@ -278,7 +280,8 @@ class Life:
         self._failed(command, diagnosis, now, excerpt(text, EXCERPT_BYTES - len(around.encode())) + around)
 
     def _failed(self, command: Deploy, diagnosis: Diagnosis, now: float, logs: str = "") -> None:
-        code, message = diagnosis.error_code, diagnosis.message
+        code, message = diagnosis.error_code, self._tools.secrets.hide(diagnosis.message, command)
+        logs = self._tools.secrets.hide(logs, command)
         log.warning("deployment %s: %s: %s", command.deployment_id, code, message)
         if diagnosis.permanent or command.restart == "never":
             self._report(Status.ERROR, message, gone=True, error_code=code, logs=logs, fix=diagnosis.fix)

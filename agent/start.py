@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from agent.engines import Engine, EngineError, Instance, RunSpec
+from agent.flags import check_credentials
 from agent.health import Probe
 from agent.hub import Finding
 from agent.inventory import Inventory
@@ -42,6 +43,7 @@ class Starter:
 
         Raises EngineError: REFUSED_BY_HOST or INVALID_CONFIG, else what preflight found.
         """
+        check_credentials(command.config)  # first, since what refuses a value may quote it
         refused = refusal(command, self.policy, self.engine.uses_images)
         if refused is not None:
             raise EngineError("REFUSED_BY_HOST", refused)

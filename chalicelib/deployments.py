@@ -17,6 +17,7 @@ from pynamodb.transactions import TransactWrite
 
 from chalicelib import claims, events, fleet, once, slots
 from chalicelib.contract import resources as r
+from chalicelib.contract.credentials import first_credential
 from chalicelib.contract.errors import ApiError
 from chalicelib.contract.lifecycle import LIVE, Status
 from chalicelib.store import Refused, find, grow, retrying, transact
@@ -73,6 +74,8 @@ def check(body: r.NewDeployment) -> None:
         raise ApiError("PAYLOAD_TOO_LARGE", "config with env: expected at most 64 KiB")
     if isinstance(body.gpus, list) and len(set(body.gpus)) != len(body.gpus):
         raise ApiError("INVALID_REQUEST", "gpus: expected each index once")
+    if credential := first_credential(body.config):
+        raise ApiError("INVALID_REQUEST", credential)
 
 
 def _new(body: r.NewDeployment, now: float) -> Deployment:
@@ -135,7 +138,7 @@ def start(deployment_id: str, by: Principal, now: float, key: once.Key | None = 
     def change(deployment: Deployment) -> bool:
         if deployment.desired == "running" and deployment.status in LIVE:
             return False
-        _replace(deployment, claims.spec_of(deployment), now, key)
+        _again(deployment, now, key)
         return True
 
     return _recorded(deployment_id, key, change, "start", by, now)
@@ -145,10 +148,17 @@ def restart(deployment_id: str, by: Principal, now: float, key: once.Key | None 
     """Another container for it, whatever the one before does."""
 
     def change(deployment: Deployment) -> bool:
-        _replace(deployment, claims.spec_of(deployment), now, key)
+        _again(deployment, now, key)
         return True
 
     return _recorded(deployment_id, key, change, "restart", by, now)
+
+
+def _again(deployment: Deployment, now: float, key: once.Key | None) -> None:
+    """A new generation of the same specification. An older release may have stored what is refused by now."""
+    spec = claims.spec_of(deployment)
+    check(spec)
+    _replace(deployment, spec, now, key)
 
 
 def patch(deployment_id: str, body: r.DeploymentPatch, by: Principal, now: float) -> Deployment:

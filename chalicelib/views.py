@@ -11,6 +11,7 @@ import msgspec
 from chalicelib import claims, conditions, fleet, paging
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
+from chalicelib.contract.credentials import without_credentials
 from chalicelib.contract.endpoints import Access
 from chalicelib.contract.lifecycle import Status
 from chalicelib.fleet import Machine
@@ -54,7 +55,7 @@ def _view(
         name=deployment.name,
         model=spec.model,
         backend=spec.backend,
-        config=spec.config,
+        config=without_credentials(spec.config),
         image=spec.image,
         env=sorted(spec.env),
         gpus=spec.gpus,

@@ -33,6 +33,18 @@ def test_invalid_config_before_anything_is_pulled(world: AgentWorld) -> None:
     assert world.engine.calls == []
 
 
+def test_a_credential_in_the_configuration_never_gets_into_arguments_nor_into_what_refuses_it(
+    world: AgentWorld,
+) -> None:
+    world.deploy(config={"hf_token": "/s3cret"})
+    world.settle()
+    report = world.last_report()
+    assert report.error_code == "INVALID_CONFIG"
+    assert "config.hf_token" in str(report.message)
+    assert "s3cret" not in str(report)
+    assert world.engine.calls == []
+
+
 def test_port_survives_a_crash(world: AgentWorld) -> None:
     world.deploy(deployment_id="d0")
     world.deploy()

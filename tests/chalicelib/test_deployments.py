@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from chalicelib import deployments, slots, workers
+from chalicelib import claims, deployments, slots, workers
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.once import Key
@@ -59,6 +60,7 @@ def test_one_for_a_worker_that_is_none_is_refused_and_leaves_nothing(world: Plan
     ("body", "error_code"),
     [
         (r.NewDeployment("m", gpus=[1, 1]), "INVALID_REQUEST"),
+        (r.NewDeployment("m", config={"hf_token": "hf_x"}), "INVALID_REQUEST"),
         (r.NewDeployment("m", config={"a": "x" * deployments.MAX_CONFIG}), "PAYLOAD_TOO_LARGE"),
         (r.NewDeployment("m", config={"a": "x" * 40_000}, env={"B": "y" * 40_000}), "PAYLOAD_TOO_LARGE"),
     ],
@@ -69,6 +71,23 @@ def test_what_the_types_alone_do_not_refuse_is_refused(
     with pytest.raises(ApiError) as caught:
         deployments.create(body, ADMIN, world.now)
     assert code(caught) == error_code
+
+
+def test_a_credential_that_an_older_release_stored_goes_to_no_worker_again_until_it_is_taken_out(
+    world: PlaneWorld,
+) -> None:
+    deployment_id = world.deploy(name="chat")
+    stored = deployments.load(deployment_id)
+    spec = msgspec.structs.replace(claims.spec_of(stored), config={"hf_token": "hf_old", "seed": 1})
+    stored.update(actions=[type(stored).spec.set(deployments._encode(spec))])
+    refused = r"^config\.hf_token: .*env\.HF_TOKEN"
+    with pytest.raises(ApiError, match=refused) as caught:
+        deployments.restart(deployment_id, ADMIN, world.now)
+    assert "hf_old" not in caught.value.message
+    with pytest.raises(ApiError, match=refused):
+        deployments.patch(deployment_id, r.DeploymentPatch(gpus=0), ADMIN, world.now)
+    deployments.patch(deployment_id, r.DeploymentPatch(config={"seed": 1}), ADMIN, world.now)
+    assert claims.spec_of(deployments.load(deployment_id)).config == {"seed": 1}
 
 
 def test_an_idempotency_key_makes_one(world: PlaneWorld) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import deployments, fleet, tokens, views
+from chalicelib import claims, deployments, fleet, tokens, views
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
+from chalicelib.contract.credentials import HIDDEN
 from chalicelib.contract.endpoints import Access
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
 
@@ -63,6 +64,15 @@ def test_the_models_key_is_shown_to_operators_alone_and_no_value_of_the_environm
     assert for_operators.api_key == deployment.api_key and for_viewers.api_key is msgspec.UNSET
     assert for_operators.env == ["A", "HF_TOKEN"]
     assert b"hf_secret" not in msgspec.json.encode(for_operators)
+
+
+def test_a_credential_in_a_configuration_of_an_older_release_is_shown_to_nobody(world: PlaneWorld) -> None:
+    stored = deployments.load(world.deploy())
+    spec = msgspec.structs.replace(claims.spec_of(stored), config={"seed": 1, "extra_args": ["--hf-token", "hf_old"]})
+    stored.update(actions=[type(stored).spec.set(deployments._encode(spec))])
+    for viewer in (ADMIN, VIEWER):
+        shown = views.one(deployments.load(stored.deployment_id), viewer, world.now)
+        assert shown.config == {"seed": 1, "extra_args": ["--hf-token", HIDDEN]}
 
 
 def test_a_key_of_the_operators_own_is_shown_to_nobody(world: PlaneWorld) -> None:

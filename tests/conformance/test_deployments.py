@@ -165,6 +165,34 @@ def test_env_values_are_write_only(worker: Worker, operator: Operator, viewer: O
     assert command["env"].items() >= {"HF_TOKEN": SECRET, "B": {"from_host": True}}.items()
 
 
+CREDENTIALS: list[Json] = [
+    {"hf_token": SECRET},
+    {"api-key": [SECRET]},
+    {"kv_transfer_config": {"kv_connector_extra_config": {"password": SECRET}}},
+    {"speculative_config": f'{{"hf_token": "{SECRET}"}}'},
+    {"extra_args": ["--hf-token", SECRET]},
+    {"extra_args": [f"--hf_tok={SECRET}"]},
+]
+
+
+@pytest.mark.parametrize("config", CREDENTIALS, ids=str)
+def test_a_credential_in_config_is_400_and_stored_nowhere(
+    worker: Worker, operator: Operator, viewer: Operator, config: Json
+) -> None:
+    body = {"model": "m", "worker_id": worker.worker_id, "gpus": 0}
+    made = operator.post("/api/deployments", body | {"config": {"tokenizer": "org/m", "max_num_seqs": 8}}).expect(201)
+    refused = operator.post("/api/deployments", body | {"config": config})
+    changed = operator.patch(f"/api/deployments/{made['deployment_id']}", {"config": config})
+    for reply in (refused, changed):
+        message = reply.expect(400, "INVALID_REQUEST")["message"]
+        assert message.startswith("config.")
+        assert "env" in message
+        assert SECRET not in reply.text
+    for path in ("/api/deployments?limit=500", "/api/events?limit=500"):
+        assert SECRET not in viewer.get(path).text
+    assert SECRET not in str(worker.commands())
+
+
 def test_config_with_env_over_64_kib_is_413(worker: Worker, operator: Operator) -> None:
     base = {"model": "m", "worker_id": worker.worker_id, "gpus": 0}
     operator.post("/api/deployments", base | {"config": {"a": "x" * 60_000}}).expect(201)
