@@ -112,11 +112,15 @@ class Agent:
             return self._backoff.next()
 
     def refused(self, identity: Identity, error: Fatal) -> None:
-        """A request made as `identity` was refused for who it is: register again, or park. Any thread."""
+        """A request made as `identity` was refused for who it is: register again, or park. Any thread.
+
+        A heartbeat with a session from the future (400) as well: the control plane's clock was put back, and its
+        database is an older one.
+        """
         with self._lock:
             if identity is not self.identity:
                 return
-            if error.superseded or error.unauthorized:
+            if error.superseded or error.unauthorized or error.status == 400:
                 self.identity = None
         if error.superseded:
             self._park(error)

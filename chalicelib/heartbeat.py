@@ -13,7 +13,7 @@ import struct
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import conditions, fleet, look, registration, settings, tokens
+from chalicelib import bounds, conditions, fleet, look, registration, settings, tokens
 from chalicelib.contract import messages as m
 from chalicelib.contract.errors import ApiError
 from chalicelib.store import find, update_if
@@ -27,10 +27,11 @@ MAX_MEMORY = 2**51 - 1
 
 
 def heartbeat(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.HeartbeatAnswer:
-    """Raises UNAUTHENTICATED, SESSION_SUPERSEDED, WORKER_REMOVED, FORBIDDEN."""
+    """Raises UNAUTHENTICATED, SESSION_SUPERSEDED, WORKER_REMOVED, FORBIDDEN, INVALID_REQUEST."""
     presented = tokens.digest(secret)
     hot = Hot(worker_id)
     if not _stamp(hot, presented, body, now):
+        _check_session(worker_id, presented, body, now)
         raise refusal(worker_id, presented, now)
     tokens.first_use(hot, presented)
     fingerprint = _fingerprint(hot, body)
@@ -63,8 +64,17 @@ def _stamp(hot: Hot, presented: bytes, body: m.Heartbeat, now: float) -> bool:
     ]
     if body.session is not None:
         may &= Hot.session <= body.session
+        if body.session > bounds.latest(now):  # then at most the stored one
+            may &= Hot.session >= body.session
         actions.append(Hot.session.set(body.session))
     return update_if(hot, actions, may)
+
+
+def _check_session(worker_id: str, presented: bytes, body: m.Heartbeat, now: float) -> None:
+    """Why the write failed, if it was for a session from the future. Raises INVALID_REQUEST."""
+    hot = find(Hot, worker_id) if (body.session or 0) > bounds.latest(now) else None
+    if hot is not None and tokens.opens(hot, presented, now):
+        bounds.check("session", body.session, hot.session, now)
 
 
 def refusal(worker_id: str, presented: bytes, now: float) -> ApiError:

@@ -21,7 +21,7 @@ import msgspec
 from pynamodb.expressions.condition import Condition
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import events, fleet, once, slots
+from chalicelib import bounds, events, fleet, once, slots
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
@@ -205,6 +205,7 @@ def settle(worker_id: str, operation_id: str, body: m.Result, now: float) -> m.A
     operation = find(Operation, operation_id)
     if operation is None or operation.worker_id != worker_id:
         raise ApiError("OPERATION_NOT_FOUND", "this worker was asked for no such operation")
+    bounds.check_session(worker_id, body.session, now)
     actions: list[Any] = []
     if body.progress is not None:
         actions.append(Operation.progress.set(msgspec.json.encode(body.progress).decode()))

@@ -11,7 +11,7 @@ import zlib
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import claims, events, slots
+from chalicelib import bounds, claims, events, slots
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
@@ -28,7 +28,8 @@ OVER = frozenset({Status.STOPPED, Status.ERROR})
 
 
 def report(worker_id: str, deployment_id: str, body: m.Report, by: str, now: float) -> m.Applied:
-    """Raises DEPLOYMENT_NOT_FOUND for one that was never this worker's, ILLEGAL_TRANSITION naming both states."""
+    """Raises DEPLOYMENT_NOT_FOUND for one that was never this worker's, ILLEGAL_TRANSITION naming both states,
+    INVALID_REQUEST for a generation or session from the future."""
     applied: m.Applied = retrying(lambda: _attempt(worker_id, deployment_id, body, by, now))
     return applied
 
@@ -38,6 +39,7 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
     if slot is None:
         raise ApiError("DEPLOYMENT_NOT_FOUND", "this worker has no such deployment")
     deployment = find(Deployment, deployment_id)
+    _admit_numbers(slot, deployment, body, now)
     if deployment is None or deployment.worker_id != worker_id:
         return _report_of_the_past(slot, deployment, body, now)
     if _speaks_of_the_past(slot, deployment, body):
@@ -59,6 +61,13 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
         claims.confirm(slot, deployment, now)
     _tell(deployment, body, by, now)
     return m.Applied(True, new)
+
+
+def _admit_numbers(slot: Slot, deployment: Deployment | None, body: m.Report, now: float) -> None:
+    """Raises INVALID_REQUEST."""
+    known = [slot.generation, *([deployment.generation, deployment.status_generation] if deployment else [])]
+    bounds.check("generation", body.generation, max(known), now)
+    bounds.adopt_session(slot.worker_id, body.session, now)
 
 
 def _report_of_the_past(slot: Slot, deployment: Deployment | None, body: m.Report, now: float) -> m.Applied:

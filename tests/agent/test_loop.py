@@ -75,6 +75,16 @@ def test_401_registers_again_with_the_same_boot_id(world: AgentWorld) -> None:
     assert len(world.server.beats) == 2
 
 
+def test_a_refused_session_is_replaced_by_registering_again(world: AgentWorld) -> None:
+    """The control plane has an older database, and a clock that was put back."""
+    world.server.failures = [error(400, "INVALID_REQUEST")]
+    world.beat()
+    assert len(world.server.registrations) == 1
+    world.beat()
+    assert len(world.server.registrations) == 2
+    assert len(world.server.beats) == 2, "it was online before, and is again"
+
+
 @pytest.mark.parametrize("refusal", [error(409, "SESSION_SUPERSEDED"), error(410, "WORKER_REMOVED")])
 def test_superseded_parks_for_good(world: AgentWorld, refusal: tuple[int, bytes, dict[str, str]]) -> None:
     world.deploy()

@@ -1,6 +1,9 @@
 """The newest session wins; what was retired is told so; what was removed is told that."""
 
+import time
 from datetime import datetime
+
+import pytest
 
 from tests.fixtures.http_client import Client, Operator
 from tests.fixtures.http_workers import Agent, Worker
@@ -65,12 +68,40 @@ def test_a_retired_boot_id_is_superseded(agent: Agent) -> None:
 
 def test_a_session_above_the_stored_one_is_adopted(agent: Agent) -> None:
     stored = agent.session
-    agent.session += 1_000_000
+    agent.session += 100_000
     agent.beat()
     agent.try_beat(session=stored).expect(409, "SESSION_SUPERSEDED")
     agent.boot_id = "the-next-process"
     above = agent.session
     assert agent.register()["session"] > above
+
+
+@pytest.mark.parametrize("ahead", [400_000, 86_400_000, 2**52])
+def test_a_session_from_the_future_is_refused_and_leaves_the_worker_working(agent: Agent, ahead: int) -> None:
+    reply = agent.try_beat(session=agent.session + ahead).expect(400, "INVALID_REQUEST")
+    assert reply["message"].startswith("session: ")
+    agent.try_beat(session=2**53).expect(400, "INVALID_REQUEST")
+    agent.beat()
+    agent.boot_id = "the-next-process"
+    agent.register()
+    agent.beat()
+
+
+@pytest.mark.parametrize("field", ["generation", "session"])
+def test_no_report_from_the_future_keeps_a_deployment_from_running_again(
+    agent: Agent, operator: Operator, field: str
+) -> None:
+    deployment_id = operator.deploy(agent.worker_id)["deployment_id"]
+    generation = agent.fetch("deploy")["generation"]
+    for number in (2**53, 2**53 - 1, int(time.time() * 1000) + 400_000):
+        order = {"generation": generation, "session": agent.session, "sequence": 1} | {field: number}
+        reply = agent.report(deployment_id, "running", **order).expect(400, "INVALID_REQUEST")
+        assert reply["message"].startswith(f"{field}: ")
+    agent.say(deployment_id, "running", generation, container_id="c1", port=8001).expect(200)
+    operator.post(f"/api/deployments/{deployment_id}/restart", {}).expect(200)
+    again = agent.fetch("deploy")["generation"]
+    assert generation < again < 2**53
+    assert agent.say(deployment_id, "running", again, container_id="c2", port=8001).expect(200)["applied"]
 
 
 def test_a_session_is_never_below_the_servers_milliseconds(agent: Agent, viewer: Operator) -> None:
