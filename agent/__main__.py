@@ -27,6 +27,7 @@ from agent.fleet import spawn_thread
 from agent.hostrun import DEFAULT_ADDRESS, HostRun, docker_daemon
 from agent.identity import StateDir, StateError
 from agent.journal import Database, JournalFull
+from agent.listening import Listening, Rebind
 from agent.loop import Agent, Refused
 from agent.policy import TESTED_IMAGE, HostPolicy
 from agent.refusal import Refusal
@@ -34,7 +35,7 @@ from agent.reporter import Reporter
 from agent.reserve import ReserveFile
 from agent.settings import (
     SettingError,
-    bind_address,
+    check_address,
     check_url,
     default_state_dir,
     hub_cache,
@@ -88,6 +89,14 @@ FLUSH_SECONDS = 3.0
     " a URL with {port} in it that a proxy on this host serves. Without it models listen on 127.0.0.1.",
 )
 @click.option(
+    "--rebind",
+    default="restart",
+    show_default=True,
+    type=click.Choice(["restart", "leave"]),
+    help="What becomes of models that listen at another address than --address, after that changed: restart moves them,"
+    " leave keeps them as they are, without an endpoint.",
+)
+@click.option(
     "--allow-image",
     multiple=True,
     metavar="PATTERN",
@@ -131,6 +140,7 @@ def main(
     state_dir: Path,
     engine: str,
     address: str | None,
+    rebind: Rebind,
     allow_image: tuple[str, ...],
     default_image: str,
     model_root: Path | None,
@@ -153,7 +163,7 @@ def main(
     os.environ.pop("MUSTER_TOKEN", None)
     try:
         control_plane = check_url(url, insecure)
-        bind = bind_address(address, host.local_addresses())
+        check_address(address)
         worker_labels = labels(label)
         shared = shared_names(share_env)
         state = StateDir(state_dir.absolute())
@@ -176,10 +186,11 @@ def main(
         share_env=shared,
         allow_remote_code=allow_remote_code,
     )
+    conditions = Conditions(time.monotonic)
     place = Host(
         engine=chosen,
         policy=policy,
-        bind=bind,
+        listening=Listening(address, conditions, rebind=rebind),
         host_env=policy.environment(os.environ),
         state_dir=state.path,
         free_port=host.free_port,
@@ -188,7 +199,7 @@ def main(
         monotonic=time.monotonic,
         boottime=clocks.boottime,
         boot_id=clocks.boot_id,
-        conditions=Conditions(time.monotonic),
+        conditions=conditions,
         run=run,
     )
     boot_id, past_boot_ids = next_boot(memory.database)

@@ -163,6 +163,12 @@ CAUSES: tuple[Cause, ...] = (
         "Something else listens on the port: choose another config.port, or none.",
     ),
     _cause(
+        "ADDRESS_MISSING",
+        False,
+        r"\[Errno 99\]",  # not torch's warnings, which say "errno: 99"
+        "The host lost the address that the model was to listen at: it starts again when the address is back.",
+    ),
+    _cause(
         "DISK_FULL",
         False,
         r"[Nn]o space left on device|[Dd]isk quota exceeded|\[Errno 28\]|os error 28\b",

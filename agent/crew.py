@@ -22,6 +22,7 @@ from agent.inventory import Inventory
 from agent.journal import Database
 from agent.ledger import Ledger
 from agent.life import Tools
+from agent.listening import Listening
 from agent.operations import Operations
 from agent.policy import HostPolicy
 from agent.preflight import Preflight, Surroundings
@@ -46,7 +47,7 @@ class Host:
 
     engine: Engine
     policy: HostPolicy
-    bind: str
+    listening: Listening
     host_env: Mapping[str, str] = field(repr=False)
     state_dir: Path
     free_port: FreePort
@@ -109,7 +110,7 @@ class Crew:
                 policy=host.policy,
                 preflight=Preflight(host.policy, host.around),
                 worker_id=worker_id,
-                bind=host.bind,
+                listening=host.listening,
                 host_env=host.host_env,
                 free_port=host.free_port,
             ),
@@ -137,7 +138,7 @@ class Crew:
             secrets=secrets,
         )
         operations = Operations(handlers, memory.ledger, host.boottime, host.boot_id(), host.spawn)
-        return cls(worker_id, inventory, fleet, operations, Watch(inventory, fleet))
+        return cls(worker_id, inventory, fleet, operations, Watch(inventory, fleet, host.listening))
 
     def look(self) -> None:
         """Once before the first heartbeat: an agent without its journal would say that nothing runs where models do."""

@@ -167,11 +167,16 @@ def local_addresses() -> set[str]:
     return {each.address.partition("%")[0] for several in interfaces for each in several if each.family in families}
 
 
+def resolve(name: str) -> list[str]:
+    """Every IP address of a host's name. Raises OSError where it does not resolve, UnicodeError where it is no name."""
+    return [str(each[4][0]) for each in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
+
+
 # Ports
 
 
 def check_port(bind: str, port: int) -> None:
-    """Raises EngineError PORT_IN_USE, or INVALID_CONFIG where `bind` is no address of this host."""
+    """Raises EngineError PORT_IN_USE, or ADDRESS_MISSING where `bind` is no address of this host at the moment."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -180,10 +185,10 @@ def check_port(bind: str, port: int) -> None:
             probe.bind(address)
             probe.listen(1)
     except socket.gaierror as error:
-        raise EngineError("INVALID_CONFIG", f"{bind}: not an address of this host: {error.strerror}") from error
+        raise EngineError("ADDRESS_MISSING", f"{bind}: not an address of this host: {error.strerror}") from error
     except OSError as error:
         taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
-        code = "PORT_IN_USE" if taken else "INVALID_CONFIG"
+        code = "PORT_IN_USE" if taken else "ADDRESS_MISSING"
         raise EngineError(code, f"port {port} on {bind}: {error.strerror}") from error
 
 

@@ -36,6 +36,9 @@ WATCH_EVERY = 5.0
 HUNG_GRACE = 10.0
 LONGEST_LOOK_AWAY = 5.0
 MOST_ATTEMPTS = 3
+REBIND_AFTER = 10.0
+"""Seconds for which an instance must listen at another address than the worker's: a name may resolve to an old one."""
+ADDRESS_MISSING = "ADDRESS_MISSING"
 LOG_LINES = 5000
 
 UNHEALABLE = frozenset(
@@ -96,6 +99,7 @@ class Life:
         # The run of the host in which the expected instance was there.
         self._expected_in = tools.host_run()
         self._asked_to_end: set[str] = set()
+        self._misplaced_since: float | None = None
 
     def expect_end(self, instance_id: str) -> None:
         """An operator ends this instance; that is no crash."""
@@ -146,6 +150,8 @@ class Life:
         try:
             self._perform(self._plan(command, instances, now))
         except EngineError as error:
+            if error.error_code == ADDRESS_MISSING:
+                return self._await_address(error.message)
             permanent = error.error_code in UNHEALABLE
             self._failed(command, Diagnosis(error.error_code, error.message, permanent, error.fix), now)
             return 0.0
@@ -173,17 +179,49 @@ class Life:
         if instance.name != name:
             log.warning("%s was renamed to %s: it is known by its labels, and stays", name, instance.name)
         self._name = instance.name
+        if self._is_misplaced(instance, now):
+            self._rebind(instance)
+            return 0.0
         if self.record.status is Status.RUNNING:
             return self._watch(command, instance, now)
         if self._tools.starter.is_ready(command, instance, self._tools.probe):
             self._restarts.note_running(now)
             self._pulse = Pulse()
-            self._report(Status.RUNNING, "Model loaded successfully")
+            self._report(Status.RUNNING, "Model loaded successfully", reach=self._reach(instance))
             return WATCH_EVERY
         return self._await(command, instance, now)
 
+    def _is_misplaced(self, instance: Instance, now: float) -> bool:
+        """Whether it has listened elsewhere than `--address` means for long enough to be moved."""
+        listening = self._tools.starter.listening
+        if listening.fits(instance.bind) is not False or listening.is_missing():
+            self._misplaced_since = None
+        elif self._misplaced_since is None:
+            self._misplaced_since = now
+        since = self._misplaced_since
+        return listening.rebind == "restart" and since is not None and now - since >= REBIND_AFTER
+
+    def _rebind(self, instance: Instance) -> None:
+        """Announce the restart, then end the instance: the next step starts it at the address of today."""
+        address = self._tools.starter.listening.address
+        where = f"at {self._tools.starter.listening.bind()}{f' (--address {address})' if address else ''}"
+        message = f"It listens at {instance.bind}, and models of this worker now listen {where}: it restarts there"
+        log.warning("deployment %s: %s", self.record.deployment_id, message)
+        self._misplaced_since = None
+        self._report(Status.STARTING, message, gone=True)
+        self._tools.engine.stop(instance.id, STOP_GRACE)
+        self._tools.inventory.changed()
+
+    def _await_address(self, message: str) -> float:
+        """Nothing is wrong with the deployment, and nothing has failed: it starts when the address is back."""
+        if self.record.status is not Status.STARTING:
+            self._report(Status.STARTING, f"Waits for its address. {message}")
+        return LONGEST_LOOK_AWAY
+
     def _watch(self, command: Deploy, instance: Instance, now: float) -> float:
         self._restarts.note_running(now)
+        if self._reach(instance) != self._reported_reach():
+            self._report(Status.RUNNING, self._told_reach(instance), reach=self._reach(instance))
         if self._pulse.has_stopped(now, lambda: self._tools.starter.is_alive(instance, self._tools.probe)):
             text = self._put_down(instance)
             # It did run with this configuration, so whatever its log has is not for good.
@@ -193,9 +231,29 @@ class Life:
             self._failed(command, unknown if found.error_code == unknown.error_code else found, now, excerpt(text))
         return WATCH_EVERY
 
+    def _reach(self, instance: Instance) -> str:
+        """The worker's address, if the instance can be reached by it at this moment."""
+        return self._tools.starter.listening.reach(instance.bind, self._reported_reach() or "")
+
+    def _reported_reach(self) -> str | None:
+        report = self.record.report
+        return report.address if report is not None and self.record.status is Status.RUNNING else None
+
+    def _told_reach(self, instance: Instance) -> str:
+        listening = self._tools.starter.listening
+        if listening.fits(instance.bind) is False:
+            return f"It listens at {instance.bind}, which is not this worker's address any more: restart it to move it"
+        if listening.is_missing():
+            return f"It runs, and the host has lost {instance.bind}, where it listens"
+        return "Model loaded successfully"
+
     def _await(self, command: Deploy, instance: Instance, now: float) -> float:
         if self.record.status is not Status.STARTING:
             self._report(Status.STARTING, "Loading the model")
+        if self._tools.starter.is_out_of_reach(instance):
+            # It may be ready: nobody can tell, and the 10 minutes begin anew when somebody can.
+            self._growth = None
+            return PROBE_EVERY
         growth = self._growth = self._growth or Growth(now, self._weights)
         if growth.is_due(now):
             before = growth.progress
@@ -283,7 +341,8 @@ class Life:
         code, message = diagnosis.error_code, self._tools.secrets.hide(diagnosis.message, command)
         logs = self._tools.secrets.hide(logs, command)
         log.warning("deployment %s: %s: %s", command.deployment_id, code, message)
-        if diagnosis.permanent or command.restart == "never":
+        is_final = command.restart == "never" and code != ADDRESS_MISSING  # that is the host's trouble
+        if diagnosis.permanent or is_final:
             self._report(Status.ERROR, message, gone=True, error_code=code, logs=logs, fix=diagnosis.fix)
             return
         backoff = self._restarts.again(now)
@@ -318,6 +377,7 @@ class Life:
         logs: str = "",
         progress: Progress | None = None,
         fix: Fix | None = None,
+        reach: str | None = None,
     ) -> None:
         """Journal the new status and spool its report. `gone` means that no instance is expected any more."""
         container_id = None if gone else self.record.container_id
@@ -332,6 +392,7 @@ class Life:
             progress=progress,
             restarts=self.record.restarts,
             fix=fix,
+            address=reach,
         )
         self._save(replace(self.record, status=status, container_id=container_id, report=report), report)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import socket
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
+from chalicelib.contract import addresses
+from chalicelib.contract.addresses import Kind
 from chalicelib.contract.messages import Labels
 
 LOOPBACK = "127.0.0.1"
@@ -50,30 +51,20 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def bind_address(address: str | None, ours: Collection[str]) -> str:
-    """Where models listen: loopback, or the address that the owner gave for this host. `ours` are its addresses.
+def check_address(address: str | None) -> str | None:
+    """`address` if it can be a worker's address, whether or not this host has it at the moment. Raises SettingError.
 
-    A URL with `{port}` in it belongs to a proxy on this host, which reaches the models by loopback. SettingError
-    otherwise: a model must not be bound to more than was asked for.
+    A URL with `{port}` belongs to a proxy on this host, which reaches models by loopback. Models listen at any other
+    address themselves, so it must name one host: a model must not be bound to more than was asked for.
     """
     if address is None:
-        return LOOPBACK
-    if "{port}" in address:
-        if urlsplit(address.replace("{port}", "1")).scheme not in ("http", "https"):
-            raise SettingError("--address", f"expected http(s)://… around {{port}}, got {address!r}")
-        return LOOPBACK
-    try:
-        found = [str(each[4][0]) for each in socket.getaddrinfo(address.strip("[]"), None, type=socket.SOCK_STREAM)]
-    except (OSError, UnicodeError) as error:
-        raise SettingError("--address", f"{address!r} is no address and no name that resolves") from error
-    here = next((each for each in found if each.partition("%")[0] in ours or is_loopback(each)), None)
-    if here is None:
-        raise SettingError(
-            "--address",
-            f"{address} is {', '.join(sorted(set(found)))}, which no interface of this host has; give one that it has,"
-            " or a URL with {port} in it if a proxy here passes requests on",
-        )
-    return here
+        return None
+    found = addresses.read(address)
+    if found.kind in (Kind.FORBIDDEN, Kind.MALFORMED):
+        raise SettingError("--address", found.problem or addresses.EXPECTED)
+    if "://" in address and "{port}" not in address:
+        raise SettingError("--address", f"expected {{port}} in the URL {address!r}, or an address without a scheme")
+    return address
 
 
 def labels(pairs: Iterable[str]) -> dict[str, str]:

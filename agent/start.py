@@ -12,6 +12,7 @@ from agent.flags import check_credentials
 from agent.health import Probe
 from agent.hub import Finding
 from agent.inventory import Inventory
+from agent.listening import Listening
 from agent.policy import HostPolicy
 from agent.preflight import Cleared, Flight, Preflight
 from agent.vllm import PORTS, desired_port, refusal, run_spec, served_model_name
@@ -25,14 +26,14 @@ PORT_RACES = 3
 
 @dataclass(frozen=True)
 class Starter:
-    """`bind` is the address that models listen at; `free_port` is host.free_port."""
+    """`listening` knows the address that models listen at; `free_port` is host.free_port."""
 
     engine: Engine
     inventory: Inventory
     policy: HostPolicy
     preflight: Preflight
     worker_id: str
-    bind: str
+    listening: Listening
     host_env: Mapping[str, str] = field(repr=False)
     free_port: FreePort
     # Two starts at once would be given the same free port.
@@ -41,7 +42,7 @@ class Starter:
     def clear(self, command: Deploy, own: Collection[Instance]) -> Cleared:
         """Look at everything that could be in the way, before anything is fetched or ended for it.
 
-        Raises EngineError: REFUSED_BY_HOST or INVALID_CONFIG, else what preflight found.
+        Raises EngineError: REFUSED_BY_HOST or INVALID_CONFIG, ADDRESS_MISSING, else what preflight found.
         """
         check_credentials(command.config)  # first, since what refuses a value may quote it
         refused = refusal(command, self.policy, self.engine.uses_images)
@@ -81,16 +82,27 @@ class Starter:
         key = command.env.get("VLLM_API_KEY")
         if key is not None and not isinstance(key, str):
             key = self.host_env.get("VLLM_API_KEY")
-        return probe.is_ready(instance.bind or self.bind, instance.port, served_model_name(command), key)
+        return probe.is_ready(self._bind_of(instance), instance.port, served_model_name(command), key)
 
     def is_alive(self, instance: Instance, probe: Probe) -> bool:
-        return instance.port is not None and probe.is_alive(instance.bind or self.bind, instance.port)
+        """Whether it answers. While the host lacks the address where it listens, it counts as alive: nobody can ask."""
+        if instance.port is None:
+            return False
+        bind = self._bind_of(instance)
+        return probe.is_alive(bind, instance.port) or not self.listening.is_here(bind)
+
+    def is_out_of_reach(self, instance: Instance) -> bool:
+        """Whether the host lost the address that the instance listens at, so that no probe can tell how it is."""
+        return not self.listening.is_here(self._bind_of(instance))
+
+    def _bind_of(self, instance: Instance) -> str:
+        return instance.bind or self.listening.bind()
 
     def _spec(self, command: Deploy, port: int) -> RunSpec:
         return run_spec(
             command,
             worker_id=self.worker_id,
-            bind=self.bind,
+            bind=self.listening.bind(),
             port=port,
             policy=self.policy,
             host_env=self.host_env,
@@ -109,6 +121,8 @@ class Starter:
         try:
             self._port(command, None)
         except EngineError as error:
+            if error.error_code == "ADDRESS_MISSING":  # nothing is wrong with the deployment: it waits
+                raise
             return [Finding(error.error_code, error.message)]
         return []
 
@@ -116,11 +130,11 @@ class Starter:
         self.inventory.changed()
         taken = {each.port for each in self.inventory.instances() if each.port is not None and each.state != "exited"}
         taken.update(lost)
-        wanted = desired_port(command)
+        wanted, bind = desired_port(command), self.listening.bind()
         if wanted is None and last_port is not None:
             try:
-                return self.free_port(last_port, self.bind, taken)
+                return self.free_port(last_port, bind, taken)
             except EngineError:
                 # It was only a preference.
                 pass
-        return self.free_port(wanted, self.bind, taken)
+        return self.free_port(wanted, bind, taken)

@@ -7,6 +7,7 @@ from threading import Event
 
 from agent.fleet import Fleet
 from agent.inventory import Inventory
+from agent.listening import Listening
 
 log = logging.getLogger(__name__)
 
@@ -14,13 +15,18 @@ EVERY = 4.0
 
 
 class Watch:
-    def __init__(self, inventory: Inventory, fleet: Fleet) -> None:
+    def __init__(self, inventory: Inventory, fleet: Fleet, listening: Listening) -> None:
         self._inventory = inventory
         self._fleet = fleet
+        self._listening = listening
         self._closed = Event()
         self._troubled = False
 
     def step(self) -> None:
+        try:
+            self._listening.look()
+        except OSError:  # what was found last stays
+            log.exception("the addresses of this host cannot be read")
         try:
             self._inventory.refresh()
             self._fleet.notice()

@@ -116,7 +116,8 @@ class Engine(Protocol):
     def start(self, spec: RunSpec) -> Instance:
         """Start it, or return the one of that name if this worker started it before. A failed start leaves nothing.
 
-        Raises EngineError (PORT_IN_USE, GPU_UNAVAILABLE, IMAGE_NOT_FOUND, INVALID_CONFIG, CONTAINER_FAILED).
+        Raises EngineError (PORT_IN_USE, ADDRESS_MISSING, GPU_UNAVAILABLE, IMAGE_NOT_FOUND, INVALID_CONFIG,
+        CONTAINER_FAILED).
         """
 
     def stop(self, instance_id: str, grace: float) -> None:

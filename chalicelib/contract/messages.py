@@ -327,7 +327,11 @@ class Fix(Struct, omit_defaults=True):
 
 
 class Report(Struct):
-    """Body of `POST /api/workers/{worker_id}/deployments/{deployment_id}/status`, its error form included."""
+    """Body of `POST /api/workers/{worker_id}/deployments/{deployment_id}/status`, its error form included.
+
+    `address` is the worker's address, where the instance can be reached by it; empty where it listens elsewhere.
+    `serving` is the generation of the instance that runs while a newer one is prepared; 0 when it has ended.
+    """
 
     status: Literal["pending", "downloading", "starting", "running", "stopping", "stopped", "error", "deploying"]
     container_id: str | None = None
@@ -341,6 +345,8 @@ class Report(Struct):
     progress: Progress | None = None
     restarts: Count | None = None
     fix: Fix | None = None
+    address: str | None = None
+    serving: Count | None = None
 
     @property
     def reported(self) -> Status:

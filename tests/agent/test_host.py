@@ -68,7 +68,7 @@ def test_a_free_port_is_the_wanted_one_or_the_first_that_nobody_has() -> None:
     for nowhere in ("203.0.113.9", "no such host"):
         with pytest.raises(EngineError) as raised:
             host.free_port(None, nowhere, ())
-        assert raised.value.error_code == "INVALID_CONFIG"
+        assert raised.value.error_code == "ADDRESS_MISSING"
 
 
 def test_a_process_is_known_by_pid_and_start() -> None:

@@ -19,7 +19,7 @@ def test_first_beat_registers_and_tells_status_session_disk_and_journal(world: A
     beat = world.server.beats[0]
     assert (beat.status, beat.session, beat.disk) == ("online", 1, DISK)
     assert beat.journal_id == world.database.journal_id
-    assert world.host.bind == LOOPBACK
+    assert world.host.listening.bind() == LOOPBACK
 
 
 def test_without_its_state_folder_it_ends(world: AgentWorld) -> None:

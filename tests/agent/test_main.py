@@ -71,7 +71,7 @@ GOOD = {"MUSTER_URL": "https://muster.example", "MUSTER_NAME": "n", "MUSTER_ENGI
     ("settings", "said"),
     [
         ({"MUSTER_URL": "http://muster.example"}, "--insecure"),
-        ({"MUSTER_ADDRESS": "192.0.2.1"}, "--address"),
+        ({"MUSTER_ADDRESS": "0.0.0.0"}, "--address"),
         ({"MUSTER_LABEL": "wrong"}, "--label"),
         ({"MUSTER_ENGINE": "podman"}, "--engine"),
         ({"MUSTER_TOKEN": ""}, "--token"),

@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from agent.conditions import Conditions
 from agent.engines import EngineError, Instance, RunSpec
 from agent.inventory import Inventory
+from agent.listening import Listening
 from agent.policy import TESTED_IMAGE, HostPolicy
 from agent.preflight import Preflight, Surroundings
 from agent.start import PORT_RACES, Starter
@@ -117,7 +119,8 @@ def starter_of(engine: MemoryEngine, **host_env: str) -> Starter:
     policy = HostPolicy()
     around = Surroundings(FakeHub(), list, lambda path: Disk(10**12, 0, 10**12, 0))
     inventory = Inventory(engine, Clock())
-    return Starter(engine, inventory, policy, Preflight(policy, around), "w1", "127.0.0.1", host_env, free_port)
+    listening = Listening(None, Conditions(Clock()))
+    return Starter(engine, inventory, policy, Preflight(policy, around), "w1", listening, host_env, free_port)
 
 
 def other(port: int, state: str = "running") -> Instance:

@@ -14,7 +14,7 @@ from tests.fixtures.agent_world import AgentWorld
 @pytest.fixture
 def watch(world: AgentWorld) -> Watch:
     world.crew.inventory.changed()
-    return Watch(world.crew.inventory, world.crew.fleet)
+    return Watch(world.crew.inventory, world.crew.fleet, world.host.listening)
 
 
 def test_a_step_leaves_what_is_there_for_the_heartbeat(world: AgentWorld, watch: Watch) -> None:

@@ -32,7 +32,8 @@ CAUSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     for code, pattern in (
         ("DISK_FULL", r"no space left on device|disk quota exceeded"),
         ("PORT_IN_USE", r"port is already allocated|address already in use"),
-        ("INVALID_CONFIG", r"cannot assign requested address|invalid reference format|invalid repository name"),
+        ("ADDRESS_MISSING", r"cannot assign requested address"),
+        ("INVALID_CONFIG", r"invalid reference format|invalid repository name"),
         ("DRIVER_TOO_OLD", r"unsatisfied condition: (?:cuda|driver)|please update your driver"),
         ("GPU_UNAVAILABLE", _NO_GPU),
         ("INVALID_CONFIG", r"executable file not found|exec: |no command specified|env file|invalid mount config"),

@@ -30,7 +30,7 @@ from tests.fixtures.registry import registry
         ("No such image: registry.example/nvidia/vllm:25.01", "IMAGE_NOT_FOUND"),
         ("Bind for 127.0.0.1:20000 failed: port is already allocated", "PORT_IN_USE"),
         ("listen tcp4 127.0.0.1:20000: bind: address already in use", "PORT_IN_USE"),
-        ("listen tcp4 203.0.113.9:1: bind: cannot assign requested address", "INVALID_CONFIG"),
+        ("listen tcp4 203.0.113.9:1: bind: cannot assign requested address", "ADDRESS_MISSING"),
         ('exec: "vllm": executable file not found in $PATH', "INVALID_CONFIG"),
         ("write /var/lib/docker/tmp/x: no space left on device", "DISK_FULL"),
         ("manifest for vllm/vllm-openai:none not found: manifest unknown: manifest unknown", "IMAGE_NOT_FOUND"),

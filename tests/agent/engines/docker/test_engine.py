@@ -98,7 +98,7 @@ def test_a_stranger_with_the_name_is_left_alone(rig: DockerRig) -> None:
 def test_an_address_that_is_not_here(rig: DockerRig) -> None:
     with pytest.raises(EngineError) as raised:
         rig.engine.start(replace(rig.spec(), bind="203.0.113.9"))
-    assert raised.value.error_code == "INVALID_CONFIG"
+    assert raised.value.error_code == "ADDRESS_MISSING"
     assert own(rig.engine) == []
 
 
