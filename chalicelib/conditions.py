@@ -21,7 +21,7 @@ from pynamodb.exceptions import UpdateError
 from chalicelib import events
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
-from chalicelib.contract.conditions import bit
+from chalicelib.contract.conditions import bit, types_in
 from chalicelib.contract.lifecycle import Status
 from chalicelib.events import About
 from chalicelib.fleet import Machine
@@ -272,8 +272,17 @@ def of(machines: Iterable[Machine]) -> dict[str, list[Held]]:
     return {each.worker_id: _of(each, states) for each in machines}
 
 
+def types(machine: Machine) -> list[str]:
+    """The types alone, without a further read; what this release does not know is one `Other`."""
+    return [*types_in(_bits(machine)), *(each.type for each in concluded(machine))]
+
+
+def _bits(machine: Machine) -> int:
+    return int.from_bytes(bytes(machine.hot.conditions or b""), "big")
+
+
 def _of(machine: Machine, states: Mapping[str, Conditions]) -> list[Held]:
-    bits = int.from_bytes(bytes(machine.hot.conditions or b""), "big")
+    bits = _bits(machine)
     item = states.get(machine.worker_id)
     stored = msgspec.json.decode(item.state, type=State).held if item else []
     found = {each.type: each for each in stored if bits >> bit(each.type) & 1}

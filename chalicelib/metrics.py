@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from chalicelib import census, claims, settings
+from chalicelib import census, claims, conditions, settings
 from chalicelib.contract import messages as m
 from chalicelib.contract.lifecycle import OPEN, OperationStatus, Status
 from chalicelib.exposition import Family
@@ -26,6 +26,7 @@ def families(now: float) -> list[Family]:
     return [
         build,
         *_workers(list(workers.values()), now),
+        _conditions(list(workers.values()), now),
         *_gpus(list(workers.values()), now),
         *_disks(list(workers.values()), now),
         *_deployments(census.deployments(), workers, now),
@@ -54,6 +55,15 @@ def _workers(workers: list[Machine], now: float) -> Iterable[Family]:
 
 def _status(machine: Machine, now: float) -> str:
     return "offline" if not machine.online(now) else "draining" if machine.draining() else "online"
+
+
+def _conditions(workers: list[Machine], now: float) -> Family:
+    """From the items that a scrape reads anyway: a type that only a newer agent knows is `Other` here."""
+    family = Family("muster_worker_condition", "gauge", "1 for each type of condition that an online worker has.")
+    for each in workers:
+        for type_ in conditions.types(each) if each.online(now) else ():
+            family.add(1, worker=str(each.cold.name), type=type_)
+    return family
 
 
 def _gpus(workers: list[Machine], now: float) -> Iterable[Family]:

@@ -42,3 +42,13 @@ def bit(type_: str) -> int:
     """The position of a type in the bitmask, 0 to 31."""
     known = list(ConditionType)
     return known.index(ConditionType(type_)) if type_ in known else OTHER_BIT
+
+
+OTHER = "Other"
+"""What `types_in` returns for a type that this release does not know."""
+
+
+def types_in(bits: int) -> list[str]:
+    """The types of a bitmask, in the order of the bits."""
+    found = [str(type_) for type_ in ConditionType if bits >> bit(type_) & 1]
+    return [*found, OTHER] if bits >> OTHER_BIT & 1 else found

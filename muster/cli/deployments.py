@@ -10,7 +10,7 @@ from rich.text import Text
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.lifecycle import LIVE, Status
-from muster.cli import confirm, follow, names, pairs, text, wanted
+from muster.cli import attention, confirm, follow, names, pairs, text, wanted, workers
 from muster.cli.deploy import report
 from muster.cli.shell import CONFLICT, USAGE, Cell, Shell, Stop, command
 
@@ -50,7 +50,7 @@ def row(deployment: r.Deployment, workers: dict[str, str], now: datetime) -> tup
 
 
 def status_of(deployment: r.Deployment, now: datetime) -> str:
-    """running (unreachable 12m), downloading: 32 %, pending: no place, error: CUDA_OUT_OF_MEMORY."""
+    """running (unreachable 12m), downloading: 32 %, pending: no place, running (GpuLost), error: CUDA_OUT_OF_MEMORY."""
     status = deployment.status.value
     if deployment.desired == "stopped" and deployment.status in LIVE:
         status = "stopping"
@@ -64,6 +64,8 @@ def status_of(deployment: r.Deployment, now: datetime) -> str:
         status += f" (unreachable {text.ago(deployment.status_as_of, now)})"
     if deployment.restarts and deployment.status in LIVE:
         status += f" (restarts: {deployment.restarts})"
+    if deployment.conditions and deployment.status in LIVE:
+        status += f" ({', '.join(each.type for each in deployment.conditions)})"
     return status
 
 
@@ -80,16 +82,22 @@ def endpoint_of(deployment: r.Deployment) -> str | None:
     return deployment.endpoint or LOCAL
 
 
-@command("show", examples="muster show qwen\nmuster show e1fc10ee -o json")
+@command("show", examples="muster show qwen\nmuster show e1fc10ee -o json\nmuster show gpu-1")
 @click.argument("name")
 def show(shell: Shell, name: str) -> None:
-    """Show one model: its flags, its state, how to ask it, its last crash."""
-    found = names.deployment(shell.client, name)
+    """Show one model: its flags, its state, what holds it up, how to ask it, its last crash.
+
+    A name that no model has may be a worker's: then that is shown.
+    """
+    found = names.deployment_or_worker(shell.client, name)
+    if isinstance(found, r.Worker):
+        return workers.detail(shell, found)
     if shell.json:
         return shell.dump(found)
     now = shell.wall()
     facts = _facts(found, names.of_workers(shell.client), now)
     shell.say(*(f"{what:<12}{value}" for what, value in facts.items() if value))
+    attention.section(shell, found.conditions, now)
     if found.last_crash:
         crash = found.last_crash
         shell.say("", f"Last crash, {text.ago(crash.at, now)} ago: {crash.error_code}: {crash.message}")

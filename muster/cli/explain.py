@@ -1,4 +1,4 @@
-"""muster explain: what an error code means and what to do, from the page that everybody reads, of this very version."""
+"""muster explain: what an error code or a condition means and what to do, from the page of this very version."""
 
 from __future__ import annotations
 
@@ -13,23 +13,30 @@ from muster.cli.shell import NOT_FOUND, Shell, Stop, command
 PAGE = "troubleshooting.md"
 
 
+CONDITION = re.compile(r"(?:[A-Z][a-z]+){2,}")
+"""How a heading is written that is a type of condition."""
+
+
 class Explained(Struct):
+    """`error_code` may also be a type of condition."""
+
     error_code: str
     text: str
 
 
-@command("explain", examples="muster explain CUDA_OUT_OF_MEMORY\nmuster explain model_gated")
+@command("explain", examples="muster explain CUDA_OUT_OF_MEMORY\nmuster explain GpuLost")
 @click.argument("code")
 def explain(shell: Shell, code: str) -> None:
-    """Show what an error code means, and what to do.
+    """Show what an error code or a condition of a worker means, and what to do.
 
     No control plane is asked.
     """
-    code = code.strip("[]").upper()
-    text = sections(page()).get(code)
-    if text is None:
-        raise Stop(f"nothing is known of {code[:64]}: not a code of Muster's", NOT_FOUND)
-    shell.show(Explained(code, text), text)
+    code = code.strip("[]")
+    known = {heading.upper(): (heading, text) for heading, text in (sections(page()) | conditions(page())).items()}
+    found = known.get(code.upper())
+    if found is None:
+        raise Stop(f"nothing is known of {code.upper()[:64]}: not a code of Muster's", NOT_FOUND)
+    shell.show(Explained(*found), found[1])
 
 
 def page() -> str:
@@ -41,9 +48,17 @@ def page() -> str:
 
 def sections(markdown: str) -> dict[str, str]:
     """By code, as it is read in a terminal: links without their targets, blocks of commands without their fences."""
+    return {heading: text for heading, text in _parts(markdown) if heading.isupper()}
+
+
+def conditions(markdown: str) -> dict[str, str]:
+    """The same by type of condition."""
+    return {heading: text for heading, text in _parts(markdown) if CONDITION.fullmatch(heading)}
+
+
+def _parts(markdown: str) -> list[tuple[str, str]]:
     parts = re.split(r"^#+ (.+)\n", markdown, flags=re.M)
-    found = {heading: body for heading, body in zip(parts[1::2], parts[2::2], strict=True) if heading.isupper()}
-    return {heading: _plain(body) for heading, body in found.items()}
+    return [(heading, _plain(body)) for heading, body in zip(parts[1::2], parts[2::2], strict=True)]
 
 
 def _plain(text: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.lifecycle import LIVE, Status
-from muster.cli import names, text
+from muster.cli import attention, names, text
 from muster.cli.shell import FAILED, INTERRUPTED, UNREACHABLE, Shell, Stop
 from muster.client import Watch
 from muster.errors import TimedOut
@@ -34,15 +34,25 @@ TAIL = 20
 
 @dataclass(frozen=True)
 class Step:
-    """Where it is, in words; `share` of that stage that is done, from 0 to 1, where that is known."""
+    """Where it is, in words; `share` of that stage that is done, from 0 to 1, where that is known.
+
+    `held_up` are the types of conditions of its worker that it cannot go on with, and `why` is what they say.
+    """
 
     stage: str
     words: str
     share: float | None = None
+    held_up: tuple[str, ...] = ()
+    why: str = ""
 
 
 def step_of(deployment: r.Deployment, worker: r.Worker | None, now: datetime) -> Step:
     """`worker` is the deployment's, where it is of interest."""
+    step, found = _step_of(deployment, worker, now), deployment.conditions
+    return replace(step, held_up=tuple(each.type for each in found), why=attention.held_up(found)) if found else step
+
+
+def _step_of(deployment: r.Deployment, worker: r.Worker | None, now: datetime) -> Step:
     if deployment.desired == "stopped":
         over = deployment.status in (Status.STOPPING, Status.STOPPED, Status.ERROR)
         return Step("stop", deployment.status if over else f"asked for{_waits(worker, now)}")
@@ -103,17 +113,21 @@ class Display:
 
 
 class Lines(Display):
-    """A line at each change of stage, and at each further tenth of it."""
+    """A line at each change of stage, at each further tenth of it, and at each change of what holds it up."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
         self._last: tuple[str, str] | None = None
+        self._held_up: tuple[str, ...] = ()
 
     def update(self, step: Step) -> None:
         what = step.words.split(" ")[0] if step.share is None else f"{step.words.split(' ')[0]} {int(step.share * 10)}"
         if (step.stage, what) != self._last:
             self._last = (step.stage, what)
             self._shell.note(text.line(f"{step.stage + ':':<11}{step.words}"))
+        if step.held_up != self._held_up:
+            self._held_up = step.held_up
+            self._shell.note(text.line(f"{'held up:':<11}{step.why or 'no longer'}"))
 
 
 class Bars(Display):
@@ -129,7 +143,7 @@ class Bars(Display):
                 self._bars.update(task, total=1, completed=1, words="")
         if step.stage not in self._tasks:
             self._tasks[step.stage] = self._bars.add_task(step.stage, total=None, words="")
-        words = text.line(step.words)
+        words = text.line(f"{step.words}; held up by {step.why}" if step.why else step.words)
         total = None if step.share is None else 1
         self._bars.update(self._tasks[step.stage], total=total, completed=step.share or 0, words=words)
 

@@ -37,6 +37,18 @@ def deployment(client: Client, ref: str) -> r.Deployment:
     return _one("deployment", ref, found, lambda each: (each.deployment_id, each.name), "muster ps")
 
 
+def deployment_or_worker(client: Client, ref: str) -> r.Deployment | r.Worker:
+    """The deployment, or else the worker. Raises Stop, which is about deployments where it is neither."""
+    try:
+        return deployment(client, ref)
+    except Stop as stop:
+        if stop.exit_code != NOT_FOUND:
+            raise
+        with suppress(Stop):
+            return worker(client, ref)
+        raise
+
+
 def token(client: Client, ref: str) -> r.RegistrationToken:
     """Raises Stop."""
     found = client.registration_tokens()

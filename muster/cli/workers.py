@@ -8,7 +8,7 @@ import click
 from rich.text import Text
 
 from chalicelib.contract import resources as r
-from muster.cli import confirm, names, pairs, text
+from muster.cli import attention, confirm, names, pairs, text
 from muster.cli.shell import Cell, Group, Shell, command
 
 STYLES = {"online": "green", "draining": "yellow", "offline": "red"}
@@ -21,13 +21,14 @@ def workers() -> None:
 
 @command("list", of=workers, examples="muster workers\nmuster workers list -o json")
 def list_(shell: Shell) -> None:
-    """All workers, in the order of names."""
+    """All workers, in the order of names. Those that need attention have the types of their conditions in a column."""
     found = list(shell.client.workers())
     now = shell.wall()
+    attends = any(each.conditions for each in found)
     shell.table(
         r.Workers(found),
-        "name status seen gpus free disk_free models address id",
-        [_row(each, now) for each in found],
+        "name status seen gpus free disk_free models address id" + " attention" * attends,
+        [_row(each, now) + (attention.types(each.conditions),) * attends for each in found],
         "No workers yet: muster join shows how a host becomes one.",
     )
 
@@ -56,8 +57,12 @@ def gpus(worker: r.Worker) -> str:
 @command("show", of=workers, examples="muster workers show gpu-1\nmuster workers show 9a03e0ea -o json")
 @click.argument("worker")
 def show(shell: Shell, worker: str) -> None:
-    """One worker: its GPUs and who holds them, its disks, what is known of its host."""
-    found = names.worker(shell.client, worker)
+    """One worker: its conditions, its GPUs and who holds them, its disks, what is known of its host."""
+    detail(shell, names.worker(shell.client, worker))
+
+
+def detail(shell: Shell, found: r.Worker) -> None:
+    """All that is known of it."""
     if shell.json:
         return shell.dump(found)
     held = {each.deployment_id: each.name for each in shell.client.deployments(worker_id=found.worker_id)}
@@ -77,6 +82,7 @@ def show(shell: Shell, worker: str) -> None:
                 held.get(claim, claim) if claim else "free",
             )
         )
+    attention.section(shell, found.conditions, shell.wall())
     if rows:
         shell.say("")
         shell.table(None, "gpu name memory used busy held_by", rows, "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from chalicelib import deployments, exposition, metrics, workers
+from chalicelib import conditions, deployments, exposition, metrics, workers
 from chalicelib.contract import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 from tests.fixtures.prometheus import Samples, samples_of
@@ -47,6 +47,23 @@ def test_a_workers_figures_are_those_of_its_last_heartbeat_while_it_is_online(wo
     workers.patch(worker.id, r.WorkerPatch(draining=True), ADMIN, world.now)
     worker.beat()
     assert value(told(world), "muster_workers", status="draining") == 1
+
+
+def test_an_online_worker_has_a_sample_for_each_type_of_its_conditions(world: PlaneWorld) -> None:
+    worker = world.worker("gpu-1")
+    assert value(told(world), "muster_worker_condition", worker="gpu-1", type="GpuLost") is None
+    reported = [{"type": type_, "message": "x"} for type_ in ("GpuLost", "New1", "New2", "EngineUnavailable")]
+    worker.beat(conditions=reported)
+    for _ in range(2):
+        conditions.conclude(worker.id, "AddressConflict", "x", world.now)
+    expected = ["AddressConflict", "EngineUnavailable", "GpuLost", "Other"]
+    name = "muster_worker_condition"
+    assert sorted(dict(labels)["type"] for each, labels in told(world) if each == name) == expected
+    assert {value(told(world), name, worker="gpu-1", type=type_) for type_ in expected} == {1}
+    worker.beat(conditions=reported[:1])
+    assert value(told(world), name, worker="gpu-1", type="EngineUnavailable") is None
+    world.pass_(100)
+    assert value(told(world), name, worker="gpu-1", type="GpuLost") is None, "a memory by now"
 
 
 def test_a_deployment_is_counted_by_what_is_wanted_of_it_and_by_its_status(world: PlaneWorld) -> None:

@@ -7,11 +7,13 @@ import re
 
 import pytest
 
+from chalicelib.contract.conditions import ConditionType
 from chalicelib.contract.errors import STATUS
-from muster.cli.explain import page, sections
+from muster.cli.explain import conditions, page, sections
 from tests.fixtures import ROOT
 from tests.fixtures.markdown import files, read
 
+PAGE = read("docs/troubleshooting.md")
 SOURCE = ("agent/", "chalicelib/", "muster/")
 LIKE_A_CODE = re.compile(r"[A-Z]{3,}(?:_[A-Z]+)+|[A-Z]{7,}")
 NO_CODE = re.compile(
@@ -37,12 +39,18 @@ def test_every_code_has_its_section_and_no_section_is_made_up() -> None:
     assert [code for code, text in page_of.items() if len(text) < 40] == []
 
 
+def test_every_type_of_condition_has_its_section_and_no_section_is_made_up() -> None:
+    page_of = conditions(read("docs/troubleshooting.md"))
+    assert list(page_of) == list(ConditionType)
+    assert [type_ for type_, text in page_of.items() if len(text) < 200] == []
+
+
 def test_the_collection_finds_them_wherever_they_stand() -> None:
     agents = {"CUDA_OUT_OF_MEMORY", "PULL_STALLED", "POISON_COMMAND", "EXPIRED", "DOCKER_UNAVAILABLE", "NOT_OURS"}
     assert codes() >= set(STATUS) | agents | {"AGENT_STATE_LOST", "WORKER_LOST", "UNREACHABLE", "TIMED_OUT"}
 
 
-@pytest.mark.parametrize("code", sorted(sections(read("docs/troubleshooting.md"))))
+@pytest.mark.parametrize("code", sorted(sections(PAGE) | conditions(PAGE)))
 def test_a_section_is_for_a_terminal(code: str) -> None:
-    text = sections(page())[code]
+    text = (sections(page()) | conditions(page()))[code]
     assert "](" not in text and "```" not in text and (ROOT / "docs").exists()

@@ -11,7 +11,7 @@ from chalicelib.contract import resources as r
 from chalicelib.contract.lifecycle import Status
 from muster.cli.deployments import endpoint_of, gpus_of, status_of
 from tests.fixtures.operators import Operators
-from tests.fixtures.resources import NOW, deployment
+from tests.fixtures.resources import NOW, condition, deployment
 from tests.fixtures.tables import columns
 
 MODEL = "deploy org/model --name m --gpus 0 --wait"
@@ -45,6 +45,8 @@ def test_a_model_that_cannot_be_reached_is_shown_with_its_age(operators: Operato
         ({"status": "pending"}, "pending"),
         ({"status": "starting", "progress": {"phase": "compiling"}}, "starting: compiling"),
         ({"reachable": False}, "running (unreachable 12m)"),
+        ({"conditions": [condition(), condition(type="New")]}, "running (GpuLost, New)"),
+        ({"status": "error", "error_code": "X", "conditions": [condition()]}, "error: X"),
         ({"reachable": False, "restarts": 1}, "running (unreachable 12m) (restarts: 1)"),
     ],
 )
@@ -77,6 +79,28 @@ def test_show_names_what_is_set_and_leaves_out_what_is_not(operators: Operators)
     assert (facts["flags"], facts["env"], facts["selector"]) == ("max_model_len=4096", "A", "zone=a")
     assert (facts["status"], facts["age"], facts["restart"]) == ("pending: no place", "0s", "on-failure")
     assert not {"worker", "endpoint", "api key", "image"} & facts.keys()
+
+
+def test_show_lists_what_holds_the_model_up(operators: Operators) -> None:
+    operators.out(MODEL)
+    assert "CONDITION" not in operators.out("show m")
+    operators.report("EngineUnavailable", "Docker does not answer")
+    operators.report("GpuLost", "GPU 1 fell off the bus", gpus=[1])
+    operators.clock.pass_time(90)
+    shown = operators.out("show m")
+    assert re.search(r"^EngineUnavailable +1m +Docker does not answer$", shown, re.MULTILINE)
+    assert "GpuLost" not in shown, "it has no GPU"
+    assert [each.type for each in operators.json("show m", r.Deployment).conditions] == ["EngineUnavailable"]
+    assert (
+        "running" in columns(operators.out("ps"))[1][1] and "(EngineUnavailable)" in columns(operators.out("ps"))[1][1]
+    )
+
+
+def test_show_takes_the_name_of_a_worker_where_no_model_has_it(operators: Operators) -> None:
+    assert operators.out("show gpu-1") == operators.out("workers show gpu-1")
+    operators.out("deploy org/model --name gpu-1 --gpus 0 --wait")
+    assert re.search(r"^model +org/model$", operators.out("show gpu-1"), re.MULTILINE)
+    assert operators.out("show nothing", 3) == "Error: there is no deployment 'nothing'; muster ps lists them\n"
 
 
 def test_a_model_is_stopped_started_replaced_and_forgotten(operators: Operators) -> None:

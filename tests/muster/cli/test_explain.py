@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from muster.cli.explain import Explained, page, sections
+from chalicelib.contract.conditions import ConditionType
+from muster.cli.explain import Explained, conditions, page, sections
 from tests.fixtures.operators import Operators
 
 
@@ -18,6 +19,14 @@ def test_a_code_is_explained_by_its_section_however_it_is_written(operators: Ope
         assert operators.out(f"explain {code}") == f"{section}\n"
     assert operators.json("explain cuda_out_of_memory", Explained) == Explained("CUDA_OUT_OF_MEMORY", section)
     assert operators.app.asked == []
+
+
+@pytest.mark.parametrize("type_", list(ConditionType))
+def test_a_condition_is_explained_by_its_section_however_it_is_written(operators: Operators, type_: str) -> None:
+    section = conditions(page())[type_]
+    for typed in (type_, type_.upper(), type_.lower()):
+        assert operators.out(f"explain {typed}") == f"{section}\n"
+    assert operators.json(f"explain {type_}", Explained) == Explained(type_, section)
 
 
 @pytest.mark.parametrize("code", ["NO_SUCH_CODE", "A" * 100])

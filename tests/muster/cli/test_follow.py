@@ -11,7 +11,8 @@ from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from muster.cli.follow import Bars, Lines, Step, how_far, share_of, step_of
 from muster.cli.shell import Shell
-from tests.fixtures.resources import NOW, deployment, worker
+from tests.fixtures.operators import Operators
+from tests.fixtures.resources import NOW, condition, deployment, worker
 
 LATER = NOW + timedelta(minutes=12)
 
@@ -80,6 +81,35 @@ def test_a_line_is_written_at_each_change_and_at_each_tenth(capsys: pytest.Captu
         "pull:      downloading 20 %",
         "weights:   loading",
     ]
+
+
+def test_a_line_is_written_when_a_condition_holds_it_up_and_when_none_does_any_more(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown = Lines(Shell())
+    down = condition(type="EngineUnavailable", message="Docker does not answer, tried 1 time\x1b[2J")
+    again = condition(type="EngineUnavailable", message="Docker does not answer, tried 2 times")
+    for conditions in ([], [down], [again], [again, condition()], []):
+        shown.update(step_of(deployment(status="starting", conditions=conditions), None, LATER))
+    assert capsys.readouterr().err.splitlines() == [
+        "weights:   starting",
+        "held up:   EngineUnavailable: Docker does not answer, tried 1 time\\x1b[2J",
+        "held up:   EngineUnavailable: Docker does not answer, tried 2 times; GpuLost: GPU 1 fell off the bus",
+        "held up:   no longer",
+    ]
+
+
+def test_a_bar_names_what_holds_it_up() -> None:
+    bars = Progress()
+    Bars(bars).update(step_of(deployment(status="starting", conditions=[condition()]), None, LATER))
+    assert bars.tasks[0].fields["words"] == "starting; held up by GpuLost: GPU 1 fell off the bus"
+
+
+def test_waiting_names_the_condition_that_holds_the_model_up(operators: Operators) -> None:
+    operators.away = True
+    operators.report("EngineUnavailable", "Docker does not answer")
+    said = operators.out("deploy org/model --name m --gpus 0 --timeout 5s", 6)
+    assert said.count("held up:   EngineUnavailable: Docker does not answer\n") == 1
 
 
 def test_each_stage_has_a_bar() -> None:

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from chalicelib.contract import resources as r
 from muster.cli.workers import gpus
 from tests.fixtures.operators import Operators
 from tests.fixtures.resources import worker
@@ -19,6 +20,28 @@ def test_the_workers_are_listed_and_one_is_shown_with_its_next_heartbeat(operato
     shown = operators.out("workers show gpu-1")
     assert re.search(r"^seen +0s ago; next heartbeat in 30 s$", shown, re.MULTILINE)
     assert re.search(r"^address +none: its models can be reached on the host alone$", shown, re.MULTILINE)
+
+
+def test_a_worker_that_needs_attention_is_listed_with_its_conditions_and_shown_with_since_and_message(
+    operators: Operators,
+) -> None:
+    operators.report("GpuLost", "GPU 1 fell off the bus", gpus=[1])
+    operators.report("ClockSkewed", "the clock is 3 h behind")
+    operators.clock.pass_time(40)
+    head, row = columns(operators.out("workers"))
+    assert (head[-1], row[-1]) == ("ATTENTION", "ClockSkewed, GpuLost")
+    for line in (
+        "workers show gpu-1",
+        "show gpu-1",
+        "show " + operators.json("workers", r.Workers).workers[0].worker_id,
+    ):
+        shown = operators.out(line)
+        assert re.search(r"^CONDITION +SINCE +MESSAGE$", shown, re.M)
+        assert re.search(r"^GpuLost +40s +GPU 1 fell off the bus$", shown, re.M)
+        assert "muster explain ClockSkewed says more of what to do" in shown
+    (listed,) = operators.json("workers", r.Workers).workers
+    assert [each.type for each in listed.conditions] == ["ClockSkewed", "GpuLost"]
+    assert operators.json("workers show gpu-1", r.Worker) == operators.json("show gpu-1", r.Worker) == listed
 
 
 def test_an_offline_worker_is_shown_with_the_time_since_its_last_heartbeat(operators: Operators) -> None:
