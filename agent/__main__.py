@@ -253,8 +253,7 @@ def _run(url: str, registration: Registration, place: Host, memory: Memory, stat
     """Until a signal. Ends with 1 where the control plane will not have this worker at all, or its state is gone."""
     read_structs()
     signals = Signals()
-    watched = places(place.engine, place.state_dir, place.policy)
-    sampler = host.Sampler(lambda: disk_usage(watched))
+    sampler = host.Sampler(place.disk)
     sampler.start()
     random = SystemRandom()
     agent = Agent(Api(url), registration, place, memory, state, sampler.latest, random)

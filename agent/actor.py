@@ -30,6 +30,7 @@ class Actor:
         self._has_thread = False
         # After a restart the control plane hears how things are, even where nothing has changed.
         self._say_again = True
+        self._trouble: str | None = None
 
     @property
     def record(self) -> Record:
@@ -39,6 +40,12 @@ class Actor:
     def coming_up(self) -> bool:
         """Whether an instance is being started, if it is not there yet."""
         return isinstance(self.record.command, Deploy) and self.record.status is Status.STARTING
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether there is something to do for it: it neither runs as it shall, nor is at rest."""
+        record = self.record
+        return not record.at_rest and not (isinstance(record.command, Deploy) and record.status is Status.RUNNING)
 
     def submit(self, command: Deploy | Stop) -> None:
         """Take this intent next. The same again means: say how it is."""
@@ -75,8 +82,9 @@ class Actor:
         while not self._closed:
             try:
                 delay = self.step(self._tools.monotonic())
+                self._trouble = None
             except EngineError as error:
-                log.warning("deployment %s: %s: %s", self.record.deployment_id, error.error_code, error.message)
+                self._log_trouble(f"{error.error_code}: {error.message}")
                 delay = RETRY_EVERY
             except Exception:
                 # Whatever it is, the deployment is tried again, and the others go on.
@@ -100,6 +108,12 @@ class Actor:
             if self.record.report is said:
                 self._life.say_again()
         return delay
+
+    def _log_trouble(self, trouble: str) -> None:
+        """Once, and not every few seconds."""
+        if trouble != self._trouble:
+            log.warning("deployment %s: %s", self.record.deployment_id, trouble)
+        self._trouble = trouble
 
     def _take_orders(self) -> None:
         with self._lock:

@@ -2,17 +2,21 @@
 
     absent ── noted in trouble, twice in a row ──► set ── noted in order for 60 seconds ──► absent
 
-One bad look may be chance, and one good look may be too: nothing flaps.
+One bad look may be chance, and one good look may be too: nothing flaps. The agent's log has a line when a condition is
+set, when its message changes, and when it is cleared.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
 from chalicelib.contract.conditions import ConditionType
 from chalicelib.contract.messages import ReportedCondition
+
+log = logging.getLogger(__name__)
 
 LOOKS_TO_SET = 2
 CLEARED_AFTER = 60.0
@@ -48,8 +52,10 @@ class Conditions:
         """Note one look that found the trouble. The latest message is the one reported."""
         reported = ReportedCondition(type_, message, gpus, deployments)
         with self._lock:
-            looks = self._observed[type_].looks if type_ in self._observed else 0
-            self._observed[type_] = _Observation(reported, looks + 1)
+            before = self._observed.get(type_)
+            self._observed[type_] = now = _Observation(reported, before.looks + 1 if before else 1)
+        if now.is_set and not (before and before.is_set and before.reported.message == message):
+            log.warning("condition %s: %s", type_, message)
 
     def in_order(self, type_: ConditionType) -> None:
         """Note one look that found none."""
@@ -60,8 +66,11 @@ class Conditions:
             now = self._clock()
             if observation.in_order_since is None:
                 observation.in_order_since = now
-            if not observation.is_set or now - observation.in_order_since >= CLEARED_AFTER:
+            ends = not observation.is_set or now - observation.in_order_since >= CLEARED_AFTER
+            if ends:
                 del self._observed[type_]
+        if ends and observation.is_set:
+            log.info("condition %s has ended", type_)
 
     def current(self) -> list[ReportedCondition]:
         """Those that are set, sorted by type. Never waits."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 from agent.archive import Archive
 from agent.clocks import Moment
@@ -35,6 +36,8 @@ from agent.watch import Watch
 from chalicelib.contract.messages import Disk
 
 log = logging.getLogger(__name__)
+
+FIRST_LOOK = 5.0
 
 
 @dataclass(frozen=True)
@@ -138,14 +141,27 @@ class Crew:
             secrets=secrets,
         )
         operations = Operations(handlers, memory.ledger, host.boottime, host.boot_id(), host.spawn)
-        return cls(worker_id, inventory, fleet, operations, Watch(inventory, fleet, host.listening))
+        watch = Watch(inventory, fleet, host.listening, host.conditions, host.monotonic)
+        return cls(worker_id, inventory, fleet, operations, watch)
 
-    def look(self) -> None:
-        """Once before the first heartbeat: an agent without its journal would say that nothing runs where models do."""
-        try:
-            self.inventory.instances()
-        except (EngineError, OSError) as error:
-            log.warning("the engine does not answer yet, so the journal says what runs: %s", error)
+    def look(self, spawn: Spawn, patience: float = FIRST_LOOK) -> None:
+        """Once before the first heartbeat: an agent without its journal would say that nothing runs where models do.
+
+        An engine that hangs holds that heartbeat up for `patience` seconds at most.
+        """
+        returned = Event()
+
+        def look() -> None:
+            try:
+                self.inventory.instances()
+            except (EngineError, OSError) as error:
+                log.warning("the engine does not answer yet, so the journal says what runs: %s", error)
+            finally:
+                returned.set()
+
+        spawn("first look", look)
+        if not returned.wait(patience):
+            log.warning("the engine does not answer within %.0f s, so the journal says what runs", patience)
 
     def resume(self, spawn: Spawn) -> None:
         """Go on where the journal says that the agent was."""

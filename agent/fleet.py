@@ -70,6 +70,10 @@ class Fleet:
             live = {each.deployment_id for each in self._ours() if each.deployment_id and each.state == "running"}
         return sorted(live | starting)
 
+    def held_up(self) -> list[str]:
+        """Deployments that wait for the engine: what runs goes on without it, and what is at rest needs nothing."""
+        return sorted(id for id, actor in self.actors.copy().items() if actor.is_on_its_way)
+
     def expect_end(self, instance: Instance) -> bool:
         """An operator is about to end it. False when no deployment here cares for it: an orphan."""
         actor = self.actors.get(instance.deployment_id or "")

@@ -20,6 +20,8 @@ from chalicelib.contract.messages import Deploy, Progress
 
 STALLED_AFTER = 600.0
 LOOK_EVERY = 5.0
+GAP = 120.0
+"""Seconds between two looks after which the time between them does not count."""
 
 # Said over and over by one that hangs, or said of our own questions.
 _NO_NEWS = re.compile(
@@ -72,6 +74,9 @@ class Growth:
         return now - self._looked_at >= LOOK_EVERY
 
     def note(self, now: float, sight: Sight) -> None:
+        """Time in which nobody looked, since the engine did not answer or the host slept, is no time of standstill."""
+        if self._last is not None and now - self._looked_at > GAP:
+            self._grew_at += now - self._looked_at
         self._looked_at = now
         before, self._last = self._last, sight
         self.progress = self._read(before, sight) or self.progress

@@ -76,9 +76,14 @@ class Pulse:
         self._silent_since: float | None = None
 
     def has_stopped(self, now: float, is_alive: Callable[[], bool]) -> bool:
-        """Asks every `ASK_EVERY` seconds; True when every answer for `DEAD_AFTER` seconds was no."""
+        """Asks every `ASK_EVERY` seconds; True when every answer for `DEAD_AFTER` seconds was no.
+
+        Time in which nobody asked, since the engine did not answer or the host slept, is no time of silence.
+        """
         if now - self._asked_at < ASK_EVERY:
             return False
+        if now - self._asked_at > DEAD_AFTER:
+            self._silent_since = None
         self._asked_at = now
         if is_alive():
             self._silent_since = None

@@ -152,12 +152,20 @@ class Life:
         except EngineError as error:
             if error.error_code == ADDRESS_MISSING:
                 return self._await_address(error.message)
+            self._look_again(error)
             permanent = error.error_code in UNHEALABLE
             self._failed(command, Diagnosis(error.error_code, error.message, permanent, error.fix), now)
             return 0.0
         if current is None:
             return min(self._restarts.wait(now), LONGEST_LOOK_AWAY) or PROBE_EVERY
         return self._attend(command, current, now)
+
+    def _look_again(self, error: EngineError) -> None:
+        """Raises EngineError where the engine failed, and not this deployment's step: then no crash is counted."""
+        if error.error_code == "DOCKER_UNAVAILABLE":
+            raise error
+        self._tools.inventory.changed()
+        self._instances()
 
     def _plan(self, command: Deploy, instances: list[Instance], now: float) -> tuple[Step, ...]:
         may_start = self._restarts.wait(now) == 0 and self._tools.may_start()

@@ -175,7 +175,7 @@ class Agent:
 
     def _hire(self, worker_id: str) -> None:
         self.crew = Crew.hire(worker_id, self._host, self._memory)
-        self.crew.look()
+        self.crew.look(self._host.spawn)
         self.crew.resume(self._host.spawn)
 
     def _park(self, error: Fatal) -> None:
@@ -201,6 +201,8 @@ class Agent:
         paths = gist(disk)
         images = self.crew.inventory.images if self.crew else None
         acks = self._intake.acks[:MAX_LISTED]
+        if self.crew is not None:
+            self.crew.watch.check()
         body = Heartbeat(
             status=status,
             gpu_usage=usage,

@@ -113,14 +113,19 @@ class Records:
     def begin_run(self, host_run: str) -> None:
         """After the host started anew, that instances are gone is no crash, and no command's fault.
 
-        An agent that does not start cannot be asked to free the disk: the reserve is for this too.
+        A daemon that is down ran in the last run, and is not seen in this one: whether its containers ended with it is
+        not known before it is back. An agent that does not start cannot be asked to free the disk: the reserve is for
+        this too.
         """
+        last = self._database.meta("host_run") or ""
+        if last.startswith(f"{host_run}:"):
+            return
 
         def change(connection: sqlite3.Connection) -> None:
             connection.execute("UPDATE deployments SET container_id = NULL, attempts = 0")
             put_meta(connection, "host_run", host_run)
 
-        if self._database.meta("host_run") != host_run:
+        if last != host_run:
             self._database.write(change, urgent=True)
 
     def forgive(self) -> None:

@@ -18,7 +18,7 @@ class Place(NamedTuple):
 
 
 def places(engine: Engine, state_dir: Path, policy: HostPolicy) -> list[Place]:
-    """The engine's first: its disk is the one that fills up. May ask the engine."""
+    """The engine's first: its disk is the one that fills up. The engine knows its own once it was looked at."""
     found = [Place(engine.root(), "images" if engine.uses_images else "engine"), Place(state_dir, "state")]
     found += [Place(policy.hub_cache, "models")] if policy.hub_cache else []
     found += [Place(policy.model_root, "weights")] if policy.model_root else []

@@ -3,40 +3,65 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from threading import Event
 
+from agent.conditions import Conditions
+from agent.engines import EngineError
 from agent.fleet import Fleet
 from agent.inventory import Inventory
 from agent.listening import Listening
+from chalicelib.contract.conditions import ConditionType
 
 log = logging.getLogger(__name__)
 
 EVERY = 4.0
+HUNG_AFTER = 10.0
+"""Seconds after which a look that has not returned counts as one that found trouble."""
 
 
 class Watch:
-    def __init__(self, inventory: Inventory, fleet: Fleet, listening: Listening) -> None:
+    """`monotonic` is in seconds. `check` belongs to the heartbeat, the rest to a thread of its own (or a test)."""
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        fleet: Fleet,
+        listening: Listening,
+        conditions: Conditions,
+        monotonic: Callable[[], float],
+    ) -> None:
         self._inventory = inventory
         self._fleet = fleet
         self._listening = listening
+        self._conditions = conditions
+        self._monotonic = monotonic
         self._closed = Event()
-        self._troubled = False
+        self._began: float | None = None
+        self._faults: dict[str, str] = {}
+        self._said: str | None = None
 
     def step(self) -> None:
-        try:
-            self._listening.look()
-        except OSError:  # what was found last stays
-            log.exception("the addresses of this host cannot be read")
+        self._attempt(self._listening.look, "the addresses of this host cannot be read")
+        self._began = self._monotonic()
         try:
             self._inventory.refresh()
-            self._fleet.notice()
-        except Exception:
-            # Docker may be restarting. Said once, not every few seconds; what was seen last stays.
-            if not self._troubled:
-                log.exception("the engine does not answer")
-            self._troubled = True
+        except Exception as error:
+            # Docker may be restarting: what was seen last stays.
+            self._note_trouble(error)
         else:
-            self._troubled = False
+            self._said = None
+            self._conditions.in_order(ConditionType.ENGINE_UNAVAILABLE)
+            self._attempt(self._fleet.notice, "the deployments cannot be told what runs")
+        finally:
+            self._began = None
+
+    def check(self) -> None:
+        """Note the trouble of a look that does not return, which itself notes nothing. Never waits."""
+        began = self._began
+        if began is not None and self._monotonic() - began >= HUNG_AFTER:
+            hangs = f"the engine does not answer within {HUNG_AFTER:.0f} s: see whether Docker hangs on this host"
+            self._trouble(self._said or hangs)
 
     def run(self) -> None:
         while not self._closed.is_set():
@@ -45,3 +70,31 @@ class Watch:
 
     def close(self) -> None:
         self._closed.set()
+
+    def _note_trouble(self, error: Exception) -> None:
+        if not isinstance(error, EngineError):
+            self._log_once(error, "the engine cannot be looked at")
+            self._said = f"the engine cannot be looked at: {type(error).__name__}: {error}: see the agent's log"
+        elif error.error_code == "DOCKER_UNAVAILABLE":
+            self._said = error.message
+        else:
+            self._said = f"the engine cannot list what runs: {error.message}: see its own log (`journalctl -u docker`)"
+        self._trouble(self._said)
+
+    def _trouble(self, message: str) -> None:
+        self._conditions.trouble(ConditionType.ENGINE_UNAVAILABLE, message[:1000], deployments=self._fleet.held_up())
+
+    def _attempt(self, act: Callable[[], object], failed: str) -> None:
+        """What was found last stays where this fails."""
+        try:
+            act()
+        except Exception as error:
+            self._log_once(error, failed)
+        else:
+            self._faults.pop(failed, None)
+
+    def _log_once(self, error: Exception, failed: str) -> None:
+        """With its traceback, and not every few seconds."""
+        if self._faults.get(failed) != repr(error):
+            log.error("%s", failed, exc_info=error)
+        self._faults[failed] = repr(error)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from agent.actor import Actor
+from agent.engines import EngineError
+from agent.inventory import MAX_AGE
 from chalicelib.contract.lifecycle import Status
 from tests.fixtures.agent_world import AgentWorld
 
@@ -72,3 +76,27 @@ def test_the_end_that_an_operator_asked_for_is_no_crash(world: AgentWorld) -> No
     world.settle()
     assert (world.last_report().status, world.last_report().error_code) == ("stopped", None)
     assert world.last_report().restarts == 0
+
+
+def test_an_engine_that_does_not_answer_is_logged_once_for_each_of_its_messages(
+    world: AgentWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.deploy()
+    actor, said = world.actor(), iter(["down", "down", "hangs", "hangs", "down"])
+
+    def look() -> None:
+        message = next(said, None)
+        world.engine.trouble = EngineError("DOCKER_UNAVAILABLE", message) if message else None
+        world.clock.pass_time(MAX_AGE)
+        if world.engine.all:
+            actor.close()
+        else:
+            actor.wake()
+
+    world.engine.on_look = look
+    world.crew.inventory.changed()
+    actor.run()
+    assert [each for each in caplog.messages if "DOCKER" in each] == [
+        f"deployment d1: DOCKER_UNAVAILABLE: {message}" for message in ("down", "hangs", "down")
+    ]
+    assert world.engine.only().deployment_id == "d1"

@@ -1,5 +1,9 @@
 """A condition is set after two looks in a row, and cleared after 60 seconds without the trouble."""
 
+import logging
+
+import pytest
+
 from agent.conditions import CLEARED_AFTER, Conditions
 from chalicelib.contract.conditions import ConditionType
 from chalicelib.contract.messages import ReportedCondition
@@ -75,3 +79,28 @@ def test_each_type_is_by_itself_and_says_what_it_holds_up() -> None:
     set_(conditions)
     conditions.in_order(LOST)
     assert [(each.type, each.gpus) for each in conditions.current()] == [("EngineUnavailable", None), ("GpuLost", [1])]
+
+
+def test_the_log_has_a_line_when_it_is_set_when_its_message_changes_and_when_it_is_cleared(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "agent.conditions")
+    clock = Clock()
+    conditions = Conditions(clock)
+    for message in ("down", "down", "down", "hangs", "hangs"):
+        conditions.trouble(DOWN, message)
+    for clock.now in (0.0, 30.0, 60.0, 90.0):
+        conditions.in_order(DOWN)
+    assert caplog.messages == [
+        "condition EngineUnavailable: down",
+        "condition EngineUnavailable: hangs",
+        "condition EngineUnavailable has ended",
+    ]
+
+
+def test_a_single_look_in_trouble_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "agent.conditions")
+    conditions = Conditions(Clock())
+    conditions.trouble(DOWN, "down")
+    conditions.in_order(DOWN)
+    assert caplog.messages == []

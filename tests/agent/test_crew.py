@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 
 import pytest
 
 from agent.crew import Crew
-from tests.fixtures.agent_world import AgentWorld
+from tests.fixtures.agent_world import AgentWorld, no_thread
 
 
 def test_first_beat_after_a_restart_knows_what_runs(world: AgentWorld) -> None:
@@ -42,7 +43,7 @@ def test_what_a_crew_is_made_of_works_for_one_worker_on_one_journal(world: Agent
     assert crew.worker_id == "w7"
     world.deploy()
     world.settle()
-    crew.look()
+    crew.look(no_thread)
     assert crew.inventory.seen == (world.engine.only(),)
     assert crew.fleet.active() == [], "what runs is another worker's"
 
@@ -64,9 +65,23 @@ def test_a_crew_resumes_what_the_journal_has_and_starts_nothing_after_it_is_clos
     assert world.result("o1")["status"] == "succeeded"
 
 
+def test_a_look_that_hangs_does_not_keep_the_agent_from_beating(
+    world: AgentWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    waiting: list[Callable[[], None]] = []
+    world.deploy()
+    world.settle()
+    crew = Crew.hire("w1", world.host, world.memory)
+    crew.look(lambda name, target: waiting.append(target), patience=0.0)
+    assert "does not answer within 0 s, so the journal says what runs" in caplog.text
+    assert crew.fleet.active() == ["d1"]
+    waiting[0]()
+    assert crew.inventory.seen == (world.engine.only(),), "it may return later"
+
+
 @pytest.mark.parametrize("down", [True, False])
 def test_a_look_never_raises_what_the_engine_does(world: AgentWorld, down: bool) -> None:
     world.engine.down = down
     crew = Crew.hire("w1", world.host, world.memory)
-    crew.look()
+    crew.look(no_thread)
     assert crew.inventory.seen == (None if down else ())

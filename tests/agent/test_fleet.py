@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
 from agent.crew import Crew
-from agent.engines import Instance
+from agent.engines import EngineError, Instance
 from agent.fleet import Fleet
 from agent.records import Record
 from chalicelib.contract.lifecycle import Status
@@ -119,3 +121,19 @@ def test_an_end_is_expected_by_the_deployment_and_by_nobody_for_an_orphan(world:
     world.settle()
     assert world.crew.fleet.expect_end(world.engine.only())
     assert not world.crew.fleet.expect_end(Instance("i9", "n9", "i", "running", "w1", "d9", 1))
+
+
+def test_the_engine_holds_up_what_neither_runs_nor_is_at_rest(world: AgentWorld) -> None:
+    for each in ("runs", "ends", "stopped", "failed", "comes-up"):
+        if each == "comes-up":
+            world.probe.ready = set()
+        world.deploy(deployment_id=each, image="vllm/vllm-openai:none" if each == "failed" else None)
+        world.settle()
+    world.stop(deployment_id="stopped")
+    world.settle()
+    world.stop(deployment_id="ends")
+    world.engine.down = True
+    world.crew.inventory.changed()
+    with pytest.raises(EngineError):
+        world.actor("ends").step(world.clock.now)
+    assert world.crew.fleet.held_up() == ["comes-up", "ends"]

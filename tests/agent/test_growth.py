@@ -6,7 +6,7 @@ import pytest
 
 from agent.engines import Instance
 from agent.gpus import Gpu
-from agent.growth import LOOK_EVERY, STALLED_AFTER, Growth, Onlooker, Sight
+from agent.growth import GAP, LOOK_EVERY, STALLED_AFTER, Growth, Onlooker, Sight
 from chalicelib.contract.messages import Progress
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.commands import deploy
@@ -109,10 +109,22 @@ NEVER_NEWS = [
 )
 def test_a_start_gets_on_as_long_as_log_weights_or_memory_grow(sight: Sight, grows: bool) -> None:
     growth = Growth(0.0)
-    growth.note(0.0, Sight("a", 1, 1))
+    for now in range(0, int(STALLED_AFTER), 60):
+        growth.note(now, Sight("a", 1, 1))
     growth.note(STALLED_AFTER - 1, sight)
     assert growth.has_ended(STALLED_AFTER) is not grows
     assert growth.has_ended(2 * STALLED_AFTER - 1)
+
+
+def test_time_in_which_nobody_could_look_is_no_standstill() -> None:
+    growth = Growth(0.0)
+    growth.note(0.0, Sight("a", 1, 1))
+    growth.note(5.0, Sight("a", 1, 1))
+    back = 5.0 + 10 * STALLED_AFTER
+    growth.note(back, Sight("a", 1, 1))
+    assert not growth.has_ended(back)
+    growth.note(back + GAP, Sight("a", 1, 1))
+    assert growth.has_ended(back + STALLED_AFTER)
 
 
 def test_a_start_is_looked_at_every_few_seconds() -> None:

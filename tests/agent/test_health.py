@@ -78,6 +78,15 @@ def test_pulse_misses_a_beat_and_goes_on() -> None:
     assert pulse.has_stopped(70, lambda: False), "silent since 40"
 
 
+def test_time_in_which_nobody_asked_is_no_silence() -> None:
+    pulse = Pulse()
+    assert not pulse.has_stopped(0, lambda: False)
+    assert not any(pulse.has_stopped(now, lambda: False) for now in (3600, 3610, 3620)), (
+        "one miss before, and some after"
+    )
+    assert pulse.has_stopped(3630, lambda: False)
+
+
 def test_alive_means_that_health_answers_200(port: int) -> None:
     probe = HttpProbe()
     for status, alive in ((200, True), (503, False), (404, False)):

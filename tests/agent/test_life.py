@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -314,3 +315,71 @@ def test_a_command_is_tried_until_the_agent_has_died_of_it_too_often(world: Agen
     world.restart()
     world.actor().step(world.clock.monotonic())
     assert bool(world.engine.specs) is (attempts < MOST_ATTEMPTS)
+
+
+# When the engine does not answer
+
+AWAY = (EngineError("DOCKER_UNAVAILABLE", "down"), EngineError("CONTAINER_FAILED", "server error"))
+
+
+@pytest.mark.parametrize("trouble", AWAY, ids=["down", "answers 500"])
+@pytest.mark.parametrize("phase", ["pull", "start", "run"])
+def test_an_engine_that_does_not_answer_is_no_crash_of_a_deployment(
+    world: AgentWorld, trouble: EngineError, phase: str
+) -> None:
+    def fail(*_: object) -> None:
+        world.engine.trouble = trouble
+        world.engine.on_pull, world.engine.on_start = lambda: None, lambda spec: None
+        raise trouble
+
+    if phase == "pull":
+        world.engine.on_pull = fail
+    if phase == "start":
+        world.engine.on_start = fail
+    world.deploy()
+    for _ in range(4):
+        with suppress(EngineError):
+            world.settle()
+    if phase == "run":
+        world.engine.trouble = trouble
+        for _ in range(40):
+            with suppress(EngineError):
+                world.settle(1, seconds=60)
+    assert world.engine.trouble is trouble
+    world.engine.trouble = None
+    world.settle()
+    assert (world.last_report().status, world.last_report().restarts) == ("running", 0)
+    assert all(report.error_code is None for _, report in world.server.reports)
+    assert len([each for each in world.engine.calls if each.startswith("stop")]) == 0
+
+
+def test_a_step_that_fails_while_the_engine_answers_is_the_deployments_own_failure(world: AgentWorld) -> None:
+    def fail(spec: RunSpec) -> None:
+        raise EngineError("CONTAINER_FAILED", "OCI runtime create failed")
+
+    world.engine.on_start = fail
+    world.deploy(restart="never")
+    world.settle()
+    assert (world.last_report().status, world.last_report().error_code) == ("error", "CONTAINER_FAILED")
+
+
+def test_a_daemon_that_comes_back_while_the_agent_runs_ended_its_containers_and_no_model_crashed(
+    world: AgentWorld,
+) -> None:
+    world.deploy(restart="never")
+    world.settle()
+    world.kill()
+    world.run = "boot:init:7:7777"
+    world.boot()
+    world.beat()
+    world.settle()
+    world.kill()
+    world.engine.down, world.run = True, "boot:init"
+    world.boot()
+    with suppress(EngineError):
+        world.settle()
+    world.engine.down, world.run = False, "boot:init:8:8888"
+    world.engine.die(world.engine.only().id, 137)
+    world.beat()
+    world.settle()
+    assert (world.last_report().status, world.last_report().restarts) == ("running", 0)

@@ -91,6 +91,18 @@ def test_another_run_of_the_host_expects_no_container_and_blames_no_command(tmp_
     assert (found.container_id, found.attempts, found.port, found.restarts) == (None, 0, 20001, 3)
 
 
+def test_a_daemon_that_is_down_at_the_start_is_no_other_run_of_the_host(tmp_path: Path) -> None:
+    records = open_memory(tmp_path).records
+    records.begin_run("boot:init:7:7777")
+    records.accept(deploy())
+    records.save(RUNS)
+    records.begin_run("boot:init")
+    assert records.get("d1") == RUNS, "its containers may run on"
+    records.begin_run("boot:init:8:8888")
+    found = records.get("d1")
+    assert found is not None and found.container_id is None
+
+
 def test_an_agent_that_was_asked_to_end_blames_no_command(tmp_path: Path) -> None:
     records = open_memory(tmp_path).records
     records.accept(deploy())

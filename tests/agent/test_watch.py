@@ -1,4 +1,4 @@
-"""The watch looks at the host every few seconds, whatever the engine does."""
+"""The watch looks at the host every few seconds, whatever the engine does, and notes where it does not answer."""
 
 from __future__ import annotations
 
@@ -6,15 +6,30 @@ import logging
 
 import pytest
 
-from agent.engines import Instance
-from agent.watch import Watch
+from agent.conditions import CLEARED_AFTER
+from agent.engines import EngineError, Instance
+from agent.inventory import MAX_AGE
+from agent.watch import HUNG_AFTER, Watch
+from chalicelib.contract.messages import ReportedCondition
 from tests.fixtures.agent_world import AgentWorld
 
 
 @pytest.fixture
 def watch(world: AgentWorld) -> Watch:
     world.crew.inventory.changed()
-    return Watch(world.crew.inventory, world.crew.fleet, world.host.listening)
+    return world.crew.watch
+
+
+def look(world: AgentWorld, times: int = 1) -> None:
+    for _ in range(times):
+        world.clock.pass_time(MAX_AGE)
+        world.crew.watch.step()
+
+
+def reported(world: AgentWorld, seconds: float = 30.0) -> list[ReportedCondition]:
+    """With the next heartbeat, in `seconds`."""
+    world.beat(seconds)
+    return world.server.beats[-1].conditions or []
 
 
 def test_a_step_leaves_what_is_there_for_the_heartbeat(world: AgentWorld, watch: Watch) -> None:
@@ -25,15 +40,86 @@ def test_a_step_leaves_what_is_there_for_the_heartbeat(world: AgentWorld, watch:
     assert world.server.beats[-1].active_deployments == ["d1"]
 
 
-def test_an_engine_that_is_down_is_logged_once_until_it_is_up_again(
-    world: AgentWorld, watch: Watch, caplog: pytest.LogCaptureFixture
+def test_an_engine_that_is_down_is_a_condition_that_names_what_it_holds_up_until_it_was_up_for_a_minute(
+    world: AgentWorld,
 ) -> None:
-    caplog.set_level(logging.ERROR, "agent.watch")
-    for down in (True, True, False, True):
+    world.deploy(deployment_id="runs")
+    world.settle()
+    world.deploy(deployment_id="waits")
+    world.engine.down = True
+    look(world)
+    assert reported(world) == [], "one look may be chance"
+    look(world)
+    assert reported(world) == [ReportedCondition("EngineUnavailable", "the engine is down", deployments=["waits"])]
+    world.engine.down = False
+    look(world)
+    assert reported(world) != []
+    world.clock.pass_time(CLEARED_AFTER)
+    look(world)
+    assert reported(world) == []
+
+
+def test_an_engine_that_answers_with_errors_is_a_condition_in_its_own_words(world: AgentWorld, watch: Watch) -> None:
+    world.engine.trouble = EngineError("CONTAINER_FAILED", "context deadline exceeded")
+    look(world, 2)
+    (condition,) = reported(world)
+    assert "cannot list what runs: context deadline exceeded: see its own log" in condition.message
+
+
+def test_a_look_that_does_not_return_is_a_condition_by_its_age(world: AgentWorld, watch: Watch) -> None:
+    during: list[list[ReportedCondition]] = []
+
+    def hang() -> None:
+        during.append(reported(world, HUNG_AFTER - 1))
+        during.append(reported(world, 1))
+        during.append(reported(world, 1))
+
+    world.engine.on_look = hang
+    look(world)
+    assert [[each.type for each in one] for one in during] == [[], [], ["EngineUnavailable"]]
+    assert "does not answer within 10 s" in during[-1][0].message
+
+
+def test_the_message_of_a_hang_stays_the_engines_own_so_that_it_does_not_change_with_every_look(
+    world: AgentWorld,
+) -> None:
+    world.engine.trouble = EngineError("DOCKER_UNAVAILABLE", "Docker does not answer within 30 s")
+    look(world, 2)
+
+    def hang() -> None:
+        world.clock.pass_time(HUNG_AFTER)
+        world.crew.watch.check()
+
+    world.engine.on_look = hang
+    look(world)
+    assert [each.message for each in reported(world)] == ["Docker does not answer within 30 s"]
+
+
+def test_an_engine_that_is_down_is_logged_once_until_it_is_up_again(
+    world: AgentWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    world.deploy()
+    for down in (True, False, True):
         world.engine.down = down
-        world.crew.inventory.changed()
-        watch.step()
-    assert len(caplog.records) == 2
+        look(world, 5)
+        world.clock.pass_time(CLEARED_AFTER)
+        look(world)
+    assert [each for each in caplog.messages if "condition" in each] == [
+        "condition EngineUnavailable: the engine is down"
+    ] * 2
+
+
+def test_what_else_fails_in_a_look_is_logged_once_with_its_traceback(
+    world: AgentWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("odd")
+
+    world.engine.on_look = fail
+    look(world, 3)
+    assert [each.levelname for each in caplog.records if each.exc_info] == ["ERROR"]
+    assert "ZeroDivisionError: odd" in reported(world)[0].message
 
 
 def test_a_closed_watch_ends_and_looks_no_more(world: AgentWorld, watch: Watch) -> None:

@@ -21,6 +21,7 @@ from tests.faults.proxy import Deck, Proxy
 from tests.faults.rig import Plane, delete
 from tests.fixtures.docker_agent import DockerHost, answers, containers, docker_host, only
 from tests.fixtures.docker_daemon import OwnDaemon
+from tests.fixtures.docker_front import docker_front
 from tests.fixtures.hub_server import HubServer
 from tests.fixtures.registry import MANIFESTS, Registry, registry
 from tests.fixtures.waiting import PATIENCE, eventually
@@ -119,6 +120,32 @@ def test_docker_restarted_in_mid_pull(
         assert answers(seen)
         assert only(daemon).id == seen["container_id"]
         assert host.process.poll() is None
+
+
+def test_a_daemon_that_hangs_holds_up_neither_the_agent_nor_what_runs(
+    calm_plane: Plane, daemon: OwnDaemon, hub: HubServer, tmp_path: Path
+) -> None:
+    with docker_front(tmp_path, daemon.url) as front:
+        front.hang()
+        with worker(tmp_path, calm_plane, daemon, hub, "hung", DOCKER_HOST=front.url) as host:
+            waiting = host.deploy()
+            eventually(host.log.read_text, lambda said: "condition EngineUnavailable" in said, "it says so")
+            assert host.operator.see(waiting)["error_code"] is None
+            front.go_on()
+            before = host.operator.reach(waiting, "running")
+            front.hang()
+            beats = calm_plane.worker("hung")["last_seen"]
+            eventually(lambda: host.operator.see(waiting), answers, "the model itself answers")
+            eventually(lambda: calm_plane.worker("hung")["last_seen"], lambda seen: seen > beats, "it is heard")
+            host.kill()
+            host.start()
+            session = calm_plane.worker("hung")["session"]
+            eventually(lambda: calm_plane.worker("hung")["session"], lambda seen: seen > session, "it joins")
+            front.go_on()
+            host.end(waiting)
+            seen = host.operator.see(waiting)
+            assert (seen["restarts"], before["restarts"]) == (0, 0)
+            assert "Traceback" not in host.log.read_text()
 
 
 def test_containers_outlive_the_state_folder(

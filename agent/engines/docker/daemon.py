@@ -6,6 +6,7 @@ wrong in prose alone (engine 20.10 to 28). So the prose is what `CAUSES` reads, 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,12 @@ from threading import Lock
 import docker
 import requests
 import urllib3
+from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.errors import APIError, DockerException, InvalidConfigFile, NotFound
 
 from agent.crash import advice
 from agent.engines import EngineError
+from agent.engines.docker.client import Client
 
 __all__ = ["APIError", "Daemon", "NotFound", "failure"]
 
@@ -55,39 +58,91 @@ CAUSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 
 
 class Daemon:
-    """Whoever works with the daemon does so in `with daemon.asked(…) as api`, and gets EngineErrors alone."""
+    """Whoever works with the daemon does so in `with daemon.asked(…) as api`, and gets EngineErrors alone.
+
+    `timeout` is what the daemon may take for one answer, in seconds.
+    """
 
     def __init__(self, timeout: int) -> None:
         self._timeout = timeout
         self._lock = Lock()
-        self._client: docker.DockerClient | None = None
+        self._client: Client | None = None
 
     @contextmanager
     def asked(self, otherwise: str = "CONTAINER_FAILED") -> Iterator[docker.APIClient]:
         """The daemon's API (DOCKER_HOST and its like are honoured).
 
         Raises EngineError: DOCKER_UNAVAILABLE where nobody answers, a code of `CAUSES`, or `otherwise`. The same
-        client works again when the daemon comes back.
+        client works again when the daemon comes back, also as another version.
         """
         try:
-            yield self._connected().api
+            yield self._connected()
         except APIError as error:
             raise failure(error.explanation or str(error), otherwise) from error
         except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise EngineError("DOCKER_UNAVAILABLE", f"the Docker daemon does not answer: {error}"[:1000]) from error
+            raise EngineError("DOCKER_UNAVAILABLE", unreachable(error, self._timeout)) from error
 
-    def _connected(self) -> docker.DockerClient:
+    def _connected(self) -> Client:
         with self._lock:
             if self._client is None:
                 self._client = self._made()
             return self._client
 
-    def _made(self) -> docker.DockerClient:
+    def _made(self) -> Client:
         try:
-            return docker.from_env(timeout=self._timeout)
+            return Client(self._timeout)
+        except KeyError as error:  # something answers that is no Docker engine
+            raise EngineError("DOCKER_UNAVAILABLE", f"{_address()} does not answer as a Docker engine does") from error
         except (InvalidConfigFile, AttributeError, TypeError, ValueError) as error:  # as a broken file has it
             advice = "the Docker config of the agent's user (~/.docker/config.json) is broken: mend or remove it"
             raise EngineError("DOCKER_UNAVAILABLE", advice) from error
+
+
+def unreachable(error: BaseException, timeout: float) -> str:
+    """What keeps the daemon from being asked, and what to do. The same for every request that fails for one cause."""
+    address = _address()
+    causes = list(_chain(error))
+    if any(isinstance(each, FileNotFoundError) for each in causes):
+        advice = "start the daemon (`systemctl start docker`), or install it"
+        return f"the Docker daemon does not answer: there is no socket {address}: {advice}"
+    if any(isinstance(each, PermissionError) for each in causes):
+        advice = "run the agent as root, or add its user to the group docker"
+        return f"the Docker daemon does not answer: permission denied at {address}: {advice}"
+    if any(isinstance(each, ConnectionRefusedError) for each in causes):
+        advice = "start the daemon (`systemctl start docker`), and see `journalctl -u docker` where it does not stay up"
+        return f"the Docker daemon does not answer: nothing listens at {address}: {advice}"
+    if any(isinstance(each, TimeoutError | requests.Timeout | urllib3.exceptions.ReadTimeoutError) for each in causes):
+        advice = "it hangs, or the host is overloaded: try `docker ps` there, and `systemctl restart docker`"
+        return f"the Docker daemon at {address} does not answer within {timeout:.0f} s: {advice}"
+    return f"the Docker daemon at {address} does not answer: {_words(causes)}: see `systemctl status docker` there"[
+        :1000
+    ]
+
+
+def _address() -> str:
+    return os.environ.get("DOCKER_HOST") or DEFAULT_UNIX_SOCKET.replace("http+unix://", "unix://")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and what it was raised for: requests and urllib3 keep that as an argument, others as the cause."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        waiting += [each.__cause__, each.__context__, *(one for one in each.args if isinstance(one, BaseException))]
+        waiting.append(
+            getattr(each, "reason", None) if isinstance(getattr(each, "reason", None), BaseException) else None
+        )
+
+
+def _words(causes: list[BaseException]) -> str:
+    """The system's own words where there are some, else the error's: without addresses in memory, which change."""
+    system = next((each.strerror for each in causes if isinstance(each, OSError) and each.strerror), None)
+    return system or re.sub(r"<[^<>]* at 0x[0-9a-f]+>", "connection", str(causes[0]))
 
 
 def failure(prose: str, otherwise: str) -> EngineError:

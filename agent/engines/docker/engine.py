@@ -14,6 +14,7 @@ from threading import Event
 from typing import Any, Literal
 
 import docker
+import requests
 from docker.types import DeviceRequest, LogConfig, Mount
 
 from agent import labels
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 120
 """What the daemon may take for one answer: starting a container on a cold GPU driver takes tens of seconds."""
 
+LOOK_SECONDS = 30
+"""What it may take to list what runs: nothing waits longer for a daemon that hangs before saying so."""
+
 SHM_BYTES = 16 * 1024**3
 """The most shared memory that a container may fill; with Docker's 64 MiB vLLM dies. None of it is set aside."""
 
@@ -40,6 +44,8 @@ NAME_SECONDS = 10.0
 """How long a name may be taken without a container to show for it."""
 
 DEFAULT_ROOT = Path("/var/lib/docker")
+ROOT_EVERY = 60.0
+"""Seconds after which a daemon that did not tell its folder is asked for it again."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}", re.ASCII)
 _STATES: dict[str, Literal["created", "running", "exited"]] = {
@@ -68,13 +74,17 @@ class DockerEngine:
     ) -> None:
         self._worker_id = worker_id
         self._daemon = Daemon(timeout)
+        self._looked_at = Daemon(min(timeout, LOOK_SECONDS))
         self._images = Images(self._daemon, patience)
         self._looks = Looks()
+        self._root: Path | None = None
+        self._root_asked_at = float("-inf")
 
     def instances(self) -> list[Instance]:
-        with self._daemon.asked() as api:
+        with self._looked_at.asked() as api:
             listed = api.containers(all=True)
             own = self._looks.take(list(filter(_is_ours, listed)), partial(_own, api), time.monotonic())
+            self._learn_root(api, time.monotonic())
         return [*own, *(_foreign(each) for each in listed if not _is_ours(each))]
 
     def start(self, spec: RunSpec) -> Instance:
@@ -119,12 +129,15 @@ class DockerEngine:
         return prune(self._daemon, worker_id, images=images, containers=containers, volumes=volumes, dry_run=dry_run)
 
     def root(self) -> Path:
-        """The daemon's folder; where it usually is, while nobody answers."""
-        try:
-            with self._daemon.asked() as api:
-                return Path(api.info()["DockerRootDir"])
-        except EngineError:
-            return DEFAULT_ROOT
+        """The daemon's folder; where it usually is, until the daemon was first looked at. Never asks it."""
+        return self._root or DEFAULT_ROOT
+
+    def _learn_root(self, api: docker.APIClient, now: float) -> None:
+        """`docker info` fails or takes long on hosts that list their containers well, so nothing depends on it."""
+        if self._root is None and now - self._root_asked_at >= ROOT_EVERY:
+            self._root_asked_at = now
+            with suppress(APIError, requests.RequestException, KeyError):
+                self._root = Path(api.info()["DockerRootDir"])
 
     def _created_or_adopted(self, api: docker.APIClient, spec: RunSpec) -> dict[str, Any]:
         """Docker takes the name before it shows the container, and gives it back after it: so both are tried again."""
