@@ -11,7 +11,7 @@ Threads, and what each may touch:
 
 - The main thread runs `loop.Agent`: it registers, beats, journals what arrives and hands it on. It never waits for
   Docker, NVML or a disk; it reads what others sampled last.
-- The reporter sends what the journal's spool holds, in order.
+- The reporter sends what the journal's spool holds: in order for each deployment, and none held up by another.
 - The watch looks at the host every few seconds and leaves what it saw for the heartbeat.
 - One actor per deployment that is not at rest does that deployment's work, and waits for nobody else's.
 - Small pools run operations, so that a pull of an hour delays no log.

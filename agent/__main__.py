@@ -18,7 +18,6 @@ import click
 
 from agent import clocks, host
 from agent.api import Api
-from agent.backoff import Backoff
 from agent.boots import next_boot
 from agent.conditions import Conditions
 from agent.crew import Host, Memory
@@ -257,7 +256,7 @@ def _run(url: str, registration: Registration, place: Host, memory: Memory, stat
     sampler.start()
     random = SystemRandom()
     agent = Agent(Api(url), registration, place, memory, state, sampler.latest, random)
-    reporter = Reporter(Api(url), memory.spool, agent, Backoff(random), time.sleep)
+    reporter = Reporter(Api(url), memory.spool, agent, random, place.conditions, place.clock, place.monotonic)
     refusal = Refusal(memory.database, url, registration.name, registration.token)
     agent.start()
     spawn_thread("reporter", reporter.run)

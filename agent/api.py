@@ -9,6 +9,7 @@ import msgspec
 import requests
 from msgspec import Raw, Struct
 from requests.auth import AuthBase
+from urllib3.exceptions import ProtocolError
 
 from chalicelib.contract.messages import MAX_CODE, Heartbeat, Registered, Registration, brief
 from chalicelib.contract.resources import ErrorBody
@@ -24,11 +25,26 @@ PASSING = frozenset({408, 425, 429})
 
 
 class Retry(Exception):
-    """It may work later. `after` is what the other side asked for, in seconds."""
+    """It may work later. `after` is what the other side asked for, in seconds.
 
-    def __init__(self, message: str, after: float | None = None) -> None:
+    `status` is the HTTP status that came back, None without one; `foreign` means that something between this agent and
+    the control plane gave it. `connected` is False where not even a connection could be made.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        after: float | None = None,
+        *,
+        status: int | None = None,
+        foreign: bool = False,
+        connected: bool = True,
+    ) -> None:
         super().__init__(message)
         self.after = after
+        self.status = status
+        self.foreign = foreign
+        self.connected = connected
 
 
 class Fatal(Exception):
@@ -61,17 +77,14 @@ class Answer(Struct):
 def failure(status: int, body: bytes, retry_after: str | None = None) -> Retry | Fatal:
     """What an answer other than success means.
 
-    An undecodable body was not written by the control plane, but by a proxy on the way that may mend itself. A body
-    that is too large for that proxy stays too large.
+    An undecodable body was not written by the control plane, but by a proxy on the way that may mend itself.
     """
     after = float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else None
     error = _decode(body, ErrorBody)
     said = str(Fatal(status, error.error_code, error.message)) if error else f"{status} from something in between"
-    if status in PASSING or status >= 500:
-        return Retry(said, after)
-    if error is None and status != 413:
-        return Retry(said, after)
-    return Fatal(status, error.error_code if error else "PAYLOAD_TOO_LARGE", error.message if error else said)
+    if error is None or status in PASSING or status >= 500:
+        return Retry(said, after, status=status, foreign=error is None)
+    return Fatal(status, error.error_code, error.message)
 
 
 class Bearer(AuthBase):
@@ -122,15 +135,27 @@ class Api:
             ) as response:
                 content = read_limited(response, MAX_ANSWER)
         except (requests.RequestException, OSError) as error:
-            raise Retry(f"cannot reach {self._url}: {type(error).__name__}") from error
+            raise Retry(f"cannot reach {self._url}: {type(error).__name__}", connected=_was_connected(error)) from error
         if 300 <= response.status_code < 400:
-            raise Retry(f"{response.status_code}: {self._url} redirects elsewhere; give the URL that it redirects to")
+            said = f"{response.status_code}: {self._url} redirects elsewhere; give the URL that it redirects to"
+            raise Retry(said, status=response.status_code, foreign=True)
         if not response.ok:
             raise failure(response.status_code, content, response.headers.get("Retry-After"))
         decoded = _decode(content, answer)
         if decoded is None:
-            raise Retry(f"{response.status_code} with a body that is not the control plane's")
+            said = f"{response.status_code} with a body that is not the control plane's"
+            raise Retry(said, status=response.status_code, foreign=True)
         return decoded
+
+
+def _was_connected(error: Exception) -> bool:
+    """Whether a connection was made before `error` ended the exchange: then the cause may be this one request."""
+    if isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):
+        return True
+    if isinstance(error, requests.ReadTimeout):
+        return True
+    # "Connection aborted": a reset or an end while the request was sent, or before its response.
+    return isinstance(error, requests.ConnectionError) and any(isinstance(each, ProtocolError) for each in error.args)
 
 
 def read_limited(response: requests.Response, limit: int) -> bytes:

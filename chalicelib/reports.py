@@ -7,6 +7,7 @@ client that sends none of these is judged by the lifecycle alone, and means the 
 from __future__ import annotations
 
 import zlib
+from datetime import datetime
 
 import msgspec
 from pynamodb.expressions.update import Action
@@ -15,7 +16,7 @@ from chalicelib import bounds, claims, events, slots
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
-from chalicelib.contract.lifecycle import COMING_UP, ENDING, Status, may_move
+from chalicelib.contract.lifecycle import COMING_UP, CONTACT_LOST, ENDING, Status, may_move
 from chalicelib.store import Refused, find, grow, retrying, update_if
 from chalicelib.tables import Deployment, Slot
 from chalicelib.times import when
@@ -50,10 +51,12 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
     new = body.reported
     _settle(slot, body, generation, now)
     if deployment.status == new and generation == deployment.status_generation:
-        if body.error_code:
-            _tell(deployment, body, by, now)
-        return m.Applied(_note(deployment, body, now), deployment.status)
-    _check_move(deployment, new, generation)
+        if not _undoes_a_conclusion(deployment, new):
+            if body.error_code and not _known_crash(deployment, body):
+                _tell(deployment, body, by, now)
+            return m.Applied(_note(deployment, body, now), deployment.status)
+    else:
+        _check_move(deployment, new, generation)
     _store(deployment, body, new, generation, now)
     if new in OVER and generation >= deployment.status_generation:
         over(slot, now)
@@ -124,6 +127,21 @@ def _is_late(deployment: Deployment, body: m.Report, generation: int) -> bool:
     return (body.session, body.sequence) <= stored
 
 
+def _undoes_a_conclusion(deployment: Deployment, new: Status) -> bool:
+    """Whether the control plane only concluded this error, from silence: then the worker's report takes its place."""
+    return new is Status.ERROR and deployment.error_code in CONTACT_LOST
+
+
+def _known_crash(deployment: Deployment, body: m.Report) -> r.Crash | None:
+    """The stored crash, if the report is about the same one: it comes twice if something in between refused its log."""
+    if deployment.last_crash is None:
+        return None
+    crash = msgspec.json.decode(zlib.decompress(bytes(deployment.last_crash)), type=r.Crash)
+    same = deployment.error_code if body.reported is Status.ERROR else crash.error_code
+    same_start = body.reported is Status.ERROR or body.restarts == deployment.restarts
+    return crash if same_start and body.error_code == same == crash.error_code else None
+
+
 def _check_move(deployment: Deployment, new: Status, generation: int) -> None:
     """A newer generation that finds the status at its end, or on its way there, starts from pending."""
     current = Status(deployment.status)
@@ -178,7 +196,8 @@ def _note(deployment: Deployment, body: m.Report, now: float) -> bool:
     if body.message is not None and is_news:
         details.append(Deployment.message.set(m.brief(body.message)))
     if body.error_code:
-        details.append(Deployment.last_crash.set(_crash(body, now)))
+        known = _known_crash(deployment, body)
+        details.append(Deployment.last_crash.set(_crash(body, known.at if known else when(now))))
     if details:
         _write(deployment, details, now)
     return is_news
@@ -202,14 +221,14 @@ def _store(deployment: Deployment, body: m.Report, new: Status, generation: int,
     if body.progress is None:
         actions.append(Deployment.progress.remove())
     if body.error_code or new is Status.ERROR:
-        actions.append(Deployment.last_crash.set(_crash(body, now)))
+        actions.append(Deployment.last_crash.set(_crash(body, when(now))))
     _write(deployment, actions, now)
 
 
-def _crash(body: m.Report, now: float) -> bytes:
+def _crash(body: m.Report, at: datetime) -> bytes:
     tail = (body.logs or "").encode("utf-8", "replace")[-MAX_LOGS:].decode("utf-8", "ignore")
     code = m.brief(body.error_code or "CONTAINER_FAILED", m.MAX_CODE)
-    crash = r.Crash(when(now), code, m.brief(body.message or ""), tail, _harmless(body.fix))
+    crash = r.Crash(at, code, m.brief(body.message or ""), tail, _harmless(body.fix))
     return zlib.compress(msgspec.json.encode(crash))
 
 

@@ -39,8 +39,8 @@ end_to_end/test_gpus.py end_to_end/test_pulls.py faults/test_docker.py
 """Whose Docker daemon is their own, in their own network; they share it."""
 WITH_AGENTS = """
 agent/engines/test_process.py agent/engines/test_shim.py agent/engines/test_supervised.py agent/test_host.py
-compatibility console end_to_end/test_processes.py end_to_end/test_prometheus.py faults infra/test_
-install/test_doctor.py muster/cli/test_processes.py security/test_secrets.py
+compatibility console end_to_end/test_processes.py end_to_end/test_prometheus.py end_to_end/test_refused_reports.py
+faults infra/test_ install/test_doctor.py muster/cli/test_processes.py security/test_secrets.py
 """.split()
 """Where agents take ports for models, or a browser gives up on its pages when the network changes. Where a process can
 have a network of its own, they may be beside others."""

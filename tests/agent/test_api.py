@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 import requests
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
 from agent.api import Api, Bearer, Fatal, Retry, failure
 from chalicelib.contract.messages import Heartbeat
@@ -33,6 +34,7 @@ def said(error_code: str) -> bytes:
         (403, b'{"message": "Forbidden"}'),
         (404, HTML),
         (410, HTML),
+        (413, HTML),
         (404, b"\xff\xfe"),
         (400, b"[" * 100_000),
     ],
@@ -53,7 +55,6 @@ def test_what_a_proxy_or_a_busy_server_answers_is_retried(status: int, body: byt
         (409, said("SESSION_SUPERSEDED"), False, True),
         (410, said("WORKER_REMOVED"), False, True),
         (413, said("PAYLOAD_TOO_LARGE"), False, False),
-        (413, HTML, False, False),
     ],
 )
 def test_what_the_control_plane_refuses_is_fatal(
@@ -110,3 +111,31 @@ def test_errors_never_show_the_token() -> None:
     with pytest.raises(Retry) as error:
         Api("https://muster.example", server.session_to_here()).heartbeat("w1", "very-secret", BEAT)
     assert "very-secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "status", "foreign", "connected"),
+    [
+        ((403, HTML, {}), 403, True, True),
+        ((413, HTML, {}), 413, True, True),
+        ((403, b'{"message": "Forbidden"}', {}), 403, True, True),
+        ((302, b"", {"Location": "https://login.example"}), 302, True, True),
+        ((200, HTML, {}), 200, True, True),
+        ((503, said("UNAVAILABLE"), {}), 503, False, True),
+        (requests.ConnectionError(ProtocolError("Connection aborted.", ConnectionResetError())), None, False, True),
+        (requests.ReadTimeout("slow"), None, False, True),
+        (requests.exceptions.ChunkedEncodingError("cut"), None, False, True),
+        (requests.ConnectTimeout("nobody there"), None, False, False),
+        (requests.ConnectionError(MaxRetryError(None, "/", NewConnectionError(None, "refused"))), None, False, False),  # type: ignore[arg-type]
+        (requests.exceptions.SSLError("certificate"), None, False, False),
+        (requests.exceptions.ProxyError("no"), None, False, False),
+    ],
+)
+def test_retry_tells_who_answered_what_and_whether_there_was_a_connection(
+    trouble: Exception | tuple[int, bytes, dict[str, str]], status: int | None, foreign: bool, connected: bool
+) -> None:
+    server = FakeServer()
+    server.failures = [trouble]
+    with pytest.raises(Retry) as caught:
+        Api("https://muster.example", server.session_to_here()).tell("w1", "t", "status", "d1", {})
+    assert (caught.value.status, caught.value.foreign, caught.value.connected) == (status, foreign, connected)

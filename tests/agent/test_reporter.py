@@ -1,22 +1,55 @@
-"""Reports on their way to the control plane, whatever it answers."""
+"""Reports on their way to the control plane, whatever it, or something in between, answers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import pytest
 import requests
+from urllib3.exceptions import ProtocolError
 
 from agent.api import Api, Fatal
-from agent.backoff import Backoff
+from agent.conditions import Conditions
 from agent.identity import Identity
 from agent.reporter import IDLE, Reporter
 from agent.spool import Spool
-from chalicelib.contract.messages import Report
-from tests.fixtures.agent_world import AgentWorld
-from tests.fixtures.fake_server import FakeServer, error
+from chalicelib.contract.messages import Fix, Progress, Report, ReportedCondition, Result
+from tests.fixtures.agent_world import AgentWorld, Clock
+from tests.fixtures.fake_server import Answer, FakeServer, error
 from tests.fixtures.journals import forbid_writing, open_memory
+
+EPOCH = 1796014800.0
+SINCE = "since 2026-11-30T05:00:00Z"
+HTML = b"<html>a proxy</html>"
+CRASH = Report(
+    "error",
+    generation=7,
+    error_code="CONTAINER_FAILED",
+    message="It ended with exit code 1. " + "more " * 500,
+    logs="a line of the log\n" * 600,
+    fix=Fix(gpus=2),
+)
+
+
+def cut_off() -> Exception:
+    """A connection that is reset while the request is sent."""
+    return requests.ConnectionError(ProtocolError("Connection aborted.", ConnectionResetError(104, "reset by peer")))
+
+
+ANSWERS: list[Answer | Exception] = [
+    (403, HTML, {}),
+    (413, HTML, {}),
+    (400, b"", {}),
+    (404, HTML, {}),
+    (502, HTML, {}),
+    (200, HTML, {}),
+    (302, b"", {"Location": "https://login.example"}),
+    (403, b'{"message": "Forbidden"}', {}),
+    cut_off(),
+]
+"""What something in between may answer to a report that it does not like."""
 
 
 def test_401_to_a_report_registers_again(world: AgentWorld) -> None:
@@ -42,22 +75,72 @@ class Member:
         self.identity = None
 
 
+class Gateway(FakeServer):
+    """Answers a request itself where `refuses(path, bytes of the body)` gives an answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refuses: Callable[[str, int], Answer | Exception | None] = lambda path, size: None
+
+    def exchange(self, request: requests.PreparedRequest) -> requests.Response:
+        refusal = self.refuses(request.path_url, len(request.body or b""))
+        if refusal is not None:
+            self.failures.insert(0, refusal)
+        return super().exchange(request)
+
+
+def above(limit: int, answer: Answer | Exception) -> Callable[[str, int], Answer | Exception | None]:
+    return lambda path, size: answer if size > limit else None
+
+
+def of(name: str, answer: Answer | Exception) -> Callable[[str, int], Answer | Exception | None]:
+    return lambda path, size: answer if f"/{name}/" in path else None
+
+
 class Sending:
-    """A reporter with two reports to send."""
+    """A reporter with two reports to send, behind a gateway."""
 
     def __init__(self, folder: Path) -> None:
         self.database = open_memory(folder).database
         self.spool = Spool(self.database)
-        self.server = FakeServer()
+        self.server = Gateway()
         self.member = Member()
+        self.clock, self.wall = Clock(0.0), Clock(EPOCH)
+        self.conditions = Conditions(self.clock)
         api = Api("https://muster.example", self.server.session_to_here())
-        self.reporter = Reporter(api, self.spool, self.member, Backoff(Random(1)), lambda seconds: None)
+        self.reporter = Reporter(api, self.spool, self.member, Random(1), self.conditions, self.wall, self.clock)
+        self.database.connection.execute("PRAGMA synchronous = OFF")  # nothing here is about a disk
         for name in ("d1", "d2"):
             self.spool.put(name, Report("running", generation=1))
+
+    def tell_progress(self, about: str, number: int) -> None:
+        """In the place of progress that was not sent yet."""
+        report = Report("downloading", generation=2, progress=Progress("downloading", number))
+        self.database.write(lambda connection: self.spool.insert(connection, about, report, f"{about} downloading"))
 
     @property
     def told(self) -> list[tuple[str, int | None]]:
         return [(about, report.session) for about, report in self.server.reports]
+
+    def of(self, about: str) -> list[Report]:
+        return [report for named, report in self.server.reports if named == about]
+
+    def drain(self) -> float:
+        """Send what can be sent now; seconds until more can be."""
+        while not (delay := self.reporter.step()):
+            pass
+        return delay
+
+    def work(self, seconds: float) -> None:
+        """As the thread does for that long."""
+        until = self.clock.now + seconds
+        while (delay := self.drain()) < until - self.clock.now:
+            self.clock.pass_time(delay)
+        self.clock.now = until
+
+    @property
+    def condition(self) -> ReportedCondition | None:
+        return next(iter(self.conditions.current()), None)
 
 
 @pytest.fixture
@@ -79,23 +162,237 @@ def test_an_agent_that_has_to_register_first_sends_nothing(sending: Sending) -> 
     assert sending.server.requests == []
 
 
+# Retries
+
+
 @pytest.mark.parametrize(
     ("failure", "least"),
     [
-        (requests.ConnectionError("refused"), 1.0),
+        (cut_off(), 1.0),
         (error(503, "UNAVAILABLE"), 1.0),
         (error(429, "TOO_MANY_REQUESTS", **{"Retry-After": "90"}), 90.0),
-        ((403, b"<html>a proxy</html>", {}), 1.0),
+        ((503, HTML, {}), 1.0),
     ],
+    ids=str,
 )
-def test_what_was_not_delivered_is_sent_again_before_what_came_later(
-    sending: Sending, failure: Exception | tuple[int, bytes, dict[str, str]], least: float
+def test_what_was_not_delivered_is_sent_again_after_its_own_backoff(
+    sending: Sending, failure: Exception | Answer, least: float
 ) -> None:
     sending.server.failures = [failure]
-    assert sending.reporter.step() >= least
-    while sending.reporter.step() != IDLE:
-        pass
-    assert [about for about, _ in sending.told] == ["d1", "d2"]
+    delay = sending.drain()
+    assert [about for about, _ in sending.told] == ["d2"]
+    assert delay >= least
+    sending.clock.pass_time(delay)
+    assert sending.drain() == IDLE
+    assert [about for about, _ in sending.told] == ["d2", "d1"]
+
+
+def test_without_a_connection_one_attempt_stands_for_all(sending: Sending) -> None:
+    sending.server.refuses = lambda path, size: requests.ConnectTimeout("nobody there")
+    for number in range(50):
+        sending.spool.put(f"more-{number}", Report("running"))
+    sending.work(300)
+    assert len(sending.server.requests) < 30
+    assert sending.condition is None
+    sending.server.refuses = lambda path, size: None
+    sending.work(120)
+    assert len(sending.told) == 52
+
+
+def test_connections_that_end_without_a_response_are_a_common_trouble_from_the_second_on(sending: Sending) -> None:
+    sending.server.refuses = lambda path, size: cut_off()
+    for number in range(50):
+        sending.spool.put(f"more-{number}", Report("running"))
+    sending.work(60)
+    assert len(sending.server.requests) < 30
+    sending.server.refuses = lambda path, size: None
+    sending.work(120)
+    assert len(sending.told) == 52
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=str)
+def test_one_deployments_refused_reports_hold_up_no_other(sending: Sending, answer: Answer | Exception) -> None:
+    sending.server.refuses = of("d1", answer)
+    sending.spool.put("d3", Report("starting", generation=1))
+    sending.spool.put("d3", Report("running", generation=1))
+    sending.drain()
+    assert [about for about, _ in sending.told] == ["d2", "d3", "d3"]
+    sending.work(3600)
+    sending.spool.put("d4", Report("running", generation=1))
+    sending.drain()
+    assert sending.told[-1][0] == "d4"
+    sending.server.refuses = lambda path, size: None
+    sending.work(120)
+    assert sending.told[-1][0] == "d1"
+
+
+def test_what_is_refused_for_an_hour_is_tried_with_backoff(sending: Sending) -> None:
+    sending.server.refuses = of("d1", (403, HTML, {}))
+    sending.work(3600)
+    tried = [path for path in sending.server.requests if "/d1/" in path]
+    assert 60 < len(tried) < 200
+
+
+def test_news_of_a_deployment_do_not_shorten_its_backoff(sending: Sending) -> None:
+    sending.server.refuses = of("d1", (403, HTML, {}))
+    for number in range(60):
+        sending.tell_progress("d1", number)
+        sending.work(1)
+    assert len([path for path in sending.server.requests if "/d1/" in path]) < 20
+
+
+def test_order_is_kept_within_a_deployment(sending: Sending) -> None:
+    sending.server.failures = [error(503, "UNAVAILABLE")]
+    sending.spool.put("d1", Report("stopping", generation=1))
+    sending.work(60)
+    assert [report.status for report in sending.of("d1")] == ["running", "stopping"]
+
+
+def test_a_wall_clock_that_steps_moves_no_retry(sending: Sending) -> None:
+    sending.server.failures = [error(503, "UNAVAILABLE")]
+    delay = sending.drain()
+    sending.wall.pass_time(-86400)
+    assert sending.drain() == delay
+    sending.clock.pass_time(delay)
+    assert sending.drain() == IDLE
+
+
+def test_a_report_that_breaks_the_reporter_holds_up_nothing(sending: Sending) -> None:
+    sending.server.refuses = of("d1", RuntimeError("a bug"))
+    assert sending.drain() > 0
+    assert [about for about, _ in sending.told] == ["d2"]
+
+
+# Smaller versions
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=str)
+@pytest.mark.parametrize("limit", [6000, 1000, 200])
+def test_a_final_status_arrives_by_shrinking_and_its_log_once_the_network_takes_it(
+    sending: Sending, answer: Answer | Exception, limit: int
+) -> None:
+    sending.server.refuses = above(limit, answer)
+    sending.spool.put("d3", CRASH)
+    sending.work(60)
+    arrived = sending.of("d3")[0]
+    assert (arrived.status, arrived.error_code, arrived.generation) == ("error", "CONTAINER_FAILED", 7)
+    assert arrived.logs is None
+    assert (arrived.message == CRASH.message) == (limit == 6000)
+    sending.work(3600)
+    assert len(sending.of("d3")) == 1
+    sending.server.refuses = lambda path, size: None
+    sending.work(1200)
+    last = sending.of("d3")[-1]
+    assert (last.status, last.message, last.logs, last.fix) == ("error", CRASH.message, CRASH.logs, CRASH.fix)
+    assert (last.sequence or 0) > (arrived.sequence or 0), "else it would be late over there"
+    assert sending.drain() == IDLE
+
+
+def test_a_log_is_not_sent_where_the_deployment_has_something_newer_to_report(sending: Sending) -> None:
+    sending.server.refuses = above(6000, (413, HTML, {}))
+    sending.spool.put("d3", CRASH)
+    sending.work(1000)
+    sending.spool.put("d3", Report("starting", generation=8))
+    assert sending.drain() == IDLE, "a backoff of the log holds up nothing"
+    sending.server.refuses = lambda path, size: None
+    sending.work(1200)
+    assert [report.status for report in sending.of("d3")] == ["error", "starting"]
+
+
+def test_a_log_that_is_owed_survives_a_restart(sending: Sending, tmp_path: Path) -> None:
+    sending.server.refuses = above(6000, (413, HTML, {}))
+    sending.spool.put("d3", CRASH)
+    sending.drain()
+    sending.database.close()
+    entry = open_memory(tmp_path).spool.first()
+    assert entry is not None and entry.is_rest and entry.body["logs"] == CRASH.logs
+
+
+@pytest.mark.parametrize("refusal", [error(400, "INVALID_REQUEST"), error(413, "PAYLOAD_TOO_LARGE")], ids=str)
+def test_a_report_that_the_control_plane_itself_refuses_for_its_form_is_shrunk_too(
+    sending: Sending, refusal: Answer
+) -> None:
+    sending.server.refuses = above(6000, refusal)
+    sending.spool.put("d3", CRASH)
+    sending.drain()
+    assert [report.status for report in sending.of("d3")] == ["error"]
+
+
+def test_a_report_that_the_control_plane_refuses_at_its_smallest_is_dropped(sending: Sending) -> None:
+    sending.server.refuses = of("d1", error(400, "INVALID_REQUEST"))
+    assert sending.drain() == IDLE
+    assert [about for about, _ in sending.told] == ["d2"]
+
+
+@pytest.mark.parametrize("answer", [(403, HTML, {}), (413, HTML, {}), error(413, "PAYLOAD_TOO_LARGE")], ids=str)
+def test_a_result_that_is_refused_holds_up_no_other_and_arrives_as_what_fits(sending: Sending, answer: Answer) -> None:
+    sending.server.refuses = above(6000, answer)
+    sending.spool.put("o1", Result("succeeded", output={"images": ["x" * 10_000]}))
+    sending.spool.put("o2", Result("succeeded", output={"logs": "a" * 10_000 + "the end"}))
+    sending.spool.put("o3", Result("succeeded", output={"space_reclaimed": 7, "kept": ["x" * 10_000]}))
+    sending.spool.put("o4", Result("succeeded", output={"deleted": ["i"]}))
+    sending.drain()
+    assert [about for about, _ in sending.server.results] == ["o4"]
+    sending.work(60)
+    results = dict(sending.server.results)
+    assert (results["o1"].status, results["o1"].error_code) == ("failed", "RESULT_TOO_LARGE")
+    logs = results["o2"].output or {}
+    assert results["o2"].status == "succeeded" and logs["truncated"] and logs["logs"].endswith("the end")
+    assert (results["o3"].status, results["o3"].output) == ("succeeded", {"space_reclaimed": 7, "kept": []})
+
+
+def test_a_short_refusal_does_not_cost_a_result_its_output(sending: Sending) -> None:
+    sending.spool.put("o1", Result("succeeded", output={"images": ["x" * 10_000]}))
+    sending.server.refuses = lambda path, size: (403, HTML, {})
+    sending.drain()
+    sending.server.refuses = lambda path, size: None
+    sending.work(60)
+    assert [result.output for _, result in sending.server.results] == [{"images": ["x" * 10_000]}]
+
+
+# The condition
+
+
+def test_a_refusal_names_the_status_and_since_when_and_whose_reports(sending: Sending) -> None:
+    sending.server.refuses = lambda path, size: (403, HTML, {})
+    sending.spool.put("o1", Result("succeeded"))
+    sending.work(60)
+    found = sending.condition
+    assert found is not None and found.type == "ReportsRefused"
+    what = "reports of 2 deployments and results of 1 operation are refused"
+    assert found.message == f"403 from something in between, {SINCE}: {what}"
+    assert found.deployments == ["d1", "d2"]
+    sending.server.refuses = lambda path, size: None
+    sending.work(60)
+    sending.work(2 * IDLE)
+    assert sending.condition is None
+
+
+def test_a_log_that_does_not_arrive_is_a_refused_report(sending: Sending) -> None:
+    sending.server.refuses = above(6000, (413, HTML, {}))
+    sending.spool.put("d3", CRASH)
+    sending.work(10)
+    found = sending.condition
+    assert found is not None and found.deployments == ["d3"]
+    assert found.message == f"413 from something in between, {SINCE}: logs of 1 deployment are refused"
+
+
+@pytest.mark.parametrize("answer", [(503, HTML, {}), error(503, "UNAVAILABLE"), cut_off()], ids=str)
+def test_a_server_error_counts_as_a_refusal_once_it_lasts(sending: Sending, answer: Answer | Exception) -> None:
+    sending.server.refuses = of("d1", answer)
+    sending.work(30)
+    assert sending.condition is None
+    sending.work(600)
+    assert sending.condition is not None and sending.condition.deployments == ["d1"]
+
+
+def test_one_refusal_by_chance_is_no_condition(sending: Sending) -> None:
+    sending.server.failures = [(403, HTML, {})] * 2
+    sending.work(300)
+    assert sending.condition is None
+
+
+# The control plane's own no
 
 
 def test_a_report_that_is_refused_for_what_it_says_holds_up_nothing(sending: Sending) -> None:
@@ -119,7 +416,5 @@ def test_a_worker_that_is_refused_for_who_it_is_keeps_its_reports(
 
 def test_a_report_that_was_sent_and_cannot_be_forgotten_is_not_sent_again(sending: Sending) -> None:
     forbid_writing(sending.database)
-    assert sending.reporter.step() > 0
-    assert sending.reporter.step() > 0
-    assert sending.reporter.step() == IDLE
+    assert sending.drain() == IDLE
     assert [about for about, _ in sending.told] == ["d1", "d2"]

@@ -8,10 +8,19 @@ import pytest
 
 from agent.crew import Memory
 from agent.journal import JournalFull
-from agent.spool import MOST
+from agent.spool import MOST, Spool
 from chalicelib.contract.messages import Report, Result
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import forbid_writing, open_memory
+
+
+def sent(spool: Spool) -> list[tuple[str, str]]:
+    """What is in it, in the order in which it is sent."""
+    told = []
+    while (entry := spool.first()) is not None:
+        told.append((entry.about, entry.body["status"]))
+        spool.done(entry)
+    return told
 
 
 def test_spool_keeps_its_order_and_its_bounds(tmp_path: Path) -> None:
@@ -102,3 +111,107 @@ def test_whoever_sends_is_told_of_everything_new(tmp_path: Path) -> None:
         spool.arrived.clear()
         add("d1", Report("running"))
         assert spool.arrived.is_set()
+
+
+# Each deployment has an order of its own
+
+
+def test_the_heads_are_the_oldest_of_each_deployment_and_operation(tmp_path: Path) -> None:
+    spool = open_memory(tmp_path).spool
+    for about, body in (("x", Report("starting")), ("x", Report("running")), ("x", Result("running"))):
+        spool.put(about, body)
+    spool.put("y", Report("stopped"))
+    assert [(each.kind, each.about) for each in spool.heads()] == [("status", "x"), ("result", "x"), ("status", "y")]
+    last = spool.load(spool.heads()[-1])
+    assert last is not None and last.body["status"] == "stopped"
+    spool.done(last)
+    assert sent(spool) == [("x", "starting"), ("x", "running"), ("x", "running")]
+
+
+def test_a_head_that_was_replaced_meanwhile_loads_as_nothing(tmp_path: Path) -> None:
+    memory = open_memory(tmp_path)
+    memory.spool.put("x", Report("running"))
+    head = memory.spool.heads()[0]
+    entry = memory.spool.load(head)
+    assert entry is not None
+    memory.spool.done(entry)
+    assert memory.spool.load(head) is None
+
+
+# Bounds
+
+
+def quick(folder: Path) -> Spool:
+    memory = open_memory(folder)
+    memory.database.connection.execute("PRAGMA synchronous = OFF")  # nothing here is about a disk
+    return memory.spool
+
+
+@pytest.mark.parametrize("how", ["put", "hold"])
+def test_one_deployments_chatter_pushes_out_no_others_last_report(tmp_path: Path, how: str) -> None:
+    spool = quick(tmp_path)
+    add = getattr(spool, how)
+    add("quiet", Report("starting"))
+    add("quiet", Report("error", error_code="X"))
+    for _ in range(MOST + 5):
+        add("chatty", Report("running"))
+    assert [status for about, status in sent(spool) if about == "quiet"] == ["starting", "error"]
+
+
+def test_among_last_reports_results_go_before_statuses_and_rests_before_both(tmp_path: Path) -> None:
+    spool = quick(tmp_path)
+    spool.put("rest", Report("error", error_code="X", logs="log"))
+    entry = spool.first()
+    assert entry is not None
+    spool.done(entry, rest=entry.body)
+    spool.put("d", Report("error", error_code="X"))
+    spool.put("o", Result("succeeded"))
+    for number in range(MOST - 2):
+        spool.put(f"d{number}", Report("running"))
+    assert {"rest"} == {"rest", "d", "o"} - {each.about for each in spool.heads()}
+    spool.put("one more", Report("running"))
+    assert {"rest", "o"} == {"rest", "d", "o"} - {each.about for each in spool.heads()}
+
+
+# Rests
+
+
+def delivered_smaller(spool: Spool, about: str = "d1") -> None:
+    spool.put(about, Report("error", error_code="X", logs="the log"))
+    entry = spool.first()
+    assert entry is not None
+    spool.done(entry, rest=entry.body)
+
+
+def test_a_rest_is_the_whole_report_with_a_sequence_of_its_own_and_comes_last(tmp_path: Path) -> None:
+    spool = open_memory(tmp_path).spool
+    delivered_smaller(spool)
+    spool.put("d2", Report("running"))
+    assert [(each.about, each.is_rest) for each in spool.heads()] == [("d2", False), ("d1", True)]
+    rest = spool.load(spool.heads()[-1])
+    assert rest is not None
+    assert rest.body == {"status": "error", "error_code": "X", "logs": "the log", "sequence": 2}
+    again = open_memory(tmp_path).spool
+    again.put("d3", Report("running"))
+    numbers = [entry.body["sequence"] for head in again.heads() if (entry := again.load(head))]
+    assert sorted(numbers) == [2, 3, 4]
+
+
+def test_a_rest_is_dropped_where_its_deployment_has_something_newer_to_report(tmp_path: Path) -> None:
+    spool = open_memory(tmp_path).spool
+    delivered_smaller(spool)
+    spool.put("d1", Report("starting"))
+    assert sent(spool) == [("d1", "starting")]
+    spool.put("d1", Report("error", error_code="X", logs="the log"))
+    entry = spool.first()
+    spool.put("d1", Report("running"))
+    assert entry is not None
+    spool.done(entry, rest=entry.body)
+    assert sent(spool) == [("d1", "running")]
+
+
+def test_a_report_that_is_held_in_memory_comes_before_its_deployments_rest(tmp_path: Path) -> None:
+    spool = open_memory(tmp_path).spool
+    delivered_smaller(spool)
+    spool.hold("d1", Report("stopped"))
+    assert [each.is_rest for each in spool.heads()] == [False]

@@ -9,7 +9,7 @@ import pytest
 from chalicelib import deployments, reports, slots, workers
 from chalicelib.contract import messages as m
 from chalicelib.contract.errors import ApiError
-from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
+from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
 
 
 @pytest.fixture
@@ -185,3 +185,84 @@ def test_a_report_of_a_deleted_deployment_settles_its_stop(world: PlaneWorld, wo
     assert (applied.applied, applied.status) == (False, "stopped")
     slot = slots.get(worker.id, deployment_id)
     assert slot is not None and (slot.settled_at, slot.holds) == (world.now, False)
+
+
+# What the control plane only concluded
+
+
+def lost(world: PlaneWorld, worker: Worker) -> tuple[str, dict[str, Any]]:
+    """A deployment that ran, and counts as lost after a day of silence."""
+    deployment_id, order = agent_with(world, worker)
+    worker.report(deployment_id, "running", **order, sequence=1)
+    world.pass_(86401)
+    world.sweep()
+    assert world.see(deployment_id).error_code == "WORKER_LOST"
+    return deployment_id, order
+
+
+def test_an_error_that_the_worker_reports_replaces_one_that_was_concluded(world: PlaneWorld, worker: Worker) -> None:
+    deployment_id, order = lost(world, worker)
+    again = {"error_code": "CONTAINER_FAILED", "message": "exit code 1", "logs": "the reason"}
+    assert worker.report(deployment_id, "error", **order, sequence=2, **again).applied
+    seen = world.see(deployment_id)
+    assert (seen.status, seen.error_code, seen.message) == ("error", "CONTAINER_FAILED", "exit code 1")
+    assert seen.last_crash is not None and (seen.last_crash.error_code, seen.last_crash.logs) == (
+        "CONTAINER_FAILED",
+        "the reason",
+    )
+    assert [each.message for each in lines(world, deployment_id)][-1] == "CONTAINER_FAILED: exit code 1"
+    with pytest.raises(ApiError, match="CONTAINER_FAILED"):
+        worker.report(deployment_id, "running", **order, sequence=3)
+
+
+@pytest.mark.parametrize("code", ["WORKER_LOST", "CONTAINER_LOST", "WORKER_REMOVED"])
+def test_an_error_without_a_code_replaces_what_was_concluded_too(world: PlaneWorld, worker: Worker, code: str) -> None:
+    deployment_id, order = agent_with(world, worker)
+    worker.report(deployment_id, "running", **order, sequence=1)
+    deployments.lose(deployment_id, worker.id, code, "why", world.now)
+    assert worker.report(deployment_id, "error", message="it ended").applied
+    seen = world.see(deployment_id)
+    assert (seen.status, seen.error_code, seen.message) == ("error", None, "it ended")
+
+
+def test_what_follows_from_an_end_follows_where_it_was_concluded_before(world: PlaneWorld, worker: Worker) -> None:
+    deployment_id, order = lost(world, worker)
+    slot = slots.get(worker.id, deployment_id)
+    assert slot is not None and slot.may_live
+    worker.beat()
+    waiting = world.deploy(gpus=worker.gpus)
+    worker.report(deployment_id, "error", **order, sequence=2, error_code="CONTAINER_FAILED")
+    slot = slots.get(worker.id, deployment_id)
+    assert slot is not None and (slot.may_live, slot.holds) == (False, False)
+    assert set(workers.get(worker.id, world.now).gpu_claims.values()) == {waiting}
+
+
+# The same crash, reported twice
+
+
+@pytest.mark.parametrize("status", ["error", "starting"])
+def test_a_crash_whose_log_arrives_later_is_one_crash(world: PlaneWorld, worker: Worker, status: str) -> None:
+    deployment_id, order = agent_with(world, worker)
+    worker.report(deployment_id, "running", **order, sequence=1)
+    crash = {"error_code": "CONTAINER_FAILED", "restarts": 1, **order}
+    assert worker.report(deployment_id, status, **crash, sequence=2).applied
+    first = world.see(deployment_id).last_crash
+    told = len(lines(world, deployment_id))
+    world.pass_(60)
+    assert worker.report(deployment_id, status, **crash, sequence=3, message="exit code 1", logs="the reason").applied
+    seen = world.see(deployment_id)
+    assert seen.last_crash is not None and first is not None
+    assert (seen.last_crash.logs, seen.last_crash.at, seen.message) == ("the reason", first.at, "exit code 1")
+    assert len(lines(world, deployment_id)) == told
+
+
+def test_the_next_crash_is_another_one(world: PlaneWorld, worker: Worker) -> None:
+    deployment_id, order = agent_with(world, worker)
+    for count in (1, 2):
+        world.pass_(60)
+        crash = {"error_code": "CONTAINER_FAILED", "restarts": count, "message": "m", **order}
+        worker.report(deployment_id, "starting", **crash, sequence=count)
+    last = world.see(deployment_id).last_crash
+    assert last is not None and last.at.timestamp() == world.now
+    told = [each.message for each in lines(world, deployment_id)]
+    assert told.count("CONTAINER_FAILED: m") == 2

@@ -27,6 +27,8 @@ STALLS = (0.5, 3.0)
 HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%s" % (len(HTML), HTML)
 
+RESET = b"RST"
+
 FAULTS = ("request lost", "answer lost", "doubled", "stalled", "late", "truncated", "reset", "HTML 502")
 IN_ORDER = tuple(fault for fault in FAULTS if fault != "late")
 """For who sends one request after another: one that is late arrives after those that were sent later."""
@@ -80,7 +82,11 @@ def calm() -> Deck:
 
 
 class Proxy(TcpServer):
-    """On a port of its own; `seen` is what came. One request at a time of each connection, as clients here do."""
+    """On a port of its own; `seen` is what came. One request at a time of each connection, as clients here do.
+
+    `rule(request)` may answer a request itself, as a gateway does that does not like it: with RESET instead of an
+    answer, the connection ends.
+    """
 
     block_on_close = False
 
@@ -88,6 +94,7 @@ class Proxy(TcpServer):
         super().__init__(("127.0.0.1", 0), _Connection)
         self.deck = deck or calm()
         self.seen: list[Passed] = []
+        self.rule: Callable[[bytes], bytes | None] = lambda request: None
         self._to = port
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -120,6 +127,11 @@ class _Connection(StreamRequestHandler):
 
     def handle(self) -> None:
         while request := read_message(self.rfile):
+            ruled = self.server.rule(request)
+            if ruled is not None:
+                if not self._pass_on(ruled, "reset" if ruled == RESET else None):
+                    return
+                continue
             fault, seconds = self.server.deck.draw()
             try:
                 answer = self._answer(request, fault, seconds)

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 import requests
 
-from tests.faults.proxy import FAULTS, PACK, Deck, Proxy
+from tests.faults.proxy import BAD_GATEWAY, FAULTS, PACK, RESET, Deck, Proxy
 from tests.fixtures.http_server import HttpServer
 from tests.fixtures.waiting import PATIENCE, eventually
 
@@ -93,6 +93,16 @@ def test_each_fault_is_what_it_is_called(
     assert post(proxy) == seen
     eventually(lambda: upstream.asked, lambda count: count == asked, "asked so often")
     assert [(each.path, each.fault) for each in proxy.seen] == [("/path", fault)]
+
+
+@pytest.mark.parametrize("fault", [None])
+def test_a_rule_answers_or_resets_what_it_does_not_like(upstream: Upstream, proxy: Proxy) -> None:
+    proxy.rule = lambda request: BAD_GATEWAY if b"/path" in request else None
+    assert (post(proxy), upstream.asked) == ("502 <html>", 0)
+    proxy.rule = lambda request: RESET
+    assert (post(proxy), upstream.asked) == ("reset", 0)
+    proxy.rule = lambda request: None
+    assert (post(proxy), upstream.asked) == ('200 {"some', 1)
 
 
 def test_of_each_pack_every_fault_strikes_one() -> None:

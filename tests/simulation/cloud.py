@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import requests
@@ -72,12 +72,21 @@ class Cloud:
                 raise Killed
 
 
+class Gateway(NamedTuple):
+    """What refuses reports of more than `limit` bytes, of all or of what they are about, until a moment."""
+
+    limit: int
+    about: str | None
+    until: float
+
+
 class Network:
     """Everybody's way to the cloud."""
 
     def __init__(self, cloud: Cloud, pass_time: Callable[[float], None]) -> None:
         self._cloud, self._weather, self._pass_time = cloud, cloud.weather, pass_time
         self._delayed: list[Callable[[], object]] = []
+        self._gateways: dict[str, Gateway] = {}
         self.busy: set[str] = set()
         self.in_time: set[str] = set()
         self.too_late: set[str] = set()
@@ -90,6 +99,8 @@ class Network:
         def carry_out() -> tuple[int, bytes] | None:
             return self._carry_out(who, kind, ids, bearer, body)
 
+        if kind in ("status", "result") and self._is_refused_in_between(who, ids[1], len(body)):
+            return 403, b"<html>a rule of a gateway</html>"
         if self._weather.strikes("request lost", 0.05):
             raise requests.ConnectionError("the request was lost")
         if late and self._weather.strikes("request delayed", 0.03 if kind == "heartbeat" else 0.08):
@@ -106,6 +117,22 @@ class Network:
         if kind == "heartbeat":
             self._note_arrival(answer[1])
         return answer
+
+    def _is_refused_in_between(self, who: str, about: str, size: int) -> bool:
+        """A gateway of that host refuses for a while what is larger than it likes, or whatever is about one thing."""
+        if self._weather.strikes("a gateway begins to refuse reports", 0.1):
+            limit = self._weather.random.choice([0, 0, 150, 200])
+            refused = self._weather.random.choice([None, about])
+            until = self._weather.now + self._weather.random.choice([20, 200, 2000])
+            self._gateways[who] = Gateway(limit, refused, until)
+        gateway = self._gateways.get(who)
+        if gateway is None or not self._weather.bad or self._weather.now >= gateway.until:
+            return False
+        if size <= gateway.limit or gateway.about not in (None, about):
+            return False
+        self._weather.happened["report refused in between"] += 1
+        self._weather.note(f"{who} {about} → 403 from something in between ({size} bytes)")
+        return True
 
     def _note_arrival(self, content: bytes) -> None:
         """Of operations: which came to their agent while they might still run, and which only after that."""

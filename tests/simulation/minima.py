@@ -16,6 +16,7 @@ PER_THOUSAND: dict[str, int] = {
     "request doubled": 400,
     "answer lost": 500,
     "answer late": 100,
+    "report refused in between": 100,
     # The control plane
     "function killed": 600,
     "function overtaken": 600,

@@ -116,6 +116,31 @@ MUTANTS = (
         ("chalicelib/look.py", "            self.inbox = slots.raise_inbox(self.worker_id, self.now)\n", "            pass\n"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_clone_is_sent_what_its_journal_lacks_although_no_bell_rang_for_it",
     ),
+    # Reports
+    mutant(
+        "reports are sent in one order",
+        "one refused report holds up no other deployment's",
+        ("agent/spool.py", "return sorted(found.values(), key=lambda each: (each.is_rest, each.id < 0, abs(each.id)))", "return sorted(found.values(), key=lambda each: (each.is_rest, each.id < 0, abs(each.id)))[:1]"),
+        test="tests/agent/test_reporter.py::test_one_deployments_refused_reports_hold_up_no_other",
+    ),
+    mutant(
+        "a report is never shrunk",
+        "a final status arrives where its log cannot",
+        ("agent/shrink.py", "        if each != made[-1]:\n", "        if False:\n"),
+        test="tests/agent/test_reporter.py::test_a_final_status_arrives_by_shrinking_and_its_log_once_the_network_takes_it",
+    ),
+    mutant(
+        "the oldest report goes first",
+        "a deployment's last report is not pushed out by another's chatter",
+        ("agent/spool.py", '" ORDER BY is_rest DESC, depth DESC, kind = \'status\', id LIMIT ?)"', '" ORDER BY id LIMIT ?)"'),
+        test="tests/agent/test_spool.py::test_one_deployments_chatter_pushes_out_no_others_last_report",
+    ),
+    mutant(
+        "what was concluded stands against the worker's report",
+        "an error that the worker reports replaces one that the control plane only concluded",
+        ("chalicelib/reports.py", "return new is Status.ERROR and deployment.error_code in CONTACT_LOST", "return False"),
+        test="tests/chalicelib/test_reports.py::test_what_follows_from_an_end_follows_where_it_was_concluded_before",
+    ),
     # Delivery
     mutant(
         "the server forgets on delivery",

@@ -1,0 +1,64 @@
+"""Smaller versions of a report or result, for a network that refuses large request bodies.
+
+The status matters more than its log, so what is least needed goes first. Every version has the same place in the order
+of reports: the control plane takes whichever arrives first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from chalicelib.contract.messages import brief
+
+HEAD = 200
+"""Characters of a message that a smaller version keeps."""
+TAILS = (16 * 1024, 1024)
+"""Characters of the output of `container_logs` that smaller versions keep, from its end."""
+ESSENTIAL = frozenset({"status", "generation", "sequence", "error_code", "container_id", "port", "restarts"})
+LISTINGS = frozenset({"images", "containers", "models"})
+"""Outputs that are lists of what is there: a part of one would be wrong."""
+
+Body = dict[str, Any]
+
+
+def versions(kind: Literal["status", "result"], body: Body) -> list[Body]:
+    """`body`, and then ever smaller versions of it; each differs from the one before."""
+    made = [body]
+    for each in _of_report(body) if kind == "status" else _of_result(body):
+        if each != made[-1]:
+            made.append(each)
+    return made
+
+
+def _of_report(body: Body) -> Iterator[Body]:
+    """Without the log, then with the head of the message, then with nothing but the status."""
+    without_logs = {name: value for name, value in body.items() if name != "logs"}
+    yield without_logs
+    yield _with_short_message(without_logs)
+    yield {name: value for name, value in body.items() if name in ESSENTIAL}
+
+
+def _of_result(body: Body) -> Iterator[Body]:
+    """An action that succeeded stays a success; a read whose output does not arrive has failed."""
+    output = body.get("output") or {}
+    short = _with_short_message({name: value for name, value in body.items() if name != "progress"})
+    if "logs" in output:
+        for characters in TAILS:
+            if len(output["logs"]) > characters:
+                yield short | {"output": output | {"logs": output["logs"][-characters:], "truncated": True}}
+    elif body["status"] == "succeeded" and not LISTINGS & output.keys():
+        yield short | {"output": {name: [] if isinstance(value, list) else value for name, value in output.items()}}
+    else:
+        yield short
+    if "logs" in output or LISTINGS & output.keys():
+        yield {
+            "status": "failed",
+            "error_code": "RESULT_TOO_LARGE",
+            "message": "The operation succeeded, but something between this worker and the control plane refuses its"
+            " output. Ask for less, or allow request bodies of 1 MiB there",
+        }
+
+
+def _with_short_message(body: Body) -> Body:
+    return body | {"message": brief(body["message"], HEAD)} if body.get("message") else body
