@@ -2,11 +2,12 @@
 
     python -m infra.local serve --host 127.0.0.1 --port 8000 --data DIR
     python -m infra.local backup FILE
-    chalice local --stage local
+    chalice local
 
-Servers come through `prepare`, which app.py calls in the stage `local` before anything else is loaded. Environment:
-MUSTER_DATA, MUSTER_HEARTBEAT (5 seconds here), MUSTER_MAX_WAITS (64 here), MUSTER_ADMIN_KEY, MUSTER_REGISTRATION_TOKEN,
-and AWS_ENDPOINT_URL_DYNAMODB for another database than the embedded one.
+Servers come through `prepare`, which app.py calls before anything else is loaded: in the stage `local`, and for
+`chalice local` of any stage (infra/cloud/by_chalice.py). Environment: MUSTER_DATA, MUSTER_HEARTBEAT (5 seconds here),
+MUSTER_MAX_WAITS (64 here), MUSTER_ADMIN_KEY, MUSTER_REGISTRATION_TOKEN, and AWS_ENDPOINT_URL_DYNAMODB for another
+database than the embedded one.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ def _site(data: DataDirectory) -> Site:
         os.environ.pop(name, None)
     os.environ.update(credentials, AWS_EC2_METADATA_DISABLED="true")  # nothing here is meant for a real account
     data.lock()
-    from infra.local_dynamodb import Engine  # only here: moto adds a handler to botocore when it is imported
+    try:
+        from infra.local_dynamodb import Engine  # only here: moto adds a handler to botocore when it is imported
+    except ModuleNotFoundError as error:
+        stop(f"muster: the embedded database needs {error.name}: run `make setup`, then .venv/bin/chalice local")
 
     engine = Engine(Store(data.path / "muster.sqlite3"))
     engine.attach()

@@ -5,8 +5,8 @@ and one that nothing needs fails as well.
 
     python -m infra.cloud.access
 
-writes the policies in .chalice, which `chalice deploy` reads, from the same table. They are for tables whose names
-begin with muster-, in any account and region.
+writes the policies in .chalice, which `chalice deploy` reads, from the same table. They are for the tables of any
+stage, muster-STAGE-…, in any account and region.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _allow(service: str, actions: str, on: str) -> dict[str, Any]:
     }
 
 
-ANYWHERE = {"${AWS::Partition}": "*", "${AWS::Region}": "*", "${AWS::AccountId}": "*", "${TablePrefix}": "muster-"}
+ANYWHERE = {"${AWS::Partition}": "*", "${AWS::Region}": "*", "${AWS::AccountId}": "*", "${TablePrefix}": "muster-*-"}
 FILES = {"policy-api.json": "api_handler", "policy-expire.json": "expire"}
 
 

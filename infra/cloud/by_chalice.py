@@ -1,24 +1,100 @@
-"""What `chalice deploy` alone, without `make deploy`, has no place for in its configuration."""
+"""What the bare `chalice` command needs beyond its configuration, so that it works as Chalice's users type it.
+
+    chalice local    serves the embedded database, whatever its stage: it never touches a stage's data
+    chalice deploy   makes or checks the stage's data with the deployer's credentials, before Chalice changes anything
+    chalice package  has the wheel for hosts in the archive, as `chalice deploy` has
+
+Chalice has no hooks, but each of these commands loads app.py before it does anything else.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import sys
 from typing import Any
 
+import chalice.cli
+import click
+from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Chalice
+from chalice.config import Config
+from chalice.constants import DEFAULT_STAGE_NAME
 from chalice.deploy.models import RestAPI
 from chalice.deploy.swagger import SwaggerGenerator
 
-from infra.cloud import gateway
+from infra import local
+from infra.cloud import gateway, wheel
+from infra.cloud.names import STAGE, prefix
+from infra.cloud.trouble import Misuse, explained
 
 
 def complete() -> None:
-    """Before it asks the app for its routes."""
+    """Called by app.py before anything of the app is loaded. Raises click.ClickException."""
     # requirements.txt names all that the functions need. With what that needs, botocore would come, which Lambda has.
     os.environ.setdefault("PIP_NO_DEPS", "1")
+    _complete_the_rest_api()
+    command = _command()
+    if command == "local":
+        local.prepare()
+        return
+    _complete_the_environment()
+    if command in ("deploy", "package"):
+        wheel.ensure()
+    if command == "deploy":
+        _make_data()
+
+
+def _command() -> str | None:
+    """Which of Chalice's commands runs. Its reloader serves in a thread, where click knows no context."""
+    return next((word for word in sys.argv[1:] if word in chalice.cli.cli.commands), None)
+
+
+def _option(name: str) -> str | None:
+    context = click.get_current_context(silent=True)
+    return context.params.get(name) if context is not None else None
+
+
+def _complete_the_rest_api() -> None:
     written = SwaggerGenerator.generate_swagger
 
     def generate_swagger(self: SwaggerGenerator, app: Chalice, rest_api: RestAPI | None = None) -> dict[str, Any]:
         return written(self, app, rest_api) | gateway.responses()
 
     SwaggerGenerator.generate_swagger = generate_swagger  # type: ignore[method-assign]
+
+
+def _complete_the_environment() -> None:
+    """Every stage has tables of its own, also one that .chalice/config.json does not name."""
+    written: Any = vars(Config)["environment_variables"]
+
+    def environment_variables(self: Config) -> dict[str, str]:
+        return {"MUSTER_TABLE_PREFIX": prefix(self.chalice_stage), **written.fget(self)}
+
+    Config.environment_variables = property(environment_variables)  # type: ignore[assignment]
+    os.environ.setdefault("MUSTER_TABLE_PREFIX", prefix(_option("stage") or DEFAULT_STAGE_NAME))
+
+
+def _make_data() -> None:
+    stage = _option("stage") or DEFAULT_STAGE_NAME
+    if stage == "local":
+        raise Misuse("the stage local is for this machine: chalice local; a stage in AWS needs another name")
+    if not re.fullmatch(STAGE, stage):
+        raise Misuse(f"--stage: expected 2 to 20 of a-z, 0-9 and -, the first a letter, got {stage!r}")
+    if os.environ["MUSTER_TABLE_PREFIX"] != prefix(stage):
+        raise Misuse(
+            f"MUSTER_TABLE_PREFIX is {os.environ['MUSTER_TABLE_PREFIX']!r}, and the tables of the stage {stage} are "
+            f"{prefix(stage)}…: remove it from .chalice/config.json and from the environment"
+        )
+    if profile := _option("profile"):
+        os.environ["AWS_PROFILE"] = profile
+    try:
+        from infra.cloud import deploy  # which reads the prefix of the tables
+
+        deploy.make_data(stage)
+    except ModuleNotFoundError as error:
+        raise Misuse(
+            f"{error.name} is not installed: run `make setup`, then .venv/bin/chalice deploy --stage {stage}"
+        ) from error
+    except (BotoCoreError, ClientError) as error:
+        raise explained(error) from error

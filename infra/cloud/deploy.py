@@ -24,14 +24,14 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from infra.cloud import keys
+from infra.cloud import data, keys
 from infra.cloud.account import Account, connect
 from infra.cloud.artefacts import Bucket, with_code
+from infra.cloud.names import STAGE
 from infra.cloud.stacks import Stack, Stacks
 from infra.cloud.trouble import Interrupted, Misuse, explained
 
 PROJECT = Path(__file__).resolve().parents[2]
-STAGE = r"[a-z][a-z0-9-]{0,18}[a-z0-9]"
 URL = "EndpointURL"
 """The application's output that has it."""
 
@@ -131,12 +131,9 @@ def deploy(
         running = stacks.put(_app(stage), uploaded.app_url, uploaded.parameters(kept), holds_data=False)
         url = running.outputs[URL].rstrip("/")
     tell.step("First admin key")
-    made = keys.first(where, stacks.tables(_data(stage)))
-    tell("made" if made else f"is there; for a lost one: make admin-key STAGE={stage}")
     if url:
         click.echo(f"URL            {url}")
-    if made:
-        click.echo(f"Admin API key  {made.key}\nKeep it; it is not shown again.")
+    _first_key(where, stacks, stage, tell)
     if data_only:
         tell(f"The application: .venv/bin/chalice deploy --stage {stage}")
 
@@ -171,6 +168,30 @@ def destroy(stage: str, account: str | None) -> None:
         tell(f"there is no stack {_app(stage)}: nothing to delete")
     tell(f"The data is kept, in the stack {_data(stage)}: make deploy STAGE={stage} makes the application over it.")
     tell("How to delete it for good: docs/cloud.md, Destroy.")
+
+
+def make_data(stage: str) -> None:
+    """The stage's tables and first admin key, for `chalice deploy`, which makes the application.
+
+    Raises Stop, BotoCoreError, ClientError.
+    """
+    tell = Tell()
+    where = _connect(None, tell)
+    stacks = Stacks(where.client("cloudformation"), tell)
+    stacks.refuse_if_busy(stacks.look(_data(stage)))
+    tell.step(f"Data: stack {_data(stage)}")
+    bucket = Bucket(where)
+    bucket.ensure()
+    stacks.put(_data(stage), bucket.put_template(stage, data.template(stage)), {}, holds_data=True)
+    tell.step("First admin key")
+    _first_key(where, stacks, stage, tell)
+
+
+def _first_key(where: Account, stacks: Stacks, stage: str, tell: Tell) -> None:
+    made = keys.first(where, stacks.tables(_data(stage)))
+    tell("made" if made else f"is there; for a lost one: make admin-key STAGE={stage}")
+    if made:
+        click.echo(f"Admin API key  {made.key}\nKeep it; it is not shown again.")
 
 
 def _connect(expected: str | None, tell: Tell) -> Account:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+STAGE = r"[a-z][a-z0-9-]{0,18}[a-z0-9]"
+"""What a stage may be called: 2 to 20 characters."""
+
 
 def prefix(stage: str) -> str:
     """What the names of its tables begin with: MUSTER_TABLE_PREFIX."""

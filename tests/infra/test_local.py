@@ -153,7 +153,8 @@ def test_a_second_server_on_the_same_data_is_refused(running: Serve) -> None:
     assert ended.stderr == f"muster: {data} is in use by another muster server; stop it, or give another DATA\n"
 
 
-def test_chalice_local_by_itself_shows_its_secrets_and_serves_the_api(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", [[], ["--stage", "local"], ["--stage", "prod"]], ids=["bare", "local", "prod"])
+def test_chalice_local_shows_its_secrets_and_serves_the_api(tmp_path: Path, stage: list[str]) -> None:
     project = tmp_path / "project"  # where nothing is written: at each change of a file chalice starts its server anew
     project.mkdir()
     for name in ("app.py", "chalicelib", "infra", "agent", ".chalice"):
@@ -161,7 +162,7 @@ def test_chalice_local_by_itself_shows_its_secrets_and_serves_the_api(tmp_path: 
     port = free_port()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MUSTER_"))}
     chalice = subprocess.Popen(
-        [str(Path(sys.executable).with_name("chalice")), "local", "--stage", "local", "--port", str(port)],
+        [str(Path(sys.executable).with_name("chalice")), "local", *stage, "--port", str(port)],
         cwd=project,
         env=inherited | {"XDG_DATA_HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,

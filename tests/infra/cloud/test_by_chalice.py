@@ -1,40 +1,60 @@
-"""`chalice deploy` as it comes, over the data that `make deploy DATA_ONLY=1` made, in an account that is moto's."""
+"""`chalice deploy` as its users type it, in a clone without a wheel and an account that is moto's and empty."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app import app
-from infra.cloud.access import FILES
+from infra.cloud.access import FILES, GRANTS
 from infra.cloud.gateway import SAID
 from tests.fixtures import ROOT
 from tests.infra.cloud.conftest import NewAccount
+from tests.infra.cloud.moto_account import REGION, Account, Done
 from tests.infra.cloud.moto_stage import Stage
 
 ZIP_AT_MOST = 2_000_000
 
 
 @pytest.fixture(scope="module")
-def project(wheel_served: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy: chalice keeps what it deployed beside the code."""
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, as a fresh clone has it: chalice keeps what it deployed beside the code, and there is no wheel."""
     copy = tmp_path_factory.mktemp("clone") / "muster"
-    left_out = shutil.ignore_patterns(".venv*", ".git", ".*_cache", ".hypothesis", "__pycache__", "build", "deploy*ed")
+    made = (".venv*", ".git", ".*_cache", ".hypothesis", "__pycache__", "build", "dist", "deploy*ed", "*.whl")
+    left_out = shutil.ignore_patterns(*made)
     shutil.copytree(ROOT, copy, ignore=left_out, symlinks=True)
     (copy / ".venv").symlink_to(Path(sys.executable).parents[1])
     return copy
 
 
 @pytest.fixture(scope="module")
-def stage(project: Path, packaged: Path, new_account: NewAccount) -> Iterator[Stage]:
-    account = new_account(lambda stage, folder, rest: packaged)
+def account(new_account: NewAccount) -> Account:
+    return new_account(never_packaged)
+
+
+def never_packaged(stage: str, folder: Path, rest: bool) -> Path:
+    raise AssertionError("chalice packages by itself")
+
+
+def chalice(project: Path, account: Account, *words: str, **variables: str) -> Done:
+    """The `chalice` command in the project, with the account's credentials."""
+    command = [str(Path(sys.executable).with_name("chalice")), *words]
+    environment = account.environment | {"AWS_DEFAULT_REGION": REGION} | variables
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def stage(project: Path, account: Account) -> Iterator[Stage]:
     done = account.follow("chalice", project=project)
     (url,) = re.findall(r"^ +- Rest API URL: (\S+)$", done.stdout, re.M)
     (key,) = re.findall(r"^Admin API key +(mst_key_\S+)$", done.stdout, re.M)
@@ -52,7 +72,7 @@ def rest_api(stage: Stage) -> dict[str, Any]:
 def test_the_key_opens_the_api_over_the_stages_tables(stage: Stage) -> None:
     assert stage.ask("GET", "/api/whoami") == (200, {"name": "first admin", "role": "admin"})
     for each in stage.functions().values():
-        assert each["Environment"]["Variables"]["MUSTER_TABLE_PREFIX"] == "muster-prod-"
+        assert each["Environment"]["Variables"]["MUSTER_TABLE_PREFIX"] == "muster-dev-"
 
 
 def test_the_url_has_api_once(stage: Stage, rest_api: dict[str, Any]) -> None:
@@ -95,3 +115,58 @@ def test_the_archive_has_no_botocore(stage: Stage) -> None:
 def test_the_sweep_is_scheduled(stage: Stage) -> None:
     (rule,) = stage.aws("events").list_rules()["Rules"]
     assert (rule["ScheduleExpression"], rule["State"]) == ("rate(1 minute)", "ENABLED")
+
+
+def test_the_policies_open_the_stages_tables(stage: Stage) -> None:
+    tables = set(stage.aws("dynamodb").list_tables()["TableNames"])
+    for file, function in FILES.items():
+        statements = json.loads((ROOT / ".chalice" / file).read_text())["Statement"]
+        opened = {each["Resource"] for each in statements}
+        for on in GRANTS[function]:
+            table, _, index = on.partition("/")
+            assert f"muster-dev-{table}" in tables
+            arn = f"arn:aws:dynamodb:{REGION}:123456789012:table/muster-dev-{table}" + (f"/{index}" if index else "")
+            assert any(fnmatchcase(arn, pattern) for pattern in opened), arn
+
+
+def test_the_clone_has_the_wheel_that_hosts_install(stage: Stage, project: Path) -> None:
+    assert list((project / "chalicelib" / "static").glob("muster-*.whl"))
+
+
+def test_a_second_deploy_finds_its_data_and_makes_no_other_key(stage: Stage, project: Path, account: Account) -> None:
+    done = chalice(project, account, "deploy")
+    assert done.returncode == 0, done.stderr
+    assert "Admin API key" not in done.stdout
+    assert "muster-dev-data: nothing to change" in done.stderr
+
+
+def test_a_stage_that_the_configuration_does_not_name_has_tables_of_its_own(
+    stage: Stage, project: Path, account: Account
+) -> None:
+    done = chalice(project, account, "deploy", "--stage", "other")
+    assert done.returncode == 0, done.stderr
+    assert "muster-other-workers" in stage.aws("dynamodb").list_tables()["TableNames"]
+    made = stage.aws("lambda").get_function_configuration(FunctionName="muster-other")
+    assert made["Environment"]["Variables"]["MUSTER_TABLE_PREFIX"] == "muster-other-"
+    deleted = chalice(project, account, "delete", "--stage", "other")
+    assert deleted.returncode == 0, deleted.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "said"),
+    [
+        (["--stage", "Prod"], {}, "--stage: expected 2 to 20 of a-z, 0-9 and -, the first a letter, got 'Prod'"),
+        (["--stage", "local"], {}, "the stage local is for this machine: chalice local"),
+        ([], {"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, "no region: export AWS_REGION=eu-central-1"),
+        ([], {"MUSTER_TABLE_PREFIX": "theirs-"}, "MUSTER_TABLE_PREFIX is 'theirs-'"),
+        (["--profile", "nobody"], {}, "nobody"),
+    ],
+)
+def test_what_cannot_be_deployed_changes_nothing_and_says_what_to_do(
+    stage: Stage, project: Path, account: Account, words: list[str], variables: dict[str, str], said: str
+) -> None:
+    before = set(stage.aws("dynamodb").list_tables()["TableNames"]), stage.functions().keys()
+    done = chalice(project, account, "deploy", *words, **variables)
+    assert done.returncode == 2 and said in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert (set(stage.aws("dynamodb").list_tables()["TableNames"]), stage.functions().keys()) == before
