@@ -82,10 +82,6 @@ class Actor:
         while not self._closed:
             try:
                 delay = self.step(self._tools.monotonic())
-                self._trouble = None
-            except EngineError as error:
-                self._log_trouble(f"{error.error_code}: {error.message}")
-                delay = RETRY_EVERY
             except Exception:
                 # Whatever it is, the deployment is tried again, and the others go on.
                 log.exception("deployment %s: this step failed and is taken again", self.record.deployment_id)
@@ -103,16 +99,22 @@ class Actor:
             delay = self._life.step(now)
         except Cancelled:
             return 0.0
+        except EngineError as error:
+            self._note_trouble(f"{error.error_code}: {error.message}")
+            return RETRY_EVERY
+        self._trouble = None
         if self._say_again:
             self._say_again = False
             if self.record.report is said:
                 self._life.say_again()
         return delay
 
-    def _log_trouble(self, trouble: str) -> None:
-        """Once, and not every few seconds."""
+    def _note_trouble(self, trouble: str) -> None:
+        """Log it once, and not every few seconds. One that stays is reported: it is why nothing happens."""
         if trouble != self._trouble:
             log.warning("deployment %s: %s", self.record.deployment_id, trouble)
+        elif self.is_on_its_way:
+            self._life.wait_for_engine(trouble)
         self._trouble = trouble
 
     def _take_orders(self) -> None:

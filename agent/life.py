@@ -40,6 +40,8 @@ REBIND_AFTER = 10.0
 """Seconds for which an instance must listen at another address than the worker's: a name may resolve to an old one."""
 ADDRESS_MISSING = "ADDRESS_MISSING"
 LOG_LINES = 5000
+WAITS = "Waits for"
+"""How a message begins that is not true any more once there is something to do."""
 
 UNHEALABLE = frozenset(
     {
@@ -124,6 +126,13 @@ class Life:
         """Report once more what was reported last."""
         if self.record.report is not None:
             self._tools.records.save(self.record, self.record.report)
+
+    def wait_for_engine(self, trouble: str) -> None:
+        """Report once that the engine does not do what is next: nothing has failed, and nothing can happen."""
+        message = f"{WAITS} the engine. {trouble}"
+        if self.record.report is None or self.record.report.message != message:
+            otherwise = Status.STOPPING if isinstance(self.record.command, Stop) else Status.STARTING
+            self._report(self.record.status or otherwise, message)
 
     def _end(self, command: Stop) -> float | None:
         instances = self._instances()
@@ -223,7 +232,7 @@ class Life:
     def _await_address(self, message: str) -> float:
         """Nothing is wrong with the deployment, and nothing has failed: it starts when the address is back."""
         if self.record.status is not Status.STARTING:
-            self._report(Status.STARTING, f"Waits for its address. {message}")
+            self._report(Status.STARTING, f"{WAITS} its address. {message}")
         return LONGEST_LOOK_AWAY
 
     def _watch(self, command: Deploy, instance: Instance, now: float) -> float:
@@ -256,7 +265,7 @@ class Life:
         return "Model loaded successfully"
 
     def _await(self, command: Deploy, instance: Instance, now: float) -> float:
-        if self.record.status is not Status.STARTING:
+        if self.record.status is not Status.STARTING or self._waited:
             self._report(Status.STARTING, "Loading the model")
         if self._tools.starter.is_out_of_reach(instance):
             # It may be ready: nobody can tell, and the 10 minutes begin anew when somebody can.
@@ -305,7 +314,7 @@ class Life:
         command = self.record.command
         if self.cancelled.is_set() or not isinstance(command, Deploy):
             raise Cancelled
-        if self.record.status is not Status.STARTING:
+        if self.record.status is not Status.STARTING or self._waited:
             self._report(Status.STARTING, "Starting")
         self._growth = self._name = None
         instance = self._tools.starter.start(command, self.record.port)
@@ -371,6 +380,11 @@ class Life:
             self._report(Status.ERROR, message, error_code="POISON_COMMAND")
 
     # Saying and remembering
+
+    @property
+    def _waited(self) -> bool:
+        """Whether the last that was reported is that it waits."""
+        return self.record.report is not None and (self.record.report.message or "").startswith(WAITS)
 
     def _instances(self) -> list[Instance]:
         return of_deployment(self.record.deployment_id, self._tools.worker_id, self._tools.inventory.instances())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from agent.engines import EngineError, Instance, RunSpec
 from agent.health import DEAD_AFTER
 from agent.life import MOST_ATTEMPTS, UNHEALABLE
-from chalicelib.contract.messages import Fix
+from chalicelib.contract.messages import Fix, Report
 from tests.fixtures.agent_world import AgentWorld
 
 CAUSE = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
@@ -319,6 +318,11 @@ def test_a_command_is_tried_until_the_agent_has_died_of_it_too_often(world: Agen
 
 # When the engine does not answer
 
+
+def reports(world: AgentWorld, deployment_id: str) -> list[Report]:
+    return [report for about, report in world.server.reports if about == deployment_id]
+
+
 AWAY = (EngineError("DOCKER_UNAVAILABLE", "down"), EngineError("CONTAINER_FAILED", "server error"))
 
 
@@ -337,20 +341,39 @@ def test_an_engine_that_does_not_answer_is_no_crash_of_a_deployment(
     if phase == "start":
         world.engine.on_start = fail
     world.deploy()
-    for _ in range(4):
-        with suppress(EngineError):
-            world.settle()
+    world.settle(20)
     if phase == "run":
         world.engine.trouble = trouble
-        for _ in range(40):
-            with suppress(EngineError):
-                world.settle(1, seconds=60)
+        world.settle(40, seconds=60)
     assert world.engine.trouble is trouble
     world.engine.trouble = None
     world.settle()
     assert (world.last_report().status, world.last_report().restarts) == ("running", 0)
     assert all(report.error_code is None for _, report in world.server.reports)
     assert len([each for each in world.engine.calls if each.startswith("stop")]) == 0
+
+
+def test_what_waits_for_the_engine_says_so_until_there_is_something_to_do(world: AgentWorld) -> None:
+    world.deploy(deployment_id="runs")
+    world.settle()
+    world.engine.down = True
+    world.deploy(deployment_id="waits")
+    world.deploy(deployment_id="ends")
+    world.settle(1)
+    assert world.statuses("waits") == [], "one look may be chance"
+    world.settle(10)
+    waits = "Waits for the engine. DOCKER_UNAVAILABLE: the engine is down"
+    assert [(each.status, each.message) for each in reports(world, "waits")] == [("starting", waits)]
+    world.stop(deployment_id="ends")
+    world.settle(10)
+    assert (world.last_report("ends").status, world.last_report("ends").message) == ("stopping", waits)
+    assert world.last_report("runs").status == "running"
+    world.probe.ready, world.engine.down = set(), False
+    world.settle(3)
+    assert world.last_report("waits").message == "Starting"
+    world.probe.ready = {"org/model"}
+    world.settle()
+    assert [world.last_report(each).status for each in ("waits", "ends", "runs")] == ["running", "stopped", "running"]
 
 
 def test_a_step_that_fails_while_the_engine_answers_is_the_deployments_own_failure(world: AgentWorld) -> None:
@@ -376,8 +399,7 @@ def test_a_daemon_that_comes_back_while_the_agent_runs_ended_its_containers_and_
     world.kill()
     world.engine.down, world.run = True, "boot:init"
     world.boot()
-    with suppress(EngineError):
-        world.settle()
+    world.settle()
     world.engine.down, world.run = False, "boot:init:8:8888"
     world.engine.die(world.engine.only().id, 137)
     world.beat()
