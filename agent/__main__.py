@@ -21,17 +21,22 @@ from agent.api import Api
 from agent.boots import next_boot
 from agent.conditions import Conditions
 from agent.crew import Host, Memory
+from agent.devices import Devices
 from agent.engines import Engine, EngineError
 from agent.fleet import spawn_thread
+from agent.gpu_watch import GpuWatch
 from agent.hostrun import DEFAULT_ADDRESS, HostRun, docker_daemon
 from agent.identity import StateDir, StateError
 from agent.journal import Database, JournalFull
 from agent.listening import Listening, Rebind
 from agent.loop import Agent, Refused
+from agent.numbers import Numbers
 from agent.policy import TESTED_IMAGE, HostPolicy
+from agent.preflight import Surroundings
 from agent.refusal import Refusal
 from agent.reporter import Reporter
 from agent.reserve import ReserveFile
+from agent.sampler import Sampler
 from agent.settings import (
     SettingError,
     check_address,
@@ -44,12 +49,14 @@ from agent.settings import (
 from agent.shown import log_to, shown
 from agent.signals import Signals
 from agent.storage import disk_usage, places
-from chalicelib.contract.messages import Registration
+from chalicelib.contract.messages import GpuInfo, Registration
 from chalicelib.contract.structs import read_structs
 
 log = logging.getLogger("agent")
 
 FLUSH_SECONDS = 3.0
+FIRST_LOOK_SECONDS = 15.0
+"""To wait for the driver before the first heartbeat: without persistence mode it wakes the GPUs one by one."""
 
 
 @click.command(context_settings={"auto_envvar_prefix": "MUSTER", "max_content_width": 120})
@@ -131,6 +138,7 @@ FLUSH_SECONDS = 3.0
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label of this worker. Repeatable.")
 @click.option("--insecure", is_flag=True, help="Allow plain http to a control plane that is not on this host.")
 @click.option("--rejoin", is_flag=True, help="End parking: register again, with the registration token.")
+@click.option("--forget-gpus", is_flag=True, help="Forget GPUs that are no longer in this host.")
 @click.version_option(package_name="muster")
 def main(
     url: str,
@@ -149,6 +157,7 @@ def main(
     label: tuple[str, ...],
     insecure: bool,
     rejoin: bool,
+    forget_gpus: bool,
 ) -> None:
     """Make this host a worker: register it, run what it is asked to, report how that goes.
 
@@ -186,6 +195,7 @@ def main(
         allow_remote_code=allow_remote_code,
     )
     conditions = Conditions(time.monotonic)
+    devices = Devices(_numbers(memory.database))
     place = Host(
         engine=chosen,
         policy=policy,
@@ -200,12 +210,14 @@ def main(
         boot_id=clocks.boot_id,
         conditions=conditions,
         run=run,
+        devices=devices,
+        around=Surroundings(gpus=devices.gpus),
     )
     boot_id, past_boot_ids = next_boot(memory.database)
     registration = Registration(
         name=name,
         token=token or "",
-        gpu_info=host.gpu_info(),
+        gpu_info=GpuInfo(0),  # what the sampler has found by then takes its place
         system_info=host.system_info(),
         machine_id=host.machine_id(state.path),
         boot_id=boot_id,
@@ -214,7 +226,7 @@ def main(
         labels=worker_labels or None,
         address=address,
     )
-    _run(control_plane, registration, place, memory, state)
+    _run(control_plane, registration, place, memory, state, forget_gpus)
 
 
 def _prepare(memory: Memory, state: StateDir, name: str, token: str | None, rejoin: bool) -> None:
@@ -229,6 +241,16 @@ def _prepare(memory: Memory, state: StateDir, name: str, token: str | None, rejo
     if not token and database.meta("token") is None:
         raise SettingError("--token", "needed for the first start here (or MUSTER_TOKEN)")
     database.set_meta(name=name)
+
+
+def _numbers(database: Database) -> Numbers:
+    """The indexes of this host's GPUs, which outlive the agent."""
+
+    def save(text: str) -> None:
+        with contextlib.suppress(JournalFull):  # then they last for this process, and are found anew by the next
+            database.set_meta(gpus=text)
+
+    return Numbers(lambda: database.meta("gpus"), save)
 
 
 def _engine(kind: str, state_dir: Path, vllm_command: str, memory: Memory) -> Engine:
@@ -248,14 +270,17 @@ def _engine(kind: str, state_dir: Path, vllm_command: str, memory: Memory) -> En
     return ProcessEngine(state_dir, command)
 
 
-def _run(url: str, registration: Registration, place: Host, memory: Memory, state: StateDir) -> None:
+def _run(url: str, registration: Registration, place: Host, memory: Memory, state: StateDir, forget_gpus: bool) -> None:
     """Until a signal. Ends with 1 where the control plane will not have this worker at all, or its state is gone."""
     read_structs()
     signals = Signals()
-    sampler = host.Sampler(place.disk)
+    gpus = GpuWatch(place.devices, place.conditions, place.monotonic, forget_gone=forget_gpus)
+    sampler = Sampler(place.disk, gpus)
     sampler.start()
+    if not sampler.wait(FIRST_LOOK_SECONDS):
+        log.warning("NVIDIA's driver does not answer: this host joins without its GPUs, until it does")
     random = SystemRandom()
-    agent = Agent(Api(url), registration, place, memory, state, sampler.latest, random)
+    agent = Agent(Api(url), registration, place, memory, state, sampler.latest, random, lambda: gpus.info)
     reporter = Reporter(Api(url), memory.spool, agent, random, place.conditions, place.clock, place.monotonic)
     refusal = Refusal(memory.database, url, registration.name, registration.token)
     agent.start()

@@ -12,6 +12,7 @@ from agent.archive import Archive
 from agent.clocks import Moment
 from agent.conditions import Conditions
 from agent.contact import Contact
+from agent.devices import Devices
 from agent.engines import Engine, EngineError
 from agent.fleet import Fleet, Spawn, spawn_thread
 from agent.growth import Onlooker
@@ -62,6 +63,7 @@ class Host:
     conditions: Conditions
     probe: Probe = field(default_factory=HttpProbe)
     around: Surroundings = field(default_factory=Surroundings)
+    devices: Devices = field(default_factory=Devices)
     run: Callable[[], str] = field(default_factory=HostRun)
     spawn: Spawn = spawn_thread
 
@@ -136,6 +138,7 @@ class Crew:
             ledger=memory.ledger,
             worker_id=worker_id,
             policy=host.policy,
+            devices=host.devices,
             disk=host.disk,
             clock=host.clock,
             secrets=secrets,

@@ -20,8 +20,9 @@ import click
 import requests
 
 from agent.api import Bearer
+from agent.devices import Devices
 from agent.engines import EngineError
-from agent.host import disk, gpu_info
+from agent.host import disk
 from agent.settings import SettingError, check_url, default_state_dir, hub_cache
 
 Verdict = Literal["ok", "warning", "bad"]
@@ -93,7 +94,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
 
 
 def _engine(subject: Subject) -> Iterator[Finding]:
-    gpus = gpu_info()
+    gpus = Devices().look().info
     if subject.engine == "process":
         yield _program(subject.vllm_command)
     else:

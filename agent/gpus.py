@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from agent import host
 from agent.engines import Instance
-from chalicelib.contract.messages import GpuDevice, GpuUsage
 
 
 @dataclass(frozen=True)
@@ -31,13 +29,19 @@ class Holder:
 
 @dataclass(frozen=True)
 class Gpu:
-    """Sizes in bytes. `holders` is empty where the driver does not tell them."""
+    """Sizes in bytes. `holders` is empty where the driver does not tell them.
+
+    `position` is NVML's own index at this moment, and the one that CUDA counts by. `lost` is why the GPU cannot be
+    used: it does not answer, or is not there.
+    """
 
     index: int
     total: int
     used: int
     holders: tuple[Holder, ...] = ()
     uuid: str | None = None
+    position: int | None = None
+    lost: str | None = None
 
     def others(self, own: Collection[Instance]) -> list[Holder]:
         return [each for each in self.holders if not each.belongs_to(own)]
@@ -47,17 +51,3 @@ class Gpu:
         if not self.holders:
             return 0 if any(each.state == "running" for each in own) else self.used
         return self.used - sum(each.memory for each in self.holders if each.belongs_to(own))
-
-
-def gpus() -> list[Gpu]:
-    """This host's, as NVML sees them now."""
-    usage = {each.index: each for each in host.gpu_usage(closely=True)}
-    return [_gpu(each, usage.get(each.index)) for each in host.gpu_info().devices]
-
-
-def _gpu(device: GpuDevice, usage: GpuUsage | None) -> Gpu:
-    if usage is None:
-        return Gpu(device.index, device.memory_total, 0, uuid=device.uuid)
-    processes = usage.processes or []
-    holders = tuple(Holder(each.pid, each.memory, each.name, each.container) for each in processes)
-    return Gpu(device.index, device.memory_total, usage.memory_used, holders, device.uuid)

@@ -10,9 +10,9 @@ from threading import Event
 from msgspec import Struct, structs
 
 from agent.archive import LINES, Archive
+from agent.devices import Devices
 from agent.engines import Engine, EngineError, Instance, LogChunk
 from agent.fleet import Fleet
-from agent.host import gpu_usage
 from agent.inventory import Inventory
 from agent.ledger import Ledger
 from agent.logs import bounded, tail
@@ -39,6 +39,7 @@ class Handlers:
     ledger: Ledger
     worker_id: str
     policy: HostPolicy
+    devices: Devices
     disk: Callable[[], m.Disk]
     clock: Callable[[], float]
     secrets: Secrets
@@ -53,7 +54,7 @@ class Handlers:
             case m.ListImages():
                 return m.Images(self._images())
             case m.ListContainers():
-                return m.Containers([self._shown(each) for each in self.engine.instances()], gpu_usage(closely=True))
+                return m.Containers([self._shown(each) for each in self.engine.instances()], self._gpu_usage())
             case m.ListModels():
                 return m.Models(cached_models(self.policy.hub_cache) if self.policy.hub_cache else [])
             case m.DeleteModel():
@@ -68,6 +69,9 @@ class Handlers:
                 return self._prune(command)
 
     # Containers
+
+    def _gpu_usage(self) -> list[m.GpuUsage]:
+        return self.devices.look(closely=True).usage
 
     def _shown(self, instance: Instance) -> m.Container:
         return m.Container(

@@ -1,7 +1,4 @@
-"""Facts about this host: GPUs, disk, addresses, ports, processes. The only import of pynvml and psutil.
-
-A host without a GPU or a driver is no error: it has none. Indexes are NVML's, which follow the PCI bus.
-"""
+"""Facts about this host: disk, addresses, ports, processes. The only import of psutil."""
 
 from __future__ import annotations
 
@@ -13,110 +10,17 @@ import re
 import shutil
 import socket
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
-from threading import Event, Thread
-from typing import Any
 
 import psutil
-import pynvml
-from msgspec import UNSET
 
 from agent.engines import EngineError
 from agent.vllm import PORTS
-from chalicelib.contract.messages import Disk, GpuDevice, GpuInfo, GpuProcess, GpuUsage, SystemInfo
-
-MOST_PROCESSES = 64
-"""How many processes of a GPU are told at most."""
+from chalicelib.contract.messages import Disk, SystemInfo
 
 _CONTAINER = re.compile(r"(?:^|[/:-])([0-9a-f]{64})(?:\.scope)?(?:/|$)", re.MULTILINE)
-
-# GPUs
-
-
-def gpu_info() -> GpuInfo:
-    """The devices, each with what its driver tells of it. One that fell off the bus keeps its place, without facts."""
-    found = list(_devices())  # first, since it also starts NVML
-    driver = _nvml("nvmlSystemGetDriverVersion")
-    cuda = _nvml("nvmlSystemGetCudaDriverVersion_v2")
-    version = f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None
-    devices = [
-        GpuDevice(
-            index=index,
-            name=_nvml("nvmlDeviceGetName", handle) or "",
-            memory_total=getattr(_nvml("nvmlDeviceGetMemoryInfo", handle), "total", 0),
-            cuda_version=version,
-            uuid=_nvml("nvmlDeviceGetUUID", handle),
-            driver_version=driver,
-        )
-        for index, handle in found
-    ]
-    return GpuInfo(count=len(devices), devices=devices)
-
-
-def gpu_usage(closely: bool = False) -> list[GpuUsage]:
-    """Memory in bytes and utilization in percent, of the devices that answer.
-
-    `closely` adds temperature (Celsius), power (watts) and processes, which takes longer.
-    """
-    usage = []
-    for index, handle in _devices():
-        memory = _nvml("nvmlDeviceGetMemoryInfo", handle)
-        if memory is not None:
-            rates = _nvml("nvmlDeviceGetUtilizationRates", handle)
-            figures = GpuUsage(index=index, memory_used=memory.used, utilization=getattr(rates, "gpu", 0))
-            usage.append(_more_closely(figures, handle) if closely else figures)
-    return usage
-
-
-def gpu_trouble() -> str | None:
-    """What keeps NVML from telling anything, in its own words; None where it works."""
-    try:
-        pynvml.nvmlInit()
-        pynvml.nvmlDeviceGetCount()
-    except pynvml.NVMLError as error:
-        return str(error)
-    return None
-
-
-def _more_closely(usage: GpuUsage, handle: Any) -> GpuUsage:
-    degrees = _nvml("nvmlDeviceGetTemperature", handle, pynvml.NVML_TEMPERATURE_GPU)
-    milliwatts = _nvml("nvmlDeviceGetPowerUsage", handle)
-    usage.temperature = UNSET if degrees is None else degrees
-    usage.power = UNSET if milliwatts is None else milliwatts / 1000
-    usage.processes = _gpu_processes(handle)
-    return usage
-
-
-def _gpu_processes(handle: Any) -> list[GpuProcess]:
-    """Whoever has memory on a device, the largest first; of some processes the driver does not tell how much."""
-    memory: dict[int, int] = {}
-    for question in ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses"):
-        # By version, as drivers before 510 know the second alone and pynvml's unversioned names raise something else.
-        for each in _nvml(f"{question}_v3", handle) or _nvml(f"{question}_v2", handle) or []:
-            memory[each.pid] = max(memory.get(each.pid, 0), each.usedGpuMemory or 0)
-    largest = sorted(memory, key=lambda pid: -memory[pid])[:MOST_PROCESSES]
-    return [GpuProcess(pid, memory[pid], process_name(pid), container_of(pid)) for pid in largest]
-
-
-def _devices() -> Iterator[tuple[int, Any]]:
-    # NVML counts its initialisations and answers all but the first at once; a driver that comes later is found so.
-    with suppress(pynvml.NVMLError):
-        pynvml.nvmlInit()
-        for index in range(min(pynvml.nvmlDeviceGetCount(), 64)):
-            yield index, _nvml("nvmlDeviceGetHandleByIndex", index)
-
-
-def _nvml(question: str, *arguments: Any) -> Any:
-    """NVML's answer; None where the device or the driver has none, which is common (MIG, WSL, a lost GPU)."""
-    if None in arguments:
-        return None
-    try:
-        return getattr(pynvml, question)(*arguments)
-    except pynvml.NVMLError:
-        return None
-
 
 # The machine
 
@@ -283,44 +187,3 @@ def running(script: str) -> Iterator[tuple[int, list[str], dict[str, str]]]:
             words = process.cmdline()
             if script in words and process.uids().real == os.getuid():
                 yield process.pid, words, process.environ()
-
-
-# Sampling
-
-
-class Sampler:
-    """Keeps the last known usage at hand, so that a heartbeat never waits for NVML or a disk.
-
-    A driver that hangs holds up the sampler's own thread; what it saw last stays, and ends with the process.
-    """
-
-    def __init__(self, usage: Callable[[], Disk], every: float = 5.0) -> None:
-        self._usage = usage
-        self._every = every
-        self._latest: tuple[list[GpuUsage], Disk | None] = ([], None)
-        self._ended = Event()
-        self._thread = Thread(target=self._run, name="sampler", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Returns at once; the thread ends when it wakes."""
-        self._ended.set()
-
-    def latest(self) -> tuple[list[GpuUsage], Disk | None]:
-        """The last sample: ([], None) before the first. Never blocks."""
-        return self._latest
-
-    def sample(self) -> None:
-        try:
-            space: Disk | None = self._usage()
-        except OSError:  # a disk that does not answer has no figures; everything else goes on
-            space = None
-        self._latest = (gpu_usage(), space)
-
-    def _run(self) -> None:
-        while True:
-            self.sample()
-            if self._ended.wait(self._every):
-                return

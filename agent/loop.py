@@ -21,13 +21,15 @@ from agent.identity import Identity, StateDir, StateError
 from agent.intake import Intake
 from agent.journal import JournalFull
 from agent.storage import gist
-from chalicelib.contract.messages import Disk, GpuUsage, Heartbeat, Image, Registration
+from chalicelib.contract.messages import Disk, GpuInfo, GpuUsage, Heartbeat, Image, Registration
 
 log = logging.getLogger(__name__)
 
 PARKED = 3600.0
 LONGEST_INTERVAL = 3600.0
 GOODBYE_TIMEOUT = (2.0, 3.0)
+DOUBTED_FOR = 60.0
+"""Seconds for which news of the GPUs is repeated: for longer than any request is on its way."""
 MAX_LISTED = 1024
 """Images, deployments and acks in one heartbeat."""
 
@@ -39,7 +41,9 @@ class Refused(Exception):
 
 
 class Agent:
-    """`registration` is the body of every registration of this process; `sample` is host.Sampler.latest."""
+    """`registration` is the body of every registration of this process; `sample` is Sampler.latest, `gpus` what is
+    known of the host's GPUs, in place of what `registration` has of them.
+    """
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class Agent:
         state: StateDir,
         sample: Sample,
         random: Random,
+        gpus: Callable[[], GpuInfo | None] = lambda: None,
     ) -> None:
         self._api = api
         self._registration = registration
@@ -57,11 +62,14 @@ class Agent:
         self._memory = memory
         self._state = state
         self._sample = sample
+        self._gpus = gpus
         self._backoff = Backoff(random)
         self._intake = Intake(memory, host.boottime)
         self._lock = Lock()
         self._images_sent: tuple[Image, ...] | None = None
         self._paths_sent: object = None
+        self._gpus_sent: GpuInfo | None = None
+        self._gpus_doubted_until = float("-inf")
         self.identity: Identity | None = None
         self.crew: Crew | None = None
 
@@ -141,7 +149,9 @@ class Agent:
         """Raises Retry, Fatal."""
         database = self._memory.database
         earlier = database.meta("token")
-        body = self._registration if self._registration.token else replace(self._registration, token=earlier or "")
+        gpus = self._gpus() or self._registration.gpu_info
+        body = replace(self._registration, token=self._registration.token or earlier or "", gpu_info=gpus)
+        self._doubt_gpus()
         try:
             answer = self._api.register(body, earlier)
         except Fatal as error:
@@ -151,6 +161,7 @@ class Agent:
             answer = self._api.register(body, None)
         identity = Identity(answer.worker_id, answer.token, answer.session)
         self._become(identity)
+        self._gpus_sent = gpus
         log.info("registered as worker %s (session %d)", identity.worker_id, identity.session)
         return identity
 
@@ -203,6 +214,7 @@ class Agent:
         acks = self._intake.acks[:MAX_LISTED]
         if self.crew is not None:
             self.crew.watch.check()
+        gpus = self._gpus()
         body = Heartbeat(
             status=status,
             gpu_usage=usage,
@@ -214,11 +226,18 @@ class Agent:
             disk=replace(disk, paths=None) if disk is not None and paths == self._paths_sent else disk,
             images=list(images[:MAX_LISTED]) if images is not None and images != self._images_sent else None,
             conditions=self._host.conditions.current() or None,
+            gpu_info=gpus if gpus != self._gpus_sent or self._host.monotonic() < self._gpus_doubted_until else None,
         )
+        if gpus != self._gpus_sent:
+            self._doubt_gpus()
         answer = self._api.heartbeat(identity.worker_id, identity.token, body, timeout)
         self._intake.acked(acks)
-        self._images_sent, self._paths_sent = images, paths
+        self._images_sent, self._paths_sent, self._gpus_sent = images, paths, gpus
         return answer
+
+    def _doubt_gpus(self) -> None:
+        """A request that is given up may still arrive, after a newer one: what is news is repeated for a while."""
+        self._gpus_doubted_until = self._host.monotonic() + DOUBTED_FOR
 
     def _since(self, now: Moment) -> str:
         age = self._memory.contact.age(now)

@@ -9,9 +9,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.devices import Devices
 from agent.engines import EngineError, Instance, RunSpec
 from agent.flags import value_of
-from agent.gpus import Gpu, gpus
+from agent.gpus import Gpu
 from agent.host import disk
 from agent.hub import Finding, Hub, HuggingFace, question
 from agent.models import cached_models
@@ -31,7 +32,7 @@ class Surroundings:
     """What preflight looks at: the hub, the GPUs, the file system that holds a path."""
 
     hub: Hub = field(default_factory=HuggingFace)
-    gpus: Callable[[], Sequence[Gpu]] = gpus
+    gpus: Callable[[], Sequence[Gpu]] = field(default_factory=lambda: Devices().gpus)
     disk: Callable[[Path], Disk] = disk
 
 

@@ -99,6 +99,7 @@ class Starter:
         return instance.bind or self.listening.bind()
 
     def _spec(self, command: Deploy, port: int) -> RunSpec:
+        gpus = self.preflight.around.gpus() if command.gpus else ()
         return run_spec(
             command,
             worker_id=self.worker_id,
@@ -107,11 +108,9 @@ class Starter:
             policy=self.policy,
             host_env=self.host_env,
             uses_images=self.engine.uses_images,
-            uuids=self._uuids() if command.gpus else {},
+            uuids={each.index: each.uuid for each in gpus if each.uuid is not None},
+            positions={each.index: each.position for each in gpus if each.position is not None},
         )
-
-    def _uuids(self) -> dict[int, str]:
-        return {each.index: each.uuid for each in self.preflight.around.gpus() if each.uuid is not None}
 
     def _port_findings(self, command: Deploy, own: Collection[Instance]) -> list[Finding]:
         """Of the port that is asked for; one that its own predecessor holds will be free."""

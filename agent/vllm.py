@@ -49,8 +49,9 @@ def run_spec(
     host_env: Mapping[str, str],
     uses_images: bool,
     uuids: Mapping[int, str] = MappingProxyType({}),
+    positions: Mapping[int, int] = MappingProxyType({}),
 ) -> RunSpec:
-    """What to start for `command`. `uuids` are this host's GPUs by index, as placement knows them.
+    """What to start for `command`. `uuids` and `positions` are of this host's GPUs, by the index that placement knows.
 
     Raises EngineError INVALID_CONFIG, naming the field.
     """
@@ -71,7 +72,8 @@ def run_spec(
         bind=bind,
         port=port,
         mounts=tuple(policy.mounts(command.model)) if uses_images else (),
-        devices=tuple(uuids.get(gpu, str(gpu)) for gpu in command.gpus),
+        devices=tuple(uuids.get(gpu, str(positions.get(gpu, gpu))) for gpu in command.gpus),
+        positions=tuple(positions.get(gpu, gpu) for gpu in command.gpus),
     )
 
 

@@ -26,7 +26,7 @@ from docker.errors import DockerException
 from rich.console import Console
 from rich.markup import escape
 
-from agent.host import gpu_info
+from agent.devices import Devices
 from infra.demo_api import Api
 from infra.demo_stage import PROJECT, DemoFailed, Stage, attempts, heed_signals, ignore_signals, remove_containers
 
@@ -67,7 +67,7 @@ class Host:
 
 
 def look_at_host() -> Host:
-    gpus = min(gpu_info().count, 1)
+    gpus = min(Devices().look().info.count, 1)
     if shutil.which("vllm"):
         return Host("process", ("--engine", "process"), gpus, real=True)
     if gpus and _docker_answers():

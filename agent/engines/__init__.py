@@ -44,8 +44,8 @@ class Mount:
 class RunSpec:
     """One instance to start. `arguments` are vLLM's own, the model first; `env` may hold secrets: never log it.
 
-    `gpus` are indexes, `devices` the same GPUs by UUID where the driver tells them: an index may come to mean another
-    GPU, a UUID never does.
+    `gpus` are indexes as the control plane has them, `devices` the same GPUs by UUID where the driver tells them, and
+    `positions` by the index that CUDA has for them at this moment.
     """
 
     name: str
@@ -61,10 +61,11 @@ class RunSpec:
     port: int
     mounts: tuple[Mount, ...] = ()
     devices: tuple[str, ...] = ()
+    positions: tuple[int, ...] = ()
 
     @property
     def device_ids(self) -> tuple[str, ...]:
-        return self.devices or tuple(map(str, self.gpus))
+        return self.devices or tuple(map(str, self.positions or self.gpus))
 
 
 @dataclass(frozen=True)

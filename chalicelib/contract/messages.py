@@ -61,7 +61,7 @@ Since = Annotated[
 
 
 class GpuDevice(Struct, omit_defaults=True):
-    """One GPU as NVML names it."""
+    """One GPU as NVML names it. `lost`: it does not answer, so that nothing new is placed there."""
 
     index: GpuIndex
     name: Annotated[str, Meta(max_length=256)] = ""
@@ -69,6 +69,7 @@ class GpuDevice(Struct, omit_defaults=True):
     cuda_version: Annotated[str, Meta(max_length=64)] | None = None
     uuid: Annotated[str, Meta(max_length=128)] | None = None
     driver_version: Annotated[str, Meta(max_length=64)] | None = None
+    lost: bool = False
 
 
 class GpuInfo(Struct):
@@ -175,7 +176,7 @@ class ReportedCondition(Struct, omit_defaults=True):
 
 
 class Heartbeat(Struct):
-    """Body of `POST /api/workers/{worker_id}/heartbeat`."""
+    """Body of `POST /api/workers/{worker_id}/heartbeat`. `gpu_info` is there only when it has changed."""
 
     status: Literal["online", "draining", "offline"]
     gpu_usage: Annotated[list[GpuUsage], Meta(max_length=64)]
@@ -187,6 +188,7 @@ class Heartbeat(Struct):
     disk: Disk | None = None
     images: list[Image] | None = None
     conditions: list[ReportedCondition] | None = None
+    gpu_info: GpuInfo | None = None
 
     @property
     def literal(self) -> bool:

@@ -7,7 +7,6 @@ import pytest
 from agent.engines import Instance
 from agent.gpus import Gpu, Holder
 from tests.fixtures.agent_world import GIB, AgentWorld
-from tests.fixtures.nvml import FakeNvml, gpu, told
 
 
 def test_an_instance_gets_the_claimed_gpus_by_uuid(world: AgentWorld) -> None:
@@ -31,14 +30,6 @@ def test_foreign_holders_are_named_by_process_and_container(world: AgentWorld) -
     report = world.last_report()
     assert report.error_code == "CUDA_OUT_OF_MEMORY"
     assert "python (pid 4711) in container c0ffeec0ffee" in (report.message or "")
-
-
-def test_the_hosts_gpus_are_those_that_nvml_lists(nvml: FakeNvml) -> None:
-    nvml.says(gpu("GPU-a", 30), gpu("GPU-b"), f"process 0 4000000 {9 * GIB}")
-    first, second = told(nvml, "gpus.gpus()")
-    assert (first["uuid"], first["total"], first["used"]) == ("GPU-a", 140 * GIB, 30 * GIB)
-    assert [(each["pid"], each["memory"]) for each in first["holders"]] == [(4000000, 9 * GIB)]
-    assert (second["index"], second["used"], second["holders"]) == (1, 0, [])
 
 
 OURS = Instance("c" * 64, "muster-d1-g1", "i", "running", "w1", "d1", 1, pid=7)

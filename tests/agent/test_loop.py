@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import requests
 
 from agent.identity import StateError
 from agent.loop import PARKED, Refused
 from agent.policy import TESTED_IMAGE
 from agent.settings import LOOPBACK
+from chalicelib.contract.messages import GpuDevice, GpuInfo
 from tests.fixtures.agent_world import DISK, AgentWorld
 from tests.fixtures.fake_server import error
 
@@ -49,6 +51,45 @@ def test_schedule_does_not_drift(world: AgentWorld) -> None:
 
     world.agent.run(world.clock.monotonic, wait)
     assert beats == [0, 30, 60, 90, 120]
+
+
+ONE, TWO = GpuInfo(1, [GpuDevice(0)]), GpuInfo(2, [GpuDevice(0), GpuDevice(1)])
+
+
+def test_a_registration_has_the_gpus_of_the_moment(world: AgentWorld) -> None:
+    world.inventory = TWO
+    world.restart()
+    world.beat()
+    assert world.server.registrations[-1].gpu_info == TWO
+
+
+def test_gpus_are_sent_when_they_changed_and_for_a_minute_after(world: AgentWorld) -> None:
+    """A heartbeat that was given up may still arrive after a newer one, with what is no longer so."""
+    world.inventory = ONE
+    world.restart()
+    world.beat()
+    world.beat(61)
+    assert world.server.beats[-1].gpu_info is None
+    world.inventory = TWO
+    world.beat(30)
+    assert world.server.beats[-1].gpu_info == TWO
+    world.beat(30)
+    assert world.server.beats[-1].gpu_info == TWO
+    world.beat(31)
+    assert world.server.beats[-1].gpu_info is None
+
+
+def test_gpus_are_sent_until_a_heartbeat_with_them_was_answered(world: AgentWorld) -> None:
+    world.beat(61)
+    world.inventory = ONE
+    world.server.failures = [requests.ConnectionError()] * 3
+    for _ in range(3):
+        world.beat(61)
+    assert world.server.beats[-1].gpu_info is None
+    world.beat(61)
+    assert world.server.beats[-1].gpu_info == ONE
+    world.beat(61)
+    assert world.server.beats[-1].gpu_info is None
 
 
 def test_images_are_sent_when_they_changed(world: AgentWorld) -> None:
