@@ -94,6 +94,7 @@ def _fingerprint(hot: Hot, body: m.Heartbeat) -> bytes:
     said: list[object] = [int(hot.session), body.journal_id, sorted(set(body.active_deployments)), body.images]
     said += [body.disk.paths] if body.disk and body.disk.paths else []
     said += conditions.scopes(body.conditions)
+    said += [body.gpu_info] if body.gpu_info else []
     return hashlib.sha256(msgspec.json.encode(said)).digest()[:8]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import claims, conditions, deployments, events, operations, reports, slots
+from chalicelib import claims, conditions, deployments, events, inventory, operations, reports, slots
 from chalicelib.contract import messages as m
 from chalicelib.contract.lifecycle import CONTACT_LOST, LIVE, OPEN, OperationStatus, Status
 from chalicelib.store import delete_if, find_all, update_if
@@ -73,6 +73,8 @@ def look(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.
     journal = hashlib.sha256(body.journal_id.encode("utf-8", "replace")).digest()[:8] if body.journal_id else None
     lost = bool(journal and hot.journal and bytes(hot.journal) != journal)
     this = _Look(hot, body, now, lost, int(hot.inbox))
+    if body.gpu_info is not None:
+        inventory.store(this.worker_id, body.gpu_info, now)
     intents, queued = slots.of_worker(this.worker_id)
     known = {str(d.deployment_id): d for d in find_all(Deployment, [slot.deployment_id for slot in intents])}
     for slot in intents:

@@ -18,7 +18,7 @@ import msgspec
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import claims, deployments, events, fleet, settings, slots, tokens
+from chalicelib import claims, deployments, events, fleet, inventory, settings, slots, tokens
 from chalicelib.contract import messages as m
 from chalicelib.contract.errors import ApiError
 from chalicelib.fleet import Machine
@@ -196,6 +196,7 @@ def _return(machine: Machine, body: m.Registration, by: bytes, now: float) -> m.
     transact(lambda t: _renew(t, machine, actions, _identity(cold, hot, body, same_boot)))
     if not same_boot:
         events.record(machine.about, "returned", "a new session", f"worker {cold.name}", now)
+    inventory.record(machine.about, machine.gpu_info, body.gpu_info, now)
     return _answer(issue, float(hot.activity_at), "Worker registered again", now)
 
 
@@ -237,6 +238,7 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
 
     transact(build)
     events.record(machine.about, "taken_over", f"by {body.system_info.hostname}", f"worker {cold.name}", now)
+    inventory.record(machine.about, machine.gpu_info, body.gpu_info, now)
     return _answer(issue, 0, "Worker registered in place of an offline one", now)
 
 
