@@ -2,6 +2,7 @@
 import { html } from "./vendor/preact.js";
 import { ahead } from "./api.js";
 import { Actions, Retry, fixOf, fixText, gpusText, loadOne } from "./deployments.js";
+import { Conditions } from "./conditions.js";
 import { clock, date, gpuList, plain, written } from "./format.js";
 import { LIVE, Lifecycle } from "./lifecycle.js";
 import { Log } from "./logs.js";
@@ -48,6 +49,7 @@ export function Deployment({ id }) {
                 `}
                 ${spoken(deployment) && html`<p class="muted">${spoken(deployment)}</p>`}
             </section>
+            <${Conditions} of=${deployment.conditions} title="Held up by" />
             <${Crash} deployment=${deployment} again=${found.again} />
             <div class="columns">
                 <div>

@@ -1,6 +1,7 @@
 // Every deployment, how far it is, and what to do about those that failed.
 import { html, useState } from "./vendor/preact.js";
 import { all, get, patch, post, remove, segment } from "./api.js";
+import { Attention } from "./conditions.js";
 import { gpuList, plural, written } from "./format.js";
 import { Dots, LIVE } from "./lifecycle.js";
 import { Swatch, allDeployments, toneOf } from "./models.js";
@@ -61,7 +62,7 @@ const Nothing = () =>
 
 const Row = ({ deployment, worker, again }) => {
     const { deployment_id, name, model, gpus, gpu_indexes, created_at } = deployment;
-    const { status, desired, message, error_code, progress, reachable } = deployment;
+    const { status, desired, message, error_code, progress, reachable, conditions } = deployment;
     const going = desired === "stopped" && !["stopped", "error", "stopping"].includes(status) ? "to be stopped" : "";
     return html`<li class="deployment is-${status}">
         <div class="who">
@@ -76,6 +77,7 @@ const Row = ({ deployment, worker, again }) => {
                 <${Status} is=${status} />
                 <${Dots} status=${status} />
                 ${!reachable && html`<span class="warn">worker silent</span>`}
+                <${Attention} of=${conditions} />
                 ${going && html`<span class="muted">${going}</span>`}
             </p>
             ${progress ? html`<${Progress} of=${progress} />`

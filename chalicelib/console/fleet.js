@@ -1,6 +1,7 @@
 // The fleet: every worker with its GPUs.
 import { html, useMemo, useState } from "./vendor/preact.js";
 import { all } from "./api.js";
+import { Attention } from "./conditions.js";
 import { memory, memoryOf, percent, plural } from "./format.js";
 import { FOREIGN, Swatch, allDeployments, holders } from "./models.js";
 import { MemoryBar, Meters, byModel, devices } from "./gpus.js";
@@ -55,6 +56,7 @@ export function Fleet() {
 function matches(worker, wanted, models) {
     const texts = [worker.name, worker.status, worker.system_info.hostname, gpuNames(worker.gpu_info)];
     for (const [name, value] of Object.entries(worker.labels)) texts.push(`${name}=${value}`);
+    texts.push(...worker.conditions.map(({ type }) => type));
     for (const id of Object.values(worker.gpu_claims)) texts.push(models[id]?.name ?? "", models[id]?.model ?? "");
     return texts.some((text) => text.toLowerCase().includes(wanted));
 }
@@ -131,6 +133,7 @@ const Row = memoInView(({ worker, models }, look) => {
             <h2>
                 <a href=${to("workers", worker.worker_id)} data-row>${worker.name}</a>
                 ${worker.status !== "online" && html`<${Status} is=${worker.status} />`}
+                <${Attention} of=${worker.conditions} />
             </h2>
             <p class="muted">${gpuNames(worker.gpu_info)}</p>
             ${Object.keys(worker.labels).length > 0 && html`<p class="labels"><${Labels} of=${worker.labels} /></p>`}

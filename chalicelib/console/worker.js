@@ -1,6 +1,7 @@
 // One worker: what it is, what its GPUs hold, what runs there, and what its disk is full of.
 import { html, useState } from "./vendor/preact.js";
 import { all, fromWorker, get, patch, post, remove, segment } from "./api.js";
+import { Attention, Conditions } from "./conditions.js";
 import { Device, closer, devices } from "./gpus.js";
 import { date, memory, short } from "./format.js";
 import { allDeployments, holders } from "./models.js";
@@ -19,6 +20,7 @@ export function Worker({ id }) {
     return html`<${Loaded} from=${found}>${({ worker, deployments }) =>
         html`<div class="page">
             <${Head} worker=${worker} path=${path} again=${found.again} deployments=${deployments} />
+            <${Conditions} of=${worker.conditions} title="Needs attention" />
             <${Facts} of=${{
                 Host: worker.system_info.hostname,
                 System: worker.system_info.os,
@@ -61,7 +63,9 @@ function Head({ worker, path, again, deployments }) {
     return html`<header class="page-head">
         <div>
             <p class="crumb"><a href=${to()}><${Icon} name="back" />Fleet</a></p>
-            <h1 tabindex="-1">${worker.name} <${Status} is=${worker.status} /></h1>
+            <h1 tabindex="-1">
+                ${worker.name} <${Status} is=${worker.status} /><${Attention} of=${worker.conditions} />
+            </h1>
             <p class="muted">seen <${Ago} at=${worker.last_seen} /> <${Labels} of=${worker.labels} /></p>
         </div>
         <div class="actions">
