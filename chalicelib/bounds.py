@@ -8,16 +8,14 @@ worker, for which nothing newer is possible.
 from __future__ import annotations
 
 from chalicelib.contract.errors import ApiError
+from chalicelib.fleet import CLOCKS_DIFFER
 from chalicelib.store import find, update_if
 from chalicelib.tables import Hot
-
-AHEAD = 300.0
-"""Seconds that the clocks of two functions of the control plane may differ."""
 
 
 def latest(now: float) -> int:
     """The largest number that the control plane can have given by `now`."""
-    return int((now + AHEAD) * 1000)
+    return int((now + CLOCKS_DIFFER) * 1000)
 
 
 def check(field: str, number: int | None, stored: float, now: float) -> None:

@@ -18,12 +18,16 @@ from chalicelib.tables import Cold, Hot
 ONLINE_WINDOW = settings.ONLINE_WINDOW
 BUSY, WARM = 60.0, 300.0
 BUSY_INTERVAL, WARM_INTERVAL = 1, 5
+CLOCKS_DIFFER = 300.0
+"""Seconds that two readings of the control plane's clock may be apart, and no more: then it was set."""
 Claims = dict[str, str]
 
 
 def interval(activity_at: float, now: float) -> int:
     """Seconds to the next heartbeat: short while something is under way, then 5, then the default."""
     quiet = now - activity_at
+    if quiet < -CLOCKS_DIFFER:  # the clock was put back since: nobody can tell how long ago it was
+        return settings.HEARTBEAT
     wanted = BUSY_INTERVAL if quiet < BUSY else WARM_INTERVAL if quiet < WARM else settings.HEARTBEAT
     return min(wanted, settings.HEARTBEAT)
 
@@ -32,7 +36,7 @@ def due_in(hot: Hot, now: float) -> int:
     """Seconds until the worker's next heartbeat, by the interval that its last one was given; 0 if it is overdue."""
     activity_at = hot.activity_at if hot.activity_before is None else hot.activity_before
     given = interval(float(activity_at), float(hot.last_seen))
-    return max(0, math.ceil(float(hot.last_seen) + given - now))
+    return min(given, max(0, math.ceil(float(hot.last_seen) + given - now)))
 
 
 def is_online(hot: Hot, now: float) -> bool:

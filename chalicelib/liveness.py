@@ -42,6 +42,15 @@ def expire(now: float, segments: int = SEGMENTS) -> None:
     claims.place_waiting(now)
 
 
+def clock_was_put_back(now: float) -> None:
+    """Take workers with a heartbeat from the future as heard of just now: silence is counted from here on.
+
+    Live ones are heard of within seconds. Without this a dead one would count as online until the clock is there again.
+    """
+    for hot in Hot.scan((Hot.last_seen > now + fleet.CLOCKS_DIFFER) & Hot.gone.does_not_exist()):
+        update_if(hot, [Hot.last_seen.set(now)], (Hot.last_seen == hot.last_seen) & Hot.gone.does_not_exist())
+
+
 def _each(act: Callable[[T], R], items: Iterable[T], threads: int) -> list[R]:
     """What `act` returns of each; in as many threads, or where one is enough in the caller's own."""
     if threads == 1:
@@ -84,12 +93,14 @@ def _braked(fresh: int, fleet_size: int, now: float) -> bool:
     if brake is None:
         Brake("sweep", part="brake", until=now + BRAKE_FOR).save()
         return True
+    if brake.until > now + BRAKE_FOR:  # the clock was put back
+        brake.update(actions=[Brake.until.set(now + BRAKE_FOR)])
     return bool(now < brake.until)
 
 
 def _record(hot: Hot, now: float) -> None:
     """Each step only if the worker was not heard of since it was read."""
-    worker_id, silence = str(hot.worker_id), now - float(hot.last_seen)
+    worker_id, silence = str(hot.worker_id), max(0.0, now - float(hot.last_seen))
     unheard = (Hot.last_seen == hot.last_seen) & Hot.gone.does_not_exist()
     if hot.down_since is None:
         if not update_if(hot, [Hot.down_since.set(now)], unheard & Hot.down_since.does_not_exist()):

@@ -15,6 +15,7 @@ from pynamodb.expressions.update import Action
 from chalicelib import claims, conditions, deployments, events, inventory, operations, reports, slots
 from chalicelib.contract import messages as m
 from chalicelib.contract.lifecycle import CONTACT_LOST, LIVE, OPEN, OperationStatus, Status
+from chalicelib.fleet import CLOCKS_DIFFER
 from chalicelib.store import delete_if, find_all, update_if
 from chalicelib.tables import Deployment, Hot, Operation, Queued, Seen, Slot
 
@@ -166,7 +167,7 @@ def _reconcile(this: _Look, slot: Slot, deployment: Deployment, active: bool) ->
 def _lasts(this: _Look, slot: Slot) -> bool:
     """Whether the contradiction was there 25 seconds ago; the first time it is noted, and looked at again."""
     this.unsettled = True
-    if slot.odd_since is None:
+    if slot.odd_since is None or slot.odd_since > this.now + CLOCKS_DIFFER:
         update_if(slot, [Slot.odd_since.set(this.now)], slots.unchanged(slot))
     return bool(this.now - slot.odd_since >= ODD_FOR) if slot.odd_since is not None else False
 
@@ -202,7 +203,7 @@ def _stop_again(this: _Look, slot: Slot, deployment: Deployment | None, active: 
         return
     this.unsettled = True
     over = deployment is None or deployment.status in reports.OVER
-    if (over and slot.odd_since is not None) or this.now - slot.settled_at >= ODD_FOR:
+    if (over and slot.odd_since is not None) or abs(this.now - slot.settled_at) >= ODD_FOR:
         update_if(slot, [Slot.settled_at.remove(), Slot.odd_since.remove()], Slot.generation == slot.generation)
     elif over:
         update_if(slot, [Slot.odd_since.set(this.now)], slots.unchanged(slot))
@@ -215,7 +216,7 @@ def _is_gone(this: _Look, slot: Slot) -> bool:
     """
     if not slot.may_live and not slot.holds:
         return True
-    if slot.odd_since is None:
+    if slot.odd_since is None or slot.odd_since > this.now + CLOCKS_DIFFER:
         update_if(slot, [Slot.odd_since.set(this.now)], slots.unchanged(slot))
     return slot.odd_since is not None and bool(this.now - slot.odd_since >= ODD_FOR)
 

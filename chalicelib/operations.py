@@ -10,6 +10,7 @@ What only time decides (expired, RESULT_LOST) is derived when an operation is re
 from __future__ import annotations
 
 import hashlib
+import time
 import uuid
 import zlib
 from collections.abc import Callable
@@ -114,14 +115,24 @@ def _enqueue(
     return operation
 
 
-def wait(operation: Operation, seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> Operation:
-    """The operation when it has ended, or as it is after `seconds`. Looks often at first, then about once a second."""
-    deadline = clock() + seconds
-    pause = FIRST_PAUSE
-    while S(operation.status) in OPEN and (left := deadline - clock()) > 0:
-        sleep(min(pause, left))
-        pause = min(pause * 1.5, LONGEST_PAUSE)
+def wait(
+    operation: Operation,
+    seconds: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Operation:
+    """The operation when it has ended, or as it is after `seconds`. Looks often at first, then about once a second.
+
+    `clock` tells epoch seconds, and may be set meanwhile: what has passed is what was slept, and what looking took.
+    """
+    left, pause = seconds, FIRST_PAUSE
+    while S(operation.status) in OPEN and left > 0:
+        began, nap = monotonic(), min(pause, left)
+        sleep(nap)
         operation = load(operation.operation_id, clock())
+        left -= max(nap, monotonic() - began)
+        pause = min(pause * 1.5, LONGEST_PAUSE)
     return operation
 
 
@@ -171,7 +182,12 @@ def deliver(operation: Operation, now: float) -> m.OperationCommand | None:
         return None
     parameters = msgspec.json.decode(operation.parameters)
     fields = {"type": operation.type, "command_id": operation.operation_id, **parameters}
-    return msgspec.convert({**fields, "expires_in": round(operation.expires_at - now, 3)}, m.OperationCommand)  # type: ignore[no-any-return]
+    return msgspec.convert({**fields, "expires_in": round(_time_left(operation, now), 3)}, m.OperationCommand)  # type: ignore[no-any-return]
+
+
+def _time_left(operation: Operation, now: float) -> float:
+    """Seconds in which it may still be taken; never more than it had to begin with, should the clock be put back."""
+    return float(min(operation.expires_at - now, operation.expires_at - operation.created_at))
 
 
 def acknowledge(operation: Operation, now: float) -> None:

@@ -10,7 +10,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,6 +20,7 @@ from chalice.local import LocalDevServer, ThreadedHTTPServer
 
 from chalicelib.contract.structs import read_structs
 from infra.local_http import Handler
+from infra.local_schedule import Minute
 from infra.local_store import DataDirectory
 
 if TYPE_CHECKING:
@@ -68,14 +68,13 @@ class DevServer(LocalDevServer):
         self.port = self.server.server_address[1]
 
     def serve_forever(self) -> None:
-        from chalicelib import tables  # not before prepare() has set the environment that it reads
+        from chalicelib import liveness, tables  # not before prepare() has set the environment that it reads
 
         tables.create_tables()
         read_structs()
         introduce(self._site.data, time.time())
-        every_minute(functools.partial(run_schedule, self.app_object))
-        if self._site.engine:
-            every_minute(self._site.engine.sweep)
+        tasks = [functools.partial(run_schedule, self.app_object)]
+        Minute([*tasks, *([self._site.engine.sweep] if self._site.engine else [])], liveness.clock_was_put_back).start()
         host = f"[{self.host}]" if ":" in self.host else self.host
         print(f"Serving on http://{host}:{self.port}  (data in {self._site.data.path})", flush=True)
         self.server.serve_forever()
@@ -109,20 +108,6 @@ def run_schedule(app: Chalice, now: float) -> None:
     for source in app.event_sources:
         if isinstance(source, ScheduledEventConfig):
             app.handler_map[source.name](event, None)
-
-
-def every_minute(function: Callable[[float], object]) -> None:
-    """Call it with epoch seconds, in the background. An error is logged, and the next minute tries again."""
-
-    def run() -> None:
-        while True:
-            time.sleep(60)
-            try:
-                function(time.time())
-            except Exception:  # the next minute may do better, and serving goes on
-                log.exception("a scheduled function failed")
-
-    threading.Thread(target=run, daemon=True).start()
 
 
 def stop(message: str) -> NoReturn:

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from chalicelib import bounds, claims, deployments
-from chalicelib.bounds import AHEAD
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
+from chalicelib.fleet import CLOCKS_DIFFER
 from chalicelib.tables import Hot, Slot
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
 
 NOW = 1_800_000_000.0
-MARGIN = int(AHEAD * 1000)
+MARGIN = int(CLOCKS_DIFFER * 1000)
 FUTURE = [MARGIN + 1, 86_400_000, 2**52, 2**53 - int(NOW * 1000)]
 """Milliseconds from now."""
 

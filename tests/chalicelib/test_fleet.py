@@ -99,3 +99,15 @@ def test_several_are_those_that_exist_and_were_not_removed(world: PlaneWorld) ->
     with pytest.raises(ApiError) as caught:
         fleet.get(gone.id)
     assert caught.value.error_code == "WORKER_NOT_FOUND"
+
+
+def test_a_heartbeat_is_due_after_its_interval_at_most_although_the_clock_was_put_back(world: PlaneWorld) -> None:
+    worker = world.worker()
+    worker.beat()
+    world.pass_(-86400)
+    assert fleet.due_in(fleet.get(worker.id).hot, world.now) == 30
+
+
+@pytest.mark.parametrize(("quiet", "seconds"), [(-1, 1), (0, 1), (60, 5), (300, 30), (-86400, 30)])
+def test_heartbeats_are_frequent_only_while_something_is_under_way(quiet: float, seconds: int) -> None:
+    assert fleet.interval(1_800_000_000.0, 1_800_000_000.0 + quiet) == seconds

@@ -9,6 +9,7 @@ from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.store import find
 from chalicelib.tables import Hot
+from tests.fixtures.agent_world import DAY
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 
 
@@ -110,3 +111,26 @@ def test_a_registration_beats_the_sweep_of_the_day(world: PlaneWorld) -> None:
     worker.register()
     liveness._record(read, world.now)
     assert world.see(deployment_id).status == "running"
+
+
+def test_the_brake_lets_go_although_the_clock_was_put_back(world: PlaneWorld) -> None:
+    for name in "abc":
+        world.worker(name)
+    world.pass_(DAY - 3600)
+    world.sweep()
+    assert not any(each.down_since for each in Hot.scan())
+    world.pass_(-DAY + 7200)
+    world.sweep()
+    world.pass_(liveness.BRAKE_FOR)
+    world.sweep()
+    assert all(each.down_since for each in Hot.scan())
+
+
+def test_where_the_clock_was_put_back_silence_is_counted_from_then_on(world: PlaneWorld) -> None:
+    worker = world.worker()
+    world.pass_(-DAY)
+    liveness.clock_was_put_back(world.now)
+    assert Hot.get(worker.id).last_seen == world.now
+    world.pass_(60)
+    liveness.clock_was_put_back(world.now - 60)
+    assert Hot.get(worker.id).last_seen == world.now - 60, "and of what is in order nothing is changed"

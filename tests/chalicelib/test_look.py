@@ -207,3 +207,18 @@ def test_a_look_that_another_bell_overtook_is_not_remembered(world: PlaneWorld) 
         assert world.database.overtake is None
     found = find(Hot, worker.id)
     assert found is not None and found.unsettled, "the next heartbeat looks again"
+
+
+def test_a_contradiction_noted_before_the_clock_was_put_back_counts_from_then_on(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    worker.beat()
+    worker.active = []
+    worker.beat()
+    world.pass_(-86400)
+    worker.beat()
+    assert world.see(deployment_id).status == "running"
+    world.pass_(look.ODD_FOR)
+    worker.beat()
+    assert world.see(deployment_id).error_code == "CONTAINER_LOST"

@@ -272,6 +272,23 @@ def test_a_wait_ends_with_the_result(world: PlaneWorld, worker: Worker) -> None:
     assert world.now - clock.start < 3.8
 
 
+@pytest.mark.parametrize("step", [86400, -86400])
+def test_a_wait_takes_no_longer_because_the_clock_was_set(world: PlaneWorld, worker: Worker, step: float) -> None:
+    clock = Clock(world)
+    clock.events = [(2.0, lambda: world.pass_(step))]
+    operation_id = pull(world, worker)
+    clock.wait(operation_id, 25)
+    assert sum(clock.pauses) == pytest.approx(25) or world.operation(operation_id).status == "expired"
+    assert sum(clock.pauses) <= 25.001
+
+
+def test_a_command_is_never_given_more_time_because_the_clock_was_put_back(world: PlaneWorld, worker: Worker) -> None:
+    pull(world, worker)
+    world.pass_(-86400)
+    (command,) = worker.beat().commands
+    assert command.expires_in == operations.ACTION_EXPIRES  # type: ignore[union-attr]
+
+
 def test_who_does_not_wait_is_answered_without_a_pause(world: PlaneWorld, worker: Worker) -> None:
     clock = Clock(world)
     assert clock.wait(pull(world, worker), 0) == "queued"
