@@ -17,7 +17,9 @@ import json
 import logging
 import os
 import signal
+import sqlite3
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
@@ -28,9 +30,12 @@ from chalice.app import Chalice
 from chalice.config import Config
 
 from agent.shown import log_to
-from infra.local_backup import NoBackup, backup, keep, restore
+from infra.local_backup import DATABASE, NoBackup, backup, keep, restore
+from infra.local_damage import Damaged, check
 from infra.local_server import DevServer, Site, stop
 from infra.local_store import DataDirectory, DataInUse, Store
+
+log = logging.getLogger(__name__)
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -44,10 +49,13 @@ def prepare() -> Site:
     log_to(sys.stderr, "%(message)s")
     for chatty in ("botocore", "pynamodb"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    path = _data_path()
     try:
-        site = _site(DataDirectory(_data_path()))
-    except (DataInUse, OSError) as error:
+        site = _site(DataDirectory(path))
+    except (DataInUse, Damaged) as error:
         stop(f"muster: {error}")
+    except (OSError, sqlite3.Error) as error:
+        stop(f"muster: cannot use {path}: {getattr(error, 'strerror', None) or error}; mend that, or give another DATA")
     chalice.local.LocalDevServer = functools.partial(DevServer, site)  # type: ignore[assignment, misc]
     return site
 
@@ -62,12 +70,16 @@ def _site(data: DataDirectory) -> Site:
         os.environ.pop(name, None)
     os.environ.update(credentials, AWS_EC2_METADATA_DISABLED="true")  # nothing here is meant for a real account
     data.lock()
+    database = data.path / DATABASE
+    warning = check(database, time.time())
+    if warning:
+        log.warning("muster: %s", warning)
     try:
         from infra.local_dynamodb import Engine  # only here: moto adds a handler to botocore when it is imported
     except ModuleNotFoundError as error:
         stop(f"muster: the embedded database needs {error.name}: run `make setup`, then .venv/bin/chalice local")
 
-    engine = Engine(Store(data.path / "muster.sqlite3"))
+    engine = Engine(Store(database))
     engine.attach()
     return Site(data, engine)
 
@@ -129,8 +141,8 @@ def backup_(file: Path, data: Path | None) -> None:
 def restore_(file: BinaryIO, data: Path | None) -> None:
     """Put a backup (- is standard input) in the place of all that is kept. The server has to be stopped."""
     try:
-        items = restore(DataDirectory(data or _data_path()), file.read())
-    except (NoBackup, DataInUse) as error:
+        items = restore(DataDirectory(data or _data_path()), file.read(), time.time())
+    except (NoBackup, DataInUse, OSError) as error:
         stop(f"muster: {error}")
     click.echo(f"Restored: {items} items", err=True)
 

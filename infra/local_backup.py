@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from infra.local_damage import keep as keep_damaged
 from infra.local_store import DataDirectory
 
 DATABASE = "muster.sqlite3"
@@ -26,9 +27,15 @@ def backup(data: Path) -> bytes:
     path = data / DATABASE
     if not path.exists():
         raise NoBackup(f"{path} is not there: nothing was ever kept in this directory")
-    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(":memory:")) as copy:
-        source.backup(copy)
-        return copy.serialize()
+    try:
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(":memory:")) as copy:
+            source.backup(copy)
+            content = copy.serialize()
+    except sqlite3.Error as error:
+        raise NoBackup(f"{path} cannot be read ({error}): keep the backups that you have") from error
+    with _written(Path(tempfile.gettempdir()), content) as name:
+        _count(name)  # a backup that cannot be restored is none
+    return content
 
 
 def keep(content: bytes, path: Path) -> None:
@@ -54,18 +61,24 @@ def _written(folder: Path, content: bytes) -> Iterator[str]:
         Path(name).unlink(missing_ok=True)
 
 
-def restore(data: DataDirectory, content: bytes) -> int:
+def restore(data: DataDirectory, content: bytes, now: float) -> int:
     """Put `content` in the place of all there is, and say how many items it has. All of it happens, or nothing.
 
-    Raises DataInUse while a server runs; NoBackup.
+    A damaged database is copied first. `now`: epoch seconds. Raises DataInUse while a server runs; NoBackup, OSError.
     """
     data.lock()
     with _written(data.path, content) as name:
         items = _count(name)
+        database = data.path / DATABASE
         # What the old database has not yet taken over from its log must not be read into the new one.
-        with closing(sqlite3.connect(data.path / DATABASE)) as old:
-            old.execute("PRAGMA journal_mode = DELETE")
-        os.replace(name, data.path / DATABASE)
+        try:
+            with closing(sqlite3.connect(database)) as old:
+                old.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.Error:
+            keep_damaged(database, now)
+            for ending in ("-wal", "-shm"):
+                database.with_name(database.name + ending).unlink(missing_ok=True)
+        os.replace(name, database)
     data.mark_introduced()  # its credentials came with it
     return items
 

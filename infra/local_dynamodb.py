@@ -203,8 +203,14 @@ class Engine:
                 return 500, {}, '{"__type": "InternalServerError", "message": "the data directory cannot be written"}'
             finally:
                 if not saved:
-                    self._backend.restore(touched)
+                    self._put_back(touched)
                 _forget()
+
+    def _put_back(self, touched: Touched) -> None:
+        try:
+            self._backend.restore(touched)
+        except sqlite3.Error as error:
+            log.error("cannot read the data directory, restart the server: %s", error)
 
 
 def _loaded(stored: bytes) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from tests.fixtures.http_workers import Worker
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 from tests.fixtures.waiting import eventually
 
+NOW = 1_800_000_000.0
+
 
 def local(*arguments: str, content: bytes = b"") -> Result:
     """The command in this process."""
@@ -94,8 +96,29 @@ def test_what_the_old_database_had_in_its_log_is_not_read_into_the_new_one(tmp_p
     for name in (DATABASE, f"{DATABASE}-wal"):
         (killed / name).write_bytes((tmp_path / "old" / name).read_bytes())
 
-    assert restore(DataDirectory(killed), content) == 1
+    assert restore(DataDirectory(killed), content, NOW) == 1
     assert list(Store(killed / DATABASE).items("t")) == [b"{}"]
+
+
+def test_a_backup_takes_the_place_of_a_damaged_database_which_is_copied(tmp_path: Path) -> None:
+    Store(tmp_path / DATABASE).apply([("t", "kept", b"{}")])
+    content = backup(tmp_path)
+    (tmp_path / DATABASE).write_bytes(b"not a database" * 1000)
+    (tmp_path / f"{DATABASE}-wal").write_bytes(b"not a log" * 1000)
+    assert restore(DataDirectory(tmp_path), content, NOW) == 1
+    assert list(Store(tmp_path / DATABASE).items("t")) == [b"{}"]
+    copies = {each.name: each.read_bytes()[:5] for each in tmp_path.glob("*.damaged-*")}
+    assert copies == {
+        f"{DATABASE}.damaged-20270115T080000Z": b"not a",
+        f"{DATABASE}-wal.damaged-20270115T080000Z": b"not a",
+    }
+
+
+def test_a_damaged_database_is_not_backed_up(tmp_path: Path) -> None:
+    (tmp_path / DATABASE).write_bytes(b"not a database" * 1000)
+    refused = local("backup", "-", "--data", str(tmp_path))
+    assert refused.exit_code == 1 and refused.stdout == ""
+    assert refused.stderr.endswith("(file is not a database): keep the backups that you have\n")
 
 
 def a_foreign_database() -> bytes:
@@ -137,4 +160,4 @@ def test_a_directory_in_use_is_not_restored_and_an_empty_one_not_backed_up(tmp_p
         backup(tmp_path)
     DataDirectory(tmp_path).lock()
     with pytest.raises(DataInUse):
-        restore(DataDirectory(tmp_path), b"")
+        restore(DataDirectory(tmp_path), b"", NOW)

@@ -1,0 +1,140 @@
+"""Whether the files of a data directory can be read, checked before a server opens them.
+
+    the database   SQLite finds every page in order, and every item is one       else the server does not start
+    its log (WAL)  every change that was answered is there                       else it starts with what is left
+
+A damaged file is copied first, under a name with the time: nothing that might be salvaged is overwritten.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+MAGIC = 0x377F0682
+"""The last bit says whether checksums are of big-endian words. https://www.sqlite.org/fileformat2.html#walformat"""
+HEADER, FRAME = struct.Struct(">8I"), struct.Struct(">6I")
+WORD = 0xFFFFFFFF
+
+
+class Damaged(Exception):
+    """The database cannot be used. The message says what is wrong, where the copy is, and what to do."""
+
+
+def check(database: Path, now: float) -> str | None:
+    """A warning where changes are lost with a damaged log. `now`: epoch seconds. Raises Damaged, OSError.
+
+    Only the owner of the data directory's lock may call it: no server uses the database.
+    """
+    if not database.exists() or not database.stat().st_size:
+        return None
+    lost = _lost(log_of(database))
+    copies = keep(database, now) if lost else []  # before SQLite opens it, which drops what it cannot read
+    problem = _problem(database)
+    if problem:
+        copies = copies or keep(database, now)
+        raise Damaged(
+            f"{database} is damaged ({problem}), and the server does not start. Copies: {_names(copies)}. "
+            f"Put a backup in its place: python -m infra.local restore FILE --data {database.parent}; "
+            f"without one, move {database.name}* away to begin with an empty control plane"
+        )
+    if lost:
+        return (
+            f"the log of {database} was damaged ({lost}): the last changes before the server stopped are lost. "
+            f"Copies of both files: {_names(copies)}"
+        )
+    return None
+
+
+def log_of(database: Path) -> Path:
+    return database.with_name(f"{database.name}-wal")
+
+
+def keep(database: Path, now: float) -> list[Path]:
+    """Copies of the database and its log beside them, readable by their owner alone. Raises OSError."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    copies = []
+    for path in (database, log_of(database)):
+        if path.exists():
+            copy = path.with_name(f"{path.name}.damaged-{stamp}")
+            copy.touch(mode=0o600)
+            shutil.copyfile(path, copy)
+            copies.append(copy)
+    return copies
+
+
+def _names(copies: list[Path]) -> str:
+    return ", ".join(map(str, copies))
+
+
+def _problem(database: Path) -> str | None:
+    """In a few words, what keeps the database from being read."""
+    try:
+        with closing(sqlite3.connect(database)) as connection:
+            (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if said != "ok":
+                return " ".join(str(said).split())
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'items'").fetchone():
+                return "it has no items" if connection.execute("SELECT 1 FROM sqlite_master").fetchone() else None
+            for table, key, item in connection.execute("SELECT table_name, key, item FROM items"):
+                if not _is_item(item):
+                    return f"an item of {table} cannot be read: {key}"
+    except sqlite3.Error as error:
+        return str(error)
+    return None
+
+
+def _is_item(stored: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(stored), dict)
+    except (msgspec.DecodeError, TypeError):
+        return False
+
+
+def _lost(log: Path) -> str | None:
+    """In a few words, what is wrong with a log that had more answered changes than SQLite will find in it.
+
+    SQLite reads the log up to its first bad frame. After a crash that is the end of the one transaction that was being
+    written, and nobody was answered. Two commits behind a bad frame are more than a crash leaves.
+    """
+    content = log.read_bytes() if log.exists() else b""
+    if len(content) < HEADER.size:
+        return None
+    magic, _, page_size, _, *salts_and_sum = HEADER.unpack_from(content)
+    is_big = bool(magic & 1)
+    if magic & ~1 != MAGIC or _checksum(content[:24], (0, 0), is_big) != tuple(salts_and_sum[2:]):
+        return "its header cannot be read" if len(content) > HEADER.size else None
+    commits_behind, total = 0, tuple(salts_and_sum[2:])
+    is_good = True
+    for frame, page in _frames(content, page_size):
+        _, size, *salts, first, second = FRAME.unpack(frame)
+        if salts != salts_and_sum[:2]:
+            break  # left over from before the log was reset
+        total = _checksum(frame[:8] + page, total, is_big) if is_good else total
+        is_good = is_good and total == (first, second)
+        commits_behind += not is_good and size > 0
+    return f"{commits_behind} changes follow a frame that cannot be read" if commits_behind > 1 else None
+
+
+def _frames(content: bytes, page_size: int) -> Iterator[tuple[bytes, bytes]]:
+    """The header and the page of each whole frame."""
+    for start in range(HEADER.size, len(content) - FRAME.size - page_size + 1, FRAME.size + page_size):
+        page = start + FRAME.size
+        yield content[start:page], content[page : page + page_size]
+
+
+def _checksum(content: bytes, before: tuple[int, ...], is_big: bool) -> tuple[int, ...]:
+    """SQLite's own, of pairs of 32-bit words."""
+    first, second = before
+    words = struct.unpack(f"{'>' if is_big else '<'}{len(content) // 4}I", content)
+    for even, odd in zip(words[::2], words[1::2], strict=True):
+        first = (first + even + second) & WORD
+        second = (second + odd + first) & WORD
+    return first, second

@@ -1,0 +1,167 @@
+"""A damaged data directory is found before a server uses it, and nothing of it is overwritten."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from infra.local_damage import Damaged, check, log_of
+from infra.local_store import Store
+from tests.fixtures import ROOT
+
+NOW = 1_800_000_000.0
+STAMP = "damaged-20270115T080000Z"
+PAGE, HEADER, FRAME = 4096, 32, 24 + 4096
+ITEM = b'{"id": {"S": "%d"}, "text": {"S": "' + b"x" * 3000 + b'"}}'
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """Fifty items, each written in a transaction of its own."""
+    path = tmp_path / "muster.sqlite3"
+    store = Store(path)
+    for number in range(50):
+        store.apply([("t", str(number), ITEM % number)])
+    store.close()
+    return path
+
+
+@pytest.fixture
+def killed(database: Path, tmp_path: Path) -> Path:
+    """The files as a killed server leaves them, with twenty changes in the log."""
+    store = Store(database)
+    for number in range(20):
+        store.apply([("t", f"late {number}", ITEM % number)])
+    left = tmp_path / "left"
+    left.mkdir()
+    for path in (database, log_of(database)):
+        shutil.copy(path, left)
+    store.close()
+    return left / database.name
+
+
+def items(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("SELECT count(*) FROM items").fetchone()[0])
+
+
+def test_what_is_in_order_and_what_is_new_is_not_copied(database: Path, killed: Path, tmp_path: Path) -> None:
+    for path in (database, killed, tmp_path / "none" / "muster.sqlite3"):
+        assert check(path, NOW) is None
+    assert not list(tmp_path.rglob("*damaged*"))
+    assert items(killed) == 70, "SQLite has the log's changes"
+
+
+def cut(content: bytearray) -> bytearray:
+    return content[: len(content) * 2 // 3]
+
+
+def zero_a_page(content: bytearray) -> bytearray:
+    start = len(content) // PAGE // 2 * PAGE
+    content[start : start + PAGE] = bytes(PAGE)
+    return content
+
+
+def garble(content: bytearray) -> bytearray:
+    random = Random(5)
+    for _ in range(60):
+        content[random.randrange(PAGE, len(content))] = random.randrange(256)
+    return content
+
+
+def damage_an_item(content: bytearray) -> bytearray:
+    at = content.rindex(b'{"id"')
+    content[at : at + 1] = b"!"
+    return content
+
+
+def no_database(content: bytearray) -> bytearray:
+    return bytearray(b"not a database" * 1000)
+
+
+EVERY_DAMAGE = pytest.mark.parametrize("damage", [cut, zero_a_page, garble, damage_an_item, no_database])
+
+
+@EVERY_DAMAGE
+def test_a_damaged_database_is_copied_and_refused_with_the_way_out(
+    database: Path, damage: Callable[[bytearray], bytearray]
+) -> None:
+    damaged = bytes(damage(bytearray(database.read_bytes())))
+    database.write_bytes(damaged)
+    with pytest.raises(Damaged) as refused:
+        check(database, NOW)
+    copy = database.with_name(f"{database.name}.{STAMP}")
+    assert copy.read_bytes() == database.read_bytes() == damaged
+    assert copy.stat().st_mode & 0o777 == 0o600
+    said = str(refused.value)
+    assert said.startswith(f"{database} is damaged (") and "\n" not in said
+    assert f"Copies: {copy}. Put a backup in its place: python -m infra.local restore FILE" in said
+
+
+def test_another_programs_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "muster.sqlite3"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE letters (a)")
+    with pytest.raises(Damaged, match="it has no items"):
+        check(path, NOW)
+
+
+@pytest.mark.parametrize("frame", [0, 5, 10])
+def test_answered_changes_behind_a_damaged_frame_are_said_to_be_lost(killed: Path, frame: int) -> None:
+    log = log_of(killed)
+    content = bytearray(log.read_bytes())
+    content[HEADER + frame * FRAME + 100] ^= 1
+    log.write_bytes(content)
+    warning = check(killed, NOW)
+    assert warning is not None and "changes follow a frame that cannot be read" in warning
+    assert log.with_name(f"{log.name}.{STAMP}").read_bytes() == content
+    assert 50 <= items(killed) < 70
+
+
+def test_a_log_whose_header_is_damaged_is_said_to_be_lost(killed: Path) -> None:
+    log = log_of(killed)
+    content = bytearray(log.read_bytes())
+    content[10] ^= 1
+    log.write_bytes(content)
+    assert "its header cannot be read" in str(check(killed, NOW))
+    assert items(killed) == 50
+
+
+@pytest.mark.parametrize("left", [0, 1, HEADER - 1, HEADER, HEADER + 1, FRAME, -1500])
+def test_what_a_crash_leaves_of_a_log_is_no_damage(killed: Path, left: int) -> None:
+    """A crash cuts the log in the middle of what was being written; nobody was answered."""
+    log = log_of(killed)
+    log.write_bytes(log.read_bytes()[:left])
+    assert check(killed, NOW) is None
+    assert 50 <= items(killed) <= 70
+
+
+@EVERY_DAMAGE
+def test_a_server_says_it_in_one_sentence(database: Path, damage: Callable[[bytearray], bytearray]) -> None:
+    database.write_bytes(damage(bytearray(database.read_bytes())))
+    command = [sys.executable, "-m", "infra.local", "serve", "--port", "0", "--data", str(database.parent)]
+    ended = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"muster: {database} is damaged (") and ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["", "lock", "muster.sqlite3"])
+def test_a_directory_that_cannot_be_used_is_said_in_one_sentence(tmp_path: Path, name: str) -> None:
+    data = tmp_path / "data"
+    if name:
+        (data / name).mkdir(parents=True)  # where a file should be
+    else:
+        data.write_text("a file where a folder should be")
+    command = [sys.executable, "-m", "infra.local", "serve", "--port", "0", "--data", str(data)]
+    ended = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
+    assert ended.returncode == (1 if name else 2) and "Traceback" not in ended.stderr
+    assert name == "" or ended.stderr.startswith(f"muster: cannot use {data}: "), ended.stderr
