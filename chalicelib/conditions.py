@@ -1,12 +1,12 @@
-"""Conditions of workers: what their agents report, what the control plane concludes, and whom they hold up.
+"""Conditions of workers: what their agents report, and whom that holds up.
 
-    hot item    the bits of the types that the last heartbeat reported, in its one write
-    "conditions" the text, the scope, and `since` of each: written by a look, and only when there is news of them
-    cold item   `concluded`: those that the control plane found itself
+    the hot item         the bits of the types that the last heartbeat reported, in its one write
+    part="conditions"    the text, the scope, and `since` of each: written by a look, when there is news of them
 
-A type counts as reported while its bit is in the hot item, so that a condition ends with the heartbeat that does not
-report it any more, even where the function was killed before it had looked. A changed text alone is no news: one with
-a counter in it would cost a write at each heartbeat (docs/adr/0026).
+What the control plane finds itself is derived where it is read, and shown beside these as `Held`. A type counts as
+reported while its bit is in the hot item, so that a condition ends with the heartbeat that does not report it any more,
+even where the function was killed before it had looked. A changed text alone is no news: one with a counter in it would
+cost a write at each heartbeat (docs/adr/0026).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 from msgspec import Struct
-from pynamodb.exceptions import UpdateError
 
 from chalicelib import events
 from chalicelib.contract import messages as m
@@ -25,8 +24,8 @@ from chalicelib.contract.conditions import bit, types_in
 from chalicelib.contract.lifecycle import Status
 from chalicelib.events import About
 from chalicelib.fleet import Machine
-from chalicelib.store import find, find_all, put_if, update_if
-from chalicelib.tables import Cold, Conditions, Deployment
+from chalicelib.store import find, find_all, put_if
+from chalicelib.tables import Conditions, Deployment
 from chalicelib.times import when
 
 MOST = 32
@@ -38,8 +37,6 @@ TEXT_EVERY = 60.0
 """Seconds after which a text that changed, and nothing else, is written again; at a look that happens anyway."""
 LINES_EVERY, LINES_AN_HOUR = 60.0, 16
 """Of one type at most one line that it is set in so many seconds, and of all types so many in an hour."""
-LOOKS_TO_SET, CLEARED_AFTER = 2, 60.0
-"""For what the control plane concludes: as agents do (agent/conditions.py)."""
 
 _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
@@ -77,14 +74,6 @@ class State(Struct, omit_defaults=True):
     held: list[Held] = []
     written_at: float = 0.0
     lines: list[tuple[str, float]] = []
-
-
-class Concluded(Struct, omit_defaults=True):
-    """One that the control plane found: shown from the second look on, and until it is in order for a minute."""
-
-    held: Held
-    looks: int = 1
-    in_order_since: float | None = None
 
 
 def mask(reported: Iterable[m.ReportedCondition] | None) -> bytes | None:
@@ -194,73 +183,6 @@ def _cleared_line(held: Held, now: float) -> tuple[str, str]:
     return "condition_cleared", f"{held.type}, after {max(0, int(now - held.since))} s"
 
 
-# What the control plane concludes itself
-
-
-def conclude(
-    worker_id: str,
-    type_: str,
-    message: str,
-    now: float,
-    gpus: list[int] | None = None,
-    deployments: list[str] | None = None,
-) -> None:
-    """Note one look that found the trouble. Harmless when repeated or cut off: the next look does the same."""
-    _change(worker_id, type_, now, Held(type_, now, _line(message, MAX_TEXT), gpus, deployments))
-
-
-def withdraw(worker_id: str, type_: str, now: float) -> None:
-    """Note one look that found none."""
-    _change(worker_id, type_, now, None)
-
-
-def _change(worker_id: str, type_: str, now: float, found: Held | None) -> None:
-    cold = find(Cold, worker_id, "cold")
-    if cold is None:
-        return
-    before = _concluded(cold)
-    after = dict(before)
-    line = _note(after, type_, now, found)
-    if after == before:
-        return
-    text = msgspec.json.encode(after, order="sorted").decode()
-    unchanged = Cold.concluded == cold.concluded if cold.concluded else Cold.concluded.does_not_exist()
-    action = Cold.concluded.set(text) if after else Cold.concluded.remove()
-    try:
-        written = update_if(cold, [action], unchanged & Cold.name.exists())
-    except UpdateError as error:  # a placement has the item in its hand: the next look comes back to this
-        if error.cause_response_code != "TransactionConflictException":
-            raise
-        return
-    if written and line:
-        events.record(About(worker_id=worker_id, worker_name=str(cold.name)), *line, events.CONTROL_PLANE, now)
-
-
-def _note(after: dict[str, Concluded], type_: str, now: float, found: Held | None) -> tuple[str, str] | None:
-    """Change the entry of the type as two looks set it and a minute clears it; the line for the timeline, if any."""
-    entry = after.get(type_)
-    if found is not None:
-        looks = min(entry.looks + 1, LOOKS_TO_SET) if entry else 1
-        is_set = bool(entry and entry.looks >= LOOKS_TO_SET)
-        found.since = entry.held.since if entry and is_set else now
-        after[type_] = Concluded(found, looks)
-        return _set_line(found) if looks >= LOOKS_TO_SET and not is_set else None
-    if entry is None:
-        return None
-    if entry.looks < LOOKS_TO_SET:
-        del after[type_]
-    elif entry.in_order_since is None:
-        after[type_] = Concluded(entry.held, entry.looks, now)
-    elif now - entry.in_order_since >= CLEARED_AFTER:
-        del after[type_]
-        return _cleared_line(entry.held, now)
-    return None
-
-
-def _concluded(cold: Cold) -> dict[str, Concluded]:
-    return msgspec.json.decode(cold.concluded, type=dict[str, Concluded]) if cold.concluded else {}
-
-
 # Reading
 
 
@@ -274,7 +196,7 @@ def of(machines: Iterable[Machine]) -> dict[str, list[Held]]:
 
 def types(machine: Machine) -> list[str]:
     """The types alone, without a further read; what this release does not know is one `Other`."""
-    return [*types_in(_bits(machine)), *(each.type for each in concluded(machine))]
+    return types_in(_bits(machine))
 
 
 def _bits(machine: Machine) -> int:
@@ -285,14 +207,7 @@ def _of(machine: Machine, states: Mapping[str, Conditions]) -> list[Held]:
     bits = _bits(machine)
     item = states.get(machine.worker_id)
     stored = msgspec.json.decode(item.state, type=State).held if item else []
-    found = {each.type: each for each in stored if bits >> bit(each.type) & 1}
-    found |= {each.type: each for each in concluded(machine)}
-    return [found[type_] for type_ in sorted(found)]
-
-
-def concluded(machine: Machine) -> list[Held]:
-    """Those that the control plane found and that are set."""
-    return [each.held for each in _concluded(machine.cold).values() if each.looks >= LOOKS_TO_SET]
+    return [each for each in stored if bits >> bit(each.type) & 1]
 
 
 def views(held: Iterable[Held]) -> list[r.Condition]:

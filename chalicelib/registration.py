@@ -225,7 +225,6 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
         *_identity(cold, hot, body, same_boot=False),
         Cold.join_token_id.set(token.credential_id),
         Cold.ephemeral.set(token.ephemeral),
-        Cold.concluded.remove(),
     ]
     for slot in slots.of_worker(machine.worker_id)[0]:
         message = f"another machine took over the name {cold.name}"

@@ -131,8 +131,7 @@ class Hot(Item):
 class Cold(Item):
     """What changes when a worker registers, is patched or is given work.
 
-    `claims` is JSON, device index -> deployment_id, and compared as text when it is written. So is `concluded`, the
-    conditions that the control plane found (conditions.py).
+    `claims` is JSON, device index -> deployment_id, and compared as text when it is written.
     """
 
     class Meta(Meta):
@@ -158,7 +157,6 @@ class Cold(Item):
     agent_version = UnicodeAttribute(null=True)
     ephemeral = BooleanAttribute(default=False)
     registered_at = NumberAttribute()
-    concluded = UnicodeAttribute(null=True)
 
 
 class Seen(Item):

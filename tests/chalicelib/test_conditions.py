@@ -14,7 +14,7 @@ from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.conditions import ConditionType
 from chalicelib.store import find
-from chalicelib.tables import Cold, Conditions, Deployment, Hot
+from chalicelib.tables import Conditions, Deployment, Hot
 from chalicelib.times import when
 from tests.fixtures.database import Killed
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
@@ -367,9 +367,6 @@ def test_a_look_that_is_cut_off_anywhere_is_completed_and_told_at_most_once(worl
 def test_a_host_that_takes_the_name_has_none_of_the_conditions_of_the_one_before(world: PlaneWorld) -> None:
     worker = world.worker(machine_id="m1")
     worker.beat(conditions=[DOWN])
-    for _ in range(2):
-        conditions.conclude(worker.id, "AddressConflict", "10.0.0.7 is another worker's", world.now)
-    assert len(shown(world, worker)) == 2
     world.pass_(1000)
     takeover = tokens.create_token(r.NewRegistrationToken(takeover=True), ADMIN, world.now).token
     worker.join_token = str(takeover)
@@ -404,63 +401,7 @@ def test_a_basic_client_has_no_conditions_and_costs_what_it_did(world: PlaneWorl
     assert "c" not in item_of(worker)
 
 
-# What the control plane concludes
-
-
-def test_what_is_concluded_is_set_after_two_looks_and_cleared_after_a_minute(world: PlaneWorld) -> None:
-    worker = world.worker()
-    conflict = (worker.id, "AddressConflict", "10.0.0.7 is held by gpu-2")
-    conditions.conclude(*conflict, world.now)
-    assert shown(world, worker) == []
-    world.pass_(5)
-    conditions.conclude(*conflict, world.now)
-    assert shown(world, worker) == [("AddressConflict", 5, conflict[2])]
-    world.pass_(5)
-    worker.beat()
-    conditions.withdraw(worker.id, "AddressConflict", world.now)
-    world.pass_(59)
-    conditions.withdraw(worker.id, "AddressConflict", world.now)
-    assert shown(world, worker) == [("AddressConflict", 5, conflict[2])], "a beat and 59 s in order do not clear it"
-    world.pass_(1)
-    conditions.withdraw(worker.id, "AddressConflict", world.now)
-    assert shown(world, worker) == []
-    assert told(world, worker) == [
-        ("condition_set", f"AddressConflict: {conflict[2]}"),
-        ("condition_cleared", "AddressConflict, after 65 s"),
-    ]
-
-
-def test_one_look_in_order_forgets_one_in_trouble_and_trouble_ends_the_minute(world: PlaneWorld) -> None:
-    worker = world.worker()
-    conditions.conclude(worker.id, "AddressConflict", "m", world.now)
-    conditions.withdraw(worker.id, "AddressConflict", world.now)
-    conditions.conclude(worker.id, "AddressConflict", "m", world.now)
-    assert shown(world, worker) == []
-    conditions.conclude(worker.id, "AddressConflict", "m", world.now)
-    conditions.withdraw(worker.id, "AddressConflict", world.now)
-    world.pass_(50)
-    conditions.conclude(worker.id, "AddressConflict", "m", world.now)
-    world.pass_(50)
-    conditions.withdraw(worker.id, "AddressConflict", world.now)
-    assert len(shown(world, worker)) == 1
-
-
-def test_a_conclusion_that_does_not_change_costs_no_write(world: PlaneWorld) -> None:
-    worker = world.worker()
-    deployment_id = world.deploy()
-    for _ in range(2):
-        conditions.conclude(worker.id, "AddressConflict", "m", world.now, deployments=[deployment_id])
-    with world.database.counting() as calls:
-        world.pass_(30)
-        conditions.conclude(worker.id, "AddressConflict", "m", world.now, deployments=[deployment_id])
-        conditions.withdraw(worker.id, "ClockSkewed", world.now)
-    assert Counter(operation for operation, _ in calls) == {"GetItem": 2}
-    assert [each.type for each in world.see(deployment_id).conditions] == ["AddressConflict"]
-
-
-def test_a_conclusion_about_nobody_is_no_error(world: PlaneWorld) -> None:
-    conditions.conclude("nobody", "AddressConflict", "m", world.now)
-    conditions.withdraw("nobody", "AddressConflict", world.now)
+# By themselves
 
 
 def test_the_bits_of_the_types_are_at_most_four_bytes() -> None:
@@ -476,13 +417,3 @@ def test_a_condition_holds_up_what_its_scope_names() -> None:
     assert conditions.Held("GpuLost", 0.0, "").holds_up(deployment)
     assert conditions.Held("GpuLost", 0.0, "", gpus=[0]).holds_up(deployment)
     assert not conditions.Held("GpuLost", 0.0, "", deployments=[]).holds_up(deployment)
-
-
-def test_registration_leaves_the_conclusions_of_the_same_host(world: PlaneWorld) -> None:
-    worker = world.worker(machine_id="m1")
-    for _ in range(2):
-        conditions.conclude(worker.id, "AddressConflict", "m", world.now)
-    worker.register(machine_id="m1", boot_id="b2")
-    cold = find(Cold, worker.id, "cold")
-    assert cold is not None and cold.concluded
-    assert [type_ for type_, *_ in shown(world, worker)] == ["AddressConflict"]
