@@ -11,7 +11,6 @@ cost a write at each heartbeat (docs/adr/0026).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -24,7 +23,7 @@ from chalicelib.contract.conditions import bit, types_in
 from chalicelib.contract.lifecycle import Status
 from chalicelib.events import About
 from chalicelib.fleet import Machine
-from chalicelib.store import find, find_all, put_if
+from chalicelib.store import find_all, put_if
 from chalicelib.tables import Conditions, Deployment
 from chalicelib.times import when
 
@@ -37,10 +36,6 @@ TEXT_EVERY = 60.0
 """Seconds after which a text that changed, and nothing else, is written again; at a look that happens anyway."""
 LINES_EVERY, LINES_AN_HOUR = 60.0, 16
 """Of one type at most one line that it is set in so many seconds, and of all types so many in an hour."""
-
-_UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
-)  # controls, ends of lines, what turns the direction of writing, and what has no width
 
 
 class Held(Struct, omit_defaults=True):
@@ -114,7 +109,11 @@ def _both(one: m.ReportedCondition, other: m.ReportedCondition) -> m.ReportedCon
 def _line(text: str, limit: int) -> str:
     """One line, at most `limit` characters; a character that is not for reading is written as its number."""
     words = " ".join(text[: 4 * limit].split())
-    return m.brief(_UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), words), limit)
+    return m.brief("".join(each if each.isprintable() else _number(each) for each in words), limit)
+
+
+def _number(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 # What a look writes
@@ -127,7 +126,7 @@ def remember(about: About, reported: list[m.ReportedCondition] | None, own: set[
     after the write leaves out a line, and none is told twice.
     """
     for _ in range(4):
-        found = find(Conditions, str(about.worker_id), "conditions")
+        found = _stored([str(about.worker_id)]).get(str(about.worker_id))
         before = msgspec.json.decode(found.state, type=State) if found else State()
         after, lines = _next(before, reported, own, now)
         if not _is_news(before, after, now):
@@ -189,9 +188,13 @@ def _cleared_line(held: Held, now: float) -> tuple[str, str]:
 def of(machines: Iterable[Machine]) -> dict[str, list[Held]]:
     """The conditions of each worker, sorted by type. Those without a bit in their hot item cost no read."""
     machines = list(machines)
-    keys = [(each.worker_id, "conditions") for each in machines if each.hot.conditions]
-    states = {str(item.worker_id): item for item in find_all(Conditions, keys)} if keys else {}
+    states = _stored([each.worker_id for each in machines if each.hot.conditions])
     return {each.worker_id: _of(each, states) for each in machines}
+
+
+def _stored(worker_ids: list[str]) -> dict[str, Conditions]:
+    found = find_all(Conditions, [(worker_id, "conditions") for worker_id in worker_ids])
+    return {str(item.worker_id): item for item in found}
 
 
 def types(machine: Machine) -> list[str]:

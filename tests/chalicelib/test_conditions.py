@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections import Counter
 from typing import Any
 
@@ -22,7 +21,6 @@ from tests.fixtures.units import size_of
 
 DOWN = {"type": "EngineUnavailable", "message": "Docker does not answer"}
 LOST = {"type": "GpuLost", "message": "GPU 1 fell off the bus (Xid 79)", "gpus": [1]}
-UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 UNIT = 1024
 
 
@@ -140,7 +138,7 @@ def test_an_idle_heartbeat_with_conditions_is_one_write_of_one_unit_with_64_gpus
         counted = Counter(operation for operation, _ in calls if operation != "UpdateItem")
         looks += bool(counted["Query"])
         assert (answer.commands, answer.next_heartbeat_in) == ([], 30)
-        assert set(counted) <= {"Query", "BatchGetItem", "GetItem"}, counted
+        assert set(counted) <= {"Query", "BatchGetItem"}, counted
         stored = item_of(worker)
         assert size_of(stored) <= UNIT, f"{size_of(stored)} bytes"
         assert size_of({"": stored["c"]}) <= 4
@@ -180,6 +178,7 @@ def test_a_text_that_changed_is_shown_after_a_while(world: PlaneWorld) -> None:
         "photo\u202egnp.exe\u2066",
         "a\u200b\u200d\ufeffb\u2028c\u2029",
         "\0" * 100,
+        "tags \U000e0041\U000e007f and what is nobody's \ue000\U0010ffff",
         "x" * 100_000,
         "\u202e" * 5000,
         "🙂" * 5000,
@@ -190,8 +189,8 @@ def test_the_text_of_a_hostile_host_is_one_short_line(world: PlaneWorld, text: s
     worker = world.worker()
     worker.beat(conditions=[{"type": "EngineUnavailable", "message": text}])
     ((_, _, message),) = shown(world, worker)
-    assert not UNSEEN.search(message) and len(message) <= conditions.MAX_TEXT
-    assert all(not UNSEEN.search(line) for _, line in told(world, worker))
+    assert message.isprintable() and len(message) <= conditions.MAX_TEXT
+    assert all(line.isprintable() for _, line in told(world, worker))
 
 
 def test_what_is_for_reading_is_kept(world: PlaneWorld) -> None:
@@ -214,7 +213,7 @@ def test_a_hostile_type_is_cleaned_as_a_text_is(world: PlaneWorld) -> None:
     worker = world.worker()
     worker.beat(conditions=[{"type": "\x1b[31m\u202eEvil\n", "message": ""}])
     ((type_, *_),) = shown(world, worker)
-    assert not UNSEEN.search(type_) and "Evil" in type_
+    assert type_.isprintable() and "Evil" in type_
 
 
 def test_a_worker_has_at_most_32_conditions(world: PlaneWorld) -> None:
