@@ -38,7 +38,7 @@ def load(deployment_id: str) -> Deployment:
 def create(body: r.NewDeployment, by: Principal, now: float, key: once.Key | None = None) -> Deployment:
     """Record it, then find it a place; without one it stays pending and says why. Raises DEPLOYMENT_NAME_IN_USE."""
     check(body)
-    first = once.made(key)
+    first = once.made(key, now)
     if first:
         return load(first)
     if body.worker_id is not None:
@@ -55,7 +55,7 @@ def create(body: r.NewDeployment, by: Principal, now: float, key: once.Key | Non
         transact(build)
 
     try:
-        made = once.run(key, attempt)
+        made = once.run(key, now, attempt)
     except Refused as refused:
         if find(DeploymentName, f"name#{deployment.name}"):
             message = f"name: a deployment named {deployment.name!r} exists; take another name, or delete that one"
@@ -113,7 +113,7 @@ Change = Callable[[Deployment], bool]
 
 def _act(deployment_id: str, key: once.Key | None, change: Change, now: float) -> tuple[Deployment, bool]:
     """Apply a change to the latest state, again when somebody was quicker; then ring and place as it needs."""
-    if once.made(key):
+    if once.made(key, now):
         return load(deployment_id), False
 
     def attempt() -> bool:

@@ -1,6 +1,7 @@
 """Idempotency-Key: a repeated POST finds what the first one made (docs/protocol.md, Idempotency).
 
-The record is written in the transaction that makes the resource, so that neither exists without the other.
+The record is written in the transaction that makes the resource, so that neither exists without the other. It ends
+after 24 hours, also where DynamoDB has not deleted it yet: that may take days, and the embedded database never does.
 """
 
 from __future__ import annotations
@@ -34,28 +35,28 @@ def key_for(caller: str, route: str, header: str, body: bytes) -> Key:
 def remember(transaction: TransactWrite, key: Key | None, resource: str, now: float) -> None:
     if key:
         record = Once(key.id, body=key.body, resource=resource, ttl=int(now + KEPT))
-        transaction.save(record, condition=Once.key.does_not_exist())
+        transaction.save(record, condition=Once.key.does_not_exist() | (Once.ttl <= int(now)))
 
 
-def made(key: Key | None) -> str | None:
-    """The id of what this key made before. Raises IDEMPOTENCY_MISMATCH when that was for another body."""
+def made(key: Key | None, now: float) -> str | None:
+    """The id of what this key made in the last 24 hours. Raises IDEMPOTENCY_MISMATCH when that was for another body."""
     record = find(Once, key.id) if key else None
-    if record is None or key is None:
+    if record is None or key is None or record.ttl <= int(now):
         return None
     if record.body != key.body:
         raise ApiError("IDEMPOTENCY_MISMATCH", "this Idempotency-Key was used with another body; take a new key")
     return str(record.resource)
 
 
-def run(key: Key | None, attempt: Callable[[], None]) -> str | None:
+def run(key: Key | None, now: float, attempt: Callable[[], None]) -> str | None:
     """Do `attempt`, unless it was done under this key: then the id of what it made. Raises what `attempt` raises."""
-    first = made(key)
+    first = made(key, now)
     if first:
         return first
     try:
         attempt()
     except Refused:
-        first = made(key)
+        first = made(key, now)
         if not first:
             raise
     return first

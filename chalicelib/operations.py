@@ -53,7 +53,7 @@ def enqueue(
 ) -> Operation:
     """Ask a worker. A read that was not sent yet is shared. Raises WORKER_NOT_FOUND, WORKER_OFFLINE."""
     machine = fleet.get(worker_id)
-    first = once.made(key)
+    first = once.made(key, now)
     if first:
         return load(first, now)
     if not machine.online(now):
@@ -107,7 +107,7 @@ def _enqueue(
             transaction.save(pointer, condition=is_latest)
         once.remember(transaction, key, operation.operation_id, now)
 
-    first = once.run(key, lambda: transact(build))
+    first = once.run(key, now, lambda: transact(build))
     if first:
         return load(first, now)
     slots.ring(worker_id, now)

@@ -230,7 +230,7 @@ def _create(item: Credential, key: once.Key | None, now: float) -> Credential | 
         transaction.save(item, condition=Credential.credential_id.does_not_exist())
         once.remember(transaction, key, item.credential_id, now)
 
-    first = once.run(key, lambda: transact(build))
+    first = once.run(key, now, lambda: transact(build))
     return find(Credential, first) if first else None
 
 
