@@ -39,6 +39,15 @@ def _names(attributes: Iterable[Attribute[Any]]) -> list[str]:
     return [each.attr_name for each in attributes]
 
 
+def joined_with(digest: bytes, segment: int, segments: int) -> list[Hot]:
+    """The workers of one segment that a registration token of this digest opens at this moment; no more than ids."""
+    joined = Hot.joined == digest
+    names = _names((Hot.worker_id,))
+    return list(
+        Hot.scan(joined, segment=segment, total_segments=segments, consistent_read=True, attributes_to_get=names)
+    )
+
+
 def deployments() -> list[Deployment]:
     """Every deployment, in the order in which they were made."""
     return sorted(Deployment.scan(Deployment.spec.exists()), key=lambda each: str(each.rank))

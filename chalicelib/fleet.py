@@ -41,8 +41,12 @@ def due_in(hot: Hot, now: float) -> int:
 
 def is_online(hot: Hot, now: float) -> bool:
     """A heartbeat within the window, or three of the longest interval last given; never after a goodbye."""
-    window = max(ONLINE_WINDOW, 3 * float(hot.interval))
-    return not hot.gone and hot.status != "offline" and now - float(hot.last_seen) <= window
+    return not hot.gone and hot.status != "offline" and now <= online_until(hot)
+
+
+def online_until(hot: Hot) -> float:
+    """When the worker counts as offline unless it sends another heartbeat."""
+    return float(hot.last_seen) + max(ONLINE_WINDOW, 3 * float(hot.interval))
 
 
 @dataclass

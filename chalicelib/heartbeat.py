@@ -13,10 +13,11 @@ import struct
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import bounds, conditions, fleet, look, registration, settings, tokens
+from chalicelib import bounds, conditions, fleet, look, provisional, registration, settings, tokens
+from chalicelib.admission import superseded
 from chalicelib.contract import messages as m
 from chalicelib.contract.errors import ApiError
-from chalicelib.store import find, update_if
+from chalicelib.store import find, retrying, update_if
 from chalicelib.tables import Hot
 
 LOOK_EVERY = 10
@@ -32,7 +33,9 @@ def heartbeat(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.H
     hot = Hot(worker_id)
     if not _stamp(hot, presented, body, now):
         _check_session(worker_id, presented, body, now)
-        raise refusal(worker_id, presented, now)
+        waits: m.HeartbeatAnswer | None = retrying(lambda: _kept_aside(hot, presented, body, now))
+        if waits is not None:
+            return waits
     tokens.first_use(hot, presented)
     fingerprint = _fingerprint(hot, body)
     behind = body.inbox is not None and body.inbox != hot.inbox
@@ -77,15 +80,33 @@ def _check_session(worker_id: str, presented: bytes, body: m.Heartbeat, now: flo
         bounds.check("session", body.session, hot.session, now)
 
 
+def _kept_aside(hot: Hot, presented: bytes, body: m.Heartbeat, now: float) -> m.HeartbeatAnswer | None:
+    """What a client gets that registered while the worker was online; None where it is the worker now, and stamped.
+
+    Raises Refused, and what `heartbeat` raises.
+    """
+    waiting = provisional.waiting(hot.worker_id, presented)
+    if waiting is not None and not tokens.opens(waiting.machine.hot, presented, now):
+        if waiting.ended:
+            raise superseded()
+        if waiting.machine.online(now):
+            return m.HeartbeatAnswer([], 0, waiting.pause(now))
+        registration.promote(waiting, presented, now)
+    owner = find(Hot, hot.worker_id)
+    if owner is None or not tokens.opens(owner, presented, now) or not _stamp(hot, presented, body, now):
+        raise refusal(hot.worker_id, presented, now)
+    return None
+
+
 def refusal(worker_id: str, presented: bytes, now: float) -> ApiError:
     """Why a worker's credential did not open its own routes."""
     hot = find(Hot, worker_id)
     if hot and hot.gone and tokens.was_retired(hot, presented):
         return registration.removed()
     if hot and tokens.opens(hot, presented, now):
-        return registration.superseded()
+        return superseded()
     if hot and tokens.was_retired(hot, presented):
-        return registration.superseded()
+        return superseded()
     return ApiError("UNAUTHENTICATED", "the credential is unknown, expired or revoked; register again")
 
 

@@ -12,17 +12,12 @@ reads is paid for all the same (docs/adr/0012).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 from chalicelib import claims, deployments, events, fleet, slots, workers
-from chalicelib.store import find, update_if
+from chalicelib.store import find, side_by_side, update_if
 from chalicelib.tables import Brake, Hot
 
-T = TypeVar("T")
-R = TypeVar("R")
 LOST_AFTER = 86400.0
 EPHEMERAL_AFTER = 900.0
 BRAKE_FOR = 300.0
@@ -34,11 +29,11 @@ READ = (Hot.worker_id, Hot.last_seen, Hot.status, Hot.interval, Hot.down_since, 
 
 def expire(now: float, segments: int = SEGMENTS) -> None:
     """Record the consequences of silence at `now`, then try again to place what waits. One segment takes no thread."""
-    read = _each(lambda segment: _read(segment, segments, now), range(segments), segments)
+    read = side_by_side(lambda segment: _read(segment, segments, now), range(segments), segments)
     silent = [hot for part in read for hot in part.silent]
     fresh = [hot for hot in silent if hot.down_since is None and hot.status != "offline"]
     if not _braked(len(fresh), sum(part.up for part in read), now):
-        _each(lambda hot: _record(hot, now), silent, segments)
+        side_by_side(lambda hot: _record(hot, now), silent, segments)
     claims.place_waiting(now)
 
 
@@ -49,15 +44,6 @@ def clock_was_put_back(now: float) -> None:
     """
     for hot in Hot.scan((Hot.last_seen > now + fleet.CLOCKS_DIFFER) & Hot.gone.does_not_exist()):
         update_if(hot, [Hot.last_seen.set(now)], (Hot.last_seen == hot.last_seen) & Hot.gone.does_not_exist())
-
-
-def _each(act: Callable[[T], R], items: Iterable[T], threads: int) -> list[R]:
-    """What `act` returns of each; in as many threads, or where one is enough in the caller's own."""
-    if threads == 1:
-        return [act(item) for item in items]
-    Hot._get_connection()  # made once, and not by each thread
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(act, items))
 
 
 @dataclass

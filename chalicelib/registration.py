@@ -1,29 +1,46 @@
-"""How a host becomes a worker, comes back as the same one, or takes the name of one that is gone (PROTOCOL, register).
+"""How a host becomes a worker, comes back as the same one, or takes the name of one that is gone.
 
-name unknown ── registration token good ──────────────────────────► a new worker, one use of the token
-name known ──┬─ its own token, or same machine with the token ────► the same worker; a fresh token; a new session
-             │  that it joined with (even used up or expired)         unless boot_id says that it is the same boot
-             ├─ another registration token, worker offline, takeover ► the name changes hands
-             └─ otherwise ───────────────────────────────────────── WORKER_NAME_IN_USE
+name unknown ── registration token good ──────────────────────────────► a new worker, one use of the token
+name known ──┬─ admission.py's rules i to v ──────────────────────────► the same worker; a fresh token; a new session
+             │                                                          unless boot_id says that it is the same boot
+             ├─ rule vi: a basic client, and the worker is online ────► kept aside until the worker's silence decides
+             ├─ another registration token, worker offline, takeover ─► the name changes hands
+             └─ otherwise ────────────────────────────────────────────► WORKER_NAME_IN_USE, while the worker is online
+                                                                        with Retry-After
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
+from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import claims, deployments, events, fleet, inventory, settings, slots, tokens
+from chalicelib import (
+    admission,
+    claims,
+    deployments,
+    events,
+    fleet,
+    inventory,
+    provisional,
+    refusals,
+    settings,
+    slots,
+    tokens,
+)
+from chalicelib.admission import Request, Rule, retired_boots, same_boot, short, superseded
 from chalicelib.contract import messages as m
 from chalicelib.contract.errors import ApiError
 from chalicelib.fleet import Machine
 from chalicelib.store import find, grow, retrying, transact
-from chalicelib.tables import Cold, Conditions, Credential, Hot, WorkerName
+from chalicelib.tables import Cold, Conditions, Credential, Hot, Provisional, WorkerName
 
 GRACE = 600.0
 """Seconds for which the token before stays good while the new one was not used."""
@@ -38,44 +55,54 @@ def register(body: m.Registration, bearer: str | None, now: float) -> m.Register
 
 
 def _attempt(body: m.Registration, bearer: str | None, now: float) -> m.Registered:
-    presented = [secret for secret in (bearer, body.token) if secret]
     owner = find(WorkerName, name_key(body.name), "name")
     machine = fleet.several([owner.owner]).get(owner.owner) if owner else None
     if machine is None:
-        _refuse_the_removed(presented)
+        _refuse_the_removed(secret for secret in (bearer, body.token) if secret)
         return _join(body, _usable(body.token, now), now)
-    digests = [tokens.digest(secret) for secret in presented]
-    own = next((d for d in digests if tokens.is_own(machine.hot, d, now)), None)
-    retired = any(tokens.was_retired(machine.hot, d) for d in digests)
-    if own or (retired and _same_boot(machine.hot, body)) or _came_back(machine, body):
-        return _return(machine, body, own or tokens.digest(body.token), now)
-    if retired:
+    token = tokens.lookup(body.token, "registration")
+    request = Request(body, bearer, None if token is None or token.revoked else token)
+    match rule := admission.rule(machine, request, now):
+        case Rule.REFUSED:
+            return _refused(machine, request, now)
+        case Rule.PROVISIONAL:
+            return _keep_aside(machine, body, request.token, now)
+    session = int(machine.hot.session) if same_boot(machine.hot, body) else grow(machine.hot.session, now)
+    own = request.own(machine.hot, now)
+    basis = _Basis(own or tokens.digest(body.token), None if own else request.token, rule.rests_on_silence)
+    issue = _Issue.fresh(machine.worker_id, session)
+    _return(machine, body, issue, basis, now)
+    return _answer(issue, float(machine.hot.activity_at), "Worker registered again", now)
+
+
+def _refused(machine: Machine, request: Request, now: float) -> m.Registered:
+    """No rule lets it be this worker: it may take the name of an offline one over, or is told when to ask again."""
+    if request.is_of_the_past(machine):
         raise superseded()
-    token = _usable(body.token, now)
-    if machine.online(now) or not token.takeover:
-        raise ApiError(
-            "WORKER_NAME_IN_USE",
-            f"name: {body.name!r} is another worker's; take another, or while that one is offline a takeover token",
-        )
-    return _take_over(machine, body, token, now)
-
-
-def superseded() -> ApiError:
-    return ApiError("SESSION_SUPERSEDED", "a newer session of this worker registered; this one must rest")
+    body = request.body
+    if not machine.online(now):
+        token = _usable(body.token, now)
+        if not token.takeover:
+            raise ApiError(
+                "WORKER_NAME_IN_USE",
+                f"name: {body.name!r} is another worker's, which is offline; take another, or a takeover token",
+            )
+        return _take_over(machine, body, token, now)
+    if not request.joined_with(machine.cold):
+        _usable(body.token, now)
+    wait = max(1, math.floor(fleet.online_until(machine.hot) - now) + 1)
+    hostname = body.system_info.hostname
+    refusals.note(machine, "join_refused", hostname, "the worker is online, so it was refused", now)
+    raise ApiError(
+        "WORKER_NAME_IN_USE",
+        f"name: {body.name!r} is a worker that is online; take another name, or ask again when it is offline,"
+        f" in {wait} s at the earliest",
+        retry_after=wait,
+    )
 
 
 def name_key(name: str) -> str:
     return "name#" + hashlib.sha256(name.encode()).hexdigest()
-
-
-def _short(value: str | None) -> bytes | None:
-    return hashlib.sha256(value.encode()).digest()[:16] if value else None
-
-
-def _same_boot(hot: Hot, body: m.Registration) -> bool:
-    """Whether this very boot registered last: its answer may have been lost, so that it knows only an older token."""
-    boot = _short(body.boot_id)
-    return boot is not None and hot.boot is not None and bytes(hot.boot) == boot
 
 
 def _usable(secret: str, now: float) -> Credential:
@@ -101,39 +128,45 @@ def removed() -> ApiError:
     return ApiError("WORKER_REMOVED", "an operator removed this worker; it may join again with a registration token")
 
 
-def _came_back(machine: Machine, body: m.Registration) -> bool:
-    """The same machine, with the registration token that the worker joined with, unless that was revoked."""
-    token = tokens.lookup(body.token, "registration")
-    if token is None or token.credential_id != machine.cold.join_token_id:
-        return False
-    if machine.cold.machine_id:
-        return bool(machine.cold.machine_id == body.machine_id)
-    return bool(machine.cold.hostname == body.system_info.hostname)
+@dataclass(frozen=True)
+class _Issue:
+    """A token for a worker, and the session that it belongs to. `secret` is empty where the client has it already."""
+
+    worker_id: str
+    secret: str
+    digest: bytes
+    session: int
+
+    @classmethod
+    def fresh(cls, worker_id: str, session: int) -> _Issue:
+        secret = tokens.new_secret("worker", worker_id)
+        return cls(worker_id, secret, tokens.digest(secret), session)
 
 
 @dataclass(frozen=True)
-class _Issue:
-    """A fresh token for a worker, and the session that it belongs to."""
+class _Basis:
+    """What lets a client be a worker again: the digest `by` of what it presented, and where that is a registration
+    token, `token`. `silence`: the worker must not have been heard of since it was read."""
 
-    worker_id: str
-    token: str
-    session: int
+    by: bytes
+    token: Credential | None
+    silence: bool
 
 
 def _answer(issue: _Issue, hot_activity: float, message: str, now: float) -> m.Registered:
     wait = fleet.interval(hot_activity, now)
-    return m.Registered(issue.worker_id, message, issue.token, issue.session, wait)
+    return m.Registered(issue.worker_id, message, issue.secret, issue.session, wait)
 
 
 def _join(body: m.Registration, token: Credential, now: float) -> m.Registered:
     worker_id = str(uuid.uuid4())
-    issue = _Issue(worker_id, tokens.new_secret("worker", worker_id), grow(0, now))
+    issue = _Issue.fresh(worker_id, grow(0, now))
     hot = Hot(
         worker_id,
-        digest=tokens.digest(issue.token),
+        digest=issue.digest,
         joined=tokens.digest(body.token),
         session=issue.session,
-        boot=_short(body.boot_id),
+        boot=short(body.boot_id),
         last_seen=now,
         status="online",
         interval=settings.HEARTBEAT,
@@ -171,33 +204,88 @@ def _join(body: m.Registration, token: Credential, now: float) -> m.Registered:
 
 
 def _use(transaction: TransactWrite, token: Credential) -> None:
-    room = (Credential.uses < token.max_uses) & Credential.credential_id.exists()
+    room = (Credential.uses < token.max_uses) & tokens.NOT_REVOKED
     transaction.update(token, actions=[Credential.uses.add(1)], condition=room)
 
 
-def _return(machine: Machine, body: m.Registration, by: bytes, now: float) -> m.Registered:
-    """The same worker again: a lost response, a restart, a reboot."""
+def _return(
+    machine: Machine,
+    body: m.Registration,
+    issue: _Issue,
+    basis: _Basis,
+    now: float,
+    also: Callable[[TransactWrite], object] = lambda transaction: None,
+) -> None:
+    """The same worker again: a lost response, a restart, a reboot. `also`: what else is in the transaction."""
     hot, cold = machine.hot, machine.cold
-    boot = _short(body.boot_id)
-    if boot is not None and boot in _chunks(cold.retired_boots, 16):
+    boot = short(body.boot_id)
+    if boot is not None and boot in retired_boots(cold):
         raise superseded()
-    same_boot = _same_boot(hot, body)
-    session = int(hot.session) if same_boot else grow(hot.session, now)
-    issue = _Issue(machine.worker_id, tokens.new_secret("worker", machine.worker_id), session)
+    is_same_boot = same_boot(hot, body)
     actions: list[Action] = [
         *_renewal(issue, boot, now),
         Hot.previous.set(bytes(hot.digest)),
         Hot.used.set(_last_used(hot, now)),
         Hot.previous_until.set(now + GRACE),
-        Hot.joined.set(by),
+        Hot.joined.set(basis.by),
     ]
-    if not same_boot:
-        actions.append(Hot.retired.set(tokens.retire(hot, bytes(hot.digest))))
-    transact(lambda t: _renew(t, machine, actions, _identity(cold, hot, body, same_boot)))
-    if not same_boot:
+    if not is_same_boot:
+        actions += [Hot.retired.set(tokens.retire(hot, bytes(hot.digest))), Hot.beats.set(0)]
+
+    def build(transaction: TransactWrite) -> None:
+        silence = _unheard(machine) if basis.silence else None
+        _renew(transaction, machine, actions, _identity(cold, hot, body, is_same_boot), silence)
+        if basis.token is not None:
+            _check(transaction, basis.token)
+        also(transaction)
+
+    transact(build)
+    if not is_same_boot:
         events.record(machine.about, "returned", "a new session", f"worker {cold.name}", now)
     inventory.record(machine.about, machine.gpu_info, body.gpu_info, now)
-    return _answer(issue, float(hot.activity_at), "Worker registered again", now)
+
+
+def _check(transaction: TransactWrite, token: Credential) -> None:
+    """A revocation that began since the token was read must not miss what this transaction writes."""
+    transaction.condition_check(Credential, token.credential_id, condition=tokens.NOT_REVOKED)
+
+
+def _unheard(machine: Machine) -> Condition:
+    """That the worker sent no heartbeat since it was read."""
+    return Hot.last_seen == machine.hot.last_seen
+
+
+def _keep_aside(machine: Machine, body: m.Registration, token: Credential | None, now: float) -> m.Registered:
+    """The worker is online, and this may be it: what it does counts from when the worker is silent (provisional.py)."""
+    issue = _Issue.fresh(machine.worker_id, grow(machine.hot.session, now))
+    item, before = provisional.keep(machine, body, issue.secret, issue.session, now)
+    unchanged = Provisional.digest == before if before else Provisional.worker_id.does_not_exist()
+
+    def build(transaction: TransactWrite) -> None:
+        transaction.save(item, condition=unchanged)
+        if token is not None:
+            _check(transaction, token)
+
+    transact(build)
+    hostname = body.system_info.hostname
+    refusals.note(machine, "join_provisional", hostname, "it gets no commands unless the worker falls silent", now)
+    wait = provisional.pause(machine.hot, now)
+    message = "Worker registered provisionally: it is online already, and gets commands here when it is silent"
+    return m.Registered(issue.worker_id, message, issue.secret, issue.session, wait)
+
+
+def promote(waiting: provisional.Waiting, presented: bytes, now: float) -> None:
+    """Make a client that was kept aside the worker, which has fallen silent. Raises Refused if the worker was heard."""
+    kept = waiting.kept
+    by = bytes(kept.by)
+    digest = bytes(kept.digest) if presented == by else presented
+    issue = _Issue(waiting.machine.worker_id, "", digest, int(kept.issued))
+
+    def end(transaction: TransactWrite) -> None:
+        transaction.delete(kept, condition=Provisional.digest == bytes(kept.digest))
+
+    _return(waiting.machine, waiting.body, issue, _Basis(by, waiting.token, silence=True), now, end)
+    claims.place_waiting(now, on=waiting.machine.worker_id)
 
 
 def _last_used(hot: Hot, now: float) -> bytes:
@@ -209,9 +297,10 @@ def _last_used(hot: Hot, now: float) -> bytes:
 def _take_over(machine: Machine, body: m.Registration, token: Credential, now: float) -> m.Registered:
     """Another machine gets the name. What ran on the old one is lost, and stays stopped until somebody starts it."""
     hot, cold = machine.hot, machine.cold
-    issue = _Issue(machine.worker_id, tokens.new_secret("worker", machine.worker_id), grow(hot.session, now))
+    issue = _Issue.fresh(machine.worker_id, grow(hot.session, now))
     actions: list[Action] = [
-        *_renewal(issue, _short(body.boot_id), now),
+        *_renewal(issue, short(body.boot_id), now),
+        Hot.beats.set(0),
         Hot.previous.remove(),
         Hot.used.remove(),
         Hot.previous_until.remove(),
@@ -222,17 +311,20 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
         Hot.ephemeral.set(True) if token.ephemeral else Hot.ephemeral.remove(),
     ]
     identity: list[Action] = [
-        *_identity(cold, hot, body, same_boot=False),
+        *_identity(cold, hot, body, is_same_boot=False),
         Cold.join_token_id.set(token.credential_id),
         Cold.ephemeral.set(token.ephemeral),
     ]
     for slot in slots.of_worker(machine.worker_id)[0]:
         message = f"another machine took over the name {cold.name}"
-        deployments.lose(slot.deployment_id, machine.worker_id, "WORKER_LOST", message, now, stop=True)
+        silent_since = float(hot.last_seen)
+        deployments.lose(
+            slot.deployment_id, machine.worker_id, "WORKER_LOST", message, now, stop=True, last_seen=silent_since
+        )
 
     def build(transaction: TransactWrite) -> None:
         _use(transaction, token)
-        _renew(transaction, machine, actions, identity)
+        _renew(transaction, machine, actions, identity, _unheard(machine))
         transaction.delete(Conditions(machine.worker_id, part="conditions"))
 
     transact(build)
@@ -243,7 +335,7 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
 
 def _renewal(issue: _Issue, boot: bytes | None, now: float) -> list[Action]:
     return [
-        Hot.digest.set(tokens.digest(issue.token)),
+        Hot.digest.set(issue.digest),
         Hot.session.set(issue.session),
         Hot.boot.set(boot) if boot else Hot.boot.remove(),
         Hot.last_seen.set(now),
@@ -254,14 +346,18 @@ def _renewal(issue: _Issue, boot: bytes | None, now: float) -> list[Action]:
     ]
 
 
-def _renew(transaction: TransactWrite, machine: Machine, hot: list[Action], cold: list[Action]) -> None:
-    """Both items, on condition that nobody registered or took over meanwhile."""
+def _renew(
+    transaction: TransactWrite, machine: Machine, hot: list[Action], cold: list[Action], also: Condition | None = None
+) -> None:
+    """Both items, on condition that nobody registered or took over meanwhile, and on what else the rule needs."""
     before = (Hot.digest == bytes(machine.hot.digest)) & (Hot.session == machine.hot.session)
+    if also is not None:
+        before &= also
     transaction.update(machine.hot, actions=hot, condition=before & Hot.gone.does_not_exist())
     transaction.update(machine.cold, actions=cold, condition=Cold.name.exists())
 
 
-def _identity(cold: Cold, hot: Hot, body: m.Registration, same_boot: bool) -> list[Action]:
+def _identity(cold: Cold, hot: Hot, body: m.Registration, is_same_boot: bool) -> list[Action]:
     """What the machine says of itself now; what an operator set stays as the operator set it."""
     patched = msgspec.json.decode(cold.patched, type=list[str])
     actions: list[Action] = [
@@ -275,7 +371,7 @@ def _identity(cold: Cold, hot: Hot, body: m.Registration, same_boot: bool) -> li
         actions.append(Cold.labels.set(_json(body.labels or {})))
     if "address" not in patched:
         actions.append(Cold.address.set(body.address) if body.address else Cold.address.remove())
-    if not same_boot and (retired := _retired_boots(body, hot.boot, _chunks(cold.retired_boots, 16))):
+    if not is_same_boot and (retired := _retired_boots(body, hot.boot, retired_boots(cold))):
         actions.append(Cold.retired_boots.set(retired))
     return actions
 
@@ -285,14 +381,9 @@ def _retired_boots(body: m.Registration, latest: bytes | None = None, before: It
 
     A process may have been killed while its registration was on its way: its successor names it.
     """
-    named = (_short(boot) for boot in body.past_boot_ids or ())
+    named = (short(boot) for boot in body.past_boot_ids or ())
     ended = dict.fromkeys(bytes(boot) for boot in (latest, *named, *before) if boot)
     return b"".join([*ended][:RETIRED_BOOTS])
-
-
-def _chunks(value: bytes | None, size: int) -> list[bytes]:
-    packed = bytes(value or b"")
-    return [packed[i : i + size] for i in range(0, len(packed), size)]
 
 
 def _json(value: object) -> str:

@@ -7,6 +7,7 @@ condition that does not hold is an answer, not an error.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from pynamodb.exceptions import DeleteError, PutError, TransactWriteError, UpdateError
@@ -18,6 +19,8 @@ from pynamodb.transactions import TransactWrite
 from chalicelib.tables import connection
 
 M = TypeVar("M", bound=Model)
+T = TypeVar("T")
+R = TypeVar("R")
 MAX_KEY = 1024
 """Bytes that DynamoDB allows in a range key."""
 
@@ -89,6 +92,15 @@ def retrying(attempt: Callable[[], Any], times: int = 8) -> Any:
             if not left:
                 raise
     raise AssertionError("unreachable: times is positive")
+
+
+def side_by_side(act: Callable[[T], R], items: Iterable[T], threads: int) -> list[R]:
+    """What `act` returns of each; in as many threads, or where one is enough in the caller's own."""
+    if threads == 1:
+        return [act(item) for item in items]
+    connection()  # made once, and not by each thread
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(act, items))
 
 
 def grow(previous: float, now: float) -> int:

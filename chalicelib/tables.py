@@ -5,6 +5,8 @@
                                             since the sweep reads that whole (docs/adr/0012)
     workers      worker_id, part            "cold": inventory, labels, GPU claims; "seen": what it last listed;
                                             "conditions": the text of those that it last reported
+                 "provisional"              a registration that waits for the worker's silence
+                 "refusals"                 who asked for its name lately
                  name#<name>, "name"        who owns that name
     deployments  deployment_id              intent, status and order of a deployment
                  name#<name>                who owns that name
@@ -89,7 +91,8 @@ class Hot(Item):
 
     `digest` opens. Until it is first used so do, for 10 minutes, `previous` and `used` (the token issued before it, and
     the last that was used), and `joined` (the one that it registered with). `retired` are digests of earlier sessions,
-    32 bytes each. `looked` fingerprints what the last look at the slots covered; `unsettled` asks for another.
+    32 bytes each. `beats` counts the session's heartbeats. `looked` fingerprints what the last look at the slots
+    covered; `unsettled` asks for another.
     `activity_at` is when somebody last wanted something; `activity_before` what that was at the last beat, if somebody
     did so since: from it follows the interval that the worker was given then.
     `drains` is whether its timeline says that it drains itself. `conditions` are the bits of the types of conditions
@@ -185,6 +188,43 @@ class Conditions(Item):
     worker_id = UnicodeAttribute(hash_key=True)
     part = UnicodeAttribute(range_key=True, default="conditions")
     state = UnicodeAttribute()
+
+
+class Provisional(Item):
+    """A registration for an online worker that was kept aside (provisional.py).
+
+    `digest` is the token that it was answered with, `previous` the one before that, `by` the registration token's.
+    `session` is the worker's when it was kept, `issued` the one that it gets when it is promoted.
+    """
+
+    PART = "provisional"
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "workers"
+
+    worker_id = UnicodeAttribute(hash_key=True)
+    part = UnicodeAttribute(range_key=True, default=PART)
+    digest = BinaryAttribute(legacy_encoding=False)
+    previous = BinaryAttribute(null=True, legacy_encoding=False)
+    by = BinaryAttribute(legacy_encoding=False)
+    token_id = UnicodeAttribute()
+    session = NumberAttribute()
+    issued = NumberAttribute()
+    at = NumberAttribute()
+    body = BinaryAttribute(legacy_encoding=False)
+
+
+class Refusals(Item):
+    """Who asked for the name of an online worker in the last hour: JSON, compared as text (refusals.py)."""
+
+    PART = "refusals"
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "workers"
+
+    worker_id = UnicodeAttribute(hash_key=True)
+    part = UnicodeAttribute(range_key=True, default=PART)
+    noted = UnicodeAttribute()
 
 
 class WorkerName(Item):
@@ -347,7 +387,10 @@ class Once(Item):
 
 
 class Credential(Item):
-    """A registration token or an API key. Its id is derived from the secret, so that no index is needed to find it."""
+    """A registration token or an API key. Its id is derived from the secret, so that no index is needed to find it.
+
+    `revoked`: its revocation has begun, and nobody may register with it any more (tokens.revoke_token).
+    """
 
     class Meta(Meta):
         table_name = TABLE_PREFIX + "credentials"
@@ -364,6 +407,7 @@ class Credential(Item):
     uses = NumberAttribute(default=0)
     takeover = BooleanAttribute(default=False)
     ephemeral = BooleanAttribute(default=False)
+    revoked = BooleanAttribute(null=True)
     created_at = NumberAttribute()
 
 

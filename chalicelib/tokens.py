@@ -11,27 +11,34 @@ from typing import Literal
 
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import events, once, paging
+from chalicelib import census, events, once, paging
 from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access
 from chalicelib.contract.errors import ApiError
-from chalicelib.store import Refused, find, put_if, transact, update_if
+from chalicelib.store import Refused, delete_if, find, put_if, side_by_side, transact, update_if
 from chalicelib.tables import Credential, FirstKey, Hot
 from chalicelib.times import when
 
 PREFIX = {"registration": "mst_reg_", "key": "mst_key_", "worker": "mst_wrk_"}
 SEEDED_USES = 1_000_000
 RETIRED = 2
+SEGMENTS = 8
+"""Of the heartbeats, and threads, in which a revoked token is looked for."""
+NOT_REVOKED = Credential.credential_id.exists() & Credential.revoked.does_not_exist()
 ROLES = {"viewer": Access.VIEWER, "operator": Access.OPERATOR, "admin": Access.ADMIN}
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who calls: a worker under its own id, or an API key with its role. `label` is what timelines show."""
+    """Who calls: a worker under its own id, or an API key with its role. `label` is what timelines show.
+
+    `provisional`: a client that was kept aside (provisional.py). What it reports changes nothing.
+    """
 
     label: str
     access: Access
     id: str = ""
+    provisional: bool = False
 
 
 def new_secret(kind: Literal["registration", "key", "worker"], worker_id: str = "") -> str:
@@ -69,7 +76,8 @@ def api_key(secret: str) -> Principal | None:
 
 def usable(token: Credential, now: float) -> bool:
     """Whether a registration token may let another worker in."""
-    return (token.expires_at is None or token.expires_at > now) and token.uses < (token.max_uses or 0)
+    expired = token.expires_at is not None and token.expires_at <= now
+    return not token.revoked and not expired and token.uses < (token.max_uses or 0)
 
 
 def is_own(hot: Hot, presented: bytes, now: float) -> bool:
@@ -176,23 +184,46 @@ def who_is(key: Principal) -> r.WhoAmI:
     return r.WhoAmI(key.label.removeprefix("key "), key.access.name.lower())  # type: ignore[arg-type]
 
 
-def revoke_token(token_id: str, by: Principal, now: float) -> r.RegistrationToken:
-    """It lets nobody in any more, not even who joined with it. Raises TOKEN_NOT_FOUND."""
-    return _token_view(_revoke("registration", token_id, "TOKEN", by, now))
+def revoke_token(token_id: str, by: Principal, now: float, segments: int = SEGMENTS) -> r.RegistrationToken:
+    """End a registration token everywhere. Raises TOKEN_NOT_FOUND.
+
+        marked ──► nobody registers with it: each registration checks that in its transaction
+        cleared ─► no worker is opened by it: every heartbeat item that names it, the token's Bearer included
+        deleted ─► it is unknown
+
+    A revocation that was cut off is resumed by the next: until it is deleted, the token is listed as `revoked`.
+    """
+    found = _existing("registration", token_id, "TOKEN")
+    if not update_if(found, [Credential.revoked.set(True)], Credential.credential_id.exists()):
+        found = _existing("registration", token_id, "TOKEN")  # another revocation ended meanwhile
+    side_by_side(lambda segment: _clear(bytes(found.digest), segment, segments), range(segments), segments)
+    _delete(found, by, now)
+    return _token_view(found)
+
+
+def _clear(digest: bytes, segment: int, segments: int) -> None:
+    for hot in census.joined_with(digest, segment, segments):
+        update_if(hot, [Hot.joined.remove()], Hot.joined == digest)
 
 
 def revoke_key(key_id: str, by: Principal, now: float) -> r.ApiKey:
     """It opens nothing any more. Raises KEY_NOT_FOUND."""
-    return _key_view(_revoke("key", key_id, "KEY", by, now))
+    found = _existing("key", key_id, "KEY")
+    _delete(found, by, now)
+    return _key_view(found)
 
 
-def _revoke(kind: str, credential: str, what: str, by: Principal, now: float) -> Credential:
+def _existing(kind: str, credential: str, what: str) -> Credential:
     found = find(Credential, credential)
     if not found or found.kind != kind:
         raise ApiError(f"{what}_NOT_FOUND", f"there is no such {what.lower()}; list them to see their ids")
-    found.delete()
-    _tell(found, "revoked", found.name or f"asked by {by.label}", by, now)
     return found
+
+
+def _delete(found: Credential, by: Principal, now: float) -> None:
+    """Of several that revoke it at once, one is told of."""
+    if delete_if(found, Credential.credential_id.exists()):
+        _tell(found, "revoked", found.name or f"asked by {by.label}", by, now)
 
 
 def _tell(item: Credential, what: str, message: str, by: Principal, now: float) -> None:
@@ -255,6 +286,7 @@ def _token_view(item: Credential, secret: str | None = None) -> r.RegistrationTo
         uses=int(item.uses),
         takeover=item.takeover,
         ephemeral=item.ephemeral,
+        revoked=bool(item.revoked),
     )
     if secret:
         view.token = secret

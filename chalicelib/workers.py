@@ -18,7 +18,7 @@ from chalicelib.fleet import Machine
 from chalicelib.heartbeat import unpack_usage
 from chalicelib.registration import name_key
 from chalicelib.store import find, find_all, retrying, transact, update_if
-from chalicelib.tables import Cold, Conditions, Deployment, Hot, Seen, Slot, WorkerName
+from chalicelib.tables import Cold, Conditions, Deployment, Hot, Provisional, Refusals, Seen, Slot, WorkerName
 from chalicelib.times import when
 from chalicelib.tokens import Principal
 
@@ -199,6 +199,8 @@ def _sweep_up(worker_id: str) -> None:
             batch.delete(Slot(worker_id, slot))
     Seen(worker_id, part="seen").delete()
     Conditions(worker_id, part="conditions").delete()
+    Provisional(worker_id).delete()
+    Refusals(worker_id).delete()
 
 
 def forget(hot: Hot, now: float) -> None:

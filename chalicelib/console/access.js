@@ -67,6 +67,7 @@ function Tokens() {
                             <span class="label">takeover</span>
                         `}
                         ${token.ephemeral && html`<span class="label">ephemeral</span>`}
+                        ${token.revoked && html`<span class="label">revoked: revoke it again</span>`}
                     </td>
                     <td data-name="Used">${token.uses} of ${token.max_uses.toLocaleString("en")}</td>
                     <td data-name="Expires">

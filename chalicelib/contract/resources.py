@@ -151,7 +151,7 @@ class PruneRequest(Struct, forbid_unknown_fields=True):
 
 
 class RegistrationToken(Struct):
-    """`token` is there once, in the answer that creates it."""
+    """`token` is there once, in the answer that creates it. `revoked`: a DELETE began, and has to be repeated."""
 
     token_id: str
     name: str | None
@@ -161,6 +161,7 @@ class RegistrationToken(Struct):
     uses: int
     takeover: bool
     ephemeral: bool
+    revoked: bool = False
     token: str | UnsetType = UNSET
 
 

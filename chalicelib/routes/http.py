@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Blueprint, Response
 from pynamodb.exceptions import PynamoDBException
 
-from chalicelib import fleet, heartbeat, logs, once, operations, tokens, waits
+from chalicelib import fleet, heartbeat, logs, once, operations, provisional, tokens, waits
 from chalicelib.contract import endpoints
 from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access, Endpoint
@@ -196,11 +196,20 @@ def principal(call: Call) -> Principal:
     key = tokens.api_key(secret)
     if key is not None:
         return _with_role(key, endpoint)
+    if worker_id and provisional.waits(worker_id, presented):
+        return _kept_aside(worker_id, endpoint)
     named = tokens.worker_named_by(secret) or worker_id  # the token that it registered with names none
     owner = find(Hot, named) if named else None
     if owner and tokens.opens(owner, presented, call.now):
         raise ApiError("FORBIDDEN", "a worker's token opens that worker's own routes and nothing else")
     raise heartbeat.refusal(worker_id or "", presented, call.now)
+
+
+def _kept_aside(worker_id: str, endpoint: Endpoint) -> Principal:
+    """A client that registered while the worker was online: it may report, which changes nothing, and no more."""
+    if endpoint.access is not Access.WORKER:
+        raise ApiError("FORBIDDEN", "this client registered provisionally; the worker itself is online")
+    return Principal(f"worker {worker_id}", Access.WORKER, worker_id, provisional=True)
 
 
 def _with_role(key: Principal, endpoint: Endpoint) -> Principal:

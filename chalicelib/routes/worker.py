@@ -41,9 +41,14 @@ def beat(call: Call) -> Any:
 @route(blueprint, "report")
 def report(call: Call) -> Any:
     body, ids = call.body(m.Report), call.ids
+    if call.by.provisional:
+        return m.Applied(False, body.reported)
     return reports.report(ids["worker_id"], ids["deployment_id"], body, call.by.label, call.now)
 
 
 @route(blueprint, "result")
 def result(call: Call) -> Any:
-    return operations.settle(call.ids["worker_id"], call.ids["command_id"], call.body(m.Result), call.now)
+    body, ids = call.body(m.Result), call.ids
+    if call.by.provisional:
+        return m.Applied(False, body.status)
+    return operations.settle(ids["worker_id"], ids["command_id"], body, call.now)

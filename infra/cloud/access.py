@@ -19,7 +19,7 @@ Grants = dict[str, str]
 """A table, or an index as table/index/name, and DynamoDB's actions on it."""
 
 API: Grants = {
-    "heartbeats": "BatchGetItem GetItem PutItem Scan UpdateItem",
+    "heartbeats": "BatchGetItem ConditionCheckItem GetItem PutItem Scan UpdateItem",
     "workers": "BatchGetItem DeleteItem GetItem PutItem Scan UpdateItem",
     "workers/index/listing": "Query",
     "deployments": "BatchGetItem ConditionCheckItem DeleteItem GetItem PutItem Scan UpdateItem",
@@ -27,7 +27,7 @@ API: Grants = {
     "deployments/index/waiting": "Query",
     "commands": "BatchGetItem BatchWriteItem ConditionCheckItem DeleteItem GetItem PutItem Query Scan UpdateItem",
     "operations": "BatchGetItem GetItem PutItem UpdateItem",
-    "credentials": "BatchGetItem DeleteItem GetItem PutItem UpdateItem",
+    "credentials": "BatchGetItem ConditionCheckItem DeleteItem GetItem PutItem UpdateItem",
     "credentials/index/listing": "Query",
     "events": "BatchWriteItem Query",
 }

@@ -39,7 +39,7 @@ def list_tokens(shell: Shell) -> None:
 
 
 def _token_row(token: r.RegistrationToken, now: datetime) -> tuple[Cell, ...]:
-    kinds = [name for name in ("takeover", "ephemeral") if getattr(token, name)]
+    kinds = [name for name in ("takeover", "ephemeral", "revoked") if getattr(token, name)]
     expires = "never" if token.expires_at is None else "expired"
     if token.expires_at and token.expires_at > now:
         expires = f"in {text.ago(now, token.expires_at)}"

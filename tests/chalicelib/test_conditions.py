@@ -376,10 +376,10 @@ def test_a_host_that_takes_the_name_has_none_of_the_conditions_of_the_one_before
 
 
 def test_a_host_that_returns_keeps_its_conditions_until_it_reports(world: PlaneWorld) -> None:
-    worker = world.worker(machine_id="m1")
+    worker = world.worker(machine_id="m1", boot_id="b1")
     worker.beat(conditions=[DOWN])
     world.pass_(10)
-    worker.register(machine_id="m1")
+    worker.register(boot_id="b2", past_boot_ids=["b1"])
     assert shown(world, worker) == [("EngineUnavailable", 0, DOWN["message"])]
     worker.beat()
     assert shown(world, worker) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,9 +12,12 @@ from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access
 from chalicelib.contract.errors import ApiError
 from chalicelib.once import Key
+from chalicelib.routes import http
 from chalicelib.store import find
 from chalicelib.tables import Credential, Hot
-from tests.fixtures.plane_world import ADMIN, PlaneWorld, lines
+from tests.fixtures.database import Killed
+from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
+from tests.fixtures.route_calls import call
 
 A, B, C, D = (tokens.digest(name) for name in "abcd")
 NOW = 1_800_000_000.0
@@ -152,6 +156,106 @@ def test_what_is_revoked_opens_nothing_and_is_not_there_to_be_revoked_again(worl
     with pytest.raises(ApiError) as caught:
         tokens.revoke_key(key.key_id, ADMIN, world.now)
     assert caught.value.error_code == "KEY_NOT_FOUND"
+
+
+# What a registration token opens ends with it
+
+
+@pytest.fixture
+def literal(world: PlaneWorld) -> Worker:
+    """A client that reads worker-api.md as if the registration token were its Bearer."""
+    made = tokens.create_token(r.NewRegistrationToken(max_uses=10), ADMIN, world.now)
+    worker = world.worker("literal", token=str(made.token))
+    worker.token = worker.join_token
+    worker.beat()
+    return worker
+
+
+def revoke(world: PlaneWorld, secret: str) -> None:
+    tokens.revoke_token(tokens.credential_id(secret), ADMIN, world.now, segments=1)
+
+
+def code(act: Any, *arguments: Any) -> str:
+    with pytest.raises(ApiError) as caught:
+        act(*arguments)
+    return caught.value.error_code
+
+
+def test_a_revoked_token_opens_no_worker_that_registered_with_it(world: PlaneWorld, literal: Worker) -> None:
+    others = [world.worker(f"gpu-{i}", token=literal.join_token) for i in range(5)]
+    fleet = [world.worker(f"other-{i}") for i in range(5)]
+    others[0].beat()
+    revoke(world, literal.join_token)
+    for worker in (literal, *others):
+        issued, worker.token = worker.token, literal.join_token
+        assert code(worker.beat) == "UNAUTHENTICATED"
+        for name in ("report", "result", "list_images", "container_logs", "disk_usage", "prune"):
+            request = call(name, world.now, bearer=worker.token, ids={"worker_id": worker.id})
+            assert code(http.principal, request) == "UNAUTHENTICATED"
+        assert code(worker.register) == "UNAUTHENTICATED"
+        worker.token = issued
+    for worker in (*others, *fleet):
+        worker.beat()  # with its own token
+
+
+def test_a_revocation_that_was_cut_off_anywhere_is_resumed_by_the_next(world: PlaneWorld) -> None:
+    made = tokens.create_token(r.NewRegistrationToken(max_uses=10_000), ADMIN, world.now)
+    ended = 0
+    for kill_after in range(12):
+        secret = str(tokens.create_token(r.NewRegistrationToken(max_uses=9), ADMIN, world.now).token)
+        workers_ = [world.worker(f"gpu-{kill_after}-{i}", token=secret) for i in range(2)]
+        with world.database.killed_after(kill_after), suppress(Killed):
+            tokens.revoke_token(tokens.credential_id(secret), ADMIN, world.now, segments=1)
+        left = find(Credential, tokens.credential_id(secret))
+        if left is not None and left.revoked:
+            assert code(lambda: world.worker("late", token=secret)) == "UNAUTHENTICATED"  # noqa: B023
+            (shown,) = [each for each in tokens.list_tokens(r.PageQuery()).registration_tokens if each.revoked]
+            assert shown.token_id == tokens.credential_id(secret)
+        if left is not None:
+            tokens.revoke_token(tokens.credential_id(secret), ADMIN, world.now, segments=1)
+        ended += left is None
+        for worker in workers_:
+            worker.token = secret
+            assert code(worker.beat) == "UNAUTHENTICATED"
+        assert code(tokens.revoke_token, tokens.credential_id(secret), ADMIN, world.now, 1) == "TOKEN_NOT_FOUND"
+    assert ended, "some went through to the end"
+    left_alone = {each.token_id: each.revoked for each in tokens.list_tokens(r.PageQuery()).registration_tokens}
+    assert left_alone[made.token_id] is False
+
+
+def test_a_registration_that_read_the_token_before_it_was_revoked_is_refused(
+    world: PlaneWorld, literal: Worker
+) -> None:
+    """Whatever the revocation overtakes: each registration checks the token in its transaction."""
+    secret = literal.join_token
+    for calls in range(14):
+        fresh = str(tokens.create_token(r.NewRegistrationToken(max_uses=9), ADMIN, world.now).token)
+        worker = world.worker(f"gpu-{calls}", token=fresh)
+        worker.beat()
+        world.pass_(91)
+        for act in (worker.register, lambda: world.worker(f"new-{calls}", token=fresh)):  # noqa: B023
+            if find(Credential, tokens.credential_id(fresh)) is None:
+                break
+            world.database.overtake = (calls, lambda: revoke(world, fresh))  # noqa: B023
+            with suppress(ApiError):
+                act()
+            world.database.overtake = None
+        opened = [hot for hot in Hot.scan(Hot.joined == tokens.digest(fresh))]
+        assert opened == [] or find(Credential, tokens.credential_id(fresh)) is not None
+    assert [hot.worker_id for hot in Hot.scan(Hot.joined == tokens.digest(secret))] == [literal.id]
+
+
+def test_a_returning_workers_own_token_is_no_registration_token(world: PlaneWorld) -> None:
+    """Where all answers were lost it knows an ended token alone: what opens it then is that, and not a revoked one."""
+    secret = str(tokens.create_token(r.NewRegistrationToken(max_uses=9), ADMIN, world.now).token)
+    worker = world.worker(token=secret, boot_id="a")
+    worker.beat()
+    worker.register(boot_id="b", past_boot_ids=["a"])
+    revoke(world, secret)
+    worker.token = worker.answer.token
+    worker.register(boot_id="b", past_boot_ids=["a"])
+    worker.token = secret
+    assert code(worker.beat) == "UNAUTHENTICATED"
 
 
 def test_a_key_is_told_its_name_and_role() -> None:

@@ -76,5 +76,6 @@ def test_a_result_is_of_the_command_in_the_path(world: PlaneWorld, worker: Worke
     worker.beat()
     ids = {"worker_id": worker.id, "command_id": operation_id}
     body = {"status": "succeeded", "output": {"models": []}}
-    assert routes.result(call("result", world.now, body=body, ids=ids)).applied
+    by = Principal(f"worker {worker.id}", Access.WORKER, worker.id)
+    assert routes.result(call("result", world.now, by, body=body, ids=ids)).applied
     assert world.operation(operation_id).status == "succeeded"

@@ -105,10 +105,21 @@ def a_worker_with_models_is_removed_and_a_stopped_model_forgotten(world: PlaneWo
     workers.remove(worker.id, True, ADMIN.label, world.now)
 
 
+def a_silent_worker_comes_back_by_its_registration_token_and_is_taken_over(world: PlaneWorld) -> None:
+    worker = world.worker()
+    worker.run(world.deploy())
+    world.pass_(100)
+    worker.register()
+    world.pass_(100)
+    takeover = tokens.create_token(NewRegistrationToken(takeover=True), ADMIN, world.now).token
+    assert world.worker(token=str(takeover), machine_id="another").id == worker.id
+
+
 DRIVES: tuple[Callable[[PlaneWorld], None], ...] = (
     every_route_of_operators,
     a_forgotten_worker_leaves_what_it_was_given,
     a_silent_fleet_puts_the_brake_on_and_a_lost_workers_gpus_go_on,
     a_worker_that_was_lost_has_its_gpus_again,
     a_worker_with_models_is_removed_and_a_stopped_model_forgotten,
+    a_silent_worker_comes_back_by_its_registration_token_and_is_taken_over,
 )

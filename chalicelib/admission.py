@@ -1,0 +1,150 @@
+"""Which rule lets a client register the name of a worker that exists; the first that matches wins.
+
+    i    the worker's own token (current, or an earlier one in its grace)                  accepted
+    ii   the token that it joined with, and the stored boot id as `boot_id` or in          accepted
+         `past_boot_ids`; not with the machine id of another machine
+    iii  that token from the same machine, and the worker is not online                    accepted
+    iv   a basic client: that token, of one use, from the same machine                     accepted
+    v    a basic client: that token from the same machine, and the stored session never    accepted
+         sent a heartbeat
+    vi   a basic client: that token from the same machine                                  provisional
+    vii  anybody else                                                                      refused
+
+A boot id is random, so naming one proves possession of the agent's journal; a hostname and a machine id prove nothing.
+So while a worker is online, a token that many hosts share gives no access to it. docs/protocol.md, Register, has the
+rules for readers, docs/adr/0025 the reasons.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+from chalicelib import tokens
+from chalicelib.contract import messages as m
+from chalicelib.contract.errors import ApiError
+from chalicelib.fleet import Machine
+from chalicelib.tables import Cold, Credential, Hot
+
+
+class Rule(StrEnum):
+    """By its number in the table above."""
+
+    OWN_TOKEN = "i"
+    KNOWN_BOOT = "ii"
+    NOT_ONLINE = "iii"
+    ONE_USE = "iv"
+    NEVER_HEARD = "v"
+    PROVISIONAL = "vi"
+    REFUSED = "vii"
+
+    @property
+    def rests_on_silence(self) -> bool:
+        """Whether a heartbeat of the worker, between reading it and writing, changes the outcome."""
+        return self in (Rule.NOT_ONLINE, Rule.NEVER_HEARD)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A registration for a known name. `token`: the registration token of its body, unless unknown or revoked."""
+
+    body: m.Registration
+    bearer: str | None
+    token: Credential | None
+
+    @cached_property
+    def digests(self) -> tuple[bytes, ...]:
+        return tuple(tokens.digest(secret) for secret in (self.bearer, self.body.token) if secret)
+
+    @property
+    def boot(self) -> bytes | None:
+        return short(self.body.boot_id)
+
+    @property
+    def is_basic(self) -> bool:
+        return self.body.boot_id is None
+
+    def own(self, hot: Hot, now: float) -> bytes | None:
+        """The digest of the worker's own token, if the request has one.
+
+        A token of an ended session counts with the boot id that registered last: all later answers may have been lost.
+        """
+        for each in self.digests:
+            if tokens.is_own(hot, each, now) or (tokens.was_retired(hot, each) and same_boot(hot, self.body)):
+                return each
+        return None
+
+    def joined_with(self, cold: Cold) -> bool:
+        return self.token is not None and bool(self.token.credential_id == cold.join_token_id)
+
+    def is_of_the_past(self, machine: Machine) -> bool:
+        """Whether it has a token of an ended session, or comes from a process that has ended."""
+        if any(tokens.was_retired(machine.hot, each) for each in self.digests):
+            return True
+        return self.joined_with(machine.cold) and self.boot in retired_boots(machine.cold)
+
+
+def rule(machine: Machine, request: Request, now: float) -> Rule:
+    """The first rule that matches."""
+    if request.own(machine.hot, now):
+        return Rule.OWN_TOKEN
+    if not request.joined_with(machine.cold):
+        return Rule.REFUSED
+    return next(_matching(machine, request, now), Rule.REFUSED)
+
+
+def _matching(machine: Machine, request: Request, now: float) -> Iterator[Rule]:
+    """The rules that match a request with the token that the worker joined with."""
+    if _knows_the_boot(machine.hot, request.body) and not _other_machine(machine.cold, request.body):
+        yield Rule.KNOWN_BOOT
+    if not _same_machine(machine.cold, request.body):
+        return
+    if not machine.online(now):
+        yield Rule.NOT_ONLINE
+    if request.is_basic and machine.hot.boot is None:
+        if request.token is not None and request.token.max_uses == 1:
+            yield Rule.ONE_USE
+        if not machine.hot.beats:
+            yield Rule.NEVER_HEARD
+        yield Rule.PROVISIONAL
+
+
+def same_boot(hot: Hot, body: m.Registration) -> bool:
+    """Whether this very boot registered last: its answer may have been lost, so that it knows only an older token."""
+    boot = short(body.boot_id)
+    return boot is not None and hot.boot is not None and bytes(hot.boot) == boot
+
+
+def _knows_the_boot(hot: Hot, body: m.Registration) -> bool:
+    named = [short(each) for each in (body.boot_id, *(body.past_boot_ids or ()))]
+    return hot.boot is not None and bytes(hot.boot) in named
+
+
+def _other_machine(cold: Cold, body: m.Registration) -> bool:
+    """Whether both machine ids are known and differ: then it is an overheard request, or a copy of a disk."""
+    return bool(cold.machine_id and body.machine_id and cold.machine_id != body.machine_id)
+
+
+def _same_machine(cold: Cold, body: m.Registration) -> bool:
+    """By the machine id, or where the worker gave none by the hostname."""
+    if cold.machine_id:
+        return bool(cold.machine_id == body.machine_id)
+    return bool(cold.hostname == body.system_info.hostname)
+
+
+def superseded() -> ApiError:
+    return ApiError("SESSION_SUPERSEDED", "a newer session of this worker registered; this one must rest")
+
+
+def short(value: str | None) -> bytes | None:
+    """What is stored of a boot id: 16 bytes."""
+    return hashlib.sha256(value.encode()).digest()[:16] if value else None
+
+
+def retired_boots(cold: Cold) -> list[bytes]:
+    """Boot ids that may not register again, as stored, the latest first."""
+    packed = bytes(cold.retired_boots or b"")
+    return [packed[i : i + 16] for i in range(0, len(packed), 16)]

@@ -1,0 +1,102 @@
+"""A registration kept aside: a basic client with a token of many hosts registered while the worker was online.
+
+It may be the worker itself, which crashed and started again, or another host. The worker's silence decides:
+
+    a heartbeat of the worker more than 10 s after the registration ──► ended: 409
+    until the worker is offline ────────────────────────────────────► waits: no commands, reports change nothing
+    the worker is offline, and sent no such heartbeat ───────────────► due: the client's next heartbeat promotes it
+
+All of that follows from the worker's `last_seen` when the client calls, and nothing is written until a promotion. The
+item lies beside the worker, not in what heartbeats write, so that the worker's own heartbeats cost nothing more.
+"""
+
+from __future__ import annotations
+
+import hmac
+import math
+import zlib
+from dataclasses import dataclass
+
+import msgspec
+
+from chalicelib import fleet, settings, tokens
+from chalicelib.admission import superseded
+from chalicelib.contract import messages as m
+from chalicelib.fleet import Machine
+from chalicelib.store import find
+from chalicelib.tables import Credential, Hot, Provisional
+
+IN_FLIGHT = 10.0
+"""Seconds in which a heartbeat of the process that crashed may still arrive."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A kept registration that a presented credential belongs to, with the worker and the token as they are now."""
+
+    kept: Provisional
+    machine: Machine
+    token: Credential
+
+    @property
+    def ended(self) -> bool:
+        """Whether the worker sent a heartbeat since, or registered: then it lives, and this is another client."""
+        hot = self.machine.hot
+        return bool(hot.session != self.kept.session or hot.last_seen > self.kept.at + IN_FLIGHT)
+
+    @property
+    def body(self) -> m.Registration:
+        return msgspec.json.decode(zlib.decompress(bytes(self.kept.body)), type=m.Registration)
+
+    def pause(self, now: float) -> int:
+        return pause(self.machine.hot, now)
+
+
+def keep(machine: Machine, body: m.Registration, secret: str, session: int, now: float) -> tuple[Provisional, bytes]:
+    """The item to store, and the digest of the one that it replaces (empty: none)."""
+    before = find(Provisional, machine.worker_id, Provisional.PART)
+    item = Provisional(
+        machine.worker_id,
+        digest=tokens.digest(secret),
+        by=tokens.digest(body.token),
+        token_id=tokens.credential_id(body.token),
+        session=int(machine.hot.session),
+        issued=session,
+        at=now,
+        body=zlib.compress(msgspec.json.encode(body)),
+    )
+    if before is not None and before.session == machine.hot.session:
+        item.previous = bytes(before.digest)  # the response that brought the later token may have been lost
+    return item, bytes(before.digest) if before is not None else b""
+
+
+def waiting(worker_id: str, presented: bytes) -> Waiting | None:
+    """The kept registration that `presented` belongs to: an issued token, or the token that it registered with.
+
+    None also where the registration token was revoked, or the worker removed.
+    """
+    kept = find(Provisional, worker_id, Provisional.PART)
+    if kept is None or not any(_same(each, presented) for each in (kept.digest, kept.previous, kept.by)):
+        return None
+    token = find(Credential, kept.token_id)
+    machine = fleet.several([worker_id]).get(worker_id)
+    if token is None or token.revoked or machine is None:
+        return None
+    return Waiting(kept, machine, token)
+
+
+def waits(worker_id: str, presented: bytes) -> bool:
+    """Whether `presented` belongs to a kept registration. Raises SESSION_SUPERSEDED where that has ended."""
+    found = waiting(worker_id, presented)
+    if found is not None and found.ended:
+        raise superseded()
+    return found is not None
+
+
+def pause(hot: Hot, now: float) -> int:
+    """Seconds to the next heartbeat of a client that waits: no later than the moment at which the worker is offline."""
+    return max(1, min(settings.HEARTBEAT, math.ceil(fleet.online_until(hot) - now)))
+
+
+def _same(stored: bytes | None, presented: bytes) -> bool:
+    return stored is not None and hmac.compare_digest(bytes(stored), presented)
