@@ -77,12 +77,13 @@ class Answer(Struct):
 def failure(status: int, body: bytes, retry_after: str | None = None) -> Retry | Fatal:
     """What an answer other than success means.
 
-    An undecodable body was not written by the control plane, but by a proxy on the way that may mend itself.
+    An undecodable body was not written by the control plane, but by a proxy on the way that may mend itself. A conflict
+    with `Retry-After` ends with time: another client is this worker, and is online.
     """
     after = float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else None
     error = _decode(body, ErrorBody)
     said = str(Fatal(status, error.error_code, error.message)) if error else f"{status} from something in between"
-    if error is None or status in PASSING or status >= 500:
+    if error is None or status in PASSING or status >= 500 or (status == 409 and after is not None):
         return Retry(said, after, status=status, foreign=error is None)
     return Fatal(status, error.error_code, error.message)
 

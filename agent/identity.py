@@ -52,7 +52,7 @@ class StateDir:
         """Raises StateError when somebody deleted the folder: what is written into it from now on is lost."""
         try:
             there = os.path.samestat(os.stat(self.path / "lock"), os.fstat(self._lock))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             there = False
         if not there:
             raise StateError(f"the state folder {self.path} is gone: start the agent again, which begins a new one")
@@ -62,7 +62,7 @@ class StateDir:
         """Why this agent is parked, if it is. Parked is for good: only an operator's --rejoin ends it."""
         try:
             return self._parked or self._marker.read_text().strip() or "parked"
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def park(self, reason: str) -> None:

@@ -90,7 +90,12 @@ class Agent:
         while not wait(max(0.0, due - clock())):
             try:
                 delay = self.tick(self._host.moment())
-            except (Refused, StateError):
+            except Refused:
+                raise
+            except StateError:
+                if self.crew is not None:
+                    self.crew.close()
+                self.goodbye()  # so that the agent that is started next registers at once
                 raise
             except Exception:
                 # Whatever one answer held, the next heartbeat is due: a host that falls silent counts as lost.
@@ -107,8 +112,10 @@ class Agent:
             identity = self.identity or self._register()
             return self._beat(identity, now)
         except Retry as error:
-            log.warning("no heartbeat (%s)%s", error, self._since(now))
-            return self._backoff.next(error.after)
+            wait = self._backoff.next(error.after)
+            failed = "no heartbeat" if self.identity is not None else "not registered"
+            log.warning("%s (%s)%s; the next attempt is in %.0f s", failed, error, self._since(now), wait)
+            return wait
         except Fatal as error:
             log.warning("the control plane refuses: %s", error)
             if self.identity is not None:
@@ -134,12 +141,20 @@ class Agent:
             self._park(error)
 
     def goodbye(self) -> None:
-        """Say that this worker goes, if somebody listens."""
+        """Say that this worker goes, if somebody listens. Needs nothing but memory: the state folder may be gone."""
         identity = self.identity
         if identity is None or self._state.parked is not None:
             return
         try:
-            self._send(identity, "offline", GOODBYE_TIMEOUT)
+            try:
+                self._send(identity, "offline", GOODBYE_TIMEOUT)
+            except (Retry, Fatal):
+                raise
+            except Exception:
+                log.info("the goodbye is a short one: the journal cannot be read", exc_info=True)
+                body = Heartbeat("offline", [], self.crew.fleet.active()[:MAX_LISTED] if self.crew else [])
+                body.session = identity.session
+                self._api.heartbeat(identity.worker_id, identity.token, body, GOODBYE_TIMEOUT)
         except (Retry, Fatal) as error:
             log.info("no goodbye: %s", error)
 

@@ -65,6 +65,15 @@ def test_what_the_control_plane_refuses_is_fatal(
     assert (error.unauthorized, error.superseded) == (unauthorized, superseded)
 
 
+@pytest.mark.parametrize("code", ["WORKER_NAME_IN_USE", "SESSION_SUPERSEDED", "UNHEARD_OF"])
+def test_a_conflict_with_retry_after_is_for_the_moment_and_without_it_for_good(code: str) -> None:
+    error = failure(409, said(code), "87")
+    assert isinstance(error, Retry)
+    assert error.after == 87
+    for header in (None, "soon"):
+        assert isinstance(failure(409, said(code), header), Fatal)
+
+
 @pytest.mark.parametrize(("header", "seconds"), [("7", 7), ("0", 0), (None, None), ("soon", None), ("-1", None)])
 def test_retry_after_is_read_as_seconds_where_it_is_a_number(header: str | None, seconds: float | None) -> None:
     error = failure(503, said("UNAVAILABLE"), header)

@@ -175,6 +175,53 @@ def test_later_registration_shows_the_worker_token(world: AgentWorld) -> None:
     assert world.server.bearers[-2] == "Bearer token-1"
 
 
+@pytest.mark.parametrize("damage", ["moved", "a file in its place", "unreadable journal"])
+def test_a_state_folder_that_vanishes_ends_with_a_goodbye_from_memory(world: AgentWorld, damage: str) -> None:
+    """The next agent on this host has a new folder; it registers at once where the worker is known to be offline."""
+    world.deploy()
+    world.settle()
+    if damage == "unreadable journal":
+        world.database.close()
+    world.state.path.rename(world.state.path.with_name("elsewhere"))
+    if damage == "a file in its place":
+        world.state.path.write_text("")
+    beats = iter([False, True])
+    with pytest.raises(StateError):
+        world.agent.run(world.clock, lambda seconds: next(beats))
+    last = world.server.beats[-1]
+    assert (last.status, last.active_deployments, last.session) == ("offline", ["d1"], 1)
+    assert world.engine.only().deployment_id == "d1", "what runs is left alone"
+
+
+def test_a_name_that_is_in_use_for_now_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    world = AgentWorld(tmp_path).boot()
+    world.server.failures = [error(409, "WORKER_NAME_IN_USE", **{"Retry-After": "87"})] * 3
+    for _ in range(3):
+        assert world.beat() >= 87
+        assert world.state.parked is None
+    assert "not registered (409 WORKER_NAME_IN_USE: said the fake); the next attempt is in" in caplog.text
+    assert world.beat() == 30
+    assert len(world.server.requests) == 5
+
+
+def test_a_name_that_is_in_use_for_good_ends_the_agent(tmp_path: Path) -> None:
+    world = AgentWorld(tmp_path).boot()
+    world.server.failures = [error(409, "WORKER_NAME_IN_USE")]
+    with pytest.raises(Refused):
+        world.beat()
+
+
+def test_an_agent_with_work_goes_on_with_it_while_its_name_is_in_use(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    world.restart()
+    world.server.failures = [error(409, "WORKER_NAME_IN_USE", **{"Retry-After": "87"})]
+    assert world.beat() >= 87
+    world.engine.die(world.engine.only().id, 1)
+    world.settle(10)
+    assert world.engine.only().deployment_id == "d1"
+
+
 def test_goodbye_tells_that_the_worker_is_offline(world: AgentWorld) -> None:
     world.agent.goodbye()
     assert world.server.beats[-1].status == "offline"

@@ -141,7 +141,7 @@ def test_a_signal_ends_it_with_0(tmp_path: Path, number: signal.Signals, before:
         process.send_signal(number)
         said += process.stderr.read()
         assert process.wait() == 0
-    assert "no heartbeat" in said
+    assert "not registered" in said
     assert "very-secret" not in said
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from chalicelib.contract.messages import Disk, DiskPath, GpuUsage
-from chalicelib.tables import Slot
+from chalicelib.tables import Hot, Slot
 from tests.fixtures.agent_and_app import AgentAndApp
 from tests.fixtures.app import REGISTRATION_TOKEN
 from tests.fixtures.database import Recorder
@@ -68,6 +68,8 @@ def test_an_agent_that_lost_its_disk_is_told_its_intents_again(whole: AgentAndAp
     whole.round()
     whole.kill()
     shutil.rmtree(whole.folder / "state")
+    hot = Hot(whole.see(deployment_id)["worker_id"])
+    hot.update(actions=[Hot.last_seen.set(time.time() - 100)])  # until then its name is in use
     whole.boot(REGISTRATION_TOKEN)
     whole.round()
     assert len(whole.running) == 1
