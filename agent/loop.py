@@ -22,6 +22,7 @@ from agent.intake import Intake
 from agent.journal import JournalFull
 from agent.storage import gist
 from chalicelib.contract.messages import Disk, GpuInfo, GpuUsage, Heartbeat, Image, Registration
+from chalicelib.contract.sizes import fitting
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ DOUBTED_FOR = 60.0
 """Seconds for which news of the GPUs is repeated: for longer than any request is on its way."""
 MAX_LISTED = 1024
 """Images, deployments and acks in one heartbeat."""
+MOST_IMAGE_BYTES = 512 * 1024
+"""Of the images in one heartbeat, whose body has at most 1 MiB."""
 
 Sample = Callable[[], tuple[list[GpuUsage], Disk | None]]
 
@@ -239,7 +242,9 @@ class Agent:
             inbox=self._memory.inbox.last,
             acks=acks,
             disk=replace(disk, paths=None) if disk is not None and paths == self._paths_sent else disk,
-            images=list(images[:MAX_LISTED]) if images is not None and images != self._images_sent else None,
+            images=fitting(images[:MAX_LISTED], MOST_IMAGE_BYTES)
+            if images is not None and images != self._images_sent
+            else None,
             conditions=self._host.conditions.current() or None,
             gpu_info=gpus if gpus != self._gpus_sent or self._host.monotonic() < self._gpus_doubted_until else None,
         )

@@ -15,6 +15,7 @@ from pynamodb.expressions.update import Action
 from chalicelib import claims, conditions, deployments, events, inventory, operations, reports, slots
 from chalicelib.contract import messages as m
 from chalicelib.contract.lifecycle import CONTACT_LOST, LIVE, OPEN, OperationStatus, Status
+from chalicelib.contract.sizes import fitting
 from chalicelib.fleet import CLOCKS_DIFFER
 from chalicelib.store import delete_if, find_all, update_if
 from chalicelib.tables import Deployment, Hot, Operation, Queued, Seen, Slot
@@ -23,6 +24,8 @@ ODD_FOR = 25.0
 """Seconds for which a worker's list must contradict what is stored before anything is concluded."""
 MAX_COMMANDS = 64
 MAX_IMAGES = 1024
+MOST_BYTES, MOST_IMAGE_BYTES = 64 * 1024, 160 * 1024
+"""Of the lists of ids and folders, and of the images: together with what else is in the item, less than it may hold."""
 
 
 @dataclass
@@ -302,12 +305,13 @@ def _remember_seen(this: _Look, known: set[str], changed: bool) -> None:
     if changed:
         active = sorted(set(this.body.active_deployments))
         orphans = [each for each in active if each not in known]
-        actions += [Seen.active.set(_json(active)), Seen.orphans.set(_json(orphans))]
+        listed = [fitting(ids, MOST_BYTES) for ids in (active, orphans)]
+        actions += [Seen.active.set(_json(listed[0])), Seen.orphans.set(_json(listed[1]))]
     if this.body.images is not None:
-        images = zlib.compress(msgspec.json.encode(this.body.images[:MAX_IMAGES]))
+        images = zlib.compress(msgspec.json.encode(fitting(this.body.images[:MAX_IMAGES], MOST_IMAGE_BYTES)))
         actions += [Seen.images.set(images), Seen.images_at.set(this.now)]
     if this.body.disk is not None and this.body.disk.paths is not None:
-        actions.append(Seen.paths.set(_json(this.body.disk.paths)))
+        actions.append(Seen.paths.set(_json(fitting(this.body.disk.paths, MOST_BYTES))))
     if actions:
         Seen(this.worker_id, part="seen").update(actions=actions)
 

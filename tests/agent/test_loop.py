@@ -11,7 +11,7 @@ from agent.identity import StateError
 from agent.loop import PARKED, Refused
 from agent.policy import TESTED_IMAGE
 from agent.settings import LOOPBACK
-from chalicelib.contract.messages import GpuDevice, GpuInfo
+from chalicelib.contract.messages import GpuDevice, GpuInfo, Image
 from tests.fixtures.agent_world import DISK, AgentWorld
 from tests.fixtures.fake_server import error
 
@@ -90,6 +90,15 @@ def test_gpus_are_sent_until_a_heartbeat_with_them_was_answered(world: AgentWorl
     assert world.server.beats[-1].gpu_info == ONE
     world.beat(61)
     assert world.server.beats[-1].gpu_info is None
+
+
+def test_images_that_are_too_many_for_a_request_are_cut(world: AgentWorld) -> None:
+    for number in range(1000):
+        world.engine.pulled[str(number)] = Image(f"sha256:{number}", ["x" * 2000], 1, "2024-01-01T00:00:00Z")
+    world.settle(1)
+    world.beat()
+    images = world.server.beats[-1].images
+    assert images is not None and 100 < len(images) < 1000
 
 
 def test_images_are_sent_when_they_changed(world: AgentWorld) -> None:

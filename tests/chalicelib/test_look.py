@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import string
 from contextlib import suppress
+from random import Random
 
 import msgspec
 import pytest
@@ -11,7 +13,7 @@ from chalicelib import deployments, look, slots, workers
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.store import find
-from chalicelib.tables import Deployment, Hot
+from chalicelib.tables import Deployment, Hot, Seen
 from tests.fixtures.database import Killed
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 
@@ -222,3 +224,20 @@ def test_a_contradiction_noted_before_the_clock_was_put_back_counts_from_then_on
     world.pass_(look.ODD_FOR)
     worker.beat()
     assert world.see(deployment_id).error_code == "CONTAINER_LOST"
+
+
+def test_lists_that_are_too_long_for_an_item_are_cut(world: PlaneWorld) -> None:
+    worker = world.worker()
+    random = Random(1)
+    tag = "".join(random.choices(string.ascii_letters, k=10_000))
+    images = [m.Image(f"sha256:{number}", [tag], 1, "") for number in range(80)]
+    folders = [m.DiskPath("\u20ac" * 4096, "weights", 1, 0, 1)] * 16
+    unknown = ["\u20ac" * 500 + str(number) for number in range(200)]
+    worker.beat(active_deployments=unknown, images=images, disk=m.Disk(1, 0, 1, paths=folders))
+    shown = workers.get(worker.id, world.now)
+    assert 10 < len(shown.orphans) < len(unknown)
+    kept = workers.last_images(worker.id, world.now)
+    assert kept is not None and 10 < len(kept.images) < len(images)
+    item = find(Seen, worker.id, "seen")
+    assert item is not None
+    assert sum(len(str(value).encode()) for value in item.attribute_values.values()) < 400_000
