@@ -16,7 +16,7 @@ from random import SystemRandom
 
 import click
 
-from agent import clocks, host
+from agent import clocks, host, membership
 from agent.api import Api
 from agent.boots import next_boot
 from agent.conditions import Conditions
@@ -70,8 +70,7 @@ FIRST_LOOK_SECONDS = 15.0
 @click.option(
     "--name",
     metavar="NAME",
-    default=socket.gethostname,
-    show_default="this host's name",
+    show_default="the name that this worker has, at first the host's",
     help="The worker's name, one per control plane.",
 )
 @click.option(
@@ -137,13 +136,17 @@ FIRST_LOOK_SECONDS = 15.0
 @click.option("--vllm-command", default="vllm serve", show_default=True, help="How the process engine starts vLLM.")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label of this worker. Repeatable.")
 @click.option("--insecure", is_flag=True, help="Allow plain http to a control plane that is not on this host.")
-@click.option("--rejoin", is_flag=True, help="End parking: register again, with the registration token.")
+@click.option(
+    "--rejoin",
+    is_flag=True,
+    help="End parking: register again, with the registration token, under --name or the host's present name.",
+)
 @click.option("--forget-gpus", is_flag=True, help="Forget GPUs that are no longer in this host.")
 @click.version_option(package_name="muster")
 def main(
     url: str,
     token: str | None,
-    name: str,
+    name: str | None,
     state_dir: Path,
     engine: str,
     address: str | None,
@@ -179,7 +182,9 @@ def main(
         raise click.ClickException(str(error)) from error
     memory = Memory.of(Database(state.path / "journal.sqlite3", ReserveFile(state.path / "reserve")))
     try:
-        _prepare(memory, state, name, token, rejoin)
+        if rejoin:
+            membership.rejoin(memory.database, state)
+        worker_name = membership.prepare(memory.database, state, name=name, hostname=socket.gethostname(), token=token)
         daemon = os.environ.get("DOCKER_HOST") or DEFAULT_ADDRESS
         run = HostRun(lambda: docker_daemon(daemon)) if engine == "docker" else HostRun()
         memory.records.begin_run(run())
@@ -215,7 +220,7 @@ def main(
     )
     boot_id, past_boot_ids = next_boot(memory.database)
     registration = Registration(
-        name=name,
+        name=worker_name,
         token=token or "",
         gpu_info=GpuInfo(0),  # what the sampler has found by then takes its place
         system_info=host.system_info(),
@@ -227,20 +232,6 @@ def main(
         address=address,
     )
     _run(control_plane, registration, place, memory, state, forget_gpus)
-
-
-def _prepare(memory: Memory, state: StateDir, name: str, token: str | None, rejoin: bool) -> None:
-    """Hold the journal against the settings. Raises SettingError."""
-    database = memory.database
-    if rejoin:
-        state.unpark()
-        database.set_meta(token=None, name=None, refused_at=None)
-    known = database.meta("name")
-    if known not in (None, name):
-        raise SettingError("--name", f"{state.path} belongs to worker {known!r}; use another --state-dir, or --rejoin")
-    if not token and database.meta("token") is None:
-        raise SettingError("--token", "needed for the first start here (or MUSTER_TOKEN)")
-    database.set_meta(name=name)
 
 
 def _numbers(database: Database) -> Numbers:

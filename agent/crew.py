@@ -25,6 +25,7 @@ from agent.journal import Database
 from agent.ledger import Ledger
 from agent.life import Tools
 from agent.listening import Listening
+from agent.membership import past_workers
 from agent.operations import Operations
 from agent.policy import HostPolicy
 from agent.preflight import Preflight, Surroundings
@@ -99,6 +100,7 @@ class Crew:
 
     @classmethod
     def hire(cls, worker_id: str, host: Host, memory: Memory) -> Crew:
+        past = past_workers(memory.database)
         inventory = Inventory(host.engine, host.monotonic)
         pulls = Pulls(host.engine, memory.ledger, inventory, host.monotonic)
         archive = Archive(memory.database, host.state_dir / "logs")
@@ -122,6 +124,7 @@ class Crew:
             onlooker=Onlooker(host.engine, host.policy.hub_cache, host.around.gpus),
             probe=host.probe,
             worker_id=worker_id,
+            past_workers=past,
             clock=host.clock,
             monotonic=host.monotonic,
             may_start=lambda: memory.contact.may_start(host.moment()),
@@ -137,6 +140,7 @@ class Crew:
             pulls=pulls,
             ledger=memory.ledger,
             worker_id=worker_id,
+            past_workers=past,
             policy=host.policy,
             devices=host.devices,
             disk=host.disk,

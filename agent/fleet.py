@@ -68,6 +68,7 @@ class Fleet:
             live = {each.deployment_id for each in self._tools.records.all() if each.container_id}
         else:
             live = {each.deployment_id for each in self._ours() if each.deployment_id and each.state == "running"}
+            live |= self._orphans()
         return sorted(live | starting)
 
     def held_up(self) -> list[str]:
@@ -77,7 +78,7 @@ class Fleet:
     def expect_end(self, instance: Instance) -> bool:
         """An operator is about to end it. False when no deployment here cares for it: an orphan."""
         actor = self.actors.get(instance.deployment_id or "")
-        if actor is None:
+        if actor is None or instance.worker_id != self._tools.worker_id:
             return False
         actor.expect_end(instance.id)
         return True
@@ -98,6 +99,12 @@ class Fleet:
     def _ours(self) -> Iterable[Instance]:
         seen = self._tools.inventory.seen or ()
         return [each for each in seen if each.worker_id == self._tools.worker_id and each.deployment_id is not None]
+
+    def _orphans(self) -> set[str]:
+        """Deployments of workers that this agent was, which still run here."""
+        seen, past = self._tools.inventory.seen or (), self._tools.past_workers
+        running = (each for each in seen if each.worker_id in past and each.state == "running")
+        return {each.deployment_id for each in running if each.deployment_id}
 
     def _actor(self, record: Record) -> Actor:
         with self._lock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import Event
@@ -38,6 +38,7 @@ class Handlers:
     pulls: Pulls
     ledger: Ledger
     worker_id: str
+    past_workers: Collection[str]
     policy: HostPolicy
     devices: Devices
     disk: Callable[[], m.Disk]
@@ -88,7 +89,7 @@ class Handlers:
         )
 
     def _is_ours(self, instance: Instance) -> bool:
-        return instance.worker_id == self.worker_id and instance.deployment_id is not None
+        return instance.worker_id in (self.worker_id, *self.past_workers) and instance.deployment_id is not None
 
     def _find(self, key: str) -> Instance | None:
         """By id, name or deployment (its newest), or by the unique beginning of an id."""

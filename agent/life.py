@@ -79,6 +79,7 @@ class Tools:
     onlooker: Onlooker
     probe: Probe
     worker_id: str
+    past_workers: Collection[str]
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     may_start: Callable[[], bool]

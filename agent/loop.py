@@ -13,6 +13,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from agent import membership
 from agent.api import TIMEOUT, Answer, Api, Fatal, Retry
 from agent.backoff import Backoff
 from agent.clocks import Moment
@@ -166,14 +167,16 @@ class Agent:
     def _register(self) -> Identity:
         """Raises Retry, Fatal."""
         database = self._memory.database
-        earlier = database.meta("token")
+        before_rejoin = database.meta("token_before_rejoin")
+        earlier = database.meta("token") or before_rejoin
         gpus = self._gpus() or self._registration.gpu_info
         body = replace(self._registration, token=self._registration.token or earlier or "", gpu_info=gpus)
         self._doubt_gpus()
         try:
             answer = self._api.register(body, earlier)
         except Fatal as error:
-            if error.status != 401 or earlier is None or not self._registration.token:
+            outdated = error.status == 401 or (error.superseded and before_rejoin is not None)
+            if not outdated or earlier is None or not self._registration.token:
                 raise
             # The token of the last time is not good any more; the one that the owner gave may be.
             answer = self._api.register(body, None)
@@ -185,14 +188,14 @@ class Agent:
 
     def _become(self, identity: Identity) -> None:
         if self.crew is not None and self.crew.worker_id != identity.worker_id:
-            log.warning("this is another worker than before; what runs for %s is left alone", self.crew.worker_id)
+            log.warning("this is another worker than before; what runs for %s goes on as orphans", self.crew.worker_id)
             self.crew.close()
             self.crew = None
         try:
-            if self._memory.database.meta("worker_id") not in (None, identity.worker_id):
+            if membership.is_another(self._memory.database, identity.worker_id):
                 self._memory.records.clear()
                 self._memory.database.set_meta(inbox=None)
-            self._memory.database.set_meta(worker_id=identity.worker_id, token=identity.token)
+            membership.become(self._memory.database, identity)
         except JournalFull:
             # Good for this process; the next one registers with what it finds.
             log.error("the disk is full: the new registration could not be journaled")

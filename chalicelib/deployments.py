@@ -291,8 +291,7 @@ def delete(deployment_id: str, by: Principal, now: float) -> Deployment:
     def attempt() -> Deployment:
         deployment = load(deployment_id)
         if deployment.status in LIVE:
-            message = f"status: {deployment.status}; only what is stopped or in error can be deleted: stop it first"
-            raise ApiError("ILLEGAL_TRANSITION", message)
+            raise ApiError("ILLEGAL_TRANSITION", _cannot_be_deleted(deployment, now))
         before = slots.get(deployment.worker_id, deployment_id) if deployment.worker_id else None
 
         def build(transaction: TransactWrite) -> None:
@@ -310,6 +309,17 @@ def delete(deployment_id: str, by: Principal, now: float) -> Deployment:
     deleted: Deployment = retrying(attempt)
     events.record(events.on(deleted), "deleted", f"asked by {by.label}", by.label, now)
     return deleted
+
+
+def _cannot_be_deleted(deployment: Deployment, now: float) -> str:
+    found = fleet.several([deployment.worker_id]).get(deployment.worker_id) if deployment.worker_id else None
+    if found is None or found.online(now):
+        return f"status: {deployment.status}; only what is stopped or in error can be deleted: stop it first"
+    return (
+        f"status: {deployment.status}; its worker {found.cold.name} is offline, so nothing shows that the model ended. "
+        f"If that host does not come back, declare the worker lost (muster workers lost {found.cold.name}, or "
+        f"POST /api/workers/{found.worker_id}/lost), then delete"
+    )
 
 
 def lose(

@@ -207,6 +207,20 @@ def test_what_is_alive_is_not_deleted(world: PlaneWorld, status: str) -> None:
     assert code(caught) == "ILLEGAL_TRANSITION"
 
 
+def test_what_an_absent_host_holds_is_deleted_once_its_worker_is_declared_lost(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    world.stop(deployment_id)
+    world.pass_(91)
+    with pytest.raises(ApiError, match=rf"gpu-1 is offline.+muster workers lost gpu-1.+/{worker.id}/lost"):
+        deployments.delete(deployment_id, ADMIN, world.now)
+    workers.lose(worker.id, ADMIN, world.now)
+    deployments.delete(deployment_id, ADMIN, world.now)
+    with pytest.raises(ApiError):
+        world.see(deployment_id)
+
+
 def test_what_is_deleted_is_not_there(world: PlaneWorld) -> None:
     deployment_id = world.deploy()
     world.stop(deployment_id)
