@@ -74,7 +74,15 @@ def test_an_idle_heartbeat_looks_at_every_tenth_beat_alone(world: PlaneWorld, id
     assert [looks(world, idle) for _ in range(20)] == ([False] * 9 + [True]) * 2
 
 
-@pytest.mark.parametrize("fields", [{"active_deployments": ["x"]}, {"images": []}, {"status": "draining"}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"active_deployments": ["x"]},
+        {"images": []},
+        {"status": "draining"},
+        {"conditions": [{"type": "GpuLost", "message": "x"}]},
+    ],
+)
 def test_a_heartbeat_with_news_of_the_worker_looks_once(
     world: PlaneWorld, idle: Worker, fields: dict[str, Any]
 ) -> None:
