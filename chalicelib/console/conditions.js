@@ -15,7 +15,7 @@ export const Conditions = ({ of, title }) =>
         <ul>
             ${of.map(({ type, since, message }) => html`
                 <li key=${type}>
-                    <p><b>${type}</b> <small class="muted">since <${Ago} at=${since} /></small></p>
+                    <p><b>${type}</b> <small class="muted">set <${Ago} at=${since} /></small></p>
                     ${message && html`<p>${message}</p>`}
                 </li>
             `)}
