@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from tests.console.browser import Visitor
 from tests.console.conftest import Place
 from tests.console.players import Machine, Player
+from tests.console.test_access import finds_nothing
 from tests.fixtures.http_client import Json, unique
 from tests.fixtures.serve import ADMIN_KEY
 
@@ -77,6 +78,15 @@ def test_a_worker_in_trouble_has_a_badge_and_a_list_until_it_is_over(
     trouble.conditions = []
     expect(panel).to_have_count(0)
     expect(page.locator(".attention")).to_have_count(0)
+
+
+def test_axe_finds_nothing_in_a_badge_and_a_list_in_either_scheme(
+    alone: Visitor, place: Place, played: Callable[..., Player]
+) -> None:
+    player = played(Machine(unique("troubled"), "NVIDIA A100", 2, 80), kind=Troubled([LOST]).kind())
+    page = alone.enter(ADMIN_KEY, f"#/workers/{player.worker_id}")
+    expect(page.get_by_role("region", name="Needs attention")).to_be_visible()
+    finds_nothing(page, "a worker with a condition")
 
 
 def test_what_a_host_wrote_is_shown_as_text(visitor: Visitor, played: Callable[..., Player]) -> None:
