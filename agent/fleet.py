@@ -9,7 +9,7 @@ from agent.actor import Actor
 from agent.engines import Instance
 from agent.life import Tools
 from agent.records import Record
-from chalicelib.contract.messages import Deploy, Stop
+from chalicelib.contract.messages import Deploy, GpuDevice, GpuInfo, Orphan, Stop
 
 Spawn = Callable[[str, Callable[[], None]], None]
 
@@ -75,6 +75,26 @@ class Fleet:
         """Deployments that wait for the engine: what runs goes on without it, and what is at rest needs nothing."""
         return sorted(id for id, actor in self.actors.copy().items() if actor.is_on_its_way)
 
+    def orphans(self, gpus: GpuInfo | None) -> list[Orphan]:
+        """What Muster runs here without a command that this agent knows, and the GPUs that it holds, by index.
+
+        One of another worker, which this host was before or which is a neighbor, counts where it holds a GPU. One that
+        does not tell its GPUs is left out: the control plane then takes it that it may hold any.
+        """
+        found = []
+        for each in self._tools.inventory.seen or ():
+            if each.state != "running" or each.deployment_id is None or each.gpus is None or self._knows(each):
+                continue
+            held = [device.index for device in gpus.devices if _ids(device) & set(each.gpus)] if gpus else []
+            if held or each.worker_id == self._tools.worker_id:
+                found.append(Orphan(each.deployment_id, held))
+        return found
+
+    def _knows(self, instance: Instance) -> bool:
+        if instance.worker_id != self._tools.worker_id or instance.deployment_id is None:
+            return False
+        return instance.deployment_id in self.actors or self._tools.records.get(instance.deployment_id) is not None
+
     def expect_end(self, instance: Instance) -> bool:
         """An operator is about to end it. False when no deployment here cares for it: an orphan."""
         actor = self.actors.get(instance.deployment_id or "")
@@ -113,3 +133,8 @@ class Fleet:
     def _go(self, actor: Actor) -> None:
         if not self._closed and actor.take_thread():
             self._spawn(f"deployment-{actor.record.deployment_id[:8]}", actor.run)
+
+
+def _ids(device: GpuDevice) -> set[str]:
+    """By which an engine may have been asked for it."""
+    return {device.uuid or str(device.index)}

@@ -43,6 +43,16 @@ class Gpu:
     position: int | None = None
     lost: str | None = None
 
+    @property
+    def ids(self) -> set[str]:
+        """By which an engine is asked for it."""
+        return {self.uuid or str(self.index if self.position is None else self.position)}
+
+    def users(self, there: Collection[Instance], deployment_id: str) -> list[Instance]:
+        """The instances of other deployments that run and were given it, whichever worker's they are."""
+        others = (each for each in there if each.deployment_id not in (None, deployment_id))
+        return [each for each in others if each.state == "running" and self.ids & set(each.gpus or ())]
+
     def others(self, own: Collection[Instance]) -> list[Holder]:
         return [each for each in self.holders if not each.belongs_to(own)]
 

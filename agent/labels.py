@@ -18,6 +18,7 @@ GENERATION = "muster.generation"
 MODEL = "muster.model"
 PORT = "muster.port"
 BIND = "muster.bind"
+GPUS = "muster.gpus"
 
 # What Docker allows in a name, which is also what is safe as the name of a folder.
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
@@ -25,7 +26,10 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
 
 @dataclass(frozen=True)
 class Owner:
-    """What an instance's labels say; all None for what Muster did not start. Its model listens on `bind` and `port`."""
+    """What an instance's labels say; all None for what Muster did not start. Its model listens on `bind` and `port`.
+
+    `gpus` are the devices that it was given, as the engine was asked for them; None where an older agent started it.
+    """
 
     worker_id: str | None = None
     deployment_id: str | None = None
@@ -33,6 +37,7 @@ class Owner:
     model: str | None = None
     port: int | None = None
     bind: str | None = None
+    gpus: tuple[str, ...] | None = None
 
 
 def instance_name(deployment_id: str, generation: int) -> str:
@@ -51,6 +56,7 @@ def write(spec: RunSpec) -> dict[str, str]:
         MODEL: spec.model,
         PORT: str(spec.port),
         BIND: spec.bind,
+        GPUS: ",".join(spec.device_ids),
     }
 
 
@@ -64,6 +70,7 @@ def read(labels: Mapping[str, str]) -> Owner:
             model=labels.get(MODEL, ""),
             port=int(labels[PORT]) if labels.get(PORT) else None,
             bind=labels.get(BIND),
+            gpus=tuple(each for each in labels[GPUS].split(",") if each) if GPUS in labels else None,
         )
     except (KeyError, ValueError):
         return Owner()

@@ -20,6 +20,7 @@ from agent.health import DEAD_AFTER, Probe, Pulse
 from agent.inventory import Inventory
 from agent.labels import instance_name
 from agent.plan import Bury, Fetch, Start, Step, Terminate, of_deployment, outdated, plan, wanted
+from agent.preflight import GpuMissing
 from agent.pulls import Pulls
 from agent.records import Record, Records
 from agent.restarts import Restarts
@@ -162,6 +163,8 @@ class Life:
         except EngineError as error:
             if error.error_code == ADDRESS_MISSING:
                 return self._await_address(error.message)
+            if isinstance(error, GpuMissing):
+                return self._await_gpu(error.message)
             self._look_again(error)
             permanent = error.error_code in UNHEALABLE
             self._failed(command, Diagnosis(error.error_code, error.message, permanent, error.fix), now)
@@ -234,6 +237,14 @@ class Life:
         """Nothing is wrong with the deployment, and nothing has failed: it starts when the address is back."""
         if self.record.status is not Status.STARTING:
             self._report(Status.STARTING, f"{WAITS} its address. {message}")
+        return LONGEST_LOOK_AWAY
+
+    def _await_gpu(self, message: str) -> float:
+        """As for an address: a GPU that is lost ends no deployment, and counts as no crash of it."""
+        waiting = f"{WAITS} its GPU. {message}"
+        if self.record.report is None or self.record.report.message != waiting:
+            log.warning("deployment %s: %s", self.record.deployment_id, message)
+            self._report(Status.STARTING, waiting)
         return LONGEST_LOOK_AWAY
 
     def _watch(self, command: Deploy, instance: Instance, now: float) -> float:

@@ -249,6 +249,7 @@ class Agent:
             if images is not None and images != self._images_sent
             else None,
             conditions=self._host.conditions.current() or None,
+            orphans=(self.crew.fleet.orphans(gpus)[:MAX_LISTED] or None) if self.crew else None,
             gpu_info=gpus if gpus != self._gpus_sent or self._host.monotonic() < self._gpus_doubted_until else None,
         )
         if gpus != self._gpus_sent:

@@ -27,6 +27,13 @@ LEAST_FREE = 64 * 1024**2
 """Bytes without which not even a log can be written for long."""
 
 
+class GpuMissing(EngineError):
+    """The deployment waits for its GPU, which is lost, or in use by another model. Nothing has failed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("GPU_UNAVAILABLE", message)
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What preflight looks at: the hub, the GPUs, the file system that holds a path."""
@@ -71,6 +78,19 @@ class Preflight:
         if obstacles:
             raise _as_error(obstacles)
         return Cleared(_told(findings), weights)
+
+    def check_gpus(self, command: Deploy, there: Collection[Instance]) -> Sequence[Gpu]:
+        """The host's GPUs, where those of the command are there and no other deployment of Muster runs on them.
+
+        `there` is everything on the host. Raises GpuMissing.
+        """
+        if not command.gpus:
+            return ()
+        gpus = self.around.gpus()
+        missing = [text for gpu in gpus if gpu.index in command.gpus and (text := _missing(gpu, command, there))]
+        if missing:
+            raise GpuMissing("; ".join(missing))
+        return gpus
 
     def _model(self, flight: Flight) -> tuple[Finding | None, int | None]:
         """What the hub has against it, and the bytes to download where it has nothing."""
@@ -126,6 +146,19 @@ class Preflight:
         if free < needed:
             advice = "prune, or delete models and images"
             yield Finding("DISK_FULL", f"{path} has {size(free)} free, and {what} needs {size(needed)}: {advice}")
+
+
+def _missing(gpu: Gpu, command: Deploy, there: Collection[Instance]) -> str | None:
+    """Why the command cannot have the GPU for now."""
+    if gpu.lost is not None:
+        named = f"GPU {gpu.index} ({gpu.uuid})" if gpu.uuid else f"GPU {gpu.index}"
+        advice = "reset it or reboot the host, or restart the deployment to have it placed on another GPU"
+        return f"{named} is lost: {gpu.lost}: {advice}"
+    users = gpu.users(there, command.deployment_id)
+    if users:
+        named = ", ".join(f"{each.name} (deployment {each.deployment_id})" for each in users)
+        return f"GPU {gpu.index} is in use by {named}: stop that, or choose another GPU"
+    return None
 
 
 def _utilization(command: Deploy) -> float:

@@ -9,6 +9,7 @@ from threading import Lock
 
 from agent.engines import Engine, EngineError, Instance, RunSpec
 from agent.flags import check_credentials
+from agent.gpus import Gpu
 from agent.health import Probe
 from agent.hub import Finding
 from agent.inventory import Inventory
@@ -42,14 +43,15 @@ class Starter:
     def clear(self, command: Deploy, own: Collection[Instance]) -> Cleared:
         """Look at everything that could be in the way, before anything is fetched or ended for it.
 
-        Raises EngineError: REFUSED_BY_HOST or INVALID_CONFIG, ADDRESS_MISSING, else what preflight found.
+        Raises GpuMissing; EngineError REFUSED_BY_HOST, INVALID_CONFIG, ADDRESS_MISSING, else what preflight found.
         """
         check_credentials(command.config)  # first, since what refuses a value may quote it
         refused = refusal(command, self.policy, self.engine.uses_images)
         if refused is not None:
             raise EngineError("REFUSED_BY_HOST", refused)
-        spec = self._spec(command, desired_port(command) or PORTS[0])
-        flight = Flight(command, spec, self.host_env, own, self.inventory.instances(), self.engine.root())
+        there = self.inventory.instances()
+        spec = self._spec(command, desired_port(command) or PORTS[0], self.preflight.check_gpus(command, there))
+        flight = Flight(command, spec, self.host_env, own, there, self.engine.root())
         return self.preflight.check(flight, self._port_findings(command, own))
 
     def missing_image(self, command: Deploy) -> str | None:
@@ -65,7 +67,10 @@ class Starter:
         with self._one_at_a_time:
             lost: set[int] = set()
             while True:
-                spec = self._spec(command, self._port(command, last_port, lost))
+                port = self._port(command, last_port, lost)
+                # Again: while an image was pulled, another deployment may have started on that GPU.
+                gpus = self.preflight.check_gpus(command, self.inventory.instances())
+                spec = self._spec(command, port, gpus)
                 try:
                     instance = self.engine.start(spec)
                 except EngineError as error:
@@ -98,8 +103,7 @@ class Starter:
     def _bind_of(self, instance: Instance) -> str:
         return instance.bind or self.listening.bind()
 
-    def _spec(self, command: Deploy, port: int) -> RunSpec:
-        gpus = self.preflight.around.gpus() if command.gpus else ()
+    def _spec(self, command: Deploy, port: int, gpus: Collection[Gpu]) -> RunSpec:
         return run_spec(
             command,
             worker_id=self.worker_id,

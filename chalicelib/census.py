@@ -15,7 +15,10 @@ from chalicelib.fleet import Machine
 from chalicelib.tables import Cold, Deployment, Hot, Operation, Queued, Slot
 
 HOT = (Hot.worker_id, Hot.last_seen, Hot.status, Hot.interval)
-COLD = (Cold.worker_id, Cold.part, Cold.name, Cold.gpu_info, Cold.labels, Cold.draining, Cold.claims)
+COLD = (
+    *(Cold.worker_id, Cold.part, Cold.name, Cold.gpu_info, Cold.labels, Cold.draining),
+    *(Cold.claims, Cold.occupied),
+)
 
 
 def workers() -> dict[str, Machine]:

@@ -28,6 +28,13 @@ def spec_of(deployment: Deployment) -> r.NewDeployment:
     return msgspec.json.decode(deployment.spec, type=r.NewDeployment)
 
 
+def indexes(deployment: Deployment, worker_id: str | None = None) -> list[int]:
+    """The devices that the deployment was placed on; with `worker_id`, only if it is there."""
+    if worker_id not in (None, deployment.worker_id):
+        return []
+    return msgspec.json.decode(deployment.gpu_indexes, type=list[int])
+
+
 def release(worker_id: str, deployment_id: str) -> None:
     """Free what the deployment held on that worker. What it did not hold is no error, nor that it holds it again."""
 
@@ -53,7 +60,6 @@ def confirm(slot: Slot, deployment: Deployment, now: float) -> None:
     if not slot.holds:
         update_if(slot, [Slot.holds.set(True)], slots.unchanged(slot))
     own = slot.deployment_id
-    indexes = msgspec.json.decode(deployment.gpu_indexes, type=list[int])
 
     def unchanged(transaction: TransactWrite) -> None:
         transaction.condition_check(Deployment, own, condition=Deployment.generation == deployment.generation)
@@ -62,7 +68,7 @@ def confirm(slot: Slot, deployment: Deployment, now: float) -> None:
         cold = find(Cold, slot.worker_id, "cold")
         claims = read_claims(cold) if cold else {}
         others = {index: holder for index, holder in claims.items() if holder != own}
-        wanted = {str(index): own for index in indexes} | others
+        wanted = {str(index): own for index in indexes(deployment)} | others
         if cold is None or wanted == claims:
             return
         if _rewrite(cold, wanted, unchanged):
@@ -209,7 +215,8 @@ def _may_have_room(machine: Machine, deployment: Deployment, need: placement.Nee
 
 def _candidate(machine: Machine, claims: fleet.Claims, deployment: Deployment, now: float) -> placement.Candidate:
     own = deployment.deployment_id
-    free = tuple(index for index in machine.devices if claims.get(str(index), own) == own)
+    ours = (index for index in machine.devices if claims.get(str(index), own) == own)
+    free = tuple(index for index in ours if index not in machine.unusable)
     return placement.Candidate(
         worker_id=machine.worker_id,
         name=machine.cold.name,
@@ -218,6 +225,7 @@ def _candidate(machine: Machine, claims: fleet.Claims, deployment: Deployment, n
         labels=machine.labels,
         devices=machine.devices,
         free=free,
+        unusable=machine.unusable,
     )
 
 

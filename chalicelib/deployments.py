@@ -19,7 +19,7 @@ from chalicelib import claims, events, fleet, once, slots
 from chalicelib.contract import resources as r
 from chalicelib.contract.credentials import first_credential
 from chalicelib.contract.errors import ApiError
-from chalicelib.contract.lifecycle import LIVE, Status
+from chalicelib.contract.lifecycle import CONTACT_LOST, LIVE, Status
 from chalicelib.store import Refused, find, grow, retrying, transact
 from chalicelib.tables import Deployment, DeploymentName, Hot, Slot
 from chalicelib.tokens import Principal
@@ -198,7 +198,8 @@ def _replace(deployment: Deployment, spec: r.NewDeployment, now: float, key: onc
     stop_generation = grow(deployment.generation, now)
     generation = stop_generation + 1
     before = slots.get(deployment.worker_id, deployment.deployment_id) if deployment.worker_id else None
-    stays = before is not None and before.holds and _fits(spec, deployment)
+    lost = deployment.status == Status.ERROR and deployment.error_code in CONTACT_LOST
+    stays = before is not None and before.holds and not lost and _fits(spec, deployment)
     actions = [
         Deployment.spec.set(_encode(spec)),
         Deployment.generation.set(generation),
@@ -229,10 +230,14 @@ def _replace(deployment: Deployment, spec: r.NewDeployment, now: float, key: onc
 
 
 def _fits(spec: r.NewDeployment, deployment: Deployment) -> bool:
-    """Whether the place that the deployment has is the one that the specification asks for."""
-    held = msgspec.json.decode(deployment.gpu_indexes, type=list[int])
-    wanted = len(held) == spec.gpus if isinstance(spec.gpus, int) else sorted(held) == sorted(spec.gpus)
-    return wanted and spec.worker_id in (None, deployment.worker_id)
+    """Whether the place that the deployment has is the one that the specification asks for, and can be used."""
+    held = claims.indexes(deployment)
+    if spec.worker_id not in (None, deployment.worker_id):
+        return False
+    if not isinstance(spec.gpus, int):
+        return sorted(held) == sorted(spec.gpus)
+    machine = fleet.several([str(deployment.worker_id)]).get(str(deployment.worker_id)) if held else None
+    return len(held) == spec.gpus and not (machine and machine.unusable.keys() & set(held))
 
 
 def stop(deployment_id: str, by: Principal, now: float, key: once.Key | None = None) -> Deployment:
@@ -334,9 +339,10 @@ def lose(
 ) -> bool:
     """Conclude from silence that it is over (WORKER_LOST, CONTAINER_LOST, WORKER_REMOVED). Whether it was alive there.
 
-    One that went on to another worker, and left no more than a stop on this one, is not lost. Its GPUs are free again,
-    though a container may live. `stop` also leaves a stop in its slot: sent already, so that a worker that does not
-    list it never hears of it. With `last_seen`, only if the worker was not heard of since then.
+    One that went on to another worker, and left no more than a stop on this one, is not lost. Where a container may
+    live, it holds its GPUs on that worker until the worker shows that it is gone (docs/adr/0027). `stop` also leaves a
+    stop in its slot: sent already, so that a worker that does not list it never hears of it. With `last_seen`, only if
+    the worker was not heard of since then.
     """
 
     def attempt() -> Deployment | None:
@@ -377,14 +383,39 @@ def lose(
     return True
 
 
+def take_back(slot: Slot, deployment: Deployment, rivals: list[tuple[Slot, Deployment]], now: float) -> None:
+    """Place anew what no worker has heard of, since it cannot have its GPUs there after all.
+
+    `rivals` are what runs on those GPUs: they hold them from here on. Harmless when repeated, or cut off after the
+    transaction: what waits for a place is placed by the next sweep.
+    """
+    actions = [
+        Deployment.waiting.set("1"),
+        Deployment.worker_id.remove(),
+        Deployment.gpu_indexes.set("[]"),
+    ]
+
+    def build(transaction: TransactWrite) -> None:
+        _update(transaction, deployment, now, actions)
+        transaction.delete(slot, condition=slots.unchanged(slot))
+
+    try:
+        transact(build)
+    except Refused:  # somebody else decided on it meanwhile: the next look sees what
+        return
+    claims.release(slot.worker_id, slot.deployment_id)
+    for other, theirs in rivals:
+        claims.confirm(other, theirs, now)
+    claims.place(slot.deployment_id, now)
+
+
 def _unheard(worker_id: str, last_seen: float) -> bool:
     hot = find(Hot, worker_id)
     return hot is not None and hot.last_seen == last_seen
 
 
 def _lost(slot: Slot, stop_generation: int | None, now: float) -> Slot:
-    slot.may_live = bool(slot.may_live or slot.sent_at)
-    slot.holds = False
+    slot.may_live = slot.holds = bool(slot.may_live or slot.sent_at)
     slot.odd_since = slot.clearing = None
     if slot.intent == "deploy":  # a stop is still to be sent, should the worker return
         slot.settled_at = slot.settled_at or now

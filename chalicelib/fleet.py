@@ -21,6 +21,8 @@ BUSY_INTERVAL, WARM_INTERVAL = 1, 5
 CLOCKS_DIFFER = 300.0
 """Seconds that two readings of the control plane's clock may be apart, and no more: then it was set."""
 Claims = dict[str, str]
+ANY = "*"
+"""In place of an index: whichever devices."""
 
 
 def interval(activity_at: float, now: float) -> int:
@@ -75,6 +77,15 @@ class Machine:
         return tuple(sorted({d.index for d in info.devices})) or tuple(range(info.count))
 
     @cached_property
+    def unusable(self) -> dict[int, str]:
+        """The devices that nothing may be placed on, whoever holds them, and why."""
+        taken = read_occupied(self.cold)
+        found = {int(index): _used_by(holder) for index, holder in taken.items() if index != ANY}
+        if ANY in taken:
+            found = {index: found.get(index, _used_by(taken[ANY], "perhaps ")) for index in self.devices}
+        return found | {each.index: "lost" for each in self.gpu_info.devices if each.lost}
+
+    @cached_property
     def labels(self) -> dict[str, str]:
         return msgspec.json.decode(self.cold.labels, type=dict[str, str])
 
@@ -91,6 +102,15 @@ class Machine:
 
 def read_claims(cold: Cold) -> Claims:
     return msgspec.json.decode(cold.claims, type=Claims)
+
+
+def read_occupied(cold: Cold) -> Claims:
+    """Device index, or `ANY`, to the id of what nobody here knows, and runs there all the same."""
+    return msgspec.json.decode(cold.occupied, type=Claims) if cold.occupied else {}
+
+
+def _used_by(deployment_id: str, perhaps: str = "") -> str:
+    return f"{perhaps}in use by {deployment_id}, which runs there and is not known here"
 
 
 def write_claims(claims: Claims) -> str:

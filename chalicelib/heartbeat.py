@@ -116,6 +116,7 @@ def _fingerprint(hot: Hot, body: m.Heartbeat) -> bytes:
     said += [body.disk.paths] if body.disk and body.disk.paths else []
     said += conditions.scopes(body.conditions)
     said += [body.gpu_info] if body.gpu_info else []
+    said += [body.orphans] if body.orphans else []
     return hashlib.sha256(msgspec.json.encode(said)).digest()[:8]
 
 

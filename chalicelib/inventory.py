@@ -2,41 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import msgspec
-from pynamodb.transactions import TransactWrite
+from pynamodb.expressions.update import Action
 
-from chalicelib import claims, events
+from chalicelib import claims, events, fleet
 from chalicelib.contract import messages as m
 from chalicelib.store import find, retrying, transact
 from chalicelib.tables import Cold
 
 
-def store(worker_id: str, info: m.GpuInfo, now: float) -> None:
-    """Keep the new inventory, record what changed, and place what waits. The same inventory again costs one read.
+def follow(worker_id: str, info: m.GpuInfo | None, occupied: fleet.Claims, now: float) -> bool:
+    """Keep what a heartbeat says of the GPUs: the inventory, where it brings one, and what runs there unknown to us.
 
-    Raises Refused where others write the item again and again: the worker then repeats its news.
+    Record what changed, and place what waits; whether anything changed. What is so already costs one read. Raises
+    Refused where others write the item again and again: the worker then repeats its news.
     """
-    text = msgspec.json.encode(info).decode()
 
     def attempt() -> Cold | None:
         cold = find(Cold, worker_id, "cold")
-        if cold is None or _decoded(cold.gpu_info) == info:
+        if cold is None:
             return None
-
-        def build(transaction: TransactWrite) -> None:
-            as_read = Cold.gpu_info == cold.gpu_info
-            transaction.update(cold, actions=[Cold.gpu_info.set(text)], condition=as_read)
-
-        transact(build)
+        actions = list(_changes(cold, info, occupied))
+        if not actions:
+            return None
+        as_read = Cold.gpu_info == cold.gpu_info
+        as_read &= Cold.occupied == cold.occupied if cold.occupied else Cold.occupied.does_not_exist()
+        transact(lambda transaction: transaction.update(cold, actions=actions, condition=as_read))
         return cold
 
     before: Cold | None = retrying(attempt)
-    if before is not None:
+    if before is None:
+        return False
+    if info is not None:
         about = events.About(worker_id=worker_id, worker_name=str(before.name))
         record(about, _decoded(before.gpu_info), info, now)
-        claims.place_waiting(now, on=worker_id)
+    claims.place_waiting(now, on=worker_id)
+    return True
+
+
+def _changes(cold: Cold, info: m.GpuInfo | None, occupied: fleet.Claims) -> Iterator[Action]:
+    if info is not None and _decoded(cold.gpu_info) != info:
+        yield Cold.gpu_info.set(msgspec.json.encode(info).decode())
+    if fleet.read_occupied(cold) != occupied:
+        yield Cold.occupied.set(fleet.write_claims(occupied)) if occupied else Cold.occupied.remove()
+
+
+def occupied(body: m.Heartbeat, known: Collection[str]) -> fleet.Claims:
+    """Device index to what runs on it and is none of the `known`, which are the deployments with a slot there.
+
+    A client that does not tell the devices of what it runs may run it on any.
+    """
+    told = {each.deployment_id: each.gpus for each in body.orphans or []}
+    found: fleet.Claims = {}
+    for each in sorted({*body.active_deployments, *told}.difference(known)):
+        for index in [fleet.ANY] if (gpus := told.get(each)) is None else map(str, gpus):
+            found.setdefault(index, each)
+    return found
 
 
 def _decoded(text: str) -> m.GpuInfo:

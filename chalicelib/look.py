@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import claims, conditions, deployments, events, inventory, operations, reports, slots
+from chalicelib import claims, conditions, deployments, events, fleet, inventory, operations, reports, slots
 from chalicelib.contract import messages as m
 from chalicelib.contract.lifecycle import CONTACT_LOST, LIVE, OPEN, OperationStatus, Status
 from chalicelib.contract.sizes import fitting
@@ -39,6 +39,7 @@ class _Look:
     inbox: int
     unsettled: bool = False
     commands: list[m.Command] = field(default_factory=list)
+    listed: list[tuple[Slot, Deployment]] = field(default_factory=list)
 
     @property
     def worker_id(self) -> str:
@@ -77,17 +78,23 @@ def look(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.
     journal = hashlib.sha256(body.journal_id.encode("utf-8", "replace")).digest()[:8] if body.journal_id else None
     lost = bool(journal and hot.journal and bytes(hot.journal) != journal)
     this = _Look(hot, body, now, lost, int(hot.inbox))
-    if body.gpu_info is not None:
-        inventory.store(this.worker_id, body.gpu_info, now)
+    changed = hot.looked is None or bytes(hot.looked) != fingerprint
     intents, queued = slots.of_worker(this.worker_id)
+    occupied = inventory.occupied(body, {slot.deployment_id for slot in intents})
+    if changed and inventory.follow(this.worker_id, body.gpu_info, occupied, now):
+        intents, queued = slots.of_worker(this.worker_id)
     known = {str(d.deployment_id): d for d in find_all(Deployment, [slot.deployment_id for slot in intents])}
+    this.listed = [
+        (slot, known[slot.deployment_id])
+        for slot in intents
+        if slot.deployment_id in body.active_deployments and slot.deployment_id in known
+    ]
     for slot in intents:
         deployment = known.get(slot.deployment_id)
         if slot.settled_at is not None and (this.journal_lost or this.missed(slot)) and not _is_over(slot, deployment):
             _unsettle(slot)
         _intent(this, slot, deployment)
     _operations(this, queued)
-    changed = hot.looked is None or bytes(hot.looked) != fingerprint
     here = {slot.deployment_id for slot in intents}
     _remember_seen(this, here, changed)
     if changed or body.conditions:
@@ -163,6 +170,9 @@ def _reconcile(this: _Look, slot: Slot, deployment: Deployment, active: bool) ->
     elif active and slot.intent == "deploy" and _is_thought_gone(this, deployment):
         if _lasts(this, slot):
             _found_again(this, slot, deployment)
+    elif not active and slot.intent == "deploy" and slot.holds and _is_lost(deployment) and slot.settled_at is not None:
+        if _lasts(this, slot):  # the worker is back, and did not bring it: what it held is free
+            reports.over(slot, this.now)
     elif slot.odd_since is not None and (slot.intent == "deploy" or deployment.status in LIVE):
         update_if(slot, [Slot.odd_since.remove()], slots.unchanged(slot))
 
@@ -177,9 +187,13 @@ def _lasts(this: _Look, slot: Slot) -> bool:
 
 def _is_thought_gone(this: _Look, deployment: Deployment) -> bool:
     """Whether it should run and counts as lost, or as stopped where a client cannot say which of its containers was."""
-    lost = deployment.status == Status.ERROR and deployment.error_code in CONTACT_LOST
+    lost = _is_lost(deployment)
     stopped = this.body.literal and deployment.status == Status.STOPPED
     return bool(deployment.desired == "running" and (lost or stopped))
+
+
+def _is_lost(deployment: Deployment) -> bool:
+    return bool(deployment.status == Status.ERROR and deployment.error_code in CONTACT_LOST)
 
 
 def _gone(this: _Look, slot: Slot, deployment: Deployment) -> None:
@@ -237,6 +251,8 @@ def _send(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
         return
     if slot.intent == "deploy" and deployment is None:
         return
+    if slot.sent_at is None and slot.intent == "deploy" and deployment is not None and _waits(this, slot, deployment):
+        return
     if (slot.sent_at is None or slot.sent_session != this.session) and not _mark_sent(this, slot):
         return
     if slot.intent == "stop" or deployment is None:
@@ -251,6 +267,28 @@ def _clear(this: _Look, slot: Slot) -> None:
         return
     if slot.clearing == "sent":
         this.commands.append(m.Stop(f"{slot.command_id}-clear", slot.deployment_id, int(slot.generation)))
+
+
+def _waits(this: _Look, slot: Slot, deployment: Deployment) -> bool:
+    """Whether a deploy that is to go out for the first time cannot have its GPUs: then it does not go out.
+
+    It was placed while the worker was silent, or what runs there was thought lost. One that nothing depends on yet is
+    placed anew.
+    """
+    wanted = set(claims.indexes(deployment))
+    if not wanted:
+        return False
+    rivals = [each for each in this.listed if each[0].deployment_id != slot.deployment_id]
+    rivals = [(other, theirs) for other, theirs in rivals if wanted & set(claims.indexes(theirs, this.worker_id))]
+    alive = [each for each in rivals if each[1].status in LIVE]
+    if rivals and not alive:
+        return this.body.literal  # an agent's list may be a few seconds old, and it looks itself before it starts
+    machine = fleet.several([this.worker_id]).get(this.worker_id)
+    unusable = machine.unusable if machine else {}
+    if slots.never_sent(slot) and (alive or wanted & unusable.keys()):
+        deployments.take_back(slot, deployment, alive, this.now)
+        return True
+    return bool(alive)
 
 
 def _mark_sent(this: _Look, slot: Slot) -> bool:
@@ -304,7 +342,8 @@ def _remember_seen(this: _Look, known: set[str], changed: bool) -> None:
     actions: list[Action] = []
     if changed:
         active = sorted(set(this.body.active_deployments))
-        orphans = [each for each in active if each not in known]
+        told = {each.deployment_id for each in this.body.orphans or []}
+        orphans = sorted({*active, *told}.difference(known))
         listed = [fitting(ids, MOST_BYTES) for ids in (active, orphans)]
         actions += [Seen.active.set(_json(listed[0])), Seen.orphans.set(_json(listed[1]))]
     if this.body.images is not None:

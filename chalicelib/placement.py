@@ -21,7 +21,8 @@ class Need:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A worker as placement sees it. `free` are the indexes of its devices that no live deployment holds."""
+    """A worker as placement sees it. `free` are the indexes of its devices that can be used and that no deployment
+    holds; `unusable` says why the others cannot be used: "lost"."""
 
     worker_id: str
     name: str
@@ -30,6 +31,7 @@ class Candidate:
     labels: Mapping[str, str]
     devices: tuple[int, ...]
     free: tuple[int, ...]
+    unusable: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,25 @@ def _obstacle(need: Need, worker: Candidate) -> str | None:
         return f"has no label {', '.join(lacking)}"
     if isinstance(need.gpus, int):
         if need.gpus > len(worker.free):
-            return f"{len(worker.free)} of {len(worker.devices)} GPUs free, {need.gpus} needed"
+            few = f"{len(worker.free)} of {len(worker.devices)} GPUs free, {need.gpus} needed"
+            return f"{few} ({why})" if (why := _unusable(worker, worker.devices)) else few
         return None
     absent = [index for index in need.gpus if index not in worker.devices]
     if absent:
         return f"has no GPU {', '.join(map(str, absent))}"
+    if why := _unusable(worker, need.gpus):
+        return why
     held = [index for index in need.gpus if index not in worker.free]
     return f"GPU {', '.join(map(str, held))} held by another deployment" if held else None
+
+
+def _unusable(worker: Candidate, indexes: Iterable[int]) -> str:
+    """Which of the devices cannot be used, and why; those with one reason in one clause."""
+    by_reason: dict[str, list[int]] = {}
+    for index in indexes:
+        if index in worker.unusable:
+            by_reason.setdefault(worker.unusable[index], []).append(index)
+    return ", ".join(
+        f"GPU {', '.join(map(str, those))} of {worker.name} {'is' if len(those) == 1 else 'are'} {reason}"
+        for reason, those in by_reason.items()
+    )

@@ -134,7 +134,8 @@ class Hot(Item):
 class Cold(Item):
     """What changes when a worker registers, is patched or is given work.
 
-    `claims` is JSON, device index -> deployment_id, and compared as text when it is written.
+    `claims` is JSON, device index -> deployment_id, and compared as text when it is written. `occupied` has the same
+    form: what runs there and is unknown here, under "*" where it may use any device.
     """
 
     class Meta(Meta):
@@ -153,6 +154,7 @@ class Cold(Item):
     patched = UnicodeAttribute(default="[]")
     draining = BooleanAttribute(default=False)
     claims = UnicodeAttribute(default="{}")
+    occupied = UnicodeAttribute(null=True)
     machine_id = UnicodeAttribute(null=True)
     hostname = UnicodeAttribute()
     join_token_id = UnicodeAttribute()

@@ -72,7 +72,8 @@ class RunSpec:
 class Instance:
     """A container or process. `deployment_id` is None for what no agent of Muster started. Times are epoch seconds.
 
-    `image` is the name that it was started by; `image_id` what that name meant then.
+    `image` is the name that it was started by; `image_id` what that name meant then. `gpus` are the devices that it was
+    given, by UUID or position; None where that is unknown.
     """
 
     id: str
@@ -90,6 +91,7 @@ class Instance:
     oom_killed: bool = False
     created: float = 0.0
     image_id: str | None = None
+    gpus: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

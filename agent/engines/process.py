@@ -186,6 +186,7 @@ def _instance(found: Supervised) -> Instance:
         exit_code=ended.code if ended and not alive else None,
         oom_killed=bool(ended and ended.code == 137 and ended.oom),
         created=found.created,
+        gpus=owner.gpus,
     )
 
 

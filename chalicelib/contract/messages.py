@@ -175,6 +175,13 @@ class ReportedCondition(Struct, omit_defaults=True):
     deployments: Ids | None = None
 
 
+class Orphan(Struct):
+    """Something of Muster that runs on the host and that this worker was not sent, with the GPUs that it was given."""
+
+    deployment_id: Annotated[str, Meta(max_length=512)]
+    gpus: Annotated[list[GpuIndex], Meta(max_length=64)] = []
+
+
 class Heartbeat(Struct):
     """Body of `POST /api/workers/{worker_id}/heartbeat`. `gpu_info` is there only when it has changed."""
 
@@ -189,6 +196,7 @@ class Heartbeat(Struct):
     images: list[Image] | None = None
     conditions: list[ReportedCondition] | None = None
     gpu_info: GpuInfo | None = None
+    orphans: Annotated[list[Orphan], Meta(max_length=1024)] | None = None
 
     @property
     def literal(self) -> bool:

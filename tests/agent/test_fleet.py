@@ -8,10 +8,11 @@ from dataclasses import replace
 from agent.crew import Crew
 from agent.engines import Instance
 from agent.fleet import Fleet
+from agent.gpus import Gpu
 from agent.records import Record
 from chalicelib.contract.lifecycle import Status
-from chalicelib.contract.messages import Stop
-from tests.fixtures.agent_world import AgentWorld
+from chalicelib.contract.messages import GpuDevice, GpuInfo, Stop
+from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.commands import deploy
 
 
@@ -134,3 +135,41 @@ def test_the_engine_holds_up_what_neither_runs_nor_is_at_rest(world: AgentWorld)
     world.crew.inventory.changed()
     world.actor("ends").step(world.clock.now)
     assert world.crew.fleet.held_up() == ["comes-up", "ends"]
+
+
+def there(id_: str, deployment_id: str, worker_id: str, gpus: tuple[str, ...] | None) -> Instance:
+    return Instance(id_, f"muster-{deployment_id}-g1", "i", "running", worker_id, deployment_id, 1, port=1, gpus=gpus)
+
+
+def test_what_runs_without_a_command_is_an_orphan_with_its_gpus(world: AgentWorld) -> None:
+    world.inventory = GpuInfo(2, [GpuDevice(0, uuid="GPU-a"), GpuDevice(5, uuid="GPU-b"), GpuDevice(6)])
+    world.gpus = [Gpu(0, 80 * GIB, GIB, uuid="GPU-a", position=0)]
+    world.deploy(gpus=[0])
+    world.settle()
+    world.beat()
+    assert world.server.beats[-1].orphans is None, "what the agent was sent is none"
+    for each in (
+        there("1", "orphan", "w1", ("GPU-b", "6")),
+        there("2", "without", "w1", ()),
+        there("3", "past", "the-worker-before", ("GPU-b",)),
+        there("4", "elsewhere", "a-neighbor", ("GPU-of-another-machine",)),
+        there("5", "unknown", "w1", None),
+        replace(there("6", "ended", "w1", ("GPU-b",)), state="exited"),
+        Instance("7", "somebody's", "i", "running", gpus=("GPU-b",)),
+    ):
+        world.engine.add(each)
+    world.settle(1)
+    world.beat()
+    beat = world.server.beats[-1]
+    found = {each.deployment_id: each.gpus for each in beat.orphans or []}
+    assert found == {"orphan": [5, 6], "without": [], "past": [5]}
+    assert set(beat.active_deployments) == {"d1", "orphan", "without", "unknown"}
+
+
+def test_a_deployment_that_the_journal_knows_is_no_orphan(world: AgentWorld) -> None:
+    world.inventory = GpuInfo(1, [GpuDevice(0)])
+    world.deploy(gpus=[0])
+    world.settle()
+    world.restart()
+    world.beat()
+    assert world.crew.fleet.orphans(world.inventory) == []

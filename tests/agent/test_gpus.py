@@ -60,3 +60,110 @@ def test_a_holder_is_told_by_process_and_by_the_name_of_its_container_if_that_is
     assert BY_CONTAINER.told([OURS]) == "vllm (pid 100) in container muster-d1-g1"
     assert BY_CONTAINER.told([]) == "vllm (pid 100) in container cccccccccccc"
     assert Holder(9, GIB).told([OURS]) == "a process (pid 9)"
+
+
+def test_a_gpu_is_used_by_what_runs_on_it_and_was_given_it() -> None:
+    first, second = Gpu(0, 80, 0, uuid="GPU-a", position=0), Gpu(1, 80, 0, position=1)
+    there = [
+        Instance("1", "muster-d1-g1", "i", "running", "w1", "d1", 1, gpus=("GPU-a",)),
+        Instance("2", "muster-d2-g1", "i", "running", "another", "d2", 1, gpus=("GPU-a", "1")),
+        Instance("3", "muster-d3-g1", "i", "exited", "w1", "d3", 1, gpus=("GPU-a",)),
+        Instance("4", "somebody's", "i", "running", gpus=("GPU-a",)),
+        Instance("5", "muster-d5-g1", "i", "running", "w1", "d5", 1),
+    ]
+    assert [each.id for each in first.users(there, "d1")] == ["2"]
+    assert [each.id for each in first.users(there, "d9")] == ["1", "2"]
+    assert [each.id for each in second.users(there, "d9")] == ["2"]
+
+
+LOST = Gpu(0, 80 * GIB, 0, uuid="GPU-a", position=0, lost="GPU is lost (NVML error 15)")
+
+
+def test_a_deployment_waits_for_a_lost_gpu_and_starts_when_it_is_back(world: AgentWorld) -> None:
+    world.gpus = [LOST]
+    world.deploy(gpus=[0], restart="never")
+    world.settle(30, 20.0)
+    report = world.last_report()
+    assert (report.status, report.error_code, report.restarts) == ("starting", None, 0)
+    for word in ("Waits for its GPU", "GPU 0", "GPU-a", "GPU is lost (NVML error 15)", "reboot"):
+        assert word in (report.message or "")
+    assert [each.message for _, each in world.server.reports].count(report.message) == 1, "it is said once"
+    assert world.engine.specs == []
+    world.gpus = [Gpu(0, 80 * GIB, GIB, uuid="GPU-a", position=0)]
+    world.settle(10)
+    assert world.statuses()[-1] == "running"
+
+
+def test_a_model_that_died_with_its_gpu_crashed_once_and_waits(world: AgentWorld) -> None:
+    world.gpus = [Gpu(0, 80 * GIB, GIB, uuid="GPU-a", position=0)]
+    world.deploy(gpus=[0])
+    world.settle()
+    world.gpus = [LOST]
+    world.engine.die(world.engine.only().id, 1, "CUDA error: unspecified launch failure")
+    world.settle(40, 30.0)
+    report = world.last_report()
+    assert (report.status, report.restarts) == ("starting", 1)
+    assert "Waits for its GPU" in (report.message or "")
+
+
+def test_what_still_runs_is_left_alone_when_its_gpu_is_lost(world: AgentWorld) -> None:
+    world.gpus = [Gpu(0, 80 * GIB, GIB, uuid="GPU-a", position=0)]
+    world.deploy(gpus=[0])
+    world.settle()
+    world.gpus = [LOST]
+    world.settle(10)
+    assert world.statuses()[-1] == "running"
+    assert world.engine.only().state == "running"
+
+
+def test_a_gpu_that_this_host_never_had_is_no_lost_one(world: AgentWorld) -> None:
+    world.deploy(gpus=[5])
+    world.settle()
+    assert world.last_report().error_code == "GPU_UNAVAILABLE"
+
+
+def orphan(worker_id: str = "w1", gpus: tuple[str, ...] | None = ("0",)) -> Instance:
+    return Instance("old", "muster-old-g1", "i", "running", worker_id, "old", 1, port=8000, gpus=gpus)
+
+
+@pytest.mark.parametrize("worker_id", ["w1", "the-worker-that-this-host-was-before"])
+def test_a_model_does_not_start_on_a_gpu_in_which_another_of_musters_runs(world: AgentWorld, worker_id: str) -> None:
+    world.engine.add(orphan(worker_id))
+    world.deploy(gpus=[0])
+    world.settle(20)
+    report = world.last_report()
+    assert (report.status, report.error_code, report.restarts) == ("starting", None, 0)
+    assert "GPU 0 is in use by muster-old-g1 (deployment old)" in (report.message or "")
+    assert world.engine.specs == []
+    world.engine.die("old", 0)
+    world.settle(10)
+    assert world.statuses()[-1] == "running"
+
+
+def test_it_does_not_start_either_where_the_other_came_while_its_image_was_pulled(world: AgentWorld) -> None:
+    def comes() -> None:
+        world.engine.add(orphan())
+
+    world.engine.on_pull = comes
+    world.deploy(gpus=[0])
+    world.settle(10)
+    assert world.engine.specs == []
+    assert "GPU 0 is in use by muster-old-g1" in (world.last_report().message or "")
+
+
+def test_another_gpu_is_nobodys_concern(world: AgentWorld) -> None:
+    world.engine.add(orphan())
+    world.deploy(gpus=[1])
+    world.settle()
+    assert world.statuses()[-1] == "running"
+
+
+def test_an_instance_counts_gpus_as_cuda_does_at_that_moment(world: AgentWorld) -> None:
+    world.gpus = [
+        Gpu(0, 80 * GIB, 0, uuid="GPU-a", lost="NVML no longer lists it"),
+        Gpu(1, 80 * GIB, GIB, uuid="GPU-b", position=0),
+    ]
+    world.deploy(gpus=[1])
+    world.settle()
+    spec = world.engine.specs[-1]
+    assert (spec.gpus, spec.devices, spec.positions) == ((1,), ("GPU-b",), (0,))

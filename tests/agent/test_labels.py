@@ -10,13 +10,23 @@ from agent import labels
 from agent.engines import EngineError, RunSpec
 from agent.labels import Owner, instance_name
 
+DEVICES = st.lists(st.sampled_from(["GPU-6f1c", "GPU-a02b", "1"]), unique=True).map(tuple)
 
-@given(st.text(), st.text(), st.integers(0, 2**53), st.text(), st.integers(1, 65535))
+
+@given(st.text(), st.text(), st.integers(0, 2**53), st.text(), st.integers(1, 65535), DEVICES)
 def test_what_is_written_is_read_back(
-    worker_id: str, deployment_id: str, generation: int, model: str, port: int
+    worker_id: str, deployment_id: str, generation: int, model: str, port: int, devices: tuple[str, ...]
 ) -> None:
-    spec = RunSpec("n", worker_id, deployment_id, generation, model, None, (), {}, (), "127.0.0.1", port)
-    assert labels.read(labels.write(spec)) == Owner(worker_id, deployment_id, generation, model, port, "127.0.0.1")
+    bind, gpus = "127.0.0.1", tuple(range(len(devices)))
+    spec = RunSpec("n", worker_id, deployment_id, generation, model, None, (), {}, gpus, bind, port, devices=devices)
+    owner = Owner(worker_id, deployment_id, generation, model, port, bind, devices)
+    assert labels.read(labels.write(spec)) == owner
+
+
+def test_what_an_older_agent_wrote_does_not_tell_the_gpus() -> None:
+    spec = RunSpec("n", "w", "d", 1, "m", None, (), {}, (0,), "127.0.0.1", 1)
+    older = {name: value for name, value in labels.write(spec).items() if name != labels.GPUS}
+    assert labels.read(older).gpus is None
 
 
 @given(

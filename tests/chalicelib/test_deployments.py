@@ -238,17 +238,47 @@ def test_a_name_is_no_deployment(world: PlaneWorld) -> None:
     assert code(caught) == "DEPLOYMENT_NOT_FOUND"
 
 
-def test_what_is_lost_frees_its_gpus_and_says_why(world: PlaneWorld) -> None:
+def test_what_is_lost_says_why_and_holds_its_gpus_for_as_long_as_it_may_run_in_them(world: PlaneWorld) -> None:
     worker = world.worker()
     deployment_id = world.deploy()
     worker.run(deployment_id)
     assert deployments.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now)
     seen = world.see(deployment_id)
     assert (seen.status, seen.error_code, seen.message, seen.desired) == ("error", "WORKER_LOST", "why", "running")
-    assert workers.get(worker.id, world.now).gpu_claims == {}
+    assert workers.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
     slot = slots.get(worker.id, deployment_id)
-    assert slot is not None and (slot.intent, slot.holds, slot.may_live) == ("deploy", False, True)
+    assert slot is not None and (slot.intent, slot.holds, slot.may_live) == ("deploy", True, True)
     assert lines(world, deployment_id)[-1].type == "worker_lost"
+
+
+def test_what_is_lost_before_its_worker_heard_of_it_holds_nothing(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    assert deployments.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now)
+    assert workers.get(worker.id, world.now).gpu_claims == {}
+
+
+@pytest.mark.parametrize("gpus", [1, [0]])
+def test_a_restart_leaves_a_lost_gpu_unless_it_was_asked_for_by_index(world: PlaneWorld, gpus: int | list[int]) -> None:
+    worker = world.worker(gpus=2, journal_id="j")
+    deployment_id = world.deploy(gpus=gpus)
+    worker.run(deployment_id)
+    worker.beat(gpu_info={"count": 2, "devices": [{"index": 0, "lost": True}, {"index": 1}]})
+    assert world.see(deployment_id).gpu_indexes == [0], "what may run there stays there"
+    world.restart(deployment_id)
+    assert world.see(deployment_id).gpu_indexes == ([1] if gpus == 1 else [0])
+
+
+def test_what_was_lost_does_not_stay_where_it_was_when_it_is_started_again(world: PlaneWorld) -> None:
+    silent, other = world.worker("a-silent"), world.worker("other")
+    deployment_id = world.deploy()
+    silent.run(deployment_id)
+    world.pass_(200)
+    other.beat()
+    deployments.lose(deployment_id, silent.id, "WORKER_LOST", "why", world.now)
+    world.start(deployment_id)
+    assert world.see(deployment_id).worker_id == other.id
+    assert workers.get(silent.id, world.now).gpu_claims == {"0": deployment_id}, "until it is shown to be gone there"
 
 
 def test_what_is_over_or_elsewhere_is_not_lost(world: PlaneWorld) -> None:

@@ -35,7 +35,7 @@ def test_after_24_hours_of_silence_it_is_lost_and_the_same_generation_brings_it_
     world.pass_(86401)
     world.sweep()
     assert (world.see(deployment_id).status, world.see(deployment_id).error_code) == ("error", "WORKER_LOST")
-    assert workers.get(worker.id, world.now).gpu_claims == {}
+    assert workers.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
     worker.beat()
     world.pass_(25)
     assert worker.types() == [], "a literal client's list is its report"

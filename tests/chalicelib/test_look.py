@@ -9,13 +9,13 @@ from random import Random
 import msgspec
 import pytest
 
-from chalicelib import deployments, look, slots, workers
+from chalicelib import deployments, fleet, look, slots, tokens, workers
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.store import find
-from chalicelib.tables import Deployment, Hot, Seen
+from chalicelib.tables import Cold, Deployment, Hot, Seen
 from tests.fixtures.database import Killed
-from tests.fixtures.plane_world import ADMIN, PlaneWorld
+from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
 
 
 def test_what_is_missing_from_two_beats_25_seconds_apart_is_container_lost(world: PlaneWorld) -> None:
@@ -241,3 +241,115 @@ def test_lists_that_are_too_long_for_an_item_are_cut(world: PlaneWorld) -> None:
     item = find(Seen, worker.id, "seen")
     assert item is not None
     assert sum(len(str(value).encode()) for value in item.attribute_values.values()) < 400_000
+
+
+# A GPU in which something may still run
+
+
+def beats(worker: Worker, world: PlaneWorld, times: int = 4) -> list[tuple[str, str]]:
+    """What a worker is sent in a few heartbeats, 13 seconds apart; what is sent again counts once."""
+    sent: dict[tuple[str, str], None] = {}
+    for _ in range(times):
+        answer = worker.beat()
+        for each in answer.commands:
+            if isinstance(each, m.Intent):
+                sent[type(each).__name__, each.deployment_id] = None
+        world.pass_(13)
+    return list(sent)
+
+
+@pytest.mark.parametrize("journal_id", [None, "j"])
+@pytest.mark.parametrize("pinned", [False, True])
+def test_the_gpu_of_what_was_lost_is_nobodys_until_its_worker_is_back_without_it(
+    world: PlaneWorld, journal_id: str | None, pinned: bool
+) -> None:
+    worker = world.worker(gpus=1, journal_id=journal_id)
+    old = world.deploy(gpus=1)
+    worker.run(old)
+    world.pass_(200)
+    workers.lose(worker.id, ADMIN, world.now)
+    new = world.deploy(gpus=1, worker_id=worker.id) if pinned else world.deploy(gpus=1)
+    assert world.see(new).worker_id is None
+    worker.active = []
+    assert beats(worker, world) == [("Deploy", new)]
+    assert fleet.get(worker.id).claims == {"0": new}
+
+
+@pytest.mark.parametrize("journal_id", [None, "j"])
+def test_what_was_lost_and_comes_back_keeps_its_gpu(world: PlaneWorld, journal_id: str | None) -> None:
+    worker = world.worker(gpus=1, journal_id=journal_id)
+    old = world.deploy(gpus=1)
+    worker.run(old)
+    world.pass_(200)
+    workers.lose(worker.id, ADMIN, world.now)
+    new = world.deploy(gpus=1, worker_id=worker.id)
+    assert ("Deploy", new) not in beats(worker, world)
+    if journal_id:  # an agent is asked, and reports it again
+        worker.report(old, "running", session=worker.answer.session, sequence=99, generation=world.see(old).generation)
+    assert (world.see(old).status, world.see(new).worker_id) == ("running", None)
+    assert fleet.get(worker.id).claims == {"0": old}
+
+
+def test_what_was_lost_and_is_then_stopped_holds_its_gpu_until_the_stop_is_answered(world: PlaneWorld) -> None:
+    worker = world.worker(gpus=1)
+    old = world.deploy(gpus=1)
+    worker.run(old)
+    world.pass_(200)
+    workers.lose(worker.id, ADMIN, world.now)
+    world.stop(old)
+    new = world.deploy(gpus=1, worker_id=worker.id)
+    assert beats(worker, world, 2) == [("Stop", old)]
+    worker.active = []
+    assert beats(worker, world, 2) == [("Deploy", new)]
+
+
+def test_what_was_lost_and_deleted_holds_its_gpu_until_its_worker_is_back_without_it(world: PlaneWorld) -> None:
+    worker = world.worker(gpus=1)
+    old = world.deploy(gpus=1)
+    worker.run(old)
+    world.pass_(200)
+    workers.lose(worker.id, ADMIN, world.now)
+    deployments.delete(old, ADMIN, world.now)
+    new = world.deploy(gpus=1, worker_id=worker.id)
+    assert beats(worker, world, 2) == [("Stop", old)]
+    worker.active = []
+    assert ("Deploy", new) in beats(worker, world, 4)
+
+
+def test_after_a_takeover_the_new_machine_has_its_gpus_with_its_first_heartbeat(world: PlaneWorld) -> None:
+    worker = world.worker(gpus=1, machine_id="old")
+    old = world.deploy(gpus=1)
+    worker.run(old)
+    new = world.deploy(gpus=1)
+    world.pass_(200)
+    token = tokens.create_token(r.NewRegistrationToken(takeover=True), ADMIN, world.now).token
+    successor = world.worker(gpus=1, token=str(token), machine_id="new")
+    assert fleet.get(successor.id).claims == {"0": old}
+    assert beats(successor, world, 2) == [("Deploy", new)]
+
+
+def test_a_running_deployment_takes_its_gpu_back_from_one_that_was_never_sent(world: PlaneWorld) -> None:
+    """As after an older database was restored: a report says that something runs where nobody was."""
+    worker = world.worker(gpus=1, journal_id="j")
+    old = world.deploy(gpus=1)
+    worker.run(old)
+    fleet.get(worker.id).cold.update(actions=[Cold.claims.set("{}")])
+    new = world.deploy(gpus=1)
+    assert fleet.get(worker.id).claims == {"0": new}
+    assert worker.types() == []
+    assert (world.see(new).worker_id, fleet.get(worker.id).claims) == (None, {"0": old})
+    assert "0 of 1 GPUs free" in (world.see(new).message or "")
+
+
+def test_a_basic_client_is_sent_nothing_for_a_gpu_in_which_it_says_that_something_runs(world: PlaneWorld) -> None:
+    """The report that it has stopped came before a list that has it still."""
+    worker = world.worker(gpus=1)
+    old, new = world.deploy(gpus=1), world.deploy(gpus=1)
+    worker.run(old)
+    world.stop(old)
+    assert worker.types() == ["stop"]
+    worker.report(old, "stopped")
+    assert world.see(new).worker_id == worker.id
+    assert "deploy" not in worker.types()
+    worker.active = []
+    assert worker.types() == ["deploy"]

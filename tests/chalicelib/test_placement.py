@@ -62,3 +62,19 @@ def test_what_is_needed_is_the_same_for_every_worker_that_is_asked() -> None:
     need = Need(2)
     with pytest.raises(FrozenInstanceError):
         need.gpus = 1  # type: ignore[misc]
+
+
+def worker(free: tuple[int, ...], unusable: dict[int, str], devices: tuple[int, ...] = (0, 1, 2)) -> Candidate:
+    return Candidate("w", "gpu-1", True, False, {}, devices, free, unusable)
+
+
+def test_a_gpu_that_cannot_be_used_is_named_with_the_reason() -> None:
+    one = worker((1,), {0: "lost"})
+    assert place(Need(2), [one]) == ["gpu-1: 1 of 3 GPUs free, 2 needed (GPU 0 of gpu-1 is lost)"]
+    assert place(Need((0,)), [one]) == ["gpu-1: GPU 0 of gpu-1 is lost"]
+    assert place(Need((2,)), [one]) == ["gpu-1: GPU 2 held by another deployment"]
+    assert place(Need(1), [one]) == Place("w", (1,))
+    several = worker((), {0: "lost", 1: "in use by d9", 2: "lost"})
+    assert place(Need(1), [several]) == [
+        "gpu-1: 0 of 3 GPUs free, 1 needed (GPU 0, 2 of gpu-1 are lost, GPU 1 of gpu-1 is in use by d9)"
+    ]

@@ -170,7 +170,8 @@ class Host(AgentWorld):
         self.engine.works_for = lambda: self.worker_id
         self.engine.count_from(zlib.crc32(self.machine.encode()) % 10_000 * 1000)
         self.engine.available |= {f"image:{n}" for n in range(200)}
-        self.gpus = [Gpu(index, total=80 * GIB, used=GIB) for index in range(GPUS)]
+        # Two agents on one machine have the GPUs of that machine between them.
+        self.gpus = [Gpu(index, 80 * GIB, GIB, uuid=f"{self.machine}-{name}-{index}") for index in range(GPUS)]
         strangers = [
             Instance("stranger", "somebody-elses", "db", "running"),
             Instance("another's", "muster-theirs-g1", "image:0", "running", ANOTHER_WORKER, "theirs", 1, port=20001),

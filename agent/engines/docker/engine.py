@@ -272,4 +272,11 @@ def _inspected(found: dict[str, Any]) -> Instance:
         oom_killed=state["OOMKilled"],
         created=parse_time(found["Created"]) / 1e9,
         image_id=found["Image"],
+        gpus=_gpus(found),
     )
+
+
+def _gpus(found: dict[str, Any]) -> tuple[str, ...]:
+    """What it was asked for: so that containers of every release tell it."""
+    requests = found["HostConfig"].get("DeviceRequests") or []
+    return tuple(device for each in requests for device in each.get("DeviceIDs") or [])

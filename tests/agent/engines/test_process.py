@@ -40,14 +40,19 @@ def test_a_folder_without_a_record_is_nobodys_and_makes_way(rig: ProcessRig) -> 
     assert rig.engine.start(rig.spec()).state == "running"
 
 
-def test_it_knows_its_gpus_and_nothing_of_the_agent(rig_of: RigOf) -> None:
+@pytest.mark.parametrize(
+    ("positions", "visible"), [((), "1,3"), ((0, 2), "0,2")], ids=["as placed", "as CUDA counts now"]
+)
+def test_it_knows_its_gpus_and_nothing_of_the_agent(rig_of: RigOf, positions: tuple[int, ...], visible: str) -> None:
     environ = {"PATH": os.environ["PATH"], "MUSTER_TOKEN": "secret", "CUDA_VISIBLE_DEVICES": "7"}
     rig = rig_of("/bin/sh", "-c", "env", **environ)
     engine = rig.engine
-    instance = engine.start(replace(rig.spec(), gpus=(1, 3), env={"VLLM_API_KEY": "sk-hidden"}))
+    spec = replace(rig.spec(), gpus=(1, 3), devices=("GPU-b", "GPU-d"), positions=positions)
+    instance = engine.start(replace(spec, env={"VLLM_API_KEY": "sk-hidden"}))
+    assert instance.gpus == ("GPU-b", "GPU-d")
     eventually(lambda: engine.instances()[0].state == "exited")
     env = dict(line.split("=", 1) for line in engine.logs(instance.id, 100, None).text.splitlines())
-    assert (env["CUDA_VISIBLE_DEVICES"], env["CUDA_DEVICE_ORDER"]) == ("1,3", "PCI_BUS_ID")
+    assert (env["CUDA_VISIBLE_DEVICES"], env["CUDA_DEVICE_ORDER"]) == (visible, "PCI_BUS_ID")
     assert env["VLLM_API_KEY"] == "sk-hidden"
     assert "MUSTER_TOKEN" not in env
 
