@@ -124,14 +124,14 @@ FIRST_LOOK_SECONDS = 15.0
     "--share-env",
     multiple=True,
     metavar="NAME",
-    help="Variable of the agent that deployments may take (from_host). Repeatable. How to reach the hub, and HF_TOKEN,"
-    " all get.",
+    help="Variable that deployments may set, or take of the agent (from_host). Repeatable. How to reach the hub, and"
+    " HF_TOKEN, all get.",
 )
 @click.option(
     "--allow-remote-code",
     is_flag=True,
-    help="Let models bring code of their own (--trust-remote-code) where they run as processes: it can do what the"
-    " agent's user can.",
+    help="Let deployments choose code that models run, and other hosts that they talk to. As processes, models can do"
+    " what the agent's user can. Without it, models bring code (trust_remote_code) in containers only.",
 )
 @click.option("--vllm-command", default="vllm serve", show_default=True, help="How the process engine starts vLLM.")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label of this worker. Repeatable.")

@@ -37,7 +37,7 @@ def flags(config: Mapping[str, Any]) -> Iterator[str]:
     for key, value in config.items():
         if key not in NOT_FLAGS:
             yield from _flag(key, value)
-    yield from _extra_args(config)
+    yield from extra_args(config)
 
 
 def check_credentials(config: Mapping[str, Any]) -> None:
@@ -50,12 +50,6 @@ def given(config: Mapping[str, Any], flag: str) -> bool:
     """Whether `flag` (without dashes) is set, as a key or among `extra_args`."""
     keys = (key.replace("_", "-") for key in config)
     return flag in keys or any(flag == name for name, _ in _extra_flags(config))
-
-
-def names(config: Mapping[str, Any]) -> Iterator[str]:
-    """The flags that are set, without dashes, in keys and in `extra_args`. Raises EngineError INVALID_CONFIG."""
-    yield from (key.replace("_", "-") for key, value in config.items() if value is not False and value is not None)
-    yield from (name for name, _ in _extra_flags(config))
 
 
 def value_of(config: Mapping[str, Any], flag: str) -> str | None:
@@ -78,8 +72,10 @@ def _flag(key: str, value: Any) -> Iterator[str]:
     where = f"config.{key[:140]}"
     if not _FLAG.fullmatch(key):
         raise EngineError("INVALID_CONFIG", f"{where}: not the name of a vLLM flag")
-    name = key.replace("_", "-")
-    _check_undecided(where, name)
+    # `flag.key` is one key of an object, and vLLM takes what is after the dot as it stands.
+    flag, dot, inner = key.partition(".")
+    name = f"{flag.replace('_', '-')}{dot}{inner}"
+    _check_undecided(where, flag.replace("_", "-"))
     if value is True:
         yield f"--{name}"
     elif value is False:
@@ -104,7 +100,8 @@ def _text(where: str, value: Any) -> str:
     return sendable(where, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def _extra_args(config: Mapping[str, Any]) -> list[str]:
+def extra_args(config: Mapping[str, Any]) -> list[str]:
+    """The arguments that are appended as they are. Raises EngineError INVALID_CONFIG."""
     extra = config.get("extra_args") or []
     if not isinstance(extra, list) or not all(isinstance(each, str) for each in extra):
         raise EngineError("INVALID_CONFIG", "config.extra_args: expected a list of strings")
@@ -114,13 +111,13 @@ def _extra_args(config: Mapping[str, Any]) -> list[str]:
         where = f"config.extra_args[{index}]"
         sendable(where, each)
         if each.startswith("--"):
-            _check_undecided(where, _name(each))
+            _check_undecided(where, _name(each).partition(".")[0])
     return extra
 
 
 def _extra_flags(config: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     """The flags in `extra_args`, each with the value that follows it."""
-    extra = _extra_args(config)
+    extra = extra_args(config)
     for each, after in zip_longest(extra, extra[1:], fillvalue="-"):
         if each.startswith("-"):
             value = each.partition("=")[2] or (None if after.startswith("-") else after)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from agent.engines import EngineError, Mount
-from agent.flags import names
+from agent.remote_code import chosen_by_config, chosen_by_variable
 from chalicelib.contract.messages import Deploy, FromHost, Image
 
 CONTAINER_HUB_CACHE = "/root/.cache/huggingface/hub"
@@ -38,11 +38,6 @@ _CODE_VARIABLES = re.compile(
     r"|VLLM_(?:PLUGINS|SERVER_DEV_MODE|ALLOW_INSECURE_SERIALIZATION)",
     re.ASCII,
 )
-_CODE_FLAGS = (
-    *("trust-remote-code", "middleware", "logits-processors", "worker-cls", "worker-extension-cls", "scheduler-cls"),
-    *("tool-parser-plugin", "reasoning-parser-plugin"),
-)
-"""Flags by which vLLM runs code that is not its own."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +45,9 @@ class HostPolicy:
     """`allow_images` are patterns over an image's repository (`vllm/vllm-openai`, `registry.example/*`); one with a tag
     or a digest is matched against the whole reference. Local weights are allowed below `model_root` alone. `hub_cache`
     is where downloaded weights are kept, in Hugging Face's layout. `default_image` runs where a deployment names none,
-    and is allowed as what the owner chose. `share_env` are variables of the agent that deployments may take by
-    `from_host`, besides those that all get. `allow_remote_code` lets processes run the code of models.
+    and is allowed as what the owner chose. `share_env` are variables that deployments may set, or take of the agent by
+    `from_host`, besides those that all get. `allow_remote_code` lets deployments choose what code their
+    models run, and which other hosts they talk to; without it a model brings code of its own in containers alone.
     """
 
     allow_images: tuple[str, ...] = ("vllm/vllm-openai",)
@@ -119,17 +115,29 @@ def refusal(command: Deploy, policy: HostPolicy, uses_images: bool) -> str | Non
             return f"env.{name}: this host does not share it (the agent's setting --share-env)"
         if _HOST_VARIABLES.fullmatch(name):
             return f"env.{name}: reaches beyond the model, to this host's own programs and devices"
-    return None if uses_images else _refusal_as_process(command, policy)
+    as_process = None if uses_images else _refusal_as_process(command, policy)
+    return as_process or _refusal_of_code(command, policy, uses_images)
+
+
+def _refusal_of_code(command: Deploy, policy: HostPolicy, uses_images: bool) -> str | None:
+    """What only an owner may allow, in containers too: they have the host's network and the model's credentials."""
+    if policy.allow_remote_code:
+        return None
+    for name, value in command.env.items():
+        if policy.shares(name) or name.startswith("MUSTER_"):  # the latter is refused as it is for every host
+            continue
+        reason = chosen_by_variable(name, value if isinstance(value, str) else "", in_container=uses_images)
+        if reason is not None:
+            return f"{reason} (the agent's settings --share-env {name} or --allow-remote-code)"
+    reason = chosen_by_config(command.config, may_bring_code=uses_images)
+    return None if reason is None else f"{reason} (the agent's setting --allow-remote-code)"
 
 
 def _refusal_as_process(command: Deploy, policy: HostPolicy) -> str | None:
     for name in command.env:
-        if _CODE_VARIABLES.fullmatch(name):
-            return f"env.{name}: decides which code runs on this host, which has no containers to run it in"
-    for name in () if policy.allow_remote_code else names(command.config):
-        # argparse takes any beginning of a flag for the flag.
-        if any(flag.startswith(name) for flag in _CODE_FLAGS):
-            return f"config.{name[:140]}: runs code that is not vLLM's (the agent's setting --allow-remote-code)"
+        if _CODE_VARIABLES.fullmatch(name) and name not in policy.share_env:
+            reason = "decides which code runs on this host, which has no containers to run it in"
+            return f"env.{name}: {reason} (the agent's setting --share-env {name})"
     for where, text in (*_strings(command.config, "config"), *_strings(command.env, "env")):
         for place in _places(text):
             if is_path(place) and not policy.allows_path(place):

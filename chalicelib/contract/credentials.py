@@ -20,6 +20,9 @@ HIDDEN = "(hidden)"
 MIN_SECRET = 8
 """Characters of a value of `env` that is hidden from texts. A shorter one is part of too many words."""
 
+MAX_DEPTH = 64
+"""Objects and lists in one another. No setting of vLLM has as many."""
+
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _ALONE = frozenset(
     {
@@ -81,7 +84,10 @@ def is_credential(name: str) -> bool:
 def first_credential(config: Any) -> str | None:
     """Returns where the first credential stands and what to do instead, without its value; None without one."""
     found: list[str] = []
-    _hide(config, "config", found.append)
+    try:
+        _hide(config, "config", found.append)
+    except RecursionError:
+        return "config: expected fewer objects in one another"
     if not found:
         return None
     where = found[0]
@@ -95,8 +101,11 @@ def first_credential(config: Any) -> str | None:
 
 
 def without_credentials(config: dict[str, Any]) -> dict[str, Any]:
-    """`config` with HIDDEN in place of each credential."""
-    hidden: dict[str, Any] = _hide(config, "config", lambda _: None)
+    """`config` with HIDDEN in place of each credential, and of what is too deep to be looked through."""
+    try:
+        hidden: dict[str, Any] = _hide(config, "config", lambda _: None)
+    except RecursionError:
+        return {key[:140]: HIDDEN for key in config}
     return hidden
 
 
@@ -109,6 +118,9 @@ _Found = Callable[[str], None]
 
 
 def _hide(value: Any, where: str, found: _Found) -> Any:
+    """Raises RecursionError for what is nested deeper than MAX_DEPTH."""
+    if where.count(".") + where.count("[") > MAX_DEPTH:
+        raise RecursionError
     if isinstance(value, dict):
         return {_name(key): _field(key, each, f"{where}.{_name(key)}", found) for key, each in value.items()}
     if isinstance(value, list):

@@ -26,6 +26,7 @@ from agent.flags import flags
         ({"chat-template": "-"}, ["--chat-template=-"]),
         ({"dtype": "half", "extra_args": ["-tp", "2", "--seed=3"]}, ["--dtype", "half", "-tp", "2", "--seed=3"]),
         ({"extra_args": None, "port": 1}, []),
+        ({"speculative_config.num_speculative_tokens": 3}, ["--speculative-config.num_speculative_tokens", "3"]),
     ],
 )
 def test_each_kind_of_value_becomes_its_flags(config: dict[str, Any], arguments: list[str]) -> None:
@@ -46,6 +47,8 @@ def test_each_kind_of_value_becomes_its_flags(config: dict[str, Any], arguments:
         {"extra_args": ["--hos", "0.0.0.0"]},
         {"extra_args": ["--api_key=k"]},
         {"extra_args": ["--model", "x"]},
+        {"extra_args": ["--config.x", "y"]},
+        {"model.x": "y"},
         {"extra_args": ["--"]},
         {"extra_args": ["other-model"]},
         {"extra_args": "--dtype half"},

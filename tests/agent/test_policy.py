@@ -155,24 +155,46 @@ def test_a_deployment_gets_from_the_host_what_its_owner_shares_and_no_more(
     assert said is None or (name in said and "--share-env" in said)
 
 
+@pytest.mark.parametrize("images", [True, False], ids=["container", "process"])
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "NVIDIA_DRIVER_CAPABILITIES"])
+def test_no_setting_allows_variables_that_reach_the_hosts_own_programs(name: str, images: bool) -> None:
+    policy = HostPolicy(share_env=(name,), allow_remote_code=True)
+    assert f"env.{name}: " in (refusal(deploy(env={name: "x"}), policy, images) or "")
+
+
+@pytest.mark.parametrize("images", [True, False], ids=["container", "process"])
+@pytest.mark.parametrize("name", ["PYTHONPATH", "CC", "VLLM_PLUGINS", "RAY_ADDRESS", "VLLM_NEW"])
+def test_a_variable_passes_if_it_is_harmless_or_the_owner_shares_it(name: str, images: bool) -> None:
+    command = deploy(env={name: "x", "NVIDIA_TF32_OVERRIDE": "0", "VLLM_LOGGING_LEVEL": "DEBUG"})
+    said = refusal(command, DEFAULT, images)
+    assert said is not None
+    assert f"env.{name}: " in said
+    assert f"--share-env {name}" in said
+    assert refusal(command, HostPolicy(share_env=(name,)), images) is None
+
+
+def test_a_variable_of_an_images_own_program_is_the_containers_affair() -> None:
+    command = deploy(env={"SOMETHING": "x"})
+    assert refusal(command, DEFAULT, uses_images=True) is None
+    assert "env.SOMETHING: " in (refusal(command, DEFAULT, uses_images=False) or "")
+
+
+@pytest.mark.parametrize("images", [True, False], ids=["container", "process"])
 @pytest.mark.parametrize(
-    ("name", "in_a_container"),
+    "config",
     [
-        ("LD_PRELOAD", False),
-        ("NVIDIA_DRIVER_CAPABILITIES", False),
-        ("NVIDIA_TF32_OVERRIDE", True),
-        ("PYTHONPATH", True),
-        ("CC", True),
-        ("VLLM_PLUGINS", True),
+        {"extra_args": ["--worker-cls", "a.b"]},
+        {"middleware": ["a.b"]},
+        {"tool_parser_plugin": "x.py"},
+        {"kv_transfer_config": {"kv_connector_module_path": "a.b"}},
+        {"distributed_executor_backend": "a.b.C"},
     ],
 )
-def test_variables_that_reach_the_hosts_programs_are_refused_and_those_that_choose_code_for_processes(
-    name: str, in_a_container: bool
-) -> None:
-    command = deploy(env={name: "x"})
-    assert (refusal(command, DEFAULT, uses_images=True) is None) is in_a_container
-    as_process = refusal(command, DEFAULT, uses_images=False)
-    assert (as_process is None) is (name == "NVIDIA_TF32_OVERRIDE")
+def test_a_deployment_chooses_code_where_the_owner_allows_it_alone(config: dict[str, object], images: bool) -> None:
+    command = deploy(config=config, env={"RAY_ADDRESS": "203.0.113.1:6379"})
+    assert "--allow-remote-code" in (refusal(deploy(config=config), DEFAULT, images) or "")
+    assert "--allow-remote-code" in (refusal(command, DEFAULT, images) or "")
+    assert refusal(command, HostPolicy(allow_remote_code=True), images) is None
 
 
 @pytest.mark.parametrize(
@@ -182,11 +204,11 @@ def test_variables_that_reach_the_hosts_programs_are_refused_and_those_that_choo
         {"trust-remote-code": True},
         {"extra_args": ["--trust-remote-code"]},
         {"extra_args": ["--trust-remote"]},
-        {"middleware": ["a.b"]},
-        {"tool_parser_plugin": "x.py"},
     ],
 )
-def test_a_process_runs_the_code_of_models_where_the_owner_allows_it_alone(config: dict[str, object]) -> None:
+def test_a_model_brings_code_to_containers_and_to_processes_where_the_owner_allows_it(
+    config: dict[str, object],
+) -> None:
     command = deploy(config=config)
     assert "--allow-remote-code" in (refusal(command, DEFAULT, uses_images=False) or "")
     assert refusal(command, HostPolicy(allow_remote_code=True), uses_images=False) is None

@@ -12,7 +12,7 @@ from pathlib import Path
 from agent.engines.supervised import MARK as INSTANCE
 from tests.fixtures.agent_process import MARK as HOST
 
-SLOT = "TEST_SLOT"
+SLOT = "STANDIN_SLOT"
 """Deployments that are watched have this in their environment, each another one."""
 LOOK_EVERY = 0.03
 

@@ -43,7 +43,7 @@ def client(docker_engine: docker.DockerClient, puppet_image: str) -> Iterator[do
 
 def started(client: docker.DockerClient, folder: Path, **order: Any) -> dict[str, Any]:
     """Allowed by the owner in every point, or this would say nothing; then as Docker has it."""
-    policy = HostPolicy(allow_images=("muster-test/puppet",), hub_cache=folder / "hub")
+    policy = HostPolicy(allow_images=("muster-test/puppet",), hub_cache=folder / "hub", allow_remote_code=True)
     command = Deploy("c", "security-hostile", 1, "vllm", "org/model", image=shell_image.REFERENCE, **order)
     assert refusal(command, policy, uses_images=True) is None
     spec = run_spec(

@@ -96,11 +96,13 @@ def _talk(run: Run) -> None:
     run.secrets |= {"viewer key": viewer_key, "second registration token": token}
     viewer = Heard(run, viewer_key, "viewer")
 
-    env = {"MINE": run.secret("value"), "HF_TOKEN": {"from_host": True}, "VLLM_API_KEY": run.secret("model-key")}
+    env = {"MINE_SECRET": run.secret("value"), "HF_TOKEN": {"from_host": True}, "VLLM_API_KEY": run.secret("model-key")}
     healthy = admin.deploy(worker_id, env=env)["deployment_id"]
     crashing = admin.deploy(worker_id, env=env | {"STANDIN_CRASH": "cuda_oom"}, restart="never")["deployment_id"]
     refused = admin.deploy(worker_id, env={"UNSHARED": {"from_host": True}})["deployment_id"]
-    wrong = admin.deploy(worker_id, env={"MINE": run.secret("value"), "MUSTER_X": run.secret("wrong")})["deployment_id"]
+    wrong = admin.deploy(worker_id, env={"MINE_SECRET": run.secret("value"), "MUSTER_X": run.secret("wrong")})[
+        "deployment_id"
+    ]
     eventually(lambda: admin.status(healthy), lambda seen: seen == "running", "running")
     for each in (crashing, refused, wrong):
         eventually(lambda id=each: admin.status(id), lambda seen: seen == "error", "error")  # type: ignore[misc]
@@ -118,7 +120,7 @@ def _talk(run: Run) -> None:
             who.get(path)
         who.get("/api/openapi.json")
         who.get("/api/health")
-    admin.patch(f"/api/deployments/{healthy}", {"env": {"MINE": run.secret("another value")}}).expect(200)
+    admin.patch(f"/api/deployments/{healthy}", {"env": {"MINE_SECRET": run.secret("another value")}}).expect(200)
     admin.post(f"/api/deployments/{healthy}/stop").expect(200)
     eventually(lambda: admin.status(healthy), lambda seen: seen == "stopped", "stopped")
 

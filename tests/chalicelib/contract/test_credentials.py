@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from chalicelib.contract.credentials import HIDDEN, first_credential, hidden_in, is_credential, without_credentials
+from chalicelib.contract.credentials import (
+    HIDDEN,
+    MAX_DEPTH,
+    first_credential,
+    hidden_in,
+    is_credential,
+    without_credentials,
+)
 
 VALUE = "S3CRET-value"
 HF = "hf_" + "aB3" * 12
@@ -116,6 +123,14 @@ def test_a_credential_is_named_by_its_place_and_never_by_its_value(config: dict[
 def test_what_is_no_credential_stays_as_it_is(config: dict[str, Any]) -> None:
     assert first_credential(config) is None
     assert without_credentials(config) == config
+
+
+def test_what_is_too_deep_to_be_looked_through_is_refused_and_hidden() -> None:
+    deep: Any = "x"
+    for _ in range(MAX_DEPTH + 10):
+        deep = {"a": [deep]}
+    assert first_credential({"x": deep}) == "config: expected fewer objects in one another"
+    assert without_credentials({"x": deep}) == {"x": HIDDEN}
 
 
 def test_text_is_shown_without_what_has_the_form_of_a_credential() -> None:
