@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from chalicelib.contract import resources as r
-from muster.cli import text
+from muster.cli import attention, text
 from muster.cli.deployments import row as model_row
 from muster.cli.shell import Cell, Shell, command, table
 from muster.cli.workers import STYLES
@@ -63,6 +63,9 @@ def _tables(shell: Shell, seen: Top, words: str) -> Stack:
     models = [model_row(each, workers, now) for each in seen.deployments]
     online = sum(each.status != "offline" for each in seen.workers)
     head = f"{shell.client.url}  {now:%H:%M:%S} UTC  {online} of {len(seen.workers)} workers online"
+    troubled = [f"{each.name}: {attention.types(each.conditions)}" for each in seen.workers if each.conditions]
+    if troubled:
+        head += f"  attention: {'; '.join(troubled)}"
     return Stack(
         Text(text.line(f"{head}  {words}"), "bold"),
         Text(),

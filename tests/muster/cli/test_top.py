@@ -20,6 +20,16 @@ def test_top_is_one_look_where_nobody_watches(operators: Operators) -> None:
     assert "m " in said and "local only: no address" in said
 
 
+def test_top_names_the_workers_that_need_attention(operators: Operators) -> None:
+    operators.report("EngineUnavailable", "Docker does not answer")
+    assert (
+        operators.out("top")
+        .splitlines()[0]
+        .rstrip()
+        .endswith("1 of 1 workers online  attention: gpu-1: EngineUnavailable")
+    )
+
+
 GIB = 2**30
 
 
