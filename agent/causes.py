@@ -26,6 +26,11 @@ _NO_HUB = (
     "proxy variables, or deploy a local path."
 )
 
+NOT_EXECUTED = (
+    "The host cannot execute the program: check `image` (its entry point, and the CPU architecture that it was built "
+    "for), or the agent's --vllm-command for processes."
+)
+
 INSTALL_NVIDIA_RUNTIME = (
     "apt-get install -y nvidia-container-toolkit && nvidia-ctk runtime configure --runtime=docker"
     " && systemctl restart docker"
@@ -173,6 +178,22 @@ CAUSES: tuple[Cause, ...] = (
         False,
         r"[Nn]o space left on device|[Dd]isk quota exceeded|\[Errno 28\]|os error 28\b",
         "The disk is full: prune, or delete models and images.",
+    ),
+    _cause(
+        "INVALID_CONFIG",
+        True,
+        # The line of an init process (tini, catatonit, dumb-init) or of the runtime, behind a collector's time or name.
+        r"\[FATAL tini \(\d+\)\] exec |\[dumb-init\] .{1,1000}: (?:No such file|Permission denied|Exec format error)"
+        r"|\bcatatonit[: ].{0,40}(?:exec|spawn)|exec user process caused"
+        r"|^(?:\S{1,60}\s{1,4}(?:\| )?)?exec \S{1,1000}: "
+        r"(?:exec format error|no such file or directory|permission denied|is a directory)$",
+        NOT_EXECUTED,
+    ),
+    _cause(
+        "INVALID_CONFIG",
+        True,
+        r"(?:python[\d.]*|ModuleNotFoundError): No module named '?vllm'?$",
+        "There is no vLLM for this Python: check `image`, or the agent's --vllm-command for processes.",
     ),
     _cause(
         "INVALID_CONFIG",

@@ -8,7 +8,7 @@ that the engine died, comes after it; what dies last dies of the first. So:
 2. The first line that is one of `CAUSES` gives the code; the most telling row of that code that the log has gives the
    advice, and `hints` adds the number to set.
 3. Where none is, `LAST_RESORTS` are tried, which only say what kind of failure it was; then the exit code speaks, with
-   the first `…Error:`.
+   the first `…Error:`, or with the last line where the code means that the program could not be executed (126, 127).
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from agent.causes import CAUSES, LAST_RESORTS, Cause
+from agent.causes import CAUSES, LAST_RESORTS, NOT_EXECUTED, Cause
 from agent.hints import hint
 from chalicelib.contract.messages import Fix
 
 EXCERPT_BYTES = 64 * 1024
 """What a crash report carries of a log at most."""
+
+NOT_EXECUTED_CODES = {126: "its program cannot be executed", 127: "its program was not found"}
+"""Exit codes of shells, init processes, and Docker."""
 
 READ_CHARACTERS = 2000
 """Of a line as much is searched: a model may write what takes a pattern hours, and nothing else would run meanwhile."""
@@ -61,6 +64,8 @@ def diagnose(log: str, exit_code: int | None, oom_killed: bool) -> Diagnosis:
         return Diagnosis("HOST_OUT_OF_MEMORY", advice, False)
     claims = list(_claims(log))
     line, cause = _first(claims)
+    if cause is None and exit_code in NOT_EXECUTED_CODES and not _WENT_ON.search(log):
+        return _not_executed(exit_code, claims)
     if line is None:
         return _by_exit_code(exit_code)
     if cause is None:
@@ -113,6 +118,13 @@ def _first(claims: Sequence[str]) -> tuple[str | None, Cause | None]:
     return next((line for line in claims if _ERROR.match(line)), None), None
 
 
+def _not_executed(exit_code: int, claims: Sequence[str]) -> Diagnosis:
+    """The last line is that of the shell, the loader, or the engine that could not go on."""
+    said = next((each for each in reversed(claims) if each), None)
+    quoted = f" The log says: {_short(said)}" if said else ""
+    return Diagnosis("INVALID_CONFIG", f"{_ending(exit_code)} {NOT_EXECUTED}{quoted}", True)
+
+
 def _most_telling(cause: Cause, claims: Sequence[str]) -> Cause:
     same = (each for each in CAUSES if each.error_code == cause.error_code)
     return next((each for each in same if any(map(each.pattern.search, claims))), cause)
@@ -146,6 +158,8 @@ def _ending(exit_code: int | None) -> str:
         return "It ended by itself with exit code 0, as vLLM does when one of its processes was killed."
     if exit_code == 137:
         return "It was killed (exit code 137, SIGKILL): by hand, or by the kernel for memory."
+    if exit_code in NOT_EXECUTED_CODES:
+        return f"It ended with exit code {exit_code}: {NOT_EXECUTED_CODES[exit_code]}."
     if exit_code > 128:
         return f"It was ended by signal {exit_code - 128} (exit code {exit_code})."
     return f"It ended with exit code {exit_code}."

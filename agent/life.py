@@ -314,7 +314,7 @@ class Life:
         match step:
             case Fetch(image):
                 self._report(Status.DOWNLOADING, f"Pulling {image}")
-                self._tools.pulls.pull(image, self._downloading, self.cancelled)
+                self._tools.pulls.pull(image, self._downloading, self.cancelled, self._pull_retried)
             case Terminate(instance_id):
                 self._tools.engine.stop(instance_id, STOP_GRACE)
             case Bury(instance_id):
@@ -340,6 +340,9 @@ class Life:
 
     def _downloading(self, progress: Progress) -> None:
         self._report(Status.DOWNLOADING, "Pulling the image", progress=progress)
+
+    def _pull_retried(self, why: str, progress: Progress) -> None:
+        self._report(Status.DOWNLOADING, why, progress=progress)
 
     # When it does not go as wanted
 

@@ -28,6 +28,7 @@ TRANSIENT = frozenset({"REGISTRY_UNREACHABLE", "PULL_STALLED", "DOCKER_UNAVAILAB
 """What may be over in a moment. The rest fails again however often it is tried."""
 
 OnProgress = Callable[[Progress], None]
+OnRetry = Callable[[str, Progress], None]
 
 
 class Pulls:
@@ -46,11 +47,16 @@ class Pulls:
         self._pauses = pauses
         self._slots = Semaphore(AT_ONCE)
 
-    def pull(self, image: str, on_progress: OnProgress, cancelled: Event) -> Pulled:
-        """Raises Cancelled, EngineError; JournalFull when there is no room to remember it."""
+    def pull(
+        self, image: str, on_progress: OnProgress, cancelled: Event, on_retry: OnRetry = lambda why, progress: None
+    ) -> Pulled:
+        """`on_retry` is given why an attempt failed and when the next one begins, with the progress so far.
+
+        Raises Cancelled, EngineError; JournalFull when there is no room to remember it.
+        """
         with self._turn(on_progress, cancelled):
             was_there = self._engine.has_image(image)
-            pulled = self._persistently(image, _Told(on_progress, self._monotonic), cancelled)
+            pulled = self._persistently(image, _Told(on_progress, on_retry, self._monotonic), cancelled)
         if not was_there:
             self._ledger.add_pulled(pulled.id)
         self._inventory.images_changed()
@@ -72,14 +78,15 @@ class Pulls:
             self._slots.release()
 
     def _persistently(self, image: str, told: _Told, cancelled: Event) -> Pulled:
-        for pause in self._pauses:
+        for attempt, pause in enumerate(self._pauses, start=2):
             try:
                 return self._engine.pull(image, told.progress, cancelled)
             except EngineError as error:
                 if error.error_code not in TRANSIENT:
                     raise
                 log.warning("pull of %s: %s: %s; again in %.0f s", image, error.error_code, error.message, pause)
-            told.progress(Progress("retrying"))
+                again = f"attempt {attempt} of {len(self._pauses) + 1} in {pause:.0f} s"
+                told.retry(f"{error.error_code}: {error.message} ({again})")
             if cancelled.wait(pause):
                 raise Cancelled
         return self._engine.pull(image, told.progress, cancelled)
@@ -91,8 +98,9 @@ class _Told:
     A further attempt begins at nothing; what was told is held until it is further than that.
     """
 
-    def __init__(self, on_progress: OnProgress, monotonic: Callable[[], float]) -> None:
+    def __init__(self, on_progress: OnProgress, on_retry: OnRetry, monotonic: Callable[[], float]) -> None:
         self._on_progress = on_progress
+        self._on_retry = on_retry
         self._monotonic = monotonic
         self._furthest = Progress("")
         self._phase: str | None = None
@@ -105,3 +113,7 @@ class _Told:
         if news.phase != self._phase or now - self._at >= REPORT_EVERY:
             self._phase, self._at = news.phase, now
             self._on_progress(replace(self._furthest, phase=news.phase, rate=news.rate))
+
+    def retry(self, why: str) -> None:
+        self.progress(Progress("retrying"))
+        self._on_retry(why, replace(self._furthest, phase="retrying", rate=None))

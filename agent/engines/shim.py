@@ -84,7 +84,7 @@ def _run(command: list[str], folder: Path, log: Log, started: Callable[[int], No
         )
     except OSError as error:
         log.write(f"{command[0]}: {error.strerror}".encode())
-        return 127
+        return 127 if isinstance(error, FileNotFoundError) else 126
     with suppress(OSError):  # on a full disk the leader's pid alone must do
         started(child.pid)
     assert child.stdout is not None

@@ -101,7 +101,7 @@ def show(shell: Shell, name: str) -> None:
     if found.last_crash:
         crash = found.last_crash
         shell.say("", f"Last crash, {text.ago(crash.at, now)} ago: {crash.error_code}: {crash.message}")
-        follow.crash(shell, found)
+        follow.crash(shell, found, asked_for=True)
     follow.explained(shell, found)
 
 

@@ -36,7 +36,9 @@ TAIL = 20
 class Step:
     """Where it is, in words; `share` of that stage that is done, from 0 to 1, where that is known.
 
-    `held_up` are the types of conditions of its worker that it cannot go on with, and `why` is what they say.
+    `attempt` counts the starts that failed, and `failure` is why the last one did. `retried` marks a step whose words
+    name one try of several. `held_up` are the types of conditions of its worker that it cannot go on with, and `why` is
+    what they say.
     """
 
     stage: str
@@ -44,11 +46,17 @@ class Step:
     share: float | None = None
     held_up: tuple[str, ...] = ()
     why: str = ""
+    attempt: int = 0
+    failure: str = ""
+    retried: bool = False
 
 
 def step_of(deployment: r.Deployment, worker: r.Worker | None, now: datetime) -> Step:
     """`worker` is the deployment's, where it is of interest."""
     step, found = _step_of(deployment, worker, now), deployment.conditions
+    crash = deployment.last_crash
+    if deployment.restarts and crash and deployment.status in LIVE:
+        step = replace(step, attempt=deployment.restarts, failure=f"{crash.error_code}: {crash.message}")
     return replace(step, held_up=tuple(each.type for each in found), why=attention.held_up(found)) if found else step
 
 
@@ -67,6 +75,9 @@ def _step_of(deployment: r.Deployment, worker: r.Worker | None, now: datetime) -
     stage, progress = PULL if deployment.status is Status.DOWNLOADING else WEIGHTS, deployment.progress
     if progress:
         stage = STAGE_OF_PHASE.get(progress.phase, stage)
+        if progress.phase == "retrying" and deployment.message:
+            words = f"{how_far(progress)}: {deployment.message}"
+            return Step(STAGES[stage], words, share_of(progress), retried=True)
         return Step(STAGES[stage], how_far(progress), share_of(progress))
     return Step(STAGES[stage], deployment.message or deployment.status)
 
@@ -108,12 +119,20 @@ def share_of(progress: m.Progress) -> float | None:
 class Display:
     """`update` is told each step, however often it is the same."""
 
+    _attempt: int | None = None
+
     def update(self, step: Step) -> None:
         """Shows nothing: a program reads."""
 
+    def failed_attempt(self, step: Step) -> str | None:
+        """A line about a start that failed since the last step, and is tried again."""
+        before, self._attempt = self._attempt, step.attempt
+        is_news = before is not None and step.attempt > before
+        return text.line(f"{'retry:':<11}{step.failure}, restart {step.attempt}") if is_news else None
+
 
 class Lines(Display):
-    """A line at each change of stage, at each further tenth of it, and at each change of what holds it up."""
+    """A line at each change of stage, each further tenth of it, each retry, and each change of what holds it up."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
@@ -122,6 +141,11 @@ class Lines(Display):
 
     def update(self, step: Step) -> None:
         what = step.words.split(" ")[0] if step.share is None else f"{step.words.split(' ')[0]} {int(step.share * 10)}"
+        what = step.words if step.retried else what
+        if failed := self.failed_attempt(step):
+            if not step.failure.endswith(step.words):  # the next start is under way
+                self._shell.note(failed)
+            self._last = None
         if (step.stage, what) != self._last:
             self._last = (step.stage, what)
             self._shell.note(text.line(f"{step.stage + ':':<11}{step.words}"))
@@ -131,13 +155,19 @@ class Lines(Display):
 
 
 class Bars(Display):
-    """A bar for each stage that was reached."""
+    """A bar for each stage that was reached, below a line for each retry."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
+        self._retried = ""
 
     def update(self, step: Step) -> None:
+        if failed := self.failed_attempt(step):
+            self._bars.console.print(failed, style="dim", soft_wrap=True)
+        if step.retried and step.words != self._retried:
+            self._retried = step.words
+            self._bars.console.print(text.line(f"{'retry:':<11}{step.words}"), style="dim", soft_wrap=True)
         for stage, task in self._tasks.items():
             if stage != step.stage:
                 self._bars.update(task, total=1, completed=1, words="")
@@ -198,13 +228,21 @@ def deployment(shell: Shell, found: r.Deployment, timeout: float | None, worker_
     return seen
 
 
-def crash(shell: Shell, failed: r.Deployment) -> None:
-    """The end of the log that came with the failure; what to change is in its message."""
+def crash(shell: Shell, failed: r.Deployment, *, asked_for: bool = False) -> None:
+    """The end of the log that came with the failure; what to change is in its message.
+
+    Where the log is `asked_for` it is the result, on stdout; else it is advice beside another command's result.
+    """
     report = failed.last_crash
     if report is None or not report.logs.strip():
         return
-    shell.note(f"The end of its log ({report.at:%H:%M:%S} UTC; muster logs {failed.name} shows more):")
-    shell.err.print(text.clean("\n".join(report.logs.rstrip().splitlines()[-TAIL:])), soft_wrap=True)
+    head = f"The end of its log ({report.at:%H:%M:%S} UTC; muster logs {failed.name} shows more):"
+    lines = text.clean("\n".join(report.logs.rstrip().splitlines()[-TAIL:]))
+    if asked_for:
+        shell.say(head, lines)
+        return
+    shell.note(head)
+    shell.err.print(lines, soft_wrap=True)
 
 
 def explained(shell: Shell, failed: r.Deployment) -> None:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 import requests
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -35,6 +36,8 @@ CODES: tuple[tuple[type[MusterError], int], ...] = (
 )
 WIDE = 100_000
 """Columns of what is no terminal: nothing is cut where a program may read it."""
+ALIGNED = 40
+"""Columns of the longest cell for which the other lines of a piped table make room."""
 Cell = str | Text | None
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -122,9 +125,7 @@ class Shell:
         elif self.out.is_terminal:
             self.out.print(table(columns, rows))
         else:
-            with self.out.capture() as written:
-                self.out.print(table(columns, rows))
-            self.say(*(line.rstrip() for line in written.get().splitlines()))
+            self.say(*piped(columns, rows))
 
 
 def _console(*, stderr: bool) -> Console:
@@ -149,6 +150,26 @@ def table(columns: str, rows: list[tuple[Cell, ...]]) -> Table:
     for row in rows:
         made.add_row(*(Text(text.line(each)) if isinstance(each, str) else cell(each) for each in row))
     return made
+
+
+def piped(columns: str, rows: list[tuple[Cell, ...]]) -> list[str]:
+    """The lines of a table that a program reads: two spaces between cells, and none at the end of a line.
+
+    A cell that is longer than ALIGNED moves the rest of its own line alone.
+    """
+    heads = tuple(name.replace("_", " ").upper() for name in columns.split())
+    cells = [heads, *(tuple(_plain(each) for each in row) for row in rows)]
+    aligned = [[cell_len(row[at]) for row in cells if cell_len(row[at]) <= ALIGNED] for at in range(len(heads))]
+    widths = [max(lengths, default=0) for lengths in aligned]
+    return ["  ".join(_padded(each, width) for each, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def _plain(value: Cell) -> str:
+    return text.line(value) if isinstance(value, str) and value else cell(value).plain
+
+
+def _padded(value: str, width: int) -> str:
+    return value + " " * (width - cell_len(value))
 
 
 # Commands

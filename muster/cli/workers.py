@@ -8,6 +8,7 @@ import click
 from rich.text import Text
 
 from chalicelib.contract import resources as r
+from chalicelib.contract.lifecycle import LIVE
 from muster.cli import attention, confirm, names, pairs, text
 from muster.cli.shell import Cell, Group, Shell, command
 
@@ -25,15 +26,25 @@ def list_(shell: Shell) -> None:
     found = list(shell.client.workers())
     now = shell.wall()
     attends = any(each.conditions for each in found)
+    models = _models(shell, found) if found and not shell.json else {}
     shell.table(
         r.Workers(found),
         "name status seen gpus free disk_free models address id" + " attention" * attends,
-        [_row(each, now) + (attention.types(each.conditions),) * attends for each in found],
+        [_row(each, models, now) + (attention.types(each.conditions),) * attends for each in found],
         "No workers yet: muster join shows how a host becomes one.",
     )
 
 
-def _row(worker: r.Worker, now: datetime) -> tuple[Cell, ...]:
+def _models(shell: Shell, found: list[r.Worker]) -> dict[str, set[str]]:
+    """The ids of the deployments that each worker has, by the worker's id: those that hold GPUs, and those without."""
+    models = {each.worker_id: set(each.gpu_claims.values()) for each in found}
+    for each in shell.client.deployments():
+        if each.worker_id in models and each.status in LIVE:
+            models[each.worker_id].add(each.deployment_id)
+    return models
+
+
+def _row(worker: r.Worker, models: dict[str, set[str]], now: datetime) -> tuple[Cell, ...]:
     held = len(worker.gpu_claims)
     return (
         worker.name,
@@ -42,7 +53,7 @@ def _row(worker: r.Worker, now: datetime) -> tuple[Cell, ...]:
         gpus(worker),
         str(worker.gpu_info.count - held),
         text.size(worker.disk.free) if worker.disk else None,
-        str(len(set(worker.gpu_claims.values()))),
+        str(len(models.get(worker.worker_id, ()))),
         worker.address or "none",
         names.short(worker.worker_id),
     )

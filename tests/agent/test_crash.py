@@ -167,3 +167,56 @@ def test_an_excerpt_keeps_a_cause_far_above() -> None:
     assert len("later line\n" * 10_000) > EXCERPT_BYTES
     assert CRASHES["shm"] in excerpt(text)
     assert diagnose(excerpt(text), 1, False) == diagnose(text, 1, False)
+
+
+# A program that cannot be executed
+
+
+@pytest.mark.parametrize(
+    ("line", "exit_code"),
+    [
+        ("[FATAL tini (7)] exec vllm failed: No such file or directory", 127),
+        ("[FATAL tini (6)] exec /usr/bin/vllm failed: Permission denied", 126),
+        ("[FATAL tini (7)] exec /usr/bin/vllm failed: Exec format error", 1),
+        ("exec /usr/bin/vllm: exec format error", 1),
+        ("exec /usr/bin/vllm: exec format error", 255),
+        ("exec /usr/bin/vllm: no such file or directory", 1),
+        ("exec /usr/bin/vllm: no such file or directory", 127),
+        ("standard_init_linux.go:228: exec user process caused: exec format error", 1),
+        ('standard_init_linux.go:219: exec user process caused "no such file or directory"', 1),
+        ("[dumb-init] vllm: No such file or directory", 2),
+        ("sh: 1: vllm: not found", 127),
+        ("/bin/sh: vllm: not found", 127),
+        ("bash: line 1: vllm: command not found", 127),
+        ("bash: /usr/bin/vllm: cannot execute binary file: Exec format error", 126),
+        ("/usr/bin/env: 'python3': No such file or directory", 127),
+        ("/opt/vllm/bin/vllm: No such file or directory", 127),
+        ("/opt/vllm/bin/vllm: Permission denied", 126),
+        ("vllm: error while loading shared libraries: libpython3.12.so.1.0: cannot open shared object file", 127),
+        ("/usr/bin/python3: No module named vllm", 1),
+        ("", 126),
+        ("", 127),
+    ],
+)
+def test_a_program_that_cannot_be_executed_is_permanent_and_the_line_is_quoted(line: str, exit_code: int) -> None:
+    for text in (line, f"2026-11-23T14:09:11.685300953Z {line}", f"entry point 1.2\n{line}\n"):
+        found = diagnose(text, exit_code, oom_killed=False)
+        assert (found.error_code, found.permanent) == ("INVALID_CONFIG", True)
+        assert line in found.message
+
+
+def test_a_known_cause_explains_more_than_exit_code_127() -> None:
+    found = diagnose("vllm: ImportError: libcuda.so.1: cannot open shared object file", 127, oom_killed=False)
+    assert (found.error_code, found.permanent) == ("GPU_UNAVAILABLE", False)
+
+
+def test_a_server_that_was_up_has_not_failed_to_execute() -> None:
+    found = diagnose("INFO: Application startup complete.\nsh: 3: nvidia-smi: not found", 127, oom_killed=False)
+    assert (found.error_code, found.permanent) == ("CONTAINER_FAILED", False)
+
+
+@pytest.mark.parametrize(
+    "line", ["sh: 1: nvidia-smi: not found", "warning: exec /x: no such file or directory, ignored", "hw exec: done"]
+)
+def test_a_tool_that_is_missing_amid_a_log_is_no_cause(line: str) -> None:
+    assert diagnose(f"{line}\nRuntimeError: something else", 1, oom_killed=False).error_code == "CONTAINER_FAILED"

@@ -405,3 +405,14 @@ def test_a_daemon_that_comes_back_while_the_agent_runs_ended_its_containers_and_
     world.beat()
     world.settle()
     assert (world.last_report().status, world.last_report().restarts) == ("running", 0)
+
+
+def test_a_program_that_cannot_be_executed_is_not_started_again(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    line = "[FATAL tini (7)] exec vllm failed: No such file or directory"
+    world.engine.die(world.engine.only().id, 127, line)
+    world.settle()
+    report = world.last_report()
+    assert (report.status, report.error_code, report.restarts) == ("error", "INVALID_CONFIG", 0)
+    assert line in (report.message or "")

@@ -147,3 +147,13 @@ def test_two_at_once_and_the_others_say_that_they_wait(tmp_path: Path) -> None:
             go.set()
     assert engine.most_at_once == 2
     assert {each.phase for each in told} == {"waiting"}
+
+
+def test_each_retry_is_told_with_its_reason_and_its_number(tmp_path: Path) -> None:
+    engine = Line(fails("REGISTRY_UNREACHABLE", Progress("downloading", 1, 4, 25)), fails("PULL_STALLED"))
+    told: list[tuple[str, Progress]] = []
+    pulls = pulls_of(engine, tmp_path)
+    pulls.pull("i", lambda progress: None, Event(), lambda why, progress: told.append((why, progress)))
+    assert [why.split(": ")[0] for why, _ in told] == ["REGISTRY_UNREACHABLE", "PULL_STALLED"]
+    assert [why.partition("(")[2] for why, _ in told] == ["attempt 2 of 3 in 0 s)", "attempt 3 of 3 in 0 s)"]
+    assert told[0][1] == Progress("retrying", 1, 4, 25)

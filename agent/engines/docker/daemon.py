@@ -18,6 +18,7 @@ import urllib3
 from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.errors import APIError, DockerException, InvalidConfigFile, NotFound
 
+from agent.causes import NOT_EXECUTED
 from agent.crash import advice
 from agent.engines import EngineError
 from agent.engines.docker.client import Client
@@ -27,6 +28,9 @@ __all__ = ["APIError", "Daemon", "NotFound", "failure"]
 _NO_GPU = (
     r"could not select device driver|nvidia-container|libnvidia|\bnvml\b|cdi device|unknown or invalid runtime name"
 )
+
+# runc's words, then crun's.
+_NOT_EXECUTED = r"exec: |exec format error|executable file `?.{0,1000}not found|open executable"
 
 _GPU_CODES = frozenset({"GPU_UNAVAILABLE", "DRIVER_TOO_OLD"})
 
@@ -39,7 +43,9 @@ CAUSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("INVALID_CONFIG", r"invalid reference format|invalid repository name"),
         ("DRIVER_TOO_OLD", r"unsatisfied condition: (?:cuda|driver)|please update your driver"),
         ("GPU_UNAVAILABLE", _NO_GPU),
-        ("INVALID_CONFIG", r"executable file not found|exec: |no command specified|env file|invalid mount config"),
+        # The daemon's own programs: nothing is wrong with the deployment.
+        ("CONTAINER_FAILED", r"exec: \"?(?:\S*/)?(?:runc|crun|containerd\S*|docker-\w+)\"?: |fork/exec "),
+        ("INVALID_CONFIG", rf"{_NOT_EXECUTED}|no command specified|env file|invalid mount config"),
         ("IMAGE_IN_USE", r"image is being used by|image is referenced in|image has dependent child"),
         (
             "IMAGE_NOT_FOUND",
@@ -55,6 +61,8 @@ CAUSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ),
     )
 )
+
+_EXEC = re.compile(_NOT_EXECUTED, re.IGNORECASE)
 
 
 class Daemon:
@@ -148,5 +156,8 @@ def _words(causes: list[BaseException]) -> str:
 def failure(prose: str, otherwise: str) -> EngineError:
     """Docker's own words, with the code that they amount to."""
     code = next((code for code, pattern in CAUSES if pattern.search(prose)), otherwise)
-    told = f"{advice(prose)} Docker says: {prose.strip()}" if code in _GPU_CODES else prose.strip()
+    what_to_do = advice(prose) if code in _GPU_CODES else ""
+    if code == "INVALID_CONFIG" and _EXEC.search(prose):
+        what_to_do = NOT_EXECUTED
+    told = f"{what_to_do} Docker says: {prose.strip()}" if what_to_do else prose.strip()
     return EngineError(code, told[:2000])

@@ -59,6 +59,15 @@ def test_a_command_that_does_not_start_has_its_reason_in_the_log(tmp_path: Path)
     assert output(tmp_path) == [f"{tmp_path}/absent: No such file or directory".encode()]
 
 
+def test_a_file_that_cannot_be_executed_is_126_as_in_shells(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    for text, mode, said in (("text", 0o644, "Permission denied"), ("text", 0o755, "Exec format error")):
+        program.write_text(text)
+        program.chmod(mode)
+        assert ran(tmp_path, str(program))[0] == 126
+        assert output(tmp_path)[-1] == f"{program}: {said}".encode()
+
+
 def test_both_outputs_are_in_the_log_line_by_line(tmp_path: Path) -> None:
     ran(tmp_path, "/bin/sh", "-c", "echo one; echo two >&2; printf three")
     assert output(tmp_path) == [b"one", b"two", b"three"]

@@ -83,6 +83,64 @@ def test_a_line_is_written_at_each_change_and_at_each_tenth(capsys: pytest.Captu
     ]
 
 
+def crashed(restarts: int, code: str = "CONTAINER_FAILED", **changes: object) -> r.Deployment:
+    """As it is after so many starts that failed."""
+    message = f"It ended with exit code 1 (starts again in {10 * restarts} s)"
+    crash = {"at": NOW, "error_code": code, "message": message, "logs": ""}
+    return deployment(
+        **{"status": "starting", "restarts": restarts, "message": message, "last_crash": crash, **changes}
+    )
+
+
+def test_a_line_is_written_at_each_retry(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Lines(Shell())
+    loading = {"progress": {"phase": "loading", "current": 1, "total": 4}}
+    pulling = {"status": "downloading", "restarts": 0}
+    refused = "REGISTRY_UNREACHABLE: connection refused (attempt {} of 3 in 5 s)"
+    for seen in (
+        deployment(**pulling, message=refused.format(2), progress={"phase": "retrying"}),
+        deployment(**pulling, message=refused.format(2), progress={"phase": "retrying"}),
+        deployment(**pulling, message=refused.format(3), progress={"phase": "retrying"}),
+        deployment(status="starting", message="Starting"),
+        crashed(1),
+        crashed(1),
+        crashed(1, **loading),
+        crashed(2, **loading),
+        crashed(3),
+    ):
+        shown.update(step_of(seen, None, LATER))
+    assert capsys.readouterr().err.splitlines() == [
+        "pull:      retrying: REGISTRY_UNREACHABLE: connection refused (attempt 2 of 3 in 5 s)",
+        "pull:      retrying: REGISTRY_UNREACHABLE: connection refused (attempt 3 of 3 in 5 s)",
+        "weights:   Starting",
+        "weights:   It ended with exit code 1 (starts again in 10 s)",
+        "weights:   loading 1 of 4, 25 %",
+        "retry:     CONTAINER_FAILED: It ended with exit code 1 (starts again in 20 s), restart 2",
+        "weights:   loading 1 of 4, 25 %",
+        "weights:   It ended with exit code 1 (starts again in 30 s)",
+    ]
+
+
+def test_restarts_from_before_are_no_retry(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Lines(Shell())
+    for seen in (crashed(3, message="Starting"), deployment(status="starting", message="Starting"), crashed(1)):
+        shown.update(step_of(seen, None, LATER))
+    assert capsys.readouterr().err.splitlines() == [
+        "weights:   Starting",
+        "weights:   It ended with exit code 1 (starts again in 10 s)",
+    ]
+
+
+def test_a_retry_is_written_above_the_bars(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Bars(Progress(console=Shell().err))
+    retrying = {"status": "downloading", "message": "PULL_STALLED: why", "progress": {"phase": "retrying"}}
+    for seen in (deployment(**retrying), deployment(**retrying), crashed(1)):
+        shown.update(step_of(seen, None, LATER))
+    said = capsys.readouterr().err
+    assert said.count("retry:     retrying: PULL_STALLED: why\n") == 1
+    assert "retry:     CONTAINER_FAILED: It ended with exit code 1 (starts again in 10 s), restart 1\n" in said
+
+
 def test_a_line_is_written_when_a_condition_holds_it_up_and_when_none_does_any_more(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -22,6 +22,17 @@ def test_the_workers_are_listed_and_one_is_shown_with_its_next_heartbeat(operato
     assert re.search(r"^address +none: its models can be reached on the host alone$", shown, re.MULTILINE)
 
 
+def test_models_without_gpus_are_counted_too_while_they_are_there(operators: Operators) -> None:
+    def models() -> str:
+        return columns(operators.out("workers"))[1][6]
+
+    operators.out("deploy org/model --name one --gpus 0 --wait")
+    operators.out("deploy org/model --name two --gpus 0 --wait")
+    assert models() == "2"
+    operators.out("stop one --wait")
+    assert models() == "1"
+
+
 def test_a_worker_that_needs_attention_is_listed_with_its_conditions_and_shown_with_since_and_message(
     operators: Operators,
 ) -> None:

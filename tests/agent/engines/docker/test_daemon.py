@@ -23,6 +23,8 @@ from tests.fixtures.docker_front import DockerFront
 from tests.fixtures.fake_docker import FakeDocker, fake_docker
 from tests.fixtures.registry import registry
 
+RUNC = "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process"
+
 
 @pytest.mark.parametrize(
     ("prose", "code"),
@@ -34,7 +36,19 @@ from tests.fixtures.registry import registry
         ("Bind for 127.0.0.1:20000 failed: port is already allocated", "PORT_IN_USE"),
         ("listen tcp4 127.0.0.1:20000: bind: address already in use", "PORT_IN_USE"),
         ("listen tcp4 203.0.113.9:1: bind: cannot assign requested address", "ADDRESS_MISSING"),
-        ('exec: "vllm": executable file not found in $PATH', "INVALID_CONFIG"),
+        (f'{RUNC}: exec: "vllm": executable file not found in $PATH: unknown', "INVALID_CONFIG"),
+        (f'{RUNC}: exec: "/vllm": stat /vllm: no such file or directory: unknown', "INVALID_CONFIG"),
+        (f'{RUNC}: exec: "/vllm": permission denied: unknown', "INVALID_CONFIG"),
+        (f'{RUNC}: exec: "/vllm": is a directory: unknown', "INVALID_CONFIG"),
+        ("crun: executable file `vllm` not found in $PATH: No such file or directory", "INVALID_CONFIG"),
+        ("crun: open executable: Permission denied: OCI permission denied", "INVALID_CONFIG"),
+        ("starting container process caused: exec format error: unknown", "INVALID_CONFIG"),
+        (
+            'failed to start shim: exec: "containerd-shim-runc-v2": executable file not found in $PATH',
+            "CONTAINER_FAILED",
+        ),
+        ('exec: "runc": executable file not found in $PATH: <nil>', "CONTAINER_FAILED"),
+        ("fork/exec /usr/bin/runc: resource temporarily unavailable", "CONTAINER_FAILED"),
         ("write /var/lib/docker/tmp/x: no space left on device", "DISK_FULL"),
         ("manifest for vllm/vllm-openai:none not found: manifest unknown: manifest unknown", "IMAGE_NOT_FOUND"),
         ("pull access denied for x/y, repository does not exist or may require 'docker login'", "IMAGE_NOT_FOUND"),
