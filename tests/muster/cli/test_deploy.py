@@ -56,6 +56,7 @@ def test_a_model_that_crashes_says_why_and_what_to_change(operators: Operators) 
     assert said.splitlines()[-1].startswith(
         "Error: m failed: CUDA_OUT_OF_MEMORY: Not enough free GPU memory: lower --gpu"
     )
+    assert OOM in operators.invoke("show m").stdout, "the log is what show is asked for"
     shown = operators.out("show m")
     assert re.search(r"^Last crash, 0s ago: CUDA_OUT_OF_MEMORY: Not enough free GPU memory", shown, re.MULTILINE)
     assert re.search(r"^m +error: CUDA_OUT_OF_MEMORY ", operators.out("ps"), re.MULTILINE)
