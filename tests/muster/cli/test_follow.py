@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from rich.progress import Progress
@@ -94,7 +95,7 @@ def crashed(restarts: int, code: str = "CONTAINER_FAILED", **changes: object) ->
 
 def test_a_line_is_written_at_each_retry(capsys: pytest.CaptureFixture[str]) -> None:
     shown = Lines(Shell())
-    loading = {"progress": {"phase": "loading", "current": 1, "total": 4}}
+    loading: dict[str, Any] = {"progress": {"phase": "loading", "current": 1, "total": 4}}
     pulling = {"status": "downloading", "restarts": 0}
     refused = "REGISTRY_UNREACHABLE: connection refused (attempt {} of 3 in 5 s)"
     for seen in (
