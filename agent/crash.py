@@ -51,6 +51,7 @@ _NOTE = re.compile(r"^[\d\[\]:.,TZ /-]*(?:DEBUG|INFO|WARNING)\b|^\[?[IW]\d{4} |^
 _QUIET = frozenset({"DEBUG", "INFO", "WARNING"})
 # In a traceback the source stands indented below its file; where a collector took the indentation it can still be told.
 _SOURCE = re.compile(r"^(?: {4}|\s*(?:raise |File \"|f?[\"']))")
+_SERVED = "Application startup complete."
 # Said once a start: other processes' stages do not follow one another.
 _WENT_ON = re.compile(r"Resolved architecture: |Initializing an? (?:V0 )?LLM engine|Application startup complete\.")
 # The last line of a traceback, or of argparse. Mentions of an error amid a warning do not begin a line.
@@ -64,7 +65,7 @@ def diagnose(log: str, exit_code: int | None, oom_killed: bool) -> Diagnosis:
         return Diagnosis("HOST_OUT_OF_MEMORY", advice, False)
     claims = list(_claims(log))
     line, cause = _first(claims)
-    if cause is None and exit_code in NOT_EXECUTED_CODES and not _WENT_ON.search(log):
+    if cause is None and exit_code in NOT_EXECUTED_CODES and _SERVED not in log:
         return _not_executed(exit_code, claims)
     if line is None:
         return _by_exit_code(exit_code)

@@ -166,7 +166,7 @@ class Life:
             if isinstance(error, GpuMissing):
                 return self._await_gpu(error.message)
             self._look_again(error)
-            permanent = error.error_code in UNHEALABLE
+            permanent = error.permanent or error.error_code in UNHEALABLE
             self._failed(command, Diagnosis(error.error_code, error.message, permanent, error.fix), now)
             return 0.0
         if current is None:

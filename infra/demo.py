@@ -28,7 +28,16 @@ from rich.markup import escape
 
 from agent.devices import Devices
 from infra.demo_api import Api
-from infra.demo_stage import PROJECT, DemoFailed, Stage, attempts, heed_signals, ignore_signals, remove_containers
+from infra.demo_stage import (
+    PROJECT,
+    DemoFailed,
+    Stage,
+    attempts,
+    ignore_signals,
+    on_stage,
+    remove_containers,
+    remove_containers_of_agent,
+)
 
 console = Console(highlight=False)
 
@@ -120,6 +129,9 @@ class Demo:
         arguments = ["--url", api.url, "--name", "demo", "--state-dir", str(self._stage.path / "agent")]
         if Path(self._model).is_dir():
             arguments += ["--model-root", str(Path(self._model).resolve().parent)]
+        if self._host.engine == "docker":
+            state = self._stage.path / "agent"
+            self._stage.at_the_end(lambda: remove_containers_of_agent(state))
         # The stand-in serves any name, so the hub is not asked for it.
         offline = {} if self._host.real else {"HF_HUB_OFFLINE": "1"}
         self._stage.start(
@@ -201,7 +213,7 @@ class Demo:
                 if self._host.engine == "docker":
                     for worker in self._api.get("/api/workers")["workers"]:
                         remove_containers(worker["worker_id"])
-        except (DemoFailed, requests.RequestException) as error:
+        except (DemoFailed, requests.RequestException, DockerException) as error:
             say(f"[yellow]the model could not be stopped in order, so it is killed:[/] {escape(str(error))}")
 
 
@@ -288,13 +300,8 @@ def report(stage: Stage, error: Exception) -> None:
 
 
 def main() -> int:
-    heed_signals()
-    try:
-        with Stage() as stage:
-            once = os.environ.get("ONCE", "") not in ("", "0")
-            code = run(stage, look_at_host(), os.environ.get("MODEL") or MODEL, once)
-    except KeyboardInterrupt:
-        code = 130
+    once = os.environ.get("ONCE", "") not in ("", "0")
+    code = on_stage(lambda stage: run(stage, look_at_host(), os.environ.get("MODEL") or MODEL, once))
     console.print("Nothing was left behind.")
     return code
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import secrets
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from types import FrameType, TracebackType
+from typing import NoReturn, Self
 
 import docker
 import psutil
+from docker.errors import DockerException, NotFound
 
 from agent.labels import WORKER
 
@@ -26,6 +29,9 @@ PATIENCE = 15.0
 """Seconds that a process has to end after SIGTERM."""
 KILLED = 60.0
 """Seconds that a process has to end after SIGKILL."""
+LATE_CONTAINERS = 2.0
+"""Seconds for which containers are looked for after their agent has ended."""
+MOST_LOOKS = 5
 ENDING = (signal.SIGINT, signal.SIGTERM)
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -39,25 +45,64 @@ class DemoFailed(Exception):
 
 
 def heed_signals() -> None:
-    """SIGINT and SIGTERM raise KeyboardInterrupt, also where the parent process ignores SIGINT, as `nohup` may."""
+    """SIGINT and SIGTERM raise KeyboardInterrupt once, also where the parent process ignores SIGINT, as `nohup` may."""
     for number in ENDING:
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, _interrupt)
 
 
 def ignore_signals() -> None:
     """For the time of cleaning up: a second Ctrl-C leaves nothing behind either."""
     for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, _do_nothing)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    ignore_signals()
+    raise KeyboardInterrupt
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """A handler rather than SIG_IGN: for a signal that came just before, Python looks up the handler only now."""
+
+
+def on_stage(act: Callable[[Stage], int]) -> int:
+    """The exit code of `act`, or 130 after a signal. Whenever that comes, nothing of the stage is left behind."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    heed_signals()
+    stage = Stage()
+    try:
+        try:
+            stage.open()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+            code = act(stage)
+        finally:
+            ignore_signals()
+    except KeyboardInterrupt:  # it comes once, so it does not come below
+        code = 130
+    finally:
+        stage.close()
+    return code
 
 
 class Stage:
-    """A context: what was started inside is gone after it."""
+    """A context: what was started inside is gone after it. `on_stage` also has an answer to signals."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.gettempdir()) / f"muster-demo-{secrets.token_hex(8)}"
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._last_acts: list[Callable[[], None]] = []
+
+    def open(self) -> None:
+        self.path.mkdir(mode=0o700)
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # fails harmlessly where it is unknown
 
     def __enter__(self) -> Self:
-        self.path = Path(tempfile.mkdtemp(prefix="muster-demo-"))
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # fails harmlessly where it is unknown
+        self.open()
         return self
+
+    def at_the_end(self, act: Callable[[], None]) -> None:
+        """Call `act` when no child is left, and the files still are: for what outlives processes, as containers do."""
+        self._last_acts.append(act)
 
     def start(self, name: str, arguments: list[str], env: Mapping[str, str]) -> None:
         """In a session of its own: a Ctrl-C is for the demo, which ends the others in order."""
@@ -90,11 +135,20 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        running = [child for child in reversed(self._children.values()) if child.poll() is None]
-        for child in running:
-            _end(psutil.Process(child.pid))
-        for orphan in psutil.Process().children(recursive=True):
-            _end(orphan)
+        self.close()
+
+    def close(self) -> None:
+        """End every process that was started here, and those that came from them; then remove the files."""
+        for child in reversed(self._children.values()):
+            if child.poll() is None:
+                _end([psutil.Process(child.pid)])
+        # One that is ending may start another: each look finds what the one before could not.
+        for _ in range(MOST_LOOKS):
+            if not (orphans := psutil.Process().children(recursive=True)):
+                break
+            _end(orphans)
+        for act in self._last_acts:
+            act()
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _log(self, name: str) -> Path:
@@ -110,25 +164,47 @@ def _clean_environment() -> dict[str, str]:
     } | {"PYTHONUNBUFFERED": "1"}
 
 
-def _end(process: psutil.Process) -> None:
-    try:
-        process.terminate()
-        try:
-            process.wait(PATIENCE)
-        except psutil.TimeoutExpired:
-            process.kill()
-            with contextlib.suppress(psutil.TimeoutExpired):  # a driver holds it; the others have to end all the same
-                process.wait(KILLED)
-    except psutil.NoSuchProcess:
-        pass  # gone already, which is what was wanted
+def _end(processes: list[psutil.Process]) -> None:
+    for each in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):  # gone already, which is what was wanted
+            each.terminate()
+    _, alive = psutil.wait_procs(processes, PATIENCE)
+    for each in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    psutil.wait_procs(alive, KILLED)  # a driver may hold one; the others have to end all the same
 
 
 def remove_containers(worker_id: str) -> None:
-    """Whatever containers of that worker are left."""
+    """Whatever containers of that worker are left. Raises DockerException where Docker does not answer."""
     with contextlib.closing(docker.from_env()) as client:
         theirs = f"{WORKER}={worker_id}"
         for container in client.containers.list(all=True, ignore_removed=True, filters={"label": theirs}):
-            container.remove(force=True)
+            with contextlib.suppress(NotFound):
+                container.remove(force=True)
+
+
+def remove_containers_of_agent(state_dir: Path) -> None:
+    """The same for an agent that has ended, by what its journal says: the control plane may not answer any more.
+
+    Docker may be about to make a container for an agent that was killed, so it is asked for a while.
+    """
+    worker_id = _worker_of(state_dir)
+    if worker_id is None:
+        return
+    for _ in attempts(LATE_CONTAINERS, 0.5):
+        with contextlib.suppress(DockerException):
+            remove_containers(worker_id)
+
+
+def _worker_of(state_dir: Path) -> str | None:
+    journal = state_dir / "journal.sqlite3"
+    if not journal.exists():
+        return None
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(journal)) as database:
+        row = database.execute("SELECT value FROM meta WHERE key = 'worker_id'").fetchone()
+        return str(row[0]) if row else None
+    return None
 
 
 def attempts(seconds: float, interval: float = 0.25) -> Iterator[None]:

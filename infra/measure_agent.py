@@ -17,7 +17,7 @@ import psutil
 from infra import standin_image
 from infra.demo import MODEL, Demo, Host, say, step
 from infra.demo_api import Api
-from infra.demo_stage import DemoFailed, Stage, attempts, heed_signals, ignore_signals
+from infra.demo_stage import DemoFailed, Stage, attempts, ignore_signals, on_stage
 
 CONTAINERS = 2
 SETTLE_SECONDS = 30.0
@@ -32,27 +32,30 @@ MOST_CPU = 0.2
 
 def main() -> int:
     """The exit code: 0 where both goals are met."""
-    heed_signals()
+    return on_stage(_measure)
+
+
+def _measure(stage: Stage) -> int:
     seconds = float(os.environ.get("SECONDS") or SECONDS)
-    with contextlib.closing(docker.from_env()) as client, Stage() as stage:
+    with contextlib.closing(docker.from_env()) as client:
         standin_image.build(client)
-        arguments = ("--engine", "docker", "--allow-image", standin_image.REFERENCE)
-        host = Host("docker", arguments, 0, real=False, image=standin_image.REFERENCE)
-        demo = Demo(stage, host, MODEL, heartbeat=float(os.environ.get("HEARTBEAT") or HEARTBEAT))
-        try:
-            api = demo.start_control_plane()
-            worker = demo.start_agent(api)
-            for _ in range(CONTAINERS):
-                demo.deploy(api)
-            step(f"Idling: {SETTLE_SECONDS:.0f} s to settle, then {seconds:.0f} s measured")
-            time.sleep(SETTLE_SECONDS)
-            return _measured(stage.process("agent"), seconds, api, worker)
-        except DemoFailed as error:
-            say(str(error), *(stage.tail(error.log) if error.log else ()))
-            return 1
-        finally:
-            ignore_signals()
-            demo.stop()
+    arguments = ("--engine", "docker", "--allow-image", standin_image.REFERENCE)
+    host = Host("docker", arguments, 0, real=False, image=standin_image.REFERENCE)
+    demo = Demo(stage, host, MODEL, heartbeat=float(os.environ.get("HEARTBEAT") or HEARTBEAT))
+    try:
+        api = demo.start_control_plane()
+        worker = demo.start_agent(api)
+        for _ in range(CONTAINERS):
+            demo.deploy(api)
+        step(f"Idling: {SETTLE_SECONDS:.0f} s to settle, then {seconds:.0f} s measured")
+        time.sleep(SETTLE_SECONDS)
+        return _measured(stage.process("agent"), seconds, api, worker)
+    except DemoFailed as error:
+        say(str(error), *(stage.tail(error.log) if error.log else ()))
+        return 1
+    finally:
+        ignore_signals()
+        demo.stop()
 
 
 def _measured(agent: psutil.Process, seconds: float, api: Api, worker: str) -> int:

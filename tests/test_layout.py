@@ -11,7 +11,6 @@ from tests.fixtures import ROOT
 
 PACKAGES = ("agent", "chalicelib", "infra", "muster")
 ELSEWHERE = {
-    "infra/e2e_vllm.py": "runs a real vLLM: make e2e-vllm",
     "infra/measure_agent.py": "measures for minutes: make measure-agent",
 }
 """Modules without tests of their own, and why."""

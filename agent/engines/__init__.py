@@ -19,14 +19,16 @@ from chalicelib.contract.messages import Fix, Image, Progress, Pruned, Pulled
 class EngineError(Exception):
     """A step that failed, with the error_code that says what to do (docs/protocol.md, Crash reports).
 
-    `fix` is the change to the deployment that would let it pass, where there is one.
+    `fix` is the change to the deployment that would let it pass, where there is one. `permanent`: whatever its code, it
+    fails again however often it is tried.
     """
 
-    def __init__(self, error_code: str, message: str, fix: Fix | None = None) -> None:
+    def __init__(self, error_code: str, message: str, fix: Fix | None = None, *, permanent: bool = False) -> None:
         super().__init__(message)
         self.error_code = error_code
         self.message = message
         self.fix = fix
+        self.permanent = permanent
 
 
 class Cancelled(Exception):

@@ -159,7 +159,7 @@ class ProcessEngine:
         found = shutil.which(self._command[0], path=self._environ.get("PATH"))
         if found is None:
             what = f"{self._command[0]}: not found on this host (the agent's setting --vllm-command)"
-            raise EngineError("INVALID_CONFIG", what)
+            raise EngineError("CONTAINER_FAILED", what, permanent=True)
         return os.path.abspath(found)
 
     def _env(self, spec: RunSpec) -> dict[str, str]:

@@ -205,6 +205,11 @@ def test_a_program_that_cannot_be_executed_is_permanent_and_the_line_is_quoted(l
         assert line in found.message
 
 
+def test_exit_code_127_is_permanent_until_the_server_was_up() -> None:
+    found = diagnose("INFO: Resolved architecture: Llama\nsh: 9: worker: not found", 127, oom_killed=False)
+    assert (found.error_code, found.permanent) == ("INVALID_CONFIG", True)
+
+
 def test_a_known_cause_explains_more_than_exit_code_127() -> None:
     found = diagnose("vllm: ImportError: libcuda.so.1: cannot open shared object file", 127, oom_killed=False)
     assert (found.error_code, found.permanent) == ("GPU_UNAVAILABLE", False)

@@ -416,3 +416,14 @@ def test_a_program_that_cannot_be_executed_is_not_started_again(world: AgentWorl
     report = world.last_report()
     assert (report.status, report.error_code, report.restarts) == ("error", "INVALID_CONFIG", 0)
     assert line in (report.message or "")
+
+
+def test_a_start_that_its_engine_calls_hopeless_is_not_tried_again(world: AgentWorld) -> None:
+    def fail(spec: RunSpec) -> None:
+        raise EngineError("CONTAINER_FAILED", "vllm: not found on this host", permanent=True)
+
+    world.engine.on_start = fail
+    world.deploy()
+    world.settle()
+    report = world.last_report()
+    assert (report.status, report.error_code, report.restarts) == ("error", "CONTAINER_FAILED", 0)

@@ -16,7 +16,9 @@ from textwrap import dedent
 import psutil
 import pytest
 
-from infra.demo_stage import DemoFailed, attempts
+from agent.journal import Database
+from agent.reserve import ReserveFile
+from infra.demo_stage import DemoFailed, _worker_of, attempts
 from tests.fixtures import ROOT
 from tests.fixtures.process_tree import kill_tree
 from tests.fixtures.signals import with_interrupts_ignored
@@ -142,6 +144,59 @@ def test_signals_interrupt_it_also_where_the_parent_ignores_them(run: Run, numbe
     assert process.stdout and process.stdout.readline() == "ready\n"
     process.send_signal(number)
     assert ended(process) == ["interrupted once"]
+
+
+@pytest.mark.parametrize(
+    ("act", "code"),
+    [
+        ("return 0", 0),
+        ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(1000)", 130),
+        ("os.kill(os.getpid(), signal.SIGTERM); os.kill(os.getpid(), signal.SIGINT); time.sleep(1000)", 130),
+    ],
+)
+def test_whatever_ends_it_the_last_acts_run_when_no_child_is_left_and_before_the_files_go(
+    run: Run, tmp_path: Path, act: str, code: int
+) -> None:
+    program = f"""
+    def act(stage):
+        stage.start("child", SLEEP, {{}})
+        child = stage.process("child")
+        stage.at_the_end(lambda: print(child.is_running(), stage.path.is_dir()))
+        {act}
+    print(demo_stage.on_stage(act))
+    """
+    assert ended(run(program)) == ["False True", str(code)]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", ["__init__", "open", "close"])
+def test_a_signal_while_the_stage_is_made_or_taken_down_leaves_nothing(run: Run, tmp_path: Path, place: str) -> None:
+    program = f"""
+    original = Stage.{place}
+    def interrupted(self):
+        original(self)
+        os.kill(os.getpid(), signal.SIGTERM)
+    Stage.{place} = interrupted
+    print(demo_stage.on_stage(lambda stage: stage.start("child", SLEEP, {{}}) or 0))
+    """
+    assert ended(run(program)) == ["0" if place == "close" else "130"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_the_act_takes_the_stage_down_too(run: Run, tmp_path: Path) -> None:
+    process = run("demo_stage.on_stage(lambda stage: stage.start('child', SLEEP, {}) or 1 / 0)")
+    with deadline(process):
+        process.communicate()
+    assert process.returncode == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_worker_of_an_agent_that_has_ended_is_read_from_its_journal(tmp_path: Path) -> None:
+    assert _worker_of(tmp_path) is None
+    database = Database(tmp_path / "journal.sqlite3", ReserveFile(tmp_path / "reserve", 64))
+    assert _worker_of(tmp_path) is None
+    database.set_meta(worker_id="w1")
+    assert _worker_of(tmp_path) == "w1"
 
 
 def test_attempts_end_when_their_time_is_over() -> None:

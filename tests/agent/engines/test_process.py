@@ -70,7 +70,7 @@ def test_a_command_that_is_not_there_is_named_with_its_setting(
     engine = ProcessEngine(tmp_path / "state", command)
     with pytest.raises(EngineError, match=says) as raised:
         engine.start(Puppets(engine, tmp_path).spec())
-    assert raised.value.error_code == code
+    assert (raised.value.error_code, raised.value.permanent) == (code, True)
     assert engine.instances() == []
 
 
