@@ -12,6 +12,7 @@ import requests
 
 from chalicelib.contract.endpoints import BY_NAME
 from chalicelib.contract.errors import ApiError
+from chalicelib.look import MAX_COMMANDS
 from chalicelib.routes import worker as routes
 from chalicelib.routes.http import Call, authenticated
 from chalicelib.store import Refused
@@ -167,6 +168,7 @@ class Network:
         if kind == "heartbeat":
             types = [msgspec.to_builtins(each)["type"] for each in answer.commands]
             self._weather.happened.update(f"sent: {each}" for each in types)
+            self._weather.happened["an answer full of commands"] += len(types) == MAX_COMMANDS
             told = [f"{t} {c.command_id}" for t, c in zip(types, answer.commands, strict=True)]
             if not told:
                 return

@@ -29,6 +29,8 @@ from tests.simulation.weather import Weather
 
 T = TypeVar("T")
 GPUS = 2
+RACK, RACKS = "rack", ("a", "b")
+"""A label that every host has."""
 SETTINGS = ("seed", "max_model_len")
 """What operators set in a `config`."""
 ANOTHER_WORKER = "another-worker-of-this-host"
@@ -163,6 +165,7 @@ class Host(AgentWorld):
         self.name, self.machine, self.token = name, machine or name, token
         self.weather = weather
         self.skew = weather.random.choice([0.0, -3 * 86400.0, 3600.0])
+        self.labels = {RACK: weather.random.choice(RACKS)}
         self.booted_at = weather.now - 5_000.0
         self.boot_id = f"{self.machine}'s boot"
         self.server = Line(network, self.machine)
@@ -177,7 +180,7 @@ class Host(AgentWorld):
             Instance("another's", "muster-theirs-g1", "image:0", "running", ANOTHER_WORKER, "theirs", 1, port=20001),
         ]
         self.strangers = {each.id: self.engine.add(each) for each in strangers}
-        self.up = False
+        self.up = self.is_ephemeral = False
         self.hostname = ""
         self.last_worker_id: str | None = None
         self.speaks_for: str | None = None
@@ -222,7 +225,7 @@ class Host(AgentWorld):
         folder.mkdir(parents=True)
         shutil.copytree(self.folder / "state", folder / "state")
         made = Host(folder, self.name, network, self.weather, self.token, machine)
-        made.hostname = self.hostname or self.machine
+        made.hostname, made.labels = self.hostname or self.machine, self.labels
         made.boots = self.boots + 100
         return made
 
@@ -314,6 +317,7 @@ class Host(AgentWorld):
             token=token,
             gpu_info=GpuInfo(GPUS, devices),
             system_info=SystemInfo(self.hostname or self.machine),
+            labels=self.labels,
             boot_id=f"{self.machine}-boot-{self.boots}",
             past_boot_ids=[f"{self.machine}-boot-{n}" for n in range(max(1, self.boots - 16), self.boots)] or None,
         )

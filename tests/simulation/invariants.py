@@ -120,6 +120,8 @@ def _problem(sim: Simulation, deployment: Deployment) -> str | None:
         return described if runs or status in LIVE else None
     if status == "running":
         wanted = _wanted(deployment)
+        if not _is_where_it_may_be(sim, deployment, wanted):
+            return f"{described}, which is not what {claims.spec_of(deployment)} asks for"
         if sim.gpus_may_overlap:  # then others may have been given what it runs on
             runs, wanted = [each._replace(gpus=()) for each in runs], wanted._replace(gpus=())
         return None if [wanted] == runs else f"{described} rather than {wanted}"
@@ -140,6 +142,16 @@ def _wanted(deployment: Deployment) -> Running:
     gpus = tuple(sorted(int(gpu) for gpu, holder in claims_.items() if holder == deployment.deployment_id))
     spec = claims.spec_of(deployment)
     return Running(str(deployment.worker_id), int(deployment.generation), spec.config, gpus)
+
+
+def _is_where_it_may_be(sim: Simulation, deployment: Deployment, wanted: Running) -> bool:
+    """Whether its worker has the labels, and its GPUs are those, that it was deployed for."""
+    spec = claims.spec_of(deployment)
+    if not sim.gpus_may_overlap and isinstance(spec.gpus, list) and wanted.gpus != tuple(sorted(spec.gpus)):
+        return False
+    machine = census.workers().get(wanted.worker_id)
+    has_own_labels = wanted.worker_id not in sim.operators.asked.relabeled and not sim.catastrophe
+    return machine is None or not has_own_labels or spec.selector.items() <= machine.labels.items()
 
 
 def _has_no_place(sim: Simulation, deployment: Deployment) -> bool:

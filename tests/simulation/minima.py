@@ -43,6 +43,10 @@ PER_THOUSAND: dict[str, int] = {
     "model died": 100,
     "container started": 1500,
     "literal client started a container": 80,
+    "a larger fleet": 50,
+    "sweep braked": 30,
+    "joined with a token of one use": 80,
+    "ephemeral worker": 80,
     # The operators
     "operator: deploy": 1500,
     "operator: patch": 500,
@@ -52,6 +56,10 @@ PER_THOUSAND: dict[str, int] = {
     "operator: delete": 500,
     "operator: drain": 150,
     "operator: cancel": 300,
+    "operator: relabel": 150,
+    "deploy with a selector": 300,
+    "GPUs by index": 300,
+    "many deployments at once": 8,
     # What reached a worker
     "sent: deploy": 2000,
     "sent: stop": 600,
@@ -60,6 +68,7 @@ PER_THOUSAND: dict[str, int] = {
     "sent: prune": 200,
     "sent: stop_container": 15,
     "sent: list_containers": 60,
+    "an answer full of commands": 6,
 }
 
 

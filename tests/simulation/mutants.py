@@ -303,6 +303,21 @@ MUTANTS = (
         ("chalicelib/bounds.py", "if session is not None and session >= int(now * 1000):", "if False:"),
         test="tests/chalicelib/test_bounds.py::test_a_report_within_the_margin_is_taken_and_the_next_is_newer",
     ),
+    mutant(
+        "labels do not matter",
+        "a deployment runs where its selector matches",
+        ("chalicelib/placement.py", "    if lacking:\n", "    if False:\n"),
+    ),
+    mutant(
+        "which GPUs does not matter",
+        "a deployment that names its GPUs gets those",
+        ("chalicelib/placement.py", "if isinstance(need.gpus, int) else need.gpus\n", "if isinstance(need.gpus, int) else worker.free[: need.count]\n"),
+    ),
+    mutant(
+        "a fleet that falls silent at once is down",
+        "where most of a fleet falls silent in one sweep, nothing is recorded",
+        ("chalicelib/liveness.py", "    massive = fleet_size >= FLEET and fresh * 2 > fleet_size\n", "    massive = False\n    if fleet_size >= FLEET and fresh * 2 > fleet_size:\n        Brake(\"sweep\", part=\"brake\", until=now + BRAKE_FOR).save()\n        return False\n"),
+    ),
     # Operations
     mutant(
         "what was sent can be cancelled",

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from chalicelib import deployments, operations, workers
 from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access
@@ -17,20 +19,29 @@ from chalicelib.store import Refused
 from chalicelib.tables import Deployment
 from chalicelib.tokens import Principal
 from tests.simulation.cloud import Cloud
-from tests.simulation.hosts import GPUS
+from tests.simulation.hosts import GPUS, RACK, RACKS
+
+LISTS: list[int | list[int]] = [[0], [1], [0, 1]]
+"""GPUs by index, in the place of how many."""
+CROWD = 70
+"""Deployments at once: more than one answer has commands."""
 
 OPERATOR = Principal("key operator", Access.OPERATOR, "operator")
 
 
 @dataclass
 class Asked:
-    """`ended`: whose container was asked to stop, as a container. `touched`: of whom anything was asked."""
+    """`ended`: whose container was asked to stop, as a container. `touched`: of whom anything was asked.
+
+    `relabeled` are the workers whose labels an operator has set.
+    """
 
     deployments: list[str] = field(default_factory=list)
     operations: list[str] = field(default_factory=list)
     prunes: int = 0
     ended: set[str] = field(default_factory=set)
     touched: set[str] = field(default_factory=set)
+    relabeled: set[str] = field(default_factory=set)
 
 
 class Operators:
@@ -88,18 +99,39 @@ class Operators:
         self._weather.note(f"operator {name} {about}: {outcome}")
         return outcome == "done"
 
+    def crowd(self) -> None:
+        """Many small deployments for one worker, all at once."""
+        known = self._worker_ids()
+        if known:
+            worker_id = self._weather.random.choice(known)
+            self._weather.happened["many deployments at once"] += 1
+            for _ in range(CROWD):
+                self._create(r.NewDeployment(model="org/model", gpus=0, worker_id=worker_id))
+
     def _deploy(self) -> None:
-        """With an Idempotency-Key: who gets no answer asks once more, and gets no second deployment."""
         random = self._weather.random
-        self._names += 1
         known = self._worker_ids()
         body = r.NewDeployment(
             model="org/model",
-            gpus=random.choice([1, GPUS] if self.restless else [0, 0, 1, 1, GPUS]),
-            config={"seed": self._names},
+            gpus=self._gpus(),
             worker_id=random.choice(known) if known and random.random() < 0.4 else None,
+            selector={RACK: random.choice(RACKS)} if random.random() < 0.2 else {},
             restart=random.choice(["on-failure", "on-failure", "never"]),
         )
+        self._weather.happened["deploy with a selector"] += bool(body.selector)
+        self._create(body)
+
+    def _gpus(self) -> int | list[int]:
+        random = self._weather.random
+        if random.random() < 0.2:
+            self._weather.happened["GPUs by index"] += 1
+            return random.choice(LISTS)
+        return random.choice([1, GPUS] if self.restless else [0, 0, 1, 1, GPUS])
+
+    def _create(self, body: r.NewDeployment) -> None:
+        """With an Idempotency-Key: who gets no answer asks once more, and gets no second deployment."""
+        self._names += 1
+        body = replace(body, config={"seed": self._names})
         key = Key(f"once#{self._names}", hashlib.sha256(str(self._names).encode()).hexdigest())
         made: list[Deployment] = []
 
@@ -120,7 +152,7 @@ class Operators:
             case 0:
                 return r.DeploymentPatch(config={"seed": 0, "max_model_len": random.randrange(1, 9999)})
             case 1:
-                return r.DeploymentPatch(gpus=random.choice([0, 1, GPUS]))
+                return r.DeploymentPatch(gpus=random.choice([0, 1, GPUS, *LISTS]))
         return r.DeploymentPatch(worker_id=random.choice(known)) if known else r.DeploymentPatch(gpus=0)
 
     def _ask(self) -> None:
@@ -128,7 +160,8 @@ class Operators:
         if not known:
             return
         worker_id = self._weather.random.choice(known)
-        kind = self._weather.random.choice(["pull", "pull", "prune", "delete_image", "stop_container", "read", "drain"])
+        kinds = ["pull", "pull", "prune", "delete_image", "stop_container", "read", "drain", "relabel"]
+        kind = self._weather.random.choice(kinds)
         self._pulls += kind in ("pull", "delete_image")
         wanted: dict[str, tuple[str, dict[str, Any]]] = {
             "pull": ("pull_image", {"image": f"image:{self._pulls}"}),
@@ -139,6 +172,10 @@ class Operators:
         if kind == "drain":
             patch = r.WorkerPatch(draining=self._weather.random.random() < 0.3)
             self._do("drain", worker_id, lambda: workers.patch(worker_id, patch, OPERATOR, self.now))
+        elif kind == "relabel":
+            labels = r.WorkerPatch(labels={RACK: self._weather.random.choice(RACKS)})
+            self.asked.relabeled.add(worker_id)
+            self._do("relabel", worker_id, lambda: workers.patch(worker_id, labels, OPERATOR, self.now))
         elif kind == "stop_container":
             self._stop_container(worker_id)
         else:

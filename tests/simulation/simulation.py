@@ -18,9 +18,9 @@ from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access
 from chalicelib.contract.errors import ApiError
 from chalicelib.fleet import ONLINE_WINDOW
-from chalicelib.liveness import LOST_AFTER
+from chalicelib.liveness import BRAKE_FOR, FLEET, LOST_AFTER
 from chalicelib.store import Refused
-from chalicelib.tables import Deployment, Hot, Operation
+from chalicelib.tables import Brake, Deployment, Hot, Operation
 from tests.fixtures.memory_dynamodb import MemoryDynamoDB
 from tests.simulation import invariants
 from tests.simulation.cloud import Cloud, Network
@@ -74,6 +74,7 @@ class Simulation:
         self.forgotten: set[str] = set()
         self.literal: LiteralClient | None = None
         self.owner_rejoins = False
+        self.crowds = self.random.random() < 0.04
         self.to_rest: set[str] = set()
         self.said_lost: set[tuple[str, str]] = set()
         self.heard_before: dict[str, float] = {}
@@ -83,6 +84,7 @@ class Simulation:
         are_neighbours = self.random.random() < 0.3
         self.weather.happened["two agents on one host"] += are_neighbours
         self.hosts.append(self._host("host-1", self.hosts[0] if are_neighbours else None))
+        self._more_hosts()
         if self.random.random() < 0.4:
             self.literal = LiteralClient("literal", self.network, self.weather, JOIN)
         self.cloud.overtaker = self._overtake
@@ -102,6 +104,19 @@ class Simulation:
             self._check()
         self._calm_down()
 
+    def _more_hosts(self) -> None:
+        """Now and then a host that joined with a token of its own, and a fleet that is large enough for the brake."""
+        if self.random.random() < 0.25:
+            is_ephemeral = self.random.random() < 0.5
+            made = tokens.create_token(r.NewRegistrationToken(ephemeral=is_ephemeral), ADMIN, START)
+            host = self._host("guest", None, str(made.token))
+            host.is_ephemeral = is_ephemeral
+            self.hosts.append(host)
+            self.weather.happened["ephemeral worker" if is_ephemeral else "joined with a token of one use"] += 1
+        if self.random.random() < 0.08:
+            self.weather.happened["a larger fleet"] += 1
+            self.hosts += [self._host(f"host-{number}", None) for number in range(2, 5)]
+
     # What happens
 
     def _step(self) -> None:
@@ -119,6 +134,10 @@ class Simulation:
         ]
         if self.literal:
             happenings += [(14, self.literal.beat), (16, self.literal.work), (1, self._literal_restarts)]
+        if len(self.hosts) >= FLEET:
+            happenings.append((1, self._outage))
+        if self.crowds:
+            happenings.append((1, self.operators.crowd))
         weights, actions = zip(*happenings, strict=True)
         self._pass(self.random.choice([0.0, 0.1, 1, 2, 5, 15]))
         self.random.choices(actions, weights)[0]()
@@ -165,6 +184,18 @@ class Simulation:
         self.weather.happened["sweep"] += 1
         with contextlib.suppress(ApiError, Refused):
             self.cloud.run("sweep", lambda: liveness.expire(self.now, segments=1))
+
+    def _outage(self) -> None:
+        """Nobody is heard of for a while: the fault is likelier the control plane's, and nothing is concluded of it."""
+        up = [item["worker_id"]["S"] for item in self.database.items(Hot) if not {"dn", "g"} & item.keys()]
+        self._pass(ONLINE_WINDOW + 30)
+        self._sweep()
+        if not any(brake.until == self.now + BRAKE_FOR for brake in Brake.scan(Brake.part == "brake")):
+            return  # not this sweep's: it holds for five minutes, and then lets go
+        self.weather.happened["sweep braked"] += 1
+        down = {item["worker_id"]["S"] for item in self.database.items(Hot) if "dn" in item}
+        if down & set(up):
+            raise Violation(f"{sorted(down & set(up))} are down, though most of the fleet fell silent at once")
 
     def _overtake(self) -> None:
         """Other functions run between two database calls of the one that is under way."""
@@ -314,7 +345,9 @@ class Simulation:
         """An old registration that arrives late looks like a second machine: the agent rests until told otherwise."""
         namesakes = [each for each in self.hosts if each.name == host.name]
         if host.parked and host is namesakes[-1] and all(each.parked or not each.up for each in namesakes):
-            if not self.catastrophe:
+            if host.is_ephemeral:  # it was away for so long that it was removed
+                self.gpus_may_overlap = True
+            elif not self.catastrophe:
                 raise Violation(f"{host.machine} parked, and nobody else is its worker")
             self._rejoin(host)
 
@@ -375,8 +408,8 @@ class Simulation:
     def _containers(self) -> list[Instance]:
         return [each for host in self.hosts for each in host.running()]
 
-    def _host(self, name: str, neighbour: Host | None) -> Host:
-        host = Host(self.folder / name, name, self.network, self.weather, JOIN, neighbour=neighbour)
+    def _host(self, name: str, neighbour: Host | None, token: str = JOIN) -> Host:
+        host = Host(self.folder / name, name, self.network, self.weather, token, neighbour=neighbour)
         host.set_clock(START)
         host.start_agent()
         return host
