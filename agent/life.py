@@ -26,7 +26,7 @@ from agent.records import Record, Records
 from agent.restarts import Restarts
 from agent.secrets import Secrets
 from agent.start import Starter
-from chalicelib.contract.lifecycle import Status
+from chalicelib.contract.lifecycle import COMING_UP, Status
 from chalicelib.contract.messages import Deploy, Fix, Progress, Report, Stop
 
 log = logging.getLogger(__name__)
@@ -104,6 +104,7 @@ class Life:
         self._expected_in = tools.host_run()
         self._asked_to_end: set[str] = set()
         self._misplaced_since: float | None = None
+        self._ending: set[str] = set()
 
     def expect_end(self, instance_id: str) -> None:
         """An operator ends this instance; that is no crash."""
@@ -316,11 +317,20 @@ class Life:
                 self._report(Status.DOWNLOADING, f"Pulling {image}")
                 self._tools.pulls.pull(image, self._downloading, self.cancelled, self._pull_retried)
             case Terminate(instance_id):
+                self._announce_end(instance_id)
                 self._tools.engine.stop(instance_id, STOP_GRACE)
             case Bury(instance_id):
                 self._bury(instance_id)
             case Start():
                 self._start()
+
+    def _announce_end(self, instance_id: str) -> None:
+        """Clients are to ask an older instance no more from here on, and not when it is gone."""
+        self._ending.add(instance_id)
+        is_prepared = isinstance(self.record.command, Deploy) and self.record.status is not Status.RUNNING
+        report = self.record.report
+        if is_prepared and not self.record.at_rest and (report is None or report.serving != 0):
+            self._report(Status.STARTING, "Ending the instance of the generation before")
 
     def _start(self) -> None:
         command = self.record.command
@@ -430,8 +440,19 @@ class Life:
             restarts=self.record.restarts,
             fix=fix,
             address=reach,
+            serving=self._serving() if status in COMING_UP else None,
         )
         self._save(replace(self.record, status=status, container_id=container_id, report=report), report)
+
+    def _serving(self) -> int:
+        """The generation of an older instance, which runs until this one takes its place; 0 if there is none."""
+        seen = self._tools.inventory.seen or ()
+        older = [
+            each.generation or 0
+            for each in of_deployment(self.record.deployment_id, self._tools.worker_id, seen)
+            if each.state == "running" and each.id not in self._ending
+        ]
+        return max((each for each in older if each < self.record.command.generation), default=0)
 
     def _save(self, record: Record, report: Report | None = None) -> None:
         if record != self.record or report is not None:

@@ -127,7 +127,7 @@ class Listening:
             return _Found((), self._told(f"{self.address} does not resolve ({why})"))
         ours = self._ours()
         here = [each for each in dict.fromkeys(results) if _usable(each) and (each in ours or is_loopback(each))]
-        here.sort(key=lambda each: (is_loopback(each), each not in before[:1]))
+        here.sort(key=lambda each: (is_loopback(each), each not in before[:1], ":" in each))  # IPv4 as gateways do
         if here:
             return _Found(tuple(here))
         if self._fixed():

@@ -1,7 +1,7 @@
 """From what is wanted of one deployment and what is there of it, to the steps between. Pure: nothing happens here.
 
 The promise is at most one instance per deployment at any instant, so whatever is not the wanted instance is gone
-before the wanted one is started. Its image is fetched while the old one still serves.
+before the wanted one is started. While its image is fetched, or it waits, the old one still serves.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def plan(
 ) -> tuple[Step, ...]:
     """The steps from `instances` (those `of_deployment`) to `intent`; none when they are what it asks for.
 
-    Without `may_start` only what should not be there is ended: the deployment failed for good, or waits.
+    Without `may_start` it waits, and an older instance goes on serving: it is ended for the one that takes its place.
     """
     if outdated(intent, instances):
         return ()
@@ -75,8 +75,10 @@ def plan(
     steps: list[Step] = []
     if starts and missing_image is not None:
         steps.append(Fetch(missing_image))
-    steps += [Terminate(each.id) for each in others if each.state == "running"]
-    steps += [Bury(each.id) for each in others]
+    waits = isinstance(intent, Deploy) and keep is None and not may_start
+    ends = [each for each in others if not (waits and each.state == "running")]
+    steps += [Terminate(each.id) for each in ends if each.state == "running"]
+    steps += [Bury(each.id) for each in ends]
     if starts:
         steps.append(Start(intent.generation))
     return tuple(steps)

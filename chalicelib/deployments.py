@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import claims, events, fleet, once, slots
+from chalicelib import claims, events, fleet, once, serving, slots
 from chalicelib.contract import resources as r
 from chalicelib.contract.credentials import first_credential
 from chalicelib.contract.errors import ApiError
@@ -172,7 +172,8 @@ def patch(deployment_id: str, body: r.DeploymentPatch, by: Principal, now: float
         check(spec)
         if deployment.desired == "stopped":
             generation = grow(deployment.generation, now)
-            actions = [Deployment.spec.set(_encode(spec)), Deployment.generation.set(generation)]
+            changed = [Deployment.spec.set(_encode(spec)), Deployment.generation.set(generation)]
+            actions = [*changed, *serving.kept(deployment)]
             transact(lambda t: _update(t, deployment, now, actions))
         else:
             _replace(deployment, spec, now, None)
@@ -212,6 +213,7 @@ def _replace(deployment: Deployment, spec: r.NewDeployment, now: float, key: onc
         Deployment.restarts.set(0),
         *(field.remove() for field in (Deployment.message, Deployment.error_code, Deployment.progress)),
         *(field.remove() for field in (Deployment.container_id, Deployment.port)),
+        *serving.kept(deployment),
     ]
     if not stays:
         actions.append(Deployment.waiting.set("1"))
@@ -359,6 +361,7 @@ def lose(
             Deployment.error_code.set(error_code),
             Deployment.message.set(message),
             Deployment.progress.remove(),
+            *serving.ended(deployment, worker_id),
         ]
         if stop:
             actions += [Deployment.generation.set(generation), Deployment.desired.set("stopped")]

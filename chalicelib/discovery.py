@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from chalicelib import census, claims, views
+from chalicelib import census, claims, publication
 from chalicelib.contract import resources as r
 from chalicelib.fleet import Machine
 from chalicelib.tables import Deployment
@@ -14,13 +14,14 @@ PORTS = {"http": 80, "https": 443}
 
 
 def targets(now: float) -> list[r.ScrapeTarget]:
-    """What runs, has an endpoint, and is on a worker that was heard of lately."""
-    workers = census.workers()
+    """What serves, has an endpoint, and is on a worker that was heard of lately."""
+    workers, deployments = census.workers(), census.deployments()
+    shown = publication.shown(deployments, workers, now, publication.claims_of(deployments, workers, now))
     found = []
-    for deployment in census.deployments():
-        machine = workers.get(str(deployment.worker_id))
-        endpoint = views.endpoint(deployment, machine)
-        place = _place(endpoint) if endpoint and machine and machine.online(now) else None
+    for deployment in deployments:
+        seen = shown.get(str(deployment.deployment_id))
+        machine = workers.get(seen.serves.worker_id) if seen else None
+        place = _place(seen.endpoint) if seen and seen.endpoint and machine and machine.online(now) else None
         if place and machine:
             target, where = place
             found.append(r.ScrapeTarget([target], where | _labels(deployment, machine)))

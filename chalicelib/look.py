@@ -116,6 +116,8 @@ def _intent(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
     active = slot.deployment_id in this.body.active_deployments
     _receipts(this, slot, active)
     _heal(this, slot, here)
+    if deployment is not None and not active and deployment.status != Status.RUNNING:
+        reports.not_listed(deployment, this.worker_id, this.now)
     if here is not None:
         _reconcile(this, slot, here, active)
     if slot.intent == "stop":
@@ -247,7 +249,7 @@ def _send(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
         return
     generation = int(slot.generation)
     if slot.intent == "deploy" and slot.sent_at is None and slot.may_live and this.body.literal:
-        _clear(this, slot)
+        _clear(this, slot, deployment)
         return
     if slot.intent == "deploy" and deployment is None:
         return
@@ -261,11 +263,13 @@ def _send(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
         this.commands.append(_deploy(slot, deployment))
 
 
-def _clear(this: _Look, slot: Slot) -> None:
+def _clear(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
     """A literal client does not know that a deploy replaces what lives there: it is told to stop that first."""
     if slot.clearing is None and not update_if(slot, [Slot.clearing.set("sent")], slots.unchanged(slot)):
         return
     if slot.clearing == "sent":
+        if deployment is not None:  # a client that is told to stop says so when it has: until then nobody knows
+            reports.not_listed(deployment, this.worker_id, this.now)
         this.commands.append(m.Stop(f"{slot.command_id}-clear", slot.deployment_id, int(slot.generation)))
 
 

@@ -6,10 +6,11 @@ A silent worker's figures of its GPUs and disk are left out: they would look lik
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from chalicelib import census, claims, conditions, settings
+from chalicelib import census, claims, conditions, publication, settings
 from chalicelib.contract import messages as m
+from chalicelib.contract.conditions import ConditionType
 from chalicelib.contract.lifecycle import OPEN, OperationStatus, Status
 from chalicelib.exposition import Family
 from chalicelib.fleet import Machine
@@ -20,16 +21,17 @@ ENDED = [status for status in OperationStatus if status not in OPEN]
 
 
 def families(now: float) -> list[Family]:
-    workers = census.workers()
+    workers, deployments = census.workers(), census.deployments()
+    conflicts = publication.conflicts_among(deployments, workers, now)
     build = Family("muster_build_info", "gauge", "The control plane's version.")
     build.add(1, version=settings.VERSION)
     return [
         build,
         *_workers(list(workers.values()), now),
-        _conditions(list(workers.values()), now),
+        _conditions(list(workers.values()), conflicts.keys(), now),
         *_gpus(list(workers.values()), now),
         *_disks(list(workers.values()), now),
-        *_deployments(census.deployments(), workers, now),
+        *_deployments(deployments, workers, now),
         _open(census.open_operations(), now),
         _ended(),
     ]
@@ -57,11 +59,16 @@ def _status(machine: Machine, now: float) -> str:
     return "offline" if not machine.online(now) else "draining" if machine.draining() else "online"
 
 
-def _conditions(workers: list[Machine], now: float) -> Family:
+def _types(machine: Machine, conflicts: Collection[str]) -> list[str]:
+    has_conflict = machine.worker_id in conflicts or publication.of_address(machine) is not None
+    return [*conditions.types(machine), *([ConditionType.ADDRESS_CONFLICT] if has_conflict else [])]
+
+
+def _conditions(workers: list[Machine], conflicts: Collection[str], now: float) -> Family:
     """From the items that a scrape reads anyway: a type that only a newer agent knows is `Other` here."""
     family = Family("muster_worker_condition", "gauge", "1 for each type of condition that an online worker has.")
     for each in workers:
-        for type_ in conditions.types(each) if each.online(now) else ():
+        for type_ in _types(each, conflicts) if each.online(now) else ():
             family.add(1, worker=str(each.cold.name), type=type_)
     return family
 

@@ -23,6 +23,7 @@ from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from chalicelib import (
+    address_claims,
     admission,
     claims,
     deployments,
@@ -38,6 +39,7 @@ from chalicelib import (
 from chalicelib.admission import Request, Rule, retired_boots, same_boot, short, superseded
 from chalicelib.contract import messages as m
 from chalicelib.contract.errors import ApiError
+from chalicelib.contract.resolving import Resolve, resolve
 from chalicelib.fleet import Machine
 from chalicelib.store import find, grow, retrying, transact
 from chalicelib.tables import Cold, Conditions, Credential, Hot, Provisional, WorkerName
@@ -47,9 +49,13 @@ GRACE = 600.0
 RETIRED_BOOTS = 16
 
 
-def register(body: m.Registration, bearer: str | None, now: float) -> m.Registered:
-    """Raises UNAUTHENTICATED, WORKER_NAME_IN_USE, SESSION_SUPERSEDED, WORKER_REMOVED."""
+def register(body: m.Registration, bearer: str | None, now: float, resolve: Resolve = resolve) -> m.Registered:
+    """Raises UNAUTHENTICATED, WORKER_NAME_IN_USE, SESSION_SUPERSEDED, WORKER_REMOVED; for an address that no worker may
+    have, INVALID_REQUEST.
+    """
+    address_claims.refuse(body.address)
     answer: m.Registered = retrying(lambda: _attempt(body, bearer, now))
+    address_claims.note(answer.worker_id, now, resolve)
     claims.place_waiting(now, on=answer.worker_id)
     return answer
 

@@ -12,7 +12,7 @@ from datetime import datetime
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import bounds, claims, events, slots
+from chalicelib import bounds, claims, events, serving, slots
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
@@ -47,6 +47,8 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
         return _report_of_the_past(slot, deployment, body, now)
     generation = _generation(slot, deployment, body)
     if _is_late(deployment, body, generation):
+        if generation < deployment.status_generation:
+            _note_what_serves(worker_id, deployment, body, now)
         return m.Applied(False, deployment.status)
     new = body.reported
     _settle(slot, body, generation, now)
@@ -54,7 +56,7 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
         if not _undoes_a_conclusion(deployment, new):
             if body.error_code and not _known_crash(deployment, body):
                 _tell(deployment, body, by, now)
-            return m.Applied(_note(deployment, body, now), deployment.status)
+            return m.Applied(_note(deployment, body, generation, now), deployment.status)
     else:
         _check_move(deployment, new, generation)
     _store(deployment, body, new, generation, now)
@@ -86,11 +88,24 @@ def _report_of_the_past(slot: Slot, deployment: Deployment | None, body: m.Repor
         grown = [Slot.generation.set(generation + 1), Slot.settled_at.remove(), Slot.sent_at.remove()]
         update_if(slot, grown, slots.unchanged(slot))
         slots.ring(slot.worker_id, now)
+    if deployment is not None:
+        _note_what_serves(slot.worker_id, deployment, body, now)
     may_be_coming_up = slot.intent == "deploy" and slot.sent_at is not None
     if body.reported in OVER and not may_be_coming_up:
         over(slot, now)
         slots.ring(slot.worker_id, now)
     return m.Applied(False, deployment.status if deployment else Status.STOPPED)
+
+
+def _note_what_serves(worker_id: str, deployment: Deployment, body: m.Report, now: float) -> None:
+    """A report of the past may be the end of the instance that still serves."""
+    serves = serving.of(deployment)
+    if serves is None or serves.worker_id != worker_id:
+        return
+    generation = serves.generation if body.generation is None else body.generation
+    actions = serving.reported(deployment, worker_id, body, generation, now)
+    if actions:
+        _write(deployment, actions, now)
 
 
 def _outgrew_its_stop(slot: Slot, deployment: Deployment, generation: int) -> bool:
@@ -189,9 +204,9 @@ def _write(deployment: Deployment, actions: list[Action], now: float) -> None:
         raise Refused
 
 
-def _note(deployment: Deployment, body: m.Report, now: float) -> bool:
+def _note(deployment: Deployment, body: m.Report, generation: int, now: float) -> bool:
     """The same status again: progress, and the crash of one that starts anew, are kept; whether there was any."""
-    details = _details(body)
+    details = [*_details(body), *serving.reported(deployment, str(deployment.worker_id), body, generation, now)]
     is_news = body.progress is not None or bool(body.error_code)
     if body.message is not None and is_news:
         details.append(Deployment.message.set(m.brief(body.message)))
@@ -213,6 +228,7 @@ def _store(deployment: Deployment, body: m.Report, new: Status, generation: int,
         if body.error_code
         else Deployment.error_code.remove(),
         *_details(body),
+        *serving.reported(deployment, str(deployment.worker_id), body, generation, now),
     ]
     if generation > deployment.generation:  # an older database was restored: what runs is ahead of it
         actions.append(Deployment.generation.set(generation))
@@ -253,6 +269,13 @@ def presumed_stopped(deployment: Deployment, now: float) -> None:
     _conclude(deployment, Status.STOPPED, "its worker no longer lists it", now)
 
 
+def not_listed(deployment: Deployment, worker_id: str, now: float) -> None:
+    """An older instance was to serve until the next one starts, and its worker no longer lists it."""
+    actions = serving.ended(deployment, worker_id)
+    if actions:
+        update_if(deployment, [*actions, Deployment.version.add(1)], Deployment.version == deployment.version)
+
+
 def found_running(slot: Slot, deployment: Deployment, now: float) -> None:
     """It was thought lost, and a client that reports nothing twice lists it again."""
     if _conclude(deployment, Status.RUNNING, "its worker lists it again", now):
@@ -260,7 +283,9 @@ def found_running(slot: Slot, deployment: Deployment, now: float) -> None:
 
 
 def _conclude(deployment: Deployment, status: Status, message: str, now: float) -> bool:
+    runs = serving.found(deployment, now) if status is Status.RUNNING else None
     actions = [
+        *(runs if runs is not None else serving.ended(deployment, str(deployment.worker_id))),
         Deployment.status.set(status),
         Deployment.status_at.set(now),
         Deployment.message.set(message),

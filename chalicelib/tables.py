@@ -8,6 +8,7 @@
                  "provisional"              a registration that waits for the worker's silence
                  "refusals"                 who asked for its name lately
                  name#<name>, "name"        who owns that name
+                 address#<host>, "address"  the workers that claim that address
     deployments  deployment_id              intent, status and order of a deployment
                  name#<name>                who owns that name
     commands     worker_id, D#<deployment>  the slot: the latest intent for a deployment there, and its receipt
@@ -162,6 +163,9 @@ class Cold(Item):
     agent_version = UnicodeAttribute(null=True)
     ephemeral = BooleanAttribute(default=False)
     registered_at = NumberAttribute()
+    claimed = UnicodeAttribute(null=True)
+    claimed_at = NumberAttribute(null=True)
+    resolved = UnicodeAttribute(null=True)
 
 
 class Seen(Item):
@@ -238,6 +242,17 @@ class WorkerName(Item):
     owner = UnicodeAttribute()
 
 
+class AddressClaims(Item):
+    """Which workers claimed an address, each until it has another: they are compared where it matters."""
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "workers"
+
+    key = UnicodeAttribute(hash_key=True, attr_name="worker_id")
+    part = UnicodeAttribute(range_key=True, default="address")
+    workers = UnicodeSetAttribute(null=True)
+
+
 class Brake(Item):
     """Until when the sweep records nothing, because too much of the fleet fell silent at once."""
 
@@ -250,7 +265,10 @@ class Brake(Item):
 
 
 class Deployment(Item):
-    """`status` belongs to `status_generation`; `generation` is the latest intent's. `version` guards every write."""
+    """`status` belongs to `status_generation`; `generation` is the latest intent's. `version` guards every write.
+
+    `serving` is JSON of what serves, which may be an older generation (serving.py).
+    """
 
     class Meta(Meta):
         table_name = TABLE_PREFIX + "deployments"
@@ -280,6 +298,7 @@ class Deployment(Item):
     progress = UnicodeAttribute(null=True)
     container_id = UnicodeAttribute(null=True)
     port = NumberAttribute(null=True)
+    serving = UnicodeAttribute(null=True)
     restarts = NumberAttribute(default=0)
     last_crash = BinaryAttribute(null=True, legacy_encoding=False)
     created_at = NumberAttribute()

@@ -4,34 +4,46 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
-from chalicelib import claims, conditions, fleet, paging
+from chalicelib import claims, conditions, fleet, paging, publication
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.credentials import without_credentials
 from chalicelib.contract.endpoints import Access
 from chalicelib.contract.lifecycle import Status
 from chalicelib.fleet import Machine
+from chalicelib.serving import served_model_name
 from chalicelib.tables import Deployment
 from chalicelib.times import when
 from chalicelib.tokens import Principal
 
 
 def one(deployment: Deployment, viewer: Principal, now: float) -> r.Deployment:
-    machine = fleet.several([deployment.worker_id]).get(deployment.worker_id) if deployment.worker_id else None
-    held = conditions.of([machine])[machine.worker_id] if machine else []
-    return _view(deployment, machine, held, viewer, now)
+    return _listed([deployment], viewer, now)[0]
 
 
 def several(query: r.DeploymentsQuery, viewer: Principal, now: float) -> r.Deployments:
     found, next_token = paging.page(Deployment, "deployment", query, _matching(query))
-    machines = fleet.several([str(d.worker_id) for d in found if d.worker_id])
+    return r.Deployments(_listed(found, viewer, now), next_token)
+
+
+def _listed(found: list[Deployment], viewer: Principal, now: float) -> list[r.Deployment]:
+    machines = fleet.several([*{str(d.worker_id) for d in found if d.worker_id} | publication.serving_workers(found)])
     held = conditions.of(machines.values())
-    listed = [_view(d, machines.get(str(d.worker_id)), held.get(str(d.worker_id), []), viewer, now) for d in found]
-    return r.Deployments(listed, next_token)
+    shown = publication.shown(found, machines, now)
+    return [
+        _view(
+            deployment,
+            machines.get(str(deployment.worker_id)),
+            held.get(str(deployment.worker_id), []),
+            shown.get(str(deployment.deployment_id)),
+            viewer,
+            now,
+        )
+        for deployment in found
+    ]
 
 
 def _matching(query: r.DeploymentsQuery) -> Callable[[Deployment], bool]:
@@ -47,9 +59,16 @@ def _matching(query: r.DeploymentsQuery) -> Callable[[Deployment], bool]:
 
 
 def _view(
-    deployment: Deployment, machine: Machine | None, held: list[conditions.Held], viewer: Principal, now: float
+    deployment: Deployment,
+    machine: Machine | None,
+    held: list[conditions.Held],
+    shown: publication.Shown | None,
+    viewer: Principal,
+    now: float,
 ) -> r.Deployment:
     spec = claims.spec_of(deployment)
+    serves = shown.serves if shown else None
+    conflict = shown.conflict if shown else None
     view = r.Deployment(
         deployment_id=deployment.deployment_id,
         name=deployment.name,
@@ -73,15 +92,21 @@ def _view(
         progress=msgspec.json.decode(deployment.progress, type=m.Progress) if deployment.progress else None,
         container_id=deployment.container_id,
         port=int(deployment.port) if deployment.port else None,
-        endpoint=endpoint(deployment, machine),
-        served_model_name=served_model_name(spec.model, spec.config),
+        endpoint=shown.endpoint if shown else None,
+        endpoint_problem=shown.problem if shown else None,
+        serving_generation=serves.generation if serves else None,
+        serving_worker_id=serves.worker_id if serves else None,
+        served_model_name=serves.model if serves else served_model_name(spec.model, spec.config),
         restarts=int(deployment.restarts),
         last_crash=_crash(deployment),
         created_at=when(deployment.created_at),
         updated_at=when(deployment.updated_at),
-        conditions=conditions.views(each for each in held if each.holds_up(deployment)),
+        conditions=conditions.views(
+            [*(each for each in held if each.holds_up(deployment)), *([conflict] if conflict else [])]
+        ),
     )
-    if viewer.access >= Access.OPERATOR and "VLLM_API_KEY" not in spec.env:
+    own_key = serves.own_key if serves else "VLLM_API_KEY" in spec.env
+    if viewer.access >= Access.OPERATOR and not own_key:
         view.api_key = deployment.api_key
     return view
 
@@ -100,23 +125,3 @@ def kept_logs(deployment: Deployment, now: float) -> m.Logs | None:
     machine = fleet.several([deployment.worker_id]).get(deployment.worker_id) if deployment.worker_id else None
     answers = machine is not None and machine.online(now) and machine.hot.journal is not None
     return None if answers else m.Logs(crash.logs)
-
-
-def endpoint(deployment: Deployment, machine: Machine | None) -> str | None:
-    """The base URL of the model's API; null where its worker has no address or it does not run."""
-    address = machine.cold.address if machine else None
-    if not address or not deployment.port or deployment.status != Status.RUNNING:
-        return None
-    port = str(int(deployment.port))
-    if "://" in address:
-        return address.replace("{port}", port) if "{port}" in address else f"{address.rstrip('/')}:{port}"
-    host = f"[{address}]" if ":" in address else address
-    return f"http://{host}:{port}"
-
-
-def served_model_name(model: str, config: dict[str, Any]) -> str:
-    """The name by which vLLM answers: the first `served_model_name`, else the model's own."""
-    name = config.get("served_model_name")
-    if isinstance(name, list):
-        name = name[0] if name else None
-    return name if isinstance(name, str) and name else model

@@ -9,11 +9,12 @@ import msgspec
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import claims, conditions, deployments, events, fleet, paging, slots
+from chalicelib import address_claims, claims, conditions, deployments, events, fleet, paging, publication, slots
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.contract.lifecycle import LIVE
+from chalicelib.contract.resolving import Resolve, resolve
 from chalicelib.fleet import Machine
 from chalicelib.heartbeat import unpack_usage
 from chalicelib.registration import name_key
@@ -27,7 +28,7 @@ REPORT_AGE = 300.0
 
 def get(worker_id: str, now: float) -> r.Worker:
     machine = fleet.get(worker_id)
-    return view(machine, find(Seen, worker_id, "seen"), conditions.of([machine])[worker_id], now)
+    return view(machine, find(Seen, worker_id, "seen"), _held({worker_id: machine}, now)[worker_id], now)
 
 
 def list_(query: r.PageQuery, now: float) -> r.Workers:
@@ -35,8 +36,19 @@ def list_(query: r.PageQuery, now: float) -> r.Workers:
     ids = [str(cold.worker_id) for cold in colds]
     machines = fleet.several(ids)
     seen = {str(s.worker_id): s for s in find_all(Seen, [(i, "seen") for i in ids])}
-    held = conditions.of(machines.values())
+    held = _held(machines, now)
     return r.Workers([view(machines[i], seen.get(i), held[i], now) for i in ids if i in machines], next_token)
+
+
+def _held(machines: dict[str, Machine], now: float) -> dict[str, list[conditions.Held]]:
+    """The conditions of each worker: those that are stored, and what follows from the addresses of others."""
+    conflicts = publication.conflicts(machines, now)
+    return {
+        worker_id: sorted(
+            [*held, *([conflicts[worker_id]] if worker_id in conflicts else [])], key=lambda each: each.type
+        )
+        for worker_id, held in conditions.of(machines.values()).items()
+    }
 
 
 def view(machine: Machine, seen: Seen | None, held: list[conditions.Held], now: float) -> r.Worker:
@@ -55,6 +67,7 @@ def view(machine: Machine, seen: Seen | None, held: list[conditions.Held], now: 
         labels=machine.labels,
         draining=machine.draining(),
         address=cold.address,
+        address_pinned=address_claims.is_pinned(cold),
         gpu_info=machine.gpu_info,
         gpu_usage=usage,
         gpu_claims=machine.claims,
@@ -97,7 +110,10 @@ def _rfc3339(epoch: float) -> str:
     return when(epoch).isoformat().replace("+00:00", "Z")
 
 
-def patch(worker_id: str, body: r.WorkerPatch, by: Principal, now: float) -> r.Worker:
+def patch(worker_id: str, body: r.WorkerPatch, by: Principal, now: float, resolve: Resolve = resolve) -> r.Worker:
+    """Raises INVALID_REQUEST for an address whose endpoints would never be shown."""
+    if body.address is not msgspec.UNSET:
+        address_claims.refuse(body.address, strictly=True, resolve=resolve)
     machine = fleet.get(worker_id)
     patched = set(msgspec.json.decode(machine.cold.patched, type=list[str]))
     actions: list[Action] = []
@@ -113,6 +129,7 @@ def patch(worker_id: str, body: r.WorkerPatch, by: Principal, now: float) -> r.W
         actions.append(Cold.patched.set(msgspec.json.encode(sorted(patched)).decode()))
         if not update_if(machine.cold, actions, Cold.name.exists()):
             fleet.get(worker_id)
+        address_claims.note(worker_id, now, resolve)
         _tell_changes(machine, body, by, now)
         claims.place_waiting(now, on=worker_id)
     return get(worker_id, now)
@@ -153,7 +170,7 @@ def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
         message = f"it has live deployments ({names}): stop them, or remove it with ?force=true"
         raise ApiError("WORKER_NOT_EMPTY", message)
     seen = find(Seen, worker_id, "seen")
-    was = msgspec.structs.asdict(view(machine, seen, conditions.of([machine])[worker_id], now))
+    was = msgspec.structs.asdict(view(machine, seen, _held({worker_id: machine}, now)[worker_id], now))
     listed = set(msgspec.json.decode(seen.active, type=list[str])) if seen and seen.active else set()
     containers = {str(d.deployment_id): str(d.container_id or d.deployment_id) for d in live}
     left = sorted(containers.get(each, each) for each in listed | containers.keys())
@@ -161,7 +178,7 @@ def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
     _lose_all(live, worker_id, why, now)
     retrying(lambda: _tombstone(fleet.get(worker_id)))
     _lose_all(live_deployments(worker_id), worker_id, why, now)  # one may have been placed here meanwhile
-    _sweep_up(worker_id)
+    _sweep_up(machine.cold)
     events.record(machine.about, "removed", f"by {by}", by, now)
     return r.RemovedWorker(**was, containers_left=left)
 
@@ -192,7 +209,8 @@ def _tombstone(machine: Machine) -> None:
     transact(build)
 
 
-def _sweep_up(worker_id: str) -> None:
+def _sweep_up(cold: Cold) -> None:
+    worker_id = str(cold.worker_id)
     intents, queued = slots.of_worker(worker_id)
     with Slot.batch_write() as batch:
         for slot in [*(row.slot for row in intents), *(row.slot for row in queued)]:
@@ -201,6 +219,7 @@ def _sweep_up(worker_id: str) -> None:
     Conditions(worker_id, part="conditions").delete()
     Provisional(worker_id).delete()
     Refusals(worker_id).delete()
+    address_claims.forget(cold)
 
 
 def forget(hot: Hot, now: float) -> None:

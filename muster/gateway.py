@@ -1,6 +1,6 @@
 """Which models a LiteLLM proxy should have, and what to change so that it does: pure, from deployments to steps.
 
-A running deployment is one model of LiteLLM's; those of one name share its load. Its id there is made from all that
+A deployment that serves is one model of LiteLLM's; those of one name share its load. Its id there is made from all that
 LiteLLM has to know of it, so that a model is never changed: another place or another key is another model.
 """
 
@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from msgspec import UNSET
 
+from chalicelib.contract import addresses
 from chalicelib.contract import resources as r
+from chalicelib.contract.addresses import Kind
 from chalicelib.contract.lifecycle import Status
+from chalicelib.contract.resolving import Resolve, is_ip
 
 
 @dataclass(frozen=True)
@@ -42,20 +46,67 @@ class Plan:
 def wanted(
     deployments: Iterable[r.Deployment], workers: Iterable[r.Worker], selector: Mapping[str, str]
 ) -> list[Model]:
-    """What runs, should run, and can be reached, on workers that have the labels of `selector`."""
+    """What serves, should run, and can be reached, on workers that have the labels of `selector`."""
     here = {each.worker_id for each in workers if selector.items() <= each.labels.items()}
     return [
         Model(each.served_model_name, f"{each.endpoint.rstrip('/')}/v1", each.api_key, each.deployment_id)
         for each in deployments
-        if each.endpoint and each.api_key is not UNSET and each.worker_id in here and _serves(each)
+        if each.endpoint and each.api_key is not UNSET and _where(each) in here and _serves(each)
     ]
 
 
+def _where(deployment: r.Deployment) -> str | None:
+    """The worker of what serves, which may be the one that the deployment is to leave."""
+    return deployment.serving_worker_id or deployment.worker_id
+
+
 def _serves(deployment: r.Deployment) -> bool:
-    return deployment.desired == "running" and deployment.status is Status.RUNNING and deployment.reachable
+    """An older instance serves until a change is ready, or until its new worker has it."""
+    serves = deployment.status is Status.RUNNING or deployment.serving_generation is not None
+    is_reachable = deployment.reachable or _where(deployment) != deployment.worker_id
+    return deployment.desired == "running" and serves and is_reachable
 
 
-def plan(models: Iterable[Model], present: Iterable[str]) -> Plan:
-    """`present` are the ids of this gateway's own models in LiteLLM."""
+@dataclass(frozen=True)
+class Checked:
+    """Models that may be handed on. `unresolved` are those whose name does not resolve at the moment, and `refused`
+    says of others, by deployment, why they are left out.
+    """
+
+    models: list[Model]
+    unresolved: list[Model]
+    refused: dict[str, str]
+
+
+def check(models: Iterable[Model], resolve: Resolve | None, is_local: bool) -> Checked:
+    """Resolve each name once, look at every result, and hand on the address that was looked at, not the name.
+
+    A name that leads elsewhere a moment later then leads nobody there. Two kinds of names stay: those of https, where
+    the certificate proves the name, and those behind a proxy, which asks for it. Without `resolve` all of them stay.
+    `is_local`: loopback is this machine.
+    """
+    checked = Checked([], [], {})
+    for model in models:
+        url = urlsplit(model.api_base)
+        host = addresses.of_host(url.hostname or "")
+        is_name = host.kind is Kind.ORDINARY and not is_ip(host.host) and resolve is not None
+        results = list(resolve(host.host)) if is_name and resolve is not None else []
+        worst = max((host, *map(addresses.of_host, results)), key=lambda each: each.kind)
+        if worst.kind is not Kind.ORDINARY and not (worst.kind is Kind.LOOPBACK and is_local):
+            checked.refused[model.deployment_id] = f"{model.api_base} is left out: {worst.problem}"
+        elif results and url.scheme == "http" and url.port is not None and url.path == "/v1":
+            address = f"[{results[0]}]" if ":" in results[0] else results[0]
+            checked.models.append(replace(model, api_base=f"http://{address}:{url.port}/v1"))
+        elif is_name and not results:
+            checked.unresolved.append(model)
+        else:
+            checked.models.append(model)
+    return checked
+
+
+def plan(models: Iterable[Model], present: Iterable[str], unresolved: Iterable[Model] = ()) -> Plan:
+    """`present` are the ids of this gateway's own models in LiteLLM. Those of `unresolved` ones stay as they are."""
     there, models = set(present), list(models)
-    return Plan([each for each in models if each.id not in there], sorted(there - {each.id for each in models}))
+    stays = tuple(f"muster-{each.deployment_id}-" for each in unresolved)
+    gone = sorted(each for each in there - {model.id for model in models} if not each.startswith(stays))
+    return Plan([each for each in models if each.id not in there], gone)

@@ -191,6 +191,7 @@ class Worker(Struct):
 
     `next_heartbeat_in` is the interval that it will be given; `due_in` are the seconds until its next heartbeat, null
     while it is offline. `conditions` is empty where the worker is in order; offline, they are those last known.
+    `address_pinned`: an operator set the address, and the worker's own registrations leave it.
     """
 
     worker_id: str
@@ -213,6 +214,7 @@ class Worker(Struct):
     ephemeral: bool
     due_in: int | None
     conditions: list[Condition] = []
+    address_pinned: bool = False
 
 
 class RemovedWorker(Worker, kw_only=True):
@@ -239,8 +241,10 @@ class Deployment(Struct):
     """A model that should run (`desired`) and how that goes (`status`).
 
     `reachable` is false while its worker is silent; `status` is then of `status_as_of`. `endpoint` is the base URL of
-    the model's own API, null where the worker gave no address. `env` lists names only. `api_key` opens the model's own
-    API and is shown to operators. `conditions` are those of its worker that hold it up.
+    the model's own API, null where the worker gave no address, or for the reason in `endpoint_problem`. While a change
+    is prepared it is that of the instance before, of `serving_generation` on `serving_worker_id`; `served_model_name`
+    and `api_key` are then of that instance too. Both are null when nothing serves. `env` lists names only. `api_key`
+    opens the model's own API and is shown to operators. `conditions` are those of its worker that hold it up.
     """
 
     deployment_id: str
@@ -273,6 +277,9 @@ class Deployment(Struct):
     updated_at: datetime
     api_key: str | UnsetType = UNSET
     conditions: list[Condition] = []
+    serving_generation: int | None = None
+    serving_worker_id: str | None = None
+    endpoint_problem: str | None = None
 
 
 class Event(Struct):

@@ -15,6 +15,7 @@ from muster.cli.deploy import report
 from muster.cli.shell import CONFLICT, USAGE, Cell, Shell, Stop, command
 
 LOCAL = "local only: no address"
+HIDDEN = "none: muster show says why"
 STYLES = {Status.RUNNING: "green", Status.ERROR: "red", Status.STOPPED: "dim"}
 
 
@@ -77,9 +78,10 @@ def gpus_of(deployment: r.Deployment) -> str:
 
 
 def endpoint_of(deployment: r.Deployment) -> str | None:
-    if deployment.status is not Status.RUNNING:
-        return None
-    return deployment.endpoint or LOCAL
+    """Also of an instance that serves while a change is prepared."""
+    if deployment.endpoint_problem is not None:
+        return HIDDEN
+    return deployment.endpoint or (LOCAL if deployment.status is Status.RUNNING else None)
 
 
 @command("show", examples="muster show qwen\nmuster show e1fc10ee -o json\nmuster show gpu-1")
@@ -116,8 +118,9 @@ def _facts(found: r.Deployment, workers: dict[str, str], now: datetime) -> dict[
         "says": found.message,
         "worker": worker,
         "gpus": gpus_of(found),
-        "endpoint": endpoint_of(found),
-        "api key": key if found.status is Status.RUNNING else None,
+        "endpoint": f"none: {found.endpoint_problem}" if found.endpoint_problem else endpoint_of(found),
+        "serves": _older(found),
+        "api key": key if found.status is Status.RUNNING or found.serving_generation is not None else None,
         "called": found.served_model_name,
         "flags": " ".join(f"{name}={pairs.shown(value)}" for name, value in sorted(found.config.items())),
         "image": found.image,
@@ -126,6 +129,13 @@ def _facts(found: r.Deployment, workers: dict[str, str], now: datetime) -> dict[
         "restart": found.restart,
         "age": text.ago(found.created_at, now),
     }
+
+
+def _older(found: r.Deployment) -> str | None:
+    """What serves while a change is prepared."""
+    if found.serving_generation in (None, found.generation):
+        return None
+    return f"generation {found.serving_generation}, until generation {found.generation} takes its place"
 
 
 # Changing it

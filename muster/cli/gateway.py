@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import Literal
+from urllib.parse import urlsplit
 
 import click
 from msgspec import UNSET, Struct
 
+from chalicelib.contract import addresses
 from chalicelib.contract import resources as r
+from chalicelib.contract.addresses import Kind
+from chalicelib.contract.resolving import resolve
 from muster import gateway as g
 from muster.cli import pairs
 from muster.cli.shell import AUTH, FAILED, INTERRUPTED, Group, Shell, Stop, command
@@ -43,6 +47,9 @@ def gateway() -> None:
 @click.option("--selector", multiple=True, metavar="KEY=VALUE", help="Only models on workers with this label.")
 @click.option("--name", default="muster", show_default=True, help="Whose these models are, if several sync.")
 @click.option("--every", type=click.FloatRange(0.5), default=10, show_default=True, help="Seconds between two looks.")
+@click.option(
+    "--keep-names", is_flag=True, help="Hand on names as they are, for a LiteLLM in a network that resolves others."
+)
 @click.option("--once", is_flag=True, help="Bring it in step and end.")
 def sync(
     shell: Shell,
@@ -51,6 +58,7 @@ def sync(
     selector: tuple[str, ...],
     name: str,
     every: float,
+    keep_names: bool,
     once: bool,
 ) -> None:
     """Add what runs to LiteLLM, and take away what does not.
@@ -65,7 +73,7 @@ def sync(
     try:
         while True:
             try:
-                errors = _step(shell, proxy, labels, told)
+                errors = _step(shell, proxy, labels, told, keep_names)
             except Unreachable as error:
                 if once:
                     raise
@@ -84,12 +92,15 @@ def _end(errors: list[str]) -> None:
         raise Stop("; ".join(errors), FAILED)
 
 
-def _step(shell: Shell, proxy: LiteLLM, labels: dict[str, str], told: set[str]) -> list[str]:
+def _step(shell: Shell, proxy: LiteLLM, labels: dict[str, str], told: set[str], keep_names: bool) -> list[str]:
     """One look at both sides, and what did not work. `told` are the deployments that were said to be left out."""
     deployments, workers = list(shell.client.deployments()), list(shell.client.workers())
     _tell_keyless(shell, deployments, told)
+    is_local = addresses.of_host(urlsplit(shell.client.url).hostname or "").kind is Kind.LOOPBACK
+    found = g.check(g.wanted(deployments, workers, labels), None if keep_names else resolve, is_local)
+    _tell_left_out(shell, found, told)
     try:
-        plan = g.plan(g.wanted(deployments, workers, labels), proxy.own())
+        plan = g.plan(found.models, proxy.own(), found.unresolved)
     except LiteLLMError as error:
         return [str(error)]
     names = {each.deployment_id: each.name for each in deployments}
@@ -100,6 +111,16 @@ def _step(shell: Shell, proxy: LiteLLM, labels: dict[str, str], told: set[str]) 
     for model_id in plan.delete:
         errors += _tried(shell, partial(proxy.delete, model_id), Change("removed", model_id), f"removed  {model_id}")
     return errors
+
+
+def _tell_left_out(shell: Shell, found: g.Checked, told: set[str]) -> None:
+    for line in (
+        *found.refused.values(),
+        *(f"{each.api_base} does not resolve here: what LiteLLM has of it stays" for each in found.unresolved),
+    ):
+        if line not in told:
+            shell.note(line)
+            told.add(line)
 
 
 def _tried(shell: Shell, change: Callable[[], None], done: Change, line: str) -> list[str]:
@@ -118,7 +139,7 @@ def _tried(shell: Shell, change: Callable[[], None], done: Change, line: str) ->
 def _tell_keyless(shell: Shell, deployments: list[r.Deployment], told: set[str]) -> None:
     """A key that an operator chose cannot be read back, so nobody can hand it on."""
     keyless = [each for each in deployments if each.api_key is UNSET]
-    if any("VLLM_API_KEY" not in each.env for each in keyless):
+    if any("VLLM_API_KEY" not in each.env and each.serving_generation in (None, each.generation) for each in keyless):
         raise Stop("models' keys are shown to operators alone: use an operator's API key", AUTH)
     for each in keyless:
         if each.deployment_id not in told:

@@ -109,13 +109,17 @@ def _facts(worker: r.Worker, now: datetime) -> dict[str, str]:
         "id": worker.worker_id,
         "status": worker.status,
         "seen": f"{text.ago(worker.last_seen, now)} ago{due}",
-        "address": worker.address or "none: its models can be reached on the host alone",
+        "address": (worker.address or "none: its models can be reached on the host alone") + _pinned(worker),
         "labels": ", ".join(f"{key}={value}" for key, value in sorted(worker.labels.items())) or "none",
         "host": f"{system.hostname}, {system.os}, {system.cpu_count} CPUs, {text.memory(system.memory_total)}",
         "disk": f"{text.size(disk.free)} free of {text.size(disk.total)}" if disk else "not told",
         "agent": worker.agent_version or "another",
         "since": text.ago(worker.registered_at, now),
     }
+
+
+def _pinned(worker: r.Worker) -> str:
+    return " (set by an operator)" if worker.address_pinned else ""
 
 
 @command(
@@ -129,7 +133,9 @@ def _facts(worker: r.Worker, now: datetime) -> dict[str, str]:
 )
 @click.argument("worker")
 @click.argument("labels", nargs=-1, metavar="[KEY=VALUE | KEY-]...")
-@click.option("--address", metavar="HOST", help="Where its models can be reached; empty for nowhere.")
+@click.option(
+    "--address", metavar="HOST", help="Where its models can be reached, whatever its agent says. Empty: nowhere."
+)
 def label(shell: Shell, worker: str, labels: tuple[str, ...], address: str | None) -> None:
     """Set labels of a worker, which `deploy --selector` asks for; KEY- takes one away."""
     if not labels and address is None:

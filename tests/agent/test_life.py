@@ -10,7 +10,7 @@ from agent.engines import EngineError, Instance, RunSpec
 from agent.health import DEAD_AFTER
 from agent.life import MOST_ATTEMPTS, UNHEALABLE
 from chalicelib.contract.messages import Fix, Report
-from tests.fixtures.agent_world import AgentWorld
+from tests.fixtures.agent_world import GIB, AgentWorld
 
 CAUSE = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
 
@@ -427,3 +427,63 @@ def test_a_start_that_its_engine_calls_hopeless_is_not_tried_again(world: AgentW
     world.settle()
     report = world.last_report()
     assert (report.status, report.error_code, report.restarts) == ("error", "CONTAINER_FAILED", 0)
+
+
+# What serves while another generation is prepared
+
+
+def served(world: AgentWorld, generation: int = 2) -> list[tuple[str, int | None]]:
+    """Status and what still serves, of each report of a generation, without repeats."""
+    said = [(each.status, each.serving) for _, each in world.server.reports if each.generation == generation]
+    return [each for index, each in enumerate(said) if index == 0 or said[index - 1] != each]
+
+
+def test_reports_name_the_instance_that_serves_until_it_is_ended(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    world.engine.available.add("vllm/vllm-openai:other")
+    world.deploy(generation=2, image="vllm/vllm-openai:other")
+    world.settle()
+    assert served(world) == [("downloading", 1), ("starting", 0), ("running", None)]
+
+
+def test_the_end_of_what_serves_is_announced_before_it_ends(world: AgentWorld) -> None:
+    told: list[str] = []
+    world.deploy()
+    world.settle()
+    stop = world.engine.stop
+
+    def watched(instance_id: str, grace: float) -> None:
+        world.deliver()
+        told.append(world.last_report().status)
+        stop(instance_id, grace)
+
+    world.engine.stop = watched  # type: ignore[method-assign]
+    world.deploy(generation=2)
+    world.settle()
+    assert told == ["starting"]
+    assert served(world) == [("starting", 0), ("running", None)]
+
+
+def test_what_serves_goes_on_while_a_change_waits_for_the_next_try(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    before, world.free_disk = world.engine.only(), 0
+    world.deploy(generation=2)
+    world.settle(20, seconds=5)
+    assert world.engine.only() == before
+    assert (world.last_report().error_code, world.last_report().serving) == ("DISK_FULL", 1)
+    world.free_disk = 1000 * GIB
+    world.settle(40, seconds=10)
+    assert (world.engine.only().generation, world.last_report().status) == (2, "running")
+
+
+def test_an_instance_that_dies_while_a_change_waits_serves_no_more(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    world.free_disk = 0
+    world.deploy(generation=2)
+    world.settle(2)
+    world.engine.die(world.engine.only().id, 1)
+    world.settle(30, seconds=10)
+    assert world.last_report().serving == 0

@@ -101,6 +101,13 @@ def test_planning_again_after_executing_is_empty(
 
 
 @given(intents, hosts())
+def test_while_a_deploy_waits_what_serves_goes_on(intent: Deploy | Stop, host: list[Instance]) -> None:
+    last = execute(plan(intent, ours(host), may_start=False), host)[-1]
+    if isinstance(intent, Deploy) and wanted(intent, ours(host)) is None:
+        assert running(last) == running(host)
+
+
+@given(intents, hosts())
 def test_afterwards_the_host_is_as_the_intent_says(intent: Deploy | Stop, host: list[Instance]) -> None:
     newer = any((each.generation or 0) > intent.generation for each in ours(host))
     last = execute(plan(intent, ours(host)), host)[-1]

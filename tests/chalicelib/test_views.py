@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import claims, deployments, fleet, tokens, views
+from chalicelib import claims, deployments, fleet, serving, tokens, views
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.credentials import HIDDEN
@@ -52,7 +52,7 @@ def test_an_endpoint_is_made_of_the_workers_address(world: PlaneWorld, address: 
     ],
 )
 def test_a_model_answers_by_its_first_served_name_else_by_its_own(config: dict[str, Any], name: str) -> None:
-    assert views.served_model_name("org/model", config) == name
+    assert serving.served_model_name("org/model", config) == name
 
 
 def test_the_models_key_is_shown_to_operators_alone_and_no_value_of_the_environment_to_anyone(

@@ -79,6 +79,7 @@ class Site:
             "COMPOSE_FILE": f"{ROOT / 'compose.yaml'}:{folder / 'ours.yaml'}",
             "MUSTER_DOMAIN": "localhost",
             "MUSTER_TLS": "tls internal",
+            "MUSTER_LOCAL": "1",  # this test asks the models from the same machine
             "MUSTER_HEARTBEAT": "1",
             "MUSTER_HTTP_PORT": str(free_port()),
             "MUSTER_HTTPS_PORT": str(https),

@@ -67,7 +67,7 @@ MUTANTS = (
         "the container's name is the idempotency key, and labels are the truth",
         ("agent/labels.py", 'return f"muster-{deployment_id}-g{generation}"', 'return f"muster-{deployment_id}-g{generation}-{__import__(\'os\').urandom(4).hex()}"'),
         ("agent/plan.py", "return min(running, key=lambda each: (each.created, each.id), default=None)", "return None"),
-        ("agent/plan.py", 'steps += [Terminate(each.id) for each in others if each.state == "running"]', "pass"),
+        ("agent/plan.py", 'steps += [Terminate(each.id) for each in ends if each.state == "running"]', "pass"),
         ("agent/plan.py", "steps += [Bury(each.id) for each in others]", 'steps += [Bury(each.id) for each in others if each.state != "running"]'),
     ),
     mutant(

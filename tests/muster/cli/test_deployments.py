@@ -70,7 +70,14 @@ def test_the_gpus_are_those_it_has_else_those_it_wants(changes: dict[str, object
 def test_only_a_running_model_has_an_endpoint() -> None:
     assert endpoint_of(deployment()) == "http://10.0.0.7:20000"
     assert endpoint_of(deployment(endpoint=None)) == "local only: no address"
-    assert endpoint_of(deployment(status="starting")) is None
+    assert endpoint_of(deployment(status="starting", endpoint=None)) is None
+
+
+def test_an_instance_that_serves_while_a_change_is_prepared_has_an_endpoint() -> None:
+    older = deployment(status="downloading", generation=2, serving_generation=1, serving_worker_id="w1")
+    assert endpoint_of(older) == "http://10.0.0.7:20000"
+    hidden = deployment(endpoint=None, endpoint_problem="worker b holds it")
+    assert endpoint_of(hidden) == "none: muster show says why"
 
 
 def test_show_names_what_is_set_and_leaves_out_what_is_not(operators: Operators) -> None:

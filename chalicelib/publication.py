@@ -1,0 +1,220 @@
+"""Which endpoints are shown, and to whom: in views, discovery, and through them in gateways (docs/adr/0028).
+
+A worker's address is a claim, which sends requests and models' keys to a place of its choice. An endpoint is shown if
+
+    the address is one that a worker may have       link-local, metadata and multicast addresses are refused
+    the instance listens there                      its agent says so, or an operator pinned the address
+    no other machine holds that address and port    of two workers that are online, the earlier claim has it
+
+What is not shown is the condition AddressConflict of its worker. Nothing here is stored but who claims which address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from chalicelib import address_claims, fleet, serving, slots
+from chalicelib.conditions import Held
+from chalicelib.contract import addresses
+from chalicelib.contract.addresses import Place
+from chalicelib.contract.conditions import ConditionType
+from chalicelib.fleet import Machine
+from chalicelib.serving import Serving
+from chalicelib.store import find_all
+from chalicelib.tables import AddressClaims, Deployment
+
+MOST_RIVALS = 64
+"""Workers of one address that are compared; more than that on one address are a proxy, or an attack."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An instance that serves, and where its worker says that it can be reached."""
+
+    deployment_id: str
+    machine: Machine
+    serves: Serving
+
+    @cached_property
+    def endpoint(self) -> str | None:
+        """What would be shown; None for a worker without an address."""
+        address = self.machine.cold.address
+        return addresses.endpoint(address, self.serves.port) if address else None
+
+    @cached_property
+    def problem(self) -> str | None:
+        """Why it is not shown, whatever others claim."""
+        cold = self.machine.cold
+        if self.endpoint is None:
+            return None
+        for found in (address_claims.of(self.machine.cold), addresses.of_endpoint(self.endpoint)):
+            if not address_claims.may_be_shown(found):
+                return found.problem
+        return None if self.listens else f"it does not listen at {cold.address}, its worker's address: restart it"
+
+    @property
+    def listens(self) -> bool:
+        """Whether the instance can be reached by the worker's address, as far as its agent or an operator says."""
+        cold = self.machine.cold
+        return self.serves.address in (None, cold.address) or address_claims.is_pinned(cold)
+
+    @cached_property
+    def places(self) -> list[Place]:
+        """Where the endpoint leads: by name, and by what the name resolved to."""
+        leads = addresses.place(self.endpoint) if self.endpoint and self.problem is None else None
+        if leads is None:
+            return []
+        if leads.port != self.serves.port or not address_claims.has_own_ports(self.machine.cold.address):
+            return [leads]
+        hosts = [leads.host, *(addresses.of_host(each).host for each in address_claims.results_of(self.machine.cold))]
+        return [Place(host, leads.port) for host in dict.fromkeys(hosts)]
+
+    @property
+    def rank(self) -> tuple[bool, float, str]:
+        return address_claims.rank(self.machine.cold)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The endpoint of what serves; or `problem`, why there is none. `conflict_since` is set where the problem is the
+    worker's address, which the owner of the host or an operator can solve.
+    """
+
+    serves: Serving
+    endpoint: str | None
+    problem: str | None = None
+    conflict_since: float | None = None
+
+    @property
+    def conflict(self) -> Held | None:
+        if self.problem is None or self.conflict_since is None:
+            return None
+        return Held(ConditionType.ADDRESS_CONFLICT, self.conflict_since, self.problem)
+
+
+def shown(
+    deployments: Iterable[Deployment],
+    machines: Mapping[str, Machine],
+    now: float,
+    rivals: Iterable[Claim] | None = None,
+) -> dict[str, Shown]:
+    """What each of the deployments that have an instance shows. `machines` are the workers of those instances.
+
+    `rivals` are the claims to compare with: those of the whole fleet, or None to look for them.
+    """
+    claims = _claims(deployments, machines, now)
+    others = _rivals([each for each in claims if each.places], now) if rivals is None else rivals
+    holders: dict[Place, list[Claim]] = {}
+    for other in others:
+        for where in other.places if other.machine.online(now) else ():
+            holders.setdefault(where, []).append(other)
+    return {each.deployment_id: _shown(each, holders) for each in claims}
+
+
+def claims_of(deployments: Iterable[Deployment], machines: Mapping[str, Machine], now: float) -> list[Claim]:
+    """Every claim of a fleet that was read whole."""
+    return [each for each in _claims(deployments, machines, now) if each.places]
+
+
+def serving_workers(deployments: Iterable[Deployment]) -> set[str]:
+    """The workers of the instances that serve."""
+    return {serves.worker_id for each in deployments if (serves := serving.of(each)) is not None}
+
+
+def _claims(deployments: Iterable[Deployment], machines: Mapping[str, Machine], now: float) -> list[Claim]:
+    found = []
+    for each in deployments:
+        serves = serving.of(each)
+        machine = machines.get(serves.worker_id) if serves else None
+        if serves is None or machine is None:
+            continue
+        if serves.worker_id != each.worker_id and not machine.online(now):
+            continue  # the deployment went elsewhere, and nobody knows whether the old instance is still there
+        found.append(Claim(str(each.deployment_id), machine, serves))
+    return found
+
+
+def _shown(claim: Claim, holders: Mapping[Place, list[Claim]]) -> Shown:
+    if claim.problem is not None:
+        cold = claim.machine.cold
+        is_conflict = claim.listens or not address_claims.may_be_shown(address_claims.of(cold))
+        return Shown(claim.serves, None, claim.problem, address_claims.claimed_at(cold) if is_conflict else None)
+    for where in claim.places:
+        for other in holders.get(where, ()):
+            if other.rank < claim.rank and not _same_machine(other.machine, claim.machine):
+                name = claim.machine.cold.name
+                holder = f"worker {other.machine.cold.name}, which is online, holds {where.host} port {where.port}"
+                advice = f"give {name} an address of its own, or pin it where it is right"
+                since = max(claim.serves.since, other.serves.since, address_claims.claimed_at(claim.machine.cold))
+                return Shown(claim.serves, None, f"{holder}: {advice}", since)
+    return Shown(claim.serves, claim.endpoint)
+
+
+def _same_machine(one: Machine, other: Machine) -> bool:
+    if one.worker_id == other.worker_id:
+        return True
+    return one.cold.machine_id is not None and one.cold.machine_id == other.cold.machine_id
+
+
+def _rivals(claims: Sequence[Claim], now: float) -> list[Claim]:
+    """The claims of other workers on the same addresses. One read if there are none, as it mostly is."""
+    own = {each.machine.worker_id: each.machine for each in claims}
+    machines = _sharing(own.values(), now)
+    return claims_of(_deployments_of(machines), machines, now) if machines.keys() - own.keys() else []
+
+
+def _sharing(machines: Iterable[Machine], now: float) -> dict[str, Machine]:
+    """The workers that are online and claim an address which one of `machines` and another worker claim."""
+    keys = {key for each in machines for key in address_claims.keys_of(each.cold)}
+    items = find_all(AddressClaims, [(key, "address") for key in sorted(keys)])
+    sharing = {worker_id for item in items if item.workers and len(item.workers) > 1 for worker_id in item.workers}
+    online = [each for each in fleet.several(sorted(sharing)).values() if each.online(now)]
+    online.sort(key=lambda each: address_claims.rank(each.cold))
+    return {each.worker_id: each for each in online[:MOST_RIVALS]}
+
+
+def _deployments_of(workers: Iterable[str]) -> list[Deployment]:
+    found: dict[str, Deployment] = {}
+    for worker_id in workers:
+        held = [slot.deployment_id for slot in slots.of_worker(worker_id)[0]]
+        found |= {str(each.deployment_id): each for each in find_all(Deployment, held)}
+    return list(found.values())
+
+
+# What their workers are told
+
+
+def conflicts(machines: Mapping[str, Machine], now: float) -> dict[str, Held]:
+    """By worker the condition that its address, or endpoints of its models, are not shown."""
+    found = {worker_id: held for worker_id, each in machines.items() if (held := of_address(each)) is not None}
+    sharing = _sharing(machines.values(), now)
+    if sharing:
+        deployments = _deployments_of(sharing.keys() | machines.keys())
+        for worker_id, held in conflicts_among(deployments, {**machines, **sharing}, now).items():
+            if worker_id in machines:
+                found.setdefault(worker_id, held)
+    return found
+
+
+def conflicts_among(deployments: Iterable[Deployment], machines: Mapping[str, Machine], now: float) -> dict[str, Held]:
+    """The same for a fleet that was read whole, as far as its models go."""
+    known = list(deployments)
+    found: dict[str, Held] = {}
+    for deployment_id, each in shown(known, machines, now, claims_of(known, machines, now)).items():
+        conflict = each.conflict
+        if conflict is not None:
+            held = found.setdefault(each.serves.worker_id, conflict)
+            held.since = min(held.since, conflict.since)
+            held.deployments = [*(held.deployments or []), deployment_id]
+    return found
+
+
+def of_address(machine: Machine) -> Held | None:
+    """The condition that the worker's address is shown to nobody, whatever runs there."""
+    found = address_claims.of(machine.cold)
+    if not machine.cold.address or address_claims.may_be_shown(found):
+        return None
+    since = address_claims.claimed_at(machine.cold)
+    return Held(ConditionType.ADDRESS_CONFLICT, since, found.problem or "", deployments=[])
