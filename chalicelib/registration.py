@@ -291,6 +291,7 @@ def promote(waiting: provisional.Waiting, presented: bytes, now: float) -> None:
         transaction.delete(kept, condition=Provisional.digest == bytes(kept.digest))
 
     _return(waiting.machine, waiting.body, issue, _Basis(by, waiting.token, silence=True), now, end)
+    address_claims.note(waiting.machine.worker_id, now, resolve)
     claims.place_waiting(now, on=waiting.machine.worker_id)
 
 
