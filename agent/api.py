@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ from msgspec import Raw, Struct
 from requests.auth import AuthBase
 from urllib3.exceptions import ProtocolError
 
+from chalicelib.contract.connection import answered_by_something_else, authorities, cause
 from chalicelib.contract.messages import MAX_CODE, Heartbeat, Registered, Registration, brief
 from chalicelib.contract.resources import ErrorBody
 
@@ -82,10 +84,17 @@ def failure(status: int, body: bytes, retry_after: str | None = None) -> Retry |
     """
     after = float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else None
     error = _decode(body, ErrorBody)
-    said = str(Fatal(status, error.error_code, error.message)) if error else f"{status} from something in between"
+    known = answered_by_something_else(status, body)
+    between = f"{status} from something in between" + (f": {known}" if known else "")
+    said = str(Fatal(status, error.error_code, error.message)) if error else between
     if error is None or status in PASSING or status >= 500 or (status == 409 and after is not None):
         return Retry(said, after, status=status, foreign=error is None)
     return Fatal(status, error.error_code, error.message)
+
+
+def trusted() -> str | bool:
+    """What requests calls `verify`: the authorities that the environment names, as OpenSSL's variables do, too."""
+    return authorities(os.environ) or True
 
 
 class Bearer(AuthBase):
@@ -133,10 +142,12 @@ class Api:
                 timeout=timeout,
                 allow_redirects=False,
                 stream=True,
+                verify=trusted(),
             ) as response:
                 content = read_limited(response, MAX_ANSWER)
         except (requests.RequestException, OSError) as error:
-            raise Retry(f"cannot reach {self._url}: {type(error).__name__}", connected=_was_connected(error)) from error
+            why = cause(error, self._url, os.environ)
+            raise Retry(f"cannot reach {self._url}: {why}", connected=_was_connected(error)) from error
         if 300 <= response.status_code < 400:
             said = f"{response.status_code}: {self._url} redirects elsewhere; give the URL that it redirects to"
             raise Retry(said, status=response.status_code, foreign=True)

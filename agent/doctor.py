@@ -19,11 +19,12 @@ from urllib.parse import quote
 import click
 import requests
 
-from agent.api import Bearer
+from agent.api import Bearer, trusted
 from agent.devices import Devices
 from agent.engines import EngineError
 from agent.host import disk
 from agent.settings import SettingError, check_url, default_state_dir, hub_cache
+from chalicelib.contract.connection import answered_by_something_else, cause
 
 Verdict = Literal["ok", "warning", "bad"]
 
@@ -174,16 +175,19 @@ def _api(url: str, insecure: bool) -> Finding:
     except SettingError as error:
         return Finding("api", "bad", str(error), "correct --url (MUSTER_URL)")
     try:
-        answer = requests.get(f"{url.rstrip('/')}/api/health", timeout=TIMEOUT, allow_redirects=False)
-    except requests.exceptions.SSLError:
-        return Finding("api", "bad", f"{url}: its certificate is not trusted", "install the authority that signed it")
-    except requests.RequestException as error:
-        mend = "look at the address, DNS, firewalls and proxy variables of this host"
-        return Finding("api", "bad", f"{url} cannot be reached: {type(error).__name__}", mend)
+        address = f"{url.rstrip('/')}/api/health"
+        answer = requests.get(address, timeout=TIMEOUT, allow_redirects=False, verify=trusted())
+    except (requests.RequestException, OSError) as error:
+        found = cause(error, url, os.environ)
+        mend = found.mend or "look at the address, firewalls and proxy variables of this host"
+        return Finding("api", "bad", f"{url} cannot be reached: {found.what}", mend)
     if answer.is_redirect:
         return Finding("api", "bad", f"{url} redirects elsewhere", "give the URL that it redirects to")
     if answer.status_code != 200 or "status" not in answer.text[:1000]:
-        return Finding("api", "bad", f"{url} answers {answer.status_code}", "is this the control plane's URL?")
+        known = answered_by_something_else(answer.status_code, answer.content)
+        what = f": {known.what}" if known else ""
+        mend = known.mend if known else "is this the control plane's URL?"
+        return Finding("api", "bad", f"{url} answers {answer.status_code}{what}", mend)
     return Finding("api", "ok", f"{url} is healthy")
 
 
@@ -212,9 +216,11 @@ def _own_token(url: str, worker_id: str, token: str) -> Finding:
     """Asked with what changes nothing: a report on a deployment that has no body."""
     path = f"/api/workers/{quote(worker_id, safe='')}/deployments/none/status"
     try:
-        answer = requests.post(url.rstrip("/") + path, auth=Bearer(token), timeout=TIMEOUT, allow_redirects=False)
-    except requests.RequestException as error:
-        return Finding("token", "warning", f"could not be tried: {type(error).__name__}", "try again")
+        answer = requests.post(
+            url.rstrip("/") + path, auth=Bearer(token), timeout=TIMEOUT, allow_redirects=False, verify=trusted()
+        )
+    except (requests.RequestException, OSError) as error:
+        return Finding("token", "warning", f"could not be tried: {cause(error, url, os.environ)}", "try again")
     if answer.status_code in (401, 403, 409, 410):
         mend = "a running agent registers again by itself; if this stays, give a registration token and --rejoin"
         return Finding("token", "bad", f"the control plane does not take it ({answer.status_code})", mend)

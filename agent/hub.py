@@ -7,6 +7,7 @@ says nothing about the model: its weights may be in the image or in the cache.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,8 +17,9 @@ import msgspec
 import requests
 from msgspec import Struct
 
-from agent.api import Bearer, read_limited
+from agent.api import Bearer, read_limited, trusted
 from agent.policy import is_path
+from chalicelib.contract.connection import cause
 from chalicelib.contract.messages import Fix
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -86,16 +88,25 @@ class HuggingFace:
         try:
             # Where it redirects to is a mirror's or a renamed model's affair; the token stays here.
             answer = requests.head(
-                question.config_url, auth=Bearer(question.token), timeout=TIMEOUT, allow_redirects=False
+                question.config_url,
+                auth=Bearer(question.token),
+                timeout=TIMEOUT,
+                allow_redirects=False,
+                verify=trusted(),
             )
         except (requests.RequestException, OSError, ValueError) as error:
-            return _unreachable(question, type(error).__name__)
+            return _unreachable(question, str(cause(error, question.endpoint, os.environ)))
         return _read(question, answer.status_code, answer.headers.get("X-Error-Code"))
 
     def weights(self, question: Question) -> int | None:
         try:
             with requests.get(
-                question.sizes_url, auth=Bearer(question.token), timeout=TIMEOUT, allow_redirects=False, stream=True
+                question.sizes_url,
+                auth=Bearer(question.token),
+                timeout=TIMEOUT,
+                allow_redirects=False,
+                stream=True,
+                verify=trusted(),
             ) as answer:
                 if answer.status_code != 200:
                     return None

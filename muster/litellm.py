@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import requests
 
+from chalicelib.contract.connection import authorities, cause
 from muster.gateway import Model
 from muster.transport import Bearer
 
@@ -24,6 +26,7 @@ class LiteLLM:
         self._url, self._owner = url.rstrip("/"), owner
         self._session = session or requests.Session()
         self._session.auth = Bearer(key)
+        self._verify = authorities(os.environ) or True
 
     def own(self) -> list[str]:
         """Ids of this gateway's models. Raises LiteLLMError."""
@@ -46,9 +49,10 @@ class LiteLLM:
 
     def _call(self, method: str, path: str, body: object = None) -> Any:
         try:
-            got = self._session.request(method, self._url + path, json=body, timeout=TIMEOUT)
-        except requests.RequestException as error:
-            raise LiteLLMError(f"LiteLLM does not answer at {self._url}: {type(error).__name__}") from error
+            got = self._session.request(method, self._url + path, json=body, timeout=TIMEOUT, verify=self._verify)
+        except (requests.RequestException, OSError) as error:
+            reason = cause(error, self._url, os.environ)
+            raise LiteLLMError(f"LiteLLM does not answer at {self._url}: {reason}") from error
         if not got.ok:
             raise LiteLLMError(f"LiteLLM refused {method} {path} with {got.status_code}: {got.text[:300]}")
         try:

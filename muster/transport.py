@@ -6,6 +6,7 @@ where the answer was lost, whether it was done is for the caller to look at.
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.util import Retry
 
+from chalicelib.contract.connection import answered_by_something_else, authorities, cause
 from chalicelib.contract.endpoints import BY_NAME
 from chalicelib.contract.resources import Accepted, ErrorBody
 from muster.errors import Invalid, MusterError, Unreachable, error
@@ -51,6 +53,7 @@ class Bearer(AuthBase):
 
 def new_session() -> requests.Session:
     session = requests.Session()
+    session.verify = authorities(os.environ) or True
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
     return session
@@ -103,8 +106,9 @@ class Transport:
                 stream=True,
             ) as response:
                 content = _read(response)
-        except (requests.RequestException, OSError) as cause:
-            raise Unreachable("UNREACHABLE", f"cannot reach {self.url}: {_reason(cause)}") from cause
+        except (requests.RequestException, OSError) as failed:
+            reason = cause(failed, self.url, os.environ)
+            raise Unreachable("UNREACHABLE", f"cannot reach {self.url}: {reason}") from failed
         if not 200 <= response.status_code < 300:
             raise self._refusal(response.status_code, content)
         return response.status_code, content
@@ -115,7 +119,8 @@ class Transport:
             said = msgspec.json.decode(content, type=ErrorBody)
         except (msgspec.DecodeError, RecursionError):
             moved = "it redirects elsewhere; give the URL that it redirects to" if 300 <= status < 400 else ""
-            message = f"{self.url} answers {status}, and not as a control plane does" + (f": {moved}" if moved else "")
+            why = moved or str(answered_by_something_else(status, content) or "")
+            message = f"{self.url} answers {status}, and not as a control plane does" + (f": {why}" if why else "")
             return Unreachable("NOT_MUSTER", message, status)
         return error(said.error_code, said.message, status)
 
@@ -145,26 +150,6 @@ def _read(response: requests.Response) -> bytes:
 def _decode(content: bytes, answer: type[T]) -> T:
     try:
         return msgspec.json.decode(content, type=answer)
-    except (msgspec.DecodeError, RecursionError) as cause:
-        message = f"an answer that is not as expected ({cause}); the control plane may be of another version"
-        raise Unreachable("NOT_MUSTER", message) from cause
-
-
-def _reason(cause: BaseException) -> str:
-    """The innermost reason, without the objects' addresses that urllib3 puts into its messages."""
-    text = str(cause)
-    for pattern, reason in REASONS:
-        if re.search(pattern, text):
-            return reason
-    return type(cause).__name__
-
-
-REASONS = (
-    (r"Name or service not known|NameResolutionError|nodename nor servname|getaddrinfo", "no such host"),
-    (r"Connection refused", "nothing listens there"),
-    (r"No route to host|Network is unreachable", "no route to it"),
-    (r"certificate verify failed|CERTIFICATE_VERIFY_FAILED|certificate", "its certificate is not good"),
-    (r"WRONG_VERSION_NUMBER|record layer failure", "it does not speak TLS; try http://"),
-    (r"timed out|Timeout", "no answer in time"),
-    (r"Remote end closed|Connection reset|RemoteDisconnected|aborted", "it closed the connection"),
-)
+    except (msgspec.DecodeError, RecursionError) as wrong:
+        message = f"an answer that is not as expected ({wrong}); the control plane may be of another version"
+        raise Unreachable("NOT_MUSTER", message) from wrong

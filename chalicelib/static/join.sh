@@ -15,6 +15,8 @@ UNIT=/etc/systemd/system/muster-agent.service
 COMMAND=/usr/local/bin/muster-agent
 STATE=/var/lib/muster-agent
 TRUST=/etc/ssl/certs/ca-certificates.crt
+PROXIES='http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY'
+AUTHORITIES='REQUESTS_CA_BUNDLE CURL_CA_BUNDLE SSL_CERT_FILE'
 
 say() { echo "join.sh: $*"; }
 fail() {
@@ -42,7 +44,7 @@ check_host() {
     python3 -c 'import ensurepip, venv' 2>/dev/null || fail "needs python3-venv: apt-get install python3-venv"
 }
 
-# Settings become lines NAME='value', which systemd and sh read alike. Those of an earlier run come first.
+# Settings become lines NAME='value' or NAME="value", which systemd and sh read alike. Those of an earlier run stay.
 settings() {
     URL='' MODELS='' LINES=''
     while [ $# -gt 0 ]; do
@@ -69,8 +71,31 @@ settings() {
     URL=${URL%/}
     remember MUSTER_URL "$URL"
     remember HF_HOME "$MODELS"
+    surroundings
+}
+
+# The service has none of this shell's environment: how to reach the control plane, and whom to trust, go with it.
+surroundings() {
+    for name in $PROXIES; do
+        value=$(printenv "$name") && remember "$name" "$value"
+    done
+    trusted=''
+    for name in $AUTHORITIES; do
+        value=$(printenv "$name") || continue
+        [ -n "$value" ] || continue
+        case $value in /*) ;; *) value=$PWD/$value ;; esac
+        [ -r "$value" ] || fail "$name: there is no $value, or it cannot be read"
+        remember "$name" "$value"
+        trusted=${trusted:-$value}
+    done
+    if [ -n "$trusted" ]; then
+        # The first of them decides, also over one of an earlier run.
+        [ -n "$(printenv REQUESTS_CA_BUNDLE)" ] || remember REQUESTS_CA_BUNDLE "$trusted"
+        return
+    fi
     # The agent trusts whom this host trusts, as curl did that fetched this.
-    [ ! -f "$TRUST" ] || [ -n "$(earlier REQUESTS_CA_BUNDLE)" ] || remember REQUESTS_CA_BUNDLE "$TRUST"
+    [ ! -f "$TRUST" ] || [ -n "$(earlier REQUESTS_CA_BUNDLE)$(earlier SSL_CERT_FILE)" ] ||
+        remember REQUESTS_CA_BUNDLE "$TRUST"
 }
 
 setting() {
@@ -82,14 +107,21 @@ setting() {
 }
 
 remember() {
-    case $2 in *\'* | *"
-"*) fail "$1: a setting cannot hold a quote or a line break" ;; esac
-    LINES="$LINES$1='$2'
+    case $2 in
+    *"
+"*) fail "$1: a setting cannot hold a line break" ;;
+    # Only in double quotes do systemd and sh read these alike.
+    *\'* | *\\*) quoted="\"$(printf %s "$2" | sed 's/[\\"$`]/\\&/g')\"" ;;
+    *) quoted="'$2'" ;;
+    esac
+    LINES="$LINES$1=$quoted
 "
 }
 
+# The value of a setting of an earlier run, however it is quoted.
 earlier() {
-    [ ! -f "$SETTINGS" ] || sed -n "s/^$1='\(.*\)'\$/\1/p" "$SETTINGS"
+    [ ! -f "$SETTINGS" ] || sed -n -e "s/^$1='\(.*\)'\$/\1/p;t" -e "/^$1=\"/{s/^$1=\"\(.*\)\"\$/\1/;s/\\\\\([\\\\\"\$\`]\)/\1/g;p;d}" \
+        -e "s/^$1=//p" "$SETTINGS"
 }
 
 install_agent() {
@@ -135,6 +167,8 @@ END
 # service while the agent is replaced; no device policy, since their GPUs are devices. Capabilities are not needed: what
 # root owns is enough.
 write_unit() {
+    # systemd splits at spaces, and reads % as the beginning of a specifier.
+    models=$(printf %s "$MODELS" | sed 's/[\\"]/\\&/g; s/%/%%/g')
     cat >"$UNIT" <<END
 [Unit]
 Description=Muster worker agent
@@ -165,7 +199,7 @@ ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectSystem=strict
-ReadWritePaths=$MODELS
+ReadWritePaths="$models"
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 RestrictNamespaces=yes
 RestrictRealtime=yes

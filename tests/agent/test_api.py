@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 import requests
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
 from agent.api import Api, Bearer, Fatal, Retry, failure
+from chalicelib.contract.connection import CA_VARIABLES
 from chalicelib.contract.messages import Heartbeat
+from tests.fixtures.broken_servers import answering
+from tests.fixtures.certificates import authority
 from tests.fixtures.fake_server import FakeServer
 
 HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
@@ -148,3 +153,31 @@ def test_retry_tells_who_answered_what_and_whether_there_was_a_connection(
     with pytest.raises(Retry) as caught:
         Api("https://muster.example", server.session_to_here()).tell("w1", "t", "status", "d1", {})
     assert (caught.value.status, caught.value.foreign, caught.value.connected) == (status, foreign, connected)
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_an_authority_of_the_owners_is_trusted_by_either_variable_and_named_where_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for name in CA_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    own = authority(tmp_path)
+    body = b'{"commands":[],"inbox":0,"next_heartbeat_in":1}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
+    with answering(head + body, tls=own.server()) as port:
+        api = Api(f"https://127.0.0.1:{port}")
+        with pytest.raises(
+            Retry, match=r"cannot reach https://127.*certificate is not trusted.*: set SSL_CERT_FILE or"
+        ):
+            api.heartbeat("w1", "token", BEAT)
+        monkeypatch.setenv(variable, own.file)
+        assert api.heartbeat("w1", "token", BEAT).commands == []
+        monkeypatch.setenv(variable, "/nowhere.pem")
+        with pytest.raises(Retry, match=f"{variable} names /nowhere.pem, which is not there"):
+            Api(f"https://127.0.0.1:{port}").heartbeat("w1", "token", BEAT)
+
+
+def test_an_answer_of_a_proxy_says_what_it_wants() -> None:
+    said = failure(407, b"<html>Proxy Authentication Required</html>")
+    assert isinstance(said, Retry)
+    assert "the proxy asks for a login (407)" in str(said)

@@ -18,7 +18,8 @@ SOURCE = ("agent/", "chalicelib/", "muster/")
 LIKE_A_CODE = re.compile(r"[A-Z]{3,}(?:_[A-Z]+)+|[A-Z]{7,}")
 NO_CODE = re.compile(
     r"(?:HF|HUGGING_FACE|MUSTER|AWS|NVIDIA|VLLM|LITELLM|XDG|POSTGRES|CUDA_(?:VISIBLE|DEVICE))_\w+|\w+_PROXY"
-    r"|DOCKER_HOST|PCI_BUS_ID|PRETTY_NAME|TRANSFORMERS_OFFLINE|WARNING|PATTERN|CONTAINER|ROLLBACK"
+    r"|DOCKER_HOST|\w+_CA_BUNDLE|SSL_CERT_FILE|CERTIFICATE_VERIFY_FAILED|UNEXPECTED_EOF_WHILE_READING"
+    r"|PCI_BUS_ID|PRETTY_NAME|TRANSFORMERS_OFFLINE|WARNING|PATTERN|CONTAINER|ROLLBACK"
 )
 """Variables of an environment and other words that look like codes. A new one belongs here, or on the page."""
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import requests
 
 import muster
+from chalicelib.contract.connection import CA_VARIABLES
 from muster import Client, Invalid, NewDeployment, NotFound, Unreachable
 from muster.transport import MAX_ANSWER
+from tests.fixtures.broken_servers import answering
+from tests.fixtures.certificates import authority
 from tests.fixtures.fake_server import Answer, error
 from tests.fixtures.flaky import Flaky
 from tests.fixtures.scripted import Scripted
@@ -84,3 +89,23 @@ def test_a_path_parameter_is_quoted_once() -> None:
     with pytest.raises(NotFound):
         server.client().delete_image("w 1", "vllm/vllm-openai:latest", force=True)
     assert server.sent[0].path_url == ("/api/workers/w%201/images/vllm%2Fvllm-openai%3Alatest?force=true&wait=25.0")
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_an_authority_of_the_operators_is_trusted_by_either_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for name in CA_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    own = authority(tmp_path)
+    body = b'{"status": "ok", "version": "x"}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
+    with answering(head + body, tls=own.server()) as port:
+        url = f"https://127.0.0.1:{port}"
+        with pytest.raises(Unreachable, match=r"its certificate is not trusted .*: set SSL_CERT_FILE or"):
+            Client(url, "mst_key_x").health()
+        monkeypatch.setenv(variable, own.file)
+        assert Client(url, "mst_key_x").health().version == "x"
+        monkeypatch.setenv(variable, "/nowhere.pem")
+        with pytest.raises(Unreachable, match=f"{variable} names /nowhere.pem, which is not there"):
+            Client(url, "mst_key_x").health()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -54,3 +56,86 @@ def test_bytes_go_only_to_those_who_ask_for_bytes() -> None:
 def test_a_control_plane_without_its_wheel_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ApiError, match="make wheel"):
         install.wheel_in(tmp_path)
+
+
+AWKWARD = """/models of/a b/it's $HOME `id` "100%" \\n"""
+
+
+def written(folder: Path, *arguments: str, **environment: str) -> tuple[dict[str, str], str]:
+    """The settings that join.sh writes, as sh reads them, and the unit. Nothing outside of `folder` is touched."""
+    script = (install.STATIC / "join.sh").read_text().removesuffix('main "$@"\n')
+    places = "\n".join(
+        [f"SETTINGS='{folder}/agent.env'", f"UNIT='{folder}/unit'", f"TRUST='{folder}/trust'", "mkdir() { :; }"]
+    )
+    steps = 'settings "$@"\nwrite_settings\nwrite_unit\n'
+    own = {"PATH": os.environ["PATH"], **environment}
+    ran = subprocess.run(
+        ["sh", "-c", f"{script}\n{places}\n{steps}", "join.sh", *arguments],
+        env=own,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    read = 'set -a; . "$0"; env -0'
+    found = subprocess.run(
+        ["sh", "-c", read, f"{folder}/agent.env"], env={"PATH": own["PATH"]}, capture_output=True, text=True, check=True
+    )
+    lines = (line.partition("=") for line in found.stdout.split("\0") if line)
+    settings = {name: value for name, _, value in lines if name not in ("PATH", "PWD", "_", "SHLVL", "OLDPWD")}
+    return settings, (folder / "unit").read_text()
+
+
+def test_every_path_and_setting_is_kept_as_it_was_given_also_by_a_second_run(tmp_path: Path) -> None:
+    given = [
+        "--url",
+        "https://muster.example/",
+        "--models",
+        AWKWARD,
+        "--vllm-command",
+        'it\'s "$x" \\ `y`',
+        "--name=a 'b'",
+    ]
+    settings, unit = written(tmp_path, *given, MUSTER_TOKEN="mst_reg_x")
+    assert settings == {
+        "MUSTER_URL": "https://muster.example",
+        "MUSTER_TOKEN": "mst_reg_x",
+        "MUSTER_VLLM_COMMAND": 'it\'s "$x" \\ `y`',
+        "MUSTER_NAME": "a 'b'",
+        "HF_HOME": AWKWARD,
+    }
+    quoted = AWKWARD.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    assert f'ReadWritePaths="{quoted}"\n' in unit
+    assert written(tmp_path) == (settings, unit)
+    assert (tmp_path / "agent.env").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_setting_that_somebody_wrote_by_hand_is_read_however_it_is_quoted(tmp_path: Path) -> None:
+    (tmp_path / "agent.env").write_text('MUSTER_URL=https://by.hand\nHF_HOME="/models of/a b"\n')
+    settings, unit = written(tmp_path)
+    assert (settings["MUSTER_URL"], settings["HF_HOME"]) == ("https://by.hand", "/models of/a b")
+    assert 'ReadWritePaths="/models of/a b"\n' in unit
+
+
+def test_proxies_and_authorities_of_the_shell_go_with_the_service(tmp_path: Path) -> None:
+    proxies = {
+        "https_proxy": "http://me:it's@proxy:3128",
+        "HTTP_PROXY": "http://proxy:3128",
+        "no_proxy": "localhost,.example",
+    }
+    (tmp_path / "own.pem").write_text("x")
+    (tmp_path / "trust").write_text("x")
+    url = ("--url", "https://muster.example")
+    settings, _ = written(tmp_path, *url)
+    assert settings["REQUESTS_CA_BUNDLE"] == f"{tmp_path}/trust"
+    settings, _ = written(tmp_path, *url, SSL_CERT_FILE="own.pem", **proxies)
+    assert proxies.items() <= settings.items()
+    own = f"{tmp_path}/own.pem"
+    assert (settings["SSL_CERT_FILE"], settings["REQUESTS_CA_BUNDLE"]) == (own, own)
+    assert written(tmp_path)[0] == settings, "a run without them keeps them"
+
+
+def test_an_authority_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"SSL_CERT_FILE: there is no /nowhere"):
+        written(tmp_path, "--url", "https://muster.example", SSL_CERT_FILE="/nowhere")

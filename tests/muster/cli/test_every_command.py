@@ -104,7 +104,9 @@ def test_with_a_control_plane_that_is_down_each_command_ends_with_6(operators: O
     for name in TALKING:
         said = operators.invoke(line(name))
         assert (name, said.exit_code, said.stdout) == (name, 6, "")
-        assert said.stderr.startswith("Error: cannot reach https://muster.example: nothing listens there (")
+        assert said.stderr.startswith(
+            "Error: cannot reach https://muster.example: the connection was refused: nothing listens there ("
+        )
 
 
 UNKNOWN = {

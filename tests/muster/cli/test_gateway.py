@@ -90,7 +90,8 @@ def test_without_once_it_goes_on_until_ctrl_c_and_bears_a_control_plane_that_is_
     said = reachable.invoke(sync(proxy).replace(" --once", ""))
     assert (said.exit_code, len(proxy.models)) == (130, 1)
     assert said.stdout.startswith("added    org/model at http://10.0.0.7:") and said.stdout.count("\n") == 1
-    reason = "cannot reach https://muster.example: nothing listens there; it is tried again in 10 s"
+    cause = "the connection was refused: nothing listens there"
+    reason = f"cannot reach https://muster.example: {cause}; it is tried again in 10 s"
     assert said.stderr.splitlines() == [reason, reason, "Error: not in step any more; what LiteLLM has stays there"]
 
 

@@ -1,0 +1,226 @@
+"""Why a request had no answer, in words that say what to mend: for the agent, `doctor`, and the command line.
+
+requests, urllib3, and the standard library wrap one another's exceptions; the cause is somewhere in the chain. This
+module looks at names and at types of the standard library, so that `contract` depends on no HTTP library.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import re
+import socket
+import ssl
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
+
+CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+"""Variables that name the certificates of trusted authorities; the first that is set decides. The last is OpenSSL's, of
+which requests by itself knows nothing."""
+
+Kind = Literal[
+    "certificate", "authorities", "name", "refused", "unreachable", "proxy", "timeout", "tls", "closed", "url", "other"
+]
+
+_EXPIRED, _NOT_YET, _HOSTNAME, _ADDRESS = 10, 9, 62, 64
+"""OpenSSL's X509_V_ERR_… that are not about who signed the certificate."""
+_STATUS_LINE = re.compile(r"Tunnel connection failed: (\d{3})")
+_NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.EHOSTDOWN}
+
+
+class Cause(NamedTuple):
+    """`what` happened and how to `mend` it; either may be all that is known."""
+
+    kind: Kind
+    what: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.mend}" if self.mend else self.what
+
+
+def authorities(environ: Mapping[str, str]) -> str | None:
+    """The file or folder with the certificates of trusted authorities; None for those of the HTTP library."""
+    return next((environ[name] for name in CA_VARIABLES if environ.get(name)), None)
+
+
+def cause(error: BaseException, url: str, environ: Mapping[str, str]) -> Cause:
+    """Why `error` came instead of an answer of `url`. `environ` has the proxies and authorities that were used."""
+    chain = list(_chain(error))
+    # The reason that says most comes first; a proxy is in the way of all but what the host itself lacks.
+    own = _authorities(chain, environ) or _certificate(chain, environ)
+    if own is not None:
+        return own
+    through = next((each for each in chain if "Proxy" in type(each).__name__), None)
+    found = _tls(chain) or _name(chain) or _connection(chain) or _timeout(chain) or _closed(chain) or _url(chain)
+    if through is not None:
+        return _proxy(chain, found, url, environ)
+    return found or Cause("other", _told(error))
+
+
+def answered_by_something_else(status: int, body: bytes) -> Cause | None:
+    """What an answer means that no control plane writes, where that is known."""
+    text = body[:4096].decode(errors="replace")
+    if status == 407:
+        return Cause("proxy", "the proxy asks for a login (407)", _LOGIN)
+    if status == 400 and re.search(r"HTTP request (?:was sent )?to an? HTTPS|HTTP request was sent to HTTPS", text):
+        return Cause("tls", "TLS is spoken there", "give the URL with https://")
+    return None
+
+
+_LOGIN = "give it in the proxy's variable, as http://USER:PASSWORD@HOST:PORT"
+
+
+def _authorities(chain: list[BaseException], environ: Mapping[str, str]) -> Cause | None:
+    """A file of authorities that cannot be used: requests and OpenSSL say so in words alone."""
+    name = next((each for each in CA_VARIABLES if environ.get(each)), None)
+    connects = any(type(each).__name__ == "NewConnectionError" for each in chain)
+    for each in chain:
+        text = str(each)
+        missing = "Could not find a suitable TLS CA certificate bundle" in text
+        empty = "NO_CERTIFICATE_OR_CRL_FOUND" in text or "no certificate or crl found" in text or "[X509" in text
+        denied = not connects and isinstance(each, PermissionError)
+        if name is not None and (missing or empty or denied):
+            wrong = "is not there" if missing else "holds no certificate" if empty else "cannot be read"
+            return Cause(
+                "authorities", f"{name} names {environ[name]}, which {wrong}", "name a file of certificates (PEM)"
+            )
+    return None
+
+
+def _certificate(chain: list[BaseException], environ: Mapping[str, str]) -> Cause | None:
+    exact = [each for each in chain if isinstance(each, ssl.SSLCertVerificationError)]
+    for each in exact or [each for each in chain if "CERTIFICATE_VERIFY_FAILED" in str(each)][-1:]:
+        code, said = getattr(each, "verify_code", 0), getattr(each, "verify_message", "verification failed")
+        if code == _EXPIRED:
+            return Cause("certificate", "its certificate has expired", "renew it, or set this host's clock")
+        if code == _NOT_YET:
+            return Cause("certificate", "its certificate is not valid yet", "set this host's clock")
+        if code in (_HOSTNAME, _ADDRESS):
+            return Cause("certificate", f"its certificate is for another name ({said.rstrip('.')})", "correct the URL")
+        mend = "set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to a file with the certificate of the authority that signed it"
+        name = next((variable for variable in CA_VARIABLES if environ.get(variable)), None)
+        if name is not None:
+            mend += f" ({name} is {environ[name]}, and has it not)"
+        return Cause("certificate", f"its certificate is not trusted ({said})", mend)
+    return None
+
+
+def _tls(chain: list[BaseException]) -> Cause | None:
+    for each in chain:
+        text = str(each)
+        if re.search(
+            r"WRONG_VERSION_NUMBER|HTTP_REQUEST|RECORD_LAYER_FAILURE|record layer failure|UNKNOWN_PROTOCOL", text
+        ):
+            return Cause("tls", "it does not speak TLS", "give the URL with http://, or the port that speaks TLS")
+        if isinstance(each, ssl.SSLEOFError) or "UNEXPECTED_EOF_WHILE_READING" in text:
+            return Cause("closed", "it closed the connection during the TLS handshake", _CLOSED)
+        if isinstance(each, ssl.SSLError) and each.reason:
+            return Cause("tls", f"TLS failed ({each.reason})")
+    return None
+
+
+def _name(chain: list[BaseException]) -> Cause | None:
+    resolved = [each for each in chain if isinstance(each, socket.gaierror)]
+    if any(each.errno == socket.EAI_AGAIN for each in resolved):
+        mend = "check this host's network and its name server (/etc/resolv.conf)"
+        return Cause("name", "its name cannot be resolved: no name server answers", mend)
+    if resolved or any(type(each).__name__ == "NameResolutionError" for each in chain):
+        return Cause("name", "no such host: its name cannot be resolved", "check the URL, and this host's name server")
+    return None
+
+
+def _connection(chain: list[BaseException]) -> Cause | None:
+    for each in chain:
+        if isinstance(each, ConnectionRefusedError) or "Connection refused" in str(each):
+            return Cause("refused", "the connection was refused: nothing listens there")
+        if isinstance(each, OSError) and each.errno in _NO_ROUTE:
+            return Cause("unreachable", f"no route to it ({each.strerror})", "check this host's network")
+    return None
+
+
+def _timeout(chain: list[BaseException]) -> Cause | None:
+    names = {type(each).__name__ for each in chain}
+    if names & {"ConnectTimeout", "ConnectTimeoutError"}:
+        mend = "check firewalls on the way: one may drop the packets"
+        return Cause("timeout", "timed out: no connection was made", mend)
+    if names & {"ReadTimeout", "ReadTimeoutError"} or any(isinstance(each, TimeoutError) for each in chain):
+        return Cause("timeout", "timed out: a connection was made, and no answer came")
+    return None
+
+
+_CLOSED = "a firewall or proxy may do that"
+
+
+def _closed(chain: list[BaseException]) -> Cause | None:
+    for each in chain:
+        reset = isinstance(each, ConnectionResetError) and not isinstance(each, http.client.RemoteDisconnected)
+        if reset or "Connection reset" in str(each):
+            return Cause("closed", "it closed the connection: it was reset", _CLOSED)
+        if isinstance(each, http.client.RemoteDisconnected | BrokenPipeError | ConnectionAbortedError):
+            return Cause("closed", "it closed the connection without an answer", _CLOSED)
+        if isinstance(each, http.client.IncompleteRead) or type(each).__name__ in (
+            "IncompleteRead",
+            "ChunkedEncodingError",
+        ):
+            return Cause("closed", "it closed the connection in the middle of the answer", _CLOSED)
+        if isinstance(each, http.client.BadStatusLine):
+            return Cause("closed", "what answers there does not speak HTTP", "check the URL and its port")
+    return None
+
+
+def _url(chain: list[BaseException]) -> Cause | None:
+    names = {type(each).__name__ for each in chain}
+    if "SOCKS" in " ".join(map(str, chain)):
+        return Cause("proxy", "a SOCKS proxy is set, which needs another library", "install PySocks beside it")
+    if names & {"InvalidURL", "LocationParseError", "MissingSchema", "InvalidSchema"}:
+        return Cause("url", "that is no URL of a server", "correct it")
+    return None
+
+
+def _proxy(chain: list[BaseException], found: Cause | None, url: str, environ: Mapping[str, str]) -> Cause:
+    name, address = _proxy_variable(url, environ)
+    which = f"the proxy {address} ({name})" if name else "the proxy"
+    advice = "correct the variable, or add the control plane to NO_PROXY"
+    for each in chain:
+        if "InvalidProxyURL" in type(each).__name__:
+            return Cause("proxy", f"{name or 'the proxy variable'} holds no URL", advice)
+        if status := _STATUS_LINE.search(str(each)):
+            if status[1] == "407":
+                return Cause("proxy", f"{which} asks for a login (407)", _LOGIN)
+            return Cause("proxy", f"{which} does not connect to it ({status[1]})", advice)
+    return Cause("proxy", f"{which} does not serve: {found.what if found else _told(chain[0])}", advice)
+
+
+def _proxy_variable(url: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    """The variable that names the proxy for `url`, and its host without credentials."""
+    scheme = urlsplit(url).scheme.lower()
+    for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY"):
+        if environ.get(name):
+            return name, environ[name].rpartition("@")[2].rpartition("//")[2].rstrip("/")
+    return "", ""
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """`error` and all that it wraps, each once, the outermost first."""
+    seen: set[int] = set()
+    left = deque([error])
+    while left:
+        each = left.popleft()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        inside = (each.__cause__, getattr(each, "reason", None), *each.args, each.__context__)
+        left.extend(inner for inner in inside if isinstance(inner, BaseException))
+
+
+def _told(error: BaseException) -> str:
+    """The type alone: messages of HTTP libraries have URLs and addresses of objects in them."""
+    return type(error).__name__
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0][:200] if text else ""
