@@ -13,6 +13,7 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from random import SystemRandom
+from typing import NoReturn
 
 import click
 
@@ -27,7 +28,7 @@ from agent.fleet import spawn_thread
 from agent.gpu_watch import GpuWatch
 from agent.hostrun import DEFAULT_ADDRESS, HostRun, docker_daemon
 from agent.identity import StateDir, StateError
-from agent.journal import Database, JournalFull
+from agent.journal import Database, JournalDamaged, JournalFull
 from agent.listening import Listening, Rebind
 from agent.loop import Agent, Refused
 from agent.numbers import Numbers
@@ -57,6 +58,8 @@ log = logging.getLogger("agent")
 FLUSH_SECONDS = 3.0
 FIRST_LOOK_SECONDS = 15.0
 """To wait for the driver before the first heartbeat: without persistence mode it wakes the GPUs one by one."""
+RESTART_SECONDS = 2.0
+"""Between the end of an agent whose journal was damaged and its next start: the disk may be at fault."""
 
 
 @click.command(context_settings={"auto_envvar_prefix": "MUSTER", "max_content_width": 120})
@@ -178,10 +181,7 @@ def main(
         worker_labels = labels(label)
         shared = shared_names(share_env)
         state = StateDir(state_dir.absolute())
-    except (SettingError, StateError) as error:
-        raise click.ClickException(str(error)) from error
-    memory = Memory.of(Database(state.path / "journal.sqlite3", ReserveFile(state.path / "reserve")))
-    try:
+        memory = Memory.checked(Database(state.path / "journal.sqlite3", ReserveFile(state.path / "reserve")))
         if rejoin:
             membership.rejoin(memory.database, state)
         worker_name = membership.prepare(memory.database, state, name=name, hostname=socket.gethostname(), token=token)
@@ -189,7 +189,7 @@ def main(
         run = HostRun(lambda: docker_daemon(daemon)) if engine == "docker" else HostRun()
         memory.records.begin_run(run())
         chosen = _engine(engine, state.path, vllm_command, memory)
-    except (SettingError, EngineError) as error:
+    except (SettingError, StateError, EngineError) as error:
         raise click.ClickException(str(error)) from error
     policy = HostPolicy(
         allow_images=allow_image or HostPolicy.allow_images,
@@ -231,7 +231,19 @@ def main(
         labels=worker_labels or None,
         address=address,
     )
-    _run(control_plane, registration, place, memory, state, forget_gpus)
+    try:
+        _run(control_plane, registration, place, memory, state, forget_gpus)
+    except JournalDamaged as error:
+        log.error("%s: this agent starts again, which keeps what is left of it and begins a new one", shown(str(error)))
+        _start_again(token)
+
+
+def _start_again(token: str | None) -> NoReturn:
+    """As another program in this process, whose models are its children: threads that hold the old journal end."""
+    time.sleep(RESTART_SECONDS)
+    if token:
+        os.environ["MUSTER_TOKEN"] = token
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _numbers(database: Database) -> Numbers:
@@ -285,6 +297,8 @@ def _run(url: str, registration: Registration, place: Host, memory: Memory, stat
     except Refused as error:
         refusal.note(place.moment())
         raise click.ClickException(f"the control plane did not take this worker: {shown(str(error))}") from error
+    except JournalDamaged:
+        raise
     except StateError as error:
         raise click.ClickException(str(error)) from error
     log.info("ending; models go on running")
@@ -293,7 +307,7 @@ def _run(url: str, registration: Registration, place: Host, memory: Memory, stat
     if agent.identity is not None:
         reporter.flush(FLUSH_SECONDS)
     agent.goodbye()
-    with contextlib.suppress(JournalFull):  # at worst a command counts one attempt more
+    with contextlib.suppress(JournalFull, JournalDamaged):  # at worst a command counts one attempt more
         memory.records.forgive()
 
 

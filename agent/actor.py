@@ -7,6 +7,7 @@ from collections.abc import Collection
 from threading import Event, Lock
 
 from agent.engines import Cancelled, EngineError
+from agent.identity import StateError
 from agent.life import Life, Tools
 from agent.records import Record
 from chalicelib.contract.lifecycle import Status
@@ -82,6 +83,10 @@ class Actor:
         while not self._closed:
             try:
                 delay = self.step(self._tools.monotonic())
+            except StateError as error:
+                # The next heartbeat finds it too, and the agent begins a new journal.
+                self._note_trouble(str(error))
+                delay = RETRY_EVERY
             except Exception:
                 # Whatever it is, the deployment is tried again, and the others go on.
                 log.exception("deployment %s: this step failed and is taken again", self.record.deployment_id)
@@ -100,7 +105,7 @@ class Actor:
         except Cancelled:
             return 0.0
         except EngineError as error:
-            self._note_trouble(f"{error.error_code}: {error.message}")
+            self._note_trouble(f"{error.error_code}: {error.message}", engine=True)
             return RETRY_EVERY
         self._trouble = None
         if self._say_again:
@@ -109,11 +114,11 @@ class Actor:
                 self._life.say_again()
         return delay
 
-    def _note_trouble(self, trouble: str) -> None:
-        """Log it once, and not every few seconds. One that stays is reported: it is why nothing happens."""
+    def _note_trouble(self, trouble: str, engine: bool = False) -> None:
+        """Log it once, and not every few seconds. An engine's that stays is reported: it is why nothing happens."""
         if trouble != self._trouble:
             log.warning("deployment %s: %s", self.record.deployment_id, trouble)
-        elif self.is_on_its_way:
+        elif self.is_on_its_way and engine:
             self._life.wait_for_engine(trouble)
         self._trouble = trouble
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,8 @@ class Archive:
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
         self._folder = folder
-        folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+        with suppress(OSError):  # a log that cannot be saved is told of when there is one
+            folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
 
     def save(self, instance: Instance, chunk: LogChunk, now: float) -> None:
         """Raises JournalFull, OSError."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
+
+import msgspec
 
 from agent.archive import Archive
 from agent.clocks import Moment
@@ -19,6 +22,7 @@ from agent.growth import Onlooker
 from agent.handlers import Handlers
 from agent.health import HttpProbe, Probe
 from agent.hostrun import HostRun
+from agent.identity import StateError
 from agent.inbox import Inbox
 from agent.inventory import Inventory
 from agent.journal import Database
@@ -88,6 +92,22 @@ class Memory:
         spool = Spool(database)
         records, ledger = Records(database, spool), Ledger(database, spool)
         return cls(database, spool, records, ledger, Contact(database), Inbox(database))
+
+    @classmethod
+    def checked(cls, database: Database) -> Memory:
+        """The parts of a journal of which everything can be read; where something cannot, the journal is begun anew.
+
+        A damaged page may still be one to SQLite. Raises StateError.
+        """
+        try:
+            memory = cls.of(database)
+            memory.records.all()
+            memory.ledger.all()
+            memory.spool.all()
+        except (StateError, sqlite3.DatabaseError, msgspec.MsgspecError, ValueError, TypeError) as error:
+            database.begin_anew(f"it holds something else: {error.__cause__ or error}"[:300])
+            return cls.of(database)
+        return memory
 
 
 @dataclass(frozen=True)

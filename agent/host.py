@@ -55,13 +55,24 @@ def machine_id(state_dir: Path) -> str:
         if re.fullmatch(r"[0-9a-f]{32}", text):
             return hashlib.sha256(b"muster:" + text.encode()).hexdigest()[:32]
     kept = state_dir / "machine-id"
-    with suppress(FileNotFoundError):
-        return kept.read_text(encoding="ascii").strip()
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = kept.with_name("machine-id.new")
-    fresh.write_text(uuid.uuid4().hex, encoding="ascii")
-    fresh.rename(kept)
-    return kept.read_text(encoding="ascii")
+    try:
+        return _kept(kept)
+    except (OSError, ValueError):
+        fresh = uuid.uuid4().hex
+        with suppress(OSError):  # on a read-only disk, it is another one after the next start
+            state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            new = kept.with_name("machine-id.new")
+            new.write_text(fresh, encoding="ascii")
+            new.rename(kept)
+        return fresh
+
+
+def _kept(path: Path) -> str:
+    """Raises OSError; ValueError where it is damaged."""
+    text = path.read_text(encoding="ascii").strip()
+    if not re.fullmatch(r"[0-9a-f]{32}", text):
+        raise ValueError(f"{path} holds no machine id")
+    return text
 
 
 def local_addresses() -> set[str]:

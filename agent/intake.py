@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 
 from agent.crew import Crew, Memory
 from agent.journal import JournalFull
-from agent.operations import NO_ROOM, kind
+from agent.operations import kind
 from agent.records import Receipt
 from chalicelib.contract.messages import Command, Count, Deploy, Id, OperationCommand, Report, Result, Stop
 
@@ -41,6 +41,8 @@ class Intake:
         self._memory = memory
         self._boottime = boottime
         self.acks: list[str] = []
+        # What was said of each command that could not be journaled.
+        self._refused: dict[str, str] = {}
 
     def acked(self, sent: Iterable[str]) -> None:
         """The control plane has these."""
@@ -65,9 +67,10 @@ class Intake:
                 self._receive_intent(command, crew)
             else:
                 self._receive_operation(command, sent_at, crew)
-        except JournalFull:
-            self._say_full(command)
+        except JournalFull as error:
+            self._refuse(command, error)
             return False
+        self._refused.clear()
         self._ack(command.command_id)
         return True
 
@@ -88,15 +91,25 @@ class Intake:
             log.info("operation %s: %s", command.command_id, kind(command))
             crew.operations.submit(command)
 
-    def _say_full(self, command: Deploy | Stop | OperationCommand) -> None:
-        """From memory, since nothing can be written."""
-        log.error("command %s is not taken: the disk is full", command.command_id)
-        if isinstance(command, Deploy | Stop):
-            self._refuse_intent(command.deployment_id, command.generation, "DISK_FULL", NO_ROOM)
+    def _refuse(self, command: Deploy | Stop | OperationCommand, error: JournalFull) -> None:
+        """From memory, since nothing can be written, and once: a command comes again with every heartbeat.
+
+        A deploy has failed. A stop has not: what it is to end runs on, and it is stopped when there is room.
+        """
+        said = self._refused.setdefault(command.command_id, "")
+        self._refused[command.command_id] = error.told
+        if said == error.told:
+            return
+        log.error("command %s is not taken: %s", command.command_id, error)
+        if isinstance(command, Stop):
+            message = f"Not stopped yet. {error.error_code}: {error.told}"
+            report = Report(status="stopping", generation=command.generation, message=message)
+            self._memory.spool.hold(command.deployment_id, report)
+        elif isinstance(command, Deploy):
+            self._refuse_intent(command.deployment_id, command.generation, error.error_code, error.told)
         else:
-            self._memory.spool.hold(
-                command.command_id, Result(status="failed", error_code="DISK_FULL", message=NO_ROOM)
-            )
+            result = Result(status="failed", error_code=error.error_code, message=error.told)
+            self._memory.spool.hold(command.command_id, result)
 
     def _refuse_intent(self, deployment_id: str, generation: int, error_code: str, message: str) -> None:
         report = Report(status="error", generation=generation, error_code=error_code, message=message)

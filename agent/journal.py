@@ -6,59 +6,81 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from agent.identity import private_file
+from agent import journalfile
+from agent.identity import StateError
 from agent.reserve import Reserve
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS deployments (
-    deployment_id TEXT PRIMARY KEY, generation INTEGER NOT NULL, command BLOB NOT NULL, status TEXT,
-    container_id TEXT, port INTEGER, restarts INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,
-    report BLOB);
-CREATE TABLE IF NOT EXISTS operations (
-    command_id TEXT PRIMARY KEY, command BLOB NOT NULL, deadline REAL NOT NULL, begun INTEGER NOT NULL DEFAULT 0,
-    result BLOB);
-CREATE TABLE IF NOT EXISTS spool (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, about TEXT NOT NULL, body BLOB NOT NULL, replaces TEXT);
-CREATE TABLE IF NOT EXISTS pulled (image_id TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS saved_logs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, instance_id TEXT NOT NULL, name TEXT NOT NULL, deployment_id TEXT NOT NULL,
-    saved_at REAL NOT NULL);
-"""
+LEAST_FREE = 64 * 1024
+"""Bytes without which a change may not fit."""
 
-UNWRITABLE = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY})
+
+NO_ROOM = "No room on the worker's disk to journal this: prune, or delete models and images, then try again"
 
 
 class JournalFull(Exception):
-    """Nothing could be written; what was to be written is not there."""
+    """Nothing could be written; what was to be written is not there. `full`: for want of space."""
+
+    def __init__(self, message: str, full: bool = True) -> None:
+        super().__init__(message)
+        self.full = full
+
+    @property
+    def error_code(self) -> str:
+        """What the operator is told of a command that could not be journaled, with `told`."""
+        return "DISK_FULL" if self.full else "STATE_UNAVAILABLE"
+
+    @property
+    def told(self) -> str:
+        return NO_ROOM if self.full else f"The worker cannot journal this: {self}"
+
+
+class JournalDamaged(StateError):
+    """The file was damaged or deleted under this process, which has to begin a new one."""
 
 
 class Database:
-    """Opens the file, or makes a new one; a broken one is put aside and counts as lost."""
+    """Opens the file, or makes a new one; a damaged one is kept under another name and counts as lost.
+
+    `trouble` is why the last change could not be written; None when it was. Raises StateError where the journal can
+    neither be opened nor begun.
+    """
 
     def __init__(self, path: Path, reserve: Reserve) -> None:
+        self.path = path
+        self.trouble: str | None = None
+        self._damage: str | None = None
         self._reserve = reserve
         self._lock = Lock()
-        try:
-            self.connection = _open(path)
-        except sqlite3.DatabaseError:
-            aside = path.with_suffix(".broken")
-            log.exception("the journal cannot be read; it is put aside as %s, and this agent begins anew", aside)
-            path.replace(aside)
-            self.connection = _open(path)
-        reserve.restore()
+        self.connection = journalfile.opened(path)
+        if journalfile.is_copy(self.connection):
+            self.trouble = f"the journal {path} was opened on a read-only disk"
+        self._begin()
+
+    def begin_anew(self, why: str) -> None:
+        """What is in the file cannot be used, although the file is whole. Raises StateError."""
+        with self._lock:
+            self.connection.close()
+            self.connection = journalfile.begun_anew(self.path, why)
+            self._damage = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._reserve.restore()
         if self.meta("journal_id") is None:
-            self.set_meta(journal_id=uuid4().hex)
+            with suppress(JournalFull):  # a copy on a read-only disk always has one
+                self.set_meta(journal_id=uuid4().hex)
 
     @property
     def journal_id(self) -> str:
@@ -81,19 +103,23 @@ class Database:
             self.write(change)
 
     def read(self, statement: str, *parameters: Any) -> list[sqlite3.Row]:
+        """Raises JournalDamaged."""
         with self._lock:
-            return self.connection.execute(statement, parameters).fetchall()
+            try:
+                return self.connection.execute(statement, parameters).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise self._classified(error) from error
 
     def write(self, change: Callable[[sqlite3.Connection], T], *, urgent: bool = False) -> T:
         """Run `change` as one transaction that is on the disk when this returns.
 
-        `urgent` is for what frees space: it may use up the reserve. Raises JournalFull.
+        `urgent` is for what frees space: it may use up the reserve. Raises JournalFull, JournalDamaged.
         """
         with self._lock:
             try:
                 return self._transaction(change)
-            except JournalFull:
-                if not (urgent and self._reserve.give_up()):
+            except JournalFull as error:
+                if not (urgent and error.full and self._reserve.give_up()):
                     raise
                 log.warning("the disk is full; the agent's own reserve was given up to journal this command")
                 return self._transaction(change)
@@ -104,6 +130,31 @@ class Database:
     def restore_reserve(self) -> None:
         self._reserve.restore()
 
+    def check(self) -> None:
+        """Raises JournalDamaged where any thread has found that it is."""
+        if self._damage is not None:
+            raise JournalDamaged(self._damage)
+
+    def look(self) -> str | None:
+        """What keeps changes from being written, as far as a look shows; tries to write only where that failed last.
+
+        A journal that was opened on a read-only disk is opened for writing as soon as that is possible.
+        """
+        found = unwritable(self.path)
+        if found is None and self.trouble is not None:
+            with suppress(JournalFull, StateError):
+                self._open_again()
+                self.write(lambda connection: put_meta(connection, "written_again", uuid4().hex))
+            found = self.trouble
+        return found
+
+    def _open_again(self) -> None:
+        with self._lock:
+            if journalfile.is_copy(self.connection):
+                fresh = journalfile.opened(self.path)
+                self.connection.close()
+                self.connection = fresh
+
     def close(self) -> None:
         with self._lock:
             self.connection.close()
@@ -113,13 +164,57 @@ class Database:
             self.connection.execute("BEGIN IMMEDIATE")
             result = change(self.connection)
             self.connection.execute("COMMIT")
-            return result
         except BaseException as error:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in UNWRITABLE:
-                raise JournalFull(str(error)) from error
+            self._roll_back()
+            if isinstance(error, sqlite3.DatabaseError):
+                raise self._classified(error) from error
             raise
+        self.trouble = None
+        return result
+
+    def _roll_back(self) -> None:
+        if self.connection.in_transaction:
+            with suppress(sqlite3.DatabaseError):  # the first error is the one to tell
+                self.connection.execute("ROLLBACK")
+
+    def _classified(self, error: sqlite3.DatabaseError) -> Exception:
+        if journalfile.is_damage(error):
+            self._damage = f"the journal {self.path} is damaged or was deleted ({error})"
+            return JournalDamaged(self._damage)
+        if journalfile.is_unwritable(error):
+            self.trouble = (
+                f"the journal {self.path} cannot be written: {error}: free some space there, or check its disk"
+            )
+            return JournalFull(unwritable(self.path) or self.trouble, full=_is_full(error, self.path))
+        return error
+
+
+def _is_full(error: sqlite3.DatabaseError, path: Path) -> bool:
+    """A full disk also shows as an I/O error, where it is found only when what was written is to reach it."""
+    if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
+        with suppress(OSError):
+            disk = os.statvfs(path.parent)
+            return disk.f_bavail * disk.f_frsize < 16 * LEAST_FREE
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
+
+
+def unwritable(path: Path) -> str | None:
+    """What is seen to keep files beside `path` from being written; None where nothing is."""
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError as error:
+        return f"the state folder {path.parent} cannot be looked at: {error.strerror}: check its disk"
+    if disk.f_flag & os.ST_RDONLY:
+        return (
+            f"the state folder {path.parent} is on a read-only file system: see `dmesg` for errors of its disk, and"
+            f" remount it (`mount -o remount,rw`); until then this worker takes no commands"
+        )
+    if disk.f_bavail * disk.f_frsize < LEAST_FREE:
+        return (
+            f"the disk of the state folder {path.parent} is full: free some space (prune, or delete models and images);"
+            " until then this worker takes no commands but those that free space"
+        )
+    return None
 
 
 def put_meta(connection: sqlite3.Connection, key: str, value: str | None) -> None:
@@ -127,13 +222,3 @@ def put_meta(connection: sqlite3.Connection, key: str, value: str | None) -> Non
         connection.execute("DELETE FROM meta WHERE key = ?", (key,))
     else:
         connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(private_file(path), isolation_level=None, check_same_thread=False)
-    connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA synchronous = FULL")
-    if connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
-        raise sqlite3.DatabaseError("quick_check failed")
-    connection.executescript(SCHEMA)
-    return connection

@@ -127,6 +127,9 @@ class Ledger:
         with suppress(JournalFull):  # the next start then takes them for another boot's, and runs none
             self._database.set_meta(deadlines_boot=boot_id)
 
+    def all(self) -> list[Accepted]:
+        return [_accepted(row) for row in self._database.read("SELECT * FROM operations ORDER BY rowid")]
+
     def unfinished(self) -> list[Accepted]:
         rows = self._database.read("SELECT * FROM operations WHERE result IS NULL ORDER BY rowid")
         return [_accepted(row) for row in rows]

@@ -21,6 +21,7 @@ from agent.crew import Crew, Host, Memory
 from agent.identity import Identity, StateDir, StateError
 from agent.intake import Intake
 from agent.journal import JournalFull
+from agent.statecheck import check_state
 from agent.storage import gist
 from chalicelib.contract.messages import Disk, GpuInfo, GpuUsage, Heartbeat, Image, Registration
 from chalicelib.contract.sizes import fitting
@@ -112,6 +113,8 @@ class Agent:
         if self._state.parked is not None:
             return PARKED
         self._state.check()
+        held_up = self.crew.fleet.held_up() if self.crew is not None else []
+        check_state(self._memory.database, self._host.conditions, held_up)
         try:
             identity = self.identity or self._register()
             return self._beat(identity, now)
@@ -155,7 +158,7 @@ class Agent:
             except (Retry, Fatal):
                 raise
             except Exception:
-                log.info("the goodbye is a short one: the journal cannot be read", exc_info=True)
+                log.info("the goodbye is a short one: the journal cannot be read")
                 body = Heartbeat("offline", [], self.crew.fleet.active()[:MAX_LISTED] if self.crew else [])
                 body.session = identity.session
                 self._api.heartbeat(identity.worker_id, identity.token, body, GOODBYE_TIMEOUT)
@@ -198,7 +201,7 @@ class Agent:
             membership.become(self._memory.database, identity)
         except JournalFull:
             # Good for this process; the next one registers with what it finds.
-            log.error("the disk is full: the new registration could not be journaled")
+            log.error("the new registration could not be journaled")
         self._images_sent = self._paths_sent = None
         self.identity = identity
         self._memory.contact.note(self._host.moment())
@@ -212,7 +215,10 @@ class Agent:
 
     def _park(self, error: Fatal) -> None:
         log.error("parked: %s. What runs is left alone; --rejoin makes this agent a worker again", error)
-        self._state.park(str(error))
+        try:
+            self._state.park(str(error))
+        except OSError as failure:
+            log.error("that it is parked cannot be written down (%s): after a restart it asks again", failure.strerror)
         if self.crew is not None:
             self.crew.close()
 

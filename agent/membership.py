@@ -7,8 +7,10 @@ this agent. They are shown as orphans, and operators may stop them.
 
 from __future__ import annotations
 
-from agent.identity import Identity, StateDir
-from agent.journal import Database
+from contextlib import suppress
+
+from agent.identity import Identity, StateDir, StateError
+from agent.journal import Database, JournalFull
 from agent.settings import SettingError
 
 KEPT = 16
@@ -16,19 +18,20 @@ KEPT = 16
 
 
 def prepare(database: Database, state: StateDir, *, name: str | None, hostname: str, token: str | None) -> str:
-    """The worker's name, which is journaled. `name` and `token`: those given. Raises SettingError, JournalFull."""
+    """The worker's name, which is journaled. `name` and `token`: those given. Raises SettingError."""
     known = database.meta("name")
     if known is not None and name not in (None, known):
         raise SettingError("--name", f"{state.path} belongs to worker {known!r}; use another --state-dir, or --rejoin")
     if not token and database.meta("token") is None and database.meta("token_before_rejoin") is None:
         raise SettingError("--token", "needed for the first start here (or MUSTER_TOKEN)")
     chosen = name or known or hostname
-    database.set_meta(name=chosen, named_by="owner" if name else database.meta("named_by"))
+    with suppress(JournalFull):  # it is compared with the next start's name, and no more
+        database.set_meta(name=chosen, named_by="owner" if name else database.meta("named_by"))
     return chosen
 
 
 def rejoin(database: Database, state: StateDir) -> None:
-    """End parking; the next registration decides which worker this is. Raises OSError, JournalFull.
+    """End parking; the next registration decides which worker this is. Raises StateError.
 
     The worker's own token is kept aside: where it is still good, this is the same worker. A name that was the host's is
     forgotten, since the host may be called otherwise by now.
@@ -36,7 +39,10 @@ def rejoin(database: Database, state: StateDir) -> None:
     state.unpark()
     token = database.meta("token") or database.meta("token_before_rejoin")
     name = database.meta("name") if database.meta("named_by") == "owner" else None
-    database.set_meta(token=None, token_before_rejoin=token, name=name, refused_at=None)
+    try:
+        database.set_meta(token=None, token_before_rejoin=token, name=name, refused_at=None)
+    except JournalFull as error:
+        raise StateError(f"--rejoin changes the journal, which cannot be written: {error}") from error
 
 
 def is_another(database: Database, worker_id: str) -> bool:

@@ -19,7 +19,6 @@ from chalicelib.contract.messages import OperationCommand, Progress, Result
 
 log = logging.getLogger(__name__)
 
-NO_ROOM = "No room on the worker's disk to journal this: prune, or delete models and images, then try again"
 POOLS = {"pull": 4, "slow": 2, "quick": 4}
 """Threads of each pool. Of pulls those that wait for their turn need one as well, to say so (see Pulls)."""
 POOL_OF = {
@@ -94,8 +93,8 @@ class Operations:
                 output = self._handlers.run(command, lambda progress: self._progress(command, progress), self._closing)
         except EngineError as error:
             self._fail(command, error.error_code, error.message)
-        except JournalFull:
-            self._fail(command, "DISK_FULL", NO_ROOM)
+        except JournalFull as error:
+            self._fail(command, error.error_code, error.told)
         except Cancelled:
             # The agent ends; after its restart this is answered as interrupted.
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -126,7 +127,8 @@ class Records:
             put_meta(connection, "host_run", host_run)
 
         if last != host_run:
-            self._database.write(change, urgent=True)
+            with suppress(JournalFull):  # what is gone then counts as crashed once, which restarts it as well
+                self._database.write(change, urgent=True)
 
     def forgive(self) -> None:
         """The agent ends because it was asked to: no command is to blame."""

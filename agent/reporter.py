@@ -22,7 +22,7 @@ from agent.api import PASSING, Api, Fatal, Retry
 from agent.attempts import Attempt, Attempts
 from agent.backoff import Backoff
 from agent.conditions import Conditions
-from agent.identity import Identity
+from agent.identity import Identity, StateError
 from agent.journal import JournalFull
 from agent.shrink import versions
 from agent.spool import Entry, Key, Spool
@@ -101,6 +101,9 @@ class Reporter:
             self._spool.arrived.clear()
             try:
                 delay = self.step()
+            except StateError as error:  # the next heartbeat finds it too, and the agent begins a new journal
+                log.warning("a report could not be sent: %s", error)
+                delay = self._wait_for_everybody(self._unreachable.next())
             except Exception:
                 # Without this thread nobody would ever hear of anything again: say it, and go on.
                 log.exception("a report could not be sent")
@@ -122,6 +125,8 @@ class Reporter:
         attempt = self._attempts.of(entry)
         try:
             return self._send(identity, entry, attempt)
+        except StateError:
+            raise
         except Exception:
             log.exception("%s of %s could not be sent", entry.kind, entry.about)
             attempt.due = self._monotonic() + attempt.backoff.next()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -25,8 +26,11 @@ class ReserveFile:
         self._size = size
 
     def give_up(self) -> bool:
-        held = self._path.exists() and self._path.stat().st_size > 0
-        self._path.unlink(missing_ok=True)
+        try:
+            held = self._path.exists() and self._path.stat().st_size > 0
+            self._path.unlink(missing_ok=True)
+        except OSError:  # on a read-only disk, or somebody else's
+            return False
         return held
 
     def restore(self) -> None:
@@ -35,4 +39,5 @@ class ReserveFile:
                 os.posix_fallocate(file.fileno(), 0, self._size)
         except OSError:
             # No room for it now: what there is belongs to those who filled the disk, until they free some.
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)

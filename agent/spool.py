@@ -105,6 +105,12 @@ class Spool:
             return None
         return Entry(head.id, head.kind, head.about, head.is_rest, msgspec.json.decode(rows[0]["body"]))
 
+    def all(self) -> list[Entry]:
+        """Everything that is journaled, the oldest first. Raises DecodeError, ValidationError."""
+        rows = self._database.read("SELECT * FROM spool ORDER BY id")
+        decode = msgspec.json.Decoder(dict[str, Any]).decode
+        return [Entry(row["id"], row["kind"], row["about"], _head(row).is_rest, decode(row["body"])) for row in rows]
+
     def first(self) -> Entry | None:
         heads = self.heads()
         return self.load(heads[0]) if heads else None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from agent.crew import Crew
+from chalicelib.contract.messages import PullImage, Report
 from tests.fixtures.agent_world import AgentWorld, no_thread
 
 
@@ -85,3 +86,35 @@ def test_a_look_never_raises_what_the_engine_does(world: AgentWorld, down: bool)
     crew = Crew.hire("w1", world.host, world.memory)
     crew.look(no_thread)
     assert crew.inventory.seen == (None if down else ())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE deployments SET command = x'7b'",
+        "UPDATE deployments SET status = 'flying'",
+        "UPDATE operations SET command = '{}'",
+        "UPDATE spool SET body = '[]'",
+        "UPDATE meta SET value = 'x' WHERE key = 'sequence'",
+        "UPDATE meta SET value = 'x' WHERE key = 'last_contact'",
+        "DROP TABLE spool",
+    ],
+)
+def test_a_journal_with_something_that_cannot_be_read_is_begun_anew(world: AgentWorld, statement: str) -> None:
+    """Such a page is whole to SQLite."""
+    world.deploy()
+    world.settle()
+    world.server.failures = [ConnectionError()] * 1000
+    world.order(type="disk_usage", command_id="o1", expires_in=60)
+    world.memory.ledger.accept(PullImage("o1", 600, "image"), 0)
+    world.memory.spool.put("d1", Report(status="running", generation=1))
+    world.database.connection.execute(statement)
+    before = world.database.journal_id
+    world.kill()
+    world.server.failures = []
+    world.boot()
+    world.beat()
+    world.settle()
+    assert world.database.journal_id != before
+    assert list(world.state.path.glob("journal.damaged-*"))
+    assert world.engine.only().deployment_id == "d1" and world.server.beats[-1].active_deployments == ["d1"]

@@ -8,7 +8,7 @@ from msgspec import Raw, json
 from agent.engines import Instance
 from agent.intake import MOST, Intake
 from tests.fixtures.agent_world import AgentWorld
-from tests.fixtures.journals import BIG, fill
+from tests.fixtures.journals import BIG, fill, forbid_writing
 
 
 def test_ack_comes_with_the_beat_after(world: AgentWorld) -> None:
@@ -48,6 +48,31 @@ def test_full_disk_is_said_and_not_acked(world: AgentWorld) -> None:
     assert world.last_report().error_code == "DISK_FULL"
     assert world.result("o1")["error_code"] == "DISK_FULL"
     assert world.engine.calls == []
+
+
+def test_what_cannot_be_journaled_is_said_once_and_taken_when_it_can(
+    world: AgentWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(world.database)
+    world.deploy(env={"BIG": BIG})
+    for _ in range(3):
+        world.beat()
+    assert [each.about for each in world.memory.spool.heads()] == ["d1"]
+    assert caplog.text.count("command deploy-d1-1 is not taken") == 1
+    world.database.connection.execute("PRAGMA max_page_count = 1000000")
+    world.beat()
+    assert world.memory.records.get("d1") is not None, "it came again"
+
+
+def test_a_stop_that_cannot_be_journaled_has_not_failed(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    forbid_writing(world.database)
+    world.stop()
+    world.deliver()
+    assert (world.last_report().status, world.last_report().error_code) == ("stopping", None)
+    assert "Not stopped yet. STATE_UNAVAILABLE: The worker cannot journal this" in (world.last_report().message or "")
+    assert world.engine.only().deployment_id == "d1"
 
 
 @pytest.fixture

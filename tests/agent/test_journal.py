@@ -71,9 +71,3 @@ def test_what_is_so_already_is_not_written_and_none_forgets(tmp_path: Path) -> N
     database.connection.execute("PRAGMA query_only = OFF")
     database.set_meta(token=None)
     assert (database.meta("name"), database.meta("token")) == ("gpu-1", None)
-
-
-def test_a_broken_journal_is_kept_and_a_new_one_begun(tmp_path: Path) -> None:
-    (tmp_path / "journal").write_bytes(b"not a database" * 1000)
-    assert open_memory(tmp_path).database.journal_id
-    assert (tmp_path / "journal.broken").read_bytes().startswith(b"not a database")

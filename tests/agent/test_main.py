@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from socket import socket
 
@@ -158,3 +159,49 @@ def test_a_second_interrupt_ends_it_while_it_waits_for_an_answer(tmp_path: Path)
                 return process.poll()
 
             assert eventually(interrupt, lambda code: code is not None) == 128 + signal.SIGINT
+
+
+def failing(folder: Path) -> tuple[int, str]:
+    """An agent that cannot start on this folder: how it ends, and what it says."""
+    with started(folder, port=1) as process:
+        assert process.stderr is not None
+        said = process.stderr.read()
+        return process.wait(), said
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda state: (state / "journal.sqlite3").mkdir(parents=True), "is a directory: move it away"),
+        (lambda state: (state / "lock").mkdir(parents=True), "lock of the state folder: is a directory"),
+        (lambda state: of_a_newer_agent(state), "was written by a newer agent"),
+    ],
+)
+def test_a_state_folder_that_cannot_be_used_ends_the_start_with_one_sentence(
+    tmp_path: Path, spoil: Callable[[Path], object], told: str
+) -> None:
+    spoil(tmp_path / "state")
+    code, said = failing(tmp_path)
+    assert code == 1
+    assert told in said and len(said.splitlines()) == 1, said
+
+
+def of_a_newer_agent(state: Path) -> None:
+    state.mkdir()
+    with closing(sqlite3.connect(state / "journal.sqlite3")) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+
+def test_a_journal_that_is_damaged_under_the_agent_is_begun_anew_in_the_same_process(tmp_path: Path) -> None:
+    journal = tmp_path / "state" / "journal.sqlite3"
+    with started(tmp_path, port=1) as process:
+        assert process.stderr is not None
+        assert "the next attempt is in" in process.stderr.readline()
+        journal.write_bytes(b"not a database" * 1000)
+        lines = iter(process.stderr.readline, "")
+        said = next(line for line in lines if "is kept as" in line or "Traceback" in line)
+        assert "and this agent begins a new one" in said
+        assert "the next attempt is in" in next(lines), "it goes on"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 0
+    assert len(list(tmp_path.glob("state/journal.sqlite3.damaged-*"))) == 1

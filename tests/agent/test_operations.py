@@ -182,10 +182,10 @@ def test_an_operation_that_the_agents_end_cancels_is_interrupted_after_the_resta
     assert world.result("o1")["error_code"] == "INTERRUPTED"
 
 
-def test_a_disk_that_is_full_when_it_begins_fails_what_changes_something(world: AgentWorld) -> None:
+def test_a_disk_that_cannot_be_written_when_it_begins_fails_what_changes_something(world: AgentWorld) -> None:
     world.memory.ledger.accept(PullImage("o1", 600, TESTED_IMAGE), world.clock.boottime() + 600)
     forbid_writing(world.database)
     world.crew.operations.run(PullImage("o1", 600, TESTED_IMAGE))
     assert world.engine.calls == []
     held = world.memory.spool.first()
-    assert held is not None and held.body["error_code"] == "DISK_FULL"
+    assert held is not None and held.body["error_code"] == "STATE_UNAVAILABLE"

@@ -31,3 +31,10 @@ def test_where_there_is_no_room_nothing_is_taken_and_nothing_raised(tmp_path: Pa
     reserve.restore()
     assert not (tmp_path / "reserve").exists()
     assert not reserve.give_up()
+
+
+def test_a_reserve_that_is_something_else_is_none_and_nothing_is_raised(tmp_path: Path) -> None:
+    (tmp_path / "reserve").mkdir()
+    reserve = ReserveFile(tmp_path / "reserve", 8192)
+    reserve.restore()
+    assert not reserve.give_up()

@@ -45,7 +45,8 @@ def test_what_a_full_disk_refuses_it_says_and_what_it_owes_it_does(
         eventually(lambda: worker.proxy.count("/register"), lambda count: count > registers, "it starts on a full disk")
         assert operator.reach(kept, "running")["container_id"] == running[0]
         operator.call("POST", f"/api/deployments/{owed}/stop")
-        operator.reach(owed, "error")
+        seen = operator.reach(owed, "stopping")
+        assert "Not stopped yet. DISK_FULL" in seen["message"] and seen["last_crash"] is None
         assert {each.instance for each in worker.instances()} == {running[0], running[2]}, "nothing was killed"
 
         (worker.state / "ballast").unlink()
@@ -53,6 +54,7 @@ def test_what_a_full_disk_refuses_it_says_and_what_it_owes_it_does(
             eventually(
                 lambda: [each.instance for each in worker.instances()], lambda left: left == running[:1], "it is done"
             )
+            operator.reach(owed, "stopped")
         operator.call("POST", f"/api/deployments/{refused}/start")
         operator.reach(refused, "running")
         assert operator.see(kept)["restarts"] == 0
