@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,5 +105,15 @@ def test_what_is_refused_of_one_deployment_holds_up_no_other_and_is_a_condition(
         lambda: [each for each in host.beats if b"ReportsRefused" in each], bool, "the condition in a heartbeat"
     )[0]
     assert b"403 from something in between, since 2" in beat and f'"deployments":["{refused}"]'.encode() in beat
+    for path in (f"/api/workers/{host.worker_id}", f"/api/deployments/{refused}"):
+        (shown,) = eventually(partial(conditions, operator, path), bool, f"the condition in {path}")
+        assert shown["type"] == "ReportsRefused" and shown["message"].startswith(
+            "403 from something in between, since 2"
+        )
+    assert conditions(operator, f"/api/deployments/{served}") == []
     host.refuse = lambda path, body: None
     operator.reach(refused, "running")
+
+
+def conditions(operator: Operator, path: str) -> Any:
+    return operator.call("GET", path)["conditions"]

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from agent import labels
+from agent.crash import diagnose
 from agent.engines import EngineError
 from agent.engines.docker.engine import SHM_BYTES
 from tests.fixtures.docker_rig import DockerRig
 from tests.fixtures.engine_suite import EngineSuite, only, own, ready
+from tests.fixtures.shell_image import build
 from tests.fixtures.waiting import eventually
 
 pytestmark = pytest.mark.docker
@@ -67,6 +69,15 @@ def test_an_image_that_is_not_there(rig: DockerRig) -> None:
         with pytest.raises(EngineError) as raised:
             rig.engine.start(replace(rig.spec(), image=reference))
         assert raised.value.error_code in ("IMAGE_NOT_FOUND", "INVALID_CONFIG")
+
+
+def test_a_program_that_the_image_does_not_have_is_permanent_and_tini_is_quoted(rig: DockerRig) -> None:
+    build(rig.client, "muster-test/absent:1", 'ENTRYPOINT ["/absent"]')
+    rig.engine.start(replace(rig.spec(), image="muster-test/absent:1"))
+    dead = eventually(lambda: only(rig), lambda each: each.exit_code is not None, "its end")
+    found = diagnose(rig.engine.logs(dead.id, 100, None).text, dead.exit_code, dead.oom_killed)
+    assert (dead.exit_code, found.error_code, found.permanent) == (127, "INVALID_CONFIG", True)
+    assert "exec /absent failed: No such file or directory" in found.message
 
 
 def test_a_start_that_was_cut_off_before_it_ran_is_taken_up(rig: DockerRig) -> None:
