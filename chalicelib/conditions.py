@@ -213,5 +213,12 @@ def _of(machine: Machine, states: Mapping[str, Conditions]) -> list[Held]:
     return [each for each in stored if bits >> bit(each.type) & 1]
 
 
+def merged(reported: Iterable[Held], derived: Held | None) -> list[Held]:
+    """Those that a worker reports and one that the control plane found, if it did: sorted, and each type once."""
+    found = {each.type: each for each in reported} | ({derived.type: derived} if derived else {})
+    return [found[type_] for type_ in sorted(found)]
+
+
 def views(held: Iterable[Held]) -> list[r.Condition]:
-    return [r.Condition(each.type, when(each.since), each.message) for each in held]
+    """What is derived may quote what a host wrote, as well."""
+    return [r.Condition(each.type, when(each.since), _line(each.message, MAX_TEXT)) for each in held]

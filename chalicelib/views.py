@@ -101,9 +101,7 @@ def _view(
         last_crash=_crash(deployment),
         created_at=when(deployment.created_at),
         updated_at=when(deployment.updated_at),
-        conditions=conditions.views(
-            [*(each for each in held if each.holds_up(deployment)), *([conflict] if conflict else [])]
-        ),
+        conditions=conditions.views(conditions.merged((each for each in held if each.holds_up(deployment)), conflict)),
     )
     own_key = serves.own_key if serves else "VLLM_API_KEY" in spec.env
     if viewer.access >= Access.OPERATOR and not own_key:

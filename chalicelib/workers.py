@@ -43,12 +43,8 @@ def list_(query: r.PageQuery, now: float) -> r.Workers:
 def _held(machines: dict[str, Machine], now: float) -> dict[str, list[conditions.Held]]:
     """The conditions of each worker: those that are stored, and what follows from the addresses of others."""
     conflicts = publication.conflicts(machines, now)
-    return {
-        worker_id: sorted(
-            [*held, *([conflicts[worker_id]] if worker_id in conflicts else [])], key=lambda each: each.type
-        )
-        for worker_id, held in conditions.of(machines.values()).items()
-    }
+    reported = conditions.of(machines.values())
+    return {worker_id: conditions.merged(held, conflicts.get(worker_id)) for worker_id, held in reported.items()}
 
 
 def view(machine: Machine, seen: Seen | None, held: list[conditions.Held], now: float) -> r.Worker:

@@ -403,6 +403,16 @@ def test_a_basic_client_has_no_conditions_and_costs_what_it_did(world: PlaneWorl
 # By themselves
 
 
+def test_what_the_control_plane_found_is_shown_among_what_is_reported_each_type_once() -> None:
+    reported = [conditions.Held("AddressConflict", 5.0, "reported"), conditions.Held("EngineUnavailable", 5.0, "down")]
+    derived = conditions.Held("AddressConflict", 7.0, "derived, from \u202e\x1b[2J an address")
+    assert conditions.merged(reported, None) == reported
+    assert conditions.merged([], derived) == [derived]
+    shown = conditions.views(conditions.merged(reported[::-1], derived))
+    assert [each.type for each in shown] == ["AddressConflict", "EngineUnavailable"]
+    assert shown[0].since == when(7.0) and shown[0].message.isprintable()
+
+
 def test_the_bits_of_the_types_are_at_most_four_bytes() -> None:
     every = [m.ReportedCondition(type_, "") for type_ in ConditionType]
     assert conditions.mask(None) is conditions.mask([]) is None
