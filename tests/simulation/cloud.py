@@ -81,6 +81,14 @@ class Gateway(NamedTuple):
     until: float
 
 
+class Reply(NamedTuple):
+    """What comes back of a request. `retry_after`: that header, in seconds."""
+
+    status: int
+    content: bytes
+    retry_after: int | None = None
+
+
 class Network:
     """Everybody's way to the cloud."""
 
@@ -92,16 +100,14 @@ class Network:
         self.in_time: set[str] = set()
         self.too_late: set[str] = set()
 
-    def exchange(
-        self, who: str, kind: str, ids: list[str], bearer: str, body: bytes, late: bool = True
-    ) -> tuple[int, bytes]:
-        """Status and body. Raises requests' own errors where nothing came back. `late`: it may arrive at any time."""
+    def exchange(self, who: str, kind: str, ids: list[str], bearer: str, body: bytes, late: bool = True) -> Reply:
+        """Raises requests' own errors where nothing came back. `late`: it may arrive at any time."""
 
-        def carry_out() -> tuple[int, bytes] | None:
+        def carry_out() -> Reply | None:
             return self._carry_out(who, kind, ids, bearer, body)
 
         if kind in ("status", "result") and self._is_refused_in_between(who, ids[1], len(body)):
-            return 403, b"<html>a rule of a gateway</html>"
+            return Reply(403, b"<html>a rule of a gateway</html>")
         if self._weather.strikes("request lost", 0.05):
             raise requests.ConnectionError("the request was lost")
         if late and self._weather.strikes("request delayed", 0.03 if kind == "heartbeat" else 0.08):
@@ -113,10 +119,10 @@ class Network:
         answer = carry_out()
         if answer is None or self._weather.strikes("answer lost", 0.06):
             raise requests.ConnectionError("the answer was lost")
-        if late and self._weather.strikes("answer late", 0.06 if b'"expires_in"' in answer[1] else 0.01):
+        if late and self._weather.strikes("answer late", 0.06 if b'"expires_in"' in answer.content else 0.01):
             self._pass_time(self._weather.random.choice([3, 70, 700, 700]))
         if kind == "heartbeat":
-            self._note_arrival(answer[1])
+            self._note_arrival(answer.content)
         return answer
 
     def _is_refused_in_between(self, who: str, about: str, size: int) -> bool:
@@ -148,7 +154,7 @@ class Network:
             self._weather.happened["late arrival"] += 1
             self._delayed.pop()()
 
-    def _carry_out(self, who: str, kind: str, ids: list[str], bearer: str, body: bytes) -> tuple[int, bytes] | None:
+    def _carry_out(self, who: str, kind: str, ids: list[str], bearer: str, body: bytes) -> Reply | None:
         """None where the function was killed in the middle."""
         endpoint = BY_NAME[NAMES.get(kind, kind)]
         named = dict(zip(("worker_id", "deployment_id" if kind == "status" else "command_id"), ids, strict=False))
@@ -158,11 +164,12 @@ class Network:
         except (ApiError, Refused) as error:
             refused = error if isinstance(error, ApiError) else ApiError("UNAVAILABLE", "conflicts without end")
             self._weather.note(f"{who} {kind} {' '.join(ids[1:])} → {refused.status} {refused.error_code}")
-            return refused.status, msgspec.json.encode({"error_code": refused.error_code, "message": refused.message})
+            content = msgspec.json.encode({"error_code": refused.error_code, "message": refused.message})
+            return Reply(refused.status, content, refused.retry_after)
         if not survived:
             return None
         self._note(who, kind, ids, body, answer)
-        return 200, msgspec.json.encode(answer)
+        return Reply(200, msgspec.json.encode(answer))
 
     def _note(self, who: str, kind: str, ids: list[str], body: bytes, answer: Any) -> None:
         if kind == "heartbeat":
@@ -195,9 +202,11 @@ class Line(FakeServer):
         bearer = str(request.headers.get("Authorization", ""))
         self._network.busy.add(self._who)
         try:
-            status, content = self._network.exchange(self._who, parts[-1], parts[2:-1:2], bearer, body)
+            reply = self._network.exchange(self._who, parts[-1], parts[2:-1:2], bearer, body)
         finally:
             self._network.busy.discard(self._who)
         response = requests.Response()
-        response.status_code, response.raw = status, io.BytesIO(content)
+        response.status_code, response.raw = reply.status, io.BytesIO(reply.content)
+        if reply.retry_after is not None:
+            response.headers["Retry-After"] = str(reply.retry_after)
         return response

@@ -182,6 +182,7 @@ class Host(AgentWorld):
         self.strangers = {each.id: self.engine.add(each) for each in strangers}
         self.up = self.is_ephemeral = False
         self.hostname = ""
+        self.journaled_boots: list[str] = []
         self.last_worker_id: str | None = None
         self.speaks_for: str | None = None
 
@@ -219,6 +220,7 @@ class Host(AgentWorld):
         self.up = False
         if wipe:
             shutil.rmtree(self.folder / "state", ignore_errors=True)
+            self.journaled_boots.clear()
 
     def clone(self, folder: Path, network: Network, machine: str) -> Host:
         """Another machine, made from a copy of this one's disk while the agent ran."""
@@ -226,7 +228,7 @@ class Host(AgentWorld):
         shutil.copytree(self.folder / "state", folder / "state")
         made = Host(folder, self.name, network, self.weather, self.token, machine)
         made.hostname, made.labels = self.hostname or self.machine, self.labels
-        made.boots = self.boots + 100
+        made.journaled_boots = list(self.journaled_boots)
         return made
 
     def restart_parked(self) -> None:
@@ -312,12 +314,14 @@ class Host(AgentWorld):
 
     def _registration(self, token: str) -> Registration:
         devices = [GpuDevice(index) for index in range(GPUS)]
+        boot_id, past = f"{self.machine}-boot-{self.boots}", self.journaled_boots[:8]
+        self.journaled_boots.insert(0, boot_id)
         return Registration(
             name=self.name,
             token=token,
             gpu_info=GpuInfo(GPUS, devices),
             system_info=SystemInfo(self.hostname or self.machine),
             labels=self.labels,
-            boot_id=f"{self.machine}-boot-{self.boots}",
-            past_boot_ids=[f"{self.machine}-boot-{n}" for n in range(max(1, self.boots - 16), self.boots)] or None,
+            boot_id=boot_id,
+            past_boot_ids=past or None,
         )

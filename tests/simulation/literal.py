@@ -103,11 +103,12 @@ class LiteralClient:
         """None where it is to be tried again. What is refused for good counts as said."""
         encoded, bearer = msgspec.json.encode(body), f"Bearer {self._bearer}"
         try:
-            status, content = self._network.exchange(self.name, kind, ids, bearer, encoded, late=False)
+            status, content, _ = self._network.exchange(self.name, kind, ids, bearer, encoded, late=False)
         except requests.RequestException:
             return None
-        if status in (401, 403) or status >= 500:
-            self._bearer = None if status < 500 else self._bearer
+        ended = status in (401, 403) or (status == 409 and kind == "heartbeat")
+        if ended or status >= 500:
+            self._bearer = None if ended else self._bearer
             return None
         answer: Body = msgspec.json.decode(content)
         return answer if status < 400 or kind == "status" else None

@@ -47,6 +47,9 @@ PER_THOUSAND: dict[str, int] = {
     "sweep braked": 30,
     "joined with a token of one use": 80,
     "ephemeral worker": 80,
+    "an intruder asked for a name": 300,
+    "an intruder was refused": 150,
+    "an intruder was kept aside": 3,
     # The operators
     "operator: deploy": 1500,
     "operator: patch": 500,

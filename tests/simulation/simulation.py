@@ -25,6 +25,7 @@ from tests.fixtures.memory_dynamodb import MemoryDynamoDB
 from tests.simulation import invariants
 from tests.simulation.cloud import Cloud, Network
 from tests.simulation.hosts import Host, Running
+from tests.simulation.intruder import Intruder
 from tests.simulation.literal import LiteralClient
 from tests.simulation.operators import OPERATOR, Operators
 from tests.simulation.weather import Weather
@@ -295,6 +296,31 @@ class Simulation:
         for deployment in list(Deployment.scan(Deployment.kind == "deployment")):
             self.operators.intend(str(deployment.deployment_id), self.random.choice(["stop", "restart"]))
 
+    def _intrude(self) -> None:
+        """Other hosts ask for the names of workers that are online. Nothing that is promised becomes less."""
+        self.catastrophe = False
+        victims = [(host.name, host.machine, lambda host=host: host.last_worker_id) for host in self.hosts]
+        if self.literal:
+            victims.append(("literal", "literal", lambda: self.literal and self.literal.worker_id))
+        intruders = [
+            (Intruder(self.database, self.network, self.weather, JOIN, victim), name, hostname)
+            for name, hostname, victim in victims
+        ]
+        self.weather.note("intruders come")
+        for _ in range(self.random.randrange(4, 10)):
+            for host in self.hosts:
+                self._beat(host)
+            if self.literal:
+                self.literal.beat()
+            for intruder, name, hostname in intruders:
+                for _ in range(2):
+                    intruder.act(name, hostname)
+                for problem in intruder.found:
+                    raise Violation(problem)
+            self._step()
+            self._check()
+        self.weather.note("intruders go")
+
     def _undisputed(self, host: Host) -> Iterator[Instance]:
         """What runs there and is not about to be ended or replaced by an intent that its agent has, or is to get."""
         if not host.up:
@@ -417,6 +443,7 @@ class Simulation:
 
 PLOTS: dict[str, Callable[[Simulation], None]] = {
     "clone": Simulation._clone,
+    "intruder": Simulation._intrude,
     "takeover": Simulation._take_over,
     "removal": Simulation._remove,
     "restore": Simulation._restore,

@@ -1,0 +1,112 @@
+"""Other hosts of the fleet, which have the same registration token, ask to be a worker that is online.
+
+Each knows what is not secret: the name, the hostname, and the worker id. What it gets is held against what it may get
+while that worker is there: no command, and no report that counts.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import requests
+
+from chalicelib import tokens
+from chalicelib.fleet import ONLINE_WINDOW
+from chalicelib.tables import Deployment, Hot
+from tests.fixtures.dynamodb_expressions import Item
+from tests.fixtures.memory_dynamodb import MemoryDynamoDB
+from tests.simulation.cloud import Network
+from tests.simulation.weather import Weather
+
+Body = dict[str, Any]
+KINDS: tuple[Body, ...] = (
+    {},
+    {},
+    {"machine_id": "forged"},
+    {"boot_id": "an-intruders"},
+    {"boot_id": "an-intruders", "past_boot_ids": ["guessed"]},
+)
+
+
+class Intruder:
+    """`found` are the violations: what it got although the worker was online before and after."""
+
+    def __init__(
+        self, database: MemoryDynamoDB, network: Network, weather: Weather, token: str, victim: Callable[[], str | None]
+    ) -> None:
+        self._database, self._network, self._weather, self._token = database, network, weather, token
+        self._victim = victim
+        self._issued: str | None = None
+        self.found: list[str] = []
+
+    def act(self, name: str, hostname: str) -> None:
+        """One thing that it may try; nothing where the worker is not there to be disturbed."""
+        worker_id = self._victim()
+        if worker_id is None or not self._is_there(worker_id):
+            return
+        match self._weather.random.choice(["register", "register", "heartbeat", "heartbeat", "status", "result"]):
+            case "register":
+                self._register(worker_id, name, hostname)
+            case kind if self._issued is not None:
+                self._use(kind, worker_id, self._issued)
+
+    def _register(self, worker_id: str, name: str, hostname: str) -> None:
+        self._weather.happened["an intruder asked for a name"] += 1
+        kind = self._weather.random.choice(KINDS)
+        info = {"count": 0, "devices": []}
+        body = {"name": name, "token": self._token, "gpu_info": info, "system_info": {"hostname": hostname}}
+        status, answer = self._post("register", [], body | kind, "")
+        if status == 409:
+            self._weather.happened["an intruder was refused"] += 1
+        if status == 200:
+            self._weather.happened["an intruder was kept aside"] += 1
+            self._issued = answer["token"]
+            self._expect(worker_id, answer["worker_id"] == worker_id, "another worker's id")
+
+    def _use(self, kind: str, worker_id: str, bearer: str) -> None:
+        if kind == "heartbeat":
+            body: Body = {"status": "online", "gpu_usage": [], "active_deployments": []}
+            _, answer = self._post(kind, [worker_id], body, bearer)
+            self._expect(worker_id, not answer.get("commands"), f"commands {answer.get('commands')}")
+            return
+        status = self._weather.random.choice(["stopped", "error"] if kind == "status" else ["failed"])
+        known = [item["deployment_id"]["S"] for item in self._database.items(Deployment) if "status" in item]
+        about = self._weather.random.choice([*known, "a guess"])
+        _, answer = self._post(kind, [worker_id, about], {"status": status}, bearer)
+        self._expect(worker_id, not answer.get("applied"), f"its word on {about}")
+
+    def _post(self, kind: str, ids: list[str], body: Body, bearer: str) -> tuple[int, Body]:
+        """Status and body; 0 where nothing came back."""
+        encoded = msgspec.json.encode(body)
+        try:
+            status, content, _ = self._network.exchange("intruder", kind, ids, f"Bearer {bearer}", encoded, late=False)
+            return status, msgspec.json.decode(content)
+        except (requests.RequestException, msgspec.DecodeError):
+            return 0, {}
+
+    def _expect(self, worker_id: str, holds: bool, what: str) -> None:
+        item = self._hot(worker_id)
+        own = tokens.digest(self._issued) if self._issued else b""
+        is_it = item is not None and base64.b64decode(_binary(item.get("d"))) == own
+        if is_it or not holds:
+            self.found.append(f"an intruder got {'the worker itself' if is_it else what}, and its worker was online")
+
+    def _is_there(self, worker_id: str) -> bool:
+        """Online, for longer than this request takes, and known to use a token of its own."""
+        item = self._hot(worker_id)
+        if item is None or "g" in item or item["st"]["S"] == "offline":
+            return False
+        heard = self._weather.now - float(item["ls"]["N"]) < ONLINE_WINDOW - 20
+        has_spoken = float(item["n"]["N"]) > 0 and "j" not in item
+        return heard and has_spoken
+
+    def _hot(self, worker_id: str) -> Item | None:
+        return next((each for each in self._database.items(Hot) if each["worker_id"]["S"] == worker_id), None)
+
+
+def _binary(attribute: dict[str, Any] | None) -> str:
+    value = (attribute or {}).get("B", "")
+    return value if isinstance(value, str) else base64.b64encode(bytes(value)).decode()
