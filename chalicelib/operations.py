@@ -218,9 +218,7 @@ def refreshed(operation: Operation, now: float) -> Operation:
 
 def settle(worker_id: str, operation_id: str, body: m.Result, now: float) -> m.Applied:
     """The worker's word on an operation; a repeat changes nothing. Raises OPERATION_NOT_FOUND, INVALID_REQUEST."""
-    operation = find(Operation, operation_id)
-    if operation is None or operation.worker_id != worker_id:
-        raise ApiError("OPERATION_NOT_FOUND", "this worker was asked for no such operation")
+    operation = _asked(worker_id, operation_id)
     bounds.check_session(worker_id, body.session, now)
     actions: list[Any] = []
     if body.progress is not None:
@@ -245,6 +243,19 @@ def settle(worker_id: str, operation_id: str, body: m.Result, now: float) -> m.A
         operation = load(operation_id, now)
         _unqueue(operation)
     return m.Applied(applied, operation.status)
+
+
+def ignored(worker_id: str, operation_id: str, body: m.Result) -> m.Applied:
+    """The response to a client that was kept aside (provisional.py). Raises OPERATION_NOT_FOUND."""
+    _asked(worker_id, operation_id)
+    return m.Applied(False, body.status)
+
+
+def _asked(worker_id: str, operation_id: str) -> Operation:
+    operation = find(Operation, operation_id)
+    if operation is None or operation.worker_id != worker_id:
+        raise ApiError("OPERATION_NOT_FOUND", "this worker was asked for no such operation")
+    return operation
 
 
 def _progressed(operation: Operation, actions: list[Any], now: float) -> bool:

@@ -35,10 +35,21 @@ def report(worker_id: str, deployment_id: str, body: m.Report, by: str, now: flo
     return applied
 
 
-def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: float) -> m.Applied:
+def ignored(worker_id: str, deployment_id: str, body: m.Report) -> m.Applied:
+    """The response to a client that was kept aside (provisional.py). Raises DEPLOYMENT_NOT_FOUND."""
+    _slot(worker_id, deployment_id)
+    return m.Applied(False, body.reported)
+
+
+def _slot(worker_id: str, deployment_id: str) -> Slot:
     slot = slots.get(worker_id, deployment_id)
     if slot is None:
         raise ApiError("DEPLOYMENT_NOT_FOUND", "this worker has no such deployment")
+    return slot
+
+
+def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: float) -> m.Applied:
+    slot = _slot(worker_id, deployment_id)
     deployment = find(Deployment, deployment_id)
     _admit_numbers(slot, deployment, body, now)
     if deployment is None or deployment.worker_id != worker_id:

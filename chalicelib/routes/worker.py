@@ -42,7 +42,7 @@ def beat(call: Call) -> Any:
 def report(call: Call) -> Any:
     body, ids = call.body(m.Report), call.ids
     if call.by.provisional:
-        return m.Applied(False, body.reported)
+        return reports.ignored(ids["worker_id"], ids["deployment_id"], body)
     return reports.report(ids["worker_id"], ids["deployment_id"], body, call.by.label, call.now)
 
 
@@ -50,5 +50,5 @@ def report(call: Call) -> Any:
 def result(call: Call) -> Any:
     body, ids = call.body(m.Result), call.ids
     if call.by.provisional:
-        return m.Applied(False, body.status)
+        return operations.ignored(ids["worker_id"], ids["command_id"], body)
     return operations.settle(ids["worker_id"], ids["command_id"], body, call.now)

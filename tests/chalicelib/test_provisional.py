@@ -141,7 +141,8 @@ def test_its_reports_and_results_change_nothing(world: PlaneWorld, original: Wor
     for status in ("stopped", "error", "running"):
         applied = send("report", {"status": status}, deployment_id=model)
         assert (applied.applied, applied.status) == (False, status)
-    assert send("report", {"status": "running"}, deployment_id="nobody's").applied is False
+    assert code(send, "report", {"status": "running"}, deployment_id="nobody's") == "DEPLOYMENT_NOT_FOUND"
+    assert code(send, "result", {"status": "failed"}, command_id="nobody's") == "OPERATION_NOT_FOUND"
     for status in ("failed", "succeeded"):
         body = {"status": status, "output": {"images": []}}
         assert send("result", body, command_id=operation).applied is False

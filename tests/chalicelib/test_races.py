@@ -161,6 +161,58 @@ def test_register_against_remove(world: PlaneWorld, race: Race) -> None:
     assert held() == []
 
 
+@rarer
+def test_a_promotion_against_a_heartbeat_of_the_worker(world: PlaneWorld, race: Race) -> None:
+    """Afterwards one of the two is the worker, and the other is told so."""
+    worker = world.worker()
+    worker.beat()
+
+    def one_round() -> str:
+        nonlocal worker
+        other = world.worker()
+        world.pass_(100)
+        race.between(heartbeat=worker.beat, promotion=other.beat)
+        hot = find(Hot, worker.id)
+        assert hot is not None
+        promoted = hot.session == other.answer.session
+        loser, worker = (worker, other) if promoted else (other, worker)
+        with pytest.raises(ApiError, match="newer session"):
+            loser.beat()
+        worker.beat()
+        return "promotion" if promoted else "heartbeat"
+
+    race.run(one_round)
+    remove(world, worker)
+    assert held() == []
+
+
+@rarer
+def test_a_revocation_against_a_registration(world: PlaneWorld, race: Race) -> None:
+    """Whoever is first: the token opens nothing afterwards, and a worker that joined goes on with its own."""
+
+    def one_round() -> str:
+        made = tokens.create_token(r.NewRegistrationToken(), ADMIN, world.now)
+        ended = race.between(
+            register=lambda: world.worker(token=str(made.token)),
+            revoke=lambda: tokens.revoke_token(made.token_id, ADMIN, world.now),
+        )
+        assert not isinstance(ended["revoke"], ApiError) and find(Credential, made.token_id) is None
+        worker = ended["register"]
+        if isinstance(worker, ApiError):
+            assert worker.error_code == "UNAUTHENTICATED"
+            return "revoke"
+        own, worker.token = worker.token, str(made.token)
+        with pytest.raises(ApiError, match="revoked"):
+            worker.beat()
+        worker.token = own
+        worker.beat()
+        remove(world, worker)
+        return "register"
+
+    race.run(one_round)
+    assert held() == []
+
+
 def test_deployments_of_one_name(world: PlaneWorld, race: Race) -> None:
     def one_round() -> str:
         ended = race.among(2, lambda _: world.deploy(name="name"))

@@ -7,7 +7,6 @@ while that worker is there: no command, and no report that counts.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -34,24 +33,20 @@ KINDS: tuple[Body, ...] = (
 class Intruder:
     """`found` are the violations: what it got although the worker was online before and after."""
 
-    def __init__(
-        self, database: MemoryDynamoDB, network: Network, weather: Weather, token: str, victim: Callable[[], str | None]
-    ) -> None:
+    def __init__(self, database: MemoryDynamoDB, network: Network, weather: Weather, token: str) -> None:
         self._database, self._network, self._weather, self._token = database, network, weather, token
-        self._victim = victim
         self._issued: str | None = None
         self.found: list[str] = []
 
-    def act(self, name: str, hostname: str) -> None:
+    def act(self, worker_id: str | None, name: str, hostname: str) -> None:
         """One thing that it may try; nothing where the worker is not there to be disturbed."""
-        worker_id = self._victim()
         if worker_id is None or not self._is_there(worker_id):
             return
-        match self._weather.random.choice(["register", "register", "heartbeat", "heartbeat", "status", "result"]):
-            case "register":
-                self._register(worker_id, name, hostname)
-            case kind if self._issued is not None:
-                self._use(kind, worker_id, self._issued)
+        kind = self._weather.random.choice(["register", "register", "heartbeat", "heartbeat", "status", "result"])
+        if kind == "register":
+            self._register(worker_id, name, hostname)
+        elif self._issued is not None:
+            self._use(kind, worker_id, self._issued)
 
     def _register(self, worker_id: str, name: str, hostname: str) -> None:
         self._weather.happened["an intruder asked for a name"] += 1

@@ -299,22 +299,19 @@ class Simulation:
     def _intrude(self) -> None:
         """Other hosts ask for the names of workers that are online. Nothing that is promised becomes less."""
         self.catastrophe = False
-        victims = [(host.name, host.machine, lambda host=host: host.last_worker_id) for host in self.hosts]
-        if self.literal:
-            victims.append(("literal", "literal", lambda: self.literal and self.literal.worker_id))
-        intruders = [
-            (Intruder(self.database, self.network, self.weather, JOIN, victim), name, hostname)
-            for name, hostname, victim in victims
-        ]
+        victims: list[Host | LiteralClient] = [*self.hosts, *([self.literal] if self.literal else [])]
+        intruders = [(Intruder(self.database, self.network, self.weather, JOIN), victim) for victim in victims]
         self.weather.note("intruders come")
         for _ in range(self.random.randrange(4, 10)):
             for host in self.hosts:
                 self._beat(host)
             if self.literal:
                 self.literal.beat()
-            for intruder, name, hostname in intruders:
+            for intruder, victim in intruders:
+                worker_id = victim.last_worker_id if isinstance(victim, Host) else victim.worker_id
+                hostname = victim.machine if isinstance(victim, Host) else victim.name
                 for _ in range(2):
-                    intruder.act(name, hostname)
+                    intruder.act(worker_id, victim.name, hostname)
                 for problem in intruder.found:
                     raise Violation(problem)
             self._step()
