@@ -36,12 +36,14 @@ class Intruder:
     def __init__(self, database: MemoryDynamoDB, network: Network, weather: Weather, token: str) -> None:
         self._database, self._network, self._weather, self._token = database, network, weather, token
         self._issued: str | None = None
+        self._began = weather.now
         self.found: list[str] = []
 
     def act(self, worker_id: str | None, name: str, hostname: str) -> None:
         """One thing that it may try; nothing where the worker is not there to be disturbed."""
         if worker_id is None or not self._is_there(worker_id):
             return
+        self._began = self._weather.now
         kind = self._weather.random.choice(["register", "register", "heartbeat", "heartbeat", "status", "result"])
         if kind == "register":
             self._register(worker_id, name, hostname)
@@ -83,6 +85,9 @@ class Intruder:
             return 0, {}
 
     def _expect(self, worker_id: str, holds: bool, what: str) -> None:
+        """Unless time passed meanwhile, in a function that overtook this one: then the worker may have been silent."""
+        if self._weather.now > self._began:
+            return
         item = self._hot(worker_id)
         own = tokens.digest(self._issued) if self._issued else b""
         is_it = item is not None and base64.b64decode(_binary(item.get("d"))) == own
