@@ -23,7 +23,7 @@ from rich.progress import track
 
 import tests.fixtures.credentials  # noqa: F401  # credentials, for a database that needs none
 from chalicelib import tables
-from tests.fixtures.memory_dynamodb import MemoryDynamoDB
+from tests.simulation.database import UnreliableDynamoDB
 from tests.simulation.entropy import seeded
 from tests.simulation.minima import too_rare
 from tests.simulation.simulation import NO_FOCUS, PLOTS, Focus, Violation, simulate
@@ -39,11 +39,12 @@ def simulate_all(seeds: range, diaries: bool = False, focus: Focus = NO_FOCUS) -
     gc.disable()  # a sixth of the time; twenty seeds leave ten megabytes
     happened: Counter[str] = Counter()
     violations: list[str] = []
-    database = MemoryDynamoDB()
+    database = UnreliableDynamoDB()
     database.connect()
     tables.create_tables()
     for seed in seeds:
         database.before = lambda operation, request: None
+        database.calm()
         with (
             seeded(seed),
             tempfile.TemporaryDirectory(dir=SHARED if SHARED.is_dir() else None) as folder,

@@ -9,15 +9,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 import requests
+from pynamodb.exceptions import PynamoDBException
 
 from chalicelib.contract.endpoints import BY_NAME
 from chalicelib.contract.errors import ApiError
 from chalicelib.look import MAX_COMMANDS
 from chalicelib.routes import worker as routes
-from chalicelib.routes.http import Call, authenticated
+from chalicelib.routes.http import Call, authenticated, unexpected
 from chalicelib.store import Refused
 from tests.fixtures.fake_server import FakeServer
-from tests.fixtures.memory_dynamodb import MemoryDynamoDB, Request
+from tests.fixtures.memory_dynamodb import Request
+from tests.simulation.database import UnreliableDynamoDB
 from tests.simulation.weather import Weather
 
 HANDLERS = {"register": routes.register, "heartbeat": routes.beat, "status": routes.report, "result": routes.result}
@@ -32,30 +34,44 @@ class Killed(BaseException):
 class Cloud:
     """`overtaker` is what may happen between two database calls of another function."""
 
-    def __init__(self, database: MemoryDynamoDB, weather: Weather) -> None:
+    def __init__(self, database: UnreliableDynamoDB, weather: Weather) -> None:
         self.database, self.weather = database, weather
         self.overtaker: Callable[[], object] = lambda: None
         self._kill_in: int | None = None
         self._overtake_in: int | None = None
         self._running = False
         database.before = self._before
+        database.strikes = lambda fault, chance: self._running and weather.strikes(fault, chance)
+        database.choose, database.now = weather.random.randrange, lambda: weather.now
 
     def run(self, name: str, function: Callable[[], Any]) -> tuple[bool, Any]:
-        """Whether it survived, and what it returned; ApiError and Refused are raised as they come."""
+        """Whether it survived, and what it returned; ApiError and Refused are raised as they come.
+
+        Raises ApiError for a database that is busy, as the routes do.
+        """
         if self._running:
-            return True, function()
+            return True, self._answered(name, function)
         self._running = True
         if self.weather.strikes("function killed", 0.05):
             self._kill_in = self.weather.random.randrange(MOST_CALLS)
         if self.weather.strikes("function overtaken", 0.1):
             self._overtake_in = self.weather.random.randrange(MOST_CALLS)
         try:
-            return True, function()
+            return True, self._answered(name, function)
         except Killed:
             self.weather.note(f"  {name} was killed")
             return False, None
         finally:
             self._running, self._kill_in, self._overtake_in = False, None, None
+
+    def _answered(self, name: str, function: Callable[[], Any]) -> Any:
+        try:
+            return function()
+        except PynamoDBException as error:
+            answer = unexpected(error, name)
+            if answer.status != 503:  # the caller is told that it may try again
+                raise
+            raise answer from error
 
     def _before(self, operation: str, request: Request) -> None:
         if self._overtake_in is not None:

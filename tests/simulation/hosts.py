@@ -19,10 +19,11 @@ from typing import NamedTuple, TypeVar
 from agent.engines import EngineError, Instance, RunSpec
 from agent.gpus import Gpu
 from agent.journal import Database
+from agent.life import HUNG_GRACE
 from agent.loop import Refused
 from agent.reserve import ReserveFile
 from chalicelib.contract.messages import GpuDevice, GpuInfo, Progress, Pruned, Pulled, Registration, SystemInfo
-from tests.fixtures.agent_world import GIB, AgentWorld
+from tests.fixtures.agent_world import GIB, AgentWorld, Probes
 from tests.fixtures.memory_engine import MemoryEngine
 from tests.simulation.cloud import Line, Network
 from tests.simulation.weather import Weather
@@ -78,8 +79,50 @@ class Journal(Database):
         return result
 
 
+class SlowModels(Probes):
+    """The servers of models that are all healthy, and take their time.
+
+    One that loads has a new line in its log every few minutes. One that is busy answers no probe for less than an agent
+    has to wait before it may call that hung, and answers the next one after that.
+    """
+
+    LINE_EVERY, BUSY_FOR = 240.0, 25.0
+
+    def __init__(self, ready: set[str], engine: MemoryEngine, weather: Weather) -> None:
+        super().__init__(ready)
+        self._engine, self._weather = engine, weather
+        self._wrote_at: dict[str, float] = {}
+        self._busy_until: dict[int, float] = {}
+        self._owes_answer: set[int] = set()
+
+    def is_ready(self, bind: str, port: int, model: str, api_key: str | None) -> bool:
+        if not self._weather.strikes("model still loads", 0.6):
+            return True
+        for each in self._engine.all.values():
+            if each.port == port and each.state == "running":
+                self._write(each)
+        return False
+
+    def is_alive(self, bind: str, port: int) -> bool:
+        if self._weather.bad and self._weather.now < self._busy_until.get(port, 0.0):
+            return False
+        if port not in self._owes_answer and self._weather.strikes("model busy", 0.3):
+            self._busy_until[port] = self._weather.now + self.BUSY_FOR
+            self._owes_answer.add(port)
+            return False
+        self._owes_answer.discard(port)
+        return True
+
+    def _write(self, instance: Instance) -> None:
+        now = self._weather.now
+        if now - self._wrote_at.get(instance.id, float("-inf")) >= self.LINE_EVERY:
+            self._wrote_at[instance.id] = now
+            self._engine.say(instance.id, f"Loading the weights since {now:.0f}")
+
+
 class HostEngine(MemoryEngine):
-    """Outlives the agents. `started` is what each instance is, `ended` the instances that an agent stopped."""
+    """Outlives the agents. `started` is what each instance is, `ended` the instances that an agent stopped, `put_down`
+    those that it stopped because they seemed to hang."""
 
     def outlive(self, mortal: Mortal, weather: Weather, who: str) -> None:
         self._mortal, self._weather, self._who = mortal, weather, who
@@ -96,6 +139,7 @@ class HostEngine(MemoryEngine):
         super().__post_init__()
         self.started: dict[str, RunSpec] = {}
         self.ended: list[str] = []
+        self.put_down: list[str] = []
         self.touched_others: list[str] = []
         self.works_for: Callable[[], str | None] = lambda: None
 
@@ -115,6 +159,8 @@ class HostEngine(MemoryEngine):
         instance = self.all.get(instance_id)
         if instance is not None and instance.state == "running":
             self.ended.append(instance_id)
+            if grace == HUNG_GRACE:
+                self.put_down.append(instance.name)
             if instance.worker_id != self.works_for():
                 self.touched_others.append(instance.name)
             self._weather.note(f"{self._who} stopped {instance.name}")
@@ -166,10 +212,10 @@ class Host(AgentWorld):
         self.weather = weather
         self.skew = weather.random.choice([0.0, -3 * 86400.0, 3600.0])
         self.labels = {RACK: weather.random.choice(RACKS)}
-        self.booted_at = weather.now - 5_000.0
-        self.boot_id = f"{self.machine}'s boot"
+        self.came_up(weather.now - 5_000.0)
         self.server = Line(network, self.machine)
         self.engine = neighbour.engine.shared() if neighbour else HostEngine()
+        self.probe = SlowModels({"org/model"}, self.engine, weather)
         self.engine.works_for = lambda: self.worker_id
         self.engine.count_from(zlib.crc32(self.machine.encode()) % 10_000 * 1000)
         self.engine.available |= {f"image:{n}" for n in range(200)}
@@ -185,6 +231,11 @@ class Host(AgentWorld):
         self.journaled_boots: list[str] = []
         self.last_worker_id: str | None = None
         self.speaks_for: str | None = None
+
+    def came_up(self, now: float) -> None:
+        """The machine booted."""
+        self.booted_at = now
+        self.boot_id = self.run = f"{self.machine}'s run of {now}"
 
     def set_clock(self, now: float) -> None:
         self.clock.now = now + self.skew
@@ -284,10 +335,21 @@ class Host(AgentWorld):
         if crew is None:
             return
         self.attempt(crew.watch.step)
-        for actor in list(crew.fleet.actors.values()):
-            self.attempt(lambda actor=actor: actor.step(self.clock.monotonic()))  # type: ignore[misc]
+        self.look_after_deployments()
         self.attempt(crew.operations.run_all)
         self.attempt(self.deliver)
+
+    def engine_was_looked_at_long_ago(self) -> None:
+        """So that the next step sees what there is."""
+        if self.up and self.agent.crew:
+            self.agent.crew.inventory.changed()
+
+    def look_after_deployments(self) -> None:
+        """A step of each deployment."""
+        crew = self.agent.crew if self.up else None
+        for actor in list(crew.fleet.actors.values()) if crew else []:
+            if self.up:
+                self.attempt(lambda actor=actor: actor.step(self.clock.monotonic()))  # type: ignore[misc]
 
     def deliver(self) -> None:
         while self.memory.spool.first() is not None and self.reporter.step() == 0.0:

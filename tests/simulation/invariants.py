@@ -39,6 +39,8 @@ def at_every_instant(sim: Simulation) -> Iterator[str]:
         for call, count in Counter(host.engine.calls).items():
             if count > 1 and call.startswith(("pull image:", "delete_image")):
                 yield f"{host.machine}: an operation ran {count} times: {call}"
+        if host.engine.put_down:
+            yield f"{host.machine} ended {host.engine.put_down}, which was healthy"
         if host.engine.touched_others:
             yield f"{host.machine} stopped {host.engine.touched_others}, which another worker had started"
         if host.engine.calls.count("prune") > sim.operators.asked.prunes:

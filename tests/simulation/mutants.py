@@ -116,6 +116,52 @@ MUTANTS = (
         ("chalicelib/look.py", "            self.inbox = slots.raise_inbox(self.worker_id, self.now)\n", "            pass\n"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_clone_is_sent_what_its_journal_lacks_although_no_bell_rang_for_it",
     ),
+    # Time
+    mutant(
+        "restarts wait by the wall clock",
+        "a crashed model is started again after its backoff, whatever the wall clock does",
+        ("agent/life.py", "        backoff = self._restarts.again(now)\n", "        backoff = self._restarts.again(self._tools.clock())\n"),
+        ("agent/life.py", "may_start = self._restarts.wait(now) == 0", "may_start = self._restarts.wait(self._tools.clock()) == 0"),
+        storm="clock stepped",
+    ),
+    mutant(
+        "a start stalls by the wall clock",
+        "a start has stalled when nothing grew for ten minutes of the monotonic clock",
+        ("agent/life.py", "growth = self._growth = self._growth or Growth(now, self._weights)", "now = self._tools.clock()\n        growth = self._growth = self._growth or Growth(now, self._weights)"),
+        ("agent/growth.py", "GAP = 120.0", 'GAP = float("inf")'),
+        storm="clock stepped",
+    ),
+    mutant(
+        "a model hangs by the wall clock",
+        "a model hangs when it answered no probe for 30 seconds of the monotonic clock",
+        ("agent/life.py", "self._pulse.has_stopped(now, ", "self._pulse.has_stopped(self._tools.clock(), "),
+        ("agent/health.py", "        if now - self._asked_at > DEAD_AFTER:\n", "        if False:\n"),
+        storm="clock stepped",
+    ),
+    mutant(
+        "the lease ends by the wall clock",
+        "within one boot a lease is measured by CLOCK_BOOTTIME",
+        ("agent/clocks.py", "return max(0.0, self.boottime - earlier.boottime) if", "return max(0.0, self.wall - earlier.wall) if"),
+        test="tests/agent/test_contact.py::test_a_step_of_the_wall_clock_neither_ends_nor_renews_the_lease",
+    ),
+    mutant(
+        "an operation's deadline is by the wall clock",
+        "deadlines of operations are measured by CLOCK_BOOTTIME",
+        ("agent/crew.py", "Operations(handlers, memory.ledger, host.boottime,", "Operations(handlers, memory.ledger, host.clock,"),
+        test="tests/agent/test_operations.py::test_a_step_of_the_wall_clock_moves_no_deadline",
+    ),
+    mutant(
+        "what had not begun runs after a reboot",
+        "after a reboot no clock tells whether a deadline has passed, so nothing destructive runs",
+        ("agent/operations.py", "rebooted = self._ledger.boot_id != self._boot_id", "rebooted = False"),
+        test="tests/agent/test_operations.py::test_what_had_not_begun_before_a_reboot_does_not_run_after_it",
+    ),
+    mutant(
+        "a step of the server's clock is silence",
+        "after a step of its clock the local server concludes nothing from silence for a while",
+        ("infra/local_schedule.py", "            self._hold_until = monotonic + SETTLE\n", "            pass\n"),
+        test="tests/infra/test_local_schedule.py::test_no_worker_and_no_model_is_lost_by_a_step_of_the_servers_clock",
+    ),
     # Reports
     mutant(
         "reports are sent in one order",

@@ -21,19 +21,20 @@ from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.liveness import BRAKE_FOR, FLEET, LOST_AFTER
 from chalicelib.store import Refused
 from chalicelib.tables import Brake, Deployment, Hot, Operation
-from tests.fixtures.memory_dynamodb import MemoryDynamoDB
 from tests.simulation import invariants
 from tests.simulation.cloud import Cloud, Network
+from tests.simulation.database import UnreliableDynamoDB
 from tests.simulation.hosts import Host, Running
 from tests.simulation.intruder import Intruder
 from tests.simulation.literal import LiteralClient
 from tests.simulation.operators import OPERATOR, Operators
-from tests.simulation.weather import Weather
+from tests.simulation.weather import STORMY, Weather
 
 ADMIN = tokens.Principal("key admin", Access.ADMIN, "admin")
 JOIN = "a registration token for many workers"
 START = 1_800_000_000.0
 STEPS = 50
+DAY = 86400.0
 CALM_AT_LEAST, CALM_AT_MOST = 4, 90
 """Rounds of 20 seconds: the fewest are longer than a silent worker counts as online."""
 
@@ -59,7 +60,7 @@ NO_FOCUS = Focus()
 class Simulation:
     """`unconfirmed` are the deployments that were moved away from a worker that could not be asked."""
 
-    def __init__(self, seed: int, database: MemoryDynamoDB, folder: Path, focus: Focus) -> None:
+    def __init__(self, seed: int, database: UnreliableDynamoDB, folder: Path, focus: Focus) -> None:
         self.random, self.database, self.folder = Random(seed), database, folder
         self.weather = Weather(self.random, START, focus.storm)
         drawn = self.random.choice([*PLOTS, None, None, None])
@@ -129,6 +130,8 @@ class Simulation:
             (1.5, lambda: self._crash(host, wipe=False)),
             (0.7, lambda: self._crash(host, wipe=not self.restored)),
             (3, lambda: self._model_dies(host)),
+            (self._often("clock stepped"), lambda: self._step_clock_between_looks(host)),
+            (self._often("host rebooted"), lambda: self._reboot(host)),
             (3, self._sweep),
             (3, self.network.late_ones_arrive),
             (1.5, lambda: self._pass(self.random.choice([30, 100, 300]))),
@@ -145,6 +148,8 @@ class Simulation:
 
     def _pass(self, seconds: float) -> None:
         self.weather.now += seconds
+        if self.weather.strikes("clock stepped", 0.01):  # in the middle of whatever it does
+            self._step_clock(self.random.choice(self.hosts))
         for host in self.hosts:
             host.set_clock(self.now)
 
@@ -180,6 +185,47 @@ class Simulation:
             dying = self.random.choice(alive)
             self.weather.note(f"{host.machine}: {dying.name} dies")
             host.engine.die(dying.id, 1, "RuntimeError: it died")
+
+    def _often(self, fault: str) -> float:
+        """The weight of a fault that happens by itself."""
+        return STORMY if self.weather.storm == fault else 1
+
+    def _step_clock_between_looks(self, host: Host) -> None:
+        """While deployments come up, or wait after a crash: what the wall clock measures lasts hours, or is over."""
+        self.weather.happened["clock stepped"] += 1
+        for _ in range(2):
+            self.operators.act()
+            self._beat(host)
+            host.look_after_deployments()
+        if self.random.random() < 0.3:
+            self._model_dies(host)
+            host.engine_was_looked_at_long_ago()
+        host.look_after_deployments()
+        self._step_clock(host)
+        host.look_after_deployments()
+
+    def _step_clock(self, host: Host) -> None:
+        by = self.random.uniform(-DAY, DAY)
+        self.weather.note(f"the clock of {host.machine} goes {by:+.0f} s")
+        for each in self._on_the_machine_of(host):
+            each.skew += by
+            each.set_clock(self.now)
+
+    def _reboot(self, host: Host) -> None:
+        """The machine goes down and comes up; its agents are started with their next beat."""
+        self.weather.happened["host rebooted"] += 1
+        self.weather.note(f"{host.machine} reboots")
+        for each in self._on_the_machine_of(host):
+            if each.up:
+                each.end_agent()
+            each.came_up(self.now)
+            each.set_clock(self.now)
+        for instance in list(host.engine.all.values()):
+            if instance.state == "running" and instance.id not in host.strangers:
+                host.engine.die(instance.id, 137)
+
+    def _on_the_machine_of(self, host: Host) -> list[Host]:
+        return [each for each in self.hosts if each.engine.all is host.engine.all]
 
     def _sweep(self) -> None:
         self.weather.happened["sweep"] += 1
@@ -448,7 +494,7 @@ PLOTS: dict[str, Callable[[Simulation], None]] = {
 }
 
 
-def simulate(seed: int, database: MemoryDynamoDB, folder: Path, focus: Focus = NO_FOCUS) -> Weather:
+def simulate(seed: int, database: UnreliableDynamoDB, folder: Path, focus: Focus = NO_FOCUS) -> Weather:
     """What happened. Raises Violation with the diary that leads to it."""
     simulation = Simulation(seed, database, folder, focus)
     try:

@@ -17,6 +17,13 @@ STORMS = (
     "function killed",
     "function overtaken",
     "restless operators",
+    "read lagged",
+    "write sent again",
+    "request throttled",
+    "clock stepped",
+    "host rebooted",
+    "model busy",
+    "model still loads",
 )
 STORMY = 8
 """So many times as often as on other days."""
