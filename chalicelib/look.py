@@ -172,6 +172,9 @@ def _reconcile(this: _Look, slot: Slot, deployment: Deployment, active: bool) ->
     elif active and slot.intent == "deploy" and _is_thought_gone(this, deployment):
         if _lasts(this, slot):
             _found_again(this, slot, deployment)
+    elif active and this.body.literal and slot.settled_at is not None and deployment.status == Status.PENDING:
+        if _lasts(this, slot):  # what it reported was not taken, as before a provisional session was promoted
+            _unsettle(slot)
     elif not active and slot.intent == "deploy" and slot.holds and _is_lost(deployment) and slot.settled_at is not None:
         if _lasts(this, slot):  # the worker is back, and did not bring it: what it held is free
             reports.over(slot, this.now)
@@ -241,7 +244,8 @@ def _is_gone(this: _Look, slot: Slot) -> bool:
 
 
 def _unsettle(slot: Slot) -> None:
-    update_if(slot, [Slot.settled_at.remove()], Slot.generation == slot.generation)
+    """Send it again."""
+    update_if(slot, [Slot.settled_at.remove(), Slot.odd_since.remove()], Slot.generation == slot.generation)
 
 
 def _send(this: _Look, slot: Slot, deployment: Deployment | None) -> None:

@@ -124,4 +124,5 @@ def ended(slot: Slot) -> bool:
 
 
 def coming(slot: Slot) -> bool:
-    return bool(slot.intent == "deploy" and slot.sent_at is None)
+    """Whether a deploy is on its way that the worker has not heard of; one that was lost before it was sent is not."""
+    return slot.intent == "deploy" and not _reached(slot)

@@ -353,3 +353,18 @@ def test_a_basic_client_is_sent_nothing_for_a_gpu_in_which_it_says_that_somethin
     assert "deploy" not in worker.types()
     worker.active = []
     assert worker.types() == ["deploy"]
+
+
+def test_a_basic_client_that_lists_what_it_has_not_reported_is_sent_the_deploy_again(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    assert worker.types() == ["deploy"]
+    worker.active = [deployment_id]  # its report was lost, as one made before its session counted
+    world.pass_(5)
+    assert worker.types() == [], "one contradiction may be news on its way"
+    world.pass_(look.ODD_FOR)
+    assert worker.types() == ["deploy"]
+    worker.report(deployment_id, "running", container_id="c1", port=8001)
+    world.pass_(2 * look.ODD_FOR)
+    assert worker.types() == []
+    assert world.see(deployment_id).status == "running"

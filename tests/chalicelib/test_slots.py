@@ -123,3 +123,10 @@ def test_of_a_worker_are_its_intents_and_what_it_has_not_taken_and_no_shared_rea
     intents, queued = slots.of_worker(worker.id)
     assert {slot.deployment_id for slot in intents} == deployments
     assert {row.operation_id for row in queued} == asked
+
+
+def test_a_deploy_that_was_lost_before_it_was_sent_is_not_on_its_way(database: Recorder) -> None:
+    lost = put("deploy", 1, None)
+    assert slots.coming(lost)
+    lost.settled_at = NOW
+    assert not slots.coming(lost)
