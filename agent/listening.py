@@ -136,7 +136,7 @@ class Listening:
         return _Found((), self._told(f"{self.address} resolves to {listed}, which no interface of this host has", ours))
 
     def _told(self, what: str, ours: Iterable[str] = ()) -> str:
-        has = ", ".join(sorted(ours)[:MOST_TOLD])
+        has = ", ".join(sorted(each for each in ours if addresses.of_host(each).kind is Kind.ORDINARY)[:MOST_TOLD])
         return (
             f"--address {what}{f'; the host has {has}' if has else ''}. Models that run are left alone, and new ones"
             " wait. Bring the address back, or start the agent with another --address"

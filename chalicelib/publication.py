@@ -52,7 +52,11 @@ class Claim:
         for found in (address_claims.of(self.machine.cold), addresses.of_endpoint(self.endpoint)):
             if not address_claims.may_be_shown(found):
                 return found.problem
-        return None if self.listens else f"it does not listen at {cold.address}, its worker's address: restart it"
+        if self.listens:
+            return None
+        if self.serves.address:
+            return f"it listens at {self.serves.address}, and its worker's address is {cold.address} by now"
+        return f"its agent says that it cannot be reached at {cold.address}, its worker's address"
 
     @property
     def listens(self) -> bool:

@@ -217,9 +217,10 @@ def _write(deployment: Deployment, actions: list[Action], now: float) -> None:
 
 def _note(deployment: Deployment, body: m.Report, generation: int, now: float) -> bool:
     """The same status again: progress, and the crash of one that starts anew, are kept; whether there was any."""
-    details = [*_details(body), *serving.reported(deployment, str(deployment.worker_id), body, generation, now)]
+    moved = serving.reported(deployment, str(deployment.worker_id), body, generation, now)
+    details = [*_details(body), *moved]
     is_news = body.progress is not None or bool(body.error_code)
-    if body.message is not None and is_news:
+    if body.message is not None and (is_news or (moved and body.address is not None)):
         details.append(Deployment.message.set(m.brief(body.message)))
     if body.error_code:
         known = _known_crash(deployment, body)

@@ -108,18 +108,22 @@ function Crash({ deployment, again }) {
 }
 
 function Endpoint({ deployment, worker }) {
-    const { endpoint, api_key, served_model_name, status } = deployment;
-    if (status !== "running") return null;
+    const { endpoint, api_key, served_model_name, endpoint_problem } = deployment;
+    if (deployment.status !== "running" && deployment.serving_generation === null) return null;
     if (!endpoint) {
         const where = worker ? `${worker.name} gave no address` : "its worker gave no address";
+        const why = endpoint_problem ?? `It answers on its machine alone, at port ${deployment.port}: ${where}.`;
         return html`
             <section>
                 <h2>Endpoint</h2>
-                <p class="muted">It answers on its machine alone, at port ${deployment.port}: ${where}.</p>
+                <p class="muted">${why}</p>
             </section>
         `;
     }
     return html`<section aria-labelledby="endpoint"><h2 id="endpoint">Endpoint</h2>
+        ${deployment.serving_generation !== deployment.generation && html`
+            <p class="muted">The instance before serves until the change is ready.</p>
+        `}
         <dl class="lines">
             <div><dt>URL</dt><dd><code>${endpoint}</code><${Copy} text=${endpoint} what="the endpoint" /></dd></div>
             <div>

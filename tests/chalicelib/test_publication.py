@@ -179,8 +179,9 @@ def test_an_endpoint_is_shown_where_the_agent_says_that_the_model_listens(world:
     assert scraped(world) == []
     worker.report(deployment_id, "running", address="10.0.0.8")
     assert world.see(deployment_id).endpoint == "http://10.0.0.8:8001"
-    worker.report(deployment_id, "running", address="")
-    assert world.see(deployment_id).endpoint is None
+    worker.report(deployment_id, "running", address="", message="the host has lost it")
+    seen = world.see(deployment_id)
+    assert (seen.endpoint, seen.message) == (None, "the host has lost it")
     workers.patch(worker.id, r.WorkerPatch(address="203.0.113.5"), ADMIN, world.now)
     assert world.see(deployment_id).endpoint == "http://203.0.113.5:8001", "the operator knows of a way there"
 

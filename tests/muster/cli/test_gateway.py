@@ -98,3 +98,16 @@ def test_without_once_it_goes_on_until_ctrl_c_and_bears_a_control_plane_that_is_
 def test_without_a_master_key_it_is_a_usage_error(reachable: Operators) -> None:
     said = reachable.out("gateway sync --litellm-url http://litellm:4000 --once", 2)
     assert "LITELLM_MASTER_KEY, or --litellm-key: LiteLLM's master key is needed" in said
+
+
+def test_a_name_that_does_not_resolve_here_is_told_once_and_handed_on_by_request(
+    operators: Operators, proxy: FakeLiteLLM
+) -> None:
+    worker = next(operators.client().workers())
+    operators.client().change_worker(worker.worker_id, WorkerPatch(address="gpu.invalid"))
+    operators.out("deploy org/model --name one --gpus 0 --wait")
+    said = operators.invoke(sync(proxy))
+    assert (said.exit_code, said.stdout, proxy.models) == (0, "", {})
+    assert said.stderr.startswith("http://gpu.invalid:") and "does not resolve here" in said.stderr
+    assert "http://gpu.invalid:" in operators.out(sync(proxy, "--keep-names"))
+    assert operators.invoke(sync(proxy)).stdout == "" and len(proxy.models) == 1, "what LiteLLM has stays"
