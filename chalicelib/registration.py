@@ -324,14 +324,11 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
     ]
     for slot in slots.of_worker(machine.worker_id)[0]:
         message = f"another machine took over the name {cold.name}"
-        silent_since = float(hot.last_seen)
-        deployments.lose(
-            slot.deployment_id, machine.worker_id, "WORKER_LOST", message, now, stop=True, last_seen=silent_since
-        )
+        deployments.lose(slot.deployment_id, machine.worker_id, "WORKER_LOST", message, now, stop=True)
 
     def build(transaction: TransactWrite) -> None:
         _use(transaction, token)
-        _renew(transaction, machine, actions, identity, _unheard(machine))
+        _renew(transaction, machine, actions, identity)  # not on silence: what was lost for it stays lost
         transaction.delete(Conditions(machine.worker_id, part="conditions"))
 
     transact(build)

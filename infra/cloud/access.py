@@ -19,7 +19,7 @@ Grants = dict[str, str]
 """A table, or an index as table/index/name, and DynamoDB's actions on it."""
 
 API: Grants = {
-    "heartbeats": "BatchGetItem ConditionCheckItem GetItem PutItem Scan UpdateItem",
+    "heartbeats": "BatchGetItem GetItem PutItem Scan UpdateItem",
     "workers": "BatchGetItem DeleteItem GetItem PutItem Scan UpdateItem",
     "workers/index/listing": "Query",
     "deployments": "BatchGetItem ConditionCheckItem DeleteItem GetItem PutItem Scan UpdateItem",

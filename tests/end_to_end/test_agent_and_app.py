@@ -78,6 +78,33 @@ def test_an_agent_that_lost_its_disk_is_told_its_intents_again(whole: AgentAndAp
     assert (whole.running, whole.see(deployment_id)["status"]) == ([], "stopped")
 
 
+def test_an_agent_with_a_wrong_token_comes_back_at_once_by_its_boot_id(whole: AgentAndApp) -> None:
+    """The token in its journal is damaged; its worker is online, and the journal has its last process's boot id."""
+    deployment_id = whole.create()
+    whole.round()
+    worker_id = whole.see(deployment_id)["worker_id"]
+    before = whole.running
+    whole.database.set_meta(token="mst_wrk_x_forged")
+    whole.kill()
+    whole.boot(REGISTRATION_TOKEN)
+    whole.round()
+    assert whole.crew.worker_id == worker_id
+    assert (whole.running, whole.see(deployment_id)["status"]) == (before, "running")
+
+
+def test_an_agent_comes_back_by_its_own_token_when_the_registration_token_is_revoked(whole: AgentAndApp) -> None:
+    deployment_id = whole.create()
+    whole.round()
+    (token,) = whole.app.operator("GET", "/api/registration-tokens")["registration_tokens"]
+    whole.app.operator("DELETE", f"/api/registration-tokens/{token['token_id']}")
+    whole.kill()
+    whole.boot(REGISTRATION_TOKEN)
+    whole.round()
+    whole.act(deployment_id, "stop")
+    whole.round()
+    assert (whole.running, whole.see(deployment_id)["status"]) == ([], "stopped")
+
+
 def test_a_worker_declared_lost_reports_itself_running_again(whole: AgentAndApp) -> None:
     deployment_id = whole.create()
     whole.round()

@@ -28,34 +28,53 @@ def test_a_second_agent_on_one_state_folder_is_refused(calm_plane: Plane, tmp_pa
         assert holder.poll() is None
 
 
+def test_a_clone_of_an_online_worker_waits_and_disturbs_nothing(calm_plane: Plane, tmp_path: Path) -> None:
+    """An image with the name and the token in it: the same machine id, and a state folder of its own."""
+    with (
+        idle(tmp_path / "original", calm_plane, "baked", token := calm_plane.token(max_uses=9)) as original,
+        idle(tmp_path / "clone", calm_plane, "baked", token) as clone,
+        Supervisor(original) as there,
+    ):
+        eventually(lambda: calm_plane.worker(original.name), bool, "the original joined")
+        deploy(calm_plane, original.name)
+        models = original.instances()
+        with Supervisor(clone) as waits:
+            eventually(clone.said, lambda said: "not registered (409 WORKER_NAME_IN_USE" in said, "the clone waits")
+            beats = original.proxy.count("/heartbeat")
+            eventually(lambda: original.proxy.count("/heartbeat"), lambda count: count > beats + 2, "it goes on")
+            assert "parked" not in original.said() + clone.said()
+            assert clone.proxy.count("/register") == len(clone.proxy.seen), "it sent nothing else"
+            assert (there.starts, waits.starts) == (1, 1)
+            assert original.instances() == models
+            assert clone.instances() == []
+
+
 @pytest.mark.usefixtures("at_length")
-def test_of_two_copies_one_parks_and_stays_parked(calm_plane: Plane, tmp_path: Path) -> None:
-    for copied in (False, True):
-        folder = tmp_path / str(copied)
-        with (
-            idle(folder / "original", calm_plane, f"twin-{copied}", token := calm_plane.token()) as original,
-            idle(folder / "copy", calm_plane, f"twin-{copied}", token) as copy,
-            Supervisor(original) as loser,
-        ):
-            eventually(lambda: calm_plane.worker(original.name), bool, "the original joined")
-            deploy(calm_plane, original.name)
-            models = original.instances()
-            if copied:
-                shutil.copytree(original.state, copy.state)
-            with Supervisor(copy) as winner:
-                eventually(original.said, lambda said: "parked" in said, "the original parks")
-                eventually(lambda: copy.proxy.count("/heartbeat"), lambda count: count > 2, "the copy goes on")
-                quiet = len(original.proxy.seen)
-                for _ in range(10):
-                    loser.kill()
-                    said = original.said().count("this agent does nothing until it is started with --rejoin")
-                    eventually(original.said, lambda text: text.count("until it is started") > said, "it says so")  # noqa: B023
-                beats = copy.proxy.count("/heartbeat")
-                eventually(lambda: copy.proxy.count("/heartbeat"), lambda count: count > beats + 2, "it still goes on")  # noqa: B023
-                assert len(original.proxy.seen) == quiet, "a parked agent says nothing, however often it is started"
-                assert (original.proxy.count("/register"), copy.proxy.count("/register")) == (1, 1)
-                assert (loser.starts, winner.starts) == (11, 1)
-                assert original.instances() == models, "what runs is left alone"
+def test_of_two_copies_of_a_state_folder_one_parks_and_stays_parked(calm_plane: Plane, tmp_path: Path) -> None:
+    """The copy of a running agent's folder has all that makes the agent the worker: the newest session wins."""
+    with (
+        idle(tmp_path / "original", calm_plane, "twin", token := calm_plane.token()) as original,
+        idle(tmp_path / "copy", calm_plane, "twin", token) as copy,
+        Supervisor(original) as loser,
+    ):
+        eventually(lambda: calm_plane.worker(original.name), bool, "the original joined")
+        deploy(calm_plane, original.name)
+        models = original.instances()
+        shutil.copytree(original.state, copy.state)
+        with Supervisor(copy) as winner:
+            eventually(original.said, lambda said: "parked" in said, "the original parks")
+            eventually(lambda: copy.proxy.count("/heartbeat"), lambda count: count > 2, "the copy goes on")
+            quiet = len(original.proxy.seen)
+            for _ in range(10):
+                loser.kill()
+                said = original.said().count("this agent does nothing until it is started with --rejoin")
+                eventually(original.said, lambda text: text.count("until it is started") > said, "it says so")  # noqa: B023
+            beats = copy.proxy.count("/heartbeat")
+            eventually(lambda: copy.proxy.count("/heartbeat"), lambda count: count > beats + 2, "it still goes on")
+            assert len(original.proxy.seen) == quiet, "a parked agent says nothing, however often it is started"
+            assert (original.proxy.count("/register"), copy.proxy.count("/register")) == (1, 1)
+            assert (loser.starts, winner.starts) == (11, 1)
+            assert original.instances() == models, "what runs is left alone"
 
 
 def test_one_that_is_refused_does_not_ask_at_every_start(calm_plane: Plane, tmp_path: Path, thorough: bool) -> None:

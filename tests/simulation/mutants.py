@@ -339,7 +339,7 @@ MUTANTS = (
     mutant(
         "a takeover leaves the deploys in their slots",
         "a takeover puts stops in the slots: nothing is sent to the new machine until an operator starts it",
-        ("chalicelib/registration.py", "message, now, stop=True, last_seen=silent_since", "message, now, last_seen=silent_since"),
+        ("chalicelib/registration.py", "message, now, stop=True)", "message, now)"),
         ("chalicelib/registration.py", "        Hot.journal.remove(),\n", "        Hot.journal.set(b\"another\"),\n"),
         test="tests/chalicelib/test_registration.py::test_a_takeover_sends_nothing_to_the_new_machine_until_somebody_starts_it",
     ),
