@@ -12,7 +12,8 @@ from msgspec import Raw, Struct
 from requests.auth import AuthBase
 from urllib3.exceptions import ProtocolError
 
-from chalicelib.contract.connection import answered_by_something_else, authorities, cause
+from agent.sessions import new_session
+from chalicelib.contract.connection import answered_by_something_else, cause
 from chalicelib.contract.messages import MAX_CODE, Heartbeat, Registered, Registration, brief
 from chalicelib.contract.resources import ErrorBody
 
@@ -92,11 +93,6 @@ def failure(status: int, body: bytes, retry_after: str | None = None) -> Retry |
     return Fatal(status, error.error_code, error.message)
 
 
-def trusted() -> str | bool:
-    """What requests calls `verify`: the authorities that the environment names, as OpenSSL's variables do, too."""
-    return authorities(os.environ) or True
-
-
 class Bearer(AuthBase):
     """As an AuthBase, because requests prefers a ~/.netrc entry to a header."""
 
@@ -114,7 +110,7 @@ class Api:
 
     def __init__(self, url: str, session: requests.Session | None = None) -> None:
         self._url = url.rstrip("/")
-        self._session = session or requests.Session()
+        self._session = session or new_session(os.environ)
 
     def register(self, body: Registration, token: str | None) -> Registered:
         """`token` is the one that an earlier registration gave."""
@@ -142,7 +138,6 @@ class Api:
                 timeout=timeout,
                 allow_redirects=False,
                 stream=True,
-                verify=trusted(),
             ) as response:
                 content = read_limited(response, MAX_ANSWER)
         except (requests.RequestException, OSError) as error:

@@ -19,10 +19,11 @@ from urllib.parse import quote
 import click
 import requests
 
-from agent.api import Bearer, trusted
+from agent.api import Bearer
 from agent.devices import Devices
 from agent.engines import EngineError
 from agent.host import disk
+from agent.sessions import new_session
 from agent.settings import SettingError, check_url, default_state_dir, hub_cache
 from chalicelib.contract.connection import answered_by_something_else, cause
 
@@ -176,7 +177,8 @@ def _api(url: str, insecure: bool) -> Finding:
         return Finding("api", "bad", str(error), "correct --url (MUSTER_URL)")
     try:
         address = f"{url.rstrip('/')}/api/health"
-        answer = requests.get(address, timeout=TIMEOUT, allow_redirects=False, verify=trusted())
+        with new_session(os.environ) as session:
+            answer = session.get(address, timeout=TIMEOUT, allow_redirects=False)
     except (requests.RequestException, OSError) as error:
         found = cause(error, url, os.environ)
         mend = found.mend or "look at the address, firewalls and proxy variables of this host"
@@ -216,9 +218,9 @@ def _own_token(url: str, worker_id: str, token: str) -> Finding:
     """Asked with what changes nothing: a report on a deployment that has no body."""
     path = f"/api/workers/{quote(worker_id, safe='')}/deployments/none/status"
     try:
-        answer = requests.post(
-            url.rstrip("/") + path, auth=Bearer(token), timeout=TIMEOUT, allow_redirects=False, verify=trusted()
-        )
+        address = url.rstrip("/") + path
+        with new_session(os.environ) as session:
+            answer = session.post(address, auth=Bearer(token), timeout=TIMEOUT, allow_redirects=False)
     except (requests.RequestException, OSError) as error:
         return Finding("token", "warning", f"could not be tried: {cause(error, url, os.environ)}", "try again")
     if answer.status_code in (401, 403, 409, 410):

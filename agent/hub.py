@@ -10,15 +10,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import msgspec
 import requests
 from msgspec import Struct
 
-from agent.api import Bearer, read_limited, trusted
+from agent.api import Bearer, read_limited
 from agent.policy import is_path
+from agent.sessions import new_session
 from chalicelib.contract.connection import cause
 from chalicelib.contract.messages import Fix
 
@@ -87,27 +88,18 @@ class HuggingFace:
     def obstacle(self, question: Question) -> Finding | None:
         try:
             # Where it redirects to is a mirror's or a renamed model's affair; the token stays here.
-            answer = requests.head(
-                question.config_url,
-                auth=Bearer(question.token),
-                timeout=TIMEOUT,
-                allow_redirects=False,
-                verify=trusted(),
-            )
+            with new_session(os.environ) as session:
+                answer = session.head(
+                    question.config_url, auth=Bearer(question.token), timeout=TIMEOUT, allow_redirects=False
+                )
         except (requests.RequestException, OSError, ValueError) as error:
             return _unreachable(question, str(cause(error, question.endpoint, os.environ)))
         return _read(question, answer.status_code, answer.headers.get("X-Error-Code"))
 
     def weights(self, question: Question) -> int | None:
         try:
-            with requests.get(
-                question.sizes_url,
-                auth=Bearer(question.token),
-                timeout=TIMEOUT,
-                allow_redirects=False,
-                stream=True,
-                verify=trusted(),
-            ) as answer:
+            given: dict[str, Any] = {"auth": Bearer(question.token), "timeout": TIMEOUT, "allow_redirects": False}
+            with new_session(os.environ) as session, session.get(question.sizes_url, stream=True, **given) as answer:
                 if answer.status_code != 200:
                     return None
                 listing = msgspec.json.decode(read_limited(answer, MAX_LISTING), type=_Listing)

@@ -7,8 +7,9 @@ from typing import Any
 
 import requests
 
-from chalicelib.contract.connection import authorities, cause
+from chalicelib.contract.connection import cause
 from muster.gateway import Model
+from muster.sessions import new_session
 from muster.transport import Bearer
 
 TIMEOUT = (5.0, 30.0)
@@ -24,9 +25,8 @@ class LiteLLM:
 
     def __init__(self, url: str, key: str, owner: str, session: requests.Session | None = None) -> None:
         self._url, self._owner = url.rstrip("/"), owner
-        self._session = session or requests.Session()
+        self._session = session or new_session(os.environ)
         self._session.auth = Bearer(key)
-        self._verify = authorities(os.environ) or True
 
     def own(self) -> list[str]:
         """Ids of this gateway's models. Raises LiteLLMError."""
@@ -49,7 +49,7 @@ class LiteLLM:
 
     def _call(self, method: str, path: str, body: object = None) -> Any:
         try:
-            got = self._session.request(method, self._url + path, json=body, timeout=TIMEOUT, verify=self._verify)
+            got = self._session.request(method, self._url + path, json=body, timeout=TIMEOUT)
         except (requests.RequestException, OSError) as error:
             reason = cause(error, self._url, os.environ)
             raise LiteLLMError(f"LiteLLM does not answer at {self._url}: {reason}") from error

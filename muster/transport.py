@@ -15,14 +15,14 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 import requests
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.util import Retry
 
-from chalicelib.contract.connection import answered_by_something_else, authorities, cause
+from chalicelib.contract.connection import answered_by_something_else, cause
 from chalicelib.contract.endpoints import BY_NAME
 from chalicelib.contract.resources import Accepted, ErrorBody
 from muster.errors import Invalid, MusterError, Unreachable, error
+from muster.sessions import new_session
 
 T = TypeVar("T")
 
@@ -51,21 +51,13 @@ class Bearer(AuthBase):
         return request
 
 
-def new_session() -> requests.Session:
-    session = requests.Session()
-    session.verify = authorities(os.environ) or True
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
-    return session
-
-
 class Transport:
     """One per thread. Every method raises MusterError."""
 
     def __init__(self, url: str, api_key: str, session: requests.Session | None, timeout: tuple[float, float]) -> None:
         self.url = url.rstrip("/")
         self._auth = Bearer(api_key)
-        self._session = session or new_session()
+        self._session = session or new_session(os.environ, RETRIES)
         self._timeout = timeout
 
     def call(self, name: str, answer: type[T], *, key: str | None = None, **given: Any) -> T:

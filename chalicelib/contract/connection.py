@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import errno
 import http.client
+import os
 import re
 import socket
 import ssl
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-"""Variables that name the certificates of trusted authorities; the first that is set decides. The last is OpenSSL's, of
-which requests by itself knows nothing."""
+"""Variables that name the certificates of trusted authorities. The last is OpenSSL's, of which requests by itself knows
+nothing."""
 
 Kind = Literal[
     "certificate", "authorities", "name", "refused", "unreachable", "proxy", "timeout", "tls", "closed", "url", "other"
@@ -41,9 +43,24 @@ class Cause(NamedTuple):
         return f"{self.what}: {self.mend}" if self.mend else self.what
 
 
-def authorities(environ: Mapping[str, str]) -> str | None:
-    """The file or folder with the certificates of trusted authorities; None for those of the HTTP library."""
-    return next((environ[name] for name in CA_VARIABLES if environ.get(name)), None)
+def authorities(environ: Mapping[str, str]) -> list[str]:
+    """The files with the certificates of trusted authorities, each once; without any, the HTTP library has its own."""
+    return list(dict.fromkeys(environ[name] for name in CA_VARIABLES if environ.get(name)))
+
+
+def more_authorities(environ: Mapping[str, str]) -> ssl.SSLContext | None:
+    """A context that trusts all of `authorities` but the first, which HTTP libraries take by themselves; None without.
+
+    One that cannot be read is passed over: `cause` names it where a certificate is not trusted.
+    """
+    more = authorities(environ)[1:]
+    if not more:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for each in more:
+        with suppress(OSError):
+            context.load_verify_locations(each)
+    return context
 
 
 def cause(error: BaseException, url: str, environ: Mapping[str, str]) -> Cause:
@@ -73,6 +90,9 @@ def answered_by_something_else(status: int, body: bytes) -> Cause | None:
 _LOGIN = "give it in the proxy's variable, as http://USER:PASSWORD@HOST:PORT"
 
 
+_PEM = "name a file of certificates (PEM)"
+
+
 def _authorities(chain: list[BaseException], environ: Mapping[str, str]) -> Cause | None:
     """A file of authorities that cannot be used: requests and OpenSSL say so in words alone."""
     name = next((each for each in CA_VARIABLES if environ.get(each)), None)
@@ -84,9 +104,7 @@ def _authorities(chain: list[BaseException], environ: Mapping[str, str]) -> Caus
         denied = not connects and isinstance(each, PermissionError)
         if name is not None and (missing or empty or denied):
             wrong = "is not there" if missing else "holds no certificate" if empty else "cannot be read"
-            return Cause(
-                "authorities", f"{name} names {environ[name]}, which {wrong}", "name a file of certificates (PEM)"
-            )
+            return Cause("authorities", f"{name} names {environ[name]}, which {wrong}", _PEM)
     return None
 
 
@@ -101,9 +119,12 @@ def _certificate(chain: list[BaseException], environ: Mapping[str, str]) -> Caus
         if code in (_HOSTNAME, _ADDRESS):
             return Cause("certificate", f"its certificate is for another name ({said.rstrip('.')})", "correct the URL")
         mend = "set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to a file with the certificate of the authority that signed it"
-        name = next((variable for variable in CA_VARIABLES if environ.get(variable)), None)
-        if name is not None:
-            mend += f" ({name} is {environ[name]}, and has it not)"
+        named = [name for name in CA_VARIABLES if environ.get(name)]
+        for name in named:
+            if not os.path.exists(environ[name]):
+                return Cause("authorities", f"{name} names {environ[name]}, which is not there", _PEM)
+        if named:
+            mend += f" (not in {', '.join(f'{name}={environ[name]}' for name in named)})"
         return Cause("certificate", f"its certificate is not trusted ({said})", mend)
     return None
 

@@ -1,0 +1,73 @@
+"""Sessions that trust the authorities of the environment, whichever variables name them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from agent.sessions import new_session
+from chalicelib.contract.connection import CA_VARIABLES
+from tests.fixtures.broken_servers import answering
+from tests.fixtures.certificates import Authority, authority
+
+HEALTHY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in CA_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Authority:
+    return authority(tmp_path)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Authority:
+    (tmp_path / "other").mkdir()
+    return authority(tmp_path / "other")
+
+
+@pytest.fixture
+def url(own: Authority) -> Iterator[str]:
+    with answering(HEALTHY, tls=own.server()) as port:
+        yield f"https://127.0.0.1:{port}"
+
+
+def status(url: str, environ: dict[str, str]) -> int:
+    with new_session(environ) as session:
+        return session.get(url, timeout=60).status_code
+
+
+@pytest.mark.parametrize("name", CA_VARIABLES)
+def test_each_variable_by_itself_is_trusted(url: str, own: Authority, name: str) -> None:
+    assert status(url, {name: own.file}) == 200
+
+
+@pytest.mark.parametrize("name", CA_VARIABLES)
+def test_each_variable_is_trusted_beside_others(url: str, own: Authority, other: Authority, name: str) -> None:
+    others = dict.fromkeys(CA_VARIABLES, other.file)
+    assert status(url, others | {name: own.file}) == 200
+    assert status(url, {"SSL_CERT_FILE": "/nowhere.pem", "REQUESTS_CA_BUNDLE": own.file}) == 200
+    with pytest.raises(requests.exceptions.SSLError):
+        status(url, others)
+
+
+def test_a_proxy_changes_nothing_about_who_is_trusted(own: Authority, other: Authority) -> None:
+    with new_session({"REQUESTS_CA_BUNDLE": other.file, "SSL_CERT_FILE": own.file}) as session:
+        adapter = session.get_adapter("https://x")
+        assert isinstance(adapter, requests.adapters.HTTPAdapter)
+        proxied = adapter.proxy_manager_for("http://127.0.0.1:1")
+        context = proxied.connection_pool_kw["ssl_context"]
+    (trusted,) = context.get_ca_certs()
+    assert trusted["subject"][0][0][1] == own.name.rdns[0].rfc4514_string().removeprefix("CN=")
+
+
+def test_without_variables_nobody_of_ones_own_is_trusted(url: str) -> None:
+    with pytest.raises(requests.exceptions.SSLError):
+        status(url, {})
