@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,7 +17,11 @@ from tests.install.debian import Machine
 
 pytestmark = pytest.mark.docker
 
-SETTINGS = "--name joined --engine process --address 127.0.0.1 --vllm-command 'python3 /standin.py'"
+MODELS = """/var/lib/muster models/it's 100% "of" $HOME"""
+SETTINGS = (
+    f"--models {shlex.quote(MODELS)} --name joined --engine process --address 127.0.0.1"
+    " --vllm-command 'python3 /standin.py'"
+)
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:1"}
 
 
@@ -103,6 +108,17 @@ def test_the_unit_is_understood_and_hardened(host: Host) -> None:
     assert machine.sh(f"grep -rl {host.token} /etc /opt /usr/local /var/lib")[1].split() == ["/etc/muster/agent.env"]
 
 
+def test_the_service_has_the_paths_and_the_proxies_of_the_shell_as_they_were(host: Host, control_plane: Serve) -> None:
+    machine, proxy = host.machine, "it's, $HOME"
+    machine.ok(f"curl -fsSL {control_plane.url}/join.sh | sh -s -- --url {control_plane.url}", no_proxy=f"*,{proxy}")
+    environment = machine.ok(f"cat /proc/{main_pid(machine)}/environ").split("\0")
+    assert f"HF_HOME={MODELS}" in environment
+    assert f"no_proxy=*,{proxy}" in environment
+    shown = machine.ok("systemctl show --property ReadWritePaths --value muster-agent")  # escaped as in a unit
+    assert MODELS in shown.replace("\\", "")
+    assert machine.ok("sh -c 'set -a; . /etc/muster/agent.env; printenv HF_HOME'") == f"{MODELS}\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -110,7 +126,7 @@ def test_the_unit_is_understood_and_hardened(host: Host) -> None:
         ("--url", "--url needs a value"),
         ("--url x --frob 1", "does not know --frob"),
         ("--url x --models rel", "expected an absolute path"),
-        ('--url x --name "it\'s"', "cannot hold a quote"),
+        ('--url x --name "$(printf "a\\nb")"', "cannot hold a line break"),
     ],
 )
 def test_wrong_settings_are_refused_and_change_nothing(
