@@ -25,7 +25,10 @@ SECONDS = 29
 SAID: dict[str, tuple[str, str]] = {
     "DEFAULT_4XX": ("INVALID_REQUEST", "the gateway does not understand this request"),
     "DEFAULT_5XX": ("INTERNAL_ERROR", "something went wrong in the gateway, not with the request"),
-    "MISSING_AUTHENTICATION_TOKEN": ("ROUTE_NOT_FOUND", "there is no such route, or not with this method"),
+    "MISSING_AUTHENTICATION_TOKEN": (
+        "ROUTE_NOT_FOUND",
+        "there is no such route, or not with this method; a proxy before this API must not decode %2F in paths",
+    ),
     "RESOURCE_NOT_FOUND": ("ROUTE_NOT_FOUND", "there is no such route"),
     "REQUEST_TOO_LARGE": ("PAYLOAD_TOO_LARGE", "the gateway takes at most 10 MB"),
     "THROTTLED": ("UNAVAILABLE", "the gateway has too many requests; try again"),

@@ -85,6 +85,21 @@ def test_a_model_is_named_to_the_worker_decoded(agent: Agent, operator: Operator
     assert agent.fetch("delete_model")["model"] == "facebook/opt-125m"
 
 
+@pytest.mark.parametrize(
+    ("path", "kind", "name"),
+    [
+        ("models/facebook/opt-125m", "delete_model", "facebook/opt-125m"),
+        ("images/registry:5000/vllm/vllm-openai:v1", "delete_image", "registry:5000/vllm/vllm-openai:v1"),
+        ("images/vllm/vllm-openai@sha256:00", "delete_image", "vllm/vllm-openai@sha256:00"),
+    ],
+)
+def test_a_name_whose_slashes_a_proxy_decoded_is_the_same_name(
+    agent: Agent, operator: Operator, path: str, kind: str, name: str
+) -> None:
+    operator.delete(at(agent, f"{path}?wait=0")).expect(202)
+    assert name in agent.fetch(kind).values()
+
+
 def test_stop_takes_a_container_by_id(agent: Agent, operator: Operator) -> None:
     with agent.answering({"stop_container": lambda _: {"output": {}}}) as seen:
         operator.post(at(agent, "containers/orphan1/stop")).expect(200)

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -160,12 +160,20 @@ class Function:
 # What a gateway makes of a request, and of an answer
 
 
+def _as_a_gateway(routes: Iterable[str], path: str) -> tuple[str, dict[str, str]]:
+    """A gateway takes a slash for the end of a parameter. Raises ApiError ROUTE_NOT_FOUND."""
+    template, captured = match(routes, path)
+    if template.removesuffix("/").count("/") != path.removesuffix("/").count("/"):
+        raise ApiError("ROUTE_NOT_FOUND", "a slash ends a parameter")
+    return template, captured
+
+
 def http_event(method: str, target: str, headers: list[tuple[str, str]], body: bytes, routes: dict[str, Any]) -> Event:
     """Payload 2.0: the path decoded and cut off at a question mark, what was sent several times joined with commas."""
     path, _, query = target.partition("?")
     key, ids = "$default", {}
     with suppress(ApiError):
-        template, captured = match(routes, path)
+        template, captured = _as_a_gateway(routes, path)
         if method in routes[template]:
             key, ids = f"{method} {template}", {name: unquote(value) for name, value in captured.items()}
     several: dict[str, list[str]] = {}
@@ -194,7 +202,7 @@ def rest_event(method: str, target: str, headers: list[tuple[str, str]], body: b
     template: str | None = None
     ids: dict[str, str] = {}
     with suppress(ApiError):
-        template, ids = match(routes, path)
+        template, ids = _as_a_gateway(routes, path)
     several: dict[str, list[str]] = {}
     for name, value in headers:
         several.setdefault(name, []).append(value)
