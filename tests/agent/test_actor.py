@@ -8,7 +8,7 @@ from agent.actor import Actor
 from agent.engines import EngineError
 from agent.inventory import MAX_AGE
 from chalicelib.contract.lifecycle import Status
-from tests.fixtures.agent_world import AgentWorld
+from tests.fixtures.agent_world import DAY, AgentWorld
 
 
 def test_same_generation_again_is_answered_with_how_it_is(world: AgentWorld) -> None:
@@ -41,6 +41,28 @@ def test_an_actor_has_one_thread_at_most_and_leaves_it_when_nothing_is_left_to_d
     actor.run()
     assert actor.record.status is Status.STOPPED
     assert [actor.take_thread(), actor.take_thread()] == [True, False]
+
+
+@pytest.mark.parametrize("seconds", [-DAY, DAY])
+def test_a_thread_measures_its_waits_by_the_monotonic_clock(world: AgentWorld, seconds: float) -> None:
+    world.deploy()
+    world.settle()
+    world.engine.die(world.engine.only().id, 1, "RuntimeError: something odd")
+    world.settle(1, seconds=1)
+    world.clock.step(seconds)
+    actor, looks = world.actor(), list[float]()
+
+    def next_look(delay: float | None = None) -> None:
+        """In the place of the wait between two steps: time passes, until the model runs again."""
+        world.clock.pass_time(delay or 0.0)
+        looks.append(delay or 0.0)
+        if any(each.state == "running" for each in world.engine.all.values()) or len(looks) > 20:
+            actor.close()
+
+    actor._wake.wait = next_look  # type: ignore[assignment, method-assign]
+    actor.run()
+    assert world.engine.only().deployment_id == "d1"
+    assert 5 <= sum(looks) <= 15, "ten seconds after its crash"
 
 
 def test_a_closed_actor_starts_nothing_and_ends_nothing(world: AgentWorld) -> None:
