@@ -187,3 +187,71 @@ def test_an_operator_starts_it_on_the_machine_that_took_over(
     operator.post(f"/api/deployments/{deployment_id}/start").expect(200)
     assert operator.deployment(deployment_id)["worker_id"] == new.worker_id
     assert new.types() == ["deploy"]
+
+
+# A token of many hosts, and the name of a worker that is online
+
+
+def test_a_second_client_with_a_shared_token_gets_nothing_of_a_basic_client_that_is_online(
+    operator: Operator, server: Server, registration_token: TokenMaker
+) -> None:
+    worker = Worker(server.url, secret_of(registration_token, max_uses=9))
+    worker.register()
+    running = operator.deploy(worker.worker_id)["deployment_id"]
+    worker.start(running)
+    waiting = operator.deploy(worker.worker_id)["deployment_id"]
+    other = Worker(server.url, worker.token, name=worker.name, host=worker.host)
+    given = other.register()
+    assert given["worker_id"] == worker.worker_id
+    for bearer in (given["token"], worker.token):
+        other.client.bearer = bearer
+        assert other.beat(running)["commands"] == []
+        assert other.report(running, "stopped").expect(200)["applied"] is False
+        other.client.get(other.path("images")).expect(403, "FORBIDDEN")
+    assert operator.deployment(running)["status"] == "running"
+    assert [command["deployment_id"] for command in worker.beat(running)["commands"]] == [waiting]
+    told = operator.get(f"/api/workers/{worker.worker_id}/events").expect(200)["events"]
+    assert any(line["type"] == "join_provisional" and worker.host in line["message"] for line in told)
+
+
+@pytest.mark.parametrize("claims", [{}, {"boot_id": "b"}, {"boot_id": "b", "past_boot_ids": ["a"]}])
+def test_a_second_host_with_an_agents_token_and_machine_id_is_told_when_to_ask_again(
+    operator: Operator, server: Server, registration_token: TokenMaker, claims: Json
+) -> None:
+    agent = Agent(server.url, secret_of(registration_token, max_uses=9))
+    agent.register()
+    agent.beat()
+    other = Worker(server.url, agent.token, name=agent.name, host=agent.host)
+    reply = other.try_register(machine_id=agent.machine_id, **claims)
+    reply.expect(409, "WORKER_NAME_IN_USE")
+    assert int(reply.headers["Retry-After"]) > 0
+    agent.beat()
+    told = operator.get(f"/api/workers/{agent.worker_id}/events").expect(200)["events"]
+    assert any(line["type"] == "join_refused" and agent.host in line["message"] for line in told)
+
+
+def test_a_basic_client_with_a_token_of_one_use_comes_back_at_once(
+    server: Server, operator: Operator, registration_token: TokenMaker
+) -> None:
+    worker = Worker(server.url, secret_of(registration_token, max_uses=1))
+    worker.register()
+    worker.beat()
+    worker.register()
+    deployment_id = operator.deploy(worker.worker_id)["deployment_id"]
+    worker.start(deployment_id)
+
+
+def test_a_revoked_token_opens_no_route_of_the_worker_that_uses_it_as_its_bearer(
+    server: Server, admin: Operator, registration_token: TokenMaker
+) -> None:
+    made = registration_token(max_uses=9)
+    worker = Worker(server.url, made["token"])
+    worker.register(bearer_from_body=True)
+    worker.beat()
+    revoke(admin, made)
+    worker.try_beat().expect(401, "UNAUTHENTICATED")
+    worker.report("none", "running").expect(401, "UNAUTHENTICATED")
+    worker.client.get(worker.path("images")).expect(401, "UNAUTHENTICATED")
+    worker.client.get(worker.path("storage/disk")).expect(401, "UNAUTHENTICATED")
+    worker.try_register().expect(401, "UNAUTHENTICATED")
+    admin.delete(f"/api/registration-tokens/{made['token_id']}").expect(404, "TOKEN_NOT_FOUND")
