@@ -86,7 +86,7 @@ class Fleet:
             if each.state != "running" or each.deployment_id is None or each.gpus is None or self._knows(each):
                 continue
             held = [device.index for device in gpus.devices if _ids(device) & set(each.gpus)] if gpus else []
-            if held or each.worker_id == self._tools.worker_id:
+            if held or each.worker_id in (self._tools.worker_id, *self._tools.past_workers):
                 found.append(Orphan(each.deployment_id, held))
         return found
 

@@ -78,6 +78,7 @@ def _gpus(workers: list[Machine], now: float) -> Iterable[Family]:
     held = Family("muster_worker_gpus_claimed", "gauge", "GPUs of a worker that deployments hold.")
     info = Family("muster_gpu_info", "gauge", "A GPU, with its name.")
     claimed = Family("muster_gpu_claimed", "gauge", "Whether a deployment holds it.")
+    lost = Family("muster_gpu_lost", "gauge", "Whether it does not answer: it fell off the bus, or has to be reset.")
     memory = Family("muster_gpu_memory_total_bytes", "gauge", "Memory of a GPU.")
     used = Family("muster_gpu_memory_used_bytes", "gauge", "Memory in use at the last heartbeat, whoever uses it.")
     utilization = Family("muster_gpu_utilization_ratio", "gauge", "Utilization at the last heartbeat, 0 to 1.")
@@ -87,13 +88,14 @@ def _gpus(workers: list[Machine], now: float) -> Iterable[Family]:
         held.add(len(each.claims), worker=name)
         for device in each.gpu_info.devices:
             info.add(1, worker=name, gpu=str(device.index), name=device.name, uuid=device.uuid)
+            lost.add(int(device.lost), worker=name, gpu=str(device.index))
             memory.add(device.memory_total, worker=name, gpu=str(device.index))
         for index in map(str, each.devices):
             claimed.add(int(index in each.claims), worker=name, gpu=index)
         for usage in _usage(each, now)[1]:
             used.add(usage.memory_used, worker=name, gpu=str(usage.index))
             utilization.add(usage.utilization / 100, worker=name, gpu=str(usage.index))
-    return total, held, info, claimed, memory, used, utilization
+    return total, held, info, claimed, lost, memory, used, utilization
 
 
 def _disks(workers: list[Machine], now: float) -> Iterable[Family]:

@@ -27,7 +27,7 @@ export function Change({ id }) {
 function freeNow(workers) {
     const places = [];
     for (const worker of workers.filter((each) => each.status === "online")) {
-        const free = devices(worker, {}).filter((device) => !device.claim && !device.parts.length);
+        const free = devices(worker, {}).filter((device) => !device.claim && !device.lost && !device.parts.length);
         if (free.length) places.push(`${free.length} × ${free[0].name.replace(/^NVIDIA /, "")} on ${worker.name}`);
     }
     if (!places.length) return "No GPU is free just now: it would wait for one.";

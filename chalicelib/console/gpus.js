@@ -17,8 +17,8 @@ export function devices(worker, holders) {
         const claim = worker.gpu_claims[device.index];
         const holder = claim && (holders[claim] ?? { name: "a deployment", model: "Unknown model", tone: "tone-0" });
         const parts = memory_used > NOTHING ? [{ of: holder ?? FOREIGN, bytes: memory_used }] : [];
-        const { index, name, memory_total } = device;
-        return { index, name, total: memory_total ?? 0, used: memory_used, utilization, holder, claim, parts };
+        const { index, name, memory_total, lost = false } = device;
+        return { index, name, lost, total: memory_total ?? 0, used: memory_used, utilization, holder, claim, parts };
     });
 }
 
@@ -45,6 +45,7 @@ const share = (bytes, total) => (total ? Math.min(100, (100 * bytes) / total) : 
 export function described(device) {
     const whose = device.parts.map((part) => `${part.of.name} ${memory(part.bytes)}`).join(", ");
     const held = !whose && device.holder ? `held by ${device.holder.name}` : "";
+    if (device.lost) return `GPU ${device.index}, lost. ${held || "It does not answer"}`;
     const figures = `${memoryOf(device.used, device.total)}, ${percent(device.utilization)} busy`;
     return `GPU ${device.index}, ${figures}. ${whose || held || "free"}`;
 }
@@ -81,7 +82,7 @@ export const MemoryBar = ({ parts, total, label }) =>
 export const Device = ({ device }) =>
     html`<li class="device">
         <div class="device-head"><b>GPU ${device.index}</b><span>${device.name}</span>
-            <span class="figures">${memoryOf(device.used, device.total)}</span></div>
+            <span class="figures">${device.lost ? "lost" : memoryOf(device.used, device.total)}</span></div>
         <${MemoryBar} parts=${device.parts} total=${device.total} label=${described(device)} />
         <div class="bar load-bar" role="img" aria-label=${`${percent(device.utilization)} busy`}>
             <i style=${{ width: `${device.utilization}%` }}></i>
@@ -97,7 +98,7 @@ export const Device = ({ device }) =>
                 </span>
             `)}
             ${!device.parts.length && html`
-                <span class="whose">${device.holder ? `held by ${device.holder.name}` : "free"}</span>
+                <span class="whose">${device.holder ? `held by ${device.holder.name}` : device.lost ? "does not answer" : "free"}</span>
             `}
         </div>
     </li>`;

@@ -12,7 +12,7 @@ from chalicelib.contract import resources as r
 from muster.cli import attention, text
 from muster.cli.deployments import row as model_row
 from muster.cli.shell import Cell, Shell, command, table
-from muster.cli.workers import STYLES
+from muster.cli.workers import STYLES, holder
 from muster.errors import Unreachable
 
 EVERY = 2.0
@@ -81,7 +81,7 @@ def gpu_rows(worker: r.Worker, held: dict[str, str]) -> list[tuple[Cell, ...]]:
     usage = {each.index: each for each in worker.gpu_usage}
     rows: list[tuple[Cell, ...]] = []
     for device in worker.gpu_info.devices:
-        used, claim = usage.get(device.index), worker.gpu_claims.get(str(device.index))
+        used = usage.get(device.index)
         memory = text.memory(device.memory_total)
         rows.append(
             (
@@ -91,7 +91,7 @@ def gpu_rows(worker: r.Worker, held: dict[str, str]) -> list[tuple[Cell, ...]]:
                 device.name,
                 f"{text.memory(used.memory_used)} of {memory}" if used else memory,
                 f"{used.utilization:.0f} %" if used else None,
-                held.get(claim, claim) if claim else "free",
+                holder(device, worker, held),
             )
         )
     return rows or [(worker.name, status, "none", "", "", "", "")]

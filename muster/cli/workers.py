@@ -9,6 +9,7 @@ from rich.text import Text
 
 from chalicelib.contract import resources as r
 from chalicelib.contract.lifecycle import LIVE
+from chalicelib.contract.messages import GpuDevice
 from muster.cli import attention, confirm, names, pairs, text
 from muster.cli.shell import Cell, Group, Shell, command
 
@@ -45,18 +46,33 @@ def _models(shell: Shell, found: list[r.Worker]) -> dict[str, set[str]]:
 
 
 def _row(worker: r.Worker, models: dict[str, set[str]], now: datetime) -> tuple[Cell, ...]:
-    held = len(worker.gpu_claims)
     return (
         worker.name,
         Text(worker.status, STYLES[worker.status]),
         text.ago(worker.last_seen, now),
         gpus(worker),
-        str(worker.gpu_info.count - held),
+        str(free(worker)),
         text.size(worker.disk.free) if worker.disk else None,
         str(len(models.get(worker.worker_id, ()))),
         worker.address or "none",
         names.short(worker.worker_id),
     )
+
+
+def free(worker: r.Worker) -> int:
+    """How many of its GPUs work and are not held."""
+    if not worker.gpu_info.devices:
+        return max(0, worker.gpu_info.count - len(worker.gpu_claims))
+    return sum(holder(each, worker, {}) == "free" for each in worker.gpu_info.devices)
+
+
+def holder(device: GpuDevice, worker: r.Worker, names_: dict[str, str]) -> str:
+    """The deployment that holds the GPU, by name where `names_` has it by id; "free"; or that the GPU is lost."""
+    claim = worker.gpu_claims.get(str(device.index))
+    holder = names_.get(claim, claim) if claim else None
+    if device.lost:
+        return f"lost, held by {holder}" if holder else "lost"
+    return holder or "free"
 
 
 def gpus(worker: r.Worker) -> str:
@@ -82,7 +98,7 @@ def detail(shell: Shell, found: r.Worker) -> None:
     usage = {each.index: each for each in found.gpu_usage}
     rows: list[tuple[Cell, ...]] = []
     for device in found.gpu_info.devices:
-        claim, used = found.gpu_claims.get(str(device.index)), usage.get(device.index)
+        used = usage.get(device.index)
         rows.append(
             (
                 str(device.index),
@@ -90,7 +106,7 @@ def detail(shell: Shell, found: r.Worker) -> None:
                 text.memory(device.memory_total),
                 text.memory(used.memory_used) if used else None,
                 f"{used.utilization:.0f} %" if used else None,
-                held.get(claim, claim) if claim else "free",
+                holder(device, found, held),
             )
         )
     attention.section(shell, found.conditions, shell.wall())

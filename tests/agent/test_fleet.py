@@ -11,7 +11,7 @@ from agent.fleet import Fleet
 from agent.gpus import Gpu
 from agent.records import Record
 from chalicelib.contract.lifecycle import Status
-from chalicelib.contract.messages import GpuDevice, GpuInfo, Stop
+from chalicelib.contract.messages import GpuDevice, GpuInfo, Orphan, Stop
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.commands import deploy
 
@@ -164,6 +164,16 @@ def test_what_runs_without_a_command_is_an_orphan_with_its_gpus(world: AgentWorl
     found = {each.deployment_id: each.gpus for each in beat.orphans or []}
     assert found == {"orphan": [5, 6], "without": [], "past": [5]}
     assert set(beat.active_deployments) == {"d1", "orphan", "without", "unknown"}
+
+
+def test_what_runs_of_a_worker_that_this_host_was_is_told_also_without_gpus(world: AgentWorld) -> None:
+    """It is among the active deployments, so that without this it might be on any GPU."""
+    world.database.set_meta(past_workers="was-before")
+    world.restart()
+    world.engine.add(there("1", "past", "was-before", ()))
+    world.settle(1)
+    world.beat()
+    assert world.server.beats[-1].orphans == [Orphan("past", [])]
 
 
 def test_a_deployment_that_the_journal_knows_is_no_orphan(world: AgentWorld) -> None:

@@ -19,7 +19,7 @@ def value(samples: Samples, name: str, /, **labels: str) -> float | None:
 
 
 def test_a_workers_figures_are_those_of_its_last_heartbeat_while_it_is_online(world: PlaneWorld) -> None:
-    devices = [{"index": index, "name": "A100", "memory_total": 80} for index in (0, 1)]
+    devices = [{"index": index, "name": "A100", "memory_total": 80, "lost": index == 0} for index in (0, 1)]
     worker = world.worker("gpu-1", gpu_info={"count": 2, "devices": devices})
     world.worker("away")
     deployment_id = world.deploy(name="chat", worker_id=worker.id, gpus=[1])
@@ -36,6 +36,7 @@ def test_a_workers_figures_are_those_of_its_last_heartbeat_while_it_is_online(wo
     assert value(samples, "muster_worker_gpus", worker="gpu-1") == 2
     assert value(samples, "muster_worker_gpus_claimed", worker="gpu-1") == 1
     assert [value(samples, "muster_gpu_claimed", worker="gpu-1", gpu=g) for g in "01"] == [0, 1]
+    assert [value(samples, "muster_gpu_lost", worker="gpu-1", gpu=g) for g in "01"] == [1, 0]
     assert value(samples, "muster_gpu_info", worker="gpu-1", gpu="0", name="A100") == 1
     assert value(samples, "muster_gpu_memory_total_bytes", worker="gpu-1", gpu="1") == 80
     assert value(samples, "muster_gpu_memory_used_bytes", worker="gpu-1", gpu="1") == 40

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from chalicelib.contract import resources as r
-from muster.cli.workers import gpus
+from muster.cli.workers import free, gpus, holder
 from tests.fixtures.operators import Operators
 from tests.fixtures.resources import worker
 from tests.fixtures.tables import columns
@@ -97,3 +97,15 @@ def test_a_removed_worker_is_named_with_the_containers_left_there(operators: Ope
 )
 def test_the_gpus_are_counted_by_kind(info: dict[str, object], shown: str) -> None:
     assert gpus(worker(gpu_info=info)) == shown
+
+
+def test_a_lost_gpu_is_not_free_and_says_who_holds_it() -> None:
+    devices = [{"index": index, "lost": index < 2} for index in (0, 1, 2, 3)]
+    seen = worker(
+        gpu_info={"count": 4, "devices": devices}, gpu_claims={"1": "d1", "2": "d2", "9": "of one that is gone"}
+    )
+    told = [holder(each, seen, {"d1": "m"}) for each in seen.gpu_info.devices]
+    assert told == ["lost", "lost, held by m", "d2", "free"]
+    assert free(seen) == 1
+    assert free(worker(gpu_info={"count": 3}, gpu_claims={"0": "d1"})) == 2
+    assert free(worker(gpu_info={"count": 0}, gpu_claims={"0": "d1"})) == 0
