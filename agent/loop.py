@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 PARKED = 3600.0
 LONGEST_INTERVAL = 3600.0
 GOODBYE_TIMEOUT = (2.0, 3.0)
+GPUS_EVERY = 3600.0
+"""Seconds after which the GPUs are sent again, news or not: an older database may have been restored."""
 DOUBTED_FOR = 60.0
 """Seconds for which news of the GPUs is repeated: for longer than any request is on its way."""
 MAX_LISTED = 1024
@@ -74,7 +76,7 @@ class Agent:
         self._images_sent: tuple[Image, ...] | None = None
         self._paths_sent: object = None
         self._gpus_sent: GpuInfo | None = None
-        self._gpus_doubted_until = float("-inf")
+        self._gpus_doubted_until = self._gpus_due = float("-inf")
         self.identity: Identity | None = None
         self.crew: Crew | None = None
 
@@ -256,18 +258,23 @@ class Agent:
             else None,
             conditions=self._host.conditions.current() or None,
             orphans=(self.crew.fleet.orphans(gpus)[:MAX_LISTED] or None) if self.crew else None,
-            gpu_info=gpus if gpus != self._gpus_sent or self._host.monotonic() < self._gpus_doubted_until else None,
+            gpu_info=gpus if self._are_gpus_due(gpus) else None,
         )
-        if gpus != self._gpus_sent:
-            self._doubt_gpus()
         answer = self._api.heartbeat(identity.worker_id, identity.token, body, timeout)
         self._intake.acked(acks)
         self._images_sent, self._paths_sent, self._gpus_sent = images, paths, gpus
         return answer
 
+    def _are_gpus_due(self, gpus: GpuInfo | None) -> bool:
+        now = self._host.monotonic()
+        if gpus != self._gpus_sent or now >= self._gpus_due:
+            self._doubt_gpus()
+        return now < self._gpus_doubted_until
+
     def _doubt_gpus(self) -> None:
         """A request that is given up may still arrive, after a newer one: what is news is repeated for a while."""
-        self._gpus_doubted_until = self._host.monotonic() + DOUBTED_FOR
+        now = self._host.monotonic()
+        self._gpus_doubted_until, self._gpus_due = now + DOUBTED_FOR, now + GPUS_EVERY
 
     def _since(self, now: Moment) -> str:
         age = self._memory.contact.age(now)

@@ -79,6 +79,18 @@ def test_gpus_are_sent_when_they_changed_and_for_a_minute_after(world: AgentWorl
     assert world.server.beats[-1].gpu_info is None
 
 
+def test_gpus_are_sent_every_hour_whatever_the_database_has(world: AgentWorld) -> None:
+    world.inventory = ONE
+    world.restart()
+    world.beat()
+    world.beat(3598)
+    assert world.server.beats[-1].gpu_info is None
+    world.beat(2)
+    assert world.server.beats[-1].gpu_info == ONE
+    world.beat(61)
+    assert world.server.beats[-1].gpu_info is None
+
+
 def test_gpus_are_sent_until_a_heartbeat_with_them_was_answered(world: AgentWorld) -> None:
     world.beat(61)
     world.inventory = ONE

@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import NamedTuple, TypeVar
@@ -221,6 +222,7 @@ class Host(AgentWorld):
         self.engine.available |= {f"image:{n}" for n in range(200)}
         # Two agents on one machine have the GPUs of that machine between them.
         self.gpus = [Gpu(index, 80 * GIB, GIB, uuid=f"{self.machine}-{name}-{index}") for index in range(GPUS)]
+        self._tell_gpus(gone=frozenset())
         strangers = [
             Instance("stranger", "somebody-elses", "db", "running"),
             Instance("another's", "muster-theirs-g1", "image:0", "running", ANOTHER_WORKER, "theirs", 1, port=20001),
@@ -236,6 +238,26 @@ class Host(AgentWorld):
         """The machine booted."""
         self.booted_at = now
         self.boot_id = self.run = f"{self.machine}'s run of {now}"
+
+    # What becomes of its GPUs
+
+    def lose_gpu(self, index: int, gone: bool) -> None:
+        """It falls off the bus, or is not even listed any more."""
+        self.gpus[index] = replace(self.gpus[index], lost="GPU is lost")
+        self._tell_gpus(frozenset({index} if gone else ()))
+
+    def repair_gpus(self) -> None:
+        self.gpus = [replace(each, lost=None) for each in self.gpus]
+        self._tell_gpus(gone=frozenset())
+
+    @property
+    def lost_gpus(self) -> list[int]:
+        return [each.index for each in self.gpus if each.lost]
+
+    def _tell_gpus(self, gone: frozenset[int]) -> None:
+        there = [each for each in self.gpus if each.index not in gone]
+        devices = [GpuDevice(each.index, uuid=each.uuid, lost=each.lost is not None) for each in there]
+        self.inventory = GpuInfo(len(devices), devices)
 
     def set_clock(self, now: float) -> None:
         self.clock.now = now + self.skew
@@ -371,17 +393,20 @@ class Host(AgentWorld):
     def gpus_of(self, instance: Instance) -> tuple[int, ...]:
         return self.engine.started[instance.id].gpus
 
+    def devices_of(self, instance: Instance) -> tuple[str, ...]:
+        """The same by UUID: agents on one machine count their own GPUs."""
+        return self.engine.started[instance.id].devices
+
     def _database(self) -> Database:
         return Journal(self.state.path / "journal", self.mortal)
 
     def _registration(self, token: str) -> Registration:
-        devices = [GpuDevice(index) for index in range(GPUS)]
         boot_id, past = f"{self.machine}-boot-{self.boots}", self.journaled_boots[:8]
         self.journaled_boots.insert(0, boot_id)
         return Registration(
             name=self.name,
             token=token,
-            gpu_info=GpuInfo(GPUS, devices),
+            gpu_info=GpuInfo(0),  # the inventory takes its place
             system_info=SystemInfo(self.hostname or self.machine),
             labels=self.labels,
             boot_id=boot_id,

@@ -10,8 +10,9 @@ import msgspec
 
 from chalicelib import census, claims, operations, placement, slots
 from chalicelib.contract.lifecycle import LIVE, OPEN, OperationStatus
+from chalicelib.contract.messages import GpuDevice, GpuInfo
 from chalicelib.fleet import ONLINE_WINDOW
-from chalicelib.tables import Deployment, Hot, Operation
+from chalicelib.tables import Cold, Deployment, Hot, Operation
 from tests.fixtures.dynamodb_expressions import Item
 from tests.simulation.hosts import Host, Running
 
@@ -26,6 +27,8 @@ GIVEN_UP = frozenset({"POISON_COMMAND", "WORKER_LOST", "WORKER_REMOVED"})
 def at_every_instant(sim: Simulation) -> Iterator[str]:
     """The violations there are."""
     yield from _no_false_alarm(sim)
+    yield from _nothing_is_placed_on_a_lost_gpu(sim)
+    yield from _one_holder_for_each_gpu_of_the_literal_client(sim)
     everywhere: defaultdict[str, set[str]] = defaultdict(set)
     for host in sim.hosts:
         ours = host.running()
@@ -35,7 +38,7 @@ def at_every_instant(sim: Simulation) -> Iterator[str]:
         for id_, stranger in host.strangers.items():
             if host.engine.all.get(id_) != stranger:
                 yield f"{host.machine}: {id_} is none of its own, and was touched"
-        yield from _one_holder_for_each_gpu(sim, host)
+        yield from _one_holder_for_each_gpu(host)
         for call, count in Counter(host.engine.calls).items():
             if count > 1 and call.startswith(("pull image:", "delete_image")):
                 yield f"{host.machine}: an operation ran {count} times: {call}"
@@ -53,13 +56,46 @@ def at_every_instant(sim: Simulation) -> Iterator[str]:
             yield f"{deployment_id} runs on {len(places)} workers, and each of them could be asked"
 
 
-def _one_holder_for_each_gpu(sim: Simulation, host: Host) -> Iterator[str]:
-    held = Counter(
-        gpu for each in host.running() if each.worker_id == host.last_worker_id for gpu in host.gpus_of(each)
-    )
-    doubly = [gpu for gpu, count in held.items() if count > 1]
-    if doubly and not sim.gpus_may_overlap:
+def _one_holder_for_each_gpu(host: Host) -> Iterator[str]:
+    """Whichever worker of that machine started them, and whatever was lost, restored, or removed."""
+    held = Counter(device for each in host.running() for device in host.devices_of(each))
+    doubly = [device for device, count in held.items() if count > 1]
+    if doubly:
         yield f"{host.machine}: two deployments on GPU {doubly}"
+
+
+def _one_holder_for_each_gpu_of_the_literal_client(sim: Simulation) -> Iterator[str]:
+    """It does what it is told, and looks at nothing: so it is told nothing wrong."""
+    if sim.literal is None or sim.restored:
+        return
+    held = Counter(gpu for told in sim.literal.containers.values() for gpu in told["gpus"])
+    doubly = [gpu for gpu, count in held.items() if count > 1]
+    if doubly:
+        yield f"the literal client runs two deployments on GPU {doubly}"
+
+
+def _nothing_is_placed_on_a_lost_gpu(sim: Simulation) -> Iterator[str]:
+    """One that was lost when a deployment was placed there, as far as the control plane had been told."""
+    lost = {
+        item["worker_id"]["S"]: {each.index for each in _devices(item) if each.lost}
+        for item in sim.database.items(Cold)
+        if item["part"]["S"] == "cold"
+    }
+    placed = {
+        item["deployment_id"]["S"]: (item["worker_id"]["S"], item["gpu_indexes"]["S"])
+        for item in sim.database.items(Deployment)
+        if "worker_id" in item
+    }
+    for deployment_id, (worker_id, indexes) in placed.items():
+        both = lost.get(worker_id, set()) & sim.lost_before.get(worker_id, set())
+        wrong = both & set(msgspec.json.decode(indexes, type=list[int]))
+        if wrong and sim.placed_before.get(deployment_id) != (worker_id, indexes):
+            yield f"{deployment_id} is placed on GPU {sorted(wrong)} of {worker_id}, which is lost"
+    sim.lost_before, sim.placed_before = lost, placed
+
+
+def _devices(item: Item) -> list[GpuDevice]:
+    return msgspec.json.decode(item["gpu_info"]["S"], type=GpuInfo).devices
 
 
 def _no_false_alarm(sim: Simulation) -> Iterator[str]:
@@ -85,6 +121,7 @@ def _false_alarms(
         if code == "CONTAINER_LOST" and deployment_id in runs & sim.ran_before and not sim.catastrophe:
             yield f"{deployment_id} is CONTAINER_LOST, and ran all the time"
         was_silent = sim.now - sim.heard_before.get(home(deployment_id), 0.0) > ONLINE_WINDOW
+        was_silent |= home(deployment_id) in sim.operators.asked.lost  # it may have spoken since then
         if code == "WORKER_LOST" and not was_silent and sim.plot != "takeover":
             yield f"{deployment_id} is WORKER_LOST, and its worker had been heard of"
     for deployment_id in stopped if not sim.catastrophe else []:

@@ -9,6 +9,7 @@ import msgspec
 import requests
 
 from tests.simulation.cloud import Network
+from tests.simulation.hosts import GPUS
 from tests.simulation.weather import Weather
 
 Body = dict[str, Any]
@@ -90,7 +91,7 @@ class LiteralClient:
         self._to_say = deque((deployment_id, {**each, "container_id": "abc", "port": 8001}) for each in said)
 
     def _register(self) -> bool:
-        info = {"count": 0, "devices": []}
+        info = {"count": GPUS, "devices": [{"index": index} for index in range(GPUS)]}
         body = {"name": self.name, "token": self.token, "gpu_info": info, "system_info": {"hostname": self.name}}
         answer = self._post("register", [], body)
         if answer is None:

@@ -413,6 +413,22 @@ MUTANTS = (
         "where most of a fleet falls silent in one sweep, nothing is recorded",
         ("chalicelib/liveness.py", "    massive = fleet_size >= FLEET and fresh * 2 > fleet_size\n", "    massive = False\n    if fleet_size >= FLEET and fresh * 2 > fleet_size:\n        Brake(\"sweep\", part=\"brake\", until=now + BRAKE_FOR).save()\n        return False\n"),
     ),
+    mutant(
+        "a lost GPU is given away",
+        "nothing is placed on a GPU that does not answer",
+        ("chalicelib/claims.py", "    free = tuple(index for index in ours if index not in machine.unusable)\n", "    free = tuple(ours)\n"),
+    ),
+    mutant(
+        "what is lost gives up its GPUs",
+        "a deployment that may live on a worker holds its GPUs there, whatever was concluded from silence",
+        ("chalicelib/deployments.py", "    slot.may_live = slot.holds = bool(slot.may_live or slot.sent_at)\n", "    slot.may_live, slot.holds = bool(slot.may_live or slot.sent_at), False\n"),
+    ),
+    mutant(
+        "an agent starts on a GPU in which another model runs",
+        "the agent looks who runs on a GPU, right before a start",
+        ("agent/preflight.py", "    users = gpu.users(there, command.deployment_id)\n", "    users: list[Instance] = []\n"),
+        test="tests/agent/test_gpus.py::test_a_model_does_not_start_on_a_gpu_in_which_another_of_musters_runs",
+    ),
     # Operations
     mutant(
         "what was sent can be cancelled",

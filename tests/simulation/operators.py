@@ -14,9 +14,10 @@ from chalicelib import deployments, operations, workers
 from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access
 from chalicelib.contract.errors import ApiError
+from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.once import Key
 from chalicelib.store import Refused
-from chalicelib.tables import Deployment
+from chalicelib.tables import Deployment, Hot
 from chalicelib.tokens import Principal
 from tests.simulation.cloud import Cloud
 from tests.simulation.hosts import GPUS, RACK, RACKS
@@ -33,7 +34,7 @@ OPERATOR = Principal("key operator", Access.OPERATOR, "operator")
 class Asked:
     """`ended`: whose container was asked to stop, as a container. `touched`: of whom anything was asked.
 
-    `relabeled` are the workers whose labels an operator has set.
+    `relabeled` are the workers whose labels an operator has set, `lost` those that were given up.
     """
 
     deployments: list[str] = field(default_factory=list)
@@ -42,6 +43,7 @@ class Asked:
     ended: set[str] = field(default_factory=set)
     touched: set[str] = field(default_factory=set)
     relabeled: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
 
 
 class Operators:
@@ -66,6 +68,9 @@ class Operators:
         """One thing."""
         choice = self._weather.random.choice
         actions = [self._deploy, self._deploy, self._ask, self._ask, self._cancel]
+        silent = [each for each in self._worker_ids() if self._is_silent(each)]
+        if silent:
+            actions.append(lambda: self._lose(choice(silent)))
         if self.asked.deployments:
             actions += [self._intend] * 7
         choice(actions)()
@@ -81,6 +86,15 @@ class Operators:
         }
         self.asked.touched.add(deployment_id)
         self._do(name, deployment_id, change[name])
+
+    def _is_silent(self, worker_id: str) -> bool:
+        hot = next((each for each in self._cloud.database.items(Hot) if each["worker_id"]["S"] == worker_id), None)
+        return hot is not None and "g" not in hot and self.now - float(hot["ls"]["N"]) > ONLINE_WINDOW
+
+    def _lose(self, worker_id: str) -> None:
+        """Somebody believes that it will not come back."""
+        self.asked.lost.add(worker_id)
+        self._do("lost", worker_id, lambda: workers.lose(worker_id, OPERATOR, self.now))
 
     def _intend(self) -> None:
         names = ["stop", "stop", "start", "restart", "patch", "delete"]

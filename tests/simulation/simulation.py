@@ -24,7 +24,7 @@ from chalicelib.tables import Brake, Deployment, Hot, Operation
 from tests.simulation import invariants
 from tests.simulation.cloud import Cloud, Network
 from tests.simulation.database import UnreliableDynamoDB
-from tests.simulation.hosts import Host, Running
+from tests.simulation.hosts import GPUS, Host, Running
 from tests.simulation.intruder import Intruder
 from tests.simulation.literal import LiteralClient
 from tests.simulation.operators import OPERATOR, Operators
@@ -81,6 +81,8 @@ class Simulation:
         self.said_lost: set[tuple[str, str]] = set()
         self.heard_before: dict[str, float] = {}
         self.ran_before: set[str] = set()
+        self.placed_before: dict[str, tuple[str, str]] = {}
+        self.lost_before: dict[str, set[int]] = {}
         tokens.seed_registration_token(JOIN, START)
         self.hosts.append(self._host("host-0", None))
         are_neighbours = self.random.random() < 0.3
@@ -132,6 +134,8 @@ class Simulation:
             (3, lambda: self._model_dies(host)),
             (self._often("clock stepped"), lambda: self._step_clock_between_looks(host)),
             (self._often("host rebooted"), lambda: self._reboot(host)),
+            (1.5, lambda: self._gpu_fails(host)),
+            (1.5, lambda: self._gpus_are_back(host)),
             (3, self._sweep),
             (3, self.network.late_ones_arrive),
             (1.5, lambda: self._pass(self.random.choice([30, 100, 300]))),
@@ -226,6 +230,22 @@ class Simulation:
 
     def _on_the_machine_of(self, host: Host) -> list[Host]:
         return [each for each in self.hosts if each.engine.all is host.engine.all]
+
+    def _gpu_fails(self, host: Host) -> None:
+        """A GPU is lost, or gone; the model in it may hang there, or die of it."""
+        index, gone = self.random.randrange(GPUS), self.random.random() < 0.4
+        self.weather.happened["GPU gone" if gone else "GPU lost"] += 1
+        self.weather.note(f"{host.machine}: GPU {index} of {host.name} is {'gone' if gone else 'lost'}")
+        host.lose_gpu(index, gone)
+        for each in host.running():
+            if each.worker_id == host.last_worker_id and index in host.gpus_of(each) and self.random.random() < 0.5:
+                host.engine.die(each.id, 1, "CUDA error: unspecified launch failure")
+
+    def _gpus_are_back(self, host: Host) -> None:
+        if host.lost_gpus:
+            self.weather.happened["GPUs back"] += 1
+            self.weather.note(f"{host.machine}: the GPUs of {host.name} are back")
+            host.repair_gpus()
 
     def _sweep(self) -> None:
         self.weather.happened["sweep"] += 1
@@ -329,6 +349,7 @@ class Simulation:
         self.weather.note("an older database is restored")
         self.forgotten = {each.operation_id for each in Operation.scan(Operation.sent_at.exists())}
         self.database.restore(snapshot)
+        self.lost_before = {}  # what the database says of GPUs is old, until the agents say it again
         self.orphans_possible = self.gpus_may_overlap = True
         self.weather.bad = False
         self.network.late_ones_arrive()
@@ -382,6 +403,8 @@ class Simulation:
     def _calm_down(self) -> None:
         self.weather.note("from here on nothing goes wrong")
         self.weather.bad = False
+        for host in self.hosts:
+            self._gpus_are_back(host)
         self.network.late_ones_arrive()
         problems: list[str] = []
         for round_ in range(CALM_AT_MOST):
