@@ -48,9 +48,11 @@ class Gpu:
         """By which an engine is asked for it."""
         return {self.uuid or str(self.index if self.position is None else self.position)}
 
-    def users(self, there: Collection[Instance], deployment_id: str) -> list[Instance]:
-        """The instances of other deployments that run and were given it, whichever worker's they are."""
-        others = (each for each in there if each.deployment_id not in (None, deployment_id))
+    def users(self, there: Collection[Instance], worker_id: str, deployment_id: str) -> list[Instance]:
+        """The instances that run and were given it, whichever worker's they are, but for the deployment's own: those a
+        start replaces."""
+        own = (worker_id, deployment_id)
+        others = (each for each in there if each.deployment_id and (each.worker_id, each.deployment_id) != own)
         return [each for each in others if each.state == "running" and self.ids & set(each.gpus or ())]
 
     def others(self, own: Collection[Instance]) -> list[Holder]:

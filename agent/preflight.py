@@ -79,7 +79,7 @@ class Preflight:
             raise _as_error(obstacles)
         return Cleared(_told(findings), weights)
 
-    def check_gpus(self, command: Deploy, there: Collection[Instance]) -> Sequence[Gpu]:
+    def check_gpus(self, command: Deploy, worker_id: str, there: Collection[Instance]) -> Sequence[Gpu]:
         """The host's GPUs, where those of the command are there and no other deployment of Muster runs on them.
 
         `there` is everything on the host. Raises GpuMissing.
@@ -87,7 +87,8 @@ class Preflight:
         if not command.gpus:
             return ()
         gpus = self.around.gpus()
-        missing = [text for gpu in gpus if gpu.index in command.gpus and (text := _missing(gpu, command, there))]
+        asked = [gpu for gpu in gpus if gpu.index in command.gpus]
+        missing = [text for gpu in asked if (text := _missing(gpu, command, worker_id, there))]
         if missing:
             raise GpuMissing("; ".join(missing))
         return gpus
@@ -148,13 +149,13 @@ class Preflight:
             yield Finding("DISK_FULL", f"{path} has {size(free)} free, and {what} needs {size(needed)}: {advice}")
 
 
-def _missing(gpu: Gpu, command: Deploy, there: Collection[Instance]) -> str | None:
+def _missing(gpu: Gpu, command: Deploy, worker_id: str, there: Collection[Instance]) -> str | None:
     """Why the command cannot have the GPU for now."""
     if gpu.lost is not None:
         named = f"GPU {gpu.index} ({gpu.uuid})" if gpu.uuid else f"GPU {gpu.index}"
         advice = "reset it or reboot the host, or restart the deployment to have it placed on another GPU"
         return f"{named} is lost: {gpu.lost}: {advice}"
-    users = gpu.users(there, command.deployment_id)
+    users = gpu.users(there, worker_id, command.deployment_id)
     if users:
         named = ", ".join(f"{each.name} (deployment {each.deployment_id})" for each in users)
         return f"GPU {gpu.index} is in use by {named}: stop that, or choose another GPU"

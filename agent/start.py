@@ -50,7 +50,9 @@ class Starter:
         if refused is not None:
             raise EngineError("REFUSED_BY_HOST", refused)
         there = self.inventory.instances()
-        spec = self._spec(command, desired_port(command) or PORTS[0], self.preflight.check_gpus(command, there))
+        spec = self._spec(
+            command, desired_port(command) or PORTS[0], self.preflight.check_gpus(command, self.worker_id, there)
+        )
         flight = Flight(command, spec, self.host_env, own, there, self.engine.root())
         return self.preflight.check(flight, self._port_findings(command, own))
 
@@ -69,7 +71,7 @@ class Starter:
             while True:
                 port = self._port(command, last_port, lost)
                 # Again: while an image was pulled, another deployment may have started on that GPU.
-                gpus = self.preflight.check_gpus(command, self.inventory.instances())
+                gpus = self.preflight.check_gpus(command, self.worker_id, self.inventory.instances())
                 spec = self._spec(command, port, gpus)
                 try:
                     instance = self.engine.start(spec)

@@ -56,7 +56,8 @@ def occupied(body: m.Heartbeat, known: Collection[str]) -> fleet.Claims:
     """
     told = {each.deployment_id: each.gpus for each in body.orphans or []}
     found: fleet.Claims = {}
-    for each in sorted({*body.active_deployments, *told}.difference(known)):
+    # What the agent calls an orphan is one, also where a deployment of that id was placed there since.
+    for each in sorted({*body.active_deployments}.difference(known) | told.keys()):
         for index in [fleet.ANY] if (gpus := told.get(each)) is None else map(str, gpus):
             found.setdefault(index, each)
     return found

@@ -71,9 +71,12 @@ def test_a_gpu_is_used_by_what_runs_on_it_and_was_given_it() -> None:
         Instance("4", "somebody's", "i", "running", gpus=("GPU-a",)),
         Instance("5", "muster-d5-g1", "i", "running", "w1", "d5", 1),
     ]
-    assert [each.id for each in first.users(there, "d1")] == ["2"]
-    assert [each.id for each in first.users(there, "d9")] == ["1", "2"]
-    assert [each.id for each in second.users(there, "d9")] == ["2"]
+    assert [each.id for each in first.users(there, "w1", "d1")] == ["2"]
+    assert [each.id for each in first.users(there, "w2", "d1")] == ["1", "2"], (
+        "what another worker started is not its own"
+    )
+    assert [each.id for each in first.users(there, "w1", "d9")] == ["1", "2"]
+    assert [each.id for each in second.users(there, "w1", "d9")] == ["2"]
 
 
 LOST = Gpu(0, 80 * GIB, 0, uuid="GPU-a", position=0, lost="GPU is lost (NVML error 15)")
