@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
@@ -12,6 +14,7 @@ from msgspec import Raw, Struct
 from requests.auth import AuthBase
 from urllib3.exceptions import ProtocolError
 
+from agent.clockcheck import ahead
 from agent.sessions import new_session
 from chalicelib.contract.connection import answered_by_something_else, cause
 from chalicelib.contract.messages import MAX_CODE, Heartbeat, Registered, Registration, brief
@@ -106,11 +109,19 @@ class Bearer(AuthBase):
 
 
 class Api:
-    """One per thread. Every method raises Retry or Fatal."""
+    """One per thread. Every method raises Retry or Fatal.
 
-    def __init__(self, url: str, session: requests.Session | None = None) -> None:
+    `clock` is epoch seconds; `clock_ahead` is by how many it is ahead of the control plane's, by its last response, and
+    None where that has no date.
+    """
+
+    def __init__(
+        self, url: str, session: requests.Session | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
         self._url = url.rstrip("/")
         self._session = session or new_session(os.environ)
+        self._clock = clock
+        self.clock_ahead: float | None = None
 
     def register(self, body: Registration, token: str | None) -> Registered:
         """`token` is the one that an earlier registration gave."""
@@ -129,6 +140,7 @@ class Api:
     def _post(
         self, path: str, body: Any, token: str | None, answer: type[T], timeout: tuple[float, float] = TIMEOUT
     ) -> T:
+        sent = self._clock()
         try:
             with self._session.post(
                 self._url + path,
@@ -139,6 +151,7 @@ class Api:
                 allow_redirects=False,
                 stream=True,
             ) as response:
+                received = self._clock()
                 content = read_limited(response, MAX_ANSWER)
         except (requests.RequestException, OSError) as error:
             why = cause(error, self._url, os.environ)
@@ -152,6 +165,7 @@ class Api:
         if decoded is None:
             said = f"{response.status_code} with a body that is not the control plane's"
             raise Retry(said, status=response.status_code, foreign=True)
+        self.clock_ahead = ahead(response.headers.get("Date"), sent, received)
         return decoded
 
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from agent import membership
 from agent.api import TIMEOUT, Answer, Api, Fatal, Retry
 from agent.backoff import Backoff
+from agent.clockcheck import ClockCheck
 from agent.clocks import Moment
 from agent.crew import Crew, Host, Memory
 from agent.identity import Identity, StateDir, StateError
@@ -71,6 +72,7 @@ class Agent:
         self._sample = sample
         self._gpus = gpus
         self._backoff = Backoff(random)
+        self._clock_check = ClockCheck(host.conditions)
         self._intake = Intake(memory, host.boottime)
         self._lock = Lock()
         self._images_sent: tuple[Image, ...] | None = None
@@ -231,6 +233,7 @@ class Agent:
         if self._backoff.failing:
             log.info("heartbeat again%s", self._since(now))
         self._backoff.reset()
+        self._clock_check.note(self._api.clock_ahead)
         self._memory.contact.note(now)
         if self.crew is not None and self._intake.receive(answer.commands, now.boottime, self.crew):
             self._memory.inbox.note(answer.inbox)
