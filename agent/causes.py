@@ -153,6 +153,21 @@ CAUSES: tuple[Cause, ...] = (
         "There is no such model: check `model` (and --revision). A private one needs HF_TOKEN; a folder must be there.",
     ),
     _cause(
+        "CACHE_UNUSABLE",
+        False,
+        r"^(?!Ignored error ).*Permission denied: ['\"][^'\"]{0,500}(?:huggingface|/hub\b|models--|\.safetensors|\.gguf"
+        r"|config\.json|tokenizer)",
+        "The weights or their folder belong to somebody else: on the host, `ls -ln` shows whose that path is; `chown "
+        "-R` it to the user that the model runs as, or give the agent another HF_HOME (`join.sh --models`).",
+    ),
+    _cause(
+        "CACHE_UNUSABLE",
+        False,
+        r"^(?!Ignored error ).*(?:Read-only file system: ['\"][^'\"]{0,500}(?:huggingface|/hub\b|models--)"
+        r"|\[Errno 116\] Stale file handle)",
+        "The file system with the weights is read-only, or lost the file: see `dmesg` on the host, and remount it.",
+    ),
+    _cause(
         "HUB_UNREACHABLE",
         False,
         r"We couldn't connect to 'https?://|LocalEntryNotFoundError\b|OfflineModeIsEnabled\b|outgoing traffic has been"

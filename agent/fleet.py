@@ -95,6 +95,15 @@ class Fleet:
             return False
         return instance.deployment_id in self.actors or self._tools.records.get(instance.deployment_id) is not None
 
+    def failed_with(self, error_code: str) -> dict[str, str]:
+        """What was reported last of the deployments that do not run, or may not yet, for this cause: by their ids."""
+        found = {}
+        for deployment_id, actor in sorted(self.actors.copy().items()):
+            report = actor.record.report
+            if report is not None and report.error_code == error_code and isinstance(actor.record.command, Deploy):
+                found[deployment_id] = report.message or ""
+        return found
+
     def expect_end(self, instance: Instance) -> bool:
         """An operator is about to end it. False when no deployment here cares for it: an orphan."""
         actor = self.actors.get(instance.deployment_id or "")

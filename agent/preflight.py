@@ -17,6 +17,7 @@ from agent.host import disk
 from agent.hub import Finding, Hub, HuggingFace, question
 from agent.models import cached_models
 from agent.policy import HostPolicy
+from agent.weights import CODE, unusable
 from chalicelib.contract.messages import Deploy, Disk, Fix
 
 UTILIZATION = 0.9
@@ -74,6 +75,7 @@ class Preflight:
         """`found` is what others found already. Raises EngineError with the first code and every message."""
         obstacle, weights = self._model(flight)
         findings = [*([obstacle] if obstacle else []), *found, *self._gpus(flight), *self._disks(flight, weights)]
+        findings += self._weights(flight)
         obstacles = [each for each in findings if not each.warns_only]
         if obstacles:
             raise _as_error(obstacles)
@@ -101,6 +103,10 @@ class Preflight:
             return None, None
         obstacle = self.around.hub.obstacle(asked)
         return obstacle, self.around.hub.weights(asked) if obstacle is None else None
+
+    def _weights(self, flight: Flight) -> Iterator[Finding]:
+        if flight.spec.image is None and (trouble := unusable(flight.spec.model, self.policy.hub_cache)) is not None:
+            yield Finding(CODE, trouble)
 
     def _login(self, flight: Flight) -> dict[str, str]:
         """The token of `hf auth login`, beside the cache: for processes alone, since no container sees it."""

@@ -11,6 +11,7 @@ from agent.engines import EngineError
 from agent.fleet import Fleet
 from agent.inventory import Inventory
 from agent.listening import Listening
+from agent.weights import CODE as CACHE_UNUSABLE
 from chalicelib.contract.conditions import ConditionType
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Watch:
 
     def step(self) -> None:
         self._attempt(self._listening.look, "the addresses of this host cannot be read")
+        self._note_weights()
         self._began = self._monotonic()
         try:
             self._inventory.refresh()
@@ -70,6 +72,15 @@ class Watch:
 
     def close(self) -> None:
         self._closed.set()
+
+    def _note_weights(self) -> None:
+        """Deployments say by themselves whether they could use their weights."""
+        held_up = self._fleet.failed_with(CACHE_UNUSABLE)
+        if held_up:
+            message = next(iter(held_up.values())).partition(" (starts again in ")[0]
+            self._conditions.trouble(ConditionType.WEIGHTS_UNREADABLE, message[:1000], deployments=list(held_up))
+        else:
+            self._conditions.in_order(ConditionType.WEIGHTS_UNREADABLE)
 
     def _note_trouble(self, error: Exception) -> None:
         if not isinstance(error, EngineError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
+import os
 import re
 import time
 from collections.abc import Callable
@@ -25,6 +27,7 @@ from agent.engines.docker.logs import read_log
 from agent.engines.docker.looks import Looks
 from agent.engines.docker.prune import prune
 from agent.engines.logs import parse_time
+from agent.identity import owner_name
 from chalicelib.contract.messages import Image, Progress, Pruned, Pulled
 
 log = logging.getLogger(__name__)
@@ -193,7 +196,9 @@ def _make_caches(spec: RunSpec) -> None:
             try:
                 mount.source.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise EngineError("CONTAINER_FAILED", f"{mount.source} cannot be made: {error.strerror}") from error
+                code = "DISK_FULL" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "CACHE_UNUSABLE"
+                advice = f"make it on the host, for {owner_name(os.geteuid())}, or give the agent another HF_HOME"
+                raise EngineError(code, f"{mount.source} cannot be made: {error.strerror}: {advice}") from error
 
 
 def _run(api: docker.APIClient, container_id: str) -> None:

@@ -1,0 +1,75 @@
+"""Whether the user that a model runs as may use its weights: the cache of the hub, or the owner's own folder.
+
+A container's user is the image's affair, mostly root, which may read whatever the host's root may. So only for
+processes, which run as the agent's user, can it be told before the start; for containers, from the log of a crash.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.identity import owner, owner_name
+from agent.models import PREFIX
+from agent.policy import is_path
+
+CODE = "CACHE_UNUSABLE"
+MOST_FILES = 2000
+"""Of a model, that are looked at."""
+
+
+def unusable(model: str, hub_cache: Path | None) -> str | None:
+    """Why this process's user cannot read or write the weights of `model`, with whose they are and what to do."""
+    if is_path(model):
+        found = next(_unreadable(Path(model)), None)
+        return _told(found, "read", Path(model)) if found is not None else None
+    if hub_cache is None:
+        return None
+    folder = hub_cache / f"{PREFIX}{model.replace('/', '--')}"
+    if not any(folder.glob("snapshots/*/config.json")):  # what is there already need not be written
+        nearest = next(each for each in (folder, *folder.absolute().parents) if _exists(each))
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            return _told(nearest, "write", nearest)
+    if not _exists(folder):
+        return None
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return _told(folder, "read", folder)
+    found = next(_unreadable(folder / "blobs"), None) or next(_unreadable(folder / "snapshots"), None)
+    return _told(found, "read", folder) if found is not None else None
+
+
+def _unreadable(path: Path) -> Iterator[Path]:
+    """What of it cannot be read; a link whose target is gone is somebody else's affair."""
+    if not _exists(path):
+        return
+    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+        yield path
+        return
+    seen = 0
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            each = Path(folder, name)
+            seen += 1
+            if seen > MOST_FILES:
+                return
+            needed = os.R_OK | (os.X_OK if name in folders else 0)
+            if os.path.exists(each) and not os.access(each, needed):
+                yield each
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:  # of a folder above, which is then what cannot be read
+        return True
+
+
+def _told(path: Path, need: str, whole: Path) -> str:
+    user = owner_name(os.geteuid())
+    if os.access(path, os.F_OK) and os.statvfs(path).f_flag & os.ST_RDONLY and need == "write":
+        return f"{path} is on a read-only file system: remount it, or keep weights elsewhere (HF_HOME of the agent)"
+    return (
+        f"{path} belongs to {owner(path)}, and {user}, as whom the model runs, may not {need} it: run"
+        f" `chown -R {user} {whole}` on the host (or `chmod -R u+rwX,g+rwX` with a common group)"
+    )
