@@ -85,5 +85,5 @@ def test_a_heartbeat_compares_the_clocks(world: AgentWorld) -> None:
     world.beat()
     assert world.server.beats[-1].conditions is None
     world.beat()
-    (condition,) = world.server.beats[-1].conditions or []
+    (condition,) = world.server.beats[-1].conditions or ()
     assert condition.type == "ClockSkewed" and "60 minutes ahead of" in condition.message
