@@ -34,7 +34,7 @@ def delete_model(hub_cache: Path, model: str) -> Deleted:
 def _folders(hub_cache: Path) -> Iterator[Path]:
     try:
         entries = sorted(os.scandir(hub_cache), key=lambda each: each.name)
-    except FileNotFoundError:
+    except OSError:  # none is there, or somebody else's, which preflight tells of
         return
     for entry in entries:
         # A link would lead out of the cache. Models write here too, so a name may be anything.

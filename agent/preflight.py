@@ -15,9 +15,9 @@ from agent.flags import value_of
 from agent.gpus import Gpu
 from agent.host import disk
 from agent.hub import Finding, Hub, HuggingFace, question
-from agent.models import cached_models
+from agent.models import PREFIX, cached_models
 from agent.policy import HostPolicy
-from agent.weights import CODE, unusable
+from agent.weights import CODE, has_snapshot, unusable
 from chalicelib.contract.messages import Deploy, Disk, Fix
 
 UTILIZATION = 0.9
@@ -119,10 +119,8 @@ class Preflight:
 
     def _cached(self, model: str) -> bool:
         """Whether a snapshot is there: vLLM then asks the hub only for what is missing from it."""
-        folder = f"models--{model.replace('/', '--')}"
-        return self.policy.hub_cache is not None and any(
-            self.policy.hub_cache.glob(f"{folder}/snapshots/*/config.json")
-        )
+        cache = self.policy.hub_cache
+        return cache is not None and has_snapshot(cache / f"{PREFIX}{model.replace('/', '--')}")
 
     def _gpus(self, flight: Flight) -> Iterator[Finding]:
         if not flight.command.gpus:

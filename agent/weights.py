@@ -27,7 +27,7 @@ def unusable(model: str, hub_cache: Path | None) -> str | None:
     if hub_cache is None:
         return None
     folder = hub_cache / f"{PREFIX}{model.replace('/', '--')}"
-    if not any(folder.glob("snapshots/*/config.json")):  # what is there already need not be written
+    if not has_snapshot(folder):  # what is there already need not be written
         nearest = next(each for each in (folder, *folder.absolute().parents) if _exists(each))
         if not os.access(nearest, os.W_OK | os.X_OK):
             return _told(nearest, "write", nearest)
@@ -39,11 +39,19 @@ def unusable(model: str, hub_cache: Path | None) -> str | None:
     return _told(found, "read", folder) if found is not None else None
 
 
+def has_snapshot(folder: Path) -> bool:
+    """Whether the cache's folder of a model has a snapshot that can be seen."""
+    try:
+        return any(folder.glob("snapshots/*/config.json"))
+    except PermissionError:
+        return False
+
+
 def _unreadable(path: Path) -> Iterator[Path]:
     """What of it cannot be read; a link whose target is gone is somebody else's affair."""
     if not _exists(path):
         return
-    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+    if not os.access(path, os.R_OK | (os.X_OK if os.path.isdir(path) else 0)):
         yield path
         return
     seen = 0

@@ -26,11 +26,17 @@ def as_nobody(model: str, hub_cache: Path) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
+def open_up(path: Path) -> None:
+    """Let everybody into the folders of this test run."""
+    for folder in (path, *path.parents):
+        if folder.stat().st_mode & 0o777 == 0o700 and folder.name.startswith(("pytest-", "popen-", "test_")):
+            folder.chmod(0o755)
+
+
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
     """One that everybody may use, with a model."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    open_up(tmp_path)
     cache = tmp_path / "hub"
     downloading(cache, "org/model", 1000)
     for each in (cache, *cache.rglob("*")):
@@ -68,6 +74,13 @@ def test_a_model_that_is_there_need_not_be_written(cache: Path) -> None:
 
 
 @needs_root
+def test_a_cache_in_a_folder_that_cannot_be_entered_is_told_as_well(cache: Path) -> None:
+    cache.parent.chmod(0o700)
+    for model in ("org/model", str(cache / "models--org--model")):
+        assert "belongs to root, and nobody" in as_nobody(model, cache)
+
+
+@needs_root
 def test_a_file_of_somebody_else_in_a_folder_that_can_be_used_is_told_too(cache: Path) -> None:
     blob = next(each for each in cache.rglob("*") if each.is_file())
     blob.chmod(0o600)
@@ -78,8 +91,7 @@ def test_a_file_of_somebody_else_in_a_folder_that_can_be_used_is_told_too(cache:
 
 @needs_root
 def test_a_folder_that_is_given_by_its_path_has_to_be_readable_and_no_more(tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    open_up(tmp_path)
     model = tmp_path / "model"
     model.mkdir(mode=0o755)
     (model / "model.safetensors").write_bytes(b"")
