@@ -84,6 +84,8 @@ def _flag(key: str, value: Any) -> Iterator[str]:
         yield from _several(where, name, value)
     elif value is not None:
         text = _text(where, value)
+        if text == "--":
+            raise EngineError("INVALID_CONFIG", f"{where}: vLLM's command line cannot take the value '--'")
         # A value with a leading dash would be read as the next flag.
         yield from (f"--{name}={text}",) if text.startswith("-") else (f"--{name}", text)
 

@@ -105,7 +105,7 @@ def without_credentials(config: dict[str, Any]) -> dict[str, Any]:
     try:
         hidden: dict[str, Any] = _hide(config, "config", lambda _: None)
     except RecursionError:
-        return {key[:140]: HIDDEN for key in config}
+        return {key[:SHOWN]: HIDDEN for key in config}
     return hidden
 
 
@@ -114,6 +114,8 @@ def hidden_in(text: str) -> str:
     return _FORMS.sub(HIDDEN, text)
 
 
+SHOWN = 140
+"""Characters of a key that are shown."""
 _Found = Callable[[str], None]
 
 
@@ -132,7 +134,7 @@ def _field(key: str, value: Any, where: str, found: _Found) -> Any:
     if is_credential(key) and not isinstance(value, bool | None):
         found(where)
         return HIDDEN
-    if _name(key) != key:
+    if _name(key) != key[:SHOWN]:
         found(where)
     return _hide(value, where, found)
 
@@ -142,7 +144,7 @@ def _name(key: str) -> str:
     assigned = _ASSIGNED.match(key)
     if assigned and is_credential(assigned[1]):
         return f"{assigned[1]}{assigned[2]}{HIDDEN}"
-    return hidden_in(key)[:140]
+    return hidden_in(key)[:SHOWN]
 
 
 def _hide_in_list(values: list[Any], where: str, found: _Found) -> list[Any]:

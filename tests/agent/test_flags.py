@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.engines import EngineError
@@ -63,6 +63,7 @@ def test_what_is_no_flag_or_is_decided_elsewhere_is_refused(config: dict[str, An
     assert "config." in raised.value.message
 
 
+@example({"x": "--"})
 @given(st.dictionaries(st.from_regex(r"x[a-z_]{0,10}", fullmatch=True), st.text(min_size=1), max_size=4))
 def test_no_value_turns_into_a_flag(config: dict[str, str]) -> None:
     """What argparse reads back is what was given, whatever the values begin with."""

@@ -138,3 +138,8 @@ def test_text_is_shown_without_what_has_the_form_of_a_credential() -> None:
     assert hidden_in(text) == (
         f"token {HIDDEN}, proxy http://{HIDDEN}@proxy:3128, key {HIDDEN}, hf_transfer, model org/hf_small"
     )
+
+
+def test_a_long_name_is_no_credential() -> None:
+    assert first_credential({"x" * 500: 1}) is None
+    assert first_credential({"x" * 500 + "_password": "p"}) is not None
