@@ -7,18 +7,42 @@ make way for.
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
+from pathlib import Path
 from uuid import uuid4
 
+from agent.identity import private_file
 from agent.journal import Database, JournalFull
 
 KEPT = 8
 
+_BOOTS = re.compile(r"[0-9a-f]{32}(?: [0-9a-f]{32})*")
+
 
 def next_boot(database: Database) -> tuple[str, list[str]]:
-    """A new boot id, and those before it, the latest first. Called by whoever holds the state folder."""
-    past = (database.meta("boots") or "").split()[:KEPT]
+    """A new boot id, and those before it, the latest first. Called by whoever holds the state folder.
+
+    They are kept beside the journal too: where that is lost, they prove that this is the same worker, also while the
+    control plane takes it to be online.
+    """
+    beside = database.path.with_name("boots")
+    past = (database.meta("boots") or _read(beside)).split()[:KEPT]
     fresh = uuid4().hex
+    known = " ".join([fresh, *past])
     with suppress(JournalFull):  # an agent starts on a full disk too; the next one then does not know of it
-        database.set_meta(boots=" ".join([fresh, *past]))
+        database.set_meta(boots=known)
+    with suppress(OSError):
+        new = private_file(beside.with_name("boots.new"))
+        new.write_text(known, encoding="ascii")
+        new.rename(beside)
     return fresh, past
+
+
+def _read(path: Path) -> str:
+    """What is kept there; "" where nothing is, or it is damaged."""
+    try:
+        text = path.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""
+    return text if _BOOTS.fullmatch(text) else ""
