@@ -185,9 +185,19 @@ def _reconcile(this: _Look, slot: Slot, deployment: Deployment, active: bool) ->
 def _lasts(this: _Look, slot: Slot) -> bool:
     """Whether the contradiction was there 25 seconds ago; the first time it is noted, and looked at again."""
     this.unsettled = True
-    if slot.odd_since is None or slot.odd_since > this.now + CLOCKS_DIFFER:
-        update_if(slot, [Slot.odd_since.set(this.now)], slots.unchanged(slot))
-    return bool(this.now - slot.odd_since >= ODD_FOR) if slot.odd_since is not None else False
+    return _was_odd(this, slot)
+
+
+def _was_odd(this: _Look, slot: Slot) -> bool:
+    """Whether the list has contradicted what is stored for 25 seconds, in one way: by what it has, or by what it lacks.
+
+    A list that had the deployment meanwhile shows that something lives, and one that lacked it that something ended.
+    """
+    listed = slot.deployment_id in this.body.active_deployments
+    if slot.odd_since is None or slot.odd_since > this.now + CLOCKS_DIFFER or slot.odd_listed not in (None, listed):
+        update_if(slot, [Slot.odd_since.set(this.now), Slot.odd_listed.set(listed)], slots.unchanged(slot))
+        return False
+    return bool(this.now - slot.odd_since >= ODD_FOR)
 
 
 def _is_thought_gone(this: _Look, deployment: Deployment) -> bool:
@@ -216,7 +226,7 @@ def _found_again(this: _Look, slot: Slot, deployment: Deployment) -> None:
     if this.body.literal and slot.sent_at is not None:
         reports.found_running(slot, deployment, this.now)
     else:
-        update_if(slot, [Slot.settled_at.remove(), Slot.odd_since.remove()], Slot.generation == slot.generation)
+        _unsettle(slot)
 
 
 def _stop_again(this: _Look, slot: Slot, deployment: Deployment | None, active: bool) -> None:
@@ -226,9 +236,9 @@ def _stop_again(this: _Look, slot: Slot, deployment: Deployment | None, active: 
     this.unsettled = True
     over = deployment is None or deployment.status in reports.OVER
     if (over and slot.odd_since is not None) or abs(this.now - slot.settled_at) >= ODD_FOR:
-        update_if(slot, [Slot.settled_at.remove(), Slot.odd_since.remove()], Slot.generation == slot.generation)
+        _unsettle(slot)
     elif over:
-        update_if(slot, [Slot.odd_since.set(this.now)], slots.unchanged(slot))
+        update_if(slot, [Slot.odd_since.set(this.now), Slot.odd_listed.set(True)], slots.unchanged(slot))
 
 
 def _is_gone(this: _Look, slot: Slot) -> bool:
@@ -236,11 +246,7 @@ def _is_gone(this: _Look, slot: Slot) -> bool:
 
     One list may be older than the container, and a worker that then lost its disk must still be told.
     """
-    if not slot.may_live and not slot.holds:
-        return True
-    if slot.odd_since is None or slot.odd_since > this.now + CLOCKS_DIFFER:
-        update_if(slot, [Slot.odd_since.set(this.now)], slots.unchanged(slot))
-    return slot.odd_since is not None and bool(this.now - slot.odd_since >= ODD_FOR)
+    return (not slot.may_live and not slot.holds) or _was_odd(this, slot)
 
 
 def _unsettle(slot: Slot) -> None:

@@ -319,8 +319,8 @@ class Slot(Item):
     `sent_at`, `sent_session`: when it first went out, and to which session. `sent_inbox`: a journal that has heard less
     far cannot have it. `settled_at`: when the worker showed that it has it. `holds`: it may use its GPUs.
     `may_live`: a container of this or an older generation may exist. `odd_since`: when the worker's list of what runs
-    first contradicted what is stored. `clearing`: how far the stop is, "sent" or "heard", that goes to a literal client
-    before a deploy over what may live there.
+    first contradicted what is stored, `odd_listed`: whether that list had the deployment. `clearing`: how far the stop
+    is, "sent" or "heard", that goes to a literal client before a deploy over what may live there.
     """
 
     class Meta(Meta):
@@ -337,6 +337,7 @@ class Slot(Item):
     holds = BooleanAttribute(default=False)
     may_live = BooleanAttribute(default=False)
     odd_since = NumberAttribute(null=True)
+    odd_listed = BooleanAttribute(null=True)
     clearing = UnicodeAttribute(null=True)
 
     @property

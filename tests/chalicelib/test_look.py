@@ -5,17 +5,18 @@ from __future__ import annotations
 import string
 from contextlib import suppress
 from random import Random
+from typing import Any
 
 import msgspec
 import pytest
 
-from chalicelib import deployments, fleet, look, slots, tokens, workers
+from chalicelib import deployments, fleet, look, operations, serving, slots, tokens, workers
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.store import find
-from chalicelib.tables import Cold, Deployment, Hot, Seen
+from chalicelib.tables import Cold, Deployment, Hot, Seen, Slot
 from tests.fixtures.database import Killed
-from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
+from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
 
 
 def test_what_is_missing_from_two_beats_25_seconds_apart_is_container_lost(world: PlaneWorld) -> None:
@@ -368,3 +369,509 @@ def test_a_basic_client_that_lists_what_it_has_not_reported_is_sent_the_deploy_a
     world.pass_(2 * look.ODD_FOR)
     assert worker.types() == []
     assert world.see(deployment_id).status == "running"
+
+
+# Receipts of an agent
+
+
+def agent(world: PlaneWorld, **host: Any) -> Worker:
+    return world.worker(boot_id="a", journal_id="j", **host)
+
+
+def slot_of(worker: Worker, deployment_id: str) -> Slot:
+    slot = slots.get(worker.id, deployment_id)
+    assert slot is not None
+    return slot
+
+
+def run(world: PlaneWorld, worker: Worker, **wanted: Any) -> str:
+    """A deployment that an agent was sent, acknowledged and runs."""
+    deployment_id = world.deploy(**wanted)
+    worker.beat()
+    tell(world, worker, deployment_id, "running", port=8001)
+    worker.active = [*worker.active, deployment_id]
+    worker.beat()
+    return deployment_id
+
+
+def tell(world: PlaneWorld, worker: Worker, deployment_id: str, status: str, **fields: Any) -> None:
+    order = {"generation": world.see(deployment_id).generation, "session": worker.answer.session}
+    sequence = int(deployments.load(deployment_id).status_sequence) + 1
+    worker.report(deployment_id, status, **order, sequence=sequence, **fields)
+
+
+def hot_of(worker: Worker) -> Hot:
+    hot = find(Hot, worker.id)
+    assert hot is not None
+    return hot
+
+
+def test_a_command_is_sent_with_each_heartbeat_until_it_is_acknowledged(world: PlaneWorld) -> None:
+    worker = agent(world)
+    world.deploy()
+    for _ in range(4):
+        worker.acks = []  # the answer was lost
+        assert worker.types() == ["deploy"]
+    assert worker.types() == []
+
+
+def test_when_nothing_is_under_way_a_heartbeat_is_one_write(world: PlaneWorld) -> None:
+    worker = agent(world)
+    run(world, worker)
+    worker.beat()
+    worker.beat()
+    for _ in range(3):
+        with world.database.counting() as calls:
+            worker.beat()
+        assert [operation for operation, _ in calls] == ["UpdateItem"]
+
+
+@pytest.mark.parametrize(
+    ("same_session", "behind", "is_sent_again"),
+    [(False, 1, True), (False, 0, False), (True, 1, False), (False, None, False)],
+)
+def test_a_journal_that_was_put_back_is_sent_what_it_missed(
+    world: PlaneWorld, same_session: bool, behind: int | None, is_sent_again: bool
+) -> None:
+    """A journal says how far it had heard: one that a session before had heard further is older."""
+    worker = agent(world)
+    deployment_id = world.deploy()
+    assert worker.types(inbox=0) == ["deploy"]
+    worker.beat()
+    sent = int(slot_of(worker, deployment_id).sent_inbox)
+    if not same_session:
+        worker.register(boot_id="b", past_boot_ids=["a"])
+    heard = {} if behind is None else {"inbox": sent - behind}
+    assert worker.types(**heard) == (["deploy"] if is_sent_again else [])
+
+
+@pytest.mark.parametrize(("status", "is_sent_again"), [("running", True), ("stopped", False), ("error", False)])
+def test_an_agent_that_lost_its_journal_is_sent_again_what_has_not_ended(
+    world: PlaneWorld, status: str, is_sent_again: bool
+) -> None:
+    worker = agent(world)
+    deployment_id = run(world, worker)
+    world.pass_(1)
+    if status != "running":
+        tell(world, worker, deployment_id, status)
+    worker.active, worker.journal_id = [], "another"
+    assert worker.types() == (["deploy"] if is_sent_again else [])
+
+
+def test_a_stop_of_what_has_ended_is_sent_again_to_a_journal_that_is_new(world: PlaneWorld) -> None:
+    worker = agent(world)
+    deployment_id = run(world, worker)
+    world.pass_(1)
+    world.stop(deployment_id)
+    assert worker.types() == ["stop"]
+    worker.beat()
+    tell(world, worker, deployment_id, "stopped")
+    worker.journal_id = "another"
+    assert worker.types() == ["stop"]
+
+
+def test_an_ack_in_the_beat_of_a_new_journal_is_of_what_the_old_one_had(world: PlaneWorld) -> None:
+    worker = agent(world)
+    world.deploy()
+    worker.beat()
+    worker.journal_id = "another"
+    assert worker.types() == ["deploy"]
+    assert worker.types() == []
+
+
+def test_what_was_sent_in_an_answer_is_above_the_inbox_that_the_answer_tells(world: PlaneWorld) -> None:
+    """An answer that began before has a lower inbox, whenever it arrives; all commands of a look have the same."""
+    worker = agent(world)
+    deployed = [world.deploy(gpus=0) for _ in range(2)]
+    answer = worker.beat(inbox=0)
+    assert [slot_of(worker, each).sent_inbox for each in deployed] == [hot_of(worker).inbox] * 2
+    assert hot_of(worker).inbox == answer.inbox + 1
+    again = worker.beat(inbox=answer.inbox)
+    assert (len(again.commands), again.inbox) == (0, answer.inbox + 1)
+
+
+def test_a_client_that_tells_no_inbox_costs_no_write_for_it(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    answer = worker.beat()
+    assert slot_of(worker, deployment_id).sent_inbox == hot_of(worker).inbox == answer.inbox
+
+
+@pytest.mark.parametrize(
+    ("sent_session", "journal", "never"), [(0, None, True), (None, None, True), (5, None, False), (0, b"j", False)]
+)
+def test_a_stop_that_no_session_was_sent_is_of_the_machine_that_had_the_name_before(
+    sent_session: int | None, journal: bytes | None, never: bool
+) -> None:
+    body = m.Heartbeat("online", [], [], session=6, journal_id="j")
+    one = look._Look(Hot("w", journal=journal), body, 0.0, False, 1)
+    assert one.never_heard(Slot("w", "D#d", sent_session=sent_session)) is never
+
+
+def test_an_agent_that_takes_a_name_over_has_its_gpus_with_its_first_heartbeat(world: PlaneWorld) -> None:
+    worker = world.worker(gpus=1, machine_id="old")
+    old = world.deploy(gpus=1)
+    worker.run(old)
+    new = world.deploy(gpus=1)
+    world.pass_(200)
+    token = tokens.create_token(r.NewRegistrationToken(takeover=True), ADMIN, world.now).token
+    successor = world.worker(gpus=1, token=str(token), machine_id="new", boot_id="b", journal_id="k")
+    successor.beat()
+    assert fleet.get(successor.id).claims == {"0": new}
+
+
+def test_the_absence_of_what_runs_is_no_receipt_of_an_agent_for_its_stop(world: PlaneWorld) -> None:
+    worker = agent(world)
+    deployment_id = run(world, worker)
+    world.stop(deployment_id)
+    worker.active = []
+    for _ in range(4):
+        world.pass_(20)
+        worker.acks = []
+        assert worker.types() == ["stop"]
+    assert world.see(deployment_id).status == "running", "what was not acknowledged may not have been heard"
+
+
+def cut_off(world: PlaneWorld, worker: Worker, deployment_id: str) -> None:
+    """As a function leaves it that was killed after it had stored a report."""
+    slot_of(worker, deployment_id).update(actions=[Slot.settled_at.remove()])
+    slots.ring(worker.id, world.now)
+
+
+def test_a_report_whose_receipt_was_cut_off_is_one_all_the_same(world: PlaneWorld) -> None:
+    worker = agent(world)
+    deployment_id = run(world, worker)
+    cut_off(world, worker, deployment_id)
+    assert worker.types() == []
+    assert slot_of(worker, deployment_id).settled_at == world.now
+
+
+def test_a_report_is_no_receipt_for_a_journal_that_was_lost_since(world: PlaneWorld) -> None:
+    worker = agent(world)
+    deployment_id = run(world, worker)
+    cut_off(world, worker, deployment_id)
+    worker.journal_id = "another"
+    assert worker.types() == ["deploy"]
+
+
+def test_a_report_is_no_receipt_for_a_journal_that_was_put_back_since(world: PlaneWorld) -> None:
+    worker = agent(world)
+    deployment_id = world.deploy()
+    worker.beat(inbox=0)
+    tell(world, worker, deployment_id, "running")
+    worker.active, worker.acks = [deployment_id], []
+    cut_off(world, worker, deployment_id)
+    worker.register(boot_id="b", past_boot_ids=["a"])
+    assert worker.types(inbox=0) == ["deploy"]
+
+
+def test_a_report_of_the_generation_before_is_no_receipt(world: PlaneWorld) -> None:
+    worker = agent(world)
+    deployment_id = run(world, worker)
+    world.stop(deployment_id)
+    assert worker.types() == ["stop"]
+    worker.acks = []
+    assert worker.types() == ["stop"]
+
+
+def test_what_ended_lets_go_of_its_gpus_although_the_function_was_cut_off(world: PlaneWorld) -> None:
+    worker = agent(world, gpus=1)
+    deployment_id = run(world, worker)
+    tell(world, worker, deployment_id, "error", message="why")
+    world.pass_(1)
+    slot_of(worker, deployment_id).update(actions=[Slot.holds.set(True)])
+    fleet.get(worker.id).cold.update(actions=[Cold.claims.set(f'{{"0":"{deployment_id}"}}')])
+    worker.active = []
+    worker.beat()
+    assert fleet.get(worker.id).claims == {}
+
+
+# What an agent lists
+
+
+def test_what_an_agent_runs_although_it_was_thought_lost_is_asked_for_again(world: PlaneWorld) -> None:
+    worker = agent(world)
+    deployment_id = run(world, worker)
+    world.pass_(200)
+    workers.lose(worker.id, ADMIN, world.now)
+    assert worker.types() == []
+    world.pass_(look.ODD_FOR)
+    assert worker.types() == ["deploy"], "its report is the answer"
+    assert world.see(deployment_id).status == "error"
+
+
+def test_a_list_that_has_what_was_lost_now_and_then_concludes_nothing(world: PlaneWorld) -> None:
+    """Neither that it runs, nor that its GPU is free: between two lists that lack it, it was there."""
+    worker = agent(world, gpus=1)
+    deployment_id = run(world, worker)
+    world.pass_(200)
+    workers.lose(worker.id, ADMIN, world.now)
+    for active in ([], [deployment_id], [], [deployment_id], []):
+        assert worker.types(active_deployments=active) == []
+        world.pass_(look.ODD_FOR - 1)
+    assert fleet.get(worker.id).claims == {"0": deployment_id}
+    worker.active = []
+    worker.beat()
+    world.pass_(1)
+    worker.beat()
+    assert fleet.get(worker.id).claims == {}
+
+
+def test_what_a_basic_client_lists_after_it_said_that_it_stopped_runs(world: PlaneWorld) -> None:
+    """It cannot say which of its containers had stopped."""
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    worker.report(deployment_id, "stopped")
+    worker.beat()
+    world.pass_(look.ODD_FOR)
+    worker.beat()
+    assert world.see(deployment_id).status == "running"
+    assert fleet.get(worker.id).claims == {"0": deployment_id}
+
+
+def test_what_an_agent_lists_after_it_said_that_it_stopped_has_stopped(world: PlaneWorld) -> None:
+    worker = agent(world)
+    deployment_id = run(world, worker)
+    world.pass_(1)
+    tell(world, worker, deployment_id, "stopped")
+    for _ in range(4):
+        assert worker.types() == []
+        world.pass_(look.ODD_FOR)
+    assert world.see(deployment_id).status == "stopped"
+
+
+@pytest.mark.parametrize(("is_over", "seconds"), [(True, 0.0), (False, look.ODD_FOR)])
+def test_a_stop_is_sent_again_while_its_worker_lists_what_it_stops(
+    world: PlaneWorld, is_over: bool, seconds: float
+) -> None:
+    """At the second heartbeat where it was said to be over, else when it had its time."""
+    worker = agent(world)
+    deployment_id = run(world, worker)
+    world.stop(deployment_id)
+    assert worker.types() == ["stop"]
+    world.pass_(1)
+    if is_over:
+        worker.beat()
+        tell(world, worker, deployment_id, "stopped")
+    assert worker.types() == []
+    world.pass_(max(0.0, seconds - 1))
+    assert worker.types() == ([] if not is_over else ["stop"])
+    world.pass_(1)
+    assert worker.types() == ([] if is_over else ["stop"])
+
+
+def test_the_old_instance_serves_until_it_is_not_listed(world: PlaneWorld) -> None:
+    worker = agent(world)
+    deployment_id = run(world, worker)
+    worker.beat(active_deployments=[])
+    assert serving.of(deployments.load(deployment_id)) is not None, "one list may be older than a report"
+    world.restart(deployment_id)
+    worker.beat()
+    assert serving.of(deployments.load(deployment_id)) is not None
+    worker.active = []
+    worker.beat()
+    assert serving.of(deployments.load(deployment_id)) is None
+
+
+def test_what_a_basic_client_is_told_to_stop_for_the_new_instance_no_longer_serves(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    world.restart(deployment_id)
+    assert serving.of(deployments.load(deployment_id)) is not None
+    (stop,) = worker.beat().commands
+    assert isinstance(stop, m.Stop) and stop.command_id.endswith("-clear")
+    assert serving.of(deployments.load(deployment_id)) is None
+
+
+def test_the_stop_of_what_was_deleted_is_kept_until_it_was_not_listed_for_25_seconds(world: PlaneWorld) -> None:
+    worker = agent(world)
+    deployment_id = run(world, worker)
+    world.pass_(200)
+    workers.lose(worker.id, ADMIN, world.now)
+    deployments.delete(deployment_id, ADMIN, world.now)
+    assert worker.types() == ["stop"]
+    worker.active = []
+    worker.beat()
+    for seconds, kept in ((look.ODD_FOR - 1, True), (1, False)):
+        world.pass_(seconds)
+        worker.beat(acks=["any"])
+        assert (slots.get(worker.id, deployment_id) is not None) is kept
+
+
+# Sending
+
+
+def test_a_deploy_has_all_that_the_worker_needs(world: PlaneWorld) -> None:
+    worker = world.worker(gpus=4)
+    deployment_id = world.deploy(config={"max_model_len": 8}, image="i:1", env={"A": "b"}, gpus=[1, 3], restart="never")
+    (deploy,) = worker.beat().commands
+    generation = world.see(deployment_id).generation
+    key = str(deployments.load(deployment_id).api_key)
+    assert deploy == m.Deploy(
+        command_id=f"{deployment_id}-g{generation}",
+        deployment_id=deployment_id,
+        generation=generation,
+        backend="vllm",
+        model="org/model",
+        config={"max_model_len": 8},
+        image="i:1",
+        env={"VLLM_API_KEY": key, "A": "b"},
+        gpus=[1, 3],
+        restart="never",
+    )
+
+
+def test_no_more_deploys_than_a_heartbeat_may_bring_count_as_sent(world: PlaneWorld) -> None:
+    worker = agent(world)
+    deployed = {world.deploy(gpus=0) for _ in range(look.MAX_COMMANDS + 2)}
+    first = {each.deployment_id for each in worker.beat().commands if isinstance(each, m.Deploy)}
+    assert len(first) == look.MAX_COMMANDS == 64
+    assert {each for each in deployed if slot_of(worker, each).sent_at is not None} == first
+    assert {each.deployment_id for each in worker.beat().commands if isinstance(each, m.Deploy)} == deployed - first
+
+
+def test_a_new_session_is_sent_what_the_one_before_did_not_acknowledge(world: PlaneWorld) -> None:
+    worker = agent(world)
+    deployment_id = world.deploy()
+    assert worker.types() == ["deploy"]
+    worker.acks = []
+    worker.register(boot_id="b", past_boot_ids=["a"])
+    assert worker.types() == ["deploy"]
+    assert slot_of(worker, deployment_id).sent_session == worker.answer.session
+
+
+@pytest.mark.parametrize("calls", range(1, 9))
+def test_a_session_that_is_overtaken_by_the_next_does_not_send_after_it(world: PlaneWorld, calls: int) -> None:
+    """What is marked as sent to the newer session stays so: an older one may not acknowledge it."""
+    worker = agent(world)
+    deployment_id = world.deploy()
+
+    def next_session() -> None:
+        follower = world.worker(boot_id="b", past_boot_ids=["a"], journal_id="j")
+        assert follower.types() == ["deploy"]
+
+    with world.database.overtaken_after(calls, next_session):
+        worker.beat()
+    slot = slot_of(worker, deployment_id)
+    assert slot.sent_session == hot_of(worker).session
+
+
+def test_a_slot_without_a_deployment_is_sent_nothing(world: PlaneWorld) -> None:
+    worker = agent(world)
+    deployment_id = world.deploy()
+    deployments.load(deployment_id).delete()
+    assert worker.types() == []
+
+
+# Operations
+
+
+def test_an_operation_is_sent_until_it_is_acknowledged(world: PlaneWorld) -> None:
+    worker = agent(world)
+    operation_id = world.ask(worker, "pull_image", image="a:1")
+    for _ in range(3):
+        worker.acks = []
+        assert worker.types() == ["pull_image"]
+    assert worker.types() == []
+    assert world.operation(operation_id).status == "accepted"
+
+
+def test_an_operation_that_was_sent_is_lost_with_the_journal_and_does_not_run_twice(world: PlaneWorld) -> None:
+    worker = agent(world)
+    worker.beat()
+    operation_id = world.ask(worker, "pull_image", image="a:1")
+    assert worker.types() == ["pull_image"]
+    worker.journal_id = "another"
+    assert worker.types() == []
+    assert world.operation(operation_id).error_code == "AGENT_STATE_LOST"
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_an_operation_that_is_over_leaves_the_queue(world: PlaneWorld, is_gone: bool) -> None:
+    """One that expired, or whose item is gone."""
+    worker = agent(world)
+    operation_id = world.ask(worker, "pull_image", image="a:1")
+    if is_gone:
+        operations.load(operation_id, world.now).delete()
+    world.pass_(86400)
+    assert worker.types() == []
+    assert slots.of_worker(worker.id)[1] == []
+
+
+# What the worker says of itself
+
+
+def test_what_a_worker_lists_and_says_is_kept_for_people(world: PlaneWorld) -> None:
+    worker = agent(world)
+    known = run(world, worker)
+    disk = m.Disk(10, 4, 6, paths=[m.DiskPath("/weights", "weights", 10, 4, 6)])
+    images = [m.Image("sha256:1", ["a:1"], 5, "2026-01-01")] * 1025
+    orphans = [{"deployment_id": "told", "gpus": []}]
+    worker.beat(active_deployments=[known, "listed"], orphans=orphans, images=images, disk=disk)
+    seen = find(Seen, worker.id, "seen")
+    assert seen is not None
+    assert msgspec.json.decode(seen.active) == sorted([known, "listed"])
+    shown = workers.get(worker.id, world.now)
+    assert shown.orphans == ["listed", "told"]
+    assert shown.disk is not None and shown.disk.paths == disk.paths
+    kept = workers.last_images(worker.id, world.now)
+    assert kept is not None and len(kept.images) == 1024
+    world.pass_(1)
+    worker.beat(active_deployments=[known])
+    assert workers.get(worker.id, world.now).orphans == []
+    assert workers.last_images(worker.id, world.now) == kept, "what is not said stays"
+
+
+def test_a_condition_is_kept_and_ends_with_the_heartbeat_without_it(world: PlaneWorld) -> None:
+    worker = agent(world)
+    worker.beat()
+    worker.beat(conditions=[m.ReportedCondition("ContainerRuntimeDown", "it hangs")])
+    (held,) = workers.get(worker.id, world.now).conditions
+    assert (held.type, held.message) == ("ContainerRuntimeDown", "it hangs")
+    worker.beat()
+    told = [line.type for line in lines(world, worker.id)]
+    assert told[-2:] == ["condition_set", "condition_cleared"]
+
+
+def test_a_changed_text_of_a_condition_is_kept_with_a_later_look(world: PlaneWorld) -> None:
+    worker = agent(world)
+    worker.beat(conditions=[m.ReportedCondition("DiskFull", "0 B free")])
+    for _ in range(12):
+        world.pass_(30)
+        worker.beat(conditions=[m.ReportedCondition("DiskFull", "5 B free")])
+    assert [each.message for each in workers.get(worker.id, world.now).conditions] == ["5 B free"]
+
+
+def test_a_gpu_that_appears_is_given_to_what_waits_in_the_same_heartbeat(world: PlaneWorld) -> None:
+    worker = agent(world, gpus=0)
+    worker.beat()
+    world.deploy(gpus=1)
+    assert worker.types(gpu_info=m.GpuInfo(1, [m.GpuDevice(0)])) == ["deploy"]
+
+
+def test_a_worker_that_is_heard_of_again_is_told_once_and_gets_what_waits(world: PlaneWorld) -> None:
+    worker = agent(world)
+    worker.beat()
+    world.pass_(200)
+    world.sweep()
+    assert hot_of(worker).down_since is not None
+    world.deploy()
+    worker.beat()
+    assert hot_of(worker).down_since is None
+    assert worker.types() == ["deploy"], "in the next look, since placing is its last step"
+    worker.beat()
+    assert [line.type for line in lines(world, worker.id)].count("online") == 1
+
+
+def test_a_worker_that_drains_itself_is_told_at_each_turn(world: PlaneWorld) -> None:
+    worker = agent(world)
+    for status in ("online", "draining", "draining", "online", "online", "draining"):
+        worker.beat(status=status)
+    told = [line.type for line in lines(world, worker.id)]
+    assert [each for each in told if each.endswith("rained") or each == "draining"] == [
+        "draining",
+        "undrained",
+        "draining",
+    ]

@@ -56,9 +56,10 @@ def test_running_to_starting_is_a_restart_by_the_agent(world: PlaneWorld) -> Non
     worker = world.worker()
     deployment_id = world.deploy()
     worker.run(deployment_id)
+    world.pass_(5)
     worker.report(deployment_id, "starting", restarts=1, error_code="CONTAINER_FAILED", logs="the reason")
     seen = world.see(deployment_id)
-    assert (seen.status, seen.restarts) == ("starting", 1)
+    assert (seen.status, seen.restarts, seen.updated_at.timestamp()) == ("starting", 1, world.now)
     assert seen.last_crash is not None and seen.last_crash.logs == "the reason"
 
 
@@ -580,8 +581,7 @@ def test_the_end_of_the_instance_before_is_the_end_of_what_serves(
     if not late:
         world.restart(deployment_id)
     assert not worker.report(deployment_id, "stopped", **order, sequence=6 if late else 8).applied
-    found = serving.of(deployments.load(deployment_id))
-    assert (found is not None) is late
+    assert (deployments.load(deployment_id).serving is not None) is late
 
 
 @pytest.mark.parametrize(
@@ -643,3 +643,55 @@ def test_the_report_of_a_client_that_is_kept_aside_changes_nothing(world: PlaneW
     with pytest.raises(ApiError) as caught:
         reports.ignored(worker.id, "nothing", m.Report("error"))
     assert caught.value.error_code == "DEPLOYMENT_NOT_FOUND"
+
+
+# What follows from lists alone
+
+
+def test_what_should_stop_and_is_not_listed_is_presumed_stopped(world: PlaneWorld, worker: Worker) -> None:
+    deployment_id, order = agent_with(world, worker)
+    worker.report(deployment_id, "running", **order, sequence=1, port=8001)
+    reports.presumed_stopped(deployments.load(deployment_id), world.now)
+    seen = world.see(deployment_id)
+    assert (seen.status, seen.message) == ("stopped", "its worker no longer lists it")
+    assert deployments.load(deployment_id).serving is None
+    line = lines(world, deployment_id)[-1]
+    assert (line.type, line.message, line.by) == ("stopped", seen.message, "control plane")
+
+
+def test_what_was_thought_lost_and_is_listed_runs_serves_and_has_its_gpus(world: PlaneWorld, worker: Worker) -> None:
+    deployment_id, order = agent_with(world, worker)
+    worker.report(deployment_id, "running", **order, sequence=1, port=8001)
+    deployments.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now)
+    slot = slot_of(worker, deployment_id)
+    slot.holds = False
+    slot.save()
+    fleet.get(worker.id).cold.update(actions=[Cold.claims.set("{}")])
+    reports.found_running(slot, deployments.load(deployment_id), world.now)
+    seen, stored = world.see(deployment_id), deployments.load(deployment_id)
+    assert (seen.status, seen.error_code, stored.serving is not None) == ("running", None, True)
+    assert fleet.get(worker.id).claims == {"0": deployment_id}
+    assert lines(world, deployment_id)[-1].type == "running"
+
+
+def test_what_is_concluded_from_a_list_gives_way_to_a_report(world: PlaneWorld, worker: Worker) -> None:
+    deployment_id, order = agent_with(world, worker)
+    worker.report(deployment_id, "running", **order, sequence=1, port=8001)
+    before = deployments.load(deployment_id)
+    worker.report(deployment_id, "running", **order, sequence=2, port=8002)
+    told = lines(world, deployment_id)
+    reports.presumed_stopped(before, world.now)
+    reports.not_listed(before, worker.id, world.now)
+    found = serving.of(deployments.load(deployment_id))
+    assert found is not None and found.port == 8002
+    assert (world.see(deployment_id).status, lines(world, deployment_id)) == ("running", told)
+
+
+def test_what_is_not_listed_does_not_serve(world: PlaneWorld, worker: Worker) -> None:
+    deployment_id, order = agent_with(world, worker)
+    worker.report(deployment_id, "running", **order, sequence=1, port=8001)
+    world.restart(deployment_id)
+    reports.not_listed(deployments.load(deployment_id), "another", world.now)
+    assert deployments.load(deployment_id).serving is not None
+    reports.not_listed(deployments.load(deployment_id), worker.id, world.now)
+    assert deployments.load(deployment_id).serving is None
