@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
 import msgspec
 import pytest
 
-from chalicelib import registration, tokens
+from chalicelib import admission, registration, tokens, workers
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access
 from chalicelib.contract.errors import ApiError
-from tests.fixtures.plane_world import ADMIN, JOIN, PlaneWorld
+from chalicelib.store import find
+from chalicelib.tables import Cold, Conditions, Hot, Provisional
+from tests.fixtures.plane_world import ADMIN, JOIN, PlaneWorld, Worker, lines
 
 
 def code(caught: pytest.ExceptionInfo[ApiError]) -> str:
@@ -133,3 +140,424 @@ def test_a_registration_token_used_by_many_opens_no_worker_that_used_its_own(wor
     with pytest.raises(ApiError) as caught:
         worker.beat()
     assert code(caught) == "UNAUTHENTICATED"
+
+
+# Joining
+
+
+def token(world: PlaneWorld, **wanted: Any) -> str:
+    """A registration token."""
+    made = tokens.create_token(msgspec.convert(wanted, r.NewRegistrationToken), ADMIN, world.now).token
+    assert isinstance(made, str)
+    return made
+
+
+def hot_of(worker: Worker) -> Hot:
+    found = find(Hot, worker.id)
+    assert found is not None
+    return found
+
+
+def cold_of(worker: Worker) -> Cold:
+    found = find(Cold, worker.id, "cold")
+    assert found is not None
+    return found
+
+
+def refusal(act: Callable[[], object]) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        act()
+    return caught.value
+
+
+def test_what_a_host_says_when_it_joins_is_the_worker(world: PlaneWorld) -> None:
+    secret = token(world, ephemeral=True, name="for rack 1")
+    said: dict[str, Any] = {"machine_id": "one", "boot_id": "b"}
+    said |= {"past_boot_ids": ["a"], "agent_version": "1.2", "address": "gpu.lan"}
+    worker = world.worker("gpu", 2, token=secret, labels={"rack": "1"}, **said)
+    shown, hot, cold = workers.get(worker.id, world.now), hot_of(worker), cold_of(worker)
+    assert (shown.name, shown.status, shown.labels, shown.address) == ("gpu", "online", {"rack": "1"}, "gpu.lan")
+    assert (shown.agent_version, shown.gpu_info.count, shown.system_info.hostname) == ("1.2", 2, "gpu")
+    assert (shown.session, shown.registered_at.timestamp()) == (worker.answer.session, world.now)
+    assert (cold.machine_id, cold.hostname, cold.ephemeral, hot.ephemeral) == ("one", "gpu", True, True)
+    assert admission.retired_boots(cold) == [admission.short("a")]
+    assert worker.answer.next_heartbeat_in == 30
+    (line,) = lines(world, worker.id)
+    assert (line.type, line.message, line.by) == ("joined", "with token for rack 1", "worker gpu")
+    (shared,) = [each for each in tokens.list_tokens(r.PageQuery()).registration_tokens if each.name == "for rack 1"]
+    assert (line.token_id, shared.uses) == (shared.token_id, 1)
+
+
+def test_a_worker_of_an_ordinary_token_is_not_ephemeral(world: PlaneWorld) -> None:
+    worker = world.worker()
+    assert not hot_of(worker).ephemeral and not cold_of(worker).ephemeral
+
+
+def test_what_waits_is_placed_on_a_worker_when_it_joins_and_when_it_comes_back(world: PlaneWorld) -> None:
+    first = world.deploy()
+    worker = world.worker(gpus=1, machine_id="one", boot_id="a")
+    assert world.see(first).worker_id == worker.id
+    second = world.deploy(gpus=1)
+    worker.gpus = 2
+    worker.register(boot_id="b")
+    assert world.see(second).worker_id == worker.id
+
+
+def test_an_address_that_no_worker_may_have_is_refused(world: PlaneWorld) -> None:
+    assert refusal(lambda: world.worker(address="169.254.169.254")).error_code == "INVALID_REQUEST"
+    assert workers.list_(r.PageQuery(), world.now).workers == []
+
+
+def test_what_an_address_resolves_to_is_noted(world: PlaneWorld) -> None:
+    world.names["gpu.lan"] = ["10.0.0.7"]
+    assert cold_of(world.worker(address="gpu.lan")).resolved == '["10.0.0.7"]'
+
+
+@pytest.mark.parametrize("why", ["unknown", "expired", "revoked", "used up"])
+def test_a_token_that_lets_nobody_in_is_refused(world: PlaneWorld, why: str) -> None:
+    secret = "mst_reg_unknown" if why == "unknown" else token(world, expires_in=60)
+    if why == "expired":
+        world.pass_(60)
+    elif why == "revoked":
+        tokens.revoke_token(tokens.credential_id(secret), ADMIN, world.now, segments=1)
+    elif why == "used up":
+        world.worker("first", token=secret)
+    assert refusal(lambda: world.worker("second", token=secret)).error_code == "UNAUTHENTICATED"
+
+
+@pytest.mark.parametrize("calls", range(2, 6))
+@pytest.mark.parametrize("revoked", [True, False])
+def test_a_token_that_ends_while_a_host_joins_lets_it_in_or_not_and_is_used_once(
+    world: PlaneWorld, calls: int, revoked: bool
+) -> None:
+    secret = token(world)
+
+    def overtake() -> None:
+        if revoked:
+            tokens.revoke_token(tokens.credential_id(secret), ADMIN, world.now, segments=1)
+        else:
+            world.worker("other", token=secret)
+
+    with world.database.overtaken_after(calls, overtake), suppress(ApiError):
+        world.worker("gpu", token=secret)
+    joined = {each.name for each in workers.list_(r.PageQuery(), world.now).workers}
+    assert len(joined) == (1 if not revoked else len(joined & {"gpu"}))
+
+
+def test_of_two_hosts_that_join_under_one_name_one_has_it(world: PlaneWorld) -> None:
+    with world.database.overtaken_after(2, lambda: world.worker("gpu", machine_id="one")):
+        refused = refusal(lambda: world.worker("gpu", machine_id="two"))
+    assert (refused.error_code, len(workers.list_(r.PageQuery(), world.now).workers)) == ("WORKER_NAME_IN_USE", 1)
+
+
+def test_a_removed_worker_is_told_so_while_it_shows_its_old_token(world: PlaneWorld) -> None:
+    worker = world.worker("gpu", machine_id="one", boot_id="a")
+    worker.beat()
+    workers.remove(worker.id, True, "an admin", world.now)
+    assert refusal(lambda: worker.register(boot_id="b")).error_code == "WORKER_REMOVED"
+    worker.token = ""
+    before = worker.id
+    worker.register(boot_id="b")
+    assert worker.id != before, "with a registration token alone it joins again"
+
+
+def test_a_worker_token_that_was_never_the_removed_ones_is_no_reason_to_refuse(world: PlaneWorld) -> None:
+    worker = world.worker("gpu", boot_id="a")
+    worker.beat()
+    workers.remove(worker.id, True, "an admin", world.now)
+    worker.token = f"mst_wrk_{worker.id}_guessed"
+    worker.register(boot_id="b")
+
+
+# Coming back
+
+
+def test_a_boot_that_asks_again_keeps_its_session_and_its_heartbeats(world: PlaneWorld) -> None:
+    worker = world.worker("gpu", machine_id="one", boot_id="a")
+    worker.beat()
+    session, told = worker.answer.session, lines(world, worker.id)
+    world.pass_(5)
+    worker.register()
+    assert (worker.answer.session, lines(world, worker.id)) == (session, told)
+    assert (hot_of(worker).beats, bytes(hot_of(worker).retired or b"")) == (1, b"")
+    worker.register(boot_id="b")
+    assert worker.answer.session > session
+    assert hot_of(worker).beats == 0
+    assert [line.type for line in lines(world, worker.id)][-1] == "returned"
+
+
+def test_a_worker_that_comes_back_is_online_and_looked_at(world: PlaneWorld) -> None:
+    worker = world.worker("gpu", machine_id="one", boot_id="a")
+    worker.beat()
+    worker.beat(status="offline")
+    world.pass_(86400)
+    world.sweep()
+    hot_of(worker).update(actions=[Hot.lost.set(True), Hot.interval.set(5)])
+    worker.register(boot_id="b")
+    hot = hot_of(worker)
+    assert (hot.status, hot.last_seen, hot.interval) == ("online", world.now, 30)
+    assert hot.unsettled and not hot.lost
+
+
+def test_the_next_heartbeat_of_a_worker_with_work_to_do_is_soon(world: PlaneWorld) -> None:
+    worker = world.worker("gpu", machine_id="one", boot_id="a")
+    world.deploy()
+    worker.register(boot_id="b")
+    assert worker.answer.next_heartbeat_in == 1
+
+
+def test_what_a_worker_says_of_itself_replaces_what_it_said_before(world: PlaneWorld) -> None:
+    before: dict[str, Any] = {"labels": {"a": "1"}, "address": "one.lan", "agent_version": "1"}
+    worker = world.worker("gpu", 1, machine_id="one", boot_id="a", **before)
+    worker.gpus = 2
+    after = {"labels": {"b": "2"}, "address": "two.lan", "agent_version": "2"}
+    worker.register(boot_id="b", **after, system_info={"hostname": "renamed"})
+    shown = workers.get(worker.id, world.now)
+    assert (shown.labels, shown.address, shown.agent_version) == tuple(after.values())
+    assert (shown.gpu_info.count, shown.system_info.hostname, cold_of(worker).hostname) == (2, "renamed", "renamed")
+    assert "GPU 1 is there" in [line.message for line in lines(world, worker.id)]
+    worker.host = {"machine_id": "one"}
+    worker.register(boot_id="c")
+    shown = workers.get(worker.id, world.now)
+    assert (shown.labels, shown.address, shown.agent_version) == ({}, None, None)
+
+
+def test_what_an_operator_set_stays_when_a_worker_comes_back(world: PlaneWorld) -> None:
+    worker = world.worker("gpu", machine_id="one", boot_id="a", labels={"a": "1"}, address="one.lan")
+    workers.patch(worker.id, r.WorkerPatch(labels={"set": "x"}), ADMIN, world.now)
+    worker.register(boot_id="b", labels={"b": "2"}, address="two.lan")
+    shown = workers.get(worker.id, world.now)
+    assert (shown.labels, shown.address) == ({"set": "x"}, "two.lan")
+    workers.patch(worker.id, r.WorkerPatch(address="set.lan"), ADMIN, world.now, world.resolve)
+    worker.register(boot_id="c", address="three.lan")
+    assert workers.get(worker.id, world.now).address == "set.lan"
+
+
+def test_a_machine_id_is_kept_as_the_machine_says_it(world: PlaneWorld) -> None:
+    worker = world.worker("gpu", machine_id="one", boot_id="a")
+    worker.host = {}
+    worker.register(boot_id="b", past_boot_ids=["a"])
+    assert cold_of(worker).machine_id is None
+
+
+@pytest.mark.parametrize(
+    ("past", "latest", "before", "retired"),
+    [
+        (["b", "c"], "a", [], ["a", "b", "c"]),
+        (["a", "b"], "a", ["b", "c"], ["a", "b", "c"]),
+        (None, None, ["x"], ["x"]),
+        ([str(n) for n in range(20)], "a", ["z"], ["a", *(str(n) for n in range(15))]),
+        (None, None, [], []),
+    ],
+)
+def test_the_last_sixteen_boots_that_ended_may_not_register(
+    past: list[str] | None, latest: str | None, before: list[str], retired: list[str]
+) -> None:
+    said = {"name": "gpu", "token": "t", "gpu_info": {"count": 0}, "system_info": {"hostname": "gpu"}}
+    body = msgspec.convert(said, m.Registration)
+    body.past_boot_ids = past
+    stored = [short for each in before if (short := admission.short(each))]
+    packed = registration._retired_boots(body, admission.short(latest), stored)
+    assert packed == b"".join(admission.short(each) or b"" for each in retired)
+
+
+def test_a_boot_that_ended_is_superseded_and_its_successors_remember_it(world: PlaneWorld) -> None:
+    worker = world.worker("gpu", machine_id="one", boot_id="a")
+    for boot in ("b", "c"):
+        worker.register(boot_id=boot)
+    for boot in ("a", "b"):
+        assert refusal(partial(worker.register, boot_id=boot)).error_code == "SESSION_SUPERSEDED"
+    worker.register(boot_id="c")
+
+
+def test_the_token_that_a_worker_last_used_opens_until_the_new_one_is_used(world: PlaneWorld) -> None:
+    """Each answer may have been lost, so what it surely knows is the last that it used."""
+    worker = world.worker("gpu", machine_id="one", boot_id="a")
+    worker.beat()
+    used = worker.token
+    for _ in range(3):
+        worker.register()
+        newest, worker.token = worker.token, used
+        worker.beat()
+    worker.token = newest
+    worker.beat()
+    worker.token = used
+    assert refusal(worker.beat).error_code == "SESSION_SUPERSEDED"
+    worker.token = newest
+    worker.register()
+    worker.register()
+    newest, worker.token = worker.token, newest
+    worker.beat()
+    world.pass_(599)
+    worker.beat()
+    world.pass_(1)
+    assert refusal(worker.beat).error_code == "UNAUTHENTICATED"
+    worker.token = newest
+    worker.beat()
+
+
+def test_what_a_worker_registered_with_opens_until_its_token_is_used(world: PlaneWorld) -> None:
+    worker = world.worker("gpu", machine_id="one", boot_id="a")
+    issued, worker.token = worker.token, JOIN
+    worker.beat()
+    worker.token = ""
+    worker.register()
+    issued, worker.token = worker.token, JOIN
+    worker.beat()
+    worker.token = issued
+    worker.beat()
+    worker.token = JOIN
+    assert refusal(worker.beat).error_code == "UNAUTHENTICATED"
+
+
+def test_its_own_token_does_not_let_the_registration_token_open_it_again(world: PlaneWorld) -> None:
+    worker = world.worker("gpu", machine_id="one", boot_id="a")
+    worker.beat()
+    worker.register(boot_id="b")
+    worker.token = JOIN
+    assert refusal(worker.beat).error_code == "UNAUTHENTICATED"
+
+
+@pytest.mark.parametrize("calls", range(2, 5))
+def test_a_heartbeat_while_its_name_is_asked_for_in_its_silence_keeps_the_worker(world: PlaneWorld, calls: int) -> None:
+    """Rule iii rests on silence; a heartbeat that comes before the write ends it."""
+    worker = world.worker("gpu", machine_id="one", boot_id="a")
+    worker.beat()
+    world.pass_(200)
+    with world.database.overtaken_after(calls, worker.beat), suppress(ApiError):
+        world.worker("gpu", machine_id="one", boot_id="z")
+        assert world.database.overtake is None
+    assert hot_of(worker).boot == admission.short("a")
+    worker.beat()
+
+
+@pytest.mark.parametrize("calls", range(2, 7))
+def test_a_token_that_is_revoked_while_its_worker_comes_back_opens_nothing_afterwards(
+    world: PlaneWorld, calls: int
+) -> None:
+    secret = token(world, max_uses=5)
+    worker = world.worker("gpu", token=secret, machine_id="one", boot_id="a")
+    worker.beat()
+    worker.token = ""
+
+    def revoke() -> None:
+        tokens.revoke_token(tokens.credential_id(secret), ADMIN, world.now, segments=1)
+
+    with world.database.overtaken_after(calls, revoke), suppress(ApiError):
+        worker.register()
+        assert world.database.overtake is None
+    worker.token = secret
+    assert refusal(worker.beat).error_code == "UNAUTHENTICATED"
+
+
+# A name that another has
+
+
+def test_who_asks_for_the_name_of_an_online_worker_is_told_when_to_ask_again(world: PlaneWorld) -> None:
+    worker = world.worker("gpu", machine_id="one", boot_id="a")
+    worker.beat()
+    world.pass_(10.5)
+    refused = refusal(lambda: world.worker("gpu", machine_id="two", boot_id="x", system_info={"hostname": "other"}))
+    assert (refused.error_code, refused.retry_after) == ("WORKER_NAME_IN_USE", 80)
+    line = lines(world, worker.id)[-1]
+    assert (line.type, "other" in line.message, "refused" in line.message) == ("join_refused", True, True)
+    world.pass_(79.5)
+    assert refusal(lambda: world.worker("gpu", machine_id="two", boot_id="x")).retry_after == 1
+    world.pass_(1)
+    assert refusal(lambda: world.worker("gpu", machine_id="two", boot_id="x")).retry_after is None
+
+
+def test_an_unusable_token_learns_nothing_of_an_online_worker(world: PlaneWorld) -> None:
+    worker = world.worker("gpu", machine_id="one", boot_id="a")
+    told = lines(world, worker.id)
+    refused = refusal(lambda: world.worker("gpu", token="mst_reg_guessed", machine_id="two", boot_id="x"))
+    assert (refused.error_code, lines(world, worker.id)) == ("UNAUTHENTICATED", told)
+
+
+def test_the_token_that_a_worker_joined_with_is_told_of_it_although_it_is_used_up(world: PlaneWorld) -> None:
+    secret = token(world)
+    world.worker("gpu", token=secret, machine_id="one", boot_id="a")
+    refused = refusal(lambda: world.worker("gpu", token=secret, machine_id="two", boot_id="x"))
+    assert refused.error_code == "WORKER_NAME_IN_USE"
+
+
+def test_a_basic_client_that_may_be_an_online_worker_is_kept_aside_and_told_of(world: PlaneWorld) -> None:
+    worker = world.worker("gpu")
+    worker.beat()
+    with world.database.overtaken_after(6, lambda: world.worker("gpu")):
+        other = world.worker("gpu")
+    assert other.id == worker.id and other.answer.session > worker.answer.session
+    assert other.answer.next_heartbeat_in == 30
+    assert [line.type for line in lines(world, worker.id)] == ["joined", "join_provisional"]
+    assert other.beat().commands == []
+    worker.beat()
+
+
+def test_a_client_that_was_kept_aside_is_placed_on_when_it_is_promoted(world: PlaneWorld) -> None:
+    worker = world.worker("gpu", 1)
+    worker.beat()
+    other = world.worker("gpu", 2, address="new.lan")
+    first, second = world.deploy(gpus=1), world.deploy(gpus=1)
+    world.pass_(91)
+    other.beat()
+    assert {world.see(first).worker_id, world.see(second).worker_id} == {worker.id}
+    assert cold_of(worker).claimed == "new.lan"
+    assert find(Provisional, worker.id, Provisional.PART) is None
+
+
+# Taking a name over
+
+
+def test_a_takeover_leaves_nothing_of_the_machine_before(world: PlaneWorld) -> None:
+    old = world.worker("gpu", 1, machine_id="one", boot_id="a", journal_id="j")
+    old.beat(conditions=[m.ReportedCondition("ContainerRuntimeDown", "why")])
+    deployment_id = world.deploy()
+    old.beat()
+    before, retired = hot_of(old), tokens.digest(old.token)
+    world.pass_(200)
+    new = world.worker("gpu", 2, token=token(world, takeover=True, ephemeral=True), machine_id="two", boot_id="x")
+    hot, cold = hot_of(new), cold_of(new)
+    assert (new.id, hot.boot, hot.session > before.session) == (old.id, admission.short("x"), True)
+    assert not any((hot.beats, hot.previous, hot.used, hot.previous_until, hot.journal, hot.conditions))
+    assert tokens.was_retired(hot, retired)
+    assert (hot.ephemeral, cold.ephemeral, cold.machine_id, cold.hostname) == (True, True, "two", "gpu")
+    assert cold.join_token_id == tokens.credential_id(new.join_token)
+    assert find(Conditions, new.id, "conditions") is None
+    seen = world.see(deployment_id)
+    assert (seen.status, seen.error_code, seen.desired) == ("error", "WORKER_LOST", "stopped")
+    assert seen.message == "another machine took over the name gpu"
+    told = [(line.type, line.message) for line in lines(world, new.id)]
+    assert ("taken_over", "by gpu") in told and ("gpus_changed", "GPU 1 is there") in told
+    assert admission.retired_boots(cold) == [admission.short("a")]
+    assert refusal(old.beat).error_code == "SESSION_SUPERSEDED"
+
+
+def test_a_takeover_with_an_ordinary_token_of_its_kind_makes_a_worker_that_stays(world: PlaneWorld) -> None:
+    world.worker("gpu", token=token(world, ephemeral=True), machine_id="one")
+    world.pass_(200)
+    new = world.worker("gpu", token=token(world, takeover=True), machine_id="two")
+    assert not hot_of(new).ephemeral and not cold_of(new).ephemeral
+    assert new.answer.next_heartbeat_in == 30
+
+
+@pytest.mark.parametrize("takeover", [True, False])
+def test_only_a_takeover_token_takes_the_name_of_an_offline_worker(world: PlaneWorld, takeover: bool) -> None:
+    old = world.worker("gpu", machine_id="one")
+    world.pass_(200)
+    secret = token(world, takeover=takeover)
+    if takeover:
+        assert world.worker("gpu", token=secret, machine_id="two").id == old.id
+        assert refusal(lambda: world.worker("gpu-2", token=secret)).error_code == "UNAUTHENTICATED", "it is used up"
+    else:
+        refused = refusal(lambda: world.worker("gpu", token=secret, machine_id="two"))
+        assert (refused.error_code, refused.retry_after) == ("WORKER_NAME_IN_USE", None)
+
+
+@pytest.mark.parametrize("calls", range(5))
+def test_a_removal_while_a_worker_comes_back_is_not_undone(world: PlaneWorld, calls: int) -> None:
+    worker = world.worker("gpu", machine_id="one", boot_id="a")
+    worker.beat()
+    with world.database.overtaken_after(calls, lambda: workers.remove(worker.id, True, "an admin", world.now)):
+        assert refusal(lambda: worker.register(boot_id="b")).error_code == "WORKER_REMOVED"
+    assert find(Cold, worker.id, "cold") is None
+    assert refusal(worker.beat).error_code == "WORKER_REMOVED"
