@@ -14,7 +14,7 @@ from pynamodb.expressions.update import Action
 
 from chalicelib import claims, conditions, deployments, events, fleet, inventory, operations, reports, slots
 from chalicelib.contract import messages as m
-from chalicelib.contract.lifecycle import CONTACT_LOST, LIVE, OPEN, OperationStatus, Status
+from chalicelib.contract.lifecycle import COMING_UP, CONTACT_LOST, LIVE, OPEN, OperationStatus, Status
 from chalicelib.contract.sizes import fitting
 from chalicelib.fleet import CLOCKS_DIFFER
 from chalicelib.store import delete_if, find_all, update_if
@@ -172,6 +172,8 @@ def _reconcile(this: _Look, slot: Slot, deployment: Deployment, active: bool) ->
     elif active and slot.intent == "deploy" and _is_thought_gone(this, deployment):
         if _lasts(this, slot):
             _found_again(this, slot, deployment)
+    elif _was_told_in_vain(this, slot, deployment):
+        _unsettle(slot)
     elif active and this.body.literal and slot.settled_at is not None and deployment.status == Status.PENDING:
         if _lasts(this, slot):  # what it reported was not taken, as before a provisional session was promoted
             _unsettle(slot)
@@ -180,6 +182,16 @@ def _reconcile(this: _Look, slot: Slot, deployment: Deployment, active: bool) ->
             reports.over(slot, this.now)
     elif slot.odd_since is not None and (slot.intent == "deploy" or deployment.status in LIVE):
         update_if(slot, [Slot.odd_since.remove()], slots.unchanged(slot))
+
+
+def _was_told_in_vain(this: _Look, slot: Slot, deployment: Deployment) -> bool:
+    """Whether a basic client took the deploy in an earlier session, and has not brought the model up.
+
+    It may have crashed in the middle, or reported while its registration was provisional: nobody else would ask again.
+    """
+    is_coming_up = slot.intent == "deploy" and deployment.status in COMING_UP
+    earlier = slot.settled_at is not None and slot.settled_at * 1000 < this.hot.session
+    return bool(this.body.literal and is_coming_up and earlier)
 
 
 def _lasts(this: _Look, slot: Slot) -> bool:

@@ -124,7 +124,7 @@ def _hide(value: Any, where: str, found: _Found) -> Any:
     if where.count(".") + where.count("[") > MAX_DEPTH:
         raise RecursionError
     if isinstance(value, dict):
-        return {_name(key): _field(key, each, f"{where}.{_name(key)}", found) for key, each in value.items()}
+        return {_name(key): _field(key, each, f"{where}.{_name(key)[:SHOWN]}", found) for key, each in value.items()}
     if isinstance(value, list):
         return _hide_in_list(value, where, found)
     return _hide_in_text(value, where, found) if isinstance(value, str) else value
@@ -134,7 +134,7 @@ def _field(key: str, value: Any, where: str, found: _Found) -> Any:
     if is_credential(key) and not isinstance(value, bool | None):
         found(where)
         return HIDDEN
-    if _name(key) != key[:SHOWN]:
+    if _name(key) != key:
         found(where)
     return _hide(value, where, found)
 
@@ -144,7 +144,7 @@ def _name(key: str) -> str:
     assigned = _ASSIGNED.match(key)
     if assigned and is_credential(assigned[1]):
         return f"{assigned[1]}{assigned[2]}{HIDDEN}"
-    return hidden_in(key)[:SHOWN]
+    return hidden_in(key)
 
 
 def _hide_in_list(values: list[Any], where: str, found: _Found) -> list[Any]:

@@ -371,6 +371,22 @@ def test_a_basic_client_that_lists_what_it_has_not_reported_is_sent_the_deploy_a
     assert world.see(deployment_id).status == "running"
 
 
+@pytest.mark.parametrize("status", ["downloading", "starting", "running"])
+def test_a_basic_client_that_registers_again_is_told_again_what_it_has_not_brought_up(
+    world: PlaneWorld, status: str
+) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    assert worker.types() == ["deploy"]
+    worker.report(deployment_id, status, container_id="c1", port=8001)
+    worker.active = [deployment_id]
+    world.pass_(91)
+    worker.register()
+    assert worker.types() + worker.types() == ([] if status == "running" else ["deploy"])
+    worker.report(deployment_id, "running", container_id="c1", port=8001)
+    assert worker.types() + worker.types() == []
+
+
 # Receipts of an agent
 
 

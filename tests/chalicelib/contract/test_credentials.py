@@ -140,6 +140,7 @@ def test_text_is_shown_without_what_has_the_form_of_a_credential() -> None:
     )
 
 
-def test_a_long_name_is_no_credential() -> None:
+def test_a_long_name_is_no_credential_and_is_shown_whole() -> None:
+    assert without_credentials({"x" * 500: 1}) == {"x" * 500: 1}
     assert first_credential({"x" * 500: 1}) is None
     assert first_credential({"x" * 500 + "_password": "p"}) is not None
