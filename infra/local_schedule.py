@@ -17,8 +17,9 @@ log = logging.getLogger(__name__)
 EVERY = 60.0
 STEP = 30.0
 """Seconds by which the wall clock may leave the monotonic one within a minute. NTP slews by less; more is a step."""
-SETTLE = 300.0
-"""Seconds after a start or a step in which nothing is concluded: agents are heard of again within two minutes."""
+SETTLE = 60.0
+"""Seconds after a start or a step in which nothing is concluded. Each agent that lives sends a heartbeat meanwhile: the
+longest pause between two is 60 seconds, where it could not reach the server before."""
 
 Task = Callable[[float], object]
 """Gets epoch seconds."""
@@ -47,9 +48,9 @@ class Minute:
         if abs(step) > STEP:
             log.warning(
                 "this machine's clock went %+.0f s (it was set, or the machine was suspended): nothing is concluded"
-                " from silence for %.0f minutes",
+                " from silence for %.0f s",
                 step,
-                SETTLE / 60,
+                SETTLE,
             )
             self._hold_until = monotonic + SETTLE
             if step < 0:

@@ -72,7 +72,7 @@ def test_a_clock_that_is_slewed_was_not_set(server: Server) -> None:
 
 def test_a_server_that_was_stopped_heard_nobody_meanwhile() -> None:
     server = Server()
-    server.clock.pass_time(EVERY)
+    server.clock.pass_time(SETTLE - 1)
     server.minute.turn()
     assert server.done == []
 
