@@ -424,17 +424,22 @@ def hot_of(worker: Worker) -> Hot:
 
 def test_a_command_is_sent_with_each_heartbeat_until_it_is_acknowledged(world: PlaneWorld) -> None:
     worker = agent(world)
-    world.deploy()
+    deployment_id, first = world.deploy(), world.now
     for _ in range(4):
         worker.acks = []  # the answer was lost
         assert worker.types() == ["deploy"]
+        world.pass_(1)
     assert worker.types() == []
+    assert slot_of(worker, deployment_id).sent_at == first
 
 
 def test_when_nothing_is_under_way_a_heartbeat_is_one_write(world: PlaneWorld) -> None:
     worker = agent(world)
     run(world, worker)
-    worker.beat()
+    for _ in range(9):
+        worker.beat()
+    world.ask(worker, "pull_image", image="a:1")
+    assert worker.types() == ["pull_image"]
     worker.beat()
     for _ in range(3):
         with world.database.counting() as calls:
@@ -474,7 +479,8 @@ def test_an_agent_that_lost_its_journal_is_sent_again_what_has_not_ended(
     assert worker.types() == (["deploy"] if is_sent_again else [])
 
 
-def test_a_stop_of_what_has_ended_is_sent_again_to_a_journal_that_is_new(world: PlaneWorld) -> None:
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_stop_of_what_has_ended_is_sent_again_to_a_journal_that_is_new(world: PlaneWorld, deleted: bool) -> None:
     worker = agent(world)
     deployment_id = run(world, worker)
     world.pass_(1)
@@ -482,6 +488,8 @@ def test_a_stop_of_what_has_ended_is_sent_again_to_a_journal_that_is_new(world: 
     assert worker.types() == ["stop"]
     worker.beat()
     tell(world, worker, deployment_id, "stopped")
+    if deleted:
+        deployments.delete(deployment_id, ADMIN, world.now)
     worker.journal_id = "another"
     assert worker.types() == ["stop"]
 
@@ -646,15 +654,63 @@ def test_what_a_basic_client_lists_after_it_said_that_it_stopped_runs(world: Pla
     assert fleet.get(worker.id).claims == {"0": deployment_id}
 
 
-def test_what_an_agent_lists_after_it_said_that_it_stopped_has_stopped(world: PlaneWorld) -> None:
+@pytest.mark.parametrize("status", ["stopped", "error"])
+def test_what_an_agent_lists_after_it_said_that_it_ended_has_ended(world: PlaneWorld, status: str) -> None:
     worker = agent(world)
     deployment_id = run(world, worker)
     world.pass_(1)
-    tell(world, worker, deployment_id, "stopped")
+    tell(world, worker, deployment_id, status)
     for _ in range(4):
         assert worker.types() == []
         world.pass_(look.ODD_FOR)
+    assert world.see(deployment_id).status == status
+
+
+def test_what_should_stop_while_it_starts_and_is_not_listed_has_stopped(world: PlaneWorld) -> None:
+    worker = agent(world)
+    deployment_id = world.deploy()
+    worker.beat()
+    tell(world, worker, deployment_id, "starting")
+    world.stop(deployment_id)
+    assert worker.types() == ["stop"]
+    worker.beat()
+    world.pass_(look.ODD_FOR - 1)
+    worker.beat()
+    assert world.see(deployment_id).status == "starting"
+    world.pass_(1)
+    worker.beat()
     assert world.see(deployment_id).status == "stopped"
+
+
+def test_what_starts_and_is_not_listed_yet_is_not_lost(world: PlaneWorld) -> None:
+    worker = agent(world)
+    deployment_id = world.deploy()
+    worker.beat()
+    tell(world, worker, deployment_id, "starting")
+    for _ in range(4):
+        worker.beat()
+        world.pass_(look.ODD_FOR)
+    assert world.see(deployment_id).status == "starting"
+
+
+def test_a_stop_of_what_was_deleted_is_sent_again_at_the_second_list_that_has_it(world: PlaneWorld) -> None:
+    worker = agent(world)
+    deployment_id = run(world, worker)
+    world.pass_(1)
+    tell(world, worker, deployment_id, "error")
+    deployments.delete(deployment_id, ADMIN, world.now)
+    assert [worker.types() for _ in range(3)] == [["stop"], [], ["stop"]]
+
+
+def test_a_stop_of_what_was_deleted_is_forgotten_at_once_where_its_end_was_reported(world: PlaneWorld) -> None:
+    worker = agent(world)
+    deployment_id = run(world, worker)
+    world.pass_(1)
+    tell(world, worker, deployment_id, "error")
+    deployments.delete(deployment_id, ADMIN, world.now)
+    worker.active = []
+    assert [worker.types() for _ in range(2)] == [["stop"], []]
+    assert slots.get(worker.id, deployment_id) is None
 
 
 @pytest.mark.parametrize(("is_over", "seconds"), [(True, 0.0), (False, look.ODD_FOR)])
