@@ -14,7 +14,7 @@ from chalicelib import deployments, fleet, look, operations, serving, slots, tok
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.store import find
-from chalicelib.tables import Cold, Deployment, Hot, Seen, Slot
+from chalicelib.tables import Cold, Deployment, Hot, Operation, Seen, Slot
 from tests.fixtures.database import Killed
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
 
@@ -830,6 +830,34 @@ def test_a_session_that_is_overtaken_by_the_next_does_not_send_after_it(world: P
     assert slot.sent_session == hot_of(worker).session
 
 
+@pytest.mark.parametrize("calls", range(1, 9))
+def test_what_counts_as_sent_was_sent(world: PlaneWorld, calls: int) -> None:
+    """An operator's change between reading and marking is sent by the next heartbeat, as the new intent that it is."""
+    worker = agent(world)
+    deployment_id = world.deploy()
+    with world.database.overtaken_after(calls, lambda: world.restart(deployment_id)):
+        commands = worker.beat().commands
+    slot = slot_of(worker, deployment_id)
+    sent = {each.generation for each in commands if isinstance(each, m.Deploy)}
+    assert (slot.sent_at is not None) is (slot.generation in sent)
+
+
+def test_a_deploy_for_another_gpu_is_not_held_up_by_what_runs(world: PlaneWorld) -> None:
+    worker = world.worker(gpus=2)
+    worker.run(world.deploy(gpus=[0]))
+    worker.beat()
+    world.deploy(gpus=[1])
+    assert worker.types() == ["deploy"]
+
+
+def test_a_deploy_is_not_sent_to_a_gpu_that_is_lost_since_it_was_placed(world: PlaneWorld) -> None:
+    worker = agent(world, gpus=2)
+    deployment_id = world.deploy(gpus=1)
+    lost = m.GpuInfo(2, [m.GpuDevice(0, lost=True), m.GpuDevice(1)])
+    (deploy,) = worker.beat(gpu_info=lost).commands or worker.beat().commands
+    assert isinstance(deploy, m.Deploy) and (deploy.deployment_id, deploy.gpus) == (deployment_id, [1])
+
+
 def test_a_slot_without_a_deployment_is_sent_nothing(world: PlaneWorld) -> None:
     worker = agent(world)
     deployment_id = world.deploy()
@@ -861,15 +889,15 @@ def test_an_operation_that_was_sent_is_lost_with_the_journal_and_does_not_run_tw
 
 
 @pytest.mark.parametrize("is_gone", [True, False])
-def test_an_operation_that_is_over_leaves_the_queue(world: PlaneWorld, is_gone: bool) -> None:
+def test_an_operation_that_is_over_leaves_the_queue_and_holds_up_no_other(world: PlaneWorld, is_gone: bool) -> None:
     """One that expired, or whose item is gone."""
     worker = agent(world)
-    operation_id = world.ask(worker, "pull_image", image="a:1")
-    if is_gone:
-        operations.load(operation_id, world.now).delete()
-    world.pass_(86400)
-    assert worker.types() == []
-    assert slots.of_worker(worker.id)[1] == []
+    for number in range(8):
+        operation = operations.load(world.ask(worker, "pull_image", image=f"a:{number}"), world.now)
+        operation.delete() if is_gone else operation.update(actions=[Operation.expires_at.set(world.now - 1)])
+    latest = world.ask(worker, "pull_image", image="b:1")
+    assert [each.command_id for each in worker.beat().commands] == [latest]
+    assert [each.operation_id for each in slots.of_worker(worker.id)[1]] == [latest]
 
 
 # What the worker says of itself

@@ -180,7 +180,7 @@ def test_what_a_host_says_when_it_joins_is_the_worker(world: PlaneWorld) -> None
     assert (shown.agent_version, shown.gpu_info.count, shown.system_info.hostname) == ("1.2", 2, "gpu")
     assert (shown.session, shown.registered_at.timestamp()) == (worker.answer.session, world.now)
     assert (cold.machine_id, cold.hostname, cold.ephemeral, hot.ephemeral) == ("one", "gpu", True, True)
-    assert admission.retired_boots(cold) == [admission.short("a")]
+    assert (hot.status, admission.retired_boots(cold)) == ("online", [admission.short("a")])
     assert worker.answer.next_heartbeat_in == 30
     (line,) = lines(world, worker.id)
     assert (line.type, line.message, line.by) == ("joined", "with token for rack 1", "worker gpu")
