@@ -16,6 +16,7 @@ from chalicelib.store import find
 from chalicelib.tables import Hot
 from tests.fixtures.plane_world import JOIN, PlaneWorld, Worker
 
+DISK = {"path": "/", "purpose": "weights", "total": 2, "used": 1, "free": 1}
 BYTES = st.integers(0, 2**53)
 MEMORY = st.integers(0, heartbeat.MAX_MEMORY)
 GPUS = st.lists(st.builds(m.GpuUsage, st.integers(0, 63), MEMORY, st.integers(0, 100).map(float)), max_size=8)
@@ -81,6 +82,9 @@ def test_an_idle_heartbeat_looks_at_every_tenth_beat_alone(world: PlaneWorld, id
         {"images": []},
         {"status": "draining"},
         {"conditions": [{"type": "GpuLost", "message": "x"}]},
+        {"disk": {"total": 2, "used": 1, "free": 1, "paths": [DISK]}},
+        {"gpu_info": {"count": 1, "devices": [{"index": 0}]}},
+        {"orphans": [{"deployment_id": "x", "gpus": [0]}]},
     ],
 )
 def test_a_heartbeat_with_news_of_the_worker_looks_once(
@@ -89,7 +93,14 @@ def test_a_heartbeat_with_news_of_the_worker_looks_once(
     assert [looks(world, idle, **fields) for _ in range(3)] == [True, False, False]
 
 
-@pytest.mark.parametrize("fields", [{"gpu_usage": [{"index": 0, "utilization": 5}]}, {"status": "offline"}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"gpu_usage": [{"index": 0, "utilization": 5}]},
+        {"status": "offline"},
+        {"disk": {"total": 2, "used": 1, "free": 1}},
+    ],
+)
 def test_figures_and_a_goodbye_are_no_news(world: PlaneWorld, idle: Worker, fields: dict[str, Any]) -> None:
     assert not looks(world, idle, **fields)
 
@@ -169,3 +180,105 @@ def test_a_worker_that_nobody_knows_is_unauthenticated(world: PlaneWorld) -> Non
         heartbeat.heartbeat("nobody", "a secret", body, world.now)
     assert caught.value.error_code == "UNAUTHENTICATED"
     assert find(Hot, "nobody") is None
+
+
+def refusal(worker: Worker, **fields: Any) -> str:
+    with pytest.raises(ApiError) as caught:
+        worker.beat(**fields)
+    return caught.value.error_code
+
+
+def test_a_heartbeat_stamps_what_the_worker_is_like(world: PlaneWorld, idle: Worker) -> None:
+    world.pass_(10)
+    before = hot_of(idle).beats
+    idle.beat(status="draining", conditions=[{"type": "GpuLost", "message": "x"}])
+    hot = hot_of(idle)
+    assert (hot.status, hot.last_seen, hot.beats) == ("draining", world.now, before + 1)
+    assert hot.conditions
+    idle.beat()
+    assert not hot_of(idle).conditions
+
+
+def test_a_session_from_the_future_is_refused_unless_it_is_the_stored_one(world: PlaneWorld) -> None:
+    worker = world.worker()
+    latest = int(world.now * 1000) + 300_000
+    assert refusal(worker, session=latest + 1) == "INVALID_REQUEST"
+    worker.beat(session=latest)
+    assert hot_of(worker).session == latest
+    world.pass_(-86400)
+    worker.beat(session=latest)
+    assert refusal(worker, session=latest + 1) == "INVALID_REQUEST"
+    assert refusal(worker, session=latest - 1) == "SESSION_SUPERSEDED"
+
+
+def test_who_has_no_credential_learns_nothing_of_the_stored_session(world: PlaneWorld) -> None:
+    worker = world.worker()
+    worker.token = "mst_wrk_forged"
+    assert refusal(worker, session=int(world.now * 1000) + 300_001) == "UNAUTHENTICATED"
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_older_token_opens_for_ten_minutes_while_the_new_one_was_not_used(world: PlaneWorld, times: int) -> None:
+    """The last that was used, and the one before the latest: the answers since may have been lost."""
+    worker = world.worker("gpu", machine_id="one", boot_id="a")
+    worker.beat()
+    used = worker.token
+    for _ in range(times):
+        before, worker.token = worker.token, ""  # with the registration token alone
+        worker.register()
+    for token in (used, before):
+        worker.token = token
+        worker.beat()
+    world.pass_(599)
+    worker.beat()
+    world.pass_(1)
+    assert refusal(worker) == "UNAUTHENTICATED"
+
+
+def test_an_older_token_ends_with_the_first_use_of_the_new_one(world: PlaneWorld) -> None:
+    worker = world.worker("gpu", machine_id="one", boot_id="a")
+    worker.beat()
+    older = worker.token
+    worker.register(boot_id="b")
+    worker.beat()
+    worker.token = older
+    assert refusal(worker) == "SESSION_SUPERSEDED"
+
+
+# A client that was kept aside
+
+
+def test_a_client_that_is_kept_aside_gets_nothing_until_the_worker_is_silent(world: PlaneWorld) -> None:
+    worker = world.worker()
+    worker.beat()
+    other = world.worker()
+    world.deploy()
+    answer = other.beat()
+    assert (answer.commands, answer.inbox, answer.next_heartbeat_in) == ([], 0, 30)
+    world.pass_(91)
+    assert other.types() == ["deploy"], "it is the worker now"
+    assert hot_of(other).last_seen == world.now
+    assert refusal(worker) == "SESSION_SUPERSEDED"
+
+
+def test_a_client_that_is_kept_aside_ends_with_a_heartbeat_of_the_worker(world: PlaneWorld) -> None:
+    worker = world.worker()
+    worker.beat()
+    other = world.worker()
+    world.pass_(11)
+    worker.beat()
+    assert refusal(other) == "SESSION_SUPERSEDED"
+    world.pass_(91)
+    assert refusal(other) == "SESSION_SUPERSEDED"
+
+
+@pytest.mark.parametrize("calls", range(2, 6))
+def test_a_promotion_that_the_worker_overtakes_is_none(world: PlaneWorld, calls: int) -> None:
+    worker = world.worker()
+    worker.beat()
+    other = world.worker()
+    world.pass_(91)
+    with world.database.overtaken_after(calls, worker.beat):
+        assert refusal(other) == "SESSION_SUPERSEDED"
+        assert world.database.overtake is None
+    worker.beat()

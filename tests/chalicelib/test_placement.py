@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -78,3 +79,58 @@ def test_a_gpu_that_cannot_be_used_is_named_with_the_reason() -> None:
     assert place(Need(1), [several]) == [
         "gpu-1: 0 of 3 GPUs free, 1 needed (GPU 0, 2 of gpu-1 are lost, GPU 1 of gpu-1 is in use by d9)"
     ]
+
+
+FREE = Candidate("w", "gpu-1", True, False, {"gpu": "h200"}, (0, 1), (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("need", "changed", "reason"),
+    [
+        (Need(1), {"online": False}, "gpu-1: offline"),
+        (Need(1), {"draining": True}, "gpu-1: draining"),
+        (Need(1, selector={"gpu": "a100", "site": "lab"}), {}, "gpu-1: has no label gpu=a100, site=lab"),
+        (Need(3), {}, "gpu-1: 2 of 2 GPUs free, 3 needed"),
+        (Need((1, 2, 7)), {}, "gpu-1: has no GPU 2, 7"),
+        (Need((0, 1)), {"free": (1,)}, "gpu-1: GPU 0 held by another deployment"),
+        (Need(1, "other"), {}, "the worker that it is for was removed"),
+    ],
+)
+def test_a_worker_that_cannot_have_it_says_why(need: Need, changed: dict[str, Any], reason: str) -> None:
+    assert place(need, [replace(FREE, **changed)]) == [reason]
+
+
+def test_without_any_worker_the_reason_is_that_none_has_joined() -> None:
+    assert place(Need(1), []) == ["no worker has joined yet"]
+
+
+@pytest.mark.parametrize(
+    ("need", "indexes"),
+    [
+        (Need(0), ()),
+        (Need(2), (0, 1)),
+        (Need((1,)), (1,)),
+        (Need(1, "w"), (0,)),
+        (Need(1, selector={"gpu": "h200"}), (0,)),
+    ],
+)
+def test_a_worker_that_can_have_it_gives_the_first_devices_or_those_that_were_named(
+    need: Need, indexes: tuple[int, ...]
+) -> None:
+    assert place(need, [FREE]) == Place("w", indexes)
+
+
+def test_a_pinned_worker_is_taken_even_while_it_is_silent() -> None:
+    other = replace(FREE, worker_id="other", name="a")
+    assert place(Need(1, "w"), [other, replace(FREE, online=False)]) == Place("w", (0,))
+
+
+def test_workers_that_cannot_have_it_do_not_hide_one_that_can() -> None:
+    fleet = [replace(FREE, worker_id=name, name=name, draining=name != "b") for name in ("a", "b", "c")]
+    assert place(Need(1), fleet) == Place("b", (0,))
+    assert place(Need(1, "b"), fleet) == Place("b", (0,))
+
+
+def test_of_workers_with_equal_room_the_first_by_name_is_taken() -> None:
+    fleet = [replace(FREE, worker_id=name, name=name) for name in ("c", "a", "b")]
+    assert place(Need(1), fleet) == Place("a", (0,))
