@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import admission, registration, tokens, workers
+from chalicelib import admission, provisional, registration, tokens, workers
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.endpoints import Access
 from chalicelib.contract.errors import ApiError
-from chalicelib.store import find
+from chalicelib.store import Refused, find
 from chalicelib.tables import Cold, Conditions, Hot, Provisional
 from tests.fixtures.plane_world import ADMIN, JOIN, PlaneWorld, Worker, lines
 
@@ -396,6 +396,37 @@ def test_the_token_that_a_worker_last_used_opens_until_the_new_one_is_used(world
     worker.beat()
 
 
+def test_a_token_whose_ten_minutes_are_over_is_not_given_them_again(world: PlaneWorld) -> None:
+    worker = world.worker("gpu", machine_id="one", boot_id="a")
+    worker.beat()
+    used = worker.token
+    for _ in range(2):
+        worker.token = ""  # with the registration token alone
+        worker.register()
+        world.pass_(600)
+    worker.register()
+    worker.token = used
+    assert refusal(worker.beat).error_code == "UNAUTHENTICATED"
+
+
+@pytest.mark.parametrize("calls", range(2, 5))
+def test_of_two_answers_to_one_boot_that_was_asked_for_twice_at_once_each_opens(world: PlaneWorld, calls: int) -> None:
+    """A client that heard nothing asks again; either answer may be the one that arrives."""
+    worker = world.worker("gpu", machine_id="one", boot_id="a")
+    worker.beat()
+    answers: list[str] = []
+
+    def overtake() -> None:
+        answers.append(world.worker("gpu", machine_id="one", boot_id="a").token)
+
+    with world.database.overtaken_after(calls, overtake):
+        worker.register()
+    for token in (*answers, worker.token):
+        worker.token = token
+        worker.beat()
+    assert len(answers) == 1
+
+
 def test_what_a_worker_registered_with_opens_until_its_token_is_used(world: PlaneWorld) -> None:
     worker = world.worker("gpu", machine_id="one", boot_id="a")
     issued, worker.token = worker.token, JOIN
@@ -503,6 +534,36 @@ def test_a_client_that_was_kept_aside_is_placed_on_when_it_is_promoted(world: Pl
     assert {world.see(first).worker_id, world.see(second).worker_id} == {worker.id}
     assert cold_of(worker).claimed == "new.lan"
     assert find(Provisional, worker.id, Provisional.PART) is None
+
+
+@pytest.mark.parametrize("presented", ["issued", JOIN])
+def test_a_client_that_is_promoted_keeps_the_token_that_it_was_issued(world: PlaneWorld, presented: str) -> None:
+    worker = world.worker("gpu")
+    worker.beat()
+    other = world.worker("gpu")
+    issued = other.token
+    world.pass_(91)
+    if presented != "issued":
+        other.token = presented
+    other.beat()
+    assert hot_of(worker).digest == tokens.digest(issued)
+    other.token = issued
+    other.beat()
+
+
+def test_a_client_is_not_promoted_over_a_heartbeat_of_the_worker(world: PlaneWorld) -> None:
+    """The worker was silent when it was read, and is not when the promotion is written."""
+    worker = world.worker("gpu")
+    worker.beat()
+    other = world.worker("gpu")
+    world.pass_(91)
+    presented = tokens.digest(other.token)
+    waiting = provisional.waiting(worker.id, presented)
+    assert waiting is not None
+    worker.beat()
+    with pytest.raises(Refused):
+        registration.promote(waiting, presented, world.now)
+    worker.beat()
 
 
 # Taking a name over
