@@ -37,52 +37,53 @@ ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
 
 @dataclass(frozen=True)
 class Mutation:
-    """`where` is the function or class; `number` tells apart equal changes of it. `source` is the whole module."""
+    """`where` is the function or class; `number` tells apart equal changes of it. `module` is the source without it."""
 
     where: str
     before: str
     after: str
     number: int
     line: int
-    source: str
+    module: str
+    point: int
 
     @property
     def key(self) -> str:
         """The same in a module to which lines were added elsewhere."""
         return f"{self.where}: {self.before} -> {self.after} #{self.number}"
 
+    @property
+    def source(self) -> str:
+        """The whole module, changed in this place."""
+        mutator = _Mutator(self.point)
+        return ast.unparse(ast.fix_missing_locations(mutator.visit(ast.parse(self.module))))
+
 
 def mutations(source: str) -> Iterator[Mutation]:
     """Every mutation of a module's source, in the order of its lines."""
-    counter = _Mutator(None)
-    counter.visit(ast.parse(source))
+    finder = _Mutator(None)
+    finder.visit(ast.parse(source))
     seen: Counter[tuple[str, str, str]] = Counter()
-    for target in range(counter.points):
-        mutator = _Mutator(target)
-        tree = ast.fix_missing_locations(mutator.visit(ast.parse(source)))
-        found = mutator.made
-        assert found is not None
-        seen[found[:3]] += 1
-        yield Mutation(*found[:3], seen[found[:3]], found[3], ast.unparse(tree))
+    for point, (where, before, after, line) in enumerate(finder.found):
+        seen[where, before, after] += 1
+        yield Mutation(where, before, after, seen[where, before, after], line, source, point)
 
 
 class _Mutator(ast.NodeTransformer):
-    """Counts the points at which something can be changed, and changes it at `target`."""
+    """Finds the points at which something can be changed, and changes it at `target`."""
 
     def __init__(self, target: int | None) -> None:
-        self.points = 0
-        self.made: tuple[str, str, str, int] | None = None
+        self.found: list[tuple[str, str, str, int]] = []
         self._target = target
         self._scope: list[str] = []
 
     def _choose(self, node: ast.AST, *alternatives: ast.AST) -> ast.AST:
         chosen = node
         for alternative in alternatives:
-            if self.points == self._target:
-                where = ".".join(self._scope) or "module"
-                self.made = (where, _text(node), _text(alternative), getattr(node, "lineno", 0))
+            if len(self.found) == self._target:
                 chosen = alternative
-            self.points += 1
+            where = ".".join(self._scope) or "module"
+            self.found.append((where, _text(node), _text(alternative), getattr(node, "lineno", 0)))
         return chosen
 
     # What is left as it is
