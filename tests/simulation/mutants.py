@@ -7,17 +7,21 @@ its mutant has to follow it.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.progress import track
 
 from tests.fixtures import ROOT
 
@@ -452,6 +456,12 @@ class Verdict:
     said: str | None
 
 
+def examine_all(mutants: Iterable[Mutant], most: int = SEEDS, first: int = 0) -> Iterator[Verdict]:
+    """The verdicts in the order of the mutants, as many at a time as there are cores. Raises ValueError."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(lambda each: examine(each, most, first), mutants)
+
+
 def examine(mutant: Mutant, most: int = SEEDS, first: int = 0) -> Verdict:
     """Raises ValueError where the protection is not where the mutant looks for it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -479,7 +489,7 @@ def _tested(mutant: Mutant, copy: Path, test: str) -> Verdict:
 def _simulated(mutant: Mutant, copy: Path, most: int, first: int) -> Verdict:
     where = [f"--plot={mutant.plot}"] if mutant.plot else []
     where += [f"--storm={mutant.storm}"] if mutant.storm else []
-    done = _python(copy, "tests.simulation", "--most=1", f"--first={first}", f"--seeds={most}", *where)
+    done = _python(copy, "tests.simulation", "--jobs=1", "--most=1", f"--first={first}", f"--seeds={most}", *where)
     closing = re.search(r"([\d,]+) seeds, ([\d,]+) violations", done.stdout)
     if closing is None:
         raise ValueError(f"{mutant.name}: the simulation broke: {done.stderr[-2000:]}")
@@ -506,9 +516,8 @@ def main(names: tuple[str, ...], most: int, first: int) -> None:
             raise click.ClickException(
                 f"the code as it is has a violation, so that no mutant proves anything: {control.said}"
             )
-    for each in chosen:
-        with console.status(each.name):
-            verdict = examine(each, most, first)
+    for verdict in track(examine_all(chosen, most, first), "Examining", len(chosen), console=console, transient=True):
+        each = verdict.mutant
         uncaught += verdict.said is None
         found = f"caught within {verdict.after}" if verdict.said else f"NOT CAUGHT in {verdict.after}"
         console.print(f"{each.name}\n    {found}: {verdict.said or each.protection}", markup=False, highlight=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fixtures import ROOT
-from tests.simulation.mutants import MUTANTS, Mutant, examine
+from tests.simulation.mutants import MUTANTS, Mutant, examine_all
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.name)
@@ -19,5 +19,5 @@ def test_what_it_takes_away_is_there_once(mutant: Mutant) -> None:
 
 def test_they_are_caught(thorough: bool) -> None:
     """That nothing is found in the code as it is, is test_simulation.py's."""
-    verdicts = [examine(each) for each in (MUTANTS if thorough else MUTANTS[1:2])]
+    verdicts = list(examine_all(MUTANTS if thorough else MUTANTS[1:2]))
     assert [f"{each.mutant.name}: not in {each.after}" for each in verdicts if each.said is None] == []

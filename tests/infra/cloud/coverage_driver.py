@@ -16,6 +16,7 @@ from app import app
 from chalicelib import deployments, tokens, workers
 from chalicelib.contract.endpoints import ENDPOINTS, Access
 from chalicelib.contract.resources import NewApiKey, NewRegistrationToken
+from chalicelib.tables import Cold
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 
 BODIES: dict[str, dict[str, Any]] = {
@@ -115,6 +116,29 @@ def a_silent_worker_comes_back_by_its_registration_token_and_is_taken_over(world
     assert world.worker(token=str(takeover), machine_id="another").id == worker.id
 
 
+def a_sweep_gives_a_gpu_whose_holder_is_gone_to_what_waits(world: PlaneWorld) -> None:
+    worker = world.worker(gpus=1)
+    world.pass_(100)
+    waiting = world.deploy(gpus=1)
+    claim(worker.id, '{"0":"gone"}')
+    worker.beat()
+    world.sweep()
+    assert workers.get(worker.id, world.now).gpu_claims == {"0": waiting}
+
+
+def a_model_that_runs_claims_its_gpus_again(world: PlaneWorld) -> None:
+    worker = world.worker(gpus=1)
+    deployment_id = world.deploy(gpus=1)
+    claim(worker.id, "{}")
+    worker.run(deployment_id)
+    assert workers.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
+
+
+def claim(worker_id: str, claims: str) -> None:
+    """What a function that was killed in the middle, or an older database, may leave."""
+    Cold(worker_id, part="cold").update(actions=[Cold.claims.set(claims)])
+
+
 DRIVES: tuple[Callable[[PlaneWorld], None], ...] = (
     every_route_of_operators,
     a_forgotten_worker_leaves_what_it_was_given,
@@ -122,4 +146,6 @@ DRIVES: tuple[Callable[[PlaneWorld], None], ...] = (
     a_worker_that_was_lost_has_its_gpus_again,
     a_worker_with_models_is_removed_and_a_stopped_model_forgotten,
     a_silent_worker_comes_back_by_its_registration_token_and_is_taken_over,
+    a_sweep_gives_a_gpu_whose_holder_is_gone_to_what_waits,
+    a_model_that_runs_claims_its_gpus_again,
 )
