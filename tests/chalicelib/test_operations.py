@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from chalicelib.contract.errors import ApiError
 from chalicelib.once import Key
 from chalicelib.store import find
 from chalicelib.tables import Count
-from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
+from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
 
 PULLED = {"id": "sha256:a", "tags": ["a:b"]}
 
@@ -345,3 +346,105 @@ def test_a_worker_that_was_removed_has_nothing_open(world: PlaneWorld, worker: W
     pull(world, worker)
     workers.remove(worker.id, False, "an admin", world.now)
     assert slots.of_worker(worker.id) == ([], [])
+
+
+# Who asked, and what became of it
+
+
+def test_the_timeline_has_who_asked_what_and_how_it_ended(world: PlaneWorld, worker: Worker) -> None:
+    done = world.ask(worker, "prune", images=True, dry_run=True)
+    failed = pull(world, worker)
+    cancelled = world.ask(worker, "pull_image", image="c:d")
+    operations.cancel(cancelled, "key somebody", world.now)
+    worker.beat()
+    worker.result(done, output={"space_reclaimed": 0})
+    worker.result(failed, "failed", error_code="IMAGE_NOT_FOUND", message="no such tag")
+    assert [(each.type, each.message, each.by) for each in lines(world, worker.id)[1:]] == [
+        ("prune_asked", "images, dry_run", ADMIN.label),
+        ("pull_image_asked", "image a:b", ADMIN.label),
+        ("pull_image_asked", "image c:d", ADMIN.label),
+        ("pull_image_cancelled", "image c:d", "key somebody"),
+        ("prune_succeeded", "images, dry_run", "worker gpu-1"),
+        ("pull_image_failed", "IMAGE_NOT_FOUND: no such tag", "worker gpu-1"),
+    ]
+
+
+def test_a_read_leaves_no_line(world: PlaneWorld, worker: Worker) -> None:
+    told = lines(world, worker.id)
+    operation_id = world.ask(worker)
+    worker.beat()
+    worker.result(operation_id, output={"images": []})
+    assert status(world, operation_id) == ("succeeded", None)
+    assert lines(world, worker.id) == told
+
+
+def test_what_a_worker_says_beside_its_result_is_kept(world: PlaneWorld, worker: Worker) -> None:
+    operation_id = pull(world, worker)
+    worker.beat()
+    world.pass_(1)
+    assert worker.result(operation_id, "running", message="pulls").applied
+    assert world.operation(operation_id).message == "pulls"
+    assert worker.result(operation_id, output=PULLED).applied
+    shown = world.operation(operation_id)
+    assert (shown.message, shown.worker_id, shown.type) == (None, worker.id, "pull_image")
+    assert (shown.created_at.timestamp(), shown.expires_at.timestamp()) == (world.now - 1, world.now + 599)
+
+
+def test_a_late_failure_replaces_a_lost_result_and_a_late_progress_does_not(world: PlaneWorld, worker: Worker) -> None:
+    worker.journal_id = "journal"
+    operation_id = pull(world, worker)
+    worker.beat()
+    worker.beat()
+    world.pass_(601)
+    assert status(world, operation_id) == ("failed", "RESULT_LOST")
+    assert not worker.result(operation_id, "running").applied
+    assert worker.result(operation_id, "failed", error_code="X").applied
+    assert status(world, operation_id) == ("failed", "X")
+
+
+def test_a_result_after_a_cancellation_changes_nothing(world: PlaneWorld, worker: Worker) -> None:
+    operation_id = pull(world, worker)
+    operations.cancel(operation_id, ADMIN.label, world.now)
+    late = worker.result(operation_id, output=PULLED)
+    assert (late.applied, late.status) == (False, "cancelled")
+
+
+def test_a_session_from_the_future_is_refused(world: PlaneWorld, worker: Worker) -> None:
+    operation_id = pull(world, worker)
+    with pytest.raises(ApiError, match="session: ") as caught:
+        worker.result(operation_id, output=PULLED, session=int(world.now * 1000) + 300_001)
+    assert code(caught) == "INVALID_REQUEST"
+    assert status(world, operation_id) == ("queued", None)
+
+
+def test_the_result_of_a_client_that_is_kept_aside_changes_nothing(world: PlaneWorld, worker: Worker) -> None:
+    operation_id = pull(world, worker)
+    assert operations.ignored(worker.id, operation_id, m.Result("succeeded")) == m.Applied(False, "succeeded")
+    assert status(world, operation_id) == ("queued", None)
+    with pytest.raises(ApiError) as caught:
+        operations.ignored("another", operation_id, m.Result("succeeded"))
+    assert code(caught) == "OPERATION_NOT_FOUND"
+
+
+@pytest.mark.parametrize("calls", range(3, 6))
+def test_of_reads_that_are_asked_for_at_once_one_is_made(world: PlaneWorld, worker: Worker, calls: int) -> None:
+    others: list[str] = []
+    with world.database.overtaken_after(calls, lambda: others.append(world.ask(worker))):
+        first = world.ask(worker)
+    assert others == [first]
+    assert len(worker.beat().commands) == 1
+
+
+@pytest.mark.parametrize("calls", range(1, 5))
+def test_a_cancellation_while_a_heartbeat_delivers_is_taken_or_refused(
+    world: PlaneWorld, worker: Worker, calls: int
+) -> None:
+    operation_id = pull(world, worker)
+
+    def cancel() -> None:
+        with suppress(ApiError):
+            operations.cancel(operation_id, ADMIN.label, world.now)
+
+    with world.database.overtaken_after(calls, cancel):
+        sent = worker.types()
+    assert status(world, operation_id) == ("sent" if sent else "cancelled", None)
