@@ -118,6 +118,7 @@ def test_a_worker_that_can_have_it_gives_the_first_devices_or_those_that_were_na
     need: Need, indexes: tuple[int, ...]
 ) -> None:
     assert place(need, [FREE]) == Place("w", indexes)
+    assert need.count == len(indexes)
 
 
 def test_a_pinned_worker_is_taken_even_while_it_is_silent() -> None:
