@@ -24,6 +24,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
+from chalicelib.contract.resources import ApiKey
 from infra.cloud import data, keys
 from infra.cloud.account import Account, connect
 from infra.cloud.artefacts import Bucket, with_code
@@ -130,10 +131,10 @@ def deploy(
         tell.step(f"Application: stack {_app(stage)}")
         running = stacks.put(_app(stage), uploaded.app_url, uploaded.parameters(kept), holds_data=False)
         url = running.outputs[URL].rstrip("/")
-    tell.step("First admin key")
+    made = _first_key(where, stacks, stage, tell)
     if url:
         click.echo(f"URL            {url}")
-    _first_key(where, stacks, stage, tell)
+    _show(made)
     if data_only:
         tell(f"The application: .venv/bin/chalice deploy --stage {stage}")
 
@@ -183,13 +184,17 @@ def make_data(stage: str) -> None:
     bucket = Bucket(where)
     bucket.ensure()
     stacks.put(_data(stage), bucket.put_template(stage, data.template(stage)), {}, holds_data=True)
+    _show(_first_key(where, stacks, stage, tell))
+
+
+def _first_key(where: Account, stacks: Stacks, stage: str, tell: Tell) -> ApiKey | None:
     tell.step("First admin key")
-    _first_key(where, stacks, stage, tell)
-
-
-def _first_key(where: Account, stacks: Stacks, stage: str, tell: Tell) -> None:
     made = keys.first(where, stacks.tables(_data(stage)))
     tell("made" if made else f"is there; for a lost one: make admin-key STAGE={stage}")
+    return made
+
+
+def _show(made: ApiKey | None) -> None:
     if made:
         click.echo(f"Admin API key  {made.key}\nKeep it; it is not shown again.")
 
