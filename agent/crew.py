@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -33,7 +33,7 @@ from agent.membership import past_workers
 from agent.operations import Operations
 from agent.policy import HostPolicy
 from agent.preflight import Preflight, Surroundings
-from agent.pulls import Pulls
+from agent.pulls import PAUSES, Pulls
 from agent.records import Records
 from agent.secrets import Secrets
 from agent.spool import Spool
@@ -71,6 +71,7 @@ class Host:
     devices: Devices = field(default_factory=Devices)
     run: Callable[[], str] = field(default_factory=HostRun)
     spawn: Spawn = spawn_thread
+    pull_pauses: Sequence[float] = PAUSES
 
     def moment(self) -> Moment:
         return Moment(self.clock(), self.boottime(), self.boot_id())
@@ -122,7 +123,7 @@ class Crew:
     def hire(cls, worker_id: str, host: Host, memory: Memory) -> Crew:
         past = past_workers(memory.database)
         inventory = Inventory(host.engine, host.monotonic)
-        pulls = Pulls(host.engine, memory.ledger, inventory, host.monotonic)
+        pulls = Pulls(host.engine, memory.ledger, inventory, host.monotonic, host.pull_pauses)
         archive = Archive(memory.database, host.state_dir / "logs")
         secrets = Secrets(lambda: [each.command for each in memory.records.all()], host.host_env)
         tools = Tools(
