@@ -163,9 +163,9 @@ class Life:
             self._perform(self._plan(command, instances, now))
         except EngineError as error:
             if error.error_code == ADDRESS_MISSING:
-                return self._await_address(error.message)
+                return self._await_host(f"{WAITS} its address. {error.message}")
             if isinstance(error, GpuMissing):
-                return self._await_gpu(error.message)
+                return self._await_host(f"{WAITS} its GPU. {error.message}")
             self._look_again(error)
             permanent = error.permanent or error.error_code in UNHEALABLE
             self._failed(command, Diagnosis(error.error_code, error.message, permanent, error.fix), now)
@@ -234,18 +234,11 @@ class Life:
         self._tools.engine.stop(instance.id, STOP_GRACE)
         self._tools.inventory.changed()
 
-    def _await_address(self, message: str) -> float:
-        """Nothing is wrong with the deployment, and nothing has failed: it starts when the address is back."""
-        if self.record.status is not Status.STARTING:
-            self._report(Status.STARTING, f"{WAITS} its address. {message}")
-        return LONGEST_LOOK_AWAY
-
-    def _await_gpu(self, message: str) -> float:
-        """As for an address: a GPU that is lost ends no deployment, and counts as no crash of it."""
-        waiting = f"{WAITS} its GPU. {message}"
-        if self.record.report is None or self.record.report.message != waiting:
+    def _await_host(self, message: str) -> float:
+        """The host lacks what it needs. That ends no deployment, and is no failure: it starts when that is back."""
+        if self.record.report is None or self.record.report.message != message:
             log.warning("deployment %s: %s", self.record.deployment_id, message)
-            self._report(Status.STARTING, waiting)
+            self._report(Status.STARTING, message)
         return LONGEST_LOOK_AWAY
 
     def _watch(self, command: Deploy, instance: Instance, now: float) -> float:
