@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,19 @@ def world(tmp_path: Path) -> AgentWorld:
     made = AgentWorld(tmp_path).boot()
     made.beat()
     return made
+
+
+@pytest.fixture
+def boot(world: AgentWorld) -> Callable[..., AgentWorld]:
+    """The agent of `world` starts again, with this --address on a host with these addresses."""
+
+    def again(address: str | None, *addresses: str) -> AgentWorld:
+        world.address, world.addresses = address, {"127.0.0.1", *addresses}
+        world.restart()
+        world.beat()
+        return world
+
+    return again
 
 
 @pytest.fixture

@@ -89,17 +89,6 @@ def test_a_deployment_comes_up_from_its_start_until_it_runs(world: AgentWorld) -
     assert not world.actor().coming_up
 
 
-def test_the_end_that_an_operator_asked_for_is_no_crash(world: AgentWorld) -> None:
-    world.deploy()
-    world.settle()
-    instance = world.engine.only()
-    world.actor().expect_end(instance.id)
-    world.engine.die(instance.id, 137)
-    world.settle()
-    assert (world.last_report().status, world.last_report().error_code) == ("stopped", None)
-    assert world.last_report().restarts == 0
-
-
 def test_an_engine_that_does_not_answer_is_logged_once_for_each_of_its_messages(
     world: AgentWorld, caplog: pytest.LogCaptureFixture
 ) -> None:

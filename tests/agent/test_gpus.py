@@ -79,46 +79,6 @@ def test_a_gpu_is_used_by_what_runs_on_it_and_was_given_it() -> None:
     assert [each.id for each in second.users(there, "w1", "d9")] == ["2"]
 
 
-LOST = Gpu(0, 80 * GIB, 0, uuid="GPU-a", position=0, lost="GPU is lost (NVML error 15)")
-
-
-def test_a_deployment_waits_for_a_lost_gpu_and_starts_when_it_is_back(world: AgentWorld) -> None:
-    world.gpus = [LOST]
-    world.deploy(gpus=[0], restart="never")
-    world.settle(30, 20.0)
-    report = world.last_report()
-    assert (report.status, report.error_code, report.restarts) == ("starting", None, 0)
-    for word in ("Waits for its GPU", "GPU 0", "GPU-a", "GPU is lost (NVML error 15)", "reboot"):
-        assert word in (report.message or "")
-    assert [each.message for _, each in world.server.reports].count(report.message) == 1, "it is said once"
-    assert world.engine.specs == []
-    world.gpus = [Gpu(0, 80 * GIB, GIB, uuid="GPU-a", position=0)]
-    world.settle(10)
-    assert world.statuses()[-1] == "running"
-
-
-def test_a_model_that_died_with_its_gpu_crashed_once_and_waits(world: AgentWorld) -> None:
-    world.gpus = [Gpu(0, 80 * GIB, GIB, uuid="GPU-a", position=0)]
-    world.deploy(gpus=[0])
-    world.settle()
-    world.gpus = [LOST]
-    world.engine.die(world.engine.only().id, 1, "CUDA error: unspecified launch failure")
-    world.settle(40, 30.0)
-    report = world.last_report()
-    assert (report.status, report.restarts) == ("starting", 1)
-    assert "Waits for its GPU" in (report.message or "")
-
-
-def test_what_still_runs_is_left_alone_when_its_gpu_is_lost(world: AgentWorld) -> None:
-    world.gpus = [Gpu(0, 80 * GIB, GIB, uuid="GPU-a", position=0)]
-    world.deploy(gpus=[0])
-    world.settle()
-    world.gpus = [LOST]
-    world.settle(10)
-    assert world.statuses()[-1] == "running"
-    assert world.engine.only().state == "running"
-
-
 def test_a_gpu_that_this_host_never_had_is_no_lost_one(world: AgentWorld) -> None:
     world.deploy(gpus=[5])
     world.settle()

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from agent.crew import Memory
-from agent.journal import JournalFull, put_meta
+from agent.journal import NO_ROOM, Database, JournalDamaged, JournalFull, put_meta, unwritable
 from tests.fixtures.agent_world import AgentWorld
-from tests.fixtures.journals import DEPLOY, big_stop, fill, forbid_writing, open_memory
+from tests.fixtures.journals import BIG, DEPLOY, Room, big_stop, fill, forbid_writing, open_memory
+from tests.fixtures.small_disk import fill as fill_disk
+from tests.fixtures.small_disk import read_only, small_disk
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk")
 
 
 def test_journal_id_is_as_old_as_the_journal(tmp_path: Path) -> None:
@@ -71,3 +77,192 @@ def test_what_is_so_already_is_not_written_and_none_forgets(tmp_path: Path) -> N
     database.connection.execute("PRAGMA query_only = OFF")
     database.set_meta(token=None)
     assert (database.meta("name"), database.meta("token")) == ("gpu-1", None)
+
+
+# Full disks, and disks that cannot be written
+
+
+def crowded(folder: Path) -> tuple[Database, Room]:
+    """A journal that has no room but its reserve's."""
+    room = Room()
+    database = Database(folder / "journal", room)
+    room.database = database
+    fill(database)
+    return database, room
+
+
+def big(connection: sqlite3.Connection) -> str:
+    put_meta(connection, "big", BIG)
+    return "written"
+
+
+def test_the_reserve_is_for_what_is_urgent_alone(tmp_path: Path) -> None:
+    database, room = crowded(tmp_path)
+    with pytest.raises(JournalFull):
+        database.write(big)
+    assert room.held
+    assert database.write(big, urgent=True) == "written"
+    assert not room.held
+    assert database.meta("big") == BIG
+
+
+def test_the_reserve_is_not_given_up_for_a_disk_that_takes_nothing_whatever_its_room(tmp_path: Path) -> None:
+    room = Room()
+    database = Database(tmp_path / "journal", room)
+    forbid_writing(database)
+    with pytest.raises(JournalFull):
+        database.write(big, urgent=True)
+    assert room.held
+
+
+def test_a_journal_takes_its_reserve_when_it_is_opened_and_when_it_is_begun_anew(tmp_path: Path) -> None:
+    database = open_memory(tmp_path).database
+    assert (tmp_path / "reserve").exists()
+    database.give_up_reserve()
+    assert not (tmp_path / "reserve").exists()
+    database.begin_anew("something else is in it")
+    assert (tmp_path / "reserve").exists()
+
+
+def test_a_command_that_could_not_be_journaled_is_answered_with_what_is_wrong(tmp_path: Path) -> None:
+    database, _ = crowded(tmp_path)
+    with pytest.raises(JournalFull) as full:
+        database.write(big)
+    assert (full.value.error_code, full.value.told) == ("DISK_FULL", NO_ROOM)
+    database = open_memory(tmp_path).database
+    forbid_writing(database)
+    with pytest.raises(JournalFull, match="cannot be written") as other:
+        database.write(big)
+    assert (other.value.error_code, str(other.value) in other.value.told) == ("STATE_UNAVAILABLE", True)
+
+
+def failing(code: int) -> Callable[[sqlite3.Connection], None]:
+    """A change that SQLite fails with this code."""
+
+    def change(connection: sqlite3.Connection) -> None:
+        error = sqlite3.OperationalError("failed")
+        error.sqlite_errorcode = code
+        raise error
+
+    return change
+
+
+@pytest.fixture(params=["with room", "full"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, bool]]:
+    """A small disk, and whether it is full."""
+    with small_disk(tmp_path / "disk", "8m") as disk:
+        yield disk, request.param == "full"
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("code", "is_full"),
+    [
+        (sqlite3.SQLITE_FULL, "always"),
+        (sqlite3.SQLITE_IOERR_WRITE, "if the disk is"),
+        (sqlite3.SQLITE_IOERR_FSYNC, "if the disk is"),
+        (sqlite3.SQLITE_READONLY_DIRECTORY, "never"),
+    ],
+)
+def test_an_io_error_is_for_want_of_space_where_the_disk_is_full(
+    disk: tuple[Path, bool], code: int, is_full: str
+) -> None:
+    folder, full = disk
+    database = open_memory(folder).database
+    if full:
+        fill_disk(folder)
+    with pytest.raises(JournalFull) as raised:
+        database.write(failing(code))
+    assert raised.value.full is (is_full == "always" or (full and is_full == "if the disk is"))
+
+
+@needs_root
+def test_what_keeps_the_journal_from_being_written_is_named(disk: tuple[Path, bool]) -> None:
+    folder, full = disk
+    database = open_memory(folder).database
+    assert (unwritable(folder / "journal"), database.look()) == (None, None)
+    if full:
+        fill_disk(folder)
+        assert "is full: free some space" in str(unwritable(folder / "journal"))
+        assert "is full" in str(database.look())
+        (folder / "ballast").unlink()
+    with read_only(folder):
+        assert "is on a read-only file system" in str(unwritable(folder / "journal"))
+    assert "cannot be looked at: No such file" in str(unwritable(folder / "absent" / "journal"))
+    assert database.look() is None
+
+
+@needs_root
+def test_a_journal_that_was_opened_on_a_read_only_disk_is_written_as_soon_as_it_can_be(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "8m") as folder:
+        open_memory(folder).database.close()
+        with read_only(folder):
+            database = open_memory(folder).database
+            assert "was opened on a read-only disk" in str(database.trouble)
+            assert "read-only file system" in str(database.look())
+        copy = database.connection
+        assert database.look() is None
+        with pytest.raises(sqlite3.ProgrammingError):
+            copy.execute("SELECT 1")
+        database.set_meta(name="gpu-1")
+        assert open_memory(folder).database.meta("name") == "gpu-1"
+        database.close()
+
+
+def test_a_look_writes_only_after_a_change_failed_and_until_one_does_not(tmp_path: Path) -> None:
+    database = open_memory(tmp_path).database
+    assert database.look() is None
+    assert database.meta("written_again") is None
+    forbid_writing(database)
+    with pytest.raises(JournalFull):
+        database.set_meta(name="gpu-1")
+    assert "cannot be written" in str(database.look())
+    database.connection.execute("PRAGMA query_only = OFF")
+    assert (database.look(), database.trouble) == (None, None)
+    assert database.meta("written_again") is not None
+
+
+# Damage
+
+
+def test_a_journal_that_was_deleted_under_the_agent_is_damaged_until_it_is_begun_anew(tmp_path: Path) -> None:
+    database = open_memory(tmp_path).database
+    database.check()
+    before, old = database.journal_id, database.connection
+    (tmp_path / "journal").unlink()
+    with pytest.raises(JournalDamaged):
+        database.set_meta(name="gpu-1")
+    with pytest.raises(JournalDamaged):
+        database.check()
+    database.begin_anew("it was deleted")
+    database.check()
+    database.set_meta(name="gpu-1")
+    assert database.journal_id not in ("", before)
+    with pytest.raises(sqlite3.ProgrammingError):
+        old.execute("SELECT 1")
+
+
+def test_a_read_that_finds_damage_is_told_to_every_thread(tmp_path: Path) -> None:
+    database = open_memory(tmp_path).database
+    database.set_meta(token="t")
+    database.connection.execute("UPDATE meta SET value = CAST(x'ff' AS TEXT) WHERE key = 'token'")
+    with pytest.raises(JournalDamaged):
+        database.meta("token")
+    with pytest.raises(JournalDamaged):
+        database.check()
+
+
+def test_a_statement_that_is_wrong_is_the_programs_fault_and_no_ones_disk(tmp_path: Path) -> None:
+    database = open_memory(tmp_path).database
+    for act in (database.read, lambda statement: database.write(lambda connection: connection.execute(statement))):
+        with pytest.raises(sqlite3.OperationalError, match="syntax error"):
+            act("SELEKT")
+    database.check()
+    assert database.trouble is None
+
+
+def test_a_closed_journal_can_be_opened_by_another_process_and_not_used_by_this_one(tmp_path: Path) -> None:
+    database = open_memory(tmp_path).database
+    database.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        database.connection.execute("SELECT 1")

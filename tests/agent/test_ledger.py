@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from agent.crew import Memory
-from agent.journal import JournalFull
+from agent.journal import Database, JournalFull
 from agent.ledger import MOST, Ledger, frees_space, only_looks
+from agent.reserve import ReserveFile
 from chalicelib.contract.messages import (
     ContainerLogs,
     DeleteImage,
@@ -25,6 +27,7 @@ from chalicelib.contract.messages import (
     StopContainer,
 )
 from tests.fixtures.journals import BIG, forbid_writing, open_memory
+from tests.fixtures.small_disk import fill, small_disk
 
 
 def test_full_disk_still_takes_what_frees_it(full: Memory) -> None:
@@ -154,3 +157,47 @@ def test_while_space_is_freed_the_reserve_is_given_up(tmp_path: Path, memory: Me
         assert not (tmp_path / "reserve").exists()
         raise ZeroDivisionError
     assert (tmp_path / "reserve").stat().st_size == 4096
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk")
+def test_an_operation_is_begun_on_a_full_disk_at_the_cost_of_the_reserve(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        memory = Memory.of(Database(disk / "journal", ReserveFile(disk / "reserve", 256 * 1024)))
+        memory.ledger.accept(PULL, 0.0)
+        fill(disk)
+        memory.ledger.begin("o1")
+        assert not (disk / "reserve").exists()
+        assert [each.begun for each in memory.ledger.all()] == [True]
+        memory.database.close()
+
+
+def test_everything_that_was_accepted_is_listed_with_its_result_in_the_order_in_which_it_came(memory: Memory) -> None:
+    for number in (2, 1):
+        memory.ledger.accept(PullImage(f"o{number}", 60, "image"), float(number))
+    memory.ledger.finish("o2", FAILED)
+    listed = [(each.command.command_id, each.deadline, each.result) for each in memory.ledger.all()]
+    assert listed == [("o2", 2.0, FAILED), ("o1", 1.0, None)]
+
+
+def test_the_boot_that_deadlines_count_from_outlives_the_process(memory: Memory, tmp_path: Path) -> None:
+    assert memory.ledger.boot_id is None
+    memory.ledger.begin_boot("boot-1")
+    assert open_memory(tmp_path).ledger.boot_id == "boot-1"
+
+
+def test_on_a_disk_that_takes_nothing_the_boot_stays_the_last_one_and_the_agent_starts(memory: Memory) -> None:
+    memory.ledger.begin_boot("boot-1")
+    forbid_writing(memory.database)
+    memory.ledger.begin_boot("boot-2")
+    assert memory.ledger.boot_id == "boot-1"
+
+
+def test_a_result_is_sent_once_it_is_known_also_where_it_cannot_be_journaled(memory: Memory) -> None:
+    memory.ledger.accept(PULL, 0.0)
+    forbid_writing(memory.database)
+    memory.ledger.progress("o1", Result("running"))
+    assert memory.spool.first() is None, "progress can be done without"
+    memory.ledger.finish("o1", FAILED)
+    entry = memory.spool.first()
+    assert entry is not None and entry.body["status"] == "failed"
+    assert memory.spool.arrived.is_set()

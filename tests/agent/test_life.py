@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from threading import Event
 
 import pytest
 
+from agent.crash import EXCERPT_BYTES
 from agent.engines import EngineError, Instance, RunSpec
+from agent.gpus import Gpu
+from agent.growth import STALLED_AFTER
 from agent.health import DEAD_AFTER
-from agent.life import MOST_ATTEMPTS, UNHEALABLE
-from chalicelib.contract.messages import Fix, Report
+from agent.life import (
+    DOING,
+    LONGEST_LOOK_AWAY,
+    MOST_ATTEMPTS,
+    PROBE_EVERY,
+    REBIND_AFTER,
+    WAITS,
+    WATCH_EVERY,
+)
+from chalicelib.contract.conditions import ConditionType
+from chalicelib.contract.messages import Fix, Progress, Pulled, Report
 from tests.fixtures.agent_world import GIB, AgentWorld
+from tests.fixtures.hub_cache import downloading
 
+LOST = Gpu(0, 80 * GIB, 0, uuid="GPU-a", position=0, lost="GPU is lost (NVML error 15)")
+VPN, OTHER = "10.99.7.7", "10.99.7.8"
 CAUSE = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
 
 
@@ -107,7 +124,7 @@ def test_the_cause_of_a_crash_may_be_thousands_of_lines_above_its_end(world: Age
     report = world.last_report()
     assert report.error_code == "CUDA_OUT_OF_MEMORY"
     assert report.logs is not None and CAUSE in report.logs and "(3999)" in report.logs
-    assert len(report.logs.encode()) <= 70 * 1024
+    assert len(report.logs.encode()) <= EXCERPT_BYTES
 
 
 def test_what_cannot_heal_is_not_restarted(world: AgentWorld) -> None:
@@ -136,6 +153,8 @@ def test_container_removed_behind_our_back_is_a_crash(world: AgentWorld) -> None
     world.settle(10)
     assert world.statuses()[-3:] == ["running", "starting", "running"]
     assert world.last_report().restarts == 1
+    crashes = [each.error_code for _, each in world.server.reports if each.error_code]
+    assert crashes == ["CONTAINER_FAILED"]
 
 
 def test_failed_replacement_leaves_nothing_of_the_old(world: AgentWorld) -> None:
@@ -184,10 +203,12 @@ def test_others_instances_are_left_alone(world: AgentWorld) -> None:
     assert [each for each in world.engine.calls if each.startswith("stop")] == []
 
 
-def test_something_newer_than_the_intent_is_left_alone(world: AgentWorld) -> None:
+@pytest.mark.parametrize("intent", ["deploy", "stop"])
+def test_something_newer_than_the_intent_is_left_alone(world: AgentWorld, intent: str) -> None:
     world.engine.add(Instance("n1", "muster-d1-g9", "i", "running", "w1", "d1", 9))
-    world.deploy(generation=3)
+    getattr(world, intent)(generation=3)
     world.settle()
+    assert world.statuses() == []
     assert world.engine.only().id == "n1"
 
 
@@ -294,7 +315,20 @@ def test_an_attempt_is_journaled_before_anything_is_done_and_taken_back_after_it
     assert attempts() == 0
 
 
-@pytest.mark.parametrize("code", [*sorted(UNHEALABLE), "GPU_UNAVAILABLE", "DISK_FULL", "HUB_UNREACHABLE", "ODD"])
+FOR_GOOD = [
+    "REFUSED_BY_HOST",
+    "INVALID_CONFIG",
+    "IMAGE_NOT_FOUND",
+    "REGISTRY_UNAUTHORIZED",
+    "UNSUPPORTED_BY_ENGINE",
+    "SHM_TOO_SMALL",
+    "DRIVER_TOO_OLD",
+    "MODEL_NOT_FOUND",
+    "MODEL_GATED",
+]
+
+
+@pytest.mark.parametrize("code", [*FOR_GOOD, "GPU_UNAVAILABLE", "DISK_FULL", "HUB_UNREACHABLE", "ODD"])
 def test_a_start_that_would_fail_again_is_an_error_and_any_other_is_tried_again(world: AgentWorld, code: str) -> None:
     def fail(spec: RunSpec) -> None:
         raise EngineError(code, "it failed")
@@ -304,7 +338,7 @@ def test_a_start_that_would_fail_again_is_an_error_and_any_other_is_tried_again(
     world.settle(30, seconds=10)
     status, restarts = world.last_report().status, world.last_report().restarts or 0
     assert world.last_report().error_code == code
-    assert (status, restarts > 1) == (("error", False) if code in UNHEALABLE else ("starting", True))
+    assert (status, restarts > 1) == (("error", False) if code in FOR_GOOD else ("starting", True))
 
 
 @pytest.mark.parametrize("attempts", range(MOST_ATTEMPTS + 2))
@@ -327,14 +361,19 @@ AWAY = (EngineError("DOCKER_UNAVAILABLE", "down"), EngineError("CONTAINER_FAILED
 
 
 @pytest.mark.parametrize("trouble", AWAY, ids=["down", "answers 500"])
-@pytest.mark.parametrize("phase", ["pull", "start", "run"])
+@pytest.mark.parametrize("phase", ["image", "pull", "start", "run"])
 def test_an_engine_that_does_not_answer_is_no_crash_of_a_deployment(
     world: AgentWorld, trouble: EngineError, phase: str
 ) -> None:
     def fail(*_: object) -> None:
         world.engine.trouble = trouble
         world.engine.on_pull, world.engine.on_start = lambda: None, lambda spec: None
+        world.engine.has_image = has_image  # type: ignore[method-assign]
         raise trouble
+
+    has_image = world.engine.has_image
+    if phase == "image":
+        world.engine.has_image = fail  # type: ignore[assignment, method-assign]
 
     if phase == "pull":
         world.engine.on_pull = fail
@@ -351,6 +390,19 @@ def test_an_engine_that_does_not_answer_is_no_crash_of_a_deployment(
     assert (world.last_report().status, world.last_report().restarts) == ("running", 0)
     assert all(report.error_code is None for _, report in world.server.reports)
     assert len([each for each in world.engine.calls if each.startswith("stop")]) == 0
+
+
+def test_a_daemon_that_was_away_for_one_question_is_no_crash_of_a_deployment(world: AgentWorld) -> None:
+    away = [EngineError("DOCKER_UNAVAILABLE", "down")]
+
+    def fail(spec: RunSpec) -> None:
+        if away:
+            raise away.pop()
+
+    world.engine.on_start = fail
+    world.deploy(restart="never")
+    world.settle()
+    assert (world.last_report().status, world.last_report().restarts) == ("running", 0)
 
 
 def test_what_waits_for_the_engine_says_so_until_there_is_something_to_do(world: AgentWorld) -> None:
@@ -447,9 +499,11 @@ def test_reports_name_the_instance_that_serves_until_it_is_ended(world: AgentWor
     assert served(world) == [("downloading", 1), ("starting", 0), ("running", None)]
 
 
-def test_the_end_of_what_serves_is_announced_before_it_ends(world: AgentWorld) -> None:
+@pytest.mark.parametrize("image", ["vllm/vllm-openai:latest", "vllm/vllm-openai:other"], ids=["is there", "is pulled"])
+def test_the_end_of_what_serves_is_announced_before_it_ends(world: AgentWorld, image: str) -> None:
     told: list[str] = []
-    world.deploy()
+    world.engine.available.add("vllm/vllm-openai:other")
+    world.deploy(image="vllm/vllm-openai:latest")
     world.settle()
     stop = world.engine.stop
 
@@ -459,10 +513,10 @@ def test_the_end_of_what_serves_is_announced_before_it_ends(world: AgentWorld) -
         stop(instance_id, grace)
 
     world.engine.stop = watched  # type: ignore[method-assign]
-    world.deploy(generation=2)
+    world.deploy(generation=2, image=image)
     world.settle()
     assert told == ["starting"]
-    assert served(world) == [("starting", 0), ("running", None)]
+    assert served(world)[-2:] == [("starting", 0), ("running", None)]
 
 
 def test_what_serves_goes_on_while_a_change_waits_for_the_next_try(world: AgentWorld) -> None:
@@ -487,3 +541,559 @@ def test_an_instance_that_dies_while_a_change_waits_serves_no_more(world: AgentW
     world.engine.die(world.engine.only().id, 1)
     world.settle(30, seconds=10)
     assert world.last_report().serving == 0
+
+
+# Where it listens
+
+
+@pytest.mark.parametrize("restart", ["on-failure", "never"])
+def test_a_model_waits_for_an_address_that_is_missing_at_the_start_of_the_agent(
+    world: AgentWorld, boot: Callable[..., AgentWorld], restart: str
+) -> None:
+    boot(VPN).deploy(restart=restart)
+    world.settle(20, seconds=60)
+    assert world.statuses() == ["starting"]
+    assert VPN in (world.last_report().message or "")
+    assert [each.type for each in world.conditions.current()] == [ConditionType.ADDRESS_MISSING]
+    world.addresses.add(VPN)
+    world.settle(10)
+    assert world.statuses()[-1] == "running"
+    assert (world.engine.only().bind, world.last_report().restarts) == (VPN, 0)
+
+
+def test_an_address_that_goes_while_a_model_comes_up_does_not_stall_it(
+    world: AgentWorld, boot: Callable[..., AgentWorld]
+) -> None:
+    world.probe.ready = set()
+    boot(VPN, VPN).deploy()
+    world.settle()
+    before = world.engine.only()
+    world.addresses = {"127.0.0.1"}
+    world.settle(10, seconds=600)
+    assert look(world) == PROBE_EVERY
+    world.addresses.add(VPN)
+    world.probe.ready = {"org/model"}
+    world.settle()
+    assert world.engine.only() == before
+    assert world.last_report().status == "running"
+
+
+@pytest.mark.parametrize("restart", ["on-failure", "never"])
+def test_a_start_that_loses_the_address_is_no_failure(
+    world: AgentWorld, boot: Callable[..., AgentWorld], restart: str
+) -> None:
+    def lost(spec: object) -> None:
+        if VPN not in world.addresses:
+            raise EngineError("ADDRESS_MISSING", f"listen tcp4 {VPN}:20000: bind: cannot assign requested address")
+
+    world.engine.on_start = lost
+    boot(VPN, VPN).deploy(restart=restart)
+    world.host.listening.look()
+    world.addresses = {"127.0.0.1"}
+    world.actor().step(world.clock.monotonic())
+    world.settle(3)
+    assert world.statuses()[-1] == "starting"
+    world.addresses.add(VPN)
+    world.settle(10)
+    assert (world.statuses()[-1], world.last_report().restarts) == ("running", 0)
+
+
+def test_after_a_change_of_address_what_runs_is_moved_with_a_word(
+    world: AgentWorld, boot: Callable[..., AgentWorld]
+) -> None:
+    boot(VPN, VPN, OTHER).deploy()
+    world.settle()
+    boot(OTHER, VPN, OTHER)
+    world.settle(1)
+    assert world.last_report().address == "", "it is not reachable where the worker is now"
+    world.settle(4, seconds=REBIND_AFTER)
+    announced = next(r for _, r in world.server.reports if r.status == "starting" and VPN in (r.message or ""))
+    assert OTHER in (announced.message or "")
+    assert (world.engine.only().bind, world.last_report().address) == (OTHER, OTHER)
+    assert (world.last_report().status, world.last_report().restarts) == ("running", 0)
+
+
+def test_by_the_owners_wish_what_runs_is_left_where_it_listens(
+    world: AgentWorld, boot: Callable[..., AgentWorld]
+) -> None:
+    boot(VPN, VPN, OTHER).deploy()
+    world.settle()
+    before, world.rebind = world.engine.only(), "leave"
+    boot(OTHER, VPN, OTHER)
+    world.settle(20, seconds=60)
+    assert world.engine.only() == before
+    assert (world.last_report().status, world.last_report().address) == ("running", "")
+    assert VPN in (world.last_report().message or "")
+
+
+def test_nothing_is_moved_to_an_address_that_is_missing(world: AgentWorld, boot: Callable[..., AgentWorld]) -> None:
+    boot(VPN, VPN).deploy()
+    world.settle()
+    before = world.engine.only()
+    boot(OTHER, VPN)
+    world.settle(20, seconds=60)
+    assert world.engine.only() == before
+    assert world.last_report().address == ""
+
+
+# What gets nowhere
+
+
+def phases(world: AgentWorld) -> list[Progress]:
+    return [report.progress for _, report in world.server.reports if report.status == "starting" and report.progress]
+
+
+def test_the_phase_is_read_from_the_log_and_the_bytes_from_the_cache(world: AgentWorld) -> None:
+    world.probe.ready = set()
+    world.hub.bytes = 4 * GIB
+    world.deploy()
+    world.settle(3)
+    instance = world.engine.only()
+    world.engine.say(instance.id, "INFO Starting to load model org/model...")
+    world.settle(3)
+    for size in (GIB, 3 * GIB):
+        downloading(world.folder / "hub", "org/model", size)
+        world.settle(3)
+    downloading(world.folder / "hub", "org/model", 4 * GIB)
+    world.settle(6)
+    world.engine.say(instance.id, "Loading safetensors checkpoint shards:  50% Completed | 1/2 [00:01<00:01,  1.0s/it]")
+    world.settle(3)
+    world.engine.say(instance.id, "INFO Loading weights took 2.00 seconds")
+    world.settle(4)
+    assert phases(world) == [
+        Progress("loading"),
+        Progress("downloading_weights", GIB, 4 * GIB),
+        Progress("downloading_weights", 3 * GIB, 4 * GIB),
+        Progress("downloading_weights", 4 * GIB, 4 * GIB),
+        Progress("loading"),
+        Progress("loading", 1, 2),
+        Progress("compiling"),
+    ]
+    assert world.last_report().message == "Compiling and warming up"
+    world.probe.ready = {"org/model"}
+    world.settle(2)
+    assert (world.last_report().status, world.last_report().progress) == ("running", None)
+
+
+def test_a_start_of_which_nothing_grows_is_stalled(world: AgentWorld) -> None:
+    world.probe.ready = set()
+    world.deploy(gpus=[0])
+    world.settle(3)
+    first = world.engine.only()
+    for minute in range(20):
+        world.engine.say(first.id, f"Loading weights: {minute}%")
+        world.settle(1, seconds=60)
+    for minute in range(20):
+        downloading(world.folder / "hub", "org/model", minute + 1)
+        world.settle(1, seconds=60)
+    for minute in range(20):
+        world.gpus[0] = Gpu(0, 80 * GIB, minute * GIB)
+        world.settle(1, seconds=60)
+    assert world.engine.only().id == first.id
+    for _ in range(int(STALLED_AFTER / 60) + 2):
+        world.engine.say(first.id, "INFO No available shared memory broadcast block found in 60 seconds.")
+        world.engine.say(first.id, 'INFO: 172.17.0.1:4 - "GET /health HTTP/1.1" 503 Service Unavailable')
+        world.settle(1, seconds=60)
+        if world.last_report().error_code:
+            break
+    report = world.last_report()
+    assert (report.status, report.error_code, report.restarts) == ("starting", "START_STALLED", 1)
+    assert "Loading weights: 19%" in (report.logs or "")
+    world.gpus[0] = Gpu(0, 80 * GIB, 0)
+    world.settle(10)
+    assert world.engine.only().id != first.id
+
+
+def test_a_stalled_start_that_is_never_restarted_is_an_error(world: AgentWorld) -> None:
+    world.probe.ready = set()
+    world.deploy(restart="never")
+    world.settle(3)
+    world.settle(12, seconds=60)
+    assert (world.last_report().status, world.last_report().error_code) == ("error", "START_STALLED")
+    assert world.engine.all == {}
+
+
+def test_the_end_that_an_operator_asked_for_is_no_crash(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    instance = world.engine.only()
+    world.actor().expect_end(instance.id)
+    world.engine.die(instance.id, 137)
+    world.settle()
+    assert (world.last_report().status, world.last_report().error_code) == ("stopped", None)
+    assert world.last_report().restarts == 0
+
+
+def test_a_deployment_waits_for_a_lost_gpu_and_starts_when_it_is_back(world: AgentWorld) -> None:
+    world.gpus = [LOST]
+    world.deploy(gpus=[0], restart="never")
+    world.settle(30, 20.0)
+    report = world.last_report()
+    assert (report.status, report.error_code, report.restarts) == ("starting", None, 0)
+    for word in ("Waits for its GPU", "GPU 0", "GPU-a", "GPU is lost (NVML error 15)", "reboot"):
+        assert word in (report.message or "")
+    assert [each.message for _, each in world.server.reports].count(report.message) == 1, "it is said once"
+    assert world.engine.specs == []
+    world.gpus = [Gpu(0, 80 * GIB, GIB, uuid="GPU-a", position=0)]
+    world.settle(10)
+    assert world.statuses()[-1] == "running"
+
+
+def test_a_model_that_died_with_its_gpu_crashed_once_and_waits(world: AgentWorld) -> None:
+    world.gpus = [Gpu(0, 80 * GIB, GIB, uuid="GPU-a", position=0)]
+    world.deploy(gpus=[0])
+    world.settle()
+    world.gpus = [LOST]
+    world.engine.die(world.engine.only().id, 1, "CUDA error: unspecified launch failure")
+    world.settle(40, 30.0)
+    report = world.last_report()
+    assert (report.status, report.restarts) == ("starting", 1)
+    assert "Waits for its GPU" in (report.message or "")
+
+
+def test_what_still_runs_is_left_alone_when_its_gpu_is_lost(world: AgentWorld) -> None:
+    world.gpus = [Gpu(0, 80 * GIB, GIB, uuid="GPU-a", position=0)]
+    world.deploy(gpus=[0])
+    world.settle()
+    world.gpus = [LOST]
+    world.settle(10)
+    assert world.statuses()[-1] == "running"
+    assert world.engine.only().state == "running"
+
+
+# What it is told of, and what it is asked
+
+GONE = (None, None)
+
+
+def look(world: AgentWorld, seconds: float = 0.0) -> float | None:
+    """One step of d1 after so long: the seconds until its next one."""
+    world.clock.pass_time(seconds)
+    world.crew.inventory.changed()
+    delay = world.actor().step(world.clock.monotonic())
+    world.deliver()
+    return delay
+
+
+def test_how_soon_it_looks_again_follows_from_what_it_waits_for(world: AgentWorld) -> None:
+    world.probe.ready = set()
+    world.deploy()
+    assert [look(world), look(world, 1)] == [PROBE_EVERY, PROBE_EVERY], "it comes up"
+    world.probe.ready = {"org/model"}
+    assert [look(world, 1), look(world, 5)] == [WATCH_EVERY, WATCH_EVERY], "it runs"
+    world.engine.die(world.engine.only().id, 1)
+    assert [look(world, 5), look(world, 7)] == [LONGEST_LOOK_AWAY, 3.0], "it waits for the next try"
+    assert look(world, 3) == PROBE_EVERY, "it was started again"
+    world.stop()
+    assert [look(world), look(world)] == [None, None], "it has ended"
+
+
+def test_what_failed_is_looked_at_again_at_once_and_then_left_until_the_next_try(world: AgentWorld) -> None:
+    world.free_disk = 0
+    world.deploy()
+    assert [look(world), look(world), look(world, 5)] == [0.0, LONGEST_LOOK_AWAY, 5.0]
+    assert world.last_report().restarts == 1, "while it waits, nothing is tried"
+    assert look(world, 5) == 0.0
+    assert world.last_report().restarts == 2
+
+
+def test_an_instance_is_missed_once_it_was_there(world: AgentWorld) -> None:
+    world.deploy()
+    assert not world.actor().misses([])
+    world.settle()
+    assert world.actor().misses(["another"])
+    assert not world.actor().misses([world.engine.only().id])
+
+
+def test_after_a_restart_of_the_agent_a_deployment_says_again_how_it_is(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    before = world.last_report()
+    world.restart()
+    world.beat()
+    look(world)
+    assert world.last_report().status == before.status == "running"
+    assert (world.last_report().sequence or 0) > (before.sequence or 0)
+
+
+def test_an_instance_that_is_there_is_adopted_with_its_port(world: AgentWorld) -> None:
+    world.probe.ready = set()
+    found = world.engine.add(Instance("i1", "muster-d1-g1", "i", "running", "w1", "d1", 1, port=20123))
+    world.deploy()
+    look(world)
+    assert (world.last_report().status, world.last_report().message) == ("starting", "Loading the model")
+    world.probe.ready = {"org/model"}
+    look(world, 5)
+    report = world.last_report()
+    assert (report.status, report.container_id, report.port) == ("running", found.id, found.port)
+    assert world.engine.specs == []
+
+
+def test_a_report_names_the_instance_while_it_is_there_and_none_after_its_end(world: AgentWorld) -> None:
+    def named() -> tuple[str | None, int | None]:
+        return world.last_report().container_id, world.last_report().port
+
+    world.deploy()
+    world.settle()
+    assert named() == (world.engine.only().id, 20000)
+    world.engine.die(world.engine.only().id, 1)
+    look(world)
+    assert (world.last_report().status, named()) == ("starting", GONE)
+    world.settle(10)
+    world.engine.die(world.engine.only().id, 137)
+    world.run = "the host was restarted"
+    look(world)
+    assert (world.last_report().error_code, named()) == (None, GONE)
+    world.settle(10)
+    world.engine.die(world.engine.only().id, 2, "vllm: error: unrecognized arguments: --max-modle-len")
+    look(world)
+    assert (world.last_report().status, named()) == ("error", GONE)
+    world.deploy(generation=2)
+    world.settle()
+    world.stop(generation=3)
+    world.settle()
+    assert (world.last_report().status, named()) == ("stopped", GONE)
+
+
+def test_an_instance_that_dies_before_anybody_looked_at_it_has_crashed(world: AgentWorld) -> None:
+    world.deploy()
+    look(world)
+    world.engine.die(world.engine.only().id, 1, CAUSE)
+    look(world, 1)
+    assert (world.last_report().error_code, world.last_report().restarts) == ("CUDA_OUT_OF_MEMORY", 1)
+
+
+def test_a_crash_is_counted_once_however_soon_it_is_looked_at_again(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    world.engine.die(world.engine.only().id, 1, CAUSE)
+    look(world, 5)
+    for _ in range(2):
+        world.actor().step(world.clock.monotonic())  # before anybody looked at the host anew
+    world.deliver()
+    assert (world.last_report().error_code, world.last_report().restarts) == ("CUDA_OUT_OF_MEMORY", 1)
+    assert world.engine.all == {}
+
+
+def test_what_keeps_others_from_starting_does_not_touch_what_runs(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    world.free_disk = 0
+    world.settle()
+    assert (world.last_report().status, world.last_report().error_code) == ("running", None)
+
+
+def test_a_second_instance_of_the_same_generation_is_ended_without_a_word(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    first, said = world.engine.only(), len(world.server.reports)
+    world.engine.add(replace(first, id="i9", name="second", created=first.created + 1))
+    world.settle()
+    assert world.engine.only() == first
+    assert len(world.server.reports) == said
+
+
+def test_a_newer_intent_that_comes_while_an_older_instance_ends_keeps_the_next_from_starting(world: AgentWorld) -> None:
+    stop = world.engine.stop
+
+    def slow(instance_id: str, grace: float) -> None:
+        stop(instance_id, grace)
+        world.stop(generation=3)
+
+    world.deploy()
+    world.settle()
+    world.engine.stop = slow  # type: ignore[method-assign]
+    world.deploy(generation=2)
+    world.settle()
+    assert [each.generation for each in world.engine.specs] == [1]
+    assert world.statuses()[-1] == "stopped"
+
+
+def test_a_pull_that_is_tried_again_is_reported_with_the_reason(world: AgentWorld) -> None:
+    attempts: list[str] = []
+    pull = world.engine.pull
+
+    def again(reference: str, on_progress: Callable[[Progress], None], cancelled: Event) -> Pulled:
+        world.deliver()
+        attempts.append(reference)
+        if len(attempts) == 1:
+            raise EngineError("REGISTRY_UNREACHABLE", "no route to host")
+        return pull(reference, on_progress, cancelled)
+
+    world.engine.pull = again  # type: ignore[method-assign]
+    world.deploy()
+    world.settle()
+    said = [each for _, each in world.server.reports if "REGISTRY_UNREACHABLE" in (each.message or "")]
+    assert [(each.status, each.error_code) for each in said] == [("downloading", None)]
+    assert (world.last_report().status, world.last_report().restarts) == ("running", 0)
+
+
+def test_poison_is_reported_once(world: AgentWorld) -> None:
+    world.deploy()
+    world.memory.records.save(replace(world.actor().record, attempts=MOST_ATTEMPTS))
+    world.restart()
+    world.beat()
+    world.settle()
+    assert [each.error_code for each in reports(world, "d1")] == ["POISON_COMMAND"]
+
+
+def test_a_message_is_no_longer_than_the_control_plane_takes(world: AgentWorld) -> None:
+    def fail(spec: RunSpec) -> None:
+        raise EngineError("CONTAINER_FAILED", "x" * 20_000)
+
+    world.engine.on_start = fail
+    world.deploy()
+    world.settle()
+    assert world.last_report().message == "x" * 16_000
+
+
+@pytest.mark.parametrize(
+    ("log", "error_code"),
+    [(CAUSE, "CUDA_OUT_OF_MEMORY"), ("vllm: error: unrecognized arguments: --max-modle-len", "INVALID_CONFIG")],
+)
+def test_a_model_that_ran_and_hangs_is_restarted_whatever_its_log_says(
+    world: AgentWorld, log: str, error_code: str
+) -> None:
+    world.deploy()
+    world.settle()
+    world.engine.say(world.engine.only().id, log)
+    world.probe.hung = True
+    world.settle(int(DEAD_AFTER / 2) + 6)
+    report = world.last_report()
+    assert (report.status, report.error_code, report.restarts) == ("starting", error_code, 1)
+
+
+def test_what_the_agent_ended_itself_did_not_crash(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    world.probe.hung = True
+    delays = [look(world, 10), look(world, 10), look(world, 10), look(world, 10)]
+    world.actor().step(world.clock.monotonic())  # before anybody looked at the host anew
+    world.deliver()
+    assert delays == [WATCH_EVERY] * 4
+    assert world.actor().record.container_id is None
+    assert (world.last_report().error_code, world.last_report().restarts) == ("CONTAINER_FAILED", 1)
+
+
+@pytest.mark.parametrize("words", DOING)
+def test_each_phase_on_its_way_up_is_reported_once_and_in_words(world: AgentWorld, words: str) -> None:
+    logs = {
+        "loading": "INFO Starting to load model org/model...",
+        "compiling": "INFO Loading weights took 2.00 seconds",
+        "serving": "INFO Starting vLLM API server 0 on http://0.0.0.0:8000",
+    }
+    world.probe.ready = set()
+    world.deploy()
+    world.settle(3)
+    if words in logs:
+        world.engine.say(world.engine.only().id, logs[words])
+    else:
+        downloading(world.folder / "hub", "org/model", GIB)
+    world.settle(10)
+    said = [each for each in reports(world, "d1") if each.status == "starting" and each.progress]
+    assert [(each.progress and each.progress.phase, each.message) for each in said] == [(words, DOING[words])]
+    assert said[0].serving == 0, "its own instance serves nothing yet"
+
+
+def test_an_instance_that_comes_up_says_so_again_after_it_waited_for_the_engine(world: AgentWorld) -> None:
+    world.probe.ready = set()
+    world.deploy()
+    world.settle(3)
+    world.engine.down = True
+    world.settle(10)
+    assert (world.last_report().message or "").startswith(WAITS)
+    world.engine.down = False
+    world.settle(3)
+    assert world.last_report().message == "Loading the model"
+
+
+def test_a_renamed_container_is_logged_once(world: AgentWorld, caplog: pytest.LogCaptureFixture) -> None:
+    world.deploy()
+    world.settle()
+    assert "was renamed" not in caplog.text
+    world.engine.add(replace(world.engine.only(), name="renamed"))
+    world.settle()
+    assert [each for each in caplog.messages if "was renamed to renamed" in each] == [
+        "muster-d1-g1 was renamed to renamed: it is known by its labels, and stays"
+    ]
+
+
+@pytest.mark.parametrize("restart", ["on-failure", "never"])
+def test_a_model_that_died_for_want_of_its_address_waits_for_it(
+    world: AgentWorld, boot: Callable[..., AgentWorld], restart: str
+) -> None:
+    boot(VPN, VPN).deploy(restart=restart)
+    world.settle()
+    world.addresses = {"127.0.0.1"}
+    world.engine.die(world.engine.only().id, 1, "OSError: [Errno 99] Cannot assign requested address")
+    world.settle(20, seconds=5)
+    assert (world.last_report().status, world.last_report().restarts) == ("starting", 1)
+    assert (world.last_report().message or "").startswith(f"{WAITS} its address")
+    assert look(world) == LONGEST_LOOK_AWAY
+    world.addresses.add(VPN)
+    world.settle(10)
+    assert world.last_report().status == "running"
+
+
+def test_what_listens_elsewhere_is_moved_after_a_while_and_not_before(
+    world: AgentWorld, boot: Callable[..., AgentWorld]
+) -> None:
+    boot(VPN, VPN, OTHER).deploy()
+    world.settle()
+    before = world.engine.only()
+    boot(OTHER, VPN, OTHER)
+    look(world)
+    look(world, REBIND_AFTER - 1)
+    assert world.engine.only() == before
+    assert look(world, 1) == 0.0, "the next step starts it"
+    assert (world.last_report().status, world.last_report().container_id) == ("starting", None)
+    world.actor().step(world.clock.monotonic())  # before anybody looked at the host anew
+    world.settle(1)
+    assert (world.engine.only().bind, world.last_report().error_code) == (OTHER, None)
+
+
+def test_a_name_that_leads_elsewhere_for_a_moment_moves_nothing(
+    world: AgentWorld, boot: Callable[..., AgentWorld]
+) -> None:
+    world.names = {"gpu-1.lan": [VPN]}
+    boot("gpu-1.lan", VPN, OTHER).deploy()
+    world.settle()
+    before = world.engine.only()
+    for address in (OTHER, VPN, OTHER, VPN):
+        world.names = {"gpu-1.lan": [address]}
+        world.host.listening.look()
+        look(world, REBIND_AFTER - 2)
+        look(world, 1)
+    assert world.engine.only() == before
+    assert (world.last_report().address, world.last_report().message) == ("gpu-1.lan", "Model loaded successfully")
+
+
+def test_a_model_whose_host_lost_its_address_runs_and_says_that_nobody_reaches_it(
+    world: AgentWorld, boot: Callable[..., AgentWorld]
+) -> None:
+    boot(VPN, VPN).deploy()
+    world.settle()
+    before, said = world.engine.only(), len(world.server.reports)
+    world.addresses = {"127.0.0.1"}
+    world.settle(30, seconds=DEAD_AFTER)
+    assert (world.last_report().status, world.last_report().address) == ("running", "")
+    assert VPN in (world.last_report().message or "")
+    world.addresses.add(VPN)
+    world.settle()
+    assert (world.engine.only(), world.last_report().address) == (before, VPN)
+    assert world.last_report().message == "Model loaded successfully"
+    assert len(world.server.reports) == said + 2, "each change is said once"
+
+
+def test_a_name_that_does_not_resolve_once_changes_nothing_that_is_reported(
+    world: AgentWorld, boot: Callable[..., AgentWorld]
+) -> None:
+    world.names = {"gpu-1.lan": [VPN]}
+    boot("gpu-1.lan", VPN).deploy()
+    world.settle()
+    said = len(world.server.reports)
+    world.names = {}
+    world.host.listening.look()
+    look(world, 1)
+    assert len(world.server.reports) == said
+    assert world.last_report().address == "gpu-1.lan"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Literal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,3 +133,52 @@ def test_old_one_serves_while_the_new_image_is_fetched() -> None:
     old = Instance("i1", "n1", "old", "running", ME, "d1", 1)
     steps = plan(Deploy("c", "d1", 2, "vllm", "org/model"), [old], missing_image="new")
     assert steps == (Fetch("new"), Terminate("i1"), Bury("i1"), Start(2))
+
+
+State = Literal["created", "running", "exited"]
+
+
+def instance(id: str, state: State, generation: int | None = 1, deployment: str = "d1", worker: str = ME) -> Instance:
+    return Instance(id, id, "image", state, worker, deployment, generation)
+
+
+DEPLOY, STOP = Deploy("c", "d1", 2, "vllm", "org/model"), Stop("c", "d1", 2)
+
+
+def test_an_instance_is_a_deployments_own_only_with_the_labels_of_both_deployment_and_worker() -> None:
+    mine = instance("mine", "running")
+    others = [instance("d2", "running", deployment="d2"), instance("w2", "running", worker="another")]
+    assert of_deployment("d1", ME, [others[0], mine, others[1]]) == [mine]
+
+
+@pytest.mark.parametrize("state", ["created", "exited"])
+def test_an_instance_of_the_wanted_generation_that_does_not_run_is_replaced(state: State) -> None:
+    assert plan(DEPLOY, [instance("dead", state, 2)]) == (Bury("dead"), Start(2))
+
+
+def test_a_stop_ends_the_instance_of_its_own_generation() -> None:
+    assert plan(STOP, [instance("i1", "running", 2)]) == (Terminate("i1"), Bury("i1"))
+
+
+@pytest.mark.parametrize(
+    ("intent", "there", "may_start"),
+    [
+        (DEPLOY, [], False),
+        (DEPLOY, [instance("i1", "running", 2)], True),
+        (DEPLOY, [instance("i1", "running", 3)], True),
+        (STOP, [instance("i1", "running", 1)], True),
+    ],
+    ids=["waits", "runs", "is outdated", "is a stop"],
+)
+def test_an_image_is_fetched_only_for_a_start(intent: Deploy | Stop, there: list[Instance], may_start: bool) -> None:
+    assert Fetch("image") not in plan(intent, there, may_start=may_start, missing_image="image")
+
+
+def test_a_start_whose_image_is_there_fetches_nothing() -> None:
+    assert plan(DEPLOY, []) == (Start(2),)
+
+
+def test_of_two_that_run_the_one_that_was_started_first_stays() -> None:
+    first, second = (replace(instance(f"i{at}", "running", 2), created=float(at)) for at in (1, 2))
+    assert wanted(DEPLOY, [second, first]) == first
+    assert plan(DEPLOY, [second, first]) == (Terminate("i2"), Bury("i2"))

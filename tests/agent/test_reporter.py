@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import requests
@@ -12,9 +13,10 @@ from urllib3.exceptions import ProtocolError
 
 from agent.api import Api, Fatal
 from agent.conditions import Conditions
-from agent.identity import Identity
+from agent.identity import Identity, StateError
 from agent.reporter import IDLE, Reporter
-from agent.spool import Spool
+from agent.spool import Entry, Spool
+from chalicelib.contract.conditions import ConditionType
 from chalicelib.contract.messages import Fix, Progress, Report, ReportedCondition, Result
 from tests.fixtures.agent_world import AgentWorld, Clock
 from tests.fixtures.fake_server import Answer, FakeServer, error
@@ -418,3 +420,109 @@ def test_a_report_that_was_sent_and_cannot_be_forgotten_is_not_sent_again(sendin
     forbid_writing(sending.database)
     assert sending.drain() == IDLE
     assert [about for about, _ in sending.told] == ["d1", "d2"]
+
+
+# The thread
+
+
+class Ended(BaseException):
+    """Ends a thread's loop, which ends with its process otherwise."""
+
+
+def work_as_thread(sending: Sending, waits: int) -> list[float]:
+    """Let the reporter's thread run until it has waited so often; the seconds of each wait."""
+    waited: list[float] = []
+
+    def wait(timeout: float | None = None) -> bool:
+        waited.append(timeout or 0.0)
+        sending.clock.pass_time(timeout or 0.0)
+        if len(waited) == waits:
+            raise Ended
+        return True
+
+    sending.spool.arrived.wait = wait  # type: ignore[method-assign]
+    with pytest.raises(Ended):
+        sending.reporter.run()
+    return waited
+
+
+def flushed(sending: Sending) -> bool:
+    """Whether a flush ends because everything that can be sent has been, and not with its time."""
+    ended: list[bool] = []
+
+    def wait(timeout: float | None = None) -> bool:
+        assert timeout == 5.0
+        assert sending.spool.arrived.is_set(), "the thread is woken"
+        work_as_thread(sending, 1)
+        ended.append(sending.reporter._drained.is_set())
+        return ended[-1]
+
+    sending.reporter._drained.wait = wait  # type: ignore[method-assign]
+    sending.reporter.flush(5.0)
+    return ended == [True]
+
+
+def test_the_thread_sends_everything_and_then_waits_for_something_new(sending: Sending) -> None:
+    assert work_as_thread(sending, 1) == [IDLE]
+    assert [about for about, _ in sending.told] == ["d1", "d2"]
+    assert not sending.spool.arrived.is_set(), "what arrives from here on wakes it"
+
+
+@pytest.mark.parametrize("trouble", [StateError("the journal is damaged"), RuntimeError("a bug")], ids=str)
+def test_whatever_happens_to_the_thread_it_goes_on_after_a_while(sending: Sending, trouble: Exception) -> None:
+    done, troubles = sending.spool.done, [trouble]
+
+    def fail(entry: Entry, rest: dict[str, Any] | None = None) -> None:
+        if troubles:
+            raise troubles.pop()
+        done(entry, rest)
+
+    sending.spool.done = fail  # type: ignore[method-assign]
+    waited = work_as_thread(sending, 2)
+    assert waited[0] > 0
+    assert waited[1] == IDLE
+    assert {about for about, _ in sending.told} == {"d1", "d2"}
+
+
+def test_a_journal_that_cannot_be_read_any_more_stops_the_sending_and_not_one_report_alone(sending: Sending) -> None:
+    def damaged(entry: Entry, rest: dict[str, Any] | None = None) -> None:
+        raise StateError("the journal is damaged")
+
+    sending.spool.done = damaged  # type: ignore[method-assign]
+    with pytest.raises(StateError):
+        sending.reporter.step()
+
+
+def test_a_flush_ends_as_soon_as_everything_was_sent(sending: Sending) -> None:
+    assert flushed(sending)
+    assert [about for about, _ in sending.told] == ["d1", "d2"]
+    assert flushed(sending), "and so does the next one"
+
+
+def test_a_flush_does_not_wait_for_what_is_refused_again_and_again(sending: Sending) -> None:
+    sending.server.refuses = of("d1", (403, HTML, {}))
+    assert flushed(sending)
+    assert [about for about, _ in sending.told] == ["d2"]
+
+
+def test_a_flush_goes_on_for_its_time_where_nobody_can_be_reached(sending: Sending) -> None:
+    assert flushed(sending)
+    sending.spool.put("d3", Report("stopped", generation=1))
+    sending.server.refuses = lambda path, size: requests.ConnectTimeout("nobody there")
+    assert not flushed(sending)
+
+
+def test_a_flush_does_not_end_before_what_arrives_at_its_end(sending: Sending) -> None:
+    in_order, noted = sending.conditions.in_order, list[int]()
+
+    def arrives(type_: ConditionType) -> None:
+        in_order(type_)
+        noted.append(len(sending.spool.heads()))
+        if noted[-2:] == [0, 0]:  # after the last delivery, and when nothing more was found
+            sending.conditions.in_order = in_order  # type: ignore[method-assign]
+            sending.spool.put("d3", Report("stopped", generation=1))
+
+    sending.conditions.in_order = arrives  # type: ignore[method-assign]
+    assert not flushed(sending)
+    assert flushed(sending)
+    assert [about for about, _ in sending.told] == ["d1", "d2", "d3"]

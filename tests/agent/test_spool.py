@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent.crew import Memory
@@ -29,11 +30,7 @@ def test_spool_keeps_its_order_and_its_bounds(tmp_path: Path) -> None:
     spool = memory.spool
     for number in range(MOST + 5):
         spool.put(f"d{number}", Report("running"))
-    about = []
-    while (entry := spool.first()) is not None:
-        about.append(entry.about)
-        spool.done(entry)
-    assert about == [f"d{number}" for number in range(5, MOST + 5)]
+    assert [each.about for each in spool.heads()] == [f"d{number}" for number in range(5, MOST + 5)]
 
 
 def test_report_that_cannot_be_journaled_is_sent_all_the_same(full: Memory) -> None:
@@ -138,6 +135,45 @@ def test_a_head_that_was_replaced_meanwhile_loads_as_nothing(tmp_path: Path) -> 
     assert memory.spool.load(head) is None
 
 
+def test_what_takes_the_place_of_another_is_sent_instead_of_it(tmp_path: Path) -> None:
+    memory = open_memory(tmp_path)
+
+    def insert(status: str, replaces: str | None) -> None:
+        report = msgspec.convert({"status": status}, Report)
+        memory.database.write(lambda connection: memory.spool.insert(connection, "d1", report, replaces))
+
+    insert("starting", None)
+    insert("downloading", "d1's pull")
+    insert("stopping", "d1's pull")
+    insert("running", "another's")
+    assert [status for _, status in sent(memory.spool)] == ["starting", "stopping", "running"]
+
+
+def test_everything_that_is_journaled_is_listed_the_oldest_first(tmp_path: Path) -> None:
+    spool = open_memory(tmp_path).spool
+    spool.put("d1", Report("starting"))
+    spool.put("o1", Result("running"))
+    spool.put("d1", Report("running"))
+    spool.hold("d2", Report("running"))
+    listed = [(each.kind, each.about, each.body["status"]) for each in spool.all()]
+    assert listed == [("status", "d1", "starting"), ("result", "o1", "running"), ("status", "d1", "running")]
+    assert [each.id for each in spool.all()] == sorted(each.id for each in spool.all())
+
+
+def test_what_could_not_be_forgotten_is_forgotten_with_the_next_that_is(tmp_path: Path) -> None:
+    memory = open_memory(tmp_path)
+    for about in ("d1", "d2"):
+        memory.spool.put(about, Report("running"))
+    first = memory.spool.first()
+    forbid_writing(memory.database)
+    assert first is not None
+    with pytest.raises(JournalFull):
+        memory.spool.done(first)
+    memory.database.connection.execute("PRAGMA query_only = OFF")
+    assert sent(memory.spool) == [("d2", "running")]
+    assert open_memory(tmp_path).spool.all() == []
+
+
 # Bounds
 
 
@@ -155,7 +191,9 @@ def test_one_deployments_chatter_pushes_out_no_others_last_report(tmp_path: Path
     add("quiet", Report("error", error_code="X"))
     for _ in range(MOST + 5):
         add("chatty", Report("running"))
-    assert [status for about, status in sent(spool) if about == "quiet"] == ["starting", "error"]
+    told = sent(spool) if how == "hold" else [(each.about, each.body["status"]) for each in spool.all()]
+    assert len(told) == MOST
+    assert [status for about, status in told if about == "quiet"] == ["starting", "error"]
 
 
 def test_among_last_reports_results_go_before_statuses_and_rests_before_both(tmp_path: Path) -> None:
@@ -215,3 +253,25 @@ def test_a_report_that_is_held_in_memory_comes_before_its_deployments_rest(tmp_p
     delivered_smaller(spool)
     spool.hold("d1", Report("stopped"))
     assert [each.is_rest for each in spool.heads()] == [False]
+
+
+def test_the_sequence_of_a_rest_is_not_given_again_after_a_restart(tmp_path: Path) -> None:
+    delivered_smaller(open_memory(tmp_path).spool)
+    spool = open_memory(tmp_path).spool
+    spool.put("d2", Report("running"))
+    assert sorted(each.body["sequence"] for each in spool.all()) == [2, 3]
+
+
+@pytest.mark.parametrize("how", ["put", "hold"])
+def test_what_a_deployment_reports_while_a_smaller_version_is_sent_makes_its_rest_old_and_no_others(
+    tmp_path: Path, how: str
+) -> None:
+    spool = open_memory(tmp_path).spool
+    for about, rests in (("d1", []), ("d2", ["d1"])):
+        spool.put("d1", Report("error", error_code="X", logs="the log"))
+        entry = spool.first()
+        assert entry is not None
+        getattr(spool, how)(about, Report("running"))
+        spool.done(entry, rest=entry.body)
+        assert [each.about for each in spool.heads() if each.is_rest] == rests
+        sent(spool)
