@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from chalicelib import census, events, fleet, placement, slots
@@ -90,8 +92,17 @@ def _rewrite(cold: Cold, claims: fleet.Claims, check: Callable[[TransactWrite], 
     return False
 
 
-def _write(transaction: TransactWrite, cold: Cold, claims: fleet.Claims) -> None:
-    transaction.update(cold, actions=[Cold.claims.set(write_claims(claims))], condition=Cold.claims == cold.claims)
+def _write(transaction: TransactWrite, cold: Cold, claims: fleet.Claims, condition: Condition | None = None) -> None:
+    unchanged = Cold.claims == cold.claims
+    actions: list[Action] = [Cold.claims.set(write_claims(claims))]
+    transaction.update(cold, actions=actions, condition=unchanged if condition is None else unchanged & condition)
+
+
+def _same_devices(cold: Cold) -> Condition:
+    """That no GPU was lost, or found in use, since the item was read."""
+    same: Condition = Cold.gpu_info == cold.gpu_info
+    same &= Cold.occupied == cold.occupied if cold.occupied else Cold.occupied.does_not_exist()
+    return same
 
 
 def _check_let_go(transaction: TransactWrite, worker_id: str, deployment_id: str) -> None:
@@ -164,7 +175,7 @@ def _attempt(deployment_id: str, machines: dict[str, Machine], now: float, parti
     losers = {holder for index, holder in machine.claims.items() if held.get(index) != holder} - {deployment_id}
 
     def build(transaction: TransactWrite) -> None:
-        _write(transaction, machine.cold, held)
+        _write(transaction, machine.cold, held, _same_devices(machine.cold))
         for loser in losers:
             _check_let_go(transaction, machine.worker_id, loser)
         transaction.update(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import msgspec
 import pytest
 
-from chalicelib import fleet, inventory, workers
+from chalicelib import claims, fleet, inventory, workers
 from chalicelib.contract import messages as m
 from chalicelib.tables import Cold
 from tests.fixtures.database import Killed
@@ -192,3 +193,23 @@ def test_an_orphan_is_seen_although_the_function_was_killed_before(world: PlaneW
             worker.beat()
         worker.beat()
         assert not fleet.get(worker.id).unusable, calls
+
+
+def test_nothing_is_placed_on_a_gpu_that_was_lost_since_its_worker_was_read(world: PlaneWorld) -> None:
+    worker = world.worker(gpus=2)
+    world.pass_(100)
+    first, second = world.deploy(gpus=1), world.deploy(gpus=1)
+    worker.beat()
+    with world.database.counting() as calls:
+        claims.place(first, world.now)
+    before = [name for name, _ in calls].index("TransactWriteItems")
+    told = info(device(0), device(1, lost=True))
+
+    def lose() -> None:
+        Cold(worker.id, part="cold").update(actions=[Cold.gpu_info.set(msgspec.json.encode(told).decode())])
+
+    with world.database.overtaken_after(before, lose):
+        claims.place(second, world.now)
+        assert world.database.overtake is None
+    assert (world.see(first).gpu_indexes, world.see(second).gpu_indexes) == ([0], [])
+    assert "GPU 1 of gpu-1 is lost" in (world.see(second).message or "")

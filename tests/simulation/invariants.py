@@ -86,12 +86,15 @@ def _nothing_is_placed_on_a_lost_gpu(sim: Simulation) -> Iterator[str]:
         for item in sim.database.items(Deployment)
         if "worker_id" in item
     }
+    arrived_late = sim.weather.happened["late arrival"]
     for deployment_id, (worker_id, indexes) in placed.items():
+        if arrived_late != sim.arrived_late:
+            break  # an older registration may have said, for a moment, that the GPU is there
         both = lost.get(worker_id, set()) & sim.lost_before.get(worker_id, set())
         wrong = both & set(msgspec.json.decode(indexes, type=list[int]))
         if wrong and sim.placed_before.get(deployment_id) != (worker_id, indexes):
             yield f"{deployment_id} is placed on GPU {sorted(wrong)} of {worker_id}, which is lost"
-    sim.lost_before, sim.placed_before = lost, placed
+    sim.lost_before, sim.placed_before, sim.arrived_late = lost, placed, arrived_late
 
 
 def _devices(item: Item) -> list[GpuDevice]:
@@ -150,6 +153,10 @@ def in_the_end(sim: Simulation) -> Iterator[str]:
 
 
 def _problem(sim: Simulation, deployment: Deployment) -> str | None:
+    if _waits_for_a_gpu(sim, deployment) and (
+        sim.orphans_possible or sim.gpus_may_overlap or deployment.error_code == "CONTAINER_LOST"
+    ):
+        return None  # something else runs in it, which the control plane does not know, or placed there meanwhile
     runs = sim.where_it_runs(str(deployment.deployment_id))
     status, code = deployment.status, deployment.error_code
     generation = int(deployment.generation)
@@ -191,6 +198,13 @@ def _is_where_it_may_be(sim: Simulation, deployment: Deployment, wanted: Running
     machine = census.workers().get(wanted.worker_id)
     has_own_labels = wanted.worker_id not in sim.operators.asked.relabeled and not sim.catastrophe
     return machine is None or not has_own_labels or spec.selector.items() <= machine.labels.items()
+
+
+def _waits_for_a_gpu(sim: Simulation, deployment: Deployment) -> bool:
+    crews = [host.agent.crew for host in sim.active() if host.worker_id == deployment.worker_id]
+    actors = [crew.fleet.actors.get(str(deployment.deployment_id)) for crew in crews if crew]
+    said = [each.record.report.message or "" for each in actors if each and each.record.report]
+    return any(each.startswith("Waits for its GPU") for each in said)
 
 
 def _has_no_place(sim: Simulation, deployment: Deployment) -> bool:

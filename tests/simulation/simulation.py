@@ -83,6 +83,7 @@ class Simulation:
         self.ran_before: set[str] = set()
         self.placed_before: dict[str, tuple[str, str]] = {}
         self.lost_before: dict[str, set[int]] = {}
+        self.arrived_late = 0
         tokens.seed_registration_token(JOIN, START)
         self.hosts.append(self._host("host-0", None))
         are_neighbours = self.random.random() < 0.3
