@@ -368,7 +368,7 @@ MUTANTS = (
     mutant(
         "GPUs are claimed without looking",
         "a claim is a conditional write",
-        ("chalicelib/claims.py", "condition=Cold.claims == cold.claims)\n", "condition=Cold.name.exists())\n"),
+        ("chalicelib/claims.py", "    unchanged = Cold.claims == cold.claims\n", "    unchanged = Cold.name.exists()\n"),
     ),
     mutant(
         "a claim is taken away whoever holds it by now",
