@@ -36,6 +36,16 @@ def test_what_is_missing_from_two_beats_25_seconds_apart_is_container_lost(world
     assert workers.get(worker.id, world.now).gpu_claims == {}
 
 
+def test_lists_that_lack_what_runs_conclude_nothing_within_24_seconds(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy()
+    worker.run(deployment_id)
+    for _ in range(4):
+        worker.beat(active_deployments=[])
+        world.pass_(8)
+    assert world.see(deployment_id).status == "running"
+
+
 def test_what_is_missing_once_and_listed_again_is_not_lost(world: PlaneWorld) -> None:
     worker = world.worker()
     deployment_id = world.deploy()

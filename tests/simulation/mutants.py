@@ -212,6 +212,7 @@ MUTANTS = (
         "operations are requeued after a disk was lost",
         "what was sent to a journal that is lost is AGENT_STATE_LOST",
         ("chalicelib/look.py", "        if this.journal_lost:\n            operations.state_lost", "        if False:\n            operations.state_lost"),
+        test="tests/chalicelib/test_look.py::test_an_operation_that_was_sent_is_lost_with_the_journal_and_does_not_run_twice",
     ),
     mutant(
         "a stop cancels a deploy that was sent",
@@ -357,7 +358,7 @@ MUTANTS = (
         "a container is lost at first sight",
         "one list may be older than what is stored: two beats, 25 seconds apart",
         ("chalicelib/look.py", "ODD_FOR = 25.0", "ODD_FOR = 0.0"),
-        storm="request delayed",
+        test="tests/chalicelib/test_look.py::test_lists_that_lack_what_runs_conclude_nothing_within_24_seconds",
     ),
     mutant(
         "an Idempotency-Key is not remembered",
@@ -381,7 +382,7 @@ MUTANTS = (
         "GPUs are free before the old container has let go",
         "what may live holds its GPUs",
         ("chalicelib/claims.py", "    if before is not None and before.may_live:  #", "    if False:  #"),
-        storm="restless operators",
+        test="tests/chalicelib/test_found_by_simulation.py::test_gpus_are_not_free_before_the_old_container_has_let_go",
     ),
     mutant(
         "a move does not wait",
