@@ -60,12 +60,16 @@ class Archive:
 
     def bury(self, engine: Engine, instance: Instance, now: float) -> None:
         """Save the log of a dead instance, then remove it."""
+        self.try_to_save(engine, instance, now)
+        engine.remove(instance.id)
+
+    def try_to_save(self, engine: Engine, instance: Instance, now: float) -> None:
+        """The log of an instance that is about to be removed, if there is room for it. Raises EngineError."""
         try:
             self.save(instance, engine.logs(instance.id, LINES, None), now)
         except (JournalFull, OSError) as error:
             # The disk is full, and what is in the way of freeing it may be this very instance.
             log.warning("the log of %s is lost: %s", instance.name, error)
-        engine.remove(instance.id)
 
     def find(self, key: str) -> SavedLog | None:
         """The newest log by instance id, a unique prefix of one, a name, or a deployment's id."""

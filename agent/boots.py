@@ -31,7 +31,7 @@ def next_boot(database: Database) -> tuple[str, list[str]]:
     fresh = uuid4().hex
     known = " ".join([fresh, *past])
     with suppress(JournalFull):  # an agent starts on a full disk too; the next one then does not know of it
-        database.set_meta(boots=known)
+        database.set_meta(urgent=True, boots=known)
     with suppress(OSError):
         new = private_file(beside.with_name("boots.new"))
         new.write_text(known, encoding="ascii")

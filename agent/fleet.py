@@ -75,6 +75,13 @@ class Fleet:
         """Deployments that wait for the engine: what runs goes on without it, and what is at rest needs nothing."""
         return sorted(id for id, actor in self.actors.copy().items() if actor.is_on_its_way)
 
+    def has_something_of(self, deployment_id: str) -> bool:
+        """Whether an instance of it may run here, or come up, whatever becomes of a newer intent."""
+        actor = self.actors.get(deployment_id)
+        record = actor.record if actor else self._tools.records.get(deployment_id)
+        comes_up = record is not None and isinstance(record.command, Deploy) and not record.at_rest
+        return comes_up or any(each.deployment_id == deployment_id and each.state == "running" for each in self._ours())
+
     def orphans(self, gpus: GpuInfo | None) -> list[Orphan]:
         """What Muster runs here without a command that this agent knows, and the GPUs that it holds, by index.
 

@@ -9,7 +9,7 @@ from threading import Event
 
 from msgspec import Struct, structs
 
-from agent.archive import LINES, Archive
+from agent.archive import Archive
 from agent.devices import Devices
 from agent.engines import Engine, EngineError, Instance, LogChunk
 from agent.fleet import Fleet
@@ -198,7 +198,7 @@ class Handlers:
         """Of the dead that are about to be pruned: their crash may still be asked about."""
         for each in self.engine.instances():
             if self._is_ours(each) and each.state == "exited":
-                self.archive.save(each, self.engine.logs(each.id, LINES, None), self.clock())
+                self.archive.try_to_save(self.engine, each, self.clock())
 
     def _images_in_use(self) -> dict[str, str]:
         """Every name of every image that a live deployment runs, with that deployment: ids, tags, the default's too."""

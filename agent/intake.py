@@ -43,6 +43,10 @@ class Intake:
         self.acks: list[str] = []
         # What was said of each command that could not be journaled.
         self._refused: dict[str, str] = {}
+        # The deployments whose change could not be journaled: the condition of the worker names them.
+        self.waiting: set[str] = set()
+        # The deploys that failed so, by deployment: generation, error code, message.
+        self._failed: dict[str, tuple[int, str, str]] = {}
 
     def acked(self, sent: Iterable[str]) -> None:
         """The control plane has these."""
@@ -62,20 +66,39 @@ class Intake:
             command = msgspec.json.decode(raw, type=Command)
         except (msgspec.DecodeError, RecursionError) as error:
             return self._refuse_unknown(raw, str(error))
+        if isinstance(command, Deploy) and self._has_failed(command):
+            return False
         try:
             if isinstance(command, Deploy | Stop):
                 self._receive_intent(command, crew)
             else:
                 self._receive_operation(command, sent_at, crew)
         except JournalFull as error:
-            self._refuse(command, error)
+            self._refuse(command, error, crew)
             return False
         self._refused.clear()
         self._ack(command.command_id)
         return True
 
+    def _has_failed(self, command: Deploy) -> bool:
+        """Whether the control plane may know this deploy as failed, since it could not be journaled when it came first.
+
+        Then it stays failed: an operator may have started it elsewhere. A failure that nobody was told is taken back.
+        """
+        failed = self._failed.get(command.deployment_id)
+        if failed is None or failed[0] != command.generation:
+            return False
+        spool = self._memory.spool
+        if spool.take_back(command.deployment_id, command.generation):
+            del self._failed[command.deployment_id]
+            return False
+        if not spool.holds(command.deployment_id):
+            self._refuse_intent(command.deployment_id, *failed)
+        return True
+
     def _receive_intent(self, command: Deploy | Stop, crew: Crew) -> None:
         receipt = self._memory.records.accept(command)
+        self.waiting.discard(command.deployment_id)
         if receipt is Receipt.NEW:
             log.info("deployment %s: %s, generation %d", command.deployment_id, _verb(command), command.generation)
         crew.fleet.submit(command)
@@ -91,22 +114,29 @@ class Intake:
             log.info("operation %s: %s", command.command_id, kind(command))
             crew.operations.submit(command)
 
-    def _refuse(self, command: Deploy | Stop | OperationCommand, error: JournalFull) -> None:
+    def _refuse(self, command: Deploy | Stop | OperationCommand, error: JournalFull, crew: Crew) -> None:
         """From memory, since nothing can be written, and once: a command comes again with every heartbeat.
 
-        A deploy has failed. A stop has not: what it is to end runs on, and it is stopped when there is room.
+        A deploy has failed, unless something of its deployment is here: that runs on with its GPUs, and is changed when
+        there is room. A report would count as a receipt. Nor has a stop failed: what it is to end runs on until then.
         """
+        waits = isinstance(command, Deploy) and crew.fleet.has_something_of(command.deployment_id)
         said = self._refused.setdefault(command.command_id, "")
         self._refused[command.command_id] = error.told
-        if said == error.told:
+        if said != error.told:
+            log.error("command %s is not taken: %s", command.command_id, error)
+        elif waits or not isinstance(command, Deploy) or command.deployment_id in self._failed:
             return
-        log.error("command %s is not taken: %s", command.command_id, error)
         if isinstance(command, Stop):
             message = f"Not stopped yet. {error.error_code}: {error.told}"
             report = Report(status="stopping", generation=command.generation, message=message)
             self._memory.spool.hold(command.deployment_id, report)
+        elif isinstance(command, Deploy) and waits:
+            self.waiting.add(command.deployment_id)
         elif isinstance(command, Deploy):
-            self._refuse_intent(command.deployment_id, command.generation, error.error_code, error.told)
+            self._failed[command.deployment_id] = failed = command.generation, error.error_code, error.told
+            self._failed = dict(list(self._failed.items())[-MOST:])
+            self._refuse_intent(command.deployment_id, *failed)
         else:
             result = Result(status="failed", error_code=error.error_code, message=error.told)
             self._memory.spool.hold(command.command_id, result)

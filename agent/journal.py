@@ -91,8 +91,11 @@ class Database:
         rows = self.read("SELECT value FROM meta WHERE key = ?", key)
         return str(rows[0]["value"]) if rows else None
 
-    def set_meta(self, **values: str | None) -> None:
-        """None forgets. What is so already is not written: an agent starts on a full disk too. Raises JournalFull."""
+    def set_meta(self, *, urgent: bool = False, **values: str | None) -> None:
+        """None forgets. What is so already is not written: an agent starts on a full disk too.
+
+        `urgent` as in `write`. Raises JournalFull.
+        """
         news = {key: value for key, value in values.items() if self.meta(key) != value}
 
         def change(connection: sqlite3.Connection) -> None:
@@ -100,7 +103,7 @@ class Database:
                 put_meta(connection, key, value)
 
         if news:
-            self.write(change)
+            self.write(change, urgent=urgent)
 
     def read(self, statement: str, *parameters: Any) -> list[sqlite3.Row]:
         """Raises JournalDamaged."""
@@ -113,7 +116,8 @@ class Database:
     def write(self, change: Callable[[sqlite3.Connection], T], *, urgent: bool = False) -> T:
         """Run `change` as one transaction that is on the disk when this returns.
 
-        `urgent` is for what frees space: it may use up the reserve. Raises JournalFull, JournalDamaged.
+        `urgent` is for what frees space, and for who this worker is: it may use up the reserve. Raises JournalFull,
+        JournalDamaged.
         """
         with self._lock:
             try:

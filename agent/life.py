@@ -18,6 +18,7 @@ from agent.engines import Cancelled, Engine, EngineError, Instance
 from agent.growth import STALLED_AFTER, Growth, Onlooker
 from agent.health import DEAD_AFTER, Probe, Pulse
 from agent.inventory import Inventory
+from agent.journal import JournalFull
 from agent.labels import instance_name
 from agent.plan import Bury, Fetch, Start, Step, Terminate, of_deployment, outdated, plan, wanted
 from agent.preflight import GpuMissing
@@ -37,6 +38,8 @@ WATCH_EVERY = 5.0
 HUNG_GRACE = 10.0
 LONGEST_LOOK_AWAY = 5.0
 MOST_ATTEMPTS = 3
+ENDED_WITHIN = 300.0
+"""Seconds for which an operator's stop of an instance may take. If it runs on, the engine refused that stop."""
 REBIND_AFTER = 10.0
 """Seconds for which an instance must listen at another address than the worker's: a name may resolve to an old one."""
 ADDRESS_MISSING = "ADDRESS_MISSING"
@@ -102,13 +105,13 @@ class Life:
         self._name: str | None = None
         # The run of the host in which the expected instance was there.
         self._expected_in = tools.host_run()
-        self._asked_to_end: set[str] = set()
+        self._asked_to_end: dict[str, float] = {}
         self._misplaced_since: float | None = None
         self._ending: set[str] = set()
 
     def expect_end(self, instance_id: str) -> None:
         """An operator ends this instance; that is no crash."""
-        self._asked_to_end.add(instance_id)
+        self._asked_to_end[instance_id] = self._tools.monotonic()
 
     def step(self, now: float) -> float | None:
         """Seconds until the next step; None when there is nothing to do until something changes.
@@ -194,6 +197,8 @@ class Life:
 
     def _attend(self, command: Deploy, instance: Instance, now: float) -> float:
         """Watch over the instance that is there, whoever started it."""
+        if now - self._asked_to_end.get(instance.id, now) > ENDED_WITHIN:
+            del self._asked_to_end[instance.id]
         if self.record.container_id != instance.id:
             self._expected_in = self._tools.host_run()
             self._save(replace(self.record, container_id=instance.id, port=instance.port))
@@ -308,7 +313,7 @@ class Life:
         match step:
             case Fetch(image):
                 self._report(Status.DOWNLOADING, f"Pulling {image}")
-                self._tools.pulls.pull(image, self._downloading, self.cancelled, self._pull_retried)
+                self._fetch(image)
             case Terminate(instance_id):
                 self._announce_end(instance_id)
                 self._tools.engine.stop(instance_id, STOP_GRACE)
@@ -316,6 +321,12 @@ class Life:
                 self._bury(instance_id)
             case Start():
                 self._start()
+
+    def _fetch(self, image: str) -> None:
+        try:
+            self._tools.pulls.pull(image, self._downloading, self.cancelled, self._pull_retried)
+        except JournalFull as error:
+            log.warning("image %s was pulled, and prune will not count it as this agent's: %s", image, error)
 
     def _announce_end(self, instance_id: str) -> None:
         """Clients are to ask an older instance no more from here on, and not when it is gone."""
@@ -356,7 +367,7 @@ class Life:
             return
         corpse = next((each for each in instances if each.id == expected), None)
         if expected in self._asked_to_end:
-            self._asked_to_end.discard(expected)
+            del self._asked_to_end[expected]
             self._report(Status.STOPPED, "Its container was stopped by an operator", gone=True)
             return
         if self._tools.host_run() != self._expected_in:

@@ -80,6 +80,7 @@ class Agent:
         self._gpus_sent: GpuInfo | None = None
         self._gpus_doubted_until = self._gpus_due = float("-inf")
         self.identity: Identity | None = None
+        self._unjournaled: Identity | None = None
         self.crew: Crew | None = None
 
     def start(self) -> None:
@@ -117,10 +118,12 @@ class Agent:
         if self._state.parked is not None:
             return PARKED
         self._state.check()
-        held_up = self.crew.fleet.held_up() if self.crew is not None else []
+        held_up = sorted({*self.crew.fleet.held_up(), *self._intake.waiting}) if self.crew is not None else []
         check_state(self._memory.database, self._host.conditions, held_up)
         try:
             identity = self.identity or self._register()
+            if self._unjournaled is identity:
+                self._journal(identity)
             return self._beat(identity, now)
         except Retry as error:
             wait = self._backoff.next(error.after)
@@ -132,7 +135,7 @@ class Agent:
             if self.identity is not None:
                 self.refused(self.identity, error)
             elif error.superseded:
-                self._park(error)
+                self._refused_as_another(error)
             elif self.crew is None:
                 raise Refused(str(error)) from error
             return self._backoff.next()
@@ -198,24 +201,44 @@ class Agent:
             log.warning("this is another worker than before; what runs for %s goes on as orphans", self.crew.worker_id)
             self.crew.close()
             self.crew = None
-        try:
-            if membership.is_another(self._memory.database, identity.worker_id):
+        if membership.is_another(self._memory.database, identity.worker_id):
+            try:
                 self._memory.records.clear()
                 self._memory.database.set_meta(inbox=None)
-            membership.become(self._memory.database, identity)
-        except JournalFull:
-            # Good for this process; the next one registers with what it finds.
-            log.error("the new registration could not be journaled")
+            except JournalFull as error:
+                # What is journaled is another worker's: as this one, the agent would run all of it again.
+                raise Retry(f"this host is another worker now, and its journal cannot be written: {error}") from error
+        self._journal(identity)
         self._images_sent = self._paths_sent = None
         self.identity = identity
         self._memory.contact.note(self._host.moment())
         if self.crew is None:
             self._hire(identity.worker_id)
 
+    def _journal(self, identity: Identity) -> None:
+        try:
+            membership.become(self._memory.database, identity)
+        except JournalFull:
+            if identity is not self._unjournaled:
+                log.error("the new registration could not be journaled yet: it is tried with every heartbeat")
+            self._unjournaled = identity
+        else:
+            self._unjournaled = None
+
     def _hire(self, worker_id: str) -> None:
         self.crew = Crew.hire(worker_id, self._host, self._memory)
         self.crew.look(self._host.spawn)
         self.crew.resume(self._host.spawn)
+
+    def _refused_as_another(self, error: Fatal) -> None:
+        """Park, unless the journal cannot be written: it may then lack what an earlier process registered as.
+
+        The control plane accepts this host again once it has not heard of that process for a while.
+        """
+        if self._memory.database.trouble is None:
+            self._park(error)
+        else:
+            log.warning("not parked, since the journal cannot be written, and may not know the last registration")
 
     def _park(self, error: Fatal) -> None:
         log.error("parked: %s. What runs is left alone; --rejoin makes this agent a worker again", error)

@@ -55,6 +55,7 @@ def become(database: Database, identity: Identity) -> None:
     before = database.meta("worker_id")
     past = [each for each in (before, *past_workers(database)) if each and each != identity.worker_id]
     database.set_meta(
+        urgent=True,  # the token before is retired, so without this one the next start is refused
         worker_id=identity.worker_id,
         token=identity.token,
         token_before_rejoin=None,

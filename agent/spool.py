@@ -57,6 +57,7 @@ class Spool:
         self._held: dict[int, Entry] = {}
         self._held_id = 0
         self._delivered: set[int] = set()
+        self._tried: set[int] = set()
         self.arrived = Event()
 
     def insert(self, connection: sqlite3.Connection, about: str, body: Report | Result, replaces: str | None) -> None:
@@ -79,6 +80,23 @@ class Spool:
             self._held = _bounded({**self._held, entry.id: entry})
         self.arrived.set()
 
+    def take_back(self, about: str, generation: int) -> bool:
+        """Drop what is held of a generation of a deployment. False when nothing is, or its delivery was tried."""
+        with self._numbering:
+            found = {
+                id
+                for id, each in self._held.items()
+                if each.about == about and each.body.get("generation") == generation
+            }
+            if not found or found & self._tried:
+                return False
+            self._held = {id: each for id, each in self._held.items() if id not in found}
+        return True
+
+    def holds(self, about: str) -> bool:
+        """Whether anything of it is held in memory."""
+        return any(each.about == about for each in self._held.values())
+
     def put(self, about: str, body: Report | Result) -> None:
         try:
             self._database.write(lambda connection: self.insert(connection, about, body, None))
@@ -97,9 +115,11 @@ class Spool:
         return sorted(found.values(), key=lambda each: (each.is_rest, each.id < 0, abs(each.id)))
 
     def load(self, head: Head) -> Entry | None:
-        """The whole entry; None when it was replaced or dropped meanwhile."""
+        """The whole entry, for delivery; None when it was replaced or dropped meanwhile."""
         if head.id < 0:
-            return self._held.get(head.id)
+            with self._numbering:
+                self._tried.add(head.id)
+                return self._held.get(head.id)
         rows = self._database.read("SELECT body FROM spool WHERE id = ?", head.id)
         if not rows:
             return None
@@ -121,6 +141,7 @@ class Spool:
         if entry.id < 0:
             with self._numbering:
                 self._held = {id: each for id, each in self._held.items() if id != entry.id}
+                self._tried &= self._held.keys()
             return
         self._delivered.add(entry.id)
 

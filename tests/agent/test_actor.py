@@ -7,6 +7,7 @@ import pytest
 from agent.actor import Actor
 from agent.engines import EngineError
 from agent.inventory import MAX_AGE
+from agent.life import ENDED_WITHIN
 from chalicelib.contract.lifecycle import Status
 from tests.fixtures.agent_world import DAY, AgentWorld
 
@@ -87,6 +88,17 @@ def test_a_deployment_comes_up_from_its_start_until_it_runs(world: AgentWorld) -
     world.probe.ready = {"org/model"}
     world.settle()
     assert not world.actor().coming_up
+
+
+def test_a_stop_that_the_engine_refused_is_no_excuse_for_a_later_crash(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    instance = world.engine.only()
+    world.actor().expect_end(instance.id)
+    world.settle(seconds=ENDED_WITHIN / 4)
+    world.engine.die(instance.id, 1, "RuntimeError: it died")
+    world.settle(20)
+    assert (world.last_report().status, world.last_report().restarts) == ("running", 1)
 
 
 def test_an_engine_that_does_not_answer_is_logged_once_for_each_of_its_messages(

@@ -26,6 +26,7 @@ from chalicelib.contract.messages import (
 )
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.hub_cache import cache
+from tests.fixtures.journals import forbid_writing
 
 
 def test_every_output_is_what_its_route_answers_with(world: AgentWorld) -> None:
@@ -204,3 +205,14 @@ def test_the_logs_of_pruned_containers_can_still_be_read(world: AgentWorld) -> N
     assert world.ask("prune", command_id="o2", containers=True)["status"] == "succeeded"
     assert world.engine.all == {}
     assert world.ask("container_logs", command_id="o3", container_id="dead")["output"]["logs"] == "last words\n"
+
+
+def test_containers_are_pruned_where_their_logs_cannot_be_kept(
+    world: AgentWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a full disk they may be what is in the way."""
+    world.engine.add(Instance("dead", "muster-d9-g1", "i", "exited", "w1", "d9", 1))
+    forbid_writing(world.database)
+    assert world.ask("prune", containers=True)["status"] == "succeeded"
+    assert world.engine.all == {}
+    assert "the log of muster-d9-g1 is lost" in caplog.text

@@ -8,7 +8,7 @@ from msgspec import Raw, json
 from agent.engines import Instance
 from agent.intake import MOST, Intake
 from tests.fixtures.agent_world import AgentWorld
-from tests.fixtures.journals import BIG, fill, forbid_writing
+from tests.fixtures.journals import BIG, allow_writing, fill, forbid_writing
 
 
 def test_ack_comes_with_the_beat_after(world: AgentWorld) -> None:
@@ -118,3 +118,79 @@ def test_a_repeated_operation_is_answered_and_not_run_again(world: AgentWorld, i
         world.deliver()
     assert world.engine.calls == ["stop i1"]
     assert [result.status for _, result in world.server.results] == ["succeeded"] * 3
+
+
+def test_a_deploy_that_was_told_to_have_failed_is_not_run_when_it_comes_again(world: AgentWorld) -> None:
+    """An operator may have started it elsewhere by then."""
+    forbid_writing(world.database)
+    world.deploy()
+    world.deliver()
+    assert world.last_report().status == "error"
+    allow_writing(world.database)
+    world.server.pending["deploy-d1-1"] = deploy("d1", 1)
+    world.beat()
+    world.settle()
+    assert (world.engine.calls, world.memory.records.all()) == ([], [])
+    assert world.last_report().status == "error"
+    world.deploy(generation=2)
+    world.settle()
+    assert world.last_report().status == "running"
+
+
+def test_a_failure_that_nobody_was_told_is_taken_back_when_the_deploy_can_be_journaled(world: AgentWorld) -> None:
+    forbid_writing(world.database)
+    world.deploy()
+    world.beat()
+    allow_writing(world.database)
+    world.beat()
+    world.settle()
+    assert [status for status in world.statuses() if status == "error"] == []
+    assert world.last_report().status == "running"
+
+
+def test_a_failure_that_may_be_on_its_way_is_not_taken_back(world: AgentWorld) -> None:
+    forbid_writing(world.database)
+    world.deploy()
+    world.server.failures = [TimeoutError()]
+    world.deliver()
+    allow_writing(world.database)
+    world.beat()
+    world.settle(seconds=30)
+    assert (world.last_report().status, world.engine.calls) == ("error", [])
+
+
+def test_a_change_that_cannot_be_journaled_has_not_failed_and_what_runs_goes_on(world: AgentWorld) -> None:
+    """As failed, its GPUs would be given to others, and the instance before holds them."""
+    world.deploy()
+    world.settle()
+    before = world.engine.only()
+    forbid_writing(world.database)
+    world.deploy(generation=2)
+    world.deliver()
+    assert (world.last_report().status, world.last_report().generation) == ("running", 1)
+    assert world.engine.only() == before
+    for _ in range(2):
+        world.beat()
+    (condition,) = world.server.beats[-1].conditions or []
+    assert (condition.type, condition.deployments) == ("StateUnavailable", ["d1"])
+    allow_writing(world.database)
+    world.beat()
+    world.settle()
+    assert (world.engine.only().generation, world.last_report().status) == (2, "running")
+
+
+def test_a_change_of_what_comes_up_has_not_failed_either(world: AgentWorld) -> None:
+    world.deploy()
+    forbid_writing(world.database)
+    world.deploy(generation=2)
+    world.settle()
+    assert {report.status for _, report in world.server.reports} == {"downloading", "starting", "running"}
+    allow_writing(world.database)
+    world.beat()
+    world.settle()
+    assert (world.engine.only().generation, world.last_report().generation) == (2, 2)
+
+
+def deploy(deployment_id: str, generation: int) -> dict[str, object]:
+    command = {"type": "deploy", "command_id": f"deploy-{deployment_id}-{generation}", "generation": generation}
+    return {**command, "deployment_id": deployment_id, "backend": "vllm", "model": "org/model", "config": {}}

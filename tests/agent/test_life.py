@@ -26,6 +26,8 @@ from chalicelib.contract.conditions import ConditionType
 from chalicelib.contract.messages import Fix, Progress, Pulled, Report
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.hub_cache import downloading
+from agent.policy import TESTED_IMAGE
+from tests.fixtures.journals import forbid_writing
 
 LOST = Gpu(0, 80 * GIB, 0, uuid="GPU-a", position=0, lost="GPU is lost (NVML error 15)")
 VPN, OTHER = "10.99.7.7", "10.99.7.8"
@@ -541,6 +543,17 @@ def test_an_instance_that_dies_while_a_change_waits_serves_no_more(world: AgentW
     world.engine.die(world.engine.only().id, 1)
     world.settle(30, seconds=10)
     assert world.last_report().serving == 0
+
+
+def test_an_image_that_was_pulled_where_nothing_can_be_journaled_is_run(
+    world: AgentWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.deploy()
+    forbid_writing(world.database)
+    world.settle()
+    assert (world.last_report().status, world.last_report().error_code) == ("running", None)
+    assert f"image {TESTED_IMAGE} was pulled, and prune will not count it" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 # Where it listens

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import requests
 
 from agent.identity import StateError
+from agent.journal import JournalFull
 from agent.loop import PARKED, Refused
 from agent.policy import TESTED_IMAGE
 from agent.settings import LOOPBACK
 from chalicelib.contract.messages import GpuDevice, GpuInfo, Image
 from tests.fixtures.agent_world import DISK, AgentWorld
 from tests.fixtures.fake_server import error
+from tests.fixtures.journals import allow_writing, forbid_writing
 
 
 def test_first_beat_registers_and_tells_status_session_disk_and_journal(world: AgentWorld) -> None:
@@ -267,3 +270,46 @@ def test_becoming_another_worker_leaves_the_old_ones_alone(world: AgentWorld) ->
     assert world.crew.worker_id == "w2"
     assert world.server.beats[-1].active_deployments == ["d1"], "an orphan, which operators may stop"
     assert world.engine.only().worker_id == "w1"
+
+
+def test_a_registration_that_could_not_be_journaled_is_journaled_as_soon_as_that_is_possible(tmp_path: Path) -> None:
+    world = AgentWorld(tmp_path).boot()
+    forbid_writing(world.database)
+    world.beat()
+    assert world.database.meta("token") is None
+    world.beat()
+    assert world.database.meta("token") is None
+    allow_writing(world.database)
+    world.beat()
+    assert (world.database.meta("worker_id"), world.database.meta("token")) == ("w1", "token-1")
+
+
+def test_a_host_becomes_another_worker_only_when_its_journal_has_room(world: AgentWorld) -> None:
+    """What is journaled is the worker's that it was, and is not run again for the other."""
+    world.deploy()
+    world.settle()
+    before = world.engine.only()
+    world.server.worker_id, world.server.failures = "w2", [error(404, "WORKER_NOT_FOUND")]
+    world.beat()
+    forbid_writing(world.database)
+    for _ in range(2):
+        world.beat()
+    assert (world.agent.identity, world.agent.crew) == (None, None)
+    allow_writing(world.database)
+    world.beat()
+    world.settle()
+    assert (world.crew.worker_id, world.engine.only()) == ("w2", before)
+    assert world.memory.records.all() == []
+
+
+def test_a_refusal_for_who_it_is_is_not_final_while_the_journal_cannot_be_written(world: AgentWorld) -> None:
+    """The token that it has may be older than the one that the process before was given."""
+    world.restart()
+    forbid_writing(world.database)
+    with suppress(JournalFull):
+        world.database.set_meta(any="thing")
+    world.server.failures = [error(409, "SESSION_SUPERSEDED")]
+    world.beat()
+    assert world.state.parked is None
+    world.beat()
+    assert world.agent.identity is not None

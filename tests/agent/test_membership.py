@@ -13,7 +13,7 @@ from agent.identity import Identity, StateDir
 from agent.journal import Database
 from agent.settings import SettingError
 from tests.fixtures.agent_world import AgentWorld
-from tests.fixtures.journals import open_memory
+from tests.fixtures.journals import full_memory, open_memory
 
 
 @pytest.fixture
@@ -112,3 +112,9 @@ def test_after_a_wiped_control_plane_what_runs_is_an_orphan_that_can_be_stopped(
     results = {about: (result.status, result.error_code) for about, result in world.server.results}
     assert results == {"o0": ("succeeded", None), "o1": ("failed", "NOT_OURS")}
     assert list(world.engine.all.values()) == [others]
+
+
+def test_who_a_worker_is_is_journaled_with_the_reserve(tmp_path: Path) -> None:
+    memory = full_memory(tmp_path)
+    membership.become(memory.database, Identity("w" * 128, "t" * 500, 1))
+    assert memory.database.meta("token") == "t" * 500
