@@ -22,11 +22,11 @@ from agent.life import (
     WAITS,
     WATCH_EVERY,
 )
+from agent.policy import TESTED_IMAGE
 from chalicelib.contract.conditions import ConditionType
 from chalicelib.contract.messages import Fix, Progress, Pulled, Report
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.hub_cache import downloading
-from agent.policy import TESTED_IMAGE
 from tests.fixtures.journals import forbid_writing
 
 LOST = Gpu(0, 80 * GIB, 0, uuid="GPU-a", position=0, lost="GPU is lost (NVML error 15)")

@@ -109,7 +109,7 @@ class Network:
     """Everybody's way to the cloud."""
 
     def __init__(self, cloud: Cloud, pass_time: Callable[[float], None]) -> None:
-        self._cloud, self._weather, self._pass_time = cloud, cloud.weather, pass_time
+        self._cloud, self._weather, self.pass_time = cloud, cloud.weather, pass_time
         self._delayed: list[Callable[[], object]] = []
         self._gateways: dict[str, Gateway] = {}
         self.busy: set[str] = set()
@@ -136,7 +136,7 @@ class Network:
         if answer is None or self._weather.strikes("answer lost", 0.06):
             raise requests.ConnectionError("the answer was lost")
         if late and self._weather.strikes("answer late", 0.06 if b'"expires_in"' in answer.content else 0.01):
-            self._pass_time(self._weather.random.choice([3, 70, 700, 700]))
+            self.pass_time(self._weather.random.choice([3, 70, 700, 700]))
         if kind == "heartbeat":
             self._note_arrival(answer.content)
         return answer

@@ -11,22 +11,24 @@ import copy
 import shutil
 import sqlite3
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import NamedTuple, TypeVar
 
+from agent.crew import FIRST_LOOK
 from agent.engines import EngineError, Instance, RunSpec
 from agent.gpus import Gpu
-from agent.journal import Database
+from agent.journal import Database, JournalFull
 from agent.life import HUNG_GRACE
 from agent.loop import Refused
-from agent.reserve import ReserveFile
 from chalicelib.contract.messages import GpuDevice, GpuInfo, Progress, Pruned, Pulled, Registration, SystemInfo
 from tests.fixtures.agent_world import GIB, AgentWorld, Probes
 from tests.fixtures.memory_engine import MemoryEngine
 from tests.simulation.cloud import Line, Network
+from tests.simulation.outages import Disk, EngineOutage
 from tests.simulation.weather import Weather
 
 T = TypeVar("T")
@@ -61,23 +63,34 @@ class Mortal:
     def may_die(self, at: str, chance: float = 0.02) -> None:
         if not self.dead and self._weather.strikes(f"agent crashed at {at}", chance):
             self.dead = True
+        self.need_life()
+
+    def need_life(self) -> None:
         if self.dead:
             raise Crashed
 
 
 class Journal(Database):
-    def __init__(self, path: Path, mortal: Mortal) -> None:
-        self._mortal = mortal
-        super().__init__(path, ReserveFile(path.parent / "reserve", 64))
+    def __init__(self, path: Path, mortal: Mortal, disk: Disk) -> None:
+        self._mortal, self._disk = mortal, disk
+        super().__init__(path, disk)
         # Nobody else opens it, and no crash here is one of the machine: an eighth of the time is saved.
         self.connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         self.connection.execute("PRAGMA journal_mode = MEMORY")
 
     def _transaction(self, change: Callable[[sqlite3.Connection], T]) -> T:
         self._mortal.may_die("a journal write", 0.004)
+        try:
+            self._disk.need_room()
+        except JournalFull as error:
+            self.trouble = str(error)
+            raise
         result = super()._transaction(change)
         self._mortal.may_die("a journaled write", 0.004)
         return result
+
+    def look(self) -> str | None:
+        return self._disk.seen() or super().look()
 
 
 class SlowModels(Probes):
@@ -123,7 +136,12 @@ class SlowModels(Probes):
 
 class HostEngine(MemoryEngine):
     """Outlives the agents. `started` is what each instance is, `ended` the instances that an agent stopped, `put_down`
-    those that it stopped because they seemed to hang."""
+    those that it stopped because they seemed to hang, `died` the deployments of which one ended by itself.
+
+    `unjournaled` counts the calls that were made while nothing could be journaled: those may come twice.
+    """
+
+    outage: EngineOutage
 
     def outlive(self, mortal: Mortal, weather: Weather, who: str) -> None:
         self._mortal, self._weather, self._who = mortal, weather, who
@@ -142,7 +160,22 @@ class HostEngine(MemoryEngine):
         self.ended: list[str] = []
         self.put_down: list[str] = []
         self.touched_others: list[str] = []
+        self.died: set[str] = set()
+        self.unjournaled: Counter[str] = Counter()
         self.works_for: Callable[[], str | None] = lambda: None
+        self.wait: Callable[[], None] = lambda: None
+        self.is_unjournaled: Callable[[], bool] = lambda: False
+
+    def die(self, instance_id: str, exit_code: int, log: str = "") -> None:
+        self.died.add(str(self.all[instance_id].deployment_id))
+        super().die(instance_id, exit_code, log)
+
+    def _need_answer(self) -> None:
+        self.outage.need_answer(self.wait)
+
+    def _answer(self) -> None:
+        """What was called has taken effect."""
+        self.outage.may_lose_answer(self.wait)
 
     def start(self, spec: RunSpec) -> Instance:
         self._mortal.may_die("a start")
@@ -153,10 +186,12 @@ class HostEngine(MemoryEngine):
             self._weather.happened["container started"] += 1
             self._weather.note(f"{self._who} started {instance.name} on GPUs {list(spec.gpus)}")
         self._mortal.may_die("a started container")
+        self._answer()
         return instance
 
     def stop(self, instance_id: str, grace: float) -> None:
         self._mortal.may_die("a stop")
+        self._need_answer()
         instance = self.all.get(instance_id)
         if instance is not None and instance.state == "running":
             self.ended.append(instance_id)
@@ -165,13 +200,17 @@ class HostEngine(MemoryEngine):
             if instance.worker_id != self.works_for():
                 self.touched_others.append(instance.name)
             self._weather.note(f"{self._who} stopped {instance.name}")
+        died_before = set(self.died)
         super().stop(instance_id, grace)
+        self.died &= died_before
         self._mortal.may_die("a stopped container")
+        self._answer()
 
     def remove(self, instance_id: str) -> None:
         self._mortal.may_die("a removal", 0.04)
         super().remove(instance_id)
         self._mortal.may_die("a removed container", 0.04)
+        self._answer()
 
     def pull(self, reference: str, on_progress: Callable[[Progress], None], cancelled: Event) -> Pulled:
         self._mortal.may_die("a pull")
@@ -181,13 +220,18 @@ class HostEngine(MemoryEngine):
 
     def delete_image(self, reference: str, force: bool) -> list[str]:
         self._mortal.may_die("an image's deletion")
+        self._need_answer()
         self.calls.append(f"delete_image {reference}")
+        self.unjournaled[f"delete_image {reference}"] += self.is_unjournaled()
         deleted = super().delete_image(reference, force)
         self._mortal.may_die("a deleted image")
+        self._answer()
         return deleted
 
     def prune(self, *, images: frozenset[str], containers: bool, volumes: bool, dry_run: bool) -> Pruned:
         self._mortal.may_die("a prune")
+        self._need_answer()
+        self.unjournaled["prune"] += self.is_unjournaled()
         pruned = super().prune(images=images, containers=containers, volumes=volumes, dry_run=dry_run)
         self._mortal.may_die("a pruned host")
         return pruned
@@ -215,7 +259,13 @@ class Host(AgentWorld):
         self.labels = {RACK: weather.random.choice(RACKS)}
         self.came_up(weather.now - 5_000.0)
         self.server = Line(network, self.machine)
+        self.disk = Disk(weather)
         self.engine = neighbour.engine.shared() if neighbour else HostEngine()
+        if neighbour is None:
+            self.engine.outage = EngineOutage(weather)
+        self.engine.wait, self.engine.is_unjournaled = self._hang, lambda: self.disk.kind is not None
+        self._pass_time, self._in_heartbeat = network.pass_time, False
+        self.pull_pauses = (0.0, 0.0)
         self.probe = SlowModels({"org/model"}, self.engine, weather)
         self.engine.works_for = lambda: self.worker_id
         self.engine.count_from(zlib.crc32(self.machine.encode()) % 10_000 * 1000)
@@ -232,6 +282,7 @@ class Host(AgentWorld):
         self.hostname = ""
         self.journaled_boots: list[str] = []
         self.last_worker_id: str | None = None
+        self.lost_registration, self.ends = False, 0
         self.speaks_for: str | None = None
 
     def came_up(self, now: float) -> None:
@@ -268,7 +319,25 @@ class Host(AgentWorld):
         self.engine.outlive(self.mortal, self.weather, self.machine)
         self.up = True
         self.weather.note(f"{self.machine} starts its agent")
-        self.attempt(lambda: self.boot(self.token))
+        self._heartbeat(lambda: self.boot(self.token))
+
+    def _heartbeat(self, act: Callable[[], object]) -> None:
+        """What the thread of the heartbeat does."""
+        self._in_heartbeat = True
+        self.attempt(act)
+        self._in_heartbeat = False
+
+    def _hang(self) -> None:
+        """A call of the engine that does not return: heartbeats go on, unless it is theirs, which waits no longer."""
+        mortal = self.mortal
+        if self._in_heartbeat:
+            self._pass_time(FIRST_LOOK)
+        else:
+            for _ in range(2):
+                self._pass_time(15.0)
+                if self.up and not self.parked:
+                    self.call_in()
+        mortal.need_life()
 
     def attempt(self, act: Callable[[], object]) -> None:
         """Something that the agent does; where it crashes in the middle, it is gone."""
@@ -286,7 +355,12 @@ class Host(AgentWorld):
     def end_agent(self, wipe: bool = False) -> None:
         """kill -9; `wipe` takes its disk too. The containers stay."""
         self.mortal.dead = True
-        with contextlib.suppress(AttributeError):  # it may have died before it had opened them
+        if not self.up:
+            return
+        self.ends += 1
+        with contextlib.suppress(AttributeError, sqlite3.Error):  # it may have died before it had opened the journal
+            self.lost_registration |= not self._is_journaled
+        with contextlib.suppress(AttributeError):
             self.database.close()
         with contextlib.suppress(AttributeError, OSError):
             self.state.close()
@@ -294,6 +368,7 @@ class Host(AgentWorld):
         if wipe:
             shutil.rmtree(self.folder / "state", ignore_errors=True)
             self.journaled_boots.clear()
+            self.disk.end()
 
     def clone(self, folder: Path, network: Network, machine: str) -> Host:
         """Another machine, made from a copy of this one's disk while the agent ran."""
@@ -301,7 +376,7 @@ class Host(AgentWorld):
         shutil.copytree(self.folder / "state", folder / "state")
         made = Host(folder, self.name, network, self.weather, self.token, machine)
         made.hostname, made.labels = self.hostname or self.machine, self.labels
-        made.journaled_boots = list(self.journaled_boots)
+        made.journaled_boots, made.ends = list(self.journaled_boots), self.ends
         return made
 
     def restart_parked(self) -> None:
@@ -330,13 +405,16 @@ class Host(AgentWorld):
 
     @property
     def worker_id(self) -> str | None:
-        return self.database.meta("worker_id") if self.up else None
+        """Also where the disk had no room to write it down."""
+        if not self.up:
+            return None
+        return self.agent.identity.worker_id if self.agent.identity else self.database.meta("worker_id")
 
     # What its threads do, one thing at a time
 
     def call_in(self) -> None:
         """A heartbeat."""
-        self.attempt(lambda: self.agent.tick(self.host.moment()))
+        self._heartbeat(lambda: self.agent.tick(self.host.moment()))
 
     def report(self) -> None:
         """The next of its reports."""
@@ -379,6 +457,12 @@ class Host(AgentWorld):
 
     # Looking
 
+    @property
+    def _is_journaled(self) -> bool:
+        """Whether the next start will know who this one was."""
+        identity = self.agent.identity
+        return identity is None or self.database.meta("token") == identity.token
+
     def running(self) -> list[Instance]:
         """Muster's containers that run here, whichever worker started them, but for the one that was always there."""
         live = (each for each in self.engine.all.values() if each.state == "running" and each.deployment_id)
@@ -398,11 +482,12 @@ class Host(AgentWorld):
         return self.engine.started[instance.id].devices
 
     def _database(self) -> Database:
-        return Journal(self.state.path / "journal", self.mortal)
+        return Journal(self.state.path / "journal", self.mortal, self.disk)
 
     def _registration(self, token: str) -> Registration:
         boot_id, past = f"{self.machine}-boot-{self.boots}", self.journaled_boots[:8]
-        self.journaled_boots.insert(0, boot_id)
+        if self.disk.kind is None:
+            self.journaled_boots.insert(0, boot_id)
         return Registration(
             name=self.name,
             token=token,

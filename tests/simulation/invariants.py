@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from agent.life import MOST_ATTEMPTS
 from chalicelib import census, claims, operations, placement, slots
 from chalicelib.contract.lifecycle import LIVE, OPEN, OperationStatus
 from chalicelib.contract.messages import GpuDevice, GpuInfo
@@ -15,12 +16,16 @@ from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.tables import Cold, Deployment, Hot, Operation
 from tests.fixtures.dynamodb_expressions import Item
 from tests.simulation.hosts import Host, Running
+from tests.simulation.outages import REFUSED
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
 S = OperationStatus
-GIVEN_UP = frozenset({"POISON_COMMAND", "WORKER_LOST", "WORKER_REMOVED"})
+SILENCING = ("agent's disk lost", "answer late", "write refused, disk full", "write refused, disk read-only")
+"""With which an operation's result may be lost, although its worker is there."""
+NOT_JOURNALED = frozenset({"DISK_FULL", "STATE_UNAVAILABLE"})
+GIVEN_UP = frozenset({"POISON_COMMAND", "WORKER_LOST", "WORKER_REMOVED", *NOT_JOURNALED})
 """Errors in which a deployment that should run rests until an operator starts it."""
 
 
@@ -39,14 +44,16 @@ def at_every_instant(sim: Simulation) -> Iterator[str]:
             if host.engine.all.get(id_) != stranger:
                 yield f"{host.machine}: {id_} is none of its own, and was touched"
         yield from _one_holder_for_each_gpu(host)
+        yield from _nothing_is_called_crashed(sim, host)
         for call, count in Counter(host.engine.calls).items():
-            if count > 1 and call.startswith(("pull image:", "delete_image")):
+            journaled = count - host.engine.unjournaled[call]
+            if journaled > 1 and call.startswith(("pull image:", "delete_image")):
                 yield f"{host.machine}: an operation ran {count} times: {call}"
         if host.engine.put_down:
             yield f"{host.machine} ended {host.engine.put_down}, which was healthy"
         if host.engine.touched_others:
             yield f"{host.machine} stopped {host.engine.touched_others}, which another worker had started"
-        if host.engine.calls.count("prune") > sim.operators.asked.prunes:
+        if host.engine.calls.count("prune") - host.engine.unjournaled["prune"] > sim.operators.asked.prunes:
             yield f"{host.machine} pruned more often than it was asked to"
         for each in ours:
             if each.worker_id == host.speaks_for:
@@ -54,6 +61,20 @@ def at_every_instant(sim: Simulation) -> Iterator[str]:
     for deployment_id, places in everywhere.items():
         if len(places) > 1 and deployment_id not in sim.unconfirmed and not sim.orphans_possible:
             yield f"{deployment_id} runs on {len(places)} workers, and each of them could be asked"
+
+
+def _nothing_is_called_crashed(sim: Simulation, host: Host) -> Iterator[str]:
+    """What did not end by itself, and was not refused a start, has no error: an outage is no fault of a model."""
+    crew = host.agent.crew if host.up and not sim.catastrophe else None
+    for deployment_id, actor in crew.fleet.actors.items() if crew else []:
+        report = actor.record.report
+        if report is None or report.error_code in (None, *NOT_JOURNALED) or REFUSED in (report.message or ""):
+            continue
+        if report.error_code == "POISON_COMMAND" and host.ends >= MOST_ATTEMPTS:
+            continue
+        if deployment_id not in host.engine.died | sim.operators.asked.ended:
+            said = f"{report.error_code} ({report.message})"
+            yield f"{host.machine}: {deployment_id} is {said}, and did not end by itself"
 
 
 def _one_holder_for_each_gpu(host: Host) -> Iterator[str]:
@@ -237,7 +258,7 @@ def _operations(sim: Simulation) -> Iterator[str]:
         about = f"operation {operation.operation_id} ({type_}) is {status} {operation.error_code or ''}"
         if status in OPEN:
             yield f"{about} for ever"
-        silence = sim.catastrophe or any(sim.weather.happened[each] for each in ("agent's disk lost", "answer late"))
+        silence = sim.catastrophe or any(sim.weather.happened[each] for each in SILENCING)
         if operation.error_code == "RESULT_LOST" and not silence:
             yield f"{about}, and its worker is there"
         parameters = msgspec.json.decode(operation.parameters)

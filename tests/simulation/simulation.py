@@ -15,11 +15,12 @@ from random import Random
 from agent.engines import Instance
 from chalicelib import liveness, slots, tokens, workers
 from chalicelib.contract import resources as r
+from chalicelib.contract.conditions import ConditionType
 from chalicelib.contract.endpoints import Access
 from chalicelib.contract.errors import ApiError
 from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.liveness import BRAKE_FOR, FLEET, LOST_AFTER
-from chalicelib.store import Refused
+from chalicelib.store import Refused, find
 from chalicelib.tables import Brake, Deployment, Hot, Operation
 from tests.simulation import invariants
 from tests.simulation.cloud import Cloud, Network
@@ -28,15 +29,17 @@ from tests.simulation.hosts import GPUS, Host, Running
 from tests.simulation.intruder import Intruder
 from tests.simulation.literal import LiteralClient
 from tests.simulation.operators import OPERATOR, Operators
+from tests.simulation.outages import DISK_OUTAGES, DOWN, ENGINE_OUTAGES, Outage
 from tests.simulation.weather import STORMY, Weather
 
 ADMIN = tokens.Principal("key admin", Access.ADMIN, "admin")
 JOIN = "a registration token for many workers"
 START = 1_800_000_000.0
-STEPS = 50
+STEPS = 55
 DAY = 86400.0
-CALM_AT_LEAST, CALM_AT_MOST = 4, 90
-"""Rounds of 20 seconds: the fewest are longer than a silent worker counts as online."""
+ENGINE_UNAVAILABLE, STATE_UNAVAILABLE = ConditionType.ENGINE_UNAVAILABLE.value, ConditionType.STATE_UNAVAILABLE.value
+CALM_AT_LEAST, CALM_AT_MOST, OUTAGES_SHOW = 4, 90, 6
+"""Rounds of 20 seconds: the fewest are longer than a silent worker counts as online. Outages may show so long."""
 
 
 class Violation(AssertionError):
@@ -135,8 +138,12 @@ class Simulation:
             (3, lambda: self._model_dies(host)),
             (self._often("clock stepped"), lambda: self._step_clock_between_looks(host)),
             (self._often("host rebooted"), lambda: self._reboot(host)),
-            (1.5, lambda: self._gpu_fails(host)),
-            (1.5, lambda: self._gpus_are_back(host)),
+            (1.7, lambda: self._gpu_fails(host)),
+            (1.7, lambda: self._gpus_are_back(host)),
+            (1.5 * self._often("engine outage"), lambda: self._engine_fails(host)),
+            (1.5 * self._often("disk outage"), lambda: self._disk_fails(host)),
+            (1.5, lambda: self._mend(host)),
+            (0.7, lambda: self._an_outage_shows(host)),
             (3, self._sweep),
             (3, self.network.late_ones_arrive),
             (1.5, lambda: self._pass(self.random.choice([30, 100, 300]))),
@@ -248,6 +255,73 @@ class Simulation:
             self.weather.note(f"{host.machine}: the GPUs of {host.name} are back")
             host.repair_gpus()
 
+    def _engine_fails(self, host: Host) -> None:
+        kind = self.random.choice(ENGINE_OUTAGES)
+        self.weather.happened[f"engine {kind}"] += 1
+        self.weather.note(f"{host.machine}: its engine {'is ' if kind == DOWN else ''}{kind}")
+        host.engine.outage.begin(kind, self.random.choice([10, 60, 300, 1500]))
+
+    def _disk_fails(self, host: Host) -> None:
+        kind = self.random.choice(DISK_OUTAGES)
+        host.disk.begin(kind, self.random.choice([10, 60, 300, 1500]))
+        self.weather.happened[f"disk {kind}"] += 1
+        self.weather.note(f"{host.machine}: the disk of {host.name} is {kind}")
+
+    def _mend(self, host: Host) -> None:
+        if host.engine.outage.kind or host.disk.kind:
+            self.weather.happened["outage mended"] += 1
+            self.weather.note(f"{host.machine}: engine and disk of {host.name} work again")
+            host.engine.outage.end()
+            host.disk.end()
+
+    def _an_outage_shows(self, host: Host) -> None:
+        """Somebody reads the worker while one lasts, and a minute after it has ended. Meanwhile all else goes well."""
+        was_bad, self.weather.bad = self.weather.bad, False
+        host.disk.end()
+        host.engine.outage.end()
+        if self.random.random() < 0.5:
+            self._engine_fails(host)
+        else:
+            self._disk_fails(host)
+        outage: Outage = host.engine.outage if host.engine.outage.kind else host.disk
+        type_ = ENGINE_UNAVAILABLE if outage is host.engine.outage else STATE_UNAVAILABLE
+        outage.begin(str(outage.kind), 1e6)
+        host.disk.visible = True
+        if self._are_well_heard(host, 4):
+            self.weather.happened["an outage showed"] += 1
+            if type_ not in self._shown(host):
+                raise Violation(f"{host.machine}: nothing shows {type_}, and that lasts")
+        if self.random.random() < 0.5:
+            outage.begin(str(outage.kind), self.random.choice([1, 30, 300]))
+        else:
+            outage.end()
+            if self._are_well_heard(host, 6) and type_ in self._shown(host):
+                raise Violation(f"{host.machine}: {type_} shows, and ended more than a minute ago")
+            self.weather.happened["an outage showed, and was over"] += 1
+        self.weather.bad = was_bad
+
+    def _are_well_heard(self, host: Host, beats: int) -> bool:
+        """Whether all of so many heartbeats, 20 seconds apart, were answered."""
+        for _ in range(beats):
+            self._pass(20)
+            crew = host.agent.crew if host.up else None
+            if crew is None or host.parked:
+                return False
+            host.attempt(crew.watch.step)
+            host.call_in()
+            self._check()
+            hot = find(Hot, str(host.worker_id))
+            if hot is None or hot.gone or host.agent.identity is None or hot.last_seen != self.now:
+                return False
+        return True
+
+    def _shown(self, host: Host) -> set[str]:
+        """The types of conditions that somebody sees who reads the worker."""
+        try:
+            return {each.type for each in workers.get(str(host.worker_id), self.now).conditions}
+        except ApiError:  # an operator has removed it
+            return set()
+
     def _sweep(self) -> None:
         self.weather.happened["sweep"] += 1
         with contextlib.suppress(ApiError, Refused):
@@ -353,6 +427,8 @@ class Simulation:
         self.lost_before = {}  # what the database says of GPUs is old, until the agents say it again
         self.orphans_possible = self.gpus_may_overlap = True
         self.weather.bad = False
+        for host in self.hosts:
+            self._mend(host)
         self.network.late_ones_arrive()
         alive = {(host.machine, each.id): each for host in self.hosts for each in self._undisputed(host)}
         for _ in range(6):
@@ -406,15 +482,24 @@ class Simulation:
         self.weather.bad = False
         for host in self.hosts:
             self._gpus_are_back(host)
+            self._mend(host)
         self.network.late_ones_arrive()
         problems: list[str] = []
         for round_ in range(CALM_AT_MOST):
             self._calm_round()
+            if round_ == OUTAGES_SHOW:
+                self._no_outage_shows()
             if round_ >= CALM_AT_LEAST and round_ % 2 == 0:
                 problems = list(invariants.in_the_end(self))
                 if not problems:
                     return
         raise Violation("; ".join(problems))
+
+    def _no_outage_shows(self) -> None:
+        for host in self.active():
+            shown = self._shown(host) & {ENGINE_UNAVAILABLE, STATE_UNAVAILABLE}
+            if shown:
+                raise Violation(f"{host.machine}: {sorted(shown)} shows, and ended more than a minute ago")
 
     def _calm_round(self) -> None:
         self._pass(20)
@@ -440,13 +525,14 @@ class Simulation:
         if host.parked and host is namesakes[-1] and all(each.parked or not each.up for each in namesakes):
             if host.is_ephemeral:  # it was away for so long that it was removed
                 self.gpus_may_overlap = True
-            elif not self.catastrophe:
+            elif not self.catastrophe and not host.lost_registration:
                 raise Violation(f"{host.machine} parked, and nobody else is its worker")
             self._rejoin(host)
 
     def _rejoin(self, host: Host) -> None:
         self.weather.happened["rejoined by its owner"] += 1
         self.weather.note(f"{host.machine} rejoins")
+        self._mend(host)  # its owner is told that it cannot rejoin before that
         host.state.unpark()
         host.attempt(lambda: host.database.set_meta(token=None, name=None))
         host.end_agent()

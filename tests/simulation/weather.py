@@ -24,6 +24,10 @@ STORMS = (
     "host rebooted",
     "model busy",
     "model still loads",
+    "engine outage",
+    "engine refused a call",
+    "engine answer lost",
+    "disk outage",
 )
 STORMY = 8
 """So many times as often as on other days."""
