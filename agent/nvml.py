@@ -174,12 +174,12 @@ def figures(
         )
 
 
-def hardware() -> bool:
+def hardware(kernel_list: Path = KERNEL_LIST, pci_devices: Path = PCI_DEVICES) -> bool:
     """Whether the kernel knows NVIDIA GPUs on this host, with or without a driver.
 
     One that was handed to a virtual machine (vfio-pci) is not this host's.
     """
-    return bool(_kernel_list()) or any(map(_is_nvidia_gpu, _entries(PCI_DEVICES)))
+    return bool(_entries(kernel_list)) or any(map(_is_nvidia_gpu, _entries(pci_devices)))
 
 
 def _is_nvidia_gpu(device: Path) -> bool:
@@ -222,7 +222,7 @@ def _device(position: int) -> Listed:
     except pynvml.NVMLError as error:
         if error.value in _DRIVER_FAILED:
             raise
-        # Its name plate may still be readable, although the device is not.
+        # A device that does not answer may still have a readable UUID.
         uuid = _figure("nvmlDeviceGetUUID", handle) if handle is not None else None
         return Listed(position, handle, uuid=uuid, error=f"{error} (NVML error {error.value})")
 

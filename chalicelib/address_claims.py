@@ -35,9 +35,9 @@ def refuse(address: str | None, *, strictly: bool = False, resolve: Resolve | No
         )
 
 
-def may_be_shown(found: Reading) -> bool:
+def may_be_shown(found: Reading, is_local: bool = settings.LOCAL) -> bool:
     """Whether endpoints with that host are shown: loopback is for a control plane whose clients are on its machine."""
-    return found.kind is Kind.ORDINARY or (found.kind is Kind.LOOPBACK and settings.LOCAL)
+    return found.kind is Kind.ORDINARY or (found.kind is Kind.LOOPBACK and is_local)
 
 
 def worst(found: Reading, resolve: Resolve) -> Reading:

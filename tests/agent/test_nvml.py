@@ -115,11 +115,9 @@ def test_a_library_of_another_version_than_the_driver_is_loaded_afresh(tmp_path:
     assert in_one_process(nvml, acts) == ["RM has detected an NVML/RM version mismatch.", "1"]
 
 
-def test_a_host_has_nvidia_hardware_where_the_pci_bus_has_such_a_display(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(real, "KERNEL_LIST", tmp_path / "none")
-    monkeypatch.setattr(real, "PCI_DEVICES", tmp_path / "pci")
+def test_a_host_has_nvidia_hardware_where_the_pci_bus_has_such_a_display(tmp_path: Path) -> None:
+    def has_hardware() -> bool:
+        return real.hardware(tmp_path / "kernel", tmp_path / "pci")
 
     def device(name: str, vendor: str, kind: str, driver: str | None = None) -> None:
         folder = tmp_path / "pci" / name
@@ -129,10 +127,18 @@ def test_a_host_has_nvidia_hardware_where_the_pci_bus_has_such_a_display(
         if driver:
             (folder / "driver").symlink_to(tmp_path / "drivers" / driver)
 
-    assert not real.hardware()
+    assert not has_hardware()
     device("0000:00:01.0", "0x8086", "0x030000")
     device("0000:00:02.1", "0x10de", "0x040300")  # the audio of a GPU
     device("0000:00:03.0", "0x10de", "0x030200", "vfio-pci")
-    assert not real.hardware()
+    assert not has_hardware()
     device("0000:00:04.0", "0x10de", "0x030200")
-    assert real.hardware()
+    assert has_hardware()
+
+
+def test_a_host_has_nvidia_hardware_where_the_kernel_lists_a_device(tmp_path: Path) -> None:
+    kernel_list = tmp_path / "kernel"
+    kernel_list.mkdir()
+    assert not real.hardware(kernel_list, tmp_path / "pci")
+    (kernel_list / "0000:01:00.0").mkdir()
+    assert real.hardware(kernel_list, tmp_path / "pci")

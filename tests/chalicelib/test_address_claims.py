@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib import address_claims, fleet, workers
+from chalicelib.contract import addresses
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.store import find
@@ -98,3 +99,15 @@ def test_a_claim_is_found_by_its_host_and_by_what_that_resolves_to(
     address: str | None, results: list[str], keys: list[str]
 ) -> None:
     assert address_claims.keys(address, results) == keys
+
+
+@pytest.mark.parametrize(
+    ("address", "in_the_cloud", "on_one_machine"),
+    [("10.0.0.7", True, True), ("127.0.0.1", False, True), ("a b", False, False), ("169.254.169.254", False, False)],
+)
+def test_loopback_is_shown_by_a_local_control_plane_alone(
+    address: str, in_the_cloud: bool, on_one_machine: bool
+) -> None:
+    found = addresses.read(address)
+    assert address_claims.may_be_shown(found, is_local=False) is in_the_cloud
+    assert address_claims.may_be_shown(found, is_local=True) is on_one_machine

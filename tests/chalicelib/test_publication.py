@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib import discovery, exposition, fleet, metrics, publication, settings, workers
+from chalicelib import discovery, exposition, fleet, metrics, publication, workers
 from chalicelib.contract import resources as r
 from chalicelib.contract.conditions import ConditionType
 from chalicelib.tables import Cold
@@ -159,11 +159,9 @@ def test_a_name_that_leads_to_a_metadata_service_is_hidden(world: PlaneWorld) ->
     assert conditions(world, worker) == [CONFLICT]
 
 
-def test_loopback_is_shown_by_a_local_control_plane_alone(world: PlaneWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_control_plane_that_is_not_local_hides_loopback(world: PlaneWorld) -> None:
     worker, deployment_id = running(world, "here", "127.0.0.1")
     assert (world.see(deployment_id).endpoint, conditions(world, worker)) == (None, [CONFLICT])
-    monkeypatch.setattr(settings, "LOCAL", True)
-    assert (world.see(deployment_id).endpoint, conditions(world, worker)) == ("http://127.0.0.1:8001", [])
 
 
 def test_an_endpoint_is_shown_where_the_agent_says_that_the_model_listens(world: PlaneWorld) -> None:
