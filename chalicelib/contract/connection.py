@@ -29,6 +29,9 @@ Kind = Literal[
 _EXPIRED, _NOT_YET, _HOSTNAME, _ADDRESS = 10, 9, 62, 64
 """OpenSSL's X509_V_ERR_… that are not about who signed the certificate."""
 _STATUS_LINE = re.compile(r"Tunnel connection failed: (\d{3})")
+_LOGIN = "give it in the proxy's variable, as http://USER:PASSWORD@HOST:PORT"
+_PEM = "name a file of certificates (PEM)"
+_CLOSED = "a firewall or proxy may do that"
 _NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.EHOSTDOWN}
 
 
@@ -65,7 +68,7 @@ def more_authorities(environ: Mapping[str, str]) -> ssl.SSLContext | None:
 
 def cause(error: BaseException, url: str, environ: Mapping[str, str]) -> Cause:
     """Why `error` came instead of an answer of `url`. `environ` has the proxies and authorities that were used."""
-    chain = list(_chain(error))
+    chain = list(wrapped(error))
     # The reason that says most comes first; a proxy is in the way of all but what the host itself lacks.
     own = _authorities(chain, environ) or _certificate(chain, environ)
     if own is not None:
@@ -85,12 +88,6 @@ def answered_by_something_else(status: int, body: bytes) -> Cause | None:
     if status == 400 and re.search(r"HTTP request (?:was sent )?to an? HTTPS|HTTP request was sent to HTTPS", text):
         return Cause("tls", "TLS is spoken there", "give the URL with https://")
     return None
-
-
-_LOGIN = "give it in the proxy's variable, as http://USER:PASSWORD@HOST:PORT"
-
-
-_PEM = "name a file of certificates (PEM)"
 
 
 def _authorities(chain: list[BaseException], environ: Mapping[str, str]) -> Cause | None:
@@ -172,9 +169,6 @@ def _timeout(chain: list[BaseException]) -> Cause | None:
     return None
 
 
-_CLOSED = "a firewall or proxy may do that"
-
-
 def _closed(chain: list[BaseException]) -> Cause | None:
     for each in chain:
         reset = isinstance(each, ConnectionResetError) and not isinstance(each, http.client.RemoteDisconnected)
@@ -224,8 +218,11 @@ def _proxy_variable(url: str, environ: Mapping[str, str]) -> tuple[str, str]:
     return "", ""
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """`error` and all that it wraps, each once, the outermost first."""
+def wrapped(error: BaseException) -> Iterator[BaseException]:
+    """`error` and all that it wraps, each once, the outermost first.
+
+    urllib3 keeps the inner error as `reason`, requests as an argument, and the standard library as cause or context.
+    """
     seen: set[int] = set()
     left = deque([error])
     while left:
@@ -241,7 +238,3 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _told(error: BaseException) -> str:
     """The type alone: messages of HTTP libraries have URLs and addresses of objects in them."""
     return type(error).__name__
-
-
-def _first_line(text: str) -> str:
-    return text.splitlines()[0][:200] if text else ""

@@ -10,10 +10,8 @@ import requests
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
 from agent.api import Api, Bearer, Fatal, Retry, failure
-from chalicelib.contract.connection import CA_VARIABLES
 from chalicelib.contract.messages import Heartbeat
-from tests.fixtures.broken_servers import answering
-from tests.fixtures.certificates import authority
+from tests.fixtures.certificates import check_trust
 from tests.fixtures.fake_server import FakeServer
 
 HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
@@ -159,20 +157,8 @@ def test_retry_tells_who_answered_what_and_whether_there_was_a_connection(
 def test_an_authority_of_the_owners_is_trusted_by_either_variable_and_named_where_it_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    for name in CA_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    own = authority(tmp_path)
-    body = b'{"commands":[],"inbox":0,"next_heartbeat_in":1}'
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
-    with answering(head + body, tls=own.server()) as port:
-        url = f"https://127.0.0.1:{port}"
-        with pytest.raises(Retry, match=r"cannot reach https://127.*is not trusted .*: set SSL_CERT_FILE or"):
-            Api(url).heartbeat("w1", "token", BEAT)
-        monkeypatch.setenv(variable, own.file)
-        assert Api(url).heartbeat("w1", "token", BEAT).commands == []
-        monkeypatch.setenv(variable, "/nowhere.pem")
-        with pytest.raises(Retry, match=f"{variable} names /nowhere.pem, which is not there"):
-            Api(url).heartbeat("w1", "token", BEAT)
+    answer = b'{"commands":[],"inbox":0,"next_heartbeat_in":1}'
+    check_trust(tmp_path, monkeypatch, variable, answer, lambda url: Api(url).heartbeat("w1", "token", BEAT), Retry)
 
 
 def test_an_answer_of_a_proxy_says_what_it_wants() -> None:

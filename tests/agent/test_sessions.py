@@ -10,10 +10,10 @@ import requests
 
 from agent.sessions import new_session
 from chalicelib.contract.connection import CA_VARIABLES
-from tests.fixtures.broken_servers import answering
+from tests.fixtures.broken_servers import answering, success
 from tests.fixtures.certificates import Authority, authority
 
-HEALTHY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+HEALTHY = success(b"{}")
 
 
 @pytest.fixture(autouse=True)

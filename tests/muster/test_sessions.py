@@ -10,10 +10,10 @@ from requests.adapters import HTTPAdapter
 from chalicelib.contract.connection import CA_VARIABLES
 from muster.sessions import new_session
 from muster.transport import RETRIES
-from tests.fixtures.broken_servers import answering
+from tests.fixtures.broken_servers import answering, success
 from tests.fixtures.certificates import authority
 
-HEALTHY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+HEALTHY = success(b"{}")
 
 
 @pytest.mark.parametrize("name", CA_VARIABLES)

@@ -8,11 +8,9 @@ import pytest
 import requests
 
 import muster
-from chalicelib.contract.connection import CA_VARIABLES
 from muster import Client, Invalid, NewDeployment, NotFound, Unreachable
 from muster.transport import MAX_ANSWER
-from tests.fixtures.broken_servers import answering
-from tests.fixtures.certificates import authority
+from tests.fixtures.certificates import check_trust
 from tests.fixtures.fake_server import Answer, error
 from tests.fixtures.flaky import Flaky
 from tests.fixtures.scripted import Scripted
@@ -95,17 +93,5 @@ def test_a_path_parameter_is_quoted_once() -> None:
 def test_an_authority_of_the_operators_is_trusted_by_either_variable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    for name in CA_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    own = authority(tmp_path)
-    body = b'{"status": "ok", "version": "x"}'
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
-    with answering(head + body, tls=own.server()) as port:
-        url = f"https://127.0.0.1:{port}"
-        with pytest.raises(Unreachable, match=r"its certificate is not trusted .*: set SSL_CERT_FILE or"):
-            Client(url, "mst_key_x").health()
-        monkeypatch.setenv(variable, own.file)
-        assert Client(url, "mst_key_x").health().version == "x"
-        monkeypatch.setenv(variable, "/nowhere.pem")
-        with pytest.raises(Unreachable, match=f"{variable} names /nowhere.pem, which is not there"):
-            Client(url, "mst_key_x").health()
+    answer = b'{"status": "ok", "version": "x"}'
+    check_trust(tmp_path, monkeypatch, variable, answer, lambda url: Client(url, "mst_key_x").health(), Unreachable)

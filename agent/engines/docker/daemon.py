@@ -22,6 +22,7 @@ from agent.causes import NOT_EXECUTED
 from agent.crash import advice
 from agent.engines import EngineError
 from agent.engines.docker.client import Client
+from chalicelib.contract.connection import wrapped
 
 __all__ = ["APIError", "Daemon", "NotFound", "failure"]
 
@@ -62,11 +63,14 @@ CAUSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )
 
+MAX_MESSAGE = 2000
+"""Characters of a message; a daemon may answer with pages of them."""
+
 _EXEC = re.compile(_NOT_EXECUTED, re.IGNORECASE)
 
 
 class Daemon:
-    """Whoever works with the daemon does so in `with daemon.asked(…) as api`, and gets EngineErrors alone.
+    """Access to the daemon: `with daemon.asked(…) as api` turns every failure into an EngineError.
 
     `timeout` is what the daemon may take for one answer, in seconds.
     """
@@ -78,7 +82,7 @@ class Daemon:
 
     @contextmanager
     def asked(self, otherwise: str = "CONTAINER_FAILED") -> Iterator[docker.APIClient]:
-        """The daemon's API (DOCKER_HOST and its like are honoured).
+        """The daemon's API (DOCKER_HOST and its like are honored).
 
         Raises EngineError: DOCKER_UNAVAILABLE where nobody answers, a code of `CAUSES`, or `otherwise`. The same
         client works again when the daemon comes back, also as another version.
@@ -107,9 +111,9 @@ class Daemon:
 
 
 def unreachable(error: BaseException, timeout: float) -> str:
-    """What keeps the daemon from being asked, and what to do. The same for every request that fails for one cause."""
+    """Returns why the daemon does not answer and what to do: the same text for each request that has the same cause."""
     address = _address()
-    causes = list(_chain(error))
+    causes = list(wrapped(error))
     if any(isinstance(each, FileNotFoundError) for each in causes):
         advice = "start the daemon (`systemctl start docker`), or install it"
         return f"the Docker daemon does not answer: there is no socket {address}: {advice}"
@@ -122,33 +126,16 @@ def unreachable(error: BaseException, timeout: float) -> str:
     if any(isinstance(each, TimeoutError | requests.Timeout | urllib3.exceptions.ReadTimeoutError) for each in causes):
         advice = "it hangs, or the host is overloaded: try `docker ps` there, and `systemctl restart docker`"
         return f"the Docker daemon at {address} does not answer within {timeout:.0f} s: {advice}"
-    return f"the Docker daemon at {address} does not answer: {_words(causes)}: see `systemctl status docker` there"[
-        :1000
-    ]
+    said = f"the Docker daemon at {address} does not answer: {_words(causes)}: see `systemctl status docker` there"
+    return said[:MAX_MESSAGE]
 
 
 def _address() -> str:
     return os.environ.get("DOCKER_HOST") or DEFAULT_UNIX_SOCKET.replace("http+unix://", "unix://")
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and what it was raised for: requests and urllib3 keep that as an argument, others as the cause."""
-    seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        each = waiting.pop()
-        if each is None or id(each) in seen:
-            continue
-        seen.add(id(each))
-        yield each
-        waiting += [each.__cause__, each.__context__, *(one for one in each.args if isinstance(one, BaseException))]
-        waiting.append(
-            getattr(each, "reason", None) if isinstance(getattr(each, "reason", None), BaseException) else None
-        )
-
-
 def _words(causes: list[BaseException]) -> str:
-    """The system's own words where there are some, else the error's: without addresses in memory, which change."""
+    """The operating system's message if there is one, else the error's, without addresses in memory, which change."""
     system = next((each.strerror for each in causes if isinstance(each, OSError) and each.strerror), None)
     return system or re.sub(r"<[^<>]* at 0x[0-9a-f]+>", "connection", str(causes[0]))
 
@@ -160,4 +147,4 @@ def failure(prose: str, otherwise: str) -> EngineError:
     if code == "INVALID_CONFIG" and _EXEC.search(prose):
         what_to_do = NOT_EXECUTED
     told = f"{what_to_do} Docker says: {prose.strip()}" if what_to_do else prose.strip()
-    return EngineError(code, told[:2000])
+    return EngineError(code, told[:MAX_MESSAGE])

@@ -15,11 +15,11 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NameResolutionError
 
 from chalicelib.contract.connection import CA_VARIABLES, Cause, answered_by_something_else, authorities, cause
-from tests.fixtures.broken_servers import answering, silent
+from tests.fixtures.broken_servers import answering, silent, success
 from tests.fixtures.certificates import authority
 from tests.fixtures.ports import free_port
 
-HEALTHY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+HEALTHY = success(b"{}")
 NO_ENVIRONMENT: dict[str, str] = {}
 
 
