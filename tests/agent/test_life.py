@@ -25,6 +25,7 @@ from agent.life import (
 from agent.policy import TESTED_IMAGE
 from chalicelib.contract.conditions import ConditionType
 from chalicelib.contract.messages import Fix, Progress, Pulled, Report
+from tests.fixtures import markdown
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.hub_cache import downloading
 from tests.fixtures.journals import forbid_writing
@@ -317,20 +318,12 @@ def test_an_attempt_is_journaled_before_anything_is_done_and_taken_back_after_it
     assert attempts() == 0
 
 
-FOR_GOOD = [
-    "REFUSED_BY_HOST",
-    "INVALID_CONFIG",
-    "IMAGE_NOT_FOUND",
-    "REGISTRY_UNAUTHORIZED",
-    "UNSUPPORTED_BY_ENGINE",
-    "SHM_TOO_SMALL",
-    "DRIVER_TOO_OLD",
-    "MODEL_NOT_FOUND",
-    "MODEL_GATED",
-]
+RESTARTED = dict(markdown.rows("docs/protocol.md", "error_code", "restarted"))
+"""The codes of crash reports, each with whether its deployment is restarted, as the protocol promises it."""
+NOT_OF_A_START = {"CONTEXT_TOO_LONG", "ADDRESS_MISSING", "STATE_UNAVAILABLE", "POISON_COMMAND"}
 
 
-@pytest.mark.parametrize("code", [*FOR_GOOD, "GPU_UNAVAILABLE", "DISK_FULL", "HUB_UNREACHABLE", "ODD"])
+@pytest.mark.parametrize("code", [*sorted(RESTARTED.keys() - NOT_OF_A_START), "UNKNOWN"])
 def test_a_start_that_would_fail_again_is_an_error_and_any_other_is_tried_again(world: AgentWorld, code: str) -> None:
     def fail(spec: RunSpec) -> None:
         raise EngineError(code, "it failed")
@@ -340,7 +333,8 @@ def test_a_start_that_would_fail_again_is_an_error_and_any_other_is_tried_again(
     world.settle(30, seconds=10)
     status, restarts = world.last_report().status, world.last_report().restarts or 0
     assert world.last_report().error_code == code
-    assert (status, restarts > 1) == (("error", False) if code in FOR_GOOD else ("starting", True))
+    is_final = RESTARTED.get(code) == "no"
+    assert (status, restarts > 1) == (("error", False) if is_final else ("starting", True))
 
 
 @pytest.mark.parametrize("attempts", range(MOST_ATTEMPTS + 2))
