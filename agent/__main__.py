@@ -57,9 +57,9 @@ log = logging.getLogger("agent")
 
 FLUSH_SECONDS = 3.0
 FIRST_LOOK_SECONDS = 15.0
-"""To wait for the driver before the first heartbeat: without persistence mode it wakes the GPUs one by one."""
+"""Longest wait for NVIDIA's driver before the first heartbeat: without persistence mode it wakes the GPUs in turn."""
 RESTART_SECONDS = 2.0
-"""Between the end of an agent whose journal was damaged and its next start: the disk may be at fault."""
+"""Pause before an agent with a damaged journal starts again: if the disk is at fault, each start may fail."""
 
 
 @click.command(context_settings={"auto_envvar_prefix": "MUSTER", "max_content_width": 120})
@@ -73,7 +73,7 @@ RESTART_SECONDS = 2.0
 @click.option(
     "--name",
     metavar="NAME",
-    show_default="the name that this worker has, at first the host's",
+    show_default="the worker's present name; at first the host's",
     help="The worker's name, one per control plane.",
 )
 @click.option(
@@ -101,8 +101,8 @@ RESTART_SECONDS = 2.0
     default="restart",
     show_default=True,
     type=click.Choice(["restart", "leave"]),
-    help="What becomes of models that listen at another address than --address, after that changed: restart moves them,"
-    " leave keeps them as they are, without an endpoint.",
+    help="For models that listen at an older --address: restart moves them to the new one, leave keeps them running"
+    " without an endpoint.",
 )
 @click.option(
     "--allow-image",
@@ -127,8 +127,8 @@ RESTART_SECONDS = 2.0
     "--share-env",
     multiple=True,
     metavar="NAME",
-    help="Variable that deployments may set, or take of the agent (from_host). Repeatable. How to reach the hub, and"
-    " HF_TOKEN, all get.",
+    help="Environment variable that deployments may set, or take from the agent (from_host). Repeatable. Every model"
+    " gets the hub's settings and HF_TOKEN.",
 )
 @click.option(
     "--allow-remote-code",
@@ -222,7 +222,7 @@ def main(
     registration = Registration(
         name=worker_name,
         token=token or "",
-        gpu_info=GpuInfo(0),  # what the sampler has found by then takes its place
+        gpu_info=GpuInfo(0),  # replaced by what the sampler has found when the agent registers
         system_info=host.system_info(),
         machine_id=host.machine_id(state.path),
         boot_id=boot_id,
@@ -239,7 +239,10 @@ def main(
 
 
 def _start_again(token: str | None) -> NoReturn:
-    """As another program in this process, whose models are its children: threads that hold the old journal end."""
+    """Replace the program in this process, which ends the threads that hold the old journal.
+
+    The process stays, since models that run as processes are its children.
+    """
     time.sleep(RESTART_SECONDS)
     if token:
         os.environ["MUSTER_TOKEN"] = token
@@ -250,7 +253,7 @@ def _numbers(database: Database) -> Numbers:
     """The indexes of this host's GPUs, which outlive the agent."""
 
     def save(text: str) -> None:
-        with contextlib.suppress(JournalFull):  # then they last for this process, and are found anew by the next
+        with contextlib.suppress(JournalFull):  # the indexes then last for this process only
             database.set_meta(gpus=text)
 
     return Numbers(lambda: database.meta("gpus"), save)
@@ -297,7 +300,7 @@ def _run(url: str, registration: Registration, place: Host, memory: Memory, stat
     except Refused as error:
         refusal.note(place.moment())
         raise click.ClickException(f"the control plane did not take this worker: {shown(str(error))}") from error
-    except JournalDamaged:
+    except JournalDamaged:  # a StateError that does not end the agent: main starts it again
         raise
     except StateError as error:
         raise click.ClickException(str(error)) from error

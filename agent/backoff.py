@@ -10,7 +10,7 @@ MAX_RETRY_AFTER = 600.0
 class Backoff:
     """Exponential, with full jitter: a fleet that lost its control plane must not come back all at once.
 
-    Seconds between `base` and `cap`; a `Retry-After` is honoured up to ten minutes, and spread as well.
+    Seconds between `base` and `cap`; a `Retry-After` is honored up to ten minutes, and spread as well.
     """
 
     def __init__(self, random: Random, base: float = 1.0, cap: float = 60.0) -> None:

@@ -19,6 +19,7 @@ class Contact:
         self._written = self._last
 
     def note(self, now: Moment) -> None:
+        """Remember a contact; journal it at most every WRITE_EVERY seconds."""
         self._last = now
         written_ago = now.since(self._written) if self._written is not None else None
         if written_ago is not None and written_ago < WRITE_EVERY:
@@ -35,9 +36,9 @@ class Contact:
     def age(self, now: Moment) -> float | None:
         """Seconds since the last contact; None if there was none.
 
-        How long a reboot took, only the wall clock can tell, and it may be wrong by years until the host is online. So
-        after a reboot the age is at least this boot's uptime, and more if the wall clock says more. A wrong wall clock
-        can only keep the agent from starting instances until the first contact; nothing that runs ends for it.
+        Only the wall clock shows how long a reboot took, and it may be wrong by years until the host is online. So
+        after a reboot the age is at least this boot's uptime, and more if the wall clock shows more. A wrong wall clock
+        can only keep the agent from starting instances until the first contact; no running instance ends because of it.
         """
         if self._last is None:
             return None
@@ -49,6 +50,7 @@ class Contact:
         return max(by_wall_clock, now.boottime) if self._last.boot_id else by_wall_clock
 
     def may_start(self, now: Moment) -> bool:
+        """Whether the lease lasts: the agent may start instances."""
         age = self.age(now)
         return age is not None and age < LEASE
 

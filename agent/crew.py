@@ -44,6 +44,7 @@ from chalicelib.contract.messages import Disk
 log = logging.getLogger(__name__)
 
 FIRST_LOOK = 5.0
+"""Seconds that the first heartbeat waits for the engine's list at most."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,9 @@ class Memory:
 
     @classmethod
     def checked(cls, database: Database) -> Memory:
-        """The parts of a journal of which everything can be read; where something cannot, the journal is begun anew.
+        """The parts of a journal after everything in it was read once; if that fails, of a new journal.
 
-        A damaged page may still be one to SQLite. Raises StateError.
+        SQLite does not notice every damaged page. Raises StateError.
         """
         try:
             memory = cls.of(database)
@@ -121,6 +122,7 @@ class Crew:
 
     @classmethod
     def hire(cls, worker_id: str, host: Host, memory: Memory) -> Crew:
+        """Build the parts of an agent that act as worker `worker_id`; none of them runs yet (see `resume`)."""
         past = past_workers(memory.database)
         inventory = Inventory(host.engine, host.monotonic)
         pulls = Pulls(host.engine, memory.ledger, inventory, host.monotonic, host.pull_pauses)

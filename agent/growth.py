@@ -21,7 +21,7 @@ from chalicelib.contract.messages import Deploy, Progress
 STALLED_AFTER = 600.0
 LOOK_EVERY = 5.0
 GAP = 120.0
-"""Seconds between two looks after which the time between them does not count."""
+"""Seconds between two looks above which the time between them does not count as time without growth."""
 
 # Said over and over by one that hangs, or said of our own questions.
 _NO_NEWS = re.compile(
@@ -74,7 +74,7 @@ class Growth:
         return now - self._looked_at >= LOOK_EVERY
 
     def note(self, now: float, sight: Sight) -> None:
-        """Time in which nobody looked, since the engine did not answer or the host slept, is no time of standstill."""
+        """Take in a look. A long gap between looks (an engine that hangs, a host that sleeps) does not count."""
         if self._last is not None and now - self._looked_at > GAP:
             self._grew_at += now - self._looked_at
         self._looked_at = now

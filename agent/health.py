@@ -78,7 +78,7 @@ class Pulse:
     def has_stopped(self, now: float, is_alive: Callable[[], bool]) -> bool:
         """Asks every `ASK_EVERY` seconds; True when every answer for `DEAD_AFTER` seconds was no.
 
-        Time in which nobody asked, since the engine did not answer or the host slept, is no time of silence.
+        The time of a long gap between questions (an engine that hangs, a host that sleeps) does not count as silence.
         """
         if now - self._asked_at < ASK_EVERY:
             return False

@@ -23,8 +23,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LEAST_FREE = 64 * 1024
-"""Bytes without which a change may not fit."""
-
+"""Bytes of free disk below which a change may not fit."""
 
 NO_ROOM = "No room on the worker's disk to journal this: prune, or delete models and images, then try again"
 
@@ -38,7 +37,7 @@ class JournalFull(Exception):
 
     @property
     def error_code(self) -> str:
-        """What the operator is told of a command that could not be journaled, with `told`."""
+        """The error code of a command that could not be journaled; `told` is its message."""
         return "DISK_FULL" if self.full else "STATE_UNAVAILABLE"
 
     @property
@@ -168,7 +167,7 @@ class Database:
             self.connection.execute("BEGIN IMMEDIATE")
             result = change(self.connection)
             self.connection.execute("COMMIT")
-        except BaseException as error:
+        except BaseException as error:  # an interrupt too: the next change must not join this transaction
             self._roll_back()
             if isinstance(error, sqlite3.DatabaseError):
                 raise self._classified(error) from error

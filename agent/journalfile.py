@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS saved_logs (
 KEPT = 5
 """Damaged files that are kept, the newest."""
 BESIDE = ("-journal", "-wal", "-shm")
-"""What SQLite may have left beside a database, and belongs to it."""
+"""Suffixes of the files that SQLite may leave beside a database, and that belong to it."""
 
 UNWRITABLE = frozenset(
     {
@@ -74,13 +74,13 @@ _IDENTITY = {
     "boots": re.compile(r"[0-9a-f]{32}(?: [0-9a-f]{32})*"),
     "gpus": re.compile(r"\[.{0,65536}\]"),
 }
-"""What brings the same worker back, with the indexes of its GPUs, and what each value looks like that is whole."""
+"""The keys that make a new journal the same worker's, with its GPU indexes, and the form of each valid value."""
 
 
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether the file itself is at fault: it is damaged, cut off, or was deleted under its reader."""
     code = getattr(error, "sqlite_errorcode", None)
-    if code is None:  # Python's own: text that is no UTF-8
+    if code is None:  # raised by Python itself: text that is not UTF-8
         return isinstance(error, sqlite3.OperationalError)
     return (
         code & 0xFF in _DAMAGED
@@ -154,7 +154,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     try:
         _check(connection, path)
         _make_tables(connection)
-    except BaseException:
+    except BaseException:  # an interrupt too: an open connection would keep the file's lock
         connection.close()
         raise
     return connection
@@ -216,7 +216,7 @@ def _make_tables(connection: sqlite3.Connection) -> None:
 
 
 def _identity(path: Path) -> dict[str, str]:
-    """What identifies this worker, of a damaged journal, as far as it can be read and is what it should be."""
+    """The values of a damaged journal that identify this worker, as far as they can be read and have their form."""
     query = f"SELECT key, value FROM meta WHERE key IN ({', '.join('?' * len(_IDENTITY))})"
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as connection:

@@ -39,13 +39,13 @@ HUNG_GRACE = 10.0
 LONGEST_LOOK_AWAY = 5.0
 MOST_ATTEMPTS = 3
 ENDED_WITHIN = 300.0
-"""Seconds for which an operator's stop of an instance may take. If it runs on, the engine refused that stop."""
+"""Seconds that an operator's stop of an instance may take. If the instance still runs, the engine refused the stop."""
 REBIND_AFTER = 10.0
 """Seconds for which an instance must listen at another address than the worker's: a name may resolve to an old one."""
 ADDRESS_MISSING = "ADDRESS_MISSING"
 LOG_LINES = 5000
 WAITS = "Waits for"
-"""How a message begins that is not true any more once there is something to do."""
+"""How a message begins that is out of date as soon as the deployment can go on."""
 
 UNHEALABLE = frozenset(
     {
@@ -178,7 +178,7 @@ class Life:
         return self._attend(command, current, now)
 
     def _look_again(self, error: EngineError) -> None:
-        """Raises EngineError where the engine failed, and not this deployment's step: then no crash is counted."""
+        """Raises EngineError if the engine failed rather than the deployment's step: then no crash is counted."""
         if error.error_code == "DOCKER_UNAVAILABLE":
             raise error
         self._tools.inventory.changed()
@@ -240,7 +240,7 @@ class Life:
         self._tools.inventory.changed()
 
     def _await_host(self, message: str) -> float:
-        """The host lacks what it needs. That ends no deployment, and is no failure: it starts when that is back."""
+        """Report that the host lacks an address or a GPU. Nothing has failed: the deployment starts when it is back."""
         if self.record.report is None or self.record.report.message != message:
             log.warning("deployment %s: %s", self.record.deployment_id, message)
             self._report(Status.STARTING, message)
@@ -329,7 +329,7 @@ class Life:
             log.warning("image %s was pulled, and prune will not count it as this agent's: %s", image, error)
 
     def _announce_end(self, instance_id: str) -> None:
-        """Clients are to ask an older instance no more from here on, and not when it is gone."""
+        """Report before an older instance ends that it no longer serves, so that clients stop sending it requests."""
         self._ending.add(instance_id)
         is_prepared = isinstance(self.record.command, Deploy) and self.record.status is not Status.RUNNING
         report = self.record.report

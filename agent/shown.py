@@ -1,6 +1,6 @@
 """What others wrote, as it may stand on a terminal or in a log: names, messages and models' output come from anywhere.
 
-Whatever moves the cursor, colours, ends a line or turns the direction of writing is written out as its number. That is
+Whatever moves the cursor, colors, ends a line or turns the direction of writing is written out as its number. That is
 done where text is shown and nowhere before: JSON carries such characters safely, and a log is to be read as it was.
 """
 

@@ -84,6 +84,7 @@ class Starter:
                     return instance
 
     def is_ready(self, command: Deploy, instance: Instance, probe: Probe) -> bool:
+        """Whether the instance serves the command's model, asked with the deployment's own key."""
         if instance.port is None:
             return False
         key = command.env.get("VLLM_API_KEY")

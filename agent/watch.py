@@ -43,6 +43,7 @@ class Watch:
         self._said: str | None = None
 
     def step(self) -> None:
+        """Look once at addresses, weights, and engine; note their conditions, and tell the deployments what runs."""
         self._attempt(self._listening.look, "the addresses of this host cannot be read")
         self._note_weights()
         self._began = self._monotonic()
@@ -71,6 +72,7 @@ class Watch:
             self._closed.wait(EVERY)
 
     def close(self) -> None:
+        """End `run` after its current step."""
         self._closed.set()
 
     def _note_weights(self) -> None:

@@ -1,7 +1,7 @@
 """Whether the user that a model runs as may use its weights: the cache of the hub, or the owner's own folder.
 
-A container's user is the image's affair, mostly root, which may read whatever the host's root may. So only for
-processes, which run as the agent's user, can it be told before the start; for containers, from the log of a crash.
+Processes run as the agent's user, so they can be checked before the start. A container's user is set by its image,
+mostly root; for containers the log of a crash shows it (agent/causes.py).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from agent.policy import is_path
 
 CODE = "CACHE_UNUSABLE"
 MOST_FILES = 2000
-"""Of a model, that are looked at."""
+"""Files of a model that are checked at most."""
 
 
 def unusable(model: str, hub_cache: Path | None) -> str | None:
-    """Why this process's user cannot read or write the weights of `model`, with whose they are and what to do."""
+    """Why this process's user cannot use the weights of `model`, with their owner and what to do; None if it can."""
     if is_path(model):
         found = next(_unreadable(Path(model)), None)
         return _told(found, "read", Path(model)) if found is not None else None
@@ -48,7 +48,7 @@ def has_snapshot(folder: Path) -> bool:
 
 
 def _unreadable(path: Path) -> Iterator[Path]:
-    """What of it cannot be read; a link whose target is gone is somebody else's affair."""
+    """The files and folders of `path` that cannot be read. A link whose target is gone is passed over."""
     if not _exists(path):
         return
     if not os.access(path, os.R_OK | (os.X_OK if os.path.isdir(path) else 0)):

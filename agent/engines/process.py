@@ -149,7 +149,7 @@ class ProcessEngine:
         made = Supervised.create(self._folder / spec.name, labels.write(spec))
         try:
             made.launch((program, *self._command[1:], *spec.arguments), self._env(spec))
-        except BaseException:  # also where the agent ends: a start that failed leaves nothing
+        except BaseException:  # also if the agent ends: a start that failed leaves nothing
             made.kill()
             made.forget()
             raise

@@ -200,7 +200,7 @@ class Heartbeat(Struct):
 
     @property
     def literal(self) -> bool:
-        """Whether the sender knows nothing but worker-api.md, so that only its behaviour is a receipt."""
+        """Whether the sender knows only worker-api.md, so that nothing but its behavior is a receipt."""
         return self.session is None and self.journal_id is None and self.inbox is None and not self.acks
 
 

@@ -1,4 +1,4 @@
-"""Docker's API client with what an agent needs that runs for months: it follows an engine that is upgraded under it."""
+"""Docker's API client for an agent that runs for months: it follows an engine that is upgraded meanwhile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from requests import Response
 log = logging.getLogger(__name__)
 
 KNOWN_VERSION = DEFAULT_DOCKER_API_VERSION
-"""The newest version of the API whose answers the library was made for; a newer engine is asked in this one."""
+"""The newest version of the API that the library knows; a newer engine is asked in this version."""
 
 _WRONG_VERSION = re.compile(rb"client version [\d.]+ is too (?:old|new)")
 
@@ -23,8 +23,8 @@ class Client(docker.APIClient):
     """Negotiates the API's version when it connects, and again when the engine refuses that version.
 
     An engine that was upgraded or downgraded refuses a request before it does anything, so the request is sent once
-    more. Every read has the timeout, those of logs too, from which the library takes it. `timeout` is in seconds.
-    Raises DockerException where the engine does not answer.
+    more. `timeout` is in seconds and limits every read, also of logs, for which the library would remove it. Raises
+    DockerException if the engine does not answer.
     """
 
     _version = ""

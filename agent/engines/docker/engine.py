@@ -36,7 +36,7 @@ TIMEOUT_SECONDS = 120
 """What the daemon may take for one answer: starting a container on a cold GPU driver takes tens of seconds."""
 
 LOOK_SECONDS = 30
-"""What it may take to list what runs: nothing waits longer for a daemon that hangs before saying so."""
+"""Seconds that the daemon may take to list what runs; a daemon that hangs is reported after that."""
 
 SHM_BYTES = 16 * 1024**3
 """The most shared memory that a container may fill; with Docker's 64 MiB vLLM dies. None of it is set aside."""
@@ -202,11 +202,10 @@ def _make_caches(spec: RunSpec) -> None:
 
 
 def _run(api: docker.APIClient, container_id: str) -> None:
-    """Starts it, or removes it; what is left all the same is buried by the next plan. Starting what runs already is no
-    failure."""
+    """Start the container, or remove it; one that is left is removed by the next plan. One that runs is no failure."""
     try:
         api.start(container_id)
-    except BaseException:
+    except BaseException:  # also if the agent ends: a start that failed leaves nothing
         try:
             api.remove_container(container_id, v=True, force=True)
         except APIError as error:  # the first failure is the one to tell of the deployment
@@ -282,6 +281,6 @@ def _inspected(found: dict[str, Any]) -> Instance:
 
 
 def _gpus(found: dict[str, Any]) -> tuple[str, ...]:
-    """What it was asked for: so that containers of every release tell it."""
-    requests = found["HostConfig"].get("DeviceRequests") or []
-    return tuple(device for each in requests for device in each.get("DeviceIDs") or [])
+    """The devices that the container was created with, which Docker stores also for agents that wrote no label."""
+    asked = found["HostConfig"].get("DeviceRequests") or []
+    return tuple(device for each in asked for device in each.get("DeviceIDs") or [])
