@@ -130,7 +130,7 @@ CAUSES: tuple[Cause, ...] = (
         True,
         r"not in the authorized list|awaiting a review|rejected by the repo"
         r"|GatedRepoError: 403|403 Client Error.*(?:huggingface|gated)",
-        "The model is gated, and the licence was not accepted (or not yet granted) for the owner of this HF_TOKEN: "
+        "The model is gated, and the license was not accepted (or not yet granted) for the owner of this HF_TOKEN: "
         "ask for access on the model's page.",
     ),
     _cause(

@@ -129,7 +129,7 @@ def _read(question: Question, status: int, code: str | None) -> Finding | None:
     if status == 403:
         return Finding(
             "MODEL_GATED",
-            f"{question.model} is gated, and the owner of this HF_TOKEN has not accepted its licence (or is not granted"
+            f"{question.model} is gated, and the owner of this HF_TOKEN has not accepted its license (or is not granted"
             f" access yet): ask for it at {question.endpoint}/{question.model}",
         )
     return _unreachable(question, f"status {status}")
@@ -147,7 +147,7 @@ def _not_admitted(question: Question) -> str:
         return f"{question.endpoint} does not take this HF_TOKEN for {question.model}: it is wrong or has expired"
     return (
         f"{question.model} is gated, and there is no token: set HF_TOKEN in the deployment's `env` or on the host, and"
-        f" accept the licence at {question.endpoint}/{question.model}"
+        f" accept the license at {question.endpoint}/{question.model}"
     )
 
 

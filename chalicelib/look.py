@@ -47,7 +47,7 @@ class _Look:
 
     @property
     def session(self) -> int:
-        """0 for a literal client, which has none."""
+        """0 for a basic client, which has none."""
         return self.body.session or 0
 
     def missed(self, slot: Slot) -> bool:
@@ -233,7 +233,7 @@ def _gone(this: _Look, slot: Slot, deployment: Deployment) -> None:
 
 
 def _found_again(this: _Look, slot: Slot, deployment: Deployment) -> None:
-    """It was thought lost and it lives. A literal client's list is its report, unless what it was sent was an older
+    """It was thought lost and it lives. A basic client's list is its report, unless what it was sent was an older
     deploy; an agent is asked to report again."""
     if this.body.literal and slot.sent_at is not None:
         reports.found_running(slot, deployment, this.now)
@@ -286,7 +286,7 @@ def _send(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
 
 
 def _clear(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
-    """A literal client does not know that a deploy replaces what lives there: it is told to stop that first."""
+    """A basic client does not know that a deploy replaces what lives there: it is told to stop that first."""
     if slot.clearing is None and not update_if(slot, [Slot.clearing.set("sent")], slots.unchanged(slot)):
         return
     if slot.clearing == "sent":

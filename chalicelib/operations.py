@@ -319,7 +319,7 @@ def _tell(operation: Operation, what: str, message: str, by: str, now: float) ->
 
 
 def _what(operation: Operation) -> str:
-    """What it is done with, in a few words: «image vllm/vllm-openai:latest», «images, dry_run»."""
+    """What it is done with, in a few words: "image vllm/vllm-openai:latest", "images, dry_run"."""
     given = msgspec.json.decode(operation.parameters, type=dict[str, Any])
     named = [f"{name} {value}" for name, value in given.items() if isinstance(value, str)]
     return ", ".join(named + [name for name, value in given.items() if value is True])

@@ -1,6 +1,6 @@
 """The wire: what workers, operators and the control plane say to each other.
 
-Both artefacts carry this package: the Lambda function and the wheel for GPU hosts. It imports neither
+Both artifacts carry this package: the Lambda function and the wheel for GPU hosts. It imports neither
 AWS nor Docker, so that either side can be read, tested and installed without the other.
 
 - `messages`: what a worker sends and receives.

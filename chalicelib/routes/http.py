@@ -185,7 +185,7 @@ def authenticated(call: Call) -> Call:
 def principal(call: Call) -> Principal:
     secret, endpoint = call.bearer, call.endpoint
     if not secret:
-        raise ApiError("UNAUTHENTICATED", "expected the header «Authorization: Bearer …»")
+        raise ApiError("UNAUTHENTICATED", "expected the header `Authorization: Bearer …`")
     presented = tokens.digest(secret)
     worker_id = call.ids.get("worker_id")
     if worker_id and (endpoint.access is Access.WORKER or endpoint.own_worker):

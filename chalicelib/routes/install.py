@@ -40,7 +40,7 @@ def wheel() -> Response:
     """API Gateway sends bytes as such only to callers whose Accept header names their type."""
     request: Any = blueprint.current_request
     if BINARY not in request.headers.get("accept", ""):
-        raise ApiError("INVALID_REQUEST", f"send the header «Accept: {BINARY}»; /join.sh does")
+        raise ApiError("INVALID_REQUEST", f"send the header `Accept: {BINARY}`; /join.sh does")
     found = wheel_in(STATIC)
     disposition = f'attachment; filename="{found.name}"'
     return Response(found.read_bytes(), {"Content-Type": BINARY, "Content-Disposition": disposition})

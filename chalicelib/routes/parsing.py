@@ -38,7 +38,7 @@ def query(given: dict[str, str], type_: type[S]) -> S:
 
 
 def _invalid(error: msgspec.ValidationError, type_: type[msgspec.Struct]) -> ApiError:
-    """msgspec's «Expected `int`, got `str` - at `$.gpus`» as «gpus: expected int, got str»."""
+    """The field first: of "Expected `int`, got `str` - at `$.gpus`" it makes "gpus: expected int, got str"."""
     what, _, path = str(error).partition(" - at `$")
     path = path.rstrip("`").lstrip(".")
     what = f"{what[:1].lower()}{what[1:].replace('`', '')}"

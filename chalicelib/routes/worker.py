@@ -30,7 +30,7 @@ def beat(call: Call) -> Any:
         raise
     try:
         if secret is None:
-            raise ApiError("UNAUTHENTICATED", "expected the header «Authorization: Bearer …»")
+            raise ApiError("UNAUTHENTICATED", "expected the header `Authorization: Bearer …`")
         return heartbeat.heartbeat(worker_id, secret, body, call.now)
     except ApiError as error:
         if error.error_code == "UNAUTHENTICATED":

@@ -56,7 +56,7 @@ class Uploaded:
 
 
 class Tell:
-    """Progress, for people. Without colours where nobody looks."""
+    """Progress, for people. Without colors where nobody looks."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, soft_wrap=True)

@@ -51,9 +51,9 @@ def test_a_cause_that_looks_like_another_is_told_from_it(text: str, code: str) -
     assert diagnose(text, 1, False).error_code == code
 
 
-def test_gated_says_whether_the_token_or_the_licence_is_missing() -> None:
+def test_gated_says_whether_the_token_or_the_license_is_missing() -> None:
     assert "HF_TOKEN in" in diagnose("OSError: You are trying to access a gated repo.", 1, False).message
-    assert "licence" in diagnose("403 Client Error: Forbidden for url: https://huggingface.co/x", 1, False).message
+    assert "license" in diagnose("403 Client Error: Forbidden for url: https://huggingface.co/x", 1, False).message
 
 
 def test_every_cause_says_what_to_do() -> None:

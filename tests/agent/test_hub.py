@@ -21,7 +21,7 @@ def ask(hub: HubServer, model: str, token: str | None = None, revision: str = "m
         ("org/none", None, "main", "MODEL_NOT_FOUND", "private one needs HF_TOKEN"),
         ("org/none", "good", "main", "MODEL_NOT_FOUND", "check `model`"),
         ("org/gated", None, "main", "MODEL_GATED", "no token"),
-        ("org/gated", "good", "main", "MODEL_GATED", "licence"),
+        ("org/gated", "good", "main", "MODEL_GATED", "license"),
         ("org/gated", "accepted", "main", None, ""),
         ("org/model", "stale", "main", "MODEL_GATED", "expired"),
     ],

@@ -42,7 +42,7 @@ def test_a_model_that_is_not_there_is_an_error_before_anything_is_pulled(world: 
 
 
 def test_every_obstacle_is_told_at_once(world: AgentWorld) -> None:
-    world.hub.obstacles = {"org/model": Finding("MODEL_GATED", "the licence")}
+    world.hub.obstacles = {"org/model": Finding("MODEL_GATED", "the license")}
     world.engine.add(Instance("c" * 64, "their-notebook", "jupyter", "running"))
     world.engine.add(Instance("s", "other", "i", "running", worker_id="w2", deployment_id="x", port=8123))
     world.gpus = [Gpu(0, 80 * GIB, 60 * GIB, (Holder(77, 60 * GIB, "python train.py", "c" * 64),))]
@@ -67,7 +67,7 @@ def test_cached_weights_need_no_hub(world: AgentWorld) -> None:
     snapshot = world.folder / "hub/models--org--model/snapshots/abc"
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text("{}")
-    world.hub.obstacles = {"org/model": Finding("MODEL_GATED", "the licence")}
+    world.hub.obstacles = {"org/model": Finding("MODEL_GATED", "the license")}
     world.deploy()
     world.settle()
     assert world.statuses()[-1] == "running"

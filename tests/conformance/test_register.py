@@ -57,7 +57,7 @@ def test_max_uses_is_one_by_default(server: Server, registration_token: TokenMak
     Worker(server.url, token).try_register().expect(401, "UNAUTHENTICATED")
 
 
-def test_max_uses_is_honoured(server: Server, registration_token: TokenMaker) -> None:
+def test_max_uses_is_honored(server: Server, registration_token: TokenMaker) -> None:
     token = secret_of(registration_token, max_uses=2)
     for _ in range(2):
         Worker(server.url, token).register()

@@ -167,8 +167,8 @@ def test_what_is_in_the_way_is_told_at_once_and_nothing_is_pulled(daemon: OwnDae
     assert seen["error_code"] == "MODEL_GATED"
     for told in ("2 things are in the way", "MODEL_GATED: org/gated is gated, and there is no token", "PORT_IN_USE: "):
         assert told in seen["message"]
-    licence = host.deploy(model="org/gated", env={"HF_TOKEN": "good"}, image="muster-standin:absent")
-    assert "licence" in host.operator.reach(licence, "error")["message"]
+    license = host.deploy(model="org/gated", env={"HF_TOKEN": "good"}, image="muster-standin:absent")
+    assert "license" in host.operator.reach(license, "error")["message"]
     missing = host.deploy(model="org/none", image="muster-standin:absent")
     assert host.operator.reach(missing, "error")["error_code"] == "MODEL_NOT_FOUND"
     assert containers(daemon) == []
