@@ -6,7 +6,6 @@ What they were told is kept, to be held against what there is in the end.
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ import requests
 from chalicelib.contract.lifecycle import OPEN, OperationStatus
 from tests.faults.instances import SLOT
 from tests.fixtures.serve import ADMIN_KEY
-from tests.fixtures.waiting import PATIENCE
+from tests.fixtures.waiting import PATIENCE, eventually
 
 ACTS = {"create": 3, "patch": 3, "stop": 3, "start": 3, "restart": 1, "delete": 2, "forget weights": 2, "look": 1}
 """How often each, of 18."""
@@ -61,7 +60,7 @@ class Churn:
         while not over.is_set():
             self._act()
             self.follow()
-            time.sleep(self.random.uniform(*PAUSES))
+            over.wait(self.random.uniform(*PAUSES))
 
     def _act(self) -> None:
         act = self.random.choices([*ACTS], [*ACTS.values()])[0]
@@ -142,15 +141,18 @@ class Churn:
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and body of the control plane's own answer. A POST that is asked again is the same one."""
         key = f"{self.random.getrandbits(128):032x}" if method == "POST" else None
-        deadline = time.monotonic() + PATIENCE
-        while True:
+
+        def attempt() -> requests.Response | None:
             with suppress(requests.RequestException):  # the fault that was asked for
                 answer = self._once(method, self.url + path, body, key)
                 if answer.status_code < 500:
-                    return answer.status_code, answer.json()
-            assert time.monotonic() < deadline, f"{method} {path} was never answered"
+                    return answer
             self.retries += 1
-            time.sleep(0.1)
+            return None
+
+        answer = eventually(attempt, lambda answer: answer is not None, f"an answer to {method} {path}")
+        assert answer is not None
+        return answer.status_code, answer.json()
 
     def _once(self, method: str, url: str, body: Any = None, key: str | None = None) -> requests.Response:
         headers = {"Authorization": f"Bearer {ADMIN_KEY}", "Idempotency-Key": key}

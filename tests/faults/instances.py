@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -109,4 +108,4 @@ class Watch:
                 # Looking takes a moment: two that were seen one after another were there together if both still are.
                 if count > 1 and all(each.lives() for each in those):
                     self.doubles.append(those)
-            time.sleep(LOOK_EVERY)
+            self._over.wait(LOOK_EVERY)
