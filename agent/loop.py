@@ -33,9 +33,9 @@ PARKED = 3600.0
 LONGEST_INTERVAL = 3600.0
 GOODBYE_TIMEOUT = (2.0, 3.0)
 GPUS_EVERY = 3600.0
-"""Seconds after which the GPUs are sent again, news or not: an older database may have been restored."""
+"""Seconds after which the GPUs are sent again, changed or not: an older database may have been restored."""
 DOUBTED_FOR = 60.0
-"""Seconds for which news of the GPUs is repeated: for longer than any request is on its way."""
+"""Seconds for which a change of the GPUs is repeated: longer than any request can be on its way."""
 MAX_LISTED = 1024
 """Images, deployments and acks in one heartbeat."""
 MOST_IMAGE_BYTES = 512 * 1024
@@ -141,10 +141,9 @@ class Agent:
             return self._backoff.next()
 
     def refused(self, identity: Identity, error: Fatal) -> None:
-        """A request made as `identity` was refused for who it is: register again, or park. Any thread.
+        """Register again or park, since a request with this identity was refused. May be called by any thread.
 
-        A heartbeat with a session from the future (400) as well: the control plane's clock was put back, and its
-        database is an older one.
+        A 400 for a session from the future counts too: the control plane's clock and database were put back.
         """
         with self._lock:
             if identity is not self.identity:
@@ -155,22 +154,26 @@ class Agent:
             self._park(error)
 
     def goodbye(self) -> None:
-        """Say that this worker goes, if somebody listens. Needs nothing but memory: the state folder may be gone."""
+        """Report that this worker goes offline, in one attempt. Needs only memory: the state folder may be gone."""
         identity = self.identity
         if identity is None or self._state.parked is not None:
             return
         try:
-            try:
-                self._send(identity, "offline", GOODBYE_TIMEOUT)
-            except (Retry, Fatal):
-                raise
-            except Exception:
-                log.info("the goodbye is a short one: the journal cannot be read")
-                body = Heartbeat("offline", [], self.crew.fleet.active()[:MAX_LISTED] if self.crew else [])
-                body.session = identity.session
-                self._api.heartbeat(identity.worker_id, identity.token, body, GOODBYE_TIMEOUT)
+            self._send_goodbye(identity)
         except (Retry, Fatal) as error:
             log.info("no goodbye: %s", error)
+
+    def _send_goodbye(self, identity: Identity) -> None:
+        """Raises Retry, Fatal."""
+        try:
+            self._send(identity, "offline", GOODBYE_TIMEOUT)
+        except (Retry, Fatal):
+            raise
+        except Exception:
+            log.info("the goodbye lists no more than the deployments: the journal cannot be read")
+            body = Heartbeat("offline", [], self.crew.fleet.active()[:MAX_LISTED] if self.crew else [])
+            body.session = identity.session
+            self._api.heartbeat(identity.worker_id, identity.token, body, GOODBYE_TIMEOUT)
 
     # Registration
 
@@ -298,7 +301,7 @@ class Agent:
         return now < self._gpus_doubted_until
 
     def _doubt_gpus(self) -> None:
-        """A request that is given up may still arrive, after a newer one: what is news is repeated for a while."""
+        """Repeat the GPUs for a while: a request that timed out may still arrive, after a newer one."""
         now = self._host.monotonic()
         self._gpus_doubted_until, self._gpus_due = now + DOUBTED_FOR, now + GPUS_EVERY
 

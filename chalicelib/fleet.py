@@ -22,7 +22,7 @@ CLOCKS_DIFFER = 300.0
 """Seconds that two readings of the control plane's clock may be apart, and no more: then it was set."""
 Claims = dict[str, str]
 ANY = "*"
-"""In place of an index: whichever devices."""
+"""Stands for an index: any of the devices."""
 
 
 def interval(activity_at: float, now: float) -> int:
@@ -78,7 +78,7 @@ class Machine:
 
     @cached_property
     def unusable(self) -> dict[int, str]:
-        """The devices that nothing may be placed on, whoever holds them, and why."""
+        """The devices that nothing may be placed on, each with the reason, whether or not a deployment holds them."""
         taken = read_occupied(self.cold)
         found = {int(index): _used_by(holder) for index, holder in taken.items() if index != ANY}
         if ANY in taken:
@@ -105,7 +105,7 @@ def read_claims(cold: Cold) -> Claims:
 
 
 def read_occupied(cold: Cold) -> Claims:
-    """Device index, or `ANY`, to the id of what nobody here knows, and runs there all the same."""
+    """Device index, or `ANY`, to the id of a deployment that runs there and that the control plane does not know."""
     return msgspec.json.decode(cold.occupied, type=Claims) if cold.occupied else {}
 
 

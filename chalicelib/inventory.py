@@ -1,4 +1,4 @@
-"""The GPUs of a worker as it reports them while it runs, and what is said of a change."""
+"""The GPUs of a worker as its heartbeats report them, and the timeline's line about each change."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from chalicelib.tables import Cold
 
 
 def follow(worker_id: str, info: m.GpuInfo | None, occupied: fleet.Claims, now: float) -> bool:
-    """Keep what a heartbeat says of the GPUs: the inventory, where it brings one, and what runs there unknown to us.
+    """Store a heartbeat's GPUs: the inventory, if it has one, and the unknown instances that use them.
 
-    Record what changed, and place what waits; whether anything changed. What is so already costs one read. Raises
-    Refused where others write the item again and again: the worker then repeats its news.
+    Records the changes, places what waits, and returns whether anything changed; without a change it costs one read.
+    Raises Refused if others keep writing the item: the worker then repeats its report.
     """
 
     def attempt() -> Cold | None:
@@ -50,13 +50,13 @@ def _changes(cold: Cold, info: m.GpuInfo | None, occupied: fleet.Claims) -> Iter
 
 
 def occupied(body: m.Heartbeat, known: Collection[str]) -> fleet.Claims:
-    """Device index to what runs on it and is none of the `known`, which are the deployments with a slot there.
+    """Device index to an instance that uses it and is none of the `known`, the deployments with a slot on the worker.
 
-    A client that does not tell the devices of what it runs may run it on any.
+    An instance whose devices the client does not report may use any of them.
     """
     told = {each.deployment_id: each.gpus for each in body.orphans or []}
     found: fleet.Claims = {}
-    # What the agent calls an orphan is one, also where a deployment of that id was placed there since.
+    # An orphan stays one, even if a deployment with its id was placed on this worker meanwhile.
     for each in sorted({*body.active_deployments}.difference(known) | told.keys()):
         for index in [fleet.ANY] if (gpus := told.get(each)) is None else map(str, gpus):
             found.setdefault(index, each)
@@ -68,14 +68,14 @@ def _decoded(text: str) -> m.GpuInfo:
 
 
 def record(about: events.About, before: m.GpuInfo, now_there: m.GpuInfo, now: float) -> None:
-    """A line of the worker's timeline, where a device came, went, is lost or back, or has another index."""
+    """Record one line of the worker's timeline if a device was added, removed, lost, found again, or replaced."""
     changes = "; ".join(changed(before, now_there))
     if changes:
         events.record(about, "gpus_changed", changes, f"worker {about.worker_name}", now)
 
 
 def changed(before: m.GpuInfo, after: m.GpuInfo) -> Iterator[str]:
-    """What differs, one clause for each index; figures that only tell a device's name or version are no news."""
+    """The differences, one clause for each index. A device's new name or driver version is not a change."""
     was, is_ = ({each.index: each for each in info.devices} for info in (before, after))
     if not was and not is_ and before.count != after.count:
         yield f"{after.count} GPUs, {before.count} before"

@@ -21,6 +21,7 @@ ENDED = [status for status in OperationStatus if status not in OPEN]
 
 
 def families(now: float) -> list[Family]:
+    """Every metric, from one read of the whole fleet. `now` is epoch seconds."""
     workers, deployments = census.workers(), census.deployments()
     conflicts = publication.conflicts_among(deployments, workers, now)
     build = Family("muster_build_info", "gauge", "The control plane's version.")

@@ -191,7 +191,7 @@ def _deployments_of(workers: Iterable[str]) -> list[Deployment]:
 
 
 def conflicts(machines: Mapping[str, Machine], now: float) -> dict[str, Held]:
-    """By worker the condition that its address, or endpoints of its models, are not shown."""
+    """The condition AddressConflict of each worker whose address, or a model's endpoint, is not shown."""
     found = {worker_id: held for worker_id, each in machines.items() if (held := of_address(each)) is not None}
     sharing = _sharing(machines.values(), now)
     if sharing:
@@ -203,7 +203,7 @@ def conflicts(machines: Mapping[str, Machine], now: float) -> dict[str, Held]:
 
 
 def conflicts_among(deployments: Iterable[Deployment], machines: Mapping[str, Machine], now: float) -> dict[str, Held]:
-    """The same for a fleet that was read whole, as far as its models go."""
+    """The conditions that follow from endpoints, for a fleet that was read whole (`of_address` has the addresses')."""
     known = list(deployments)
     found: dict[str, Held] = {}
     for deployment_id, each in shown(known, machines, now, claims_of(known, machines, now)).items():
@@ -216,7 +216,7 @@ def conflicts_among(deployments: Iterable[Deployment], machines: Mapping[str, Ma
 
 
 def of_address(machine: Machine) -> Held | None:
-    """The condition that the worker's address is shown to nobody, whatever runs there."""
+    """The condition AddressConflict of a worker whose address may not be shown, even if nothing runs there."""
     found = address_claims.of(machine.cold)
     if not machine.cold.address or address_claims.may_be_shown(found):
         return None

@@ -221,7 +221,7 @@ class Provisional(Item):
 
 
 class Refusals(Item):
-    """Who asked for the name of an online worker in the last hour: JSON, compared as text (refusals.py)."""
+    """The hosts that asked for the name of an online worker in the last hour: JSON, compared as text (refusals.py)."""
 
     PART = "refusals"
 
@@ -243,7 +243,7 @@ class WorkerName(Item):
 
 
 class AddressClaims(Item):
-    """Which workers claimed an address, each until it has another: they are compared where it matters."""
+    """The workers that claim an address, each until it has another one; publication.py compares them."""
 
     class Meta(Meta):
         table_name = TABLE_PREFIX + "workers"

@@ -23,7 +23,7 @@ PREFIX = {"registration": "mst_reg_", "key": "mst_key_", "worker": "mst_wrk_"}
 SEEDED_USES = 1_000_000
 RETIRED = 2
 SEGMENTS = 8
-"""Of the heartbeats, and threads, in which a revoked token is looked for."""
+"""Segments of the heartbeats, and threads, in which a revocation looks for workers that use the token."""
 NOT_REVOKED = Credential.credential_id.exists() & Credential.revoked.does_not_exist()
 ROLES = {"viewer": Access.VIEWER, "operator": Access.OPERATOR, "admin": Access.ADMIN}
 
@@ -120,6 +120,7 @@ def _same(stored: bytes | None, presented: bytes) -> bool:
 def create_token(
     body: r.NewRegistrationToken, by: Principal, now: float, key: once.Key | None = None
 ) -> r.RegistrationToken:
+    """A new registration token, whose secret is only in this answer. Raises FORBIDDEN, IDEMPOTENCY_MISMATCH."""
     if body.takeover and by.access < Access.ADMIN:
         raise ApiError("FORBIDDEN", "only an admin may make a takeover token")
     secret = new_secret("registration")
@@ -131,6 +132,7 @@ def create_token(
 
 
 def create_key(body: r.NewApiKey, by: Principal, now: float, key: once.Key | None = None) -> r.ApiKey:
+    """A new API key, whose secret is only in this answer. Raises IDEMPOTENCY_MISMATCH."""
     secret = new_secret("key")
     item = _credential(secret, "key", now)
     item.name, item.role = body.name, body.role

@@ -27,11 +27,13 @@ REPORT_AGE = 300.0
 
 
 def get(worker_id: str, now: float) -> r.Worker:
+    """One worker as operators see it. Raises WORKER_NOT_FOUND."""
     machine = fleet.get(worker_id)
     return view(machine, find(Seen, worker_id, "seen"), _held({worker_id: machine}, now)[worker_id], now)
 
 
 def list_(query: r.PageQuery, now: float) -> r.Workers:
+    """A page of workers, by name."""
     colds, next_token = paging.page(Cold, "worker", query)
     ids = [str(cold.worker_id) for cold in colds]
     machines = fleet.several(ids)
@@ -48,6 +50,7 @@ def _held(machines: dict[str, Machine], now: float) -> dict[str, list[conditions
 
 
 def view(machine: Machine, seen: Seen | None, held: list[conditions.Held], now: float) -> r.Worker:
+    """The worker as the API shows it. `seen` is its last report in full; `held` are its conditions."""
     cold, hot = machine.cold, machine.hot
     disk, usage = unpack_usage(bytes(hot.usage) if hot.usage else None)
     if disk:

@@ -144,6 +144,7 @@ def dump(answer: Any, status: int = 200, headers: dict[str, str] | None = None) 
 
 
 def failure(error: ApiError) -> Response:
+    """The response of an error, with the headers that its status calls for."""
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
     if error.error_code == "UNAUTHENTICATED":
         headers["WWW-Authenticate"] = "Bearer"
@@ -153,6 +154,7 @@ def failure(error: ApiError) -> Response:
 
 
 def unexpected(error: Exception, where: str) -> ApiError:
+    """Log an exception that no route foresaw; UNAVAILABLE if the database is the cause, else INTERNAL_ERROR."""
     request_id = logs.REQUEST.get() or str(uuid.uuid4())
     cause = getattr(error, "cause", None) or error
     code = cause.response.get("Error", {}).get("Code") if isinstance(cause, ClientError) else None
@@ -183,6 +185,7 @@ def authenticated(call: Call) -> Call:
 
 
 def principal(call: Call) -> Principal:
+    """Who calls: a worker on its own routes, or an API key. Raises what `authenticated` raises."""
     secret, endpoint = call.bearer, call.endpoint
     if not secret:
         raise ApiError("UNAUTHENTICATED", "expected the header `Authorization: Bearer …`")

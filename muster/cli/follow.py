@@ -122,7 +122,7 @@ class Display:
     _attempt: int | None = None
 
     def update(self, step: Step) -> None:
-        """Shows nothing: a program reads."""
+        """Show nothing: a program reads the output."""
 
     def failed_attempt(self, step: Step) -> str | None:
         """A line about a start that failed since the last step, and is tried again."""
@@ -132,7 +132,7 @@ class Display:
 
 
 class Lines(Display):
-    """A line at each change of stage, each further tenth of it, each retry, and each change of what holds it up."""
+    """One line at each change of stage, each further tenth of it, each retry, and each change of what holds it up."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
