@@ -7,24 +7,22 @@ make way for.
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 from agent.identity import private_file
 from agent.journal import Database, JournalFull
+from agent.journalfile import IDENTITY
 
 KEPT = 8
 
-_BOOTS = re.compile(r"[0-9a-f]{32}(?: [0-9a-f]{32})*")
-
 
 def next_boot(database: Database) -> tuple[str, list[str]]:
-    """A new boot id, and those before it, the latest first. Called by whoever holds the state folder.
+    """Returns a new boot id and the earlier ones, the latest first. The caller must hold the state folder's lock.
 
-    They are kept beside the journal too: where that is lost, they prove that this is the same worker, also while the
-    control plane takes it to be online.
+    The ids are kept beside the journal too: if the journal is lost, they prove that this is the same worker, also while
+    the control plane takes it to be online.
     """
     beside = database.path.with_name("boots")
     past = (database.meta("boots") or _read(beside)).split()[:KEPT]
@@ -40,9 +38,9 @@ def next_boot(database: Database) -> tuple[str, list[str]]:
 
 
 def _read(path: Path) -> str:
-    """What is kept there; "" where nothing is, or it is damaged."""
+    """The ids in the file; "" if there is none, or if it is damaged."""
     try:
         text = path.read_text(encoding="ascii")
     except (OSError, ValueError):
         return ""
-    return text if _BOOTS.fullmatch(text) else ""
+    return text if IDENTITY["boots"].fullmatch(text) else ""

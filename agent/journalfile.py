@@ -64,7 +64,7 @@ UNWRITABLE = frozenset(
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 _GONE = frozenset({sqlite3.SQLITE_READONLY_DBMOVED, sqlite3.SQLITE_IOERR_SHORT_READ})
 
-_IDENTITY = {
+IDENTITY = {
     "worker_id": re.compile(r"[!-~]{1,128}"),
     "token": re.compile(r"[!-~]{1,512}"),
     "token_before_rejoin": re.compile(r"[!-~]{1,512}"),
@@ -217,10 +217,10 @@ def _make_tables(connection: sqlite3.Connection) -> None:
 
 def _identity(path: Path) -> dict[str, str]:
     """The values of a damaged journal that identify this worker, as far as they can be read and have their form."""
-    query = f"SELECT key, value FROM meta WHERE key IN ({', '.join('?' * len(_IDENTITY))})"
+    query = f"SELECT key, value FROM meta WHERE key IN ({', '.join('?' * len(IDENTITY))})"
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as connection:
-            rows = connection.execute(query, tuple(_IDENTITY)).fetchall()
+            rows = connection.execute(query, tuple(IDENTITY)).fetchall()
     except sqlite3.Error:
         return {}
-    return {key: value for key, value in rows if isinstance(value, str) and _IDENTITY[key].fullmatch(value)}
+    return {key: value for key, value in rows if isinstance(value, str) and IDENTITY[key].fullmatch(value)}
