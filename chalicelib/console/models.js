@@ -1,4 +1,4 @@
-// Which model X: the same on every page, and for as long as the page lives.
+// Which model has which color: the same on every page, and for as long as the page lives.
 import { html } from "./vendor/preact.js";
 import { all } from "./api.js";
 import { share } from "./state.js";

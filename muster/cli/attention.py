@@ -30,4 +30,4 @@ def section(shell: Shell, conditions: list[r.Condition], now: datetime) -> None:
     shell.say("")
     rows: list[tuple[Cell, ...]] = [(types([each]), text.ago(each.since, now), each.message) for each in conditions]
     shell.table(None, "condition since message", rows, "")
-    shell.note(text.line(f"muster explain {conditions[0].type} says more of what to do"))
+    shell.note(text.line(f"muster explain {conditions[0].type} says what to do"))

@@ -247,7 +247,7 @@ def crash(shell: Shell, failed: r.Deployment, *, asked_for: bool = False) -> Non
 
 def explained(shell: Shell, failed: r.Deployment) -> None:
     if failed.error_code:
-        shell.note(text.line(f"muster explain {failed.error_code} says more of what to do"))
+        shell.note(text.line(f"muster explain {failed.error_code} says what to do"))
 
 
 @contextmanager

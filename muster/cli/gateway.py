@@ -30,7 +30,7 @@ class Change(Struct):
 
 @click.group(cls=Group)
 def gateway() -> None:
-    """One address for all models: keep a LiteLLM proxy in step."""
+    """One address for all models: keep a LiteLLM proxy in sync."""
 
 
 @command(
@@ -42,15 +42,19 @@ def gateway() -> None:
     muster gateway sync --litellm-url http://127.0.0.1:4000 --once
     """,
 )
-@click.option("--litellm-url", required=True, envvar="LITELLM_URL", help="Where LiteLLM's own API is.")
-@click.option("--litellm-key", envvar="LITELLM_MASTER_KEY", help="Safer by the variable: others can read options.")
+@click.option("--litellm-url", required=True, envvar="LITELLM_URL", help="URL of LiteLLM's own API.")
+@click.option(
+    "--litellm-key",
+    envvar="LITELLM_MASTER_KEY",
+    help="Its master key; safer as the variable, since others can read options.",
+)
 @click.option("--selector", multiple=True, metavar="KEY=VALUE", help="Only models on workers with this label.")
-@click.option("--name", default="muster", show_default=True, help="Whose these models are, if several sync.")
+@click.option("--name", default="muster", show_default=True, help="Owner of these models, if several sync.")
 @click.option("--every", type=click.FloatRange(0.5), default=10, show_default=True, help="Seconds between two looks.")
 @click.option(
-    "--keep-names", is_flag=True, help="Hand on names as they are, for a LiteLLM in a network that resolves others."
+    "--keep-names", is_flag=True, help="Pass on names unresolved, for a LiteLLM in a network with other names."
 )
-@click.option("--once", is_flag=True, help="Bring it in step and end.")
+@click.option("--once", is_flag=True, help="Synchronize once, then exit.")
 def sync(
     shell: Shell,
     litellm_url: str,
@@ -61,10 +65,10 @@ def sync(
     keep_names: bool,
     once: bool,
 ) -> None:
-    """Add what runs to LiteLLM, and take away what does not.
+    """Add running models to LiteLLM, and remove those that no longer run.
 
-    Models that it did not add itself stay as they are. While the control plane or LiteLLM does not answer, nothing
-    is changed. It takes an operator's key, since it hands on the models' own keys.
+    Models that this command did not add stay as they are. While the control plane or LiteLLM does not answer, nothing
+    is changed. It needs an operator's key, since it passes on the models' own keys.
     """
     if not litellm_key:
         raise click.UsageError("LITELLM_MASTER_KEY, or --litellm-key: LiteLLM's master key is needed")

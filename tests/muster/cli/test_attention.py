@@ -33,7 +33,7 @@ def test_a_section_has_since_and_the_message_and_names_the_command_that_explains
         ["CONDITION", "SINCE", "MESSAGE"],
         ["GpuLost", "12m", "GPU 1 fell off the bus"],
     ]
-    assert said.err == "muster explain GpuLost says more of what to do\n"
+    assert said.err == "muster explain GpuLost says what to do\n"
 
 
 def test_what_a_host_wrote_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
