@@ -27,6 +27,13 @@ def test_journal_id_is_as_old_as_the_journal(tmp_path: Path) -> None:
     assert open_memory(tmp_path).database.journal_id != first.journal_id
 
 
+def test_a_journal_without_an_id_gets_one_when_it_is_opened(tmp_path: Path) -> None:
+    open_memory(tmp_path).database.set_meta(journal_id=None)
+    database = open_memory(tmp_path).database
+    assert database.journal_id
+    assert open_memory(tmp_path).database.journal_id == database.journal_id
+
+
 def test_files_are_for_our_user_alone(tmp_path: Path) -> None:
     memory = open_memory(tmp_path)
     memory.records.accept(DEPLOY)
@@ -106,6 +113,30 @@ def test_the_reserve_is_for_what_is_urgent_alone(tmp_path: Path) -> None:
     assert database.meta("big") == BIG
 
 
+def test_a_value_takes_the_reserve_only_where_it_is_urgent(tmp_path: Path) -> None:
+    database, room = crowded(tmp_path)
+    with pytest.raises(JournalFull):
+        database.set_meta(name=BIG)
+    assert room.held
+    database.set_meta(name=BIG, urgent=True)
+    assert (room.held, database.meta("name")) == (False, BIG)
+
+
+def test_a_change_that_finds_no_room_is_tried_again_only_in_the_reserve(tmp_path: Path) -> None:
+    database, _ = crowded(tmp_path)
+    tries: list[bool] = []
+
+    def change(connection: sqlite3.Connection) -> None:
+        tries.append(connection.in_transaction)
+        big(connection)
+
+    with pytest.raises(JournalFull):
+        database.write(change)
+    assert tries == [True]
+    database.write(change, urgent=True)
+    assert tries == [True] * 3
+
+
 def test_the_reserve_is_not_given_up_for_a_disk_that_takes_nothing_whatever_its_room(tmp_path: Path) -> None:
     room = Room()
     database = Database(tmp_path / "journal", room)
@@ -120,6 +151,9 @@ def test_a_journal_takes_its_reserve_when_it_is_opened_and_when_it_is_begun_anew
     assert (tmp_path / "reserve").exists()
     database.give_up_reserve()
     assert not (tmp_path / "reserve").exists()
+    database.restore_reserve()
+    assert (tmp_path / "reserve").exists()
+    database.give_up_reserve()
     database.begin_anew("something else is in it")
     assert (tmp_path / "reserve").exists()
 
@@ -174,6 +208,25 @@ def test_an_io_error_is_for_want_of_space_where_the_disk_is_full(
     with pytest.raises(JournalFull) as raised:
         database.write(failing(code))
     assert raised.value.full is (is_full == "always" or (full and is_full == "if the disk is"))
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("free", "is_full", "error_is_for_want_of_space"),
+    [(32, True, True), (128, False, True), (512, False, True), (2048, False, False)],
+)
+def test_a_disk_is_full_before_its_last_byte_and_an_io_error_is_for_want_of_space_even_earlier(
+    tmp_path: Path, free: int, is_full: bool, error_is_for_want_of_space: bool
+) -> None:
+    with small_disk(tmp_path / "disk", "8m") as folder:
+        database = open_memory(folder).database
+        fill_disk(folder)
+        os.truncate(folder / "ballast", (folder / "ballast").stat().st_size - free * 1024)
+        assert (unwritable(folder / "journal") is not None) is is_full
+        with pytest.raises(JournalFull) as raised:
+            database.write(failing(sqlite3.SQLITE_IOERR_WRITE))
+        assert raised.value.full is error_is_for_want_of_space
+        database.close()
 
 
 @needs_root

@@ -15,7 +15,7 @@ from agent.api import Api, Fatal
 from agent.conditions import Conditions
 from agent.identity import Identity, StateError
 from agent.reporter import IDLE, Reporter
-from agent.spool import Entry, Spool
+from agent.spool import Entry, Head, Spool
 from chalicelib.contract.conditions import ConditionType
 from chalicelib.contract.messages import Fix, Progress, Report, ReportedCondition, Result
 from tests.fixtures.agent_world import AgentWorld, Clock
@@ -25,6 +25,8 @@ from tests.fixtures.journals import forbid_writing, open_memory
 EPOCH = 1796014800.0
 SINCE = "since 2026-11-30T05:00:00Z"
 HTML = b"<html>a proxy</html>"
+MANY = 1000
+"""More steps than anything here takes: a reporter that takes more goes in a circle."""
 CRASH = Report(
     "error",
     generation=7,
@@ -83,9 +85,11 @@ class Gateway(FakeServer):
     def __init__(self) -> None:
         super().__init__()
         self.refuses: Callable[[str, int], Answer | Exception | None] = lambda path, size: None
+        self.sizes: list[tuple[str, int]] = []
 
     def exchange(self, request: requests.PreparedRequest) -> requests.Response:
-        refusal = self.refuses(request.path_url, len(request.body or b""))
+        self.sizes.append((request.path_url, len(request.body or b"")))
+        refusal = self.refuses(*self.sizes[-1])
         if refusal is not None:
             self.failures.insert(0, refusal)
         return super().exchange(request)
@@ -129,16 +133,27 @@ class Sending:
 
     def drain(self) -> float:
         """Send what can be sent now; seconds until more can be."""
-        while not (delay := self.reporter.step()):
-            pass
-        return delay
+        for _ in range(MANY):
+            delay = self.reporter.step()
+            assert isinstance(delay, float) and delay >= 0.0
+            if delay:
+                return delay
+        raise AssertionError("the reporter never waits")
 
     def work(self, seconds: float) -> None:
         """As the thread does for that long."""
         until = self.clock.now + seconds
-        while (delay := self.drain()) < until - self.clock.now:
+        for _ in range(MANY):
+            delay = self.drain()
+            if delay >= until - self.clock.now:
+                self.clock.now = until
+                return
             self.clock.pass_time(delay)
-        self.clock.now = until
+        raise AssertionError("the reporter hardly waits")
+
+    def sizes(self, name: str) -> list[int]:
+        """Bytes of each request that was about it."""
+        return [size for path, size in self.server.sizes if f"/{name}/" in path]
 
     @property
     def condition(self) -> ReportedCondition | None:
@@ -162,6 +177,23 @@ def test_an_agent_that_has_to_register_first_sends_nothing(sending: Sending) -> 
     sending.member.identity = None
     assert sending.reporter.step() == 1.0
     assert sending.server.requests == []
+
+
+def test_a_report_that_was_replaced_when_its_turn_came_costs_no_wait(sending: Sending) -> None:
+    heads = sending.spool.heads
+
+    def replaced() -> list[Head]:
+        found = heads()
+        sending.spool.heads = heads  # type: ignore[method-assign]
+        first = found[0].id
+        sending.database.write(lambda connection: connection.execute("DELETE FROM spool WHERE id = ?", (first,)))
+        return found
+
+    sending.spool.heads = replaced  # type: ignore[method-assign]
+    assert sending.reporter.step() == 0.0
+    assert sending.server.requests == []
+    assert sending.drain() == IDLE
+    assert [about for about, _ in sending.told] == ["d2"]
 
 
 # Retries
@@ -210,6 +242,55 @@ def test_connections_that_end_without_a_response_are_a_common_trouble_from_the_s
     sending.server.refuses = lambda path, size: None
     sending.work(120)
     assert len(sending.told) == 52
+
+
+def test_after_two_connections_that_end_without_a_response_nothing_is_sent_for_a_while(sending: Sending) -> None:
+    sending.server.refuses = lambda path, size: None if "/d3/" in path else cut_off()
+    sending.spool.put("d3", Report("running", generation=1))
+    assert sending.drain() >= 1.0
+    assert (sending.told, len(sending.server.requests)) == ([], 2)
+    sending.work(60)
+    assert [about for about, _ in sending.told] == ["d3"]
+
+
+@pytest.mark.parametrize("trouble", [requests.ConnectTimeout("nobody there"), cut_off()], ids=str)
+def test_a_common_backoff_begins_anew_once_the_control_plane_answered(sending: Sending, trouble: Exception) -> None:
+    sending.server.refuses = lambda path, size: trouble
+    sending.work(600)
+    sending.server.refuses = lambda path, size: None
+    sending.work(120)
+    assert len(sending.told) == 2
+    sending.server.refuses = lambda path, size: trouble
+    for name in ("d3", "d4"):
+        sending.spool.put(name, Report("running", generation=1))
+    assert sending.drain() <= 2.0
+
+
+@pytest.mark.parametrize("answer", [None, (403, HTML, {}), error(409, "ILLEGAL_TRANSITION")], ids=str)
+def test_connections_that_end_without_a_response_are_no_common_trouble_where_others_are_answered(
+    sending: Sending, answer: Answer | None
+) -> None:
+    answers = {"d1": cut_off(), "d2": answer, "d3": cut_off()}
+    sending.server.refuses = lambda path, size: answers.get(path.split("/")[-2])
+    for name in ("d3", "d4"):
+        sending.spool.put(name, Report("running", generation=1))
+    sending.drain()
+    assert sending.told[-1][0] == "d4"
+
+
+def test_a_log_whose_connections_end_without_a_response_is_no_sign_of_a_common_trouble(sending: Sending) -> None:
+    sending.server.refuses = above(6000, (413, HTML, {}))
+    sending.spool.put("d3", CRASH)
+    rest_due = sending.drain()
+    sending.server.refuses = lambda path, size: cut_off()
+    sending.clock.pass_time(rest_due)
+    sending.spool.put("d4", Report("running", generation=1))
+    sending.drain()
+    assert sending.sizes("d3")[-1] == sending.sizes("d3")[0], "the log was tried"
+    sending.server.refuses = lambda path, size: None
+    sending.spool.put("d5", Report("running", generation=1))
+    sending.drain()
+    assert sending.told[-1][0] == "d5"
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=str)
@@ -290,6 +371,16 @@ def test_a_final_status_arrives_by_shrinking_and_its_log_once_the_network_takes_
     assert sending.drain() == IDLE
 
 
+def test_a_log_that_a_smaller_version_left_out_is_tried_after_a_pause(sending: Sending) -> None:
+    sending.server.refuses = above(6000, (413, HTML, {}))
+    sending.spool.put("d3", CRASH)
+    pause = sending.drain()
+    assert [size > 6000 for size in sending.sizes("d3")] == [True, False]
+    sending.clock.pass_time(pause)
+    sending.drain()
+    assert [size > 6000 for size in sending.sizes("d3")] == [True, False, True]
+
+
 def test_a_log_is_not_sent_where_the_deployment_has_something_newer_to_report(sending: Sending) -> None:
     sending.server.refuses = above(6000, (413, HTML, {}))
     sending.spool.put("d3", CRASH)
@@ -310,6 +401,72 @@ def test_a_log_that_is_owed_survives_a_restart(sending: Sending, tmp_path: Path)
     assert entry is not None and entry.is_rest and entry.body["logs"] == CRASH.logs
 
 
+def test_a_report_that_is_refused_is_made_smaller_step_by_step_and_at_once(sending: Sending) -> None:
+    sending.server.refuses = of("d3", (403, HTML, {}))
+    sending.spool.put("d3", CRASH)
+    sending.drain()
+    sizes = sending.sizes("d3")
+    assert len(sizes) == 4 and sizes == sorted(set(sizes), reverse=True)
+    sending.work(120)
+    assert set(sending.sizes("d3")[4:]) == {sizes[-1]}
+
+
+@pytest.mark.parametrize("answer", [cut_off(), (503, HTML, {})], ids=str)
+def test_what_may_be_refused_for_its_size_is_made_smaller_after_two_failures_and_a_result_after_three(
+    sending: Sending, answer: Answer | Exception
+) -> None:
+    for name, body, failures in (
+        ("d3", CRASH, 2),
+        ("o1", Result("succeeded", output={"logs": "line\n" * 10_000}), 3),
+    ):
+        sending.server.refuses = of(name, answer)
+        sending.spool.put(name, body)
+        sending.work(600)
+        whole, *smaller = sending.sizes(name)[failures - 1 :]
+        assert set(sending.sizes(name)[:failures]) == {whole}
+        assert whole > smaller[0] > smaller[1] > smaller[2]
+        assert set(smaller[3:]) == {smaller[2]}
+        sending.server.refuses = lambda path, size: None
+        sending.work(1200)
+
+
+def test_a_report_is_not_made_smaller_for_an_outage_of_the_control_plane(sending: Sending) -> None:
+    sending.server.refuses = of("d3", error(503, "UNAVAILABLE"))
+    sending.spool.put("d3", CRASH)
+    sending.work(600)
+    assert len(sending.sizes("d3")) > 5 and len(set(sending.sizes("d3"))) == 1
+
+
+def test_news_that_has_fewer_versions_than_what_it_takes_the_place_of_is_sent(sending: Sending) -> None:
+    sending.server.refuses = of("d3", (403, HTML, {}))
+    for report in (CRASH, Report("running", generation=7)):
+        sending.database.write(
+            lambda connection, report=report: sending.spool.insert(connection, "d3", report, "the latest")  # type: ignore[misc]
+        )
+        sending.work(5)
+    sending.server.refuses = lambda path, size: None
+    sending.work(60)
+    assert [report.status for report in sending.of("d3")] == ["running"]
+
+
+@pytest.mark.parametrize(
+    ("body", "limit"),
+    [
+        (CRASH, 100_000),
+        (Report("running", generation=1, message="more " * 2000), 6000),
+        (Result("failed", error_code="PULL_FAILED", message="more " * 2000), 6000),
+    ],
+    ids=["a crash report that arrived whole", "a report that is no crash report", "a result"],
+)
+def test_nothing_follows(sending: Sending, body: Report | Result, limit: int) -> None:
+    sending.server.refuses = above(limit, (413, HTML, {}))
+    sending.spool.put("x1", body)
+    sending.work(60)
+    assert sending.drain() == IDLE
+    arrived: list[Report | Result] = [*sending.of("x1"), *(result for _, result in sending.server.results)]
+    assert [each.status for each in arrived] == [body.status]
+
+
 @pytest.mark.parametrize("refusal", [error(400, "INVALID_REQUEST"), error(413, "PAYLOAD_TOO_LARGE")], ids=str)
 def test_a_report_that_the_control_plane_itself_refuses_for_its_form_is_shrunk_too(
     sending: Sending, refusal: Answer
@@ -324,6 +481,23 @@ def test_a_report_that_the_control_plane_refuses_at_its_smallest_is_dropped(send
     sending.server.refuses = of("d1", error(400, "INVALID_REQUEST"))
     assert sending.drain() == IDLE
     assert [about for about, _ in sending.told] == ["d2"]
+
+
+@pytest.mark.parametrize(
+    ("body", "refusal"),
+    [
+        (Result("succeeded", output={"logs": "line\n" * 10_000}), error(400, "INVALID_REQUEST")),
+        (CRASH, error(409, "ILLEGAL_TRANSITION")),
+    ],
+    ids=["a result for its form", "a report for what it says"],
+)
+def test_what_no_smaller_version_would_mend_is_dropped_at_once(
+    sending: Sending, body: Report | Result, refusal: Answer
+) -> None:
+    sending.server.refuses = of("x1", refusal)
+    sending.spool.put("x1", body)
+    assert sending.drain() == IDLE
+    assert len(sending.sizes("x1")) == 1
 
 
 @pytest.mark.parametrize("answer", [(403, HTML, {}), (413, HTML, {}), error(413, "PAYLOAD_TOO_LARGE")], ids=str)
@@ -379,7 +553,40 @@ def test_a_log_that_does_not_arrive_is_a_refused_report(sending: Sending) -> Non
     assert found.message == f"413 from something in between, {SINCE}: logs of 1 deployment are refused"
 
 
-@pytest.mark.parametrize("answer", [(503, HTML, {}), error(503, "UNAVAILABLE"), cut_off()], ids=str)
+def test_the_condition_has_the_answer_to_what_is_refused_last_and_the_time_of_the_first(sending: Sending) -> None:
+    sending.server.refuses = of("d1", (403, HTML, {}))
+    sending.work(60)
+    sending.wall.pass_time(60)
+    sending.server.refuses = lambda path, size: (413 if "/d3/" in path else 403, HTML, {})
+    sending.spool.put("d3", Report("running", generation=1))
+    sending.work(60)
+    found = sending.condition
+    assert found is not None
+    assert found.message == f"413 from something in between, {SINCE}: reports of 2 deployments are refused"
+
+
+def test_the_condition_names_only_what_still_waits(sending: Sending) -> None:
+    sending.server.refuses = lambda path, size: (403, HTML, {})
+    sending.work(60)
+    sending.server.refuses = of("d2", (403, HTML, {}))
+    for _ in range(MANY):
+        if not sending.told:
+            sending.clock.pass_time(sending.reporter.step())
+    assert sending.condition is not None and sending.condition.deployments == ["d2"]
+    sending.spool.put("d3", Report("running", generation=1))
+    sending.server.refuses = lambda path, size: (403, HTML, {})
+    sending.work(60)
+    assert sending.condition is not None and sending.condition.deployments == ["d2", "d3"]
+    sending.database.write(lambda connection: connection.execute("DELETE FROM spool WHERE about = 'd2'"))
+    sending.work(60)
+    assert sending.condition is not None and sending.condition.deployments == ["d3"], "what was pushed out is gone"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [(500, HTML, {}), (503, HTML, {}), (429, HTML, {}), error(503, "UNAVAILABLE"), cut_off()],
+    ids=str,
+)
 def test_a_server_error_counts_as_a_refusal_once_it_lasts(sending: Sending, answer: Answer | Exception) -> None:
     sending.server.refuses = of("d1", answer)
     sending.work(30)
@@ -440,7 +647,14 @@ def work_as_thread(sending: Sending, waits: int) -> list[float]:
             raise Ended
         return True
 
+    clear, steps = sending.spool.arrived.clear, iter(range(MANY))
+
+    def step() -> None:
+        assert next(steps, None) is not None, "the reporter never waits"
+        clear()
+
     sending.spool.arrived.wait = wait  # type: ignore[method-assign]
+    sending.spool.arrived.clear = step  # type: ignore[method-assign]
     with pytest.raises(Ended):
         sending.reporter.run()
     return waited
