@@ -58,7 +58,7 @@ class Archive:
         for each in old:
             self._file(each).unlink(missing_ok=True)
 
-    def bury(self, engine: Engine, instance: Instance, now: float) -> None:
+    def save_and_remove(self, engine: Engine, instance: Instance, now: float) -> None:
         """Save the log of a dead instance, then remove it."""
         self.try_to_save(engine, instance, now)
         engine.remove(instance.id)

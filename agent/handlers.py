@@ -126,7 +126,7 @@ class Handlers:
         attended = self.fleet.expect_end(instance)
         self.engine.stop(instance.id, STOP_GRACE)
         if not attended:
-            self.archive.bury(self.engine, instance, self.clock())
+            self.archive.save_and_remove(self.engine, instance, self.clock())
         self.inventory.changed()
         return self._shown(replace(instance, state="exited", pid=None))
 

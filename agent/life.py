@@ -20,7 +20,7 @@ from agent.health import DEAD_AFTER, Probe, Pulse
 from agent.inventory import Inventory
 from agent.journal import JournalFull
 from agent.labels import instance_name
-from agent.plan import Bury, Fetch, Start, Step, Terminate, of_deployment, outdated, plan, wanted
+from agent.plan import Fetch, Remove, Start, Step, Terminate, of_deployment, outdated, plan, wanted
 from agent.preflight import GpuMissing
 from agent.pulls import Pulls
 from agent.records import Record, Records
@@ -119,7 +119,7 @@ class Life:
         Raises Cancelled; EngineError where the engine cannot be asked.
         """
         if self.record.attempts >= MOST_ATTEMPTS:
-            self._leave_poison_alone()
+            self._give_up_poison()
             return None
         command = self.record.command
         return self._end(command) if isinstance(command, Stop) else self._bring_up(command, now)
@@ -251,7 +251,7 @@ class Life:
         if self._reach(instance) != self._reported_reach():
             self._report(Status.RUNNING, self._told_reach(instance), reach=self._reach(instance))
         if self._pulse.has_stopped(now, lambda: self._tools.starter.is_alive(instance, self._tools.probe)):
-            text = self._put_down(instance)
+            text = self._kill_hung(instance)
             # It did run with this configuration, so whatever its log has is not for good.
             found = diagnose(text, None, False)._replace(permanent=False)
             message = f"It ran, and its /health was not answered with 200 for {DEAD_AFTER:.0f} s"
@@ -291,7 +291,7 @@ class Life:
         if growth.has_ended(now):
             grown = "neither its log nor its weights nor its memory on a GPU"
             message = f"Nothing of it grew for {STALLED_AFTER / 60:.0f} minutes: {grown}"
-            text = self._put_down(instance)
+            text = self._kill_hung(instance)
             self._failed(command, Diagnosis("START_STALLED", message, False), now, excerpt(text))
         return PROBE_EVERY
 
@@ -317,8 +317,8 @@ class Life:
             case Terminate(instance_id):
                 self._announce_end(instance_id)
                 self._tools.engine.stop(instance_id, STOP_GRACE)
-            case Bury(instance_id):
-                self._bury(instance_id)
+            case Remove(instance_id):
+                self._remove(instance_id)
             case Start():
                 self._start()
 
@@ -347,10 +347,10 @@ class Life:
         self._expected_in = self._tools.host_run()
         self._save(replace(self.record, container_id=instance.id, port=instance.port))
 
-    def _bury(self, instance_id: str) -> None:
+    def _remove(self, instance_id: str) -> None:
         instance = next((each for each in self._instances() if each.id == instance_id), None)
         if instance is not None:
-            self._tools.archive.bury(self._tools.engine, instance, self._tools.clock())
+            self._tools.archive.save_and_remove(self._tools.engine, instance, self._tools.clock())
 
     def _downloading(self, progress: Progress) -> None:
         self._report(Status.DOWNLOADING, "Pulling the image", progress=progress)
@@ -365,7 +365,7 @@ class Life:
         expected = self.record.container_id
         if expected is None:
             return
-        corpse = next((each for each in instances if each.id == expected), None)
+        ended = next((each for each in instances if each.id == expected), None)
         if expected in self._asked_to_end:
             del self._asked_to_end[expected]
             self._report(Status.STOPPED, "Its container was stopped by an operator", gone=True)
@@ -373,14 +373,14 @@ class Life:
         if self._tools.host_run() != self._expected_in:
             self._report(Status.STARTING, "It ended with its host or its Docker daemon, and starts again", gone=True)
             return
-        if corpse is None:
+        if ended is None:
             gone = Diagnosis("CONTAINER_FAILED", "Its container is gone: something else removed it", False)
             self._failed(command, gone, now)
             return
-        text = self._tools.engine.logs(corpse.id, LOG_LINES, None).text
+        text = self._tools.engine.logs(ended.id, LOG_LINES, None).text
         there = self._tools.inventory.instances()
-        around = aftermath(corpse, self._tools.starter.preflight.around, self._tools.engine.root(), there)
-        diagnosis = diagnose(text, corpse.exit_code, corpse.oom_killed)
+        around = aftermath(ended, self._tools.starter.preflight.around, self._tools.engine.root(), there)
+        diagnosis = diagnose(text, ended.exit_code, ended.oom_killed)
         self._failed(command, diagnosis, now, excerpt(text, EXCERPT_BYTES - len(around.encode())) + around)
 
     def _failed(self, command: Deploy, diagnosis: Diagnosis, now: float, logs: str = "") -> None:
@@ -396,14 +396,14 @@ class Life:
         again = f"{message} (starts again in {backoff:.0f} s)"
         self._report(Status.STARTING, again, gone=True, error_code=code, logs=logs, fix=diagnosis.fix)
 
-    def _put_down(self, instance: Instance) -> str:
+    def _kill_hung(self, instance: Instance) -> str:
         """End an instance that hangs, and give the end of its log."""
         text = self._tools.engine.logs(instance.id, LOG_LINES, None).text
         self._tools.engine.stop(instance.id, HUNG_GRACE)
         self._tools.inventory.changed()
         return text
 
-    def _leave_poison_alone(self) -> None:
+    def _give_up_poison(self) -> None:
         if not self.record.at_rest:
             message = f"The agent died {MOST_ATTEMPTS} times while it acted on this command; it does not try again"
             self._report(Status.ERROR, message, error_code="POISON_COMMAND")

@@ -28,7 +28,7 @@ class Terminate:
 
 
 @dataclass(frozen=True)
-class Bury:
+class Remove:
     """Keep the log of a dead instance, then remove it: its name may be wanted."""
 
     instance_id: str
@@ -39,7 +39,7 @@ class Start:
     generation: int
 
 
-Step = Fetch | Terminate | Bury | Start
+Step = Fetch | Terminate | Remove | Start
 
 
 def of_deployment(deployment_id: str, worker_id: str, instances: Sequence[Instance]) -> list[Instance]:
@@ -78,7 +78,7 @@ def plan(
     waits = isinstance(intent, Deploy) and keep is None and not may_start
     ends = [each for each in others if not (waits and each.state == "running")]
     steps += [Terminate(each.id) for each in ends if each.state == "running"]
-    steps += [Bury(each.id) for each in ends]
+    steps += [Remove(each.id) for each in ends]
     if starts:
         steps.append(Start(intent.generation))
     return tuple(steps)

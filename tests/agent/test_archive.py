@@ -107,6 +107,6 @@ def test_an_instance_is_removed_even_where_its_log_cannot_be_kept(archive: Archi
     engine = MemoryEngine()
     dead = engine.add(instance(1))
     forbid_writing(database)
-    archive.bury(engine, dead, 0.0)
+    archive.save_and_remove(engine, dead, 0.0)
     assert engine.all == {}
     assert archive.find("d1") is None

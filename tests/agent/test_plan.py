@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.engines import Instance
-from agent.plan import Bury, Fetch, Start, Step, Terminate, of_deployment, plan, wanted
+from agent.plan import Fetch, Remove, Start, Step, Terminate, of_deployment, plan, wanted
 from chalicelib.contract.messages import Deploy, Stop
 
 ME = "me"
@@ -55,7 +55,7 @@ def execute(steps: tuple[Step, ...], host: list[Instance]) -> list[list[Instance
             case Terminate(id):
                 assert by_id[id].state == "running"
                 by_id[id] = replace(by_id[id], state="exited")
-            case Bury(id):
+            case Remove(id):
                 assert by_id[id].state != "running"
                 del by_id[id]
             case Start(generation):
@@ -132,7 +132,7 @@ def test_what_is_wanted_stays(intent: Deploy | Stop, host: list[Instance]) -> No
 def test_old_one_serves_while_the_new_image_is_fetched() -> None:
     old = Instance("i1", "n1", "old", "running", ME, "d1", 1)
     steps = plan(Deploy("c", "d1", 2, "vllm", "org/model"), [old], missing_image="new")
-    assert steps == (Fetch("new"), Terminate("i1"), Bury("i1"), Start(2))
+    assert steps == (Fetch("new"), Terminate("i1"), Remove("i1"), Start(2))
 
 
 State = Literal["created", "running", "exited"]
@@ -153,11 +153,11 @@ def test_an_instance_is_a_deployments_own_only_with_the_labels_of_both_deploymen
 
 @pytest.mark.parametrize("state", ["created", "exited"])
 def test_an_instance_of_the_wanted_generation_that_does_not_run_is_replaced(state: State) -> None:
-    assert plan(DEPLOY, [instance("dead", state, 2)]) == (Bury("dead"), Start(2))
+    assert plan(DEPLOY, [instance("dead", state, 2)]) == (Remove("dead"), Start(2))
 
 
 def test_a_stop_ends_the_instance_of_its_own_generation() -> None:
-    assert plan(STOP, [instance("i1", "running", 2)]) == (Terminate("i1"), Bury("i1"))
+    assert plan(STOP, [instance("i1", "running", 2)]) == (Terminate("i1"), Remove("i1"))
 
 
 @pytest.mark.parametrize(
@@ -181,4 +181,4 @@ def test_a_start_whose_image_is_there_fetches_nothing() -> None:
 def test_of_two_that_run_the_one_that_was_started_first_stays() -> None:
     first, second = (replace(instance(f"i{at}", "running", 2), created=float(at)) for at in (1, 2))
     assert wanted(DEPLOY, [second, first]) == first
-    assert plan(DEPLOY, [second, first]) == (Terminate("i2"), Bury("i2"))
+    assert plan(DEPLOY, [second, first]) == (Terminate("i2"), Remove("i2"))

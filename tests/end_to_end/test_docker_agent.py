@@ -152,7 +152,7 @@ def test_a_crash_while_it_serves_starts_again_with_its_reason(daemon: OwnDaemon,
 
 
 def test_a_failed_start_leaves_nothing(daemon: OwnDaemon, host: DockerHost) -> None:
-    """It has no program to run. What Docker does not remove at once is buried at the agent's next look."""
+    """It has no program to run. What Docker does not remove at once is removed at the agent's next look."""
     daemon.client.api.import_image_from_data(b"\0" * 1024, "muster-standin", "broken")
     deployment_id = host.deploy(image="muster-standin:broken", restart="never")
     host.operator.reach(deployment_id, "error")

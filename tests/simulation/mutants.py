@@ -72,7 +72,7 @@ MUTANTS = (
         ("agent/labels.py", 'return f"muster-{deployment_id}-g{generation}"', 'return f"muster-{deployment_id}-g{generation}-{__import__(\'os\').urandom(4).hex()}"'),
         ("agent/plan.py", "return min(running, key=lambda each: (each.created, each.id), default=None)", "return None"),
         ("agent/plan.py", 'steps += [Terminate(each.id) for each in ends if each.state == "running"]', "pass"),
-        ("agent/plan.py", "steps += [Bury(each.id) for each in ends]", 'steps += [Bury(each.id) for each in ends if each.state != "running"]'),
+        ("agent/plan.py", "steps += [Remove(each.id) for each in ends]", 'steps += [Remove(each.id) for each in ends if each.state != "running"]'),
     ),
     mutant(
         "ack without the journal",

@@ -37,8 +37,8 @@ def prune(
         usage = api.df()
         every = usage["Containers"] or []
         ours = [each for each in every if containers and _is_ours(each, worker_id)]
-        doomed = [each["Id"] for each in ours if each["State"] in _DEAD]
-        in_use = {each["ImageID"]: _name(each) for each in every if each["Id"] not in doomed}
+        removable = [each["Id"] for each in ours if each["State"] in _DEAD]
+        in_use = {each["ImageID"]: _name(each) for each in every if each["Id"] not in removable}
         # Containers first: a dead one keeps its image.
         items = [_container(api, each) for each in ours]
         items += [_volume(api, each) for each in usage["Volumes"] or () if volumes and _is_ours(each, worker_id)]
