@@ -177,7 +177,7 @@ def _reconcile(this: _Look, slot: Slot, deployment: Deployment, active: bool) ->
     elif active and this.body.literal and slot.settled_at is not None and deployment.status == Status.PENDING:
         if _lasts(this, slot):  # what it reported was not taken, as before a provisional session was promoted
             _unsettle(slot)
-    elif not active and slot.intent == "deploy" and slot.holds and _is_lost(deployment) and slot.settled_at is not None:
+    elif not active and slot.holds and _is_lost(deployment) and slot.settled_at is not None:
         if _lasts(this, slot):  # the worker is back, and did not bring it: what it held is free
             reports.over(slot, this.now)
     elif slot.odd_since is not None and (slot.intent == "deploy" or deployment.status in LIVE):

@@ -7,8 +7,8 @@ A deployment's status is what its worker last reported; what operators want is `
 
 The first three come in any order, since an image may be cached, and `running` may follow each of them. Not drawn:
 any live state may go to stopping or stopped; running goes back to starting when the agent restarts the container;
-an error that only meant lost contact (WORKER_LOST, CONTAINER_LOST) goes back to running when the same generation is
-reported again. A new generation of a deploy starts at pending.
+an error that only meant lost contact (WORKER_LOST, CONTAINER_LOST) goes back to running, or on to stopped, when its
+worker reports that of the same generation. A new generation of a deploy starts at pending.
 
 An operation is everything else that a worker is asked for. It runs once.
 
@@ -60,7 +60,7 @@ unless its removal was cut off in the middle."""
 def may_move(current: Status, new: Status, error_code: str | None = None) -> bool:
     """Whether a deployment in `current` (with `error_code`, where that is an error) may be reported as `new`."""
     if current is Status.ERROR and error_code in CONTACT_LOST:
-        return new is Status.RUNNING
+        return new in (Status.RUNNING, Status.STOPPED)
     return new is not current and new in MOVES[current]
 
 

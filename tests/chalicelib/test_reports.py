@@ -268,6 +268,46 @@ def test_what_follows_from_an_end_follows_where_it_was_concluded_before(world: P
     assert set(workers.get(worker.id, world.now).gpu_claims.values()) == {waiting}
 
 
+@pytest.mark.parametrize("code", ["WORKER_LOST", "CONTAINER_LOST", "WORKER_REMOVED"])
+def test_what_was_lost_while_it_stopped_is_stopped_and_free_when_its_worker_reports_so(
+    world: PlaneWorld, worker: Worker, code: str
+) -> None:
+    deployment_id, order = stopping(world, worker)
+    deployments.lose(deployment_id, worker.id, code, "why", world.now)
+    assert worker.report(deployment_id, "stopped", **order, sequence=3).applied
+    seen = world.see(deployment_id)
+    assert (seen.status, seen.error_code, seen.message) == ("stopped", None, None)
+    assert workers.get(worker.id, world.now).gpu_claims == {}
+
+
+def stopping(world: PlaneWorld, worker: Worker) -> tuple[str, dict[str, Any]]:
+    """A deployment whose stop has begun."""
+    deployment_id, order = agent_with(world, worker)
+    worker.report(deployment_id, "running", **order, sequence=1)
+    world.pass_(1)
+    world.stop(deployment_id)
+    worker.active = [deployment_id]
+    [stop] = worker.beat().commands
+    assert isinstance(stop, m.Stop)
+    order = {**order, "generation": stop.generation}
+    assert worker.report(deployment_id, "stopping", **order, sequence=2).applied
+    return deployment_id, order
+
+
+def test_what_was_lost_while_it_stopped_is_free_when_its_worker_no_longer_lists_it(
+    world: PlaneWorld, worker: Worker
+) -> None:
+    deployment_id, _ = stopping(world, worker)
+    deployments.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now)
+    assert set(workers.get(worker.id, world.now).gpu_claims.values()) == {deployment_id}
+    worker.active = []
+    for _ in range(2):
+        assert workers.get(worker.id, world.now).gpu_claims, "one list may be older than the container"
+        worker.beat()
+        world.pass_(25)
+    assert workers.get(worker.id, world.now).gpu_claims == {}
+
+
 # The same crash, reported twice
 
 
