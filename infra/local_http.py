@@ -20,7 +20,7 @@ from email.errors import (
 from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from chalice.app import Chalice
@@ -30,6 +30,7 @@ from chalice.local import ChaliceRequestHandler
 from chalicelib.contract.errors import ApiError
 from chalicelib.contract.resources import ErrorBody
 from chalicelib.routes.matching import MethodNotAllowed
+from infra.local_connections import Connections
 from infra.local_gateway import Gateway
 
 log = logging.getLogger(__name__)
@@ -40,14 +41,20 @@ LARGEST_BODY = 6 * 1024 * 1024
 """What Lambda would be given at most. The app's own limit is lower, and comes after its check of credentials."""
 CREDENTIAL = re.compile(r"(mst_[a-z]{3}_)[^/]+")
 LARGEST_DRAIN = 64 * 1024 * 1024
+CHUNK = 64 * 1024
+"""Bytes."""
 
 
 class Input(io.RawIOBase):
-    """A socket's bytes until `deadline` (monotonic seconds); TimeoutError after it, however slowly they drip."""
+    """A socket's bytes until `deadline` (monotonic seconds); TimeoutError after it, however slowly they drip.
+
+    `ended`: the caller sends nothing more.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self.deadline = 0.0
+        self.ended = False
 
     def readable(self) -> bool:
         return True
@@ -57,7 +64,25 @@ class Input(io.RawIOBase):
         if remaining <= 0:
             raise TimeoutError
         self._connection.settimeout(remaining)
-        return self._connection.recv_into(buffer)
+        count = self._connection.recv_into(buffer)
+        self.ended |= count == 0
+        return count
+
+
+class Lines(io.BufferedReader):
+    """`strange`: a line had a carriage return within it, or a NUL.
+
+    To Python's parser of headers the former ends a line, and not to a proxy in front: one of the two would see a header
+    that the other does not.
+    """
+
+    strange = False
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        inner = line.removesuffix(b"\n").removesuffix(b"\r")
+        self.strange |= b"\r" in inner or b"\0" in inner
+        return line
 
 
 class Handler(ChaliceRequestHandler):
@@ -74,20 +99,22 @@ class Handler(ChaliceRequestHandler):
     requestline = ""
     command = ""
     path: str
-    rfile: io.BufferedReader
+    rfile: Lines
     local_gateway: Gateway
 
     def __init__(self, request: Any, client_address: Any, server: Any, app_object: Chalice, config: Config) -> None:
         self.local_gateway = Gateway(app_object, config)
+        self._connections: Connections = server.connections
         BaseHTTPRequestHandler.__init__(self, request, client_address, server)
 
     def setup(self) -> None:
         super().setup()
         self.rfile.close()
         self._input = Input(self.connection)
-        self.rfile = io.BufferedReader(self._input)
+        self.rfile = Lines(self._input)
 
     def handle_one_request(self) -> None:
+        self._connections.waits(self.connection)
         self._input.deadline = time.monotonic() + self.idle
         try:
             super().handle_one_request()
@@ -103,8 +130,20 @@ class Handler(ChaliceRequestHandler):
             return False
         if not super().parse_request():
             return False
+        if self._input.ended:
+            raise ConnectionError("the caller left in the middle of a head")
+        if self.rfile.strange:
+            return self._refused_head("a header line has a carriage return or a NUL in it")
+        if len(self.headers.get_all("Host", [])) > 1:
+            return self._refused_head("there is more than one Host")
         self.path = re.sub(r"^https?://[^/?]*", "", self.path, flags=re.IGNORECASE)
         return True
+
+    def _refused_head(self, message: str) -> Literal[False]:
+        self.close_connection = True
+        self._refuse(ApiError("INVALID_REQUEST", message))
+        self._hang_up()
+        return False
 
     def handle_expect_100(self) -> bool:
         self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -124,6 +163,7 @@ class Handler(ChaliceRequestHandler):
 
     def _generic_handle(self) -> None:
         body, refusal = self._body()
+        self._connections.answers(self.connection)
         self.close_connection |= refusal is not None
         try:
             self.local_gateway.check(self.command, self.path)
@@ -159,10 +199,14 @@ class Handler(ChaliceRequestHandler):
             return None, error
 
     def _read(self, length: int) -> bytes | None:
-        body = self.rfile.read(length)
-        if len(body) < length:
-            raise ConnectionError("the caller left in the middle of a body")
-        return body or None
+        body = bytearray()
+        while len(body) < length:
+            chunk = self.rfile.read1(min(length - len(body), CHUNK))
+            if not chunk:
+                raise ConnectionError("the caller left in the middle of a body")
+            body += chunk
+            self._connections.received(self.connection, len(chunk))
+        return bytes(body) or None
 
     def _answer(self, response: dict[str, Any]) -> None:
         response = self._handle_binary(response)

@@ -19,6 +19,7 @@ from chalice.config import Config
 from chalice.local import LocalDevServer, ThreadedHTTPServer
 
 from chalicelib.contract.structs import read_structs
+from infra.local_connections import Connections, room
 from infra.local_http import Handler
 from infra.local_schedule import Minute
 from infra.local_store import DataDirectory
@@ -38,11 +39,12 @@ class Site:
 
 
 class HttpServer(ThreadedHTTPServer):
-    """A thread for each connection, so that long waits starve nobody."""
+    """A thread for each connection, so that long waits starve nobody, and as many connections as there is room for."""
 
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], handler: Any) -> None:
+    def __init__(self, address: tuple[str, int], handler: Any, connections: Connections | None = None) -> None:
+        self.connections = connections or Connections(room())
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, handler)
 
@@ -50,6 +52,14 @@ class HttpServer(ThreadedHTTPServer):
         """Without http.server's look-up of the host's name, which may take seconds."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.opened(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.closed(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         log.exception("a connection from %s failed", client_address[0])

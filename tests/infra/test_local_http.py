@@ -8,13 +8,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
 from chalice.app import Chalice
 from chalice.config import Config
 
+from infra.local_connections import Connections
 from infra.local_http import LARGEST_BODY, Handler
 from infra.local_server import HttpServer
 from tests.fixtures.http_server import serving
@@ -75,9 +76,9 @@ class BrokenApp(Chalice):
         raise RuntimeError(SECRET)
 
 
-def served(app: Chalice, handler: type[Handler] = Handler) -> Iterator[int]:
+def served(app: Chalice, handler: type[Handler] = Handler, connections: Connections | None = None) -> Iterator[int]:
     wrapped = functools.partial(handler, app_object=app, config=Config.create(app_name="tiny"))
-    with serving(HttpServer(("127.0.0.1", 0), wrapped)) as server:
+    with serving(HttpServer(("127.0.0.1", 0), wrapped, connections)) as server:
         yield server.server_port
 
 
@@ -194,6 +195,50 @@ def test_a_head_that_does_not_come_ends_the_connection(impatient_port: int) -> N
     assert exchange(impatient_port, b"GET /things HTTP/1.1\r\nX-Slow: ") == b""
 
 
+@pytest.mark.parametrize("head", ["GET /things HTTP/1.1\r\nX: cut o", "GET /things HTTP/1.1\r\nX: a\r\n"])
+def test_a_head_that_was_cut_off_is_no_request(port: int, head: str) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+        connection.sendall(head.encode())
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(100) == b""
+
+
+def test_a_caller_that_sends_nothing_more_gets_its_answers(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+        connection.sendall(b"GET /things HTTP/1.1\r\n\r\n" * 2)
+        connection.shutdown(socket.SHUT_WR)
+        assert b"".join(iter(functools.partial(connection.recv, 65536), b"")).count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_connections_that_ask_for_nothing_keep_nobody_out() -> None:
+    with contextmanager(served)(tiny_app(Waiting()), connections=Connections(3)) as port, ExitStack() as opened:
+        kept = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
+        kept.sendall(b"GET /things HTTP/1.1\r\n\r\n")
+        assert kept.recv(100).startswith(b"HTTP/1.1 200 OK")
+        silent = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)) for _ in range(6)
+        ]
+        silent[-1].sendall(b"GET /thi")
+        assert ask(port, "GET /things").status == 200
+        assert silent[0].recv(100) == b""
+        kept.sendall(b"GET /wrong HTTP/1.1\r\nConnection: close\r\n\r\n")
+        answers = b"".join(iter(functools.partial(kept.recv, 65536), b""))
+        assert b"HTTP/1.1 404 Not Found" in answers, "one that has asked is ended after those that have not"
+
+
+def test_bodies_that_are_too_large_together_are_given_up() -> None:
+    few = Connections(100, body_bytes=LARGEST_BODY)
+    with contextmanager(served)(tiny_app(Waiting()), connections=few) as port, ExitStack() as opened:
+        head = f"POST /things/a HTTP/1.1\r\nContent-Length: {LARGEST_BODY}\r\n\r\n".encode()
+        large = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
+        large.sendall(head + bytes(LARGEST_BODY - 1))
+        other = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
+        other.sendall(head + bytes(100))
+        with suppress(ConnectionError):
+            assert large.recv(100) == b""
+        assert ask(port, "POST /things/a", "Content-Length: 9", body=b"123456789").json["length"] == 9
+
+
 def test_a_caller_that_waits_for_100_continue_gets_it(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         connection.sendall(
@@ -220,6 +265,12 @@ def test_a_caller_that_waits_for_100_continue_gets_it(port: int) -> None:
         b"GET /things HTTP/1.1\r\n" + b"X: a\r\n" * 200 + b"\r\n",
         b"POST /things/a HTTP/1.1\r\nTransfer-Encoding : chunked\r\n\r\n",
         f"GET /things HTTP/1.1\r\n{SECRET}\r\n\r\n".encode(),
+        b"GET /things HTTP/1.1\r\nX: a\rY: b\r\n\r\n",
+        b"GET /things HTTP/1.1\r\nX: a\r\r\n\r\n",
+        b"GET /things HTTP/1.1\r\nX: a\0b\r\n\r\n",
+        b"GET /things\r HTTP/1.1\r\n\r\n",
+        b"POST /things/a HTTP/1.1\r\nX: a\rContent-Length: 9\r\n\r\n",
+        b"GET /things HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
     ],
 )
 def test_what_is_not_http_is_refused_and_not_echoed(port: int, raw: bytes) -> None:
