@@ -58,7 +58,7 @@ class Ledger:
         """Journal a new one and return None, or return the one that is there. Raises JournalFull.
 
         What looks at a full host, or frees it, is taken even where nothing can be written any more: nothing else would
-        help, and what is gone can be removed twice.
+        help, and what is gone can be removed twice. An operation that was journaled before is returned then, too.
         """
         if command.command_id in self._unwritten:
             return Accepted(command, deadline, begun=True, result=None)
@@ -79,11 +79,17 @@ class Ledger:
 
         try:
             return self._database.write(change, urgent=frees_space(command))
-        except JournalFull:
+        except JournalFull:  # a read-only disk begins no transaction, even where there is nothing to write
+            if (known := self._known(command.command_id)) is not None:
+                return known
             if not only_looks(command) and not frees_space(command):
                 raise
             self._unwritten.add(command.command_id)
             return None
+
+    def _known(self, command_id: str) -> Accepted | None:
+        rows = self._database.read("SELECT * FROM operations WHERE command_id = ?", command_id)
+        return _accepted(rows[0]) if rows else None
 
     def begin(self, command_id: str) -> None:
         """From here on it counts as run, whatever becomes of it. Raises JournalFull."""

@@ -151,6 +151,18 @@ def test_a_disk_that_takes_nothing_takes_what_looks_or_frees_space_and_that_once
     assert held is not None and held.about == "o"
 
 
+@pytest.mark.parametrize("command", [Prune("o1", 1, containers=True), PULL])
+def test_what_has_run_is_not_taken_again_by_a_disk_that_takes_nothing(
+    memory: Memory, command: OperationCommand
+) -> None:
+    assert memory.ledger.accept(command, 0.0) is None
+    memory.ledger.begin("o1")
+    memory.ledger.finish("o1", FAILED)
+    forbid_writing(memory.database)
+    again = memory.ledger.accept(command, 0.0)
+    assert again is not None and (again.begun, again.result) == (True, FAILED)
+
+
 def test_while_space_is_freed_the_reserve_is_given_up(tmp_path: Path, memory: Memory) -> None:
     assert isinstance(memory.ledger, Ledger)
     with pytest.raises(ZeroDivisionError), memory.ledger.room():
