@@ -72,7 +72,10 @@ def _site(data: DataDirectory) -> Site:
     os.environ.update(credentials, AWS_EC2_METADATA_DISABLED="true")  # nothing here is meant for a real account
     data.lock()
     database = data.path / DATABASE
-    warning = check(database, time.time())
+    if data.introduced and not database.exists():
+        log.warning("muster: %s is gone; the server begins with an empty control plane", database)
+        data.forget_introduction()
+    warning = check(database, time.time(), was_used=data.introduced)
     if warning:
         log.warning("muster: %s", warning)
     try:

@@ -28,16 +28,17 @@ class Damaged(Exception):
     """The database cannot be used. The message says what is wrong, where the copy is, and what to do."""
 
 
-def check(database: Path, now: float) -> str | None:
+def check(database: Path, now: float, was_used: bool = False) -> str | None:
     """A warning where changes are lost with a damaged log. `now`: epoch seconds. Raises Damaged, OSError.
 
-    Only the owner of the data directory's lock may call it: no server uses the database.
+    `was_used`: a server has stored something in the database, so that an empty one is damaged. Only the owner of the
+    data directory's lock may call it: no server uses the database.
     """
-    if not database.exists() or not database.stat().st_size:
+    if not database.exists() or not (database.stat().st_size or was_used):
         return None
     lost = _lost(log_of(database))
     copies = keep(database, now) if lost else []  # before SQLite opens it, which drops what it cannot read
-    problem = _problem(database)
+    problem = _problem(database, was_used)
     if problem:
         copies = copies or keep(database, now)
         raise Damaged(
@@ -74,7 +75,7 @@ def _names(copies: list[Path]) -> str:
     return ", ".join(map(str, copies))
 
 
-def _problem(database: Path) -> str | None:
+def _problem(database: Path, was_used: bool) -> str | None:
     """In a few words, what keeps the database from being read."""
     try:
         with closing(sqlite3.connect(database)) as connection:
@@ -82,7 +83,8 @@ def _problem(database: Path) -> str | None:
             if said != "ok":
                 return " ".join(str(said).split())
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'items'").fetchone():
-                return "it has no items" if connection.execute("SELECT 1 FROM sqlite_master").fetchone() else None
+                is_new = not was_used and not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+                return None if is_new else "it has no items"
             for table, key, item in connection.execute("SELECT table_name, key, item FROM items"):
                 if not _is_item(item):
                     return f"an item of {table} cannot be read: {key}"

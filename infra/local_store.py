@@ -52,6 +52,10 @@ class DataDirectory:
     def mark_introduced(self) -> None:
         (self.path / "introduced").touch(mode=0o600)
 
+    def forget_introduction(self) -> None:
+        """The secrets that were shown are gone with their database: the next start makes and shows new ones."""
+        (self.path / "introduced").unlink(missing_ok=True)
+
 
 class Store:
     """The items. Not thread-safe: the engine calls it under its own lock."""

@@ -17,6 +17,7 @@ import pytest
 from infra.local_damage import Damaged, check, log_of
 from infra.local_store import Store
 from tests.fixtures import ROOT
+from tests.fixtures.serve import Serve
 
 NOW = 1_800_000_000.0
 STAMP = "damaged-20270115T080000Z"
@@ -105,6 +106,27 @@ def test_a_damaged_database_is_copied_and_refused_with_the_way_out(
     said = str(refused.value)
     assert said.startswith(f"{database} is damaged (") and "\n" not in said
     assert f"Copies: {copy}. Put a backup in its place: python -m infra.local restore FILE" in said
+
+
+def test_a_database_that_was_used_and_is_empty_is_damaged(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.executescript("DROP TABLE items; VACUUM")
+    without_its_log = database.read_bytes()
+    for content in (b"", without_its_log):
+        database.write_bytes(content)
+        assert check(database, NOW) is None, "a first start was cut off"
+        with pytest.raises(Damaged, match="it has no items"):
+            check(database, NOW, was_used=True)
+
+
+def test_a_server_whose_database_was_moved_away_shows_new_secrets(tmp_path: Path) -> None:
+    serve = Serve(tmp_path / "data", MUSTER_ADMIN_KEY="", MUSTER_REGISTRATION_TOKEN="")
+    for count in (1, 2):
+        with serve:
+            assert serve.log.read_text().count("First start. Keep these") == count
+        for path in serve.data.glob("muster.sqlite3*"):
+            path.unlink()
+    assert serve.log.read_text().count("muster.sqlite3 is gone; the server begins with an empty control plane") == 1
 
 
 def test_another_programs_database_is_refused(tmp_path: Path) -> None:
