@@ -157,8 +157,8 @@ CAUSES: tuple[Cause, ...] = (
         False,
         r"^(?!Ignored error ).*Permission denied: ['\"][^'\"]{0,500}(?:huggingface|/hub\b|models--|\.safetensors|\.gguf"
         r"|config\.json|tokenizer)",
-        "The weights or their folder belong to somebody else: on the host, `ls -ln` shows whose that path is; `chown "
-        "-R` it to the user that the model runs as, or give the agent another HF_HOME (`join.sh --models`).",
+        "The weights or their folder belong to another user: on the host, `ls -ln` shows the owner of that path; "
+        "`chown -R` it to the user that the model runs as, or give the agent another HF_HOME (`join.sh --models`).",
     ),
     _cause(
         "CACHE_UNUSABLE",

@@ -89,7 +89,7 @@ class StateDir:
 
 
 def refused(path: Path, error: OSError) -> StateError:
-    """What keeps `path` from being used, whose it is, and what to do, in one sentence."""
+    """Why `path` cannot be used, its owner, and what to do, in one sentence."""
     folder = path if path.is_dir() else path.parent
     if error.errno == errno.EROFS:
         advice = "its file system is read-only: remount it, or give another --state-dir"
@@ -107,11 +107,11 @@ def refused(path: Path, error: OSError) -> StateError:
 
 
 def owner(path: Path) -> str:
-    """Whose the nearest part of `path` is that can be looked at."""
+    """The owner of `path`, or of its nearest parent that can be examined."""
     for each in (path, *path.parents):
         with suppress(OSError):
             return owner_name(each.stat().st_uid)
-    return "somebody else"
+    return "another user"
 
 
 def owner_name(uid: int) -> str:
@@ -122,7 +122,7 @@ def owner_name(uid: int) -> str:
 
 
 def _held(path: Path) -> int:
-    """The descriptor of the lock's file. Of a folder on a read-only disk, what is there is used. Raises OSError."""
+    """Returns the descriptor of the lock's file. On a read-only disk an existing file is used. Raises OSError."""
     lock = path / "lock"
     try:
         path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)

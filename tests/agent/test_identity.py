@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.identity import Identity, StateDir, StateError, owner_name, private_file, refused
-from tests.fixtures.small_disk import read_only, small_disk
+from tests.fixtures.small_disk import needs_root, read_only, small_disk
 
 
 def test_a_folder_is_held_by_one_agent_and_readable_by_its_user_alone(tmp_path: Path) -> None:
@@ -73,9 +73,6 @@ def test_a_file_that_others_could_read_is_made_private(tmp_path: Path) -> None:
 
 def test_a_worker_token_is_in_no_repr() -> None:
     assert "secret" not in repr(Identity("w1", "secret", 1))
-
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk, and act as somebody else")
 
 
 @needs_root

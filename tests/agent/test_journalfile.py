@@ -16,7 +16,7 @@ import pytest
 
 from agent.identity import StateError
 from agent.journalfile import KEPT, VERSION, begun_anew, damaged, is_copy, is_damage, is_unwritable, opened
-from tests.fixtures.small_disk import read_only, small_disk
+from tests.fixtures.small_disk import needs_root, read_only, small_disk
 
 IDENTITY = {
     "worker_id": "1b671a64-40d5-491e-99b0-da01ff1f3341",
@@ -184,8 +184,6 @@ def test_a_new_journal_is_one_transaction(tmp_path: Path) -> None:
 
 
 # Disks that cannot be written, and files of somebody else
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk, and act as somebody else")
 
 
 @needs_root

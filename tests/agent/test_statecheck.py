@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +12,7 @@ from agent.identity import StateError
 from chalicelib.contract.messages import ReportedCondition
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import forbid_writing
-from tests.fixtures.small_disk import fill, read_only, small_disk
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk")
+from tests.fixtures.small_disk import fill, needs_root, read_only, small_disk
 
 
 @pytest.fixture

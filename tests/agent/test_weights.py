@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +13,7 @@ from agent.engines import EngineError, RunSpec
 from agent.weights import unusable
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.hub_cache import downloading
-from tests.fixtures.small_disk import read_only, small_disk
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may act as somebody else")
+from tests.fixtures.small_disk import needs_root, read_only, small_disk
 
 
 def as_nobody(model: str, hub_cache: Path) -> str:
