@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,18 +25,18 @@ def as_nobody(model: str, hub_cache: Path) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def open_up(path: Path) -> None:
-    """Let everybody into the folders of this test run."""
-    for folder in (path, *path.parents):
-        if folder.stat().st_mode & 0o777 == 0o700 and folder.name.startswith(("pytest-", "popen-", "test_")):
-            folder.chmod(0o755)
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that every user may enter. Each session of pytest makes the folder above `tmp_path` private again."""
+    with tempfile.TemporaryDirectory(prefix="muster-weights-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    """One that everybody may use, with a model."""
-    open_up(tmp_path)
-    cache = tmp_path / "hub"
+def cache(public: Path) -> Path:
+    """One that every user may use, with a model."""
+    cache = public / "hub"
     downloading(cache, "org/model", 1000)
     for each in (cache, *cache.rglob("*")):
         each.chmod(0o777 if each.is_dir() else 0o666)
@@ -87,14 +89,13 @@ def test_a_file_of_somebody_else_in_a_folder_that_can_be_used_is_told_too(cache:
 
 
 @needs_root
-def test_a_folder_that_is_given_by_its_path_has_to_be_readable_and_no_more(tmp_path: Path) -> None:
-    open_up(tmp_path)
-    model = tmp_path / "model"
+def test_a_folder_that_is_given_by_its_path_has_to_be_readable_and_no_more(public: Path) -> None:
+    model = public / "model"
     model.mkdir(mode=0o755)
     (model / "model.safetensors").write_bytes(b"")
-    assert as_nobody(str(model), tmp_path) == "None"
+    assert as_nobody(str(model), public) == "None"
     (model / "model.safetensors").chmod(0o600)
-    assert "model.safetensors belongs to root" in as_nobody(str(model), tmp_path)
+    assert "model.safetensors belongs to root" in as_nobody(str(model), public)
 
 
 @needs_root
