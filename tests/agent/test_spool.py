@@ -101,6 +101,47 @@ def test_what_is_held_in_memory_comes_after_what_is_journaled_and_in_its_order(t
     assert about == ["journaled", "held-1", "held-2"]
 
 
+def held(folder: Path) -> Spool:
+    """Holds in memory a report of each of two generations of d1, and one of d2."""
+    memory = open_memory(folder)
+    forbid_writing(memory.database)
+    for about, generation in (("d1", 1), ("d1", 2), ("d2", 1)):
+        memory.spool.put(about, Report("error", generation=generation, error_code="DISK_FULL"))
+    return memory.spool
+
+
+@pytest.mark.parametrize(
+    ("about", "generation", "left"),
+    [("d1", 1, [("d1", 2), ("d2", 1)]), ("d1", 2, [("d1", 1), ("d2", 1)]), ("d2", 1, [("d1", 1)])],
+)
+def test_what_is_held_of_a_generation_can_be_taken_back_and_nothing_else_goes(
+    tmp_path: Path, about: str, generation: int, left: list[tuple[str, int]]
+) -> None:
+    spool = held(tmp_path)
+    assert spool.take_back(about, generation) is True
+    entries = [spool.load(head) for head in spool.heads()]
+    assert [(each.about, each.body["generation"]) for each in entries if each is not None] == left
+    assert spool.take_back(about, generation) is False, "nothing is held of it any more"
+    assert spool.holds("d1") and spool.holds("d2") is (about == "d1")
+
+
+def test_nothing_is_taken_back_where_nothing_is_held(tmp_path: Path) -> None:
+    spool = open_memory(tmp_path).spool
+    spool.put("d1", Report("running", generation=1))
+    assert (spool.take_back("d1", 1), spool.holds("d1")) == (False, False)
+    assert sent(spool) == [("d1", "running")]
+
+
+def test_a_report_whose_delivery_was_tried_is_not_taken_back_and_others_are(tmp_path: Path) -> None:
+    spool = held(tmp_path)
+    assert spool.first() is not None
+    assert spool.take_back("d1", 1) is False
+    assert [each.about for each in spool.heads()] == ["d1", "d2"]
+    assert spool.take_back("d2", 1) is True
+    assert spool.take_back("d1", 2) is True
+    assert sent(spool) == [("d1", "error")]
+
+
 def test_whoever_sends_is_told_of_everything_new(tmp_path: Path) -> None:
     spool = open_memory(tmp_path).spool
     assert not spool.arrived.is_set()
