@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from threading import Lock
 from typing import Literal
@@ -158,6 +159,11 @@ class Agent:
         identity = self.identity
         if identity is None or self._state.parked is not None:
             return
+        if self._unjournaled is identity:
+            # The disk may be mended since the last heartbeat. The next start is refused with the token before this one.
+            with suppress(StateError):
+                self._memory.database.look()
+                self._journal(identity)
         try:
             self._send_goodbye(identity)
         except (Retry, Fatal) as error:

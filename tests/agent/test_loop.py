@@ -284,6 +284,27 @@ def test_a_registration_that_could_not_be_journaled_is_journaled_as_soon_as_that
     assert (world.database.meta("worker_id"), world.database.meta("token")) == ("w1", "token-1")
 
 
+def test_a_goodbye_journals_the_registration_that_the_next_start_needs(tmp_path: Path) -> None:
+    """The owner mounts the disk for writing and restarts the agent, all between two heartbeats."""
+    world = AgentWorld(tmp_path).boot()
+    forbid_writing(world.database)
+    world.beat()
+    allow_writing(world.database)
+    world.agent.goodbye()
+    assert (world.database.meta("worker_id"), world.database.meta("token")) == ("w1", "token-1")
+    world.restart()
+    world.beat()
+    assert "Bearer token-1" in world.server.bearers[-2:]
+
+
+def test_a_goodbye_is_said_also_where_the_registration_still_cannot_be_journaled(tmp_path: Path) -> None:
+    world = AgentWorld(tmp_path).boot()
+    forbid_writing(world.database)
+    world.beat()
+    world.agent.goodbye()
+    assert (world.server.beats[-1].status, world.database.meta("token")) == ("offline", None)
+
+
 def test_a_host_becomes_another_worker_only_when_its_journal_has_room(world: AgentWorld) -> None:
     """What is journaled is the worker's that it was, and is not run again for the other."""
     world.deploy()

@@ -120,6 +120,73 @@ MUTANTS = (
         ("chalicelib/look.py", "            self.inbox = slots.raise_inbox(self.worker_id, self.now)\n", "            pass\n"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_clone_is_sent_what_its_journal_lacks_although_no_bell_rang_for_it",
     ),
+    # Engines and disks that fail for a while
+    mutant(
+        "a deployment crashes when its engine fails",
+        "an engine that cannot list what runs has failed, and no deployment",
+        ("agent/life.py", "            self._look_again(error)\n", "            pass\n"),
+        storm="engine outage",
+    ),
+    mutant(
+        "a look that fails has seen nothing",
+        "what was seen last stays until the engine answers again",
+        ("agent/inventory.py", "                self.seen = tuple(self._engine.instances())\n", "                self.seen = ()\n                self.seen = tuple(self._engine.instances())\n"),
+        storm="engine outage",
+    ),
+    mutant(
+        "a step that the engine refuses counts as an attempt",
+        "only the agent's own death in the middle of a step counts",
+        ("agent/life.py", "        finally:\n            # Reached on every error", "        except ZeroDivisionError:\n            raise\n        else:\n            # Reached on every error"),
+        storm="engine outage",
+    ),
+    mutant(
+        "time in which nobody could look counts as a standstill",
+        "a start stalls only while somebody looks, and nothing grows",
+        ("agent/growth.py", "GAP = 120.0", 'GAP = float("inf")'),
+        test="tests/agent/test_growth.py::test_time_in_which_nobody_could_look_is_no_standstill",
+    ),
+    mutant(
+        "a stop that cannot be journaled has failed",
+        "what it is to end runs on, and is stopped when there is room",
+        ("agent/intake.py", 'Report(status="stopping", generation=command.generation, message=message)', 'Report(status="error", generation=command.generation, message=message, error_code=error.error_code)'),
+        storm="disk outage",
+    ),
+    mutant(
+        "a change that cannot be journaled has failed",
+        "a deployment that runs, or comes up, keeps its GPUs until its change can be journaled",
+        ("agent/intake.py", "waits = isinstance(command, Deploy) and crew.fleet.has_something_of(command.deployment_id)", "waits = False"),
+        storm="disk outage",
+    ),
+    mutant(
+        "a deploy that has failed runs when there is room",
+        "a deploy that was reported as failed is not run: an operator may have started it elsewhere",
+        ("agent/intake.py", "if isinstance(command, Deploy) and self._has_failed(command):", "if False:"),
+        storm="disk outage",
+    ),
+    mutant(
+        "a registration that could not be journaled is forgotten",
+        "the agent journals its registration as soon as there is room",
+        ("agent/loop.py", "            if self._unjournaled is identity:\n                self._journal(identity)\n            return", "            return"),
+        test="tests/agent/test_loop.py::test_a_registration_that_could_not_be_journaled_is_journaled_as_soon_as_that_is_possible",
+    ),
+    mutant(
+        "a journal that fails quick_check is used",
+        "a damaged journal is kept under another name, and a new one is begun",
+        ("agent/journalfile.py", '    if found != "ok":\n', "    if False:\n"),
+        test="tests/agent/test_journalfile.py::test_a_failed_quick_check_is_damage_also_where_all_that_is_read_can_be_read",
+    ),
+    mutant(
+        "an engine that fails is not reported",
+        "a worker reports the condition while its engine fails",
+        ("agent/watch.py", "        self._trouble(self._said)\n", "        pass\n"),
+        storm="engine outage",
+    ),
+    mutant(
+        "a condition lasts for ten minutes after its trouble",
+        "a condition ends a minute after its trouble",
+        ("agent/conditions.py", "CLEARED_AFTER = 60.0", "CLEARED_AFTER = 600.0"),
+        storm="engine outage",
+    ),
     # Time
     mutant(
         "restarts wait by the wall clock",
