@@ -61,15 +61,13 @@ class Fleet:
                 self._go(actor)
 
     def active(self) -> list[str]:
-        """Deployments with an instance of ours that runs, or is about to; from what was seen last, without waiting."""
+        """Deployments with an instance of ours that runs, or is about to; from what was seen last, without waiting.
+
+        Where nobody could look since something may have been started, that counts as running: the control plane takes
+        what is not listed for gone, and gives its GPUs away.
+        """
         starting = {id for id, actor in self.actors.copy().items() if actor.coming_up}
-        if self._tools.inventory.seen is None:
-            # Before the first look at the host the journal is the best guess.
-            live = {each.deployment_id for each in self._tools.records.all() if each.container_id}
-        else:
-            live = {each.deployment_id for each in self._ours() if each.deployment_id and each.state == "running"}
-            live |= self._orphans()
-        return sorted(live | starting)
+        return sorted(self._running() | starting | self._orphans())
 
     def held_up(self) -> list[str]:
         """Deployments that wait for the engine: what runs goes on without it, and what is at rest needs nothing."""
@@ -80,7 +78,7 @@ class Fleet:
         actor = self.actors.get(deployment_id)
         record = actor.record if actor else self._tools.records.get(deployment_id)
         comes_up = record is not None and isinstance(record.command, Deploy) and not record.at_rest
-        return comes_up or any(each.deployment_id == deployment_id and each.state == "running" for each in self._ours())
+        return comes_up or deployment_id in self._running()
 
     def orphans(self, gpus: GpuInfo | None) -> list[Orphan]:
         """What Muster runs here without a command that this agent knows, and the GPUs that it holds, by index.
@@ -136,6 +134,15 @@ class Fleet:
         seen = self._tools.inventory.seen or ()
         return [each for each in seen if each.worker_id == self._tools.worker_id and each.deployment_id is not None]
 
+    def _running(self) -> set[str]:
+        """Deployments of which an instance of ours runs, as far as anybody could look."""
+        if self._tools.inventory.seen is None:
+            # Before the first look at the host the journal is the best guess.
+            live = {each.deployment_id for each in self._tools.records.all() if _may_run(each)}
+        else:
+            live = {each.deployment_id for each in self._ours() if each.deployment_id and each.state == "running"}
+        return live | self._tools.inventory.unlisted
+
     def _orphans(self) -> set[str]:
         """Deployments of workers that this agent was, which still run here."""
         seen, past = self._tools.inventory.seen or (), self._tools.past_workers
@@ -149,6 +156,11 @@ class Fleet:
     def _go(self, actor: Actor) -> None:
         if not self._closed and actor.take_thread():
             self._spawn(f"deployment-{actor.record.deployment_id[:8]}", actor.run)
+
+
+def _may_run(record: Record) -> bool:
+    """Whether an instance may be there, as far as the journal tells: a stop that is not done may have one to end."""
+    return record.container_id is not None or (isinstance(record.command, Stop) and not record.at_rest)
 
 
 def _ids(device: GpuDevice) -> set[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 
 from agent.engines import Engine, Instance
@@ -14,6 +15,14 @@ ends that at once (`changed`), and the watch looks afresh."""
 IMAGES_EVERY = 60.0
 
 
+class _Start:
+    """A start of an instance, which no listing may have found yet."""
+
+    def __init__(self, deployment_id: str) -> None:
+        self.deployment_id = deployment_id
+        self.has_ended = False
+
+
 class Inventory:
     """`seen` and `images` are the last listings, None before the first; reading them never waits."""
 
@@ -23,6 +32,7 @@ class Inventory:
         self._lock = Lock()
         self._listed_at = float("-inf")
         self._images_at = float("-inf")
+        self._starts: list[_Start] = []
         self.seen: tuple[Instance, ...] | None = None
         self.images: tuple[Image, ...] | None = None
 
@@ -31,9 +41,27 @@ class Inventory:
         with self._lock:
             now = self._monotonic()
             if self.seen is None or not 0 <= now - self._listed_at < MAX_AGE:
+                ended = [each for each in self._starts if each.has_ended]
                 self.seen = tuple(self._engine.instances())
                 self._listed_at = now
+                for each in ended:
+                    self._starts.remove(each)
             return self.seen
+
+    @contextmanager
+    def start(self, deployment_id: str) -> Iterator[None]:
+        """Around the start of an instance, which then counts as unlisted until a listing began after it."""
+        start = _Start(deployment_id)
+        self._starts.append(start)
+        try:
+            yield
+        finally:
+            start.has_ended = True
+
+    @property
+    def unlisted(self) -> frozenset[str]:
+        """The deployments of which an instance may run that `seen` lacks: the engine may fail right after a start."""
+        return frozenset(each.deployment_id for each in self._starts.copy())
 
     def changed(self) -> None:
         """Something was started, stopped or removed: the listing at hand is not true any more."""

@@ -343,7 +343,8 @@ class Life:
         if self.record.status is not Status.STARTING or self._waited:
             self._report(Status.STARTING, "Starting")
         self._growth = self._name = None
-        instance = self._tools.starter.start(command, self.record.port)
+        with self._tools.inventory.start(command.deployment_id):
+            instance = self._tools.starter.start(command, self.record.port)
         self._expected_in = self._tools.host_run()
         self._save(replace(self.record, container_id=instance.id, port=instance.port))
 

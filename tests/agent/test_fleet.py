@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
 from agent.crew import Crew
-from agent.engines import Instance
+from agent.engines import EngineError, Instance, RunSpec
 from agent.fleet import Fleet
 from agent.gpus import Gpu
 from agent.records import Record
@@ -113,6 +115,51 @@ def test_before_the_first_look_at_the_host_the_journal_tells_what_is_active(worl
     world.settle()
     world.crew.inventory.seen = None
     assert world.crew.fleet.active() == ["d1"]
+
+
+@pytest.mark.parametrize("is_answered", [True, False], ids=["the start is answered", "its answer is lost"])
+def test_what_was_started_before_the_engine_failed_is_active_also_once_it_is_to_stop(
+    world: AgentWorld, is_answered: bool
+) -> None:
+    """Nobody could look since: as absent, it would count as stopped, and its GPU be given to another."""
+    trouble = EngineError("DOCKER_UNAVAILABLE", "it hangs")
+    start = world.engine.start
+
+    def start_and_fail(spec: RunSpec) -> Instance:
+        instance = start(spec)
+        world.engine.trouble = trouble
+        if not is_answered:
+            raise trouble
+        return instance
+
+    world.engine.start = start_and_fail  # type: ignore[method-assign]
+    world.deploy()
+    world.settle()
+    world.stop()
+    assert world.crew.fleet.has_something_of("d1")
+    for _ in range(3):
+        world.settle(1)
+        world.beat()
+        assert world.server.beats[-1].active_deployments == ["d1"]
+    world.engine.trouble = None
+    world.settle()
+    world.beat()
+    assert world.server.beats[-1].active_deployments == []
+    assert (world.last_report().status, world.engine.all) == ("stopped", {})
+
+
+def test_after_a_restart_what_is_to_stop_is_active_until_somebody_could_look(world: AgentWorld) -> None:
+    world.deploy()
+    world.settle()
+    world.engine.down = True
+    world.stop()
+    world.restart()
+    world.beat()
+    assert world.server.beats[-1].active_deployments == ["d1"]
+    world.engine.down = False
+    world.settle()
+    world.beat()
+    assert world.server.beats[-1].active_deployments == []
 
 
 def test_an_end_is_expected_by_the_deployment_and_by_nobody_for_an_orphan(world: AgentWorld) -> None:

@@ -105,3 +105,41 @@ def test_an_engine_without_images_is_not_asked_for_them(inventory: Inventory, en
     engine.uses_images = False
     inventory.refresh()
     assert (inventory.images, engine.image_listings) == (None, 0)
+
+
+def test_what_was_started_is_unlisted_until_a_listing_that_began_after_it(
+    inventory: Inventory, engine: Counted
+) -> None:
+    inventory.instances()
+    with inventory.start("d1"):
+        inventory.changed()
+        inventory.instances()
+        assert inventory.unlisted == {"d1"}, "it may have come up right after that"
+    inventory.instances()
+    assert inventory.unlisted == {"d1"}, "that listing is an older one"
+    inventory.changed()
+    engine.down = True
+    with pytest.raises(EngineError):
+        inventory.instances()
+    assert inventory.unlisted == {"d1"}
+    engine.down = False
+    inventory.instances()
+    assert inventory.unlisted == set()
+
+
+def test_a_start_that_fails_may_have_started_something(inventory: Inventory) -> None:
+    with pytest.raises(EngineError), inventory.start("d1"):
+        raise EngineError("DOCKER_UNAVAILABLE", "no answer")
+    assert inventory.unlisted == {"d1"}
+    inventory.instances()
+    assert inventory.unlisted == set()
+
+
+def test_a_start_during_a_listing_is_unlisted_after_it(inventory: Inventory, engine: Counted) -> None:
+    def start() -> None:
+        with inventory.start("d1"):
+            pass
+
+    engine.on_look = start
+    inventory.instances()
+    assert inventory.unlisted == {"d1"}

@@ -7,7 +7,7 @@ import copy
 import msgspec
 import pytest
 
-from chalicelib import census, deployments, slots, tokens, workers
+from chalicelib import census, deployments, look, slots, tokens, workers
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.store import Refused, transact
@@ -261,6 +261,34 @@ def test_a_clone_is_sent_what_its_journal_lacks_although_no_bell_rang_for_it(wor
     original.report(deployment_id, "starting", **word, sequence=1)
     clone.register(boot_id="second")
     assert clone.types(inbox=heard) == ["deploy"]
+
+
+@pytest.mark.parametrize("has_a_copy", [True, False], ids=["a copy of the journal", "a new journal"])
+def test_a_journal_that_lacks_more_than_one_answer_holds_is_sent_all_of_it(world: PlaneWorld, has_a_copy: bool) -> None:
+    """The value of the inbox that comes with the first part is not above the other parts."""
+    original = agent(world.worker(boot_id="first"))
+    original.beat()
+    heard = original.beat(inbox=0).inbox
+    clone = copy.copy(original)
+    world.pass_(60)
+    deployed = {world.deploy(gpus=0) for _ in range(look.MAX_COMMANDS + 5)}
+    sequence = 0
+    while commands := original.beat(inbox=heard).commands:
+        for command in commands:
+            sequence += 1
+            word = {"generation": command.generation, "session": original.answer.session, "sequence": sequence}
+            original.report(command.deployment_id, "starting", **word)
+    assert sequence == len(deployed)
+    clone.acks = []
+    clone.register(boot_id="second")
+    if not has_a_copy:
+        clone.journal_id, heard = "another", 0
+    sent: list[str] = []
+    for _ in range(4):
+        answer = clone.beat(inbox=heard)
+        heard = answer.inbox
+        sent += [command.deployment_id for command in answer.commands]
+    assert sorted(sent) == sorted(deployed)
 
 
 def test_an_agent_that_only_restarted_is_sent_nothing_again(world: PlaneWorld) -> None:

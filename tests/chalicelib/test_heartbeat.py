@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib import heartbeat, tokens, workers
+from chalicelib import heartbeat, look, tokens, workers
 from chalicelib.contract import messages as m
 from chalicelib.contract.errors import ApiError
 from chalicelib.store import find
@@ -129,6 +129,17 @@ def test_the_answer_has_the_interval_and_the_inbox(world: PlaneWorld) -> None:
     busy = worker.beat()
     assert (quiet.next_heartbeat_in, busy.next_heartbeat_in) == (30, 1)
     assert busy.inbox > quiet.inbox > 0
+
+
+@pytest.mark.parametrize(("operations", "is_all"), [(look.MAX_COMMANDS - 1, True), (look.MAX_COMMANDS, False)])
+def test_the_inbox_is_not_heard_before_the_last_of_many_commands(
+    world: PlaneWorld, operations: int, is_all: bool
+) -> None:
+    worker = world.worker(journal_id="journal")
+    for number in range(operations):
+        world.ask(worker, "pull_image", image=f"a:{number}")
+    assert (worker.beat(inbox=7).inbox == 7) is not is_all
+    assert worker.beat(inbox=2**52).inbox < 2**52, "of a database that is older"
 
 
 def test_a_credential_that_nobody_was_given_is_refused_and_stamps_nothing(world: PlaneWorld) -> None:

@@ -134,6 +134,12 @@ MUTANTS = (
         storm="engine outage",
     ),
     mutant(
+        "what was started since the last look does not run",
+        "what may have been started counts as running until somebody could look",
+        ("agent/fleet.py", "        return live | self._tools.inventory.unlisted\n", "        return live\n"),
+        test="tests/agent/test_fleet.py::test_what_was_started_before_the_engine_failed_is_active_also_once_it_is_to_stop",
+    ),
+    mutant(
         "a step that the engine refuses counts as an attempt",
         "only the agent's own death in the middle of a step counts",
         ("agent/life.py", "        finally:\n            # Reached on every error", "        except ZeroDivisionError:\n            raise\n        else:\n            # Reached on every error"),
@@ -274,6 +280,12 @@ MUTANTS = (
         "a lost journal is not asked about",
         "a new journal_id is sent every intent again",
         ("chalicelib/look.py", "(this.journal_lost or this.missed(slot))", "False"),
+    ),
+    mutant(
+        "a part of the commands raises the inbox",
+        "a full answer does not raise the inbox: a journal that lacks the rest still shows that",
+        ("chalicelib/heartbeat.py", "    if sent >= look.MAX_COMMANDS and body.inbox is not None:\n", "    if False:\n"),
+        test="tests/chalicelib/test_found_by_simulation.py::test_a_journal_that_lacks_more_than_one_answer_holds_is_sent_all_of_it",
     ),
     mutant(
         "operations are requeued after a disk was lost",
