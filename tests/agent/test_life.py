@@ -401,6 +401,20 @@ def test_a_daemon_that_was_away_for_one_question_is_no_crash_of_a_deployment(wor
     assert (world.last_report().status, world.last_report().restarts) == ("running", 0)
 
 
+def test_an_engine_that_refuses_a_step_again_and_again_poisons_no_command(world: AgentWorld) -> None:
+    refusals = [EngineError("CONTAINER_FAILED", "500 Server Error")] * (MOST_ATTEMPTS + 1)
+
+    def refuse(spec: RunSpec) -> None:
+        if refusals:
+            raise refusals.pop()
+
+    world.engine.on_start = refuse
+    world.deploy()
+    world.settle(40, seconds=60)
+    assert (world.last_report().status, world.last_report().restarts) == ("running", MOST_ATTEMPTS + 1)
+    assert "POISON_COMMAND" not in {report.error_code for _, report in world.server.reports}
+
+
 def test_what_waits_for_the_engine_says_so_until_there_is_something_to_do(world: AgentWorld) -> None:
     world.deploy(deployment_id="runs")
     world.settle()

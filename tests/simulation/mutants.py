@@ -143,7 +143,7 @@ MUTANTS = (
         "a step that the engine refuses counts as an attempt",
         "only the agent's own death in the middle of a step counts",
         ("agent/life.py", "        finally:\n            # Reached on every error", "        except ZeroDivisionError:\n            raise\n        else:\n            # Reached on every error"),
-        storm="engine outage",
+        test="tests/agent/test_life.py::test_an_engine_that_refuses_a_step_again_and_again_poisons_no_command",
     ),
     mutant(
         "time in which nobody could look counts as a standstill",
@@ -155,13 +155,13 @@ MUTANTS = (
         "a stop that cannot be journaled has failed",
         "what it is to end runs on, and is stopped when there is room",
         ("agent/intake.py", 'Report(status="stopping", generation=command.generation, message=message)', 'Report(status="error", generation=command.generation, message=message, error_code=error.error_code)'),
-        storm="disk outage",
+        test="tests/agent/test_intake.py::test_a_stop_that_cannot_be_journaled_has_not_failed",
     ),
     mutant(
         "a change that cannot be journaled has failed",
         "a deployment that runs, or comes up, keeps its GPUs until its change can be journaled",
         ("agent/intake.py", "waits = isinstance(command, Deploy) and crew.fleet.has_something_of(command.deployment_id)", "waits = False"),
-        storm="disk outage",
+        test="tests/agent/test_intake.py::test_a_change_that_cannot_be_journaled_has_not_failed_and_what_runs_goes_on",
     ),
     mutant(
         "a deploy that has failed runs when there is room",
