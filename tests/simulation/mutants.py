@@ -185,7 +185,7 @@ MUTANTS = (
         "an engine that fails is not reported",
         "a worker reports the condition while its engine fails",
         ("agent/watch.py", "        self._trouble(self._said)\n", "        pass\n"),
-        storm="engine outage",
+        test="tests/agent/test_watch.py::test_an_engine_that_is_down_is_a_condition_that_names_what_it_holds_up_until_it_was_up_for_a_minute",
     ),
     mutant(
         "a condition lasts for ten minutes after its trouble",
