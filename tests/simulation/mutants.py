@@ -29,7 +29,7 @@ SEEDS = 1000
 """In which each is caught at the latest."""
 CONTROL = 100
 """Of the code as it is, for each plot and storm; `make simulate` has thousands."""
-COPIED = ("agent", "chalicelib", "infra", "tests", "pyproject.toml")
+COPIED = ("agent", "chalicelib", "docs", "infra", "muster", "tests", "pyproject.toml")
 
 
 @dataclass(frozen=True)
