@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.crash import READ_CHARACTERS
 from agent.engines import Engine, Instance
 from agent.gpus import Gpu
 from agent.models import cached_models
 from agent.phases import LINES, phase_of
 from chalicelib.contract.messages import Deploy, Progress
+from muster.diagnostics.lines import READ_CHARACTERS
 
 STALLED_AFTER = 600.0
 LOOK_EVERY = 5.0

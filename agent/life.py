@@ -13,7 +13,6 @@ from threading import Event
 
 from agent.aftermath import aftermath
 from agent.archive import Archive
-from agent.crash import EXCERPT_BYTES, Diagnosis, diagnose, excerpt
 from agent.engines import Cancelled, Engine, EngineError, Instance
 from agent.growth import STALLED_AFTER, Growth, Onlooker
 from agent.health import DEAD_AFTER, Probe, Pulse
@@ -29,6 +28,7 @@ from agent.secrets import Secrets
 from agent.start import Starter
 from chalicelib.contract.lifecycle import COMING_UP, Status
 from chalicelib.contract.messages import Deploy, Fix, Progress, Report, Stop
+from muster.diagnostics.log import EXCERPT_BYTES, Diagnosis, diagnose, excerpt
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ UNHEALABLE = frozenset(
         "REFUSED_BY_HOST",
         "INVALID_CONFIG",
         "IMAGE_NOT_FOUND",
+        "IMAGE_UNSUITABLE",
         "REGISTRY_UNAUTHORIZED",
         "UNSUPPORTED_BY_ENGINE",
         "SHM_TOO_SMALL",

@@ -7,10 +7,10 @@ from dataclasses import replace
 import msgspec
 
 from agent.archive import SavedLog
-from agent.crash import excerpt
 from agent.engines import LogChunk
 from agent.engines.logs import backwards, chunk, format_time
 from chalicelib.contract.messages import Logs
+from muster.diagnostics.log import excerpt
 
 MAX_BYTES = 240 * 1024
 """Of text in one answer, as JSON has it (six bytes for some): below what the control plane keeps of a result."""

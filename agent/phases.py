@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 
-from agent.crash import READ_CHARACTERS
 from chalicelib.contract.messages import Progress
+from muster.diagnostics.lines import READ_CHARACTERS
 
 LINES = 50
 """Of the log's end; each phase says so again before that many others."""

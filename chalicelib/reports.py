@@ -6,6 +6,7 @@ client that sends none of these is judged by the lifecycle alone, and means the 
 
 from __future__ import annotations
 
+import re
 import zlib
 from datetime import datetime
 
@@ -24,7 +25,21 @@ from chalicelib.times import when
 MAX_LOGS = 64 * 1024
 MAX_CONTAINER_ID = 256
 MOST_GPUS = 64
-FIXABLE = {"max_model_len": int, "gpu_memory_utilization": float, "tensor_parallel_size": int}
+FIXABLE = {
+    "disable_custom_all_reduce": bool,
+    "dtype": str,
+    "gpu_memory_utilization": float,
+    "max_lora_rank": int,
+    "max_model_len": int,
+    "max_num_batched_tokens": int,
+    "max_num_seqs": int,
+    "tensor_parallel_size": int,
+}
+FIXABLE_ENV = frozenset(
+    {"NCCL_P2P_DISABLE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VLLM_HOST_IP", "VLLM_USE_FLASHINFER_SAMPLER"}
+)
+MOST_CHARACTERS = 40
+"""Of a text in a fix."""
 OVER = frozenset({Status.STOPPED, Status.ERROR})
 
 
@@ -261,12 +276,18 @@ def _crash(body: m.Report, at: datetime) -> bytes:
 
 
 def _harmless(fix: m.Fix | None) -> m.Fix | None:
-    """What a worker proposes an operator applies with one click: only flags that fit a model to a GPU may be in it."""
+    """What a worker proposes an operator applies with one click: only what fits a model to its host may be in it."""
     if fix is None:
         return None
     config = {name: fix.config[name] for name, kind in FIXABLE.items() if type(fix.config.get(name)) is kind}
+    config = {name: value for name, value in config.items() if not isinstance(value, str) or _is_word(value)}
+    env = {name: fix.env[name] for name in sorted(FIXABLE_ENV & set(fix.env)) if _is_word(fix.env[name])}
     gpus = fix.gpus if fix.gpus and fix.gpus <= MOST_GPUS else None
-    return m.Fix(config, gpus) if config or gpus else None
+    return m.Fix(config, gpus, env) if config or gpus or env else None
+
+
+def _is_word(text: str) -> bool:
+    return re.fullmatch(rf"[A-Za-z0-9._:-]{{1,{MOST_CHARACTERS}}}", text) is not None
 
 
 def over(slot: Slot, now: float) -> None:

@@ -330,10 +330,12 @@ class Progress(Struct, omit_defaults=True):
 
 
 class Fix(Struct, omit_defaults=True):
-    """What to change of a deployment so that it does not end like this again: flags of its `config`, or its `gpus`."""
+    """What to change of a deployment so that it does not end like this again: flags of its `config`, its `gpus`, or
+    variables of its `env`."""
 
     config: Config = {}
     gpus: Count | None = None
+    env: dict[str, str] = {}
 
 
 class Report(Struct):

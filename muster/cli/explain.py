@@ -1,14 +1,19 @@
-"""muster explain: what an error code or a condition means and what to do, from the page of this very version."""
+"""muster explain: what an error code or a condition means and what to do, from the page of this very version, and what
+ended a model, from its log.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 from msgspec import Struct
 
-from muster.cli.shell import NOT_FOUND, Shell, Stop, command
+from chalicelib.contract.messages import Fix
+from muster.cli.shell import NOT_FOUND, USAGE, Shell, Stop, command
+from muster.diagnostics.log import diagnose
 
 PAGE = "troubleshooting.md"
 
@@ -24,13 +29,54 @@ class Explained(Struct):
     text: str
 
 
-@command("explain", examples="muster explain CUDA_OUT_OF_MEMORY\nmuster explain GpuLost")
-@click.argument("code")
-def explain(shell: Shell, code: str) -> None:
-    """Show what an error code or a condition of a worker means, and what to do.
+MOST_BYTES = 64 * 1024 * 1024
+"""Of a log as much is read, of its end."""
+
+
+class Ended(Struct):
+    """What a log tells of the end of the program that wrote it. `permanent`: starting it again is in vain."""
+
+    error_code: str
+    message: str
+    permanent: bool
+    fix: Fix | None = None
+
+
+@command(
+    "explain",
+    examples="muster explain CUDA_OUT_OF_MEMORY\nmuster explain GpuLost\nmuster explain --log - --exit-code 1",
+)
+@click.argument("code", required=False)
+@click.option("--log", type=click.File("rb"), metavar="FILE", help="Read why a model ended from its log; - is stdin.")
+@click.option("--exit-code", type=int, metavar="N", help="With --log: what it ended with.")
+def explain(shell: Shell, code: str | None, log: BinaryIO | None, exit_code: int | None) -> None:
+    """Show what an error code or a condition of a worker means, and what to do; or what ended the program of a log.
 
     No control plane is asked.
     """
+    if (code is None) == (log is None):
+        raise Stop("give a code, or a log with --log", USAGE)
+    if log is not None:
+        _explain_log(shell, log, exit_code)
+    elif code is not None:
+        _explain_code(shell, code)
+
+
+def _explain_log(shell: Shell, log: BinaryIO, exit_code: int | None) -> None:
+    found = diagnose(_end(log), exit_code, oom_killed=False)
+    again = "Starting it again is in vain." if found.permanent else "Starting it again may help."
+    lines = (f"{found.error_code}: {found.message}", again, f"muster explain {found.error_code} says more.")
+    shell.show(Ended(*found), *lines)
+
+
+def _end(log: BinaryIO) -> str:
+    kept = b""
+    while part := log.read(MOST_BYTES):
+        kept = (kept + part)[-MOST_BYTES:]
+    return kept.decode(errors="replace")
+
+
+def _explain_code(shell: Shell, code: str) -> None:
     code = code.strip("[]")
     known = {heading.upper(): (heading, text) for heading, text in (sections(page()) | conditions(page())).items()}
     found = known.get(code.upper())

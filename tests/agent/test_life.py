@@ -8,7 +8,6 @@ from threading import Event
 
 import pytest
 
-from agent.crash import EXCERPT_BYTES
 from agent.engines import EngineError, Instance, RunSpec
 from agent.gpus import Gpu
 from agent.growth import STALLED_AFTER
@@ -25,6 +24,7 @@ from agent.life import (
 from agent.policy import TESTED_IMAGE
 from chalicelib.contract.conditions import ConditionType
 from chalicelib.contract.messages import Fix, Progress, Pulled, Report
+from muster.diagnostics.log import EXCERPT_BYTES
 from tests.fixtures import markdown
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.hub_cache import downloading
@@ -476,7 +476,7 @@ def test_a_program_that_cannot_be_executed_is_not_started_again(world: AgentWorl
     world.engine.die(world.engine.only().id, 127, line)
     world.settle()
     report = world.last_report()
-    assert (report.status, report.error_code, report.restarts) == ("error", "INVALID_CONFIG", 0)
+    assert (report.status, report.error_code, report.restarts) == ("error", "IMAGE_UNSUITABLE", 0)
     assert line in (report.message or "")
 
 

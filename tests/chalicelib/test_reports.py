@@ -11,6 +11,8 @@ from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.tables import Cold, Slot
+from muster.diagnostics.lines import read
+from muster.diagnostics.rules import every_rule
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
 
 
@@ -177,13 +179,30 @@ def test_a_crash_keeps_the_end_of_its_log(world: PlaneWorld, worker: Worker) -> 
         (m.Fix({"tensor_parallel_size": True}), None),
         (m.Fix({"tensor_parallel_size": 2}, 64), m.Fix({"tensor_parallel_size": 2}, 64)),
         (m.Fix({"gpu_memory_utilization": 0.5}, 65), m.Fix({"gpu_memory_utilization": 0.5})),
+        (m.Fix({"max_num_seqs": 8, "dtype": "half"}), m.Fix({"max_num_seqs": 8, "dtype": "half"})),
+        (m.Fix({"dtype": "half; rm"}), None),
+        (m.Fix({"dtype": "x" * 41}), None),
+        (m.Fix(env={"NCCL_P2P_DISABLE": "1", "LD_PRELOAD": "/x"}), m.Fix(env={"NCCL_P2P_DISABLE": "1"})),
+        (m.Fix(env={"NCCL_P2P_DISABLE": "$(id)"}), None),
         (None, None),
     ],
 )
-def test_of_a_proposed_fix_only_flags_that_fit_a_model_to_a_gpu_are_kept(
+def test_of_a_proposed_fix_only_what_fits_a_model_to_its_host_is_kept(
     proposed: m.Fix | None, kept: m.Fix | None
 ) -> None:
     assert reports._harmless(proposed) == kept
+
+
+def test_every_fix_of_the_table_of_causes_is_kept() -> None:
+    fixes = [
+        rule.advise(match).fix
+        for rule in every_rule()
+        for example in rule.row.examples
+        for line in read(example)
+        if (match := rule.search(line.text))
+    ]
+    assert len([each for each in fixes if each]) > 10
+    assert [each for each in fixes if each != reports._harmless(each)] == []
 
 
 @pytest.mark.parametrize("status", ["stopped", "error"])

@@ -31,6 +31,7 @@ def test_a_line_can_be_typed(line: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LITELLM_MASTER_KEY", "sk-1234")
     Path("models.yaml").write_text("models: {}")
+    Path("vllm.log").write_text("")
     parse(line)
 
 

@@ -10,6 +10,7 @@ import pytest
 from chalicelib.contract.conditions import ConditionType
 from chalicelib.contract.errors import STATUS
 from muster.cli.explain import conditions, page, sections
+from muster.diagnostics.rules import every_rule
 from tests.fixtures import ROOT
 from tests.fixtures.markdown import files, read
 
@@ -19,7 +20,7 @@ LIKE_A_CODE = re.compile(r"[A-Z]{3,}(?:_[A-Z]+)+|[A-Z]{7,}")
 NO_CODE = re.compile(
     r"(?:HF|HUGGING_FACE|MUSTER|AWS|NVIDIA|VLLM|LITELLM|XDG|POSTGRES|CUDA_(?:VISIBLE|DEVICE))_\w+|\w+_PROXY"
     r"|DOCKER_HOST|\w+_CA_BUNDLE|SSL_CERT_FILE|CERTIFICATE_VERIFY_FAILED|UNEXPECTED_EOF_WHILE_READING"
-    r"|PCI_BUS_ID|PRETTY_NAME|TRANSFORMERS_OFFLINE|WARNING|PATTERN|CONTAINER|ROLLBACK"
+    r"|PCI_BUS_ID|(?:OMP|OPENBLAS)_NUM_THREADS|NCCL_\w+|PRETTY_NAME|TRANSFORMERS_OFFLINE|WARNING|PATTERN|CONTAINER|ROLLBACK"
 )
 """Variables of an environment and other words that look like codes. A new one belongs here, or on the page."""
 
@@ -31,7 +32,8 @@ def texts(name: str) -> set[str]:
 
 def codes() -> set[str]:
     found = {text for name in files() if name.startswith(SOURCE) and name.endswith(".py") for text in texts(name)}
-    return {text for text in found if LIKE_A_CODE.fullmatch(text) and not NO_CODE.fullmatch(text)}
+    in_source = {text for text in found if LIKE_A_CODE.fullmatch(text) and not NO_CODE.fullmatch(text)}
+    return in_source | {rule.code for rule in every_rule()}
 
 
 def test_every_code_has_its_section_and_no_section_is_made_up() -> None:

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import requests
 
-from agent.crash import diagnose
 from infra.standin import CRASHES, Server, parsed
 from infra.standin_image import STANDIN
+from muster.diagnostics.log import diagnose
 from tests.fixtures.ports import free_port
 from tests.fixtures.waiting import PATIENCE, deadline, eventually
 

@@ -204,7 +204,7 @@ def test_no_log_keeps_the_agent_from_everything_else(thorough: bool) -> None:
     program = (
         "import resource\n"
         f"resource.setrlimit(resource.RLIMIT_CPU, ({PATIENCE:.0f}, {PATIENCE:.0f}))\n"
-        "from agent.crash import diagnose, excerpt\n"
+        "from muster.diagnostics.log import diagnose, excerpt\n"
         "from agent.growth import Sight\n"
         "from agent.phases import phase_of\n"
         f"for text in {SLOW!r}:\n"

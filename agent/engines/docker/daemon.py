@@ -1,7 +1,7 @@
 """The connection to the Docker daemon, made when it is first needed, and the daemon's failures as error codes.
 
 A daemon that is down raises something else at every place, tells most of its failures as status 500, and says what went
-wrong in prose alone (engine 20.10 to 28). So the prose is what `CAUSES` reads, the same for every step.
+wrong in prose alone (engine 20.10 to 29). So the prose is read (muster.diagnostics), the same for every step.
 """
 
 from __future__ import annotations
@@ -18,55 +18,13 @@ import urllib3
 from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.errors import APIError, DockerException, InvalidConfigFile, NotFound
 
-from agent.causes import NOT_EXECUTED
-from agent.crash import advice
 from agent.engines import EngineError
 from agent.engines.docker.client import Client
 from chalicelib.contract.connection import wrapped
+from muster.diagnostics.docker import MOST_CHARACTERS, read
+from muster.diagnostics.rules import UNNAMED_REGISTRY
 
 __all__ = ["APIError", "Daemon", "NotFound", "failure"]
-
-_NO_GPU = (
-    r"could not select device driver|nvidia-container|libnvidia|\bnvml\b|cdi device|unknown or invalid runtime name"
-)
-
-# runc's words, then crun's.
-_NOT_EXECUTED = r"exec: |exec format error|executable file `?.{0,1000}not found|open executable"
-
-_GPU_CODES = frozenset({"GPU_UNAVAILABLE", "DRIVER_TOO_OLD"})
-
-CAUSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (code, re.compile(pattern, re.IGNORECASE))
-    for code, pattern in (
-        ("DISK_FULL", r"no space left on device|disk quota exceeded"),
-        ("PORT_IN_USE", r"port is already allocated|address already in use"),
-        ("ADDRESS_MISSING", r"cannot assign requested address"),
-        ("INVALID_CONFIG", r"invalid reference format|invalid repository name"),
-        ("DRIVER_TOO_OLD", r"unsatisfied condition: (?:cuda|driver)|please update your driver"),
-        ("GPU_UNAVAILABLE", _NO_GPU),
-        # The daemon's own programs: nothing is wrong with the deployment.
-        ("CONTAINER_FAILED", r"exec: \"?(?:\S*/)?(?:runc|crun|containerd\S*|docker-\w+)\"?: |fork/exec "),
-        ("INVALID_CONFIG", rf"{_NOT_EXECUTED}|no command specified|env file|invalid mount config"),
-        ("IMAGE_IN_USE", r"image is being used by|image is referenced in|image has dependent child"),
-        (
-            "IMAGE_NOT_FOUND",
-            r"no such image|manifest (?:for .* )?(?:not found|unknown)|pull access denied|name unknown",
-        ),
-        ("IMAGE_NOT_FOUND", r"no matching manifest|repository .* not found"),
-        ("REGISTRY_UNAUTHORIZED", r"no basic auth credentials|unauthorized|authentication required|access .*denied"),
-        (
-            "REGISTRY_UNREACHABLE",
-            r"connection refused|no such host|i/o timeout|tls handshake|x509|network is unreachable|connection reset"
-            r"|no route to host|server misbehaving|awaiting headers|toomanyrequests|unexpected eof|\beof\b"
-            r"|service unavailable|bad gateway|http response to https client|unexpected http status",
-        ),
-    )
-)
-
-MAX_MESSAGE = 2000
-"""Characters of a message; a daemon may answer with pages of them."""
-
-_EXEC = re.compile(_NOT_EXECUTED, re.IGNORECASE)
 
 
 class Daemon:
@@ -81,16 +39,18 @@ class Daemon:
         self._client: Client | None = None
 
     @contextmanager
-    def asked(self, otherwise: str = "CONTAINER_FAILED") -> Iterator[docker.APIClient]:
+    def asked(
+        self, otherwise: str = "CONTAINER_FAILED", registry: str = UNNAMED_REGISTRY
+    ) -> Iterator[docker.APIClient]:
         """The daemon's API (DOCKER_HOST and its like are honored).
 
-        Raises EngineError: DOCKER_UNAVAILABLE where nobody answers, a code of `CAUSES`, or `otherwise`. The same
+        Raises EngineError: DOCKER_UNAVAILABLE where nobody answers, a code of the diagnostics, or `otherwise`. The same
         client works again when the daemon comes back, also as another version.
         """
         try:
             yield self._connected()
         except APIError as error:
-            raise failure(error.explanation or str(error), otherwise) from error
+            raise failure(error.explanation or str(error), otherwise, registry) from error
         except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise EngineError("DOCKER_UNAVAILABLE", unreachable(error, self._timeout)) from error
 
@@ -127,7 +87,7 @@ def unreachable(error: BaseException, timeout: float) -> str:
         advice = "it hangs, or the host is overloaded: try `docker ps` there, and `systemctl restart docker`"
         return f"the Docker daemon at {address} does not answer within {timeout:.0f} s: {advice}"
     said = f"the Docker daemon at {address} does not answer: {_words(causes)}: see `systemctl status docker` there"
-    return said[:MAX_MESSAGE]
+    return said[:MOST_CHARACTERS]
 
 
 def _address() -> str:
@@ -140,11 +100,7 @@ def _words(causes: list[BaseException]) -> str:
     return system or re.sub(r"<[^<>]* at 0x[0-9a-f]+>", "connection", str(causes[0]))
 
 
-def failure(prose: str, otherwise: str) -> EngineError:
-    """Docker's own words, with the code that they amount to."""
-    code = next((code for code, pattern in CAUSES if pattern.search(prose)), otherwise)
-    what_to_do = advice(prose) if code in _GPU_CODES else ""
-    if code == "INVALID_CONFIG" and _EXEC.search(prose):
-        what_to_do = NOT_EXECUTED
-    told = f"{what_to_do} Docker says: {prose.strip()}" if what_to_do else prose.strip()
-    return EngineError(code, told[:MAX_MESSAGE])
+def failure(prose: str, otherwise: str, registry: str = UNNAMED_REGISTRY, *, begun: bool = True) -> EngineError:
+    """Docker's own words, with their code and what to do; `registry` and `begun` are those of `read`."""
+    found = read(prose, otherwise, registry, begun=begun)
+    return EngineError(found.error_code, found.message, found.fix, permanent=found.permanent)

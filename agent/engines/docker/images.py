@@ -37,17 +37,7 @@ READ_GRACE = 60.0
 LOOK_SECONDS = 0.2
 """How soon a pull notices that nobody wants it any more."""
 
-ADVICE = {
-    "IMAGE_NOT_FOUND": "There is no such image: check its name and tag. A private repository may look the same: then"
-    " `docker login {registry}` on the worker, as the agent's user, helps.",
-    "REGISTRY_UNAUTHORIZED": "The registry wants other credentials: `docker login {registry}` on the worker, as the"
-    " agent's user (~/.docker/config.json).",
-    "REGISTRY_UNREACHABLE": "The registry cannot be reached: check its name, and the worker's network, DNS and proxy"
-    " (the Docker daemon's own).",
-    "PULL_STALLED": "The pull stood still and was given up: check the worker's line to the registry, then try again.",
-    "DISK_FULL": "The worker's disk is full: prune, or delete images and models, then try again.",
-}
-"""Error code -> what to do; Docker's own words come after it."""
+_STALLED = "The pull stood still and was given up: check the worker's line to the registry, then try again."
 
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:[/:@][A-Za-z0-9_][A-Za-z0-9._-]*)*", re.ASCII)
 
@@ -78,16 +68,13 @@ class Images:
         return [_image(each, sorted(users.get(each["Id"], ()))) for each in images]
 
     def pull(self, reference: str, on_progress: Callable[[Progress], None], cancelled: Event) -> Pulled:
-        try:
-            found = self._pulled(reference, on_progress, cancelled)
-        except EngineError as error:
-            advice = ADVICE.get(error.error_code, "").format(registry=_registry(reference))
-            raise EngineError(error.error_code, f"{advice} {error.message}".strip()) from error
+        found = self._pulled(reference, on_progress, cancelled)
         return Pulled(id=found["Id"], tags=(found.get("RepoTags") or [reference])[:64])
 
     def _pulled(self, reference: str, on_progress: Callable[[Progress], None], cancelled: Event) -> dict[str, Any]:
         progress = PullProgress(time.monotonic())
-        with self._daemon.asked("REGISTRY_UNREACHABLE") as api:
+        registry = _registry(reference)
+        with self._daemon.asked("REGISTRY_UNREACHABLE", registry) as api:
             request = partial(_request_pull, api, checked(reference), self._patience + READ_GRACE)
             with closing(Stream(request)) as stream:
                 while (event := stream.next(LOOK_SECONDS)) is not ENDED:
@@ -95,15 +82,17 @@ class Images:
                         raise Cancelled
                     now = time.monotonic()
                     if event and "error" in event:
-                        raise failure(str(event["error"]), "REGISTRY_UNREACHABLE")
+                        raise failure(str(event["error"]), "REGISTRY_UNREACHABLE", registry, begun=progress.has_begun)
                     if news := progress.see(event, now) if event else progress.idle(now):
                         on_progress(news)
                     if now - progress.grew_at > self._patience:
-                        raise EngineError("PULL_STALLED", f"Nothing of it came for {self._patience:.0f} s.")
+                        raise EngineError("PULL_STALLED", f"{_STALLED} Nothing of it came for {self._patience:.0f} s.")
             try:
                 found: dict[str, Any] = api.inspect_image(reference)  # type: ignore[no-untyped-call]  # the stubs lack it
             except NotFound as error:  # the daemon was restarted: its stream just ends
-                raise EngineError("REGISTRY_UNREACHABLE", f"the pull of {reference} was cut off") from error
+                raise EngineError(
+                    "REGISTRY_UNREACHABLE", f"The Docker daemon cut off the pull of {reference}."
+                ) from error
         return found
 
     def delete(self, reference: str, force: bool) -> list[str]:
@@ -160,7 +149,7 @@ def _request_pull(api: docker.APIClient, reference: str, timeout: float) -> Resp
     )
     if not response.ok:
         with response:
-            raise failure(_message(response), "REGISTRY_UNREACHABLE")
+            raise failure(_message(response), "REGISTRY_UNREACHABLE", registry, begun=False)
     return response
 
 

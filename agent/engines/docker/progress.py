@@ -76,6 +76,11 @@ class PullProgress:
             self.grew_at = now
         return self._news(now)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything of the image is known to have come."""
+        return bool(self._layers)
+
     def idle(self, now: float) -> Progress | None:
         """The progress while no event comes, if it is due: its rate is news too."""
         return self._news(now) if self._layers else None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from chalicelib.contract.conditions import ConditionType
-from muster.cli.explain import Explained, conditions, page, sections
+from chalicelib.contract.messages import Fix
+from muster.cli.explain import Ended, Explained, conditions, page, sections
 from tests.fixtures.operators import Operators
 
 
@@ -36,10 +38,28 @@ def test_an_unknown_code_is_not_guessed_at(operators: Operators, code: str) -> N
 
 
 def test_the_examples_of_its_help_are_codes(operators: Operators) -> None:
-    examples = re.findall(r"^  muster (explain \S+)$", operators.out("explain --help"), re.M)
-    assert len(examples) == 2
-    for line in examples:
+    examples = re.findall(r"^  muster (explain .+)$", operators.out("explain --help"), re.M)
+    assert len(examples) == 3
+    for line in (each for each in examples if "--log" not in each):
         assert len(operators.out(line)) > 40
+
+
+def test_a_log_is_read_from_a_file_or_a_pipe_without_a_control_plane(operators: Operators, tmp_path: Path) -> None:
+    operators.app.asked.clear()
+    log = tmp_path / "vllm.log"
+    log.write_bytes(b"\xff\nValueError: LoRA rank 64 is greater than max_lora_rank 16.\n")
+    said = operators.out(f"explain --log {log} --exit-code 1")
+    assert said.startswith("INVALID_CONFIG: The LoRA has rank 64") and "Starting it again is in vain." in said
+    assert operators.json(f"explain --log {log}", Ended).fix == Fix({"max_lora_rank": 64})
+    assert operators.app.asked == []
+    log.write_bytes(b"")
+    assert "SIGKILL" in operators.out(f"explain --log {log} --exit-code 137")
+
+
+def test_a_code_or_a_log_is_needed_and_a_file_that_is_not_there_is_named(operators: Operators, tmp_path: Path) -> None:
+    assert "give a code, or a log" in operators.out("explain", 2)
+    assert "give a code, or a log" in operators.out(f"explain GpuLost --log {__file__}", 2)
+    assert "none.log" in operators.out(f"explain --log {tmp_path}/none.log", 2)
 
 
 def test_a_section_is_shown_without_fences_and_targets_of_links() -> None:

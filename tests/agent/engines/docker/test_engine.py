@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from agent import labels
-from agent.crash import diagnose
 from agent.engines import EngineError
 from agent.engines.docker.engine import SHM_BYTES
+from muster.diagnostics.log import diagnose
 from tests.fixtures.docker_rig import DockerRig
 from tests.fixtures.engine_suite import EngineSuite, only, own, ready
 from tests.fixtures.shell_image import build
@@ -76,7 +76,7 @@ def test_a_program_that_the_image_does_not_have_is_permanent_and_tini_is_quoted(
     rig.engine.start(replace(rig.spec(), image="muster-test/absent:1"))
     dead = eventually(lambda: only(rig), lambda each: each.exit_code is not None, "its end")
     found = diagnose(rig.engine.logs(dead.id, 100, None).text, dead.exit_code, dead.oom_killed)
-    assert (dead.exit_code, found.error_code, found.permanent) == (127, "INVALID_CONFIG", True)
+    assert (dead.exit_code, found.error_code, found.permanent) == (127, "IMAGE_UNSUITABLE", True)
     assert "exec /absent failed: No such file or directory" in found.message
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from agent.causes import INSTALL_NVIDIA_RUNTIME
 from agent.engines import EngineError
 from tests.fixtures import shell_image
 from tests.fixtures.docker_daemon import OwnDaemon, own_daemon
@@ -79,7 +78,7 @@ def test_without_nvidias_runtime_the_command_that_installs_it_is_told(
         with pytest.raises(EngineError) as raised:
             rig.engine.start(replace(rig.spec(), gpus=(0,)))
         assert raised.value.error_code == "GPU_UNAVAILABLE"
-        assert INSTALL_NVIDIA_RUNTIME in raised.value.message
+        assert "apt-get install -y nvidia-container-toolkit" in raised.value.message
         assert "could not select device driver" in raised.value.message
         assert rig.client.containers.list(all=True) == []
 

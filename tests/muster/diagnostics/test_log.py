@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.crash import EXCERPT_BYTES, diagnose, excerpt
 from infra.standin import CRASHES
+from muster.diagnostics.log import EXCERPT_BYTES, diagnose, excerpt
 from tests.fixtures.vllm_logs import LOGS, SOURCES, log
 
 
@@ -201,13 +201,13 @@ def test_an_excerpt_keeps_a_cause_far_above() -> None:
 def test_a_program_that_cannot_be_executed_is_permanent_and_the_line_is_quoted(line: str, exit_code: int) -> None:
     for text in (line, f"2026-11-23T14:09:11.685300953Z {line}", f"entry point 1.2\n{line}\n"):
         found = diagnose(text, exit_code, oom_killed=False)
-        assert (found.error_code, found.permanent) == ("INVALID_CONFIG", True)
+        assert (found.error_code, found.permanent) == ("IMAGE_UNSUITABLE", True)
         assert line in found.message
 
 
 def test_exit_code_127_is_permanent_until_the_server_was_up() -> None:
     found = diagnose("INFO: Resolved architecture: Llama\nsh: 9: worker: not found", 127, oom_killed=False)
-    assert (found.error_code, found.permanent) == ("INVALID_CONFIG", True)
+    assert (found.error_code, found.permanent) == ("IMAGE_UNSUITABLE", True)
 
 
 def test_a_known_cause_explains_more_than_exit_code_127() -> None:

@@ -1,0 +1,60 @@
+"""What exactly to set, where a line has the numbers to work it out from: the context that fits, the memory there is.
+
+In words for people, and as the change itself where there is one that may be tried as it is. The wordings are vLLM's own
+(0.2 to 0.32); what a calculation cannot be sure of it says with "about".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from chalicelib.contract.messages import Fix
+
+Calculated = tuple[str, Fix | None]
+
+BLOCK = 16
+"""vLLM keeps its cache in blocks of so many tokens, so a context is best a multiple."""
+
+LEAST_SHARE = 0.1
+"""A smaller share of a GPU's memory is no setting to propose: something else holds the GPU."""
+
+
+def context_of_cache(match: re.Match[str]) -> Calculated:
+    """The cache that a context takes grows with its length, or slower. Groups: length; needed, available in GiB."""
+    length, needed, available = int(match["length"]), float(match["needed"]), float(match["available"])
+    fits = int(length * available / needed) // BLOCK * BLOCK if needed else 0
+    if fits <= 0:
+        return "Not even a short context fits.", None
+    return f"--max-model-len {fits} fits, about.", Fix({"max_model_len": fits})
+
+
+def share_of_memory(match: re.Match[str]) -> Calculated:
+    """Groups: free, total in GiB."""
+    free, total = float(match["free"]), float(match["total"])
+    share = int(100 * free / total) / 100 if total else 0
+    if share < LEAST_SHARE:
+        return f"Only {match['free']} of {match['total']} GiB are free: something else holds the GPU's memory.", None
+    return f"--gpu-memory-utilization {share} is what was free.", Fix({"gpu_memory_utilization": share})
+
+
+def divisor_of_heads(match: re.Match[str]) -> Calculated:
+    """The largest number of parts, up to those asked for, that divides the heads. Groups: heads, parts."""
+    heads, parts = int(match["heads"]), int(match["parts"])
+    fits = next((each for each in range(min(parts, heads), 0, -1) if heads % each == 0), 1)
+    text = f"--tensor-parallel-size {fits} divides the model's {heads} heads."
+    return text, Fix({"tensor_parallel_size": fits})
+
+
+def capabilities(match: re.Match[str]) -> Calculated:
+    """Compute capabilities, which vLLM writes as 75 or as 7.5. Groups: least, has."""
+    least, has = (each if "." in each else f"{each[:-1]}.{each[-1]}" for each in (match["least"], match["has"]))
+    return f"It needs compute capability {least}, and this GPU has {has}.", None
+
+
+CALCULATIONS: dict[str, Callable[[re.Match[str]], Calculated]] = {
+    "context_of_cache": context_of_cache,
+    "share_of_memory": share_of_memory,
+    "divisor_of_heads": divisor_of_heads,
+    "capabilities": capabilities,
+}

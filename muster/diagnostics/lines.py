@@ -1,0 +1,108 @@
+"""The lines of a log that may say why it ended: without headers, notes, and source; what belongs together is joined.
+
+Passed over are notes and warnings, the source in a traceback, and everything from before the server went on to its next
+stage (a hub that was down, though the cache had the weights, killed nobody).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+READ_CHARACTERS = 2000
+"""Of a line as much is searched: a model may write what takes a pattern hours, and nothing else would run meanwhile."""
+
+SERVED = "Application startup complete."
+
+
+class Line(NamedTuple):
+    """`handled`: the exception that it names was caught, and another came of that."""
+
+    text: str
+    handled: bool = False
+
+
+_TERMINAL_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+# What Docker, Compose, Kubernetes, or syslog put before each line.
+_COLLECTED = re.compile(
+    r"^(?:\d{4}-\d\d-\d\dT[\d:.]{8,20}(?:Z|[+-]\d\d:?\d\d) (?:std(?:out|err) [FP] )?|\[pod/\S{1,100}\] "
+    r"|[\w.-]{1,60} {1,20}\| |[A-Z][a-z]{2} [ \d]\d [\d:]{8} \S{1,60} \S{1,40}: )"
+)
+# vLLM's "(EngineCore pid=23) ERROR 11-23 14:09:23 [core.py:1510] ", whatever a collector of logs put before it.
+_HEADER = re.compile(r"^.{0,160}?\b([A-Z]{4,8}) \d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? \[?[^\]\n ]{1,80}\] ?")
+_PROCESS = re.compile(r"^(?:.{0,80}?\([^()\n]{1,120}\bpid=\d+[^)\n]{0,200}\) ?|\[rank\d+\]: ?)")
+_NOTE = re.compile(r"^[\d\[\]:.,TZ /-]*(?:DEBUG|INFO|WARNING)\b|^\[?[IW]\d{4} |^\[W ")
+_QUIET = frozenset({"DEBUG", "INFO", "WARNING"})
+# In a traceback the source stands indented below its file; where a collector took the indentation it can still be told.
+_SOURCE = re.compile(r"^(?: {4}|\s*(?:raise |File \"|f?[\"']))")
+# Said once a start: other processes' stages do not follow one another.
+_WENT_ON = re.compile(r"Resolved architecture: |Initializing an? (?:V0 )?LLM engine|Application startup complete\.")
+# The last line of a traceback, or of argparse. Mentions of an error amid a warning do not begin a line.
+ERROR = re.compile(
+    r"(?:[A-Za-z_]\w{0,80}\.){0,12}\w{0,80}(?:Error|Exception|Interrupt|Exit)\b(?:: |$)"
+    r"|(?:[A-Za-z_]\w{0,80}\.){1,12}[A-Z]\w{0,80}: |\S{1,80}: error: "
+)
+_HANDLED = "During handling of the above exception, another exception occurred"
+_VALIDATION = re.compile(r"\b(\d{1,3}) validation errors? for \w+$")
+_VALIDATED = re.compile(r"\[type=\w+")
+_VALUE = re.compile(r"Value error, |Assertion failed, |Input should |Field required|Extra inputs |Unexpected keyword ")
+_VALUE_LINES = 3
+"""The key, which may be on two lines, and what is wrong with its value."""
+_LAST_ERROR = re.compile(r"^Last error:$")
+
+
+def read(log: str) -> list[Line]:
+    """Those that may say why it ended, in their order."""
+    found: list[Line] = []
+    for text in _joined(_claims(log)):
+        if _HANDLED in text:
+            last = next((i for i in range(len(found) - 1, -1, -1) if ERROR.match(found[i].text)), None)
+            if last is not None:
+                found[last] = found[last]._replace(handled=True)
+        elif text:
+            found.append(Line(text))
+    return found
+
+
+def _claims(log: str) -> Iterator[str]:
+    lines = log.splitlines()
+    survived = next((i for i in range(len(lines) - 1, -1, -1) if _WENT_ON.search(lines[i])), -1)
+    for line in lines[survived + 1 :]:
+        text = _COLLECTED.sub("", _TERMINAL_COLOUR.sub("", line[:READ_CHARACTERS]))
+        header = _HEADER.match(text)
+        text = text[header.end() :] if header else _PROCESS.sub("", text)
+        is_note = header[1] in _QUIET if header else _NOTE.match(text)
+        if not is_note and not _SOURCE.match(text):
+            yield text.strip()
+
+
+def _joined(claims: Iterator[str]) -> Iterator[str]:
+    """pydantic's headline with the values that it refuses, and NCCL's `Last error:` with the line that tells it."""
+    for text in claims:
+        if _LAST_ERROR.match(text):
+            yield f"{text} {next(claims, '')}".strip()
+        elif headline := _VALIDATION.search(text):
+            yield from _validation(text, int(headline[1]), claims)
+        else:
+            yield text
+
+
+def _validation(headline: str, count: int, claims: Iterator[str]) -> Iterator[str]:
+    """One line for each value: `ValidationError: 1 validation error for CacheConfig: block_size: Input should be …`."""
+    of_value: list[str] = []
+    for text in claims:
+        if text.startswith("For further information visit"):
+            continue
+        of_value.append(text)
+        is_told = _VALIDATED.search(text) is not None
+        if is_told:
+            yield ": ".join((headline, *of_value))
+            of_value, count = [], count - 1
+        if count == 0 or (not is_told and len(of_value) == _VALUE_LINES):
+            break
+    if count and of_value and _VALUE.match(of_value[0]):  # cut off before its type
+        yield f"{headline}: {of_value.pop(0)}"
+    elif count:
+        yield headline
+    yield from of_value

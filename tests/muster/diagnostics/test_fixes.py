@@ -1,0 +1,74 @@
+"""What exactly to set, where a line has the numbers for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib.contract.messages import Fix
+from muster.diagnostics.fixes import CALCULATIONS
+from muster.diagnostics.log import diagnose
+from muster.diagnostics.rules import every_rule
+
+NEEDS = (
+    "the model's max seq len (4096), (8.0 GiB KV cache is needed, which is larger than the available KV cache memory"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "says", "fix"),
+    [
+        (f"{NEEDS} (4.0 GiB)", "--max-model-len 2048 fits, about.", Fix({"max_model_len": 2048})),
+        (f"{NEEDS} (0.0 GiB)", "Not even a short context fits.", None),
+        (f"{NEEDS} (-1.5 GiB)", "Not even a short context fits.", None),
+        (NEEDS.replace("8.0", "0.0") + " (0.0 GiB)", "Not even a short context fits.", None),
+        (
+            "ValueError: Free memory on device cuda:0 (19.77/22.05 GiB) on startup is less than desired GPU memory "
+            "utilization (0.9, 19.84 GiB)",
+            "--gpu-memory-utilization 0.89 is what was free.",
+            Fix({"gpu_memory_utilization": 0.89}),
+        ),
+        ("Free memory on device cuda:0 (1.77/22.05 GiB) on startup", "something else holds", None),
+        ("Free memory on device (0/0 GiB) on startup", "something else holds", None),
+        (
+            "attention heads (7) must be divisible by tensor parallel size (3)",
+            "--tensor-parallel-size 1 divides",
+            Fix({"tensor_parallel_size": 1}),
+        ),
+        (
+            "attention heads (0) must be divisible by tensor parallel size (0)",
+            "--tensor-parallel-size 1 divides",
+            Fix({"tensor_parallel_size": 1}),
+        ),
+        (
+            "RuntimeError: Quantization scheme: Min capability: 80. Current capability: 75.",
+            "It needs compute capability 8.0, and this GPU has 7.5.",
+            None,
+        ),
+        ("Minimum capability: 100. Current capability: 89.", "capability 10.0, and this GPU has 8.9.", None),
+    ],
+)
+def test_a_calculation_gives_the_setting_that_fits_or_says_that_none_does(
+    line: str, says: str, fix: Fix | None
+) -> None:
+    found = diagnose(line, 1, False)
+    assert says in found.message and found.fix == fix
+
+
+def test_a_number_in_the_line_is_the_setting() -> None:
+    for line, fix in (
+        ("the estimated maximum model length is 34736.", Fix({"max_model_len": 34736})),
+        ("is greater than the derived max_model_len (max_position_embeddings=131072)", Fix({"max_model_len": 131072})),
+        ("World size (4) is larger than the number of available GPUs (2) in this node.", Fix(gpus=4)),
+        ("ValueError: LoRA rank 64 is greater than max_lora_rank 16.", Fix({"max_lora_rank": 64})),
+        ("max_num_seqs (1024) exceeds available Mamba cache blocks (614).", Fix({"max_num_seqs": 614})),
+        (
+            "Last error: Cuda failure 217 'peer access is not supported between these two devices'",
+            Fix(env={"NCCL_P2P_DISABLE": "1"}),
+        ),
+        ("torch.OutOfMemoryError: CUDA out of memory.", None),
+    ):
+        assert diagnose(line, 1, False).fix == fix, line
+
+
+def test_every_calculation_is_used() -> None:
+    assert {each.row.calculate for each in every_rule()} - {None} == set(CALCULATIONS)

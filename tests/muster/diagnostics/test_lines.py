@@ -1,0 +1,74 @@
+"""Which lines of a log may say why it ended, and what belongs together in one."""
+
+from __future__ import annotations
+
+import pytest
+
+from muster.diagnostics.lines import Line, read
+
+HEADLINE = "pydantic_core._pydantic_core.ValidationError: 1 validation error for CacheConfig"
+REFUSED = "  Input should be less than or equal to 1 [type=less_than_equal, input_value=1.5, input_type=float]"
+MORE = "    For further information visit https://errors.pydantic.dev/2.12/v/less_than_equal"
+
+
+def texts(log: str) -> list[str]:
+    return [line.text for line in read(log)]
+
+
+PREFIXES = [
+    "",
+    "(APIServer pid=1) ",
+    "ERROR 01-28 03:21:01 [engine.py:387] ",
+    "vllm-1  | ",
+    "2026-11-23T14:09:11.685300953Z ",
+    "2026-11-23T14:09:11.685300953+01:00 stderr F ",
+    "Aug 19 18:34:30 vllm vllm[8707]: ",
+    "[pod/vllm-0/vllm] ",
+    "\x1b[1;36mvllm-1  | \x1b[0m(APIServer pid=1) ERROR 01-28 03:21:01 [engine.py:387] ",
+]
+
+
+@pytest.mark.parametrize("before", PREFIXES)
+def test_a_line_is_read_without_what_stands_before_it(before: str) -> None:
+    assert texts(f"{before}ValueError: odd") == ["ValueError: odd"]
+
+
+@pytest.mark.parametrize("before", PREFIXES)
+def test_the_value_that_pydantic_refuses_is_on_the_line_of_its_headline(before: str) -> None:
+    log = "\n".join(before + line for line in (HEADLINE, "gpu_memory_utilization", REFUSED, MORE, "", "after"))
+    assert f"{HEADLINE}: gpu_memory_utilization: {REFUSED.strip()}" in texts(log)
+
+
+def test_each_of_several_refused_values_has_a_line_of_its_own() -> None:
+    headline = HEADLINE.replace("1 validation error", "2 validation errors")
+    log = "\n".join(
+        (headline, "block_size", "  Input should be 8 [type=literal_error, input_value=7]", MORE, "dtype", REFUSED, "x")
+    )
+    assert texts(log)[:2] == [
+        f"{headline}: block_size: Input should be 8 [type=literal_error, input_value=7]",
+        f"{headline}: dtype: {REFUSED.strip()}",
+    ]
+    assert texts(log)[-1] == "x"
+
+
+def test_a_headline_without_values_stands_alone_and_what_follows_it_is_kept() -> None:
+    log = f"{HEADLINE}\n\nTraceback (most recent call last):\nRuntimeError: Engine core initialization failed."
+    assert texts(log)[0] == HEADLINE
+    assert texts(log)[-1] == "RuntimeError: Engine core initialization failed."
+
+
+def test_nccls_last_error_is_on_the_line_that_announces_it() -> None:
+    assert texts("Last error:\nCuda failure 217 'x'\nLast error:") == [
+        "Last error: Cuda failure 217 'x'",
+        "Last error:",
+    ]
+
+
+def test_an_exception_is_handled_where_another_came_of_handling_it() -> None:
+    log = "KeyError: 'a'\n\nDuring handling of the above exception, another exception occurred:\n\nValueError: b"
+    assert read(log) == [Line("KeyError: 'a'", handled=True), Line("ValueError: b")]
+
+
+def test_the_root_of_a_direct_cause_is_not_handled() -> None:
+    log = "OSError: a\n\nThe above exception was the direct cause of the following exception:\n\nValueError: b"
+    assert not any(line.handled for line in read(log))
