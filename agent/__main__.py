@@ -216,7 +216,7 @@ def main(
         conditions=conditions,
         run=run,
         devices=devices,
-        around=Surroundings(gpus=devices.gpus),
+        around=Surroundings(gpus=devices.gpus, driver=devices.driver),
     )
     boot_id, past_boot_ids = next_boot(memory.database)
     registration = Registration(

@@ -8,6 +8,7 @@ from threading import RLock
 from msgspec import UNSET
 
 from agent import nvml
+from agent.cuda import Driver
 from agent.gpus import Gpu, Holder
 from agent.host import container_of, process_name
 from agent.numbers import Known, Numbers
@@ -55,6 +56,13 @@ class Devices:
                 return self._look(closely)
             except nvml.DriverError as error:
                 return Sight(GpuInfo(0), failure=str(error))
+
+    def driver(self) -> Driver | None:
+        """None on a host without a GPU, or whose driver does not answer."""
+        told = next(iter(self.look().info.devices), None)
+        if told is None or told.driver_version is None or told.cuda_version is None:
+            return None
+        return Driver(told.driver_version, told.cuda_version)
 
     def gpus(self) -> list[Gpu]:
         """Every GPU that has an index here, with who holds its memory; why it cannot be used where that is so."""

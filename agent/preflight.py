@@ -6,11 +6,12 @@ Each check is a generator of findings and none depends on another, so that an op
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from agent.cuda import Driver, unsatisfied
 from agent.devices import Devices
-from agent.engines import EngineError, Instance, RunSpec
+from agent.engines import EngineError, Instance, Offer, RunSpec
 from agent.flags import value_of
 from agent.gpus import Gpu
 from agent.host import disk
@@ -24,6 +25,8 @@ UTILIZATION = 0.9
 """The share of a GPU's memory that vLLM wants free where `gpu_memory_utilization` does not say."""
 LEAST_SHARE = 0.1
 """Of a GPU's memory; no model worth a GPU runs in less."""
+UNPACKED = 2.5
+"""An estimate of what an image takes, unpacked, beside its layers as they are sent: those are compressed."""
 LEAST_FREE = 64 * 1024**2
 """Bytes without which not even a log can be written for long."""
 
@@ -37,17 +40,18 @@ class GpuMissing(EngineError):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What preflight looks at: the hub, the GPUs, the file system that holds a path."""
+    """What preflight looks at: the hub, the GPUs and their driver, the file system that holds a path."""
 
     hub: Hub = field(default_factory=HuggingFace)
     gpus: Callable[[], Sequence[Gpu]] = field(default_factory=lambda: Devices().gpus)
     disk: Callable[[Path], Disk] = disk
+    driver: Callable[[], Driver | None] = lambda: None
 
 
 @dataclass(frozen=True)
 class Flight:
     """A start that is to be, and what is there: `own` are the deployment's instances that it replaces, `there` is
-    everything on the host, `root` the engine's disk.
+    everything on the host, `root` the engine's disk, `offer` what a pull of its image would bring, if one is needed.
     """
 
     command: Deploy
@@ -56,6 +60,7 @@ class Flight:
     own: Collection[Instance]
     there: Collection[Instance]
     root: Path
+    offer: Offer | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class Preflight:
         """`found` is what others found already. Raises EngineError with the first code and every message."""
         obstacle, weights = self._model(flight)
         findings = [*([obstacle] if obstacle else []), *found, *self._gpus(flight), *self._disks(flight, weights)]
-        findings += self._weights(flight)
+        findings += [*self._weights(flight), *self._image(flight)]
         obstacles = [each for each in findings if not each.warns_only]
         if obstacles:
             raise _as_error(obstacles)
@@ -107,6 +112,33 @@ class Preflight:
     def _weights(self, flight: Flight) -> Iterator[Finding]:
         if flight.spec.image is None and (trouble := unusable(flight.spec.model, self.policy.hub_cache)) is not None:
             yield Finding(CODE, trouble)
+
+    def _image(self, flight: Flight) -> Iterator[Finding]:
+        """What the image's registry tells before it is pulled."""
+        offer = flight.offer
+        if offer is None:
+            return
+        if offer.platform not in offer.platforms:
+            has = ", ".join(offer.platforms) or "nothing"
+            advice = "choose an image or a tag that has it"
+            message = f"{offer.image} is there for {has}, and this host is {offer.platform}: {advice}"
+            yield Finding("IMAGE_UNSUITABLE", message)
+        driver = self.around.driver() if flight.command.gpus else None
+        wants = unsatisfied({**offer.env, **flight.spec.env}, driver) if driver is not None else None
+        if driver is not None and wants is not None:
+            has = f"driver {driver.version} supports CUDA up to {driver.cuda}"
+            yield Finding(
+                "DRIVER_TOO_OLD",
+                f"{offer.image} wants {wants}, and this host's {has}: update it, or choose an older image",
+            )
+        yield from self._disk(flight.root, offer.fetch, f"the image {offer.image}")
+        yield from self._unpacked(flight.root, offer)
+
+    def _unpacked(self, root: Path, offer: Offer) -> Iterator[Finding]:
+        """How much an image grows is not known before it is unpacked, so this is no obstacle."""
+        about = UNPACKED * offer.fetch
+        for each in self._disk(root, int(about), f"the image {offer.image}, unpacked, about"):
+            yield replace(each, warns_only=True)
 
     def _login(self, flight: Flight) -> dict[str, str]:
         """The token of `hf auth login`, beside the cache: for processes alone, since no container sees it."""

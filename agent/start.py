@@ -53,7 +53,9 @@ class Starter:
         spec = self._spec(
             command, desired_port(command) or PORTS[0], self.preflight.check_gpus(command, self.worker_id, there)
         )
-        flight = Flight(command, spec, self.host_env, own, there, self.engine.root())
+        image = self.missing_image(command)
+        offer = self.engine.offer(image) if image is not None else None
+        flight = Flight(command, spec, self.host_env, own, there, self.engine.root(), offer)
         return self.preflight.check(flight, self._port_findings(command, own))
 
     def missing_image(self, command: Deploy) -> str | None:

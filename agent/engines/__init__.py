@@ -109,6 +109,21 @@ class LogChunk:
     times: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Offer:
+    """What a pull would bring. `platform` is the host's ("linux/amd64"), `platforms` those that the image is there for.
+
+    `fetch` are the bytes of the layers that are not here, as they are sent; unpacked they take more. `env` is the
+    image's own.
+    """
+
+    image: str
+    platform: str
+    platforms: tuple[str, ...]
+    fetch: int = 0
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
 class Engine(Protocol):
     """Docker's verbs, as far as Muster needs them. Absent is done: stopping or removing what is gone succeeds."""
 
@@ -140,6 +155,9 @@ class Engine(Protocol):
     def has_image(self, reference: str) -> bool: ...
 
     def images(self) -> list[Image]: ...
+
+    def offer(self, reference: str) -> Offer | None:
+        """What a pull of it would bring, where its registry tells."""
 
     def pull(self, reference: str, on_progress: Callable[[Progress], None], cancelled: Event) -> Pulled:
         """Raises Cancelled, EngineError (IMAGE_NOT_FOUND, REGISTRY_UNAUTHORIZED, REGISTRY_UNREACHABLE, PULL_STALLED,

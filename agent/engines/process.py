@@ -18,7 +18,7 @@ from threading import Event, Lock
 from typing import NoReturn
 
 from agent import host, labels
-from agent.engines import EngineError, Instance, LogChunk, RunSpec
+from agent.engines import EngineError, Instance, LogChunk, Offer, RunSpec
 from agent.engines.logs import chunk
 from agent.engines.supervised import Supervised
 from chalicelib.contract.messages import Image, Kept, Progress, Pruned, Pulled
@@ -79,6 +79,9 @@ class ProcessEngine:
 
     def images(self) -> list[Image]:
         return []
+
+    def offer(self, reference: str) -> Offer | None:
+        return None
 
     def pull(self, reference: str, on_progress: Callable[[Progress], None], cancelled: Event) -> Pulled:
         _no_images()

@@ -19,6 +19,13 @@ def test_gpus_are_listed_with_uuid_driver_and_memory(nvml: FakeNvml) -> None:
     }
 
 
+def test_the_driver_is_told_where_there_is_one(nvml: FakeNvml) -> None:
+    nvml.says(gpu("GPU-aaaa"))
+    assert told(nvml, "Devices().driver()") == {"version": "580.95.05", "cuda": "13.0"}
+    nvml.says("driver 9")
+    assert told(nvml, "Devices().driver()") is None
+
+
 def test_a_closer_look_has_temperature_power_and_processes(nvml: FakeNvml) -> None:
     me = os.getpid()
     nvml.says(gpu("GPU-aaaa", 30, 85, 61, 455), f"process 0 {me} {20 * GIB}", f"process 0 4000000 {9 * GIB}")

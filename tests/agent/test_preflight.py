@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
-from agent.engines import EngineError, Instance
+from agent.cuda import Driver
+from agent.engines import EngineError, Instance, Offer
 from agent.gpus import Gpu, Holder
 from agent.hub import Finding
 from agent.policy import HostPolicy
@@ -118,6 +120,8 @@ class Runway:
         self.hub, self.folder = FakeHub(), folder
         self.gpus = [Gpu(index, 80 * GIB, 0) for index in range(2)]
         self.free: int | None = 1000 * GIB
+        self.offer: Offer | None = None
+        self.driver: Driver | None = Driver("550.54.15", "12.4")
         self.policy = HostPolicy(hub_cache=folder / "hub")
 
     def check(self, *found: Finding, own: tuple[Instance, ...] = (), **command: Any) -> Cleared:
@@ -125,8 +129,8 @@ class Runway:
         spec = run_spec(
             wanted, worker_id="w1", bind="127.0.0.1", port=20000, policy=self.policy, host_env={}, uses_images=True
         )
-        around = Surroundings(self.hub, lambda: self.gpus, self._disk)
-        return Preflight(self.policy, around).check(Flight(wanted, spec, {}, own, own, Path("/")), found)
+        around = Surroundings(self.hub, lambda: self.gpus, self._disk, lambda: self.driver)
+        return Preflight(self.policy, around).check(Flight(wanted, spec, {}, own, own, Path("/"), self.offer), found)
 
     def refuse(self, *found: Finding, own: tuple[Instance, ...] = (), **command: Any) -> EngineError:
         with pytest.raises(EngineError) as raised:
@@ -212,3 +216,50 @@ def test_a_disk_without_room_for_a_log_is_full_and_one_that_does_not_answer_is_n
 )
 def test_sizes_are_told_in_mib_below_one_gib_and_in_gib_above(count: float, told: str) -> None:
     assert size(count) == told
+
+
+# What the image's registry tells before it is pulled
+
+
+def offer(platforms: tuple[str, ...] = ("linux/amd64",), fetch: int = GIB, **env: str) -> Offer:
+    return Offer("vllm/vllm-openai:x", "linux/amd64", platforms, fetch, env)
+
+
+def test_an_image_for_another_architecture_is_refused_before_it_is_pulled(world: AgentWorld) -> None:
+    world.engine.offers["vllm/vllm-openai:arm"] = offer(("linux/arm64", "linux/riscv64"))
+    world.engine.available.add("vllm/vllm-openai:arm")
+    report = refused(world, image="vllm/vllm-openai:arm")
+    assert (report.status, report.error_code) == ("error", "IMAGE_UNSUITABLE"), "permanent: it fails again each time"
+    assert "is there for linux/arm64, linux/riscv64, and this host is linux/amd64" in (report.message or "")
+
+
+def test_an_image_that_does_not_fit_the_disk_is_refused_and_one_that_may_not_is_a_warning(runway: Runway) -> None:
+    runway.offer, runway.free = offer(fetch=10 * GIB), 9 * GIB
+    error = runway.refuse()
+    assert error.error_code == "DISK_FULL"
+    assert "has 9.0 GiB free, and the image vllm/vllm-openai:x needs 10.0 GiB" in error.message
+    runway.free = 20 * GIB
+    assert "the image vllm/vllm-openai:x, unpacked, about needs 25.0 GiB" in runway.check().caution
+    runway.free = 26 * GIB
+    assert runway.check() == Cleared()
+
+
+def test_an_image_that_wants_a_newer_driver_is_refused_where_gpus_are_asked_for(runway: Runway) -> None:
+    runway.offer = offer(NVIDIA_REQUIRE_CUDA="cuda>=12.9")
+    error = runway.refuse(gpus=[0])
+    assert error.error_code == "DRIVER_TOO_OLD"
+    assert "wants cuda>=12.9, and this host's driver 550.54.15 supports CUDA up to 12.4" in error.message
+    assert runway.check() == Cleared(), "no GPU, no driver"
+    assert runway.check(gpus=[0], env={"NVIDIA_DISABLE_REQUIRE": "1"}) == Cleared()
+    runway.driver = None
+    assert runway.check(gpus=[0]) == Cleared()
+    runway.driver = Driver("580.82.07", "13.0")
+    assert runway.check(gpus=[0]) == Cleared()
+
+
+def test_an_image_that_is_here_is_not_asked_for(world: AgentWorld) -> None:
+    world.engine.offers["vllm/vllm-openai:latest"] = offer(("linux/arm64",))
+    world.engine.pull("vllm/vllm-openai:latest", lambda progress: None, Event())
+    world.deploy(image="vllm/vllm-openai:latest")
+    world.settle()
+    assert world.last_report().error_code is None

@@ -20,7 +20,7 @@ import requests
 from docker.types import DeviceRequest, LogConfig, Mount
 
 from agent import labels
-from agent.engines import EngineError, Instance, LogChunk, RunSpec
+from agent.engines import EngineError, Instance, LogChunk, Offer, RunSpec
 from agent.engines.docker.daemon import APIError, Daemon, NotFound
 from agent.engines.docker.images import PATIENCE_SECONDS, Images, checked
 from agent.engines.docker.logs import read_log
@@ -120,6 +120,9 @@ class DockerEngine:
 
     def images(self) -> list[Image]:
         return self._images.all()
+
+    def offer(self, reference: str) -> Offer | None:
+        return self._images.offer(reference)
 
     def pull(self, reference: str, on_progress: Callable[[Progress], None], cancelled: Event) -> Pulled:
         return self._images.pull(reference, on_progress, cancelled)

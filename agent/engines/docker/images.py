@@ -6,9 +6,11 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from functools import partial
+from itertools import takewhile
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -20,9 +22,10 @@ from docker.utils import parse_repository_tag
 from requests import Response
 
 from agent import labels
-from agent.engines import Cancelled, EngineError
+from agent.engines import Cancelled, EngineError, Offer
 from agent.engines.docker.daemon import Daemon, NotFound, failure
 from agent.engines.docker.progress import PullProgress
+from agent.engines.docker.registry import Described, Login, Name, Unheard, describe
 from agent.engines.docker.stream import ENDED, Stream
 from chalicelib.contract.messages import Image, Progress, Pulled
 
@@ -33,6 +36,15 @@ PATIENCE_SECONDS = 300.0
 
 READ_GRACE = 60.0
 """Seconds beyond that patience after which a read of a pull that nobody waits for any more ends by itself."""
+
+DESCRIBED_SECONDS = 600.0
+"""For so long what a registry said of an image counts."""
+
+MOST_COMPARED = 100
+"""Of the images that are here so many, the newest, are looked at for layers that a pull need not fetch."""
+
+BINFMT = Path("/proc/sys/fs/binfmt_misc")
+"""Where Linux lists the programs that run those of other architectures."""
 
 LOOK_SECONDS = 0.2
 """How soon a pull notices that nobody wants it any more."""
@@ -48,6 +60,7 @@ class Images:
     def __init__(self, daemon: Daemon, patience: float = PATIENCE_SECONDS) -> None:
         self._daemon = daemon
         self._patience = patience
+        self._described: dict[str, tuple[float, Described]] = {}
 
     def has(self, reference: str) -> bool:
         with self._daemon.asked() as api:
@@ -66,6 +79,39 @@ class Images:
             if deployment_id := labels.read(container.get("Labels") or {}).deployment_id:
                 users.setdefault(container["ImageID"], set()).add(deployment_id)
         return [_image(each, sorted(users.get(each["Id"], ()))) for each in images]
+
+    def offer(self, reference: str) -> Offer | None:
+        """What a pull of it would bring; None where its registry does not tell."""
+        with self._daemon.asked() as api:
+            version = api.version()
+            platform = f"{version.get('Os', 'linux')}/{version.get('Arch', '')}"
+            found = self._describe(checked(reference), platform)
+            if found is None:
+                return None
+            here = _layers_of(api) if found.layers else []
+        layers = found.layers or ()
+        fetch = sum(each.size for each in layers[_shared([each.diff_id for each in layers], here) :])
+        is_emulated = len(found.platforms) == 1 and _emulates()
+        platforms = (*found.platforms, platform) if is_emulated else found.platforms
+        return Offer(reference, platform, platforms, fetch, found.env)
+
+    def _describe(self, reference: str, platform: str) -> Described | None:
+        """Asked once in a while: a registry counts each question as a pull."""
+        now = time.monotonic()
+        asked_at, known = self._described.get(reference, (float("-inf"), None))
+        if known is not None and now - asked_at < DESCRIBED_SECONDS:
+            return known
+        try:
+            registry, repository = auth.resolve_repository_name(parse_repository_tag(reference)[0])
+            tag = parse_repository_tag(reference)[1] or "latest"
+            is_official = registry == auth.INDEX_NAME and "/" not in repository
+            name = Name(registry, f"library/{repository}" if is_official else repository, tag)
+            found = describe(name, platform, _login(registry))
+        except (Unheard, DockerException) as error:
+            log.info("the registry of %s does not tell what a pull brings: %s", reference, error)
+            return None
+        self._described[reference] = now, found
+        return found
 
     def pull(self, reference: str, on_progress: Callable[[Progress], None], cancelled: Event) -> Pulled:
         found = self._pulled(reference, on_progress, cancelled)
@@ -128,6 +174,32 @@ def _image(found: dict[str, Any], used_by: list[str]) -> Image:
     )
 
 
+def _layers_of(api: docker.APIClient) -> list[list[str]]:
+    """The layers of each image that is here, from the lowest."""
+    found = []
+    for each in api.images()[:MOST_COMPARED]:
+        with suppress(NotFound):
+            inspected = api.inspect_image(each["Id"])  # type: ignore[no-untyped-call]  # the stubs lack it
+            found.append(list((inspected.get("RootFS") or {}).get("Layers") or ()))
+    return found
+
+
+def _shared(layers: list[str], here: list[list[str]]) -> int:
+    """How many layers need not be fetched: one can be used again where all below it are the same."""
+    return max((sum(1 for _ in takewhile(_same, zip(layers, each, strict=False))) for each in here), default=0)
+
+
+def _same(pair: tuple[str, str]) -> bool:
+    return pair[0] == pair[1]
+
+
+def _emulates() -> bool:
+    try:
+        return any(each.name.startswith(("qemu-", "rosetta")) for each in BINFMT.iterdir())
+    except OSError:
+        return False
+
+
 def _registry(reference: str) -> str:
     try:
         name, _ = auth.resolve_repository_name(parse_repository_tag(reference)[0])
@@ -154,16 +226,26 @@ def _request_pull(api: docker.APIClient, reference: str, timeout: float) -> Resp
 
 
 def _credentials(registry: str) -> dict[str, str]:
+    found = _authconfig(registry)
+    return {"X-Registry-Auth": auth.encode_header(found).decode()} if found else {}
+
+
+def _login(registry: str) -> Login | None:
+    found = _authconfig(registry) or {}
+    name, password = found.get("Username") or found.get("username"), found.get("Password") or found.get("password")
+    return Login(str(name), str(password)) if name and password else None
+
+
+def _authconfig(registry: str) -> dict[str, Any] | None:
     """What the owner's Docker config has for this registry, and for no other; read anew, since the owner may have
     logged in meanwhile. A config that cannot be read is as good as none: most images need no credentials.
     """
     try:
-        found = auth.resolve_authconfig(auth.load_config(), registry)
-        return {"X-Registry-Auth": auth.encode_header(found).decode()} if found else {}
+        return auth.resolve_authconfig(auth.load_config(), registry) or None
     except (DockerException, StoreError, ValueError, TypeError, AttributeError, OSError) as error:
         # The error may quote the file, so its kind has to do.
         log.warning("the Docker config of the agent's user cannot be used (%s)", type(error).__name__)
-        return {}
+        return None
 
 
 def _message(response: Response) -> str:

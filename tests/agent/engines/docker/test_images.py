@@ -256,3 +256,42 @@ def test_a_pull_that_fails_has_the_error_code_of_its_cause(rig: DockerRig, case:
 def test_what_is_no_reference_is_not_pulled(rig: DockerRig) -> None:
     for reference in ("../images/json", "a b", "-x", "a//b", "x?y=z", ""):
         assert refused(reference).error_code == "IMAGE_NOT_FOUND"
+
+
+# What a pull would bring
+
+
+def test_what_a_pull_would_fetch_is_what_is_not_here_already(docker_engine: docker.DockerClient) -> None:
+    with registry(1000, 2_000_000) as server:
+        engine = DockerEngine()
+        offered = engine.offer(server.reference)
+        assert offered is not None and offered.platform in offered.platforms
+        assert 2_000_000 < offered.fetch < 2_100_000
+        pull(server.reference, engine)
+        again = engine.offer(server.reference)
+        assert again is not None and again.fetch == 0
+        manifests = sum(
+            count for path, count in server.asked.items() if path.startswith("GET") and "/manifests/" in path
+        )
+        docker_engine.images.remove(server.reference)
+        assert manifests <= 2, "a registry counts each question: one of preflight, one of the daemon"
+
+
+def test_an_image_of_another_architecture_is_offered_as_such_and_a_silent_registry_offers_nothing() -> None:
+    with registry(10) as server:
+        server.add_index("arm", s390x=10)
+        found = DockerEngine().offer(server.reference.removesuffix("1") + "arm")
+        assert found is not None and found.platforms[0] == "linux/s390x" and found.fetch == 0
+        assert DockerEngine().offer(server.reference.removesuffix("1") + "none") is None
+    assert DockerEngine().offer(server.reference) is None
+
+
+def test_a_registry_that_wants_a_login_is_asked_with_that_of_the_owner(
+    locked_registry: RealRegistry, home: Path
+) -> None:
+    reference = locked_registry.push("model:2", 1000)
+    locked_registry.forget(reference)
+    assert DockerEngine().offer(reference) is None
+    logged_in(home, locked_registry.host)
+    offered = DockerEngine().offer(reference)
+    assert offered is not None and offered.fetch > 1000
