@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent.engines import Instance
 from agent.gpus import Gpu
-from agent.preflight import Surroundings, size
+from agent.preflight import Surroundings, size, told_size
 
 
 def aftermath(instance: Instance, around: Surroundings, root: Path, there: Collection[Instance]) -> str:
@@ -31,7 +31,8 @@ def _disk(around: Surroundings, root: Path) -> Iterator[str]:
 
 
 def _gpu(gpu: Gpu, there: Collection[Instance]) -> str:
-    holders = (
-        ", ".join(f"{each.told(there)} {size(each.memory)}" for each in gpu.holders) or "by nobody that NVML names"
-    )
-    return f"GPU {gpu.index}: {size(gpu.used)} of {size(gpu.total)} used: {holders}"
+    holders = ", ".join(f"{each.told(there)} {told_size(each.memory)}" for each in gpu.holders)
+    used = f"{told_size(gpu.used)} of {told_size(gpu.total)} used"
+    if gpu.shared:
+        used = f"{told_size(gpu.used)} of the host's memory used"
+    return f"GPU {gpu.index}: {used}: {holders or 'by nobody that NVML names'}"

@@ -17,14 +17,17 @@ from chalicelib.contract.messages import GpuDevice, GpuInfo, GpuUsage
 
 @dataclass(frozen=True)
 class Sight:
-    """One look at all devices. `lost` are those that NVML lists and that do not answer, by index, with NVML's error;
-    `gone` are those that it no longer lists. `failure` is why NVML does not answer at all."""
+    """One look at all devices. `lost` are those that NVML lists and that cannot be used, by index, with the reason;
+    `gone` are those that it no longer lists, `shared` the indexes of those whose memory is the host's. `failure` is why
+    NVML does not answer at all, `code` its number of that."""
 
     info: GpuInfo
     usage: list[GpuUsage] = field(default_factory=list)
     lost: dict[int, str] = field(default_factory=dict)
     gone: list[Known] = field(default_factory=list)
     failure: str | None = None
+    code: int | None = None
+    shared: frozenset[int] = frozenset()
 
     @property
     def usable(self) -> set[int]:
@@ -55,7 +58,7 @@ class Devices:
             try:
                 return self._look(closely)
             except nvml.DriverError as error:
-                return Sight(GpuInfo(0), failure=str(error))
+                return Sight(GpuInfo(0), failure=str(error), code=error.code)
 
     def driver(self) -> Driver | None:
         """None on a host without a GPU, or whose driver does not answer."""
@@ -70,11 +73,11 @@ class Devices:
             sight = self.look(closely=True)
             usage = {each.index: each for each in sight.usage}
             positions = {each.index: each.position for each in self.known}
-            found = [_gpu(each, usage.get(each.index), positions, sight.lost) for each in sight.info.devices]
+            found = [_gpu(each, usage.get(each.index), positions, sight) for each in sight.info.devices]
             there = {each.index for each in found}
             why = f"NVML does not answer: {sight.failure}" if sight.failure else "NVML no longer lists it"
             missing = [each for each in self.known if each.index not in there]
-            found += [Gpu(each.index, each.memory, 0, uuid=each.uuid, lost=why) for each in missing]
+            found += [Gpu(each.index, each.memory or None, None, uuid=each.uuid, lost=why) for each in missing]
             return sorted(found, key=lambda each: each.index)
 
     def _look(self, closely: bool) -> Sight:
@@ -92,7 +95,7 @@ class Devices:
                 GpuDevice(
                     index=index,
                     name=listed.name or (known.name if known else ""),
-                    memory_total=listed.memory or (known.memory if known else 0),
+                    memory_total=listed.memory or (known.memory if known else None) or None,
                     cuda_version=cuda,
                     uuid=listed.uuid or (known.uuid if known else None),
                     driver_version=driver,
@@ -100,7 +103,8 @@ class Devices:
                 )
             )
         gone = [each for each in self.known if each.index not in found]
-        return Sight(GpuInfo(len(devices), devices), usage, lost, gone)
+        shared = frozenset(index for index, listed in found.items() if listed.shared)
+        return Sight(GpuInfo(len(devices), devices), usage, lost, gone, shared=shared)
 
 
 def _usage(index: int, figures: nvml.Figures, closely: bool) -> GpuUsage:
@@ -108,18 +112,19 @@ def _usage(index: int, figures: nvml.Figures, closely: bool) -> GpuUsage:
     if closely:
         usage.temperature = UNSET if figures.temperature is None else figures.temperature
         usage.power = UNSET if figures.power is None else figures.power
-        usage.processes = list(figures.processes)
+        usage.processes = UNSET if figures.processes is None else list(figures.processes)
     return usage
 
 
-def _gpu(device: GpuDevice, usage: GpuUsage | None, positions: dict[int, int], lost: dict[int, str]) -> Gpu:
+def _gpu(device: GpuDevice, usage: GpuUsage | None, positions: dict[int, int], sight: Sight) -> Gpu:
     processes = (usage.processes or []) if usage else []
     return Gpu(
         index=device.index,
         total=device.memory_total,
-        used=usage.memory_used if usage else 0,
+        used=usage.memory_used if usage else None,
         holders=tuple(Holder(each.pid, each.memory, each.name, each.container) for each in processes),
         uuid=device.uuid,
         position=positions.get(device.index, device.index),
-        lost=lost.get(device.index),
+        lost=sight.lost.get(device.index),
+        shared=device.index in sight.shared,
     )

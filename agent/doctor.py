@@ -9,7 +9,7 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,8 @@ import click
 import requests
 
 from agent.api import Bearer
-from agent.devices import Devices
+from agent.devices import Devices, Sight
+from agent.driver_advice import for_device, for_driver
 from agent.engines import EngineError
 from agent.host import disk
 from agent.sessions import new_session
@@ -38,6 +39,8 @@ TOOLKIT = (
     " --runtime=docker && systemctl restart docker"
 )
 RUNTIMES = ("nvidia-container-runtime-hook", "nvidia-container-toolkit", "nvidia-container-runtime")
+
+UNDER_WSL = "update the driver; under WSL that is the driver of Windows"
 
 
 @click.command(context_settings={"auto_envvar_prefix": "MUSTER", "max_content_width": 120})
@@ -96,17 +99,50 @@ def examine(subject: Subject) -> Iterator[Finding]:
 
 
 def _engine(subject: Subject) -> Iterator[Finding]:
-    gpus = Devices().look().info
+    sight = Devices().look()
     if subject.engine == "process":
         yield _program(subject.vllm_command)
     else:
-        yield from _docker(gpus.count)
-    names = ", ".join(sorted({each.name for each in gpus.devices}))
-    if gpus.count:
-        yield Finding("gpu", "ok", f"{gpus.count} ({names}), driver {gpus.devices[0].driver_version}")
-    else:
+        yield from _docker(sight.info.count)
+    yield from _gpus(sight)
+
+
+def _gpus(sight: Sight) -> Iterator[Finding]:
+    devices = sight.info.devices
+    if sight.failure is not None:
+        what = f"NVIDIA's driver does not answer ({sight.failure}): only models with gpus: 0 can run here"
+        yield Finding("gpu", "warning", what, for_driver(sight.code))
+        return
+    if not devices:
         mend = "for models on GPUs install the driver, until nvidia-smi lists them"
         yield Finding("gpu", "warning", "no NVIDIA GPU answers: only models with gpus: 0 can run here", mend)
+        return
+    names = ", ".join(sorted({each.name for each in devices if each.name})) or "no name"
+    driver = devices[0].driver_version or "of unknown version"
+    yield Finding("gpu", "ok", f"{len(devices)} ({names}), driver {driver}")
+    for index, error in sight.lost.items():
+        yield Finding(f"gpu {index}", "warning", f"cannot be used: {error}", for_device(error))
+    nameless = [each.index for each in devices if not each.name and not each.lost]
+    if nameless:
+        what = f"the driver's names cannot be read: that of GPU {_listed(nameless)} stays empty"
+        yield Finding("gpu name", "warning", what, f"nothing depends on it; {UNDER_WSL}")
+    if devices[0].driver_version is None:
+        yield Finding("gpu driver", "warning", "the driver's version cannot be read", UNDER_WSL)
+    shared = sorted(sight.shared)
+    if shared:
+        what = f"the memory of GPU {_listed(shared)} is the host's, and NVML does not report how much there is"
+        mend = "leave room for the host: set gpu_memory_utilization, which is a share of the host's memory here"
+        yield Finding("gpu memory", "warning", what, mend)
+    unknown = [each.index for each in devices if not each.memory_total and not each.lost and each.index not in shared]
+    if unknown:
+        what = f"NVML does not report the memory of GPU {_listed(unknown)}, so that no preflight looks at it"
+        yield Finding(
+            "gpu memory", "warning", what, "run the agent where it may ask: as root, or not inside a container"
+        )
+
+
+def _listed(indexes: Iterable[int]) -> str:
+    return ", ".join(map(str, indexes))
 
 
 def _program(command: str) -> Finding:

@@ -11,6 +11,8 @@ from dataclasses import replace
 from agent import nvml
 from agent.conditions import Conditions
 from agent.devices import Devices, Sight
+from agent.driver_advice import for_device, for_driver
+from agent.numbers import Known
 from chalicelib.contract.conditions import ConditionType
 from chalicelib.contract.messages import GpuInfo, GpuUsage
 
@@ -78,17 +80,13 @@ class GpuWatch:
     def _note(self, sight: Sight) -> None:
         if sight.failure is not None:
             if self._devices.known or self._hardware():
-                self._conditions.trouble(DRIVER, _driver_message(sight.failure), gpus=self._indexes())
+                self._conditions.trouble(DRIVER, _driver_message(sight.failure, sight.code), gpus=self._indexes())
             else:
                 self._conditions.in_order(DRIVER)
             return  # which GPU is lost cannot be known now
         self._conditions.in_order(DRIVER)
         messages = {index: self._lost_message(index, error) for index, error in sight.lost.items()}
-        for each in sight.gone:
-            messages[each.index] = (
-                f"GPU {each.index} ({each.uuid}) is gone: NVML no longer lists it. Look for Xid in dmesg, and reboot"
-                " the host; if the GPU was taken out, start the agent once with --forget-gpus"
-            )
+        messages |= {each.index: _gone_message(each) for each in sight.gone}
         if messages:
             indexes = sorted(messages)
             self._conditions.trouble(LOST, "; ".join(messages[index] for index in indexes), gpus=indexes)
@@ -98,17 +96,24 @@ class GpuWatch:
     def _lost_message(self, index: int, error: str) -> str:
         known = next((each for each in self._devices.known if each.index == index), None)
         named = f"GPU {index} ({known.uuid})" if known else f"GPU {index}"
-        return (
-            f"{named} is lost: NVML says {error}. Look for Xid in dmesg (79: it fell off the bus), and reset the GPU"
-            " (nvidia-smi --gpu-reset) or reboot the host"
-        )
+        return f"{named} is lost: {error}: {for_device(error)}"
 
     def _indexes(self) -> list[int]:
         return [each.index for each in self._devices.known]
 
 
-def _driver_message(failure: str) -> str:
+def _gone_message(gone: Known) -> str:
+    if gone.mig:
+        return (
+            f"GPU {gone.index} ({gone.uuid}), a MIG device, is gone: NVML no longer lists it. Create it again"
+            " (nvidia-smi mig -cgi PROFILE -C), as after each reboot; if it was removed on purpose, start the agent"
+            " once with --forget-gpus"
+        )
     return (
-        f"NVIDIA's driver does not answer ({failure}): nvidia-smi on this host shows the same until the driver is"
-        " loaded, or installed anew; an agent in a container needs --gpus all"
+        f"GPU {gone.index} ({gone.uuid}) is gone: NVML no longer lists it. Look for Xid in dmesg, and reboot"
+        " the host; if the GPU was taken out, start the agent once with --forget-gpus"
     )
+
+
+def _driver_message(failure: str, code: int | None) -> str:
+    return f"NVIDIA's driver does not answer ({failure}): {for_driver(code)}; nvidia-smi on this host shows the same"

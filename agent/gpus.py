@@ -10,10 +10,13 @@ from agent.engines import Instance
 
 @dataclass(frozen=True)
 class Holder:
-    """A process with memory on a GPU; `container` is the id of the container that it is in, if it is in one."""
+    """A process with memory on a GPU; `container` is the id of the container that it is in, if it is in one.
+
+    `memory` is in bytes, None where the driver does not report it.
+    """
 
     pid: int
-    memory: int
+    memory: int | None
     name: str = ""
     container: str | None = None
 
@@ -29,19 +32,21 @@ class Holder:
 
 @dataclass(frozen=True)
 class Gpu:
-    """Sizes in bytes. `holders` is empty where the driver does not tell them.
+    """Sizes in bytes, None where they are unknown. `holders` is empty where the driver does not list them. `shared`: it
+    has no memory of its own, and takes the host's.
 
     `position` is NVML's own index at this moment, and the one that CUDA counts by. `lost` is why the GPU cannot be
     used: it does not answer, or is not there.
     """
 
     index: int
-    total: int
-    used: int
+    total: int | None
+    used: int | None
     holders: tuple[Holder, ...] = ()
     uuid: str | None = None
     position: int | None = None
     lost: str | None = None
+    shared: bool = False
 
     @property
     def ids(self) -> set[str]:
@@ -58,8 +63,14 @@ class Gpu:
     def others(self, own: Collection[Instance]) -> list[Holder]:
         return [each for each in self.holders if not each.belongs_to(own)]
 
-    def used_by_others(self, own: Collection[Instance]) -> int:
-        """Without what `own` hold, since that is given back before it is taken again."""
+    def used_by_others(self, own: Collection[Instance]) -> int | None:
+        """Without what `own` hold, since that is given back before it is taken again; None where that is unknown."""
+        if self.used is None:
+            return None
         if not self.holders:
             return 0 if any(each.state == "running" for each in own) else self.used
-        return self.used - sum(each.memory for each in self.holders if each.belongs_to(own))
+        return self.used - self.held_by(own)
+
+    def held_by(self, own: Collection[Instance]) -> int:
+        """As far as the driver tells it."""
+        return sum(each.memory or 0 for each in self.holders if each.belongs_to(own))

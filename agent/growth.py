@@ -31,11 +31,11 @@ _NO_NEWS = re.compile(
 
 @dataclass(frozen=True)
 class Sight:
-    """`cached` and `on_gpus` are bytes: of the model's weights on disk, of memory taken on its GPUs."""
+    """`cached` and `on_gpus` are bytes: of the model's weights on disk, of memory on its GPUs, which may be unknown."""
 
     log: str
     cached: int = 0
-    on_gpus: int = 0
+    on_gpus: int | None = 0
 
     @property
     def news(self) -> str:
@@ -56,8 +56,12 @@ class Onlooker:
         return Sight(
             log=self.engine.logs(instance.id, LINES, None).text,
             cached=sum(each.size for each in cached if each.model == command.model),
-            on_gpus=sum(each.used for each in self.gpus() if each.index in command.gpus) if command.gpus else 0,
+            on_gpus=self._on_gpus(command) if command.gpus else 0,
         )
+
+    def _on_gpus(self, command: Deploy) -> int | None:
+        known = [gpu.used for gpu in self.gpus() if gpu.index in command.gpus and gpu.used is not None]
+        return sum(known) if known else None
 
 
 class Growth:
@@ -82,8 +86,15 @@ class Growth:
         self.progress = self._read(before, sight) or self.progress
         if before is None:
             return
-        if sight.news != before.news or sight.cached > before.cached or sight.on_gpus > before.on_gpus:
+        if sight.news != before.news or sight.cached > before.cached or _more(sight.on_gpus, before.on_gpus):
             self._grew_at = now
+
+    @property
+    def watched(self) -> str:
+        """What did not grow, for a message; memory that nobody can see is no evidence."""
+        if self._last is not None and self._last.on_gpus is None:
+            return "neither its log nor its weights; how much memory it has on its GPUs is unknown"
+        return "neither its log nor its weights nor its memory on a GPU"
 
     def has_ended(self, now: float) -> bool:
         return now - self._grew_at >= STALLED_AFTER
@@ -95,3 +106,7 @@ class Growth:
             return Progress("downloading_weights", sight.cached, self._weights)
         still = self.progress is not None and self.progress.phase == "downloading_weights"
         return None if still and phase == Progress("loading") and sight.cached < (self._weights or 0) else phase
+
+
+def _more(now: int | None, before: int | None) -> bool:
+    return now is not None and before is not None and now > before

@@ -12,6 +12,7 @@ import socket
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -32,6 +33,19 @@ def system_info() -> SystemInfo:
         memory_total=psutil.virtual_memory().total,
         os=_os_name(),
     )
+
+
+@dataclass(frozen=True)
+class HostMemory:
+    """Bytes. `available` is what a program can have without swapping, as the kernel estimates it."""
+
+    total: int
+    available: int
+
+
+def host_memory() -> HostMemory:
+    found = psutil.virtual_memory()
+    return HostMemory(found.total, found.available)
 
 
 def _os_name() -> str:

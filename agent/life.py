@@ -103,6 +103,7 @@ class Life:
         self._growth: Growth | None = None
         self._pulse = Pulse()
         self._weights: int | None = None
+        self._caution = ""
         self._name: str | None = None
         # The run of the host in which the expected instance was there.
         self._expected_in = tools.host_run()
@@ -192,6 +193,7 @@ class Life:
             cleared = self._tools.starter.clear(command, instances)
             if cleared.caution:
                 log.warning("deployment %s: %s", command.deployment_id, cleared.caution)
+            self._caution = cleared.caution
             self._weights = cleared.weights
             missing = self._tools.starter.missing_image(command)
         return plan(command, instances, may_start=may_start, missing_image=missing)
@@ -290,8 +292,7 @@ class Life:
             if growth.progress is not None and growth.progress != before:
                 self._report(Status.STARTING, DOING[growth.progress.phase], progress=growth.progress)
         if growth.has_ended(now):
-            grown = "neither its log nor its weights nor its memory on a GPU"
-            message = f"Nothing of it grew for {STALLED_AFTER / 60:.0f} minutes: {grown}"
+            message = f"Nothing of it grew for {STALLED_AFTER / 60:.0f} minutes: {growth.watched}"
             text = self._kill_hung(instance)
             self._failed(command, Diagnosis("START_STALLED", message, False), now, excerpt(text))
         return PROBE_EVERY
@@ -341,8 +342,8 @@ class Life:
         command = self.record.command
         if self.cancelled.is_set() or not isinstance(command, Deploy):
             raise Cancelled
-        if self.record.status is not Status.STARTING or self._waited:
-            self._report(Status.STARTING, "Starting")
+        if self.record.status is not Status.STARTING or self._waited or self._caution:
+            self._report(Status.STARTING, f"Starting. {self._caution}" if self._caution else "Starting")
         self._growth = self._name = None
         with self._tools.inventory.start(command.deployment_id):
             instance = self._tools.starter.start(command, self.record.port)

@@ -1,4 +1,4 @@
-"""What NVIDIA's driver says of this host's GPUs at this moment. The only import of pynvml.
+"""What NVIDIA's driver says of this host's GPUs at this moment: its state in this process, and the devices.
 
 NVML keeps state for the whole process: it lists the devices that were there when it was initialized, and a library that
 was loaded stays loaded. So it is initialized again where the driver failed, a device does not answer, or the kernel's
@@ -9,17 +9,22 @@ sleep. Calls of NVML may hang; one lock serves all threads, and the heartbeat ne
 from __future__ import annotations
 
 import _ctypes
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from threading import RLock
 from typing import Any
 
 import pynvml
 
+from agent import nvml_reads as reads
 from chalicelib.contract.messages import GpuProcess
+
+log = logging.getLogger(__name__)
 
 MOST_DEVICES = 64
 MOST_PROCESSES = 64
@@ -30,43 +35,34 @@ KERNEL_LIST = Path("/proc/driver/nvidia/gpus")
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 NVIDIA, DISPLAYS = "0x10de", "0x03"
 
-_DRIVER_FAILED = frozenset(
-    {
-        pynvml.NVML_ERROR_UNINITIALIZED,
-        pynvml.NVML_ERROR_DRIVER_NOT_LOADED,
-        pynvml.NVML_ERROR_LIBRARY_NOT_FOUND,
-        pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
-    }
-)
-"""Errors that are about no single device."""
-_UNTOLD = frozenset(
-    {
-        pynvml.NVML_ERROR_NOT_SUPPORTED,
-        pynvml.NVML_ERROR_NO_PERMISSION,
-        pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
-        pynvml.NVML_ERROR_NO_DATA,
-    }
-)
-"""Errors of a device that is well, and does not tell this one figure: common with MIG, WSL, and in containers."""
+NO_MIG_DEVICE = "MIG is enabled on it, and it has no MIG device"
+NO_MIG_UUID = "NVML does not report the UUID of this MIG device, which is the only name that it can be asked for by"
 
 
 class DriverError(Exception):
-    """NVML does not answer for any device; the message is NVML's own."""
+    """NVML does not answer for any device; the message is NVML's own, `code` its number where it has one."""
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A device at its `position` in NVML's list, which is the order of the PCI bus. `memory` is in bytes.
+    """A device at its `position` in NVML's list, which is the order of the PCI bus. `memory` is in bytes, None unknown.
 
-    `error` is NVML's, where the device does not answer: it fell off the bus, or has to be reset.
+    `shared`: its memory is the host's. `mig`: it is a MIG device, of the GPU at `position`. `error` says why it cannot
+    be used: it fell off the bus, has to be reset, may not be opened, or is a GPU with MIG enabled and no MIG device.
     """
 
     position: int
     handle: Any = None
     uuid: str | None = None
     name: str = ""
-    memory: int = 0
+    memory: int | None = None
     error: str | None = None
+    shared: bool = False
+    mig: bool = False
 
 
 class _Driver:
@@ -87,8 +83,14 @@ class _Driver:
                 self._initialize()
                 yield
             except pynvml.NVMLError as error:
-                self._end(error)
-                raise DriverError(str(error)) from error
+                self._end(error.value)
+                raise DriverError(reads.told(error), error.value) from error
+            except Exception as error:
+                # The library may be anything that has its name, and pynvml decodes and loads it by itself: neither the
+                # agent nor doctor ends over what it raises then.
+                log.debug("NVML failed in a way of its own", exc_info=True)
+                self._end(None)
+                raise DriverError(f"{type(error).__name__}: {error}") from error
 
     def renew(self, troubled: bool) -> bool:
         """Initialize again where that may change the list of devices: at once if the kernel's list has changed, and
@@ -113,9 +115,9 @@ class _Driver:
             with suppress(pynvml.NVMLError):
                 pynvml.nvmlShutdown()
 
-    def _end(self, error: Any) -> None:
+    def _end(self, code: int | None) -> None:
         self._shut_down()
-        if error.value == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH and pynvml.nvmlLib is not None:
+        if code == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH and pynvml.nvmlLib is not None:
             # The driver was upgraded under this process: only a library that is loaded afresh fits the new one.
             library, pynvml.nvmlLib = pynvml.nvmlLib, None
             pynvml._nvmlGetFunctionPointer_cache.clear()
@@ -136,42 +138,54 @@ def listing() -> list[Listed]:
 def versions() -> tuple[str | None, str | None]:
     """The driver's version, and the newest CUDA that it supports ("13.0"). Raises DriverError."""
     with _driver.initialized():
-        cuda = _figure("nvmlSystemGetCudaDriverVersion_v2")
-        return _figure("nvmlSystemGetDriverVersion"), f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None
+        return reads.driver_version(), reads.cuda_version()
 
 
 @dataclass(frozen=True)
 class Figures:
     """What a device uses now: bytes, percent, degrees Celsius, watts. None is what it does not tell."""
 
-    memory_used: int
-    utilization: float
+    memory_used: int | None = None
+    utilization: float | None = None
     temperature: float | None = None
     power: float | None = None
-    processes: tuple[GpuProcess, ...] = ()
+    processes: tuple[GpuProcess, ...] | None = None
 
 
 def figures(
     device: Listed, closely: bool, process_name: Callable[[int], str], container_of: Callable[[int], str | None]
 ) -> Figures | None:
     """None where the device does not answer. `closely` adds what takes longer. Raises DriverError."""
+    if device.error is not None:
+        return None
     with _driver.initialized():
-        memory = _figure("nvmlDeviceGetMemoryInfo", device.handle) if device.error is None else None
-        if memory is None:
+        try:
+            memory = reads.memory(device.handle)
+        except pynvml.NVMLError as error:
+            if error.value in reads.DRIVER_FAILED:
+                raise
             return None
-        rates = _figure("nvmlDeviceGetUtilizationRates", device.handle)
-        brief = Figures(memory.used, getattr(rates, "gpu", 0))
+        found = reads.processes(device.handle) if closely or device.shared else None
+        brief = Figures(_sum(found) if device.shared else memory.used, reads.utilization(device.handle))
         if not closely:
             return brief
-        milliwatts = _figure("nvmlDeviceGetPowerUsage", device.handle)
-        largest = _processes(device.handle)[:MOST_PROCESSES]
-        return Figures(
-            memory_used=brief.memory_used,
-            utilization=brief.utilization,
-            temperature=_figure("nvmlDeviceGetTemperature", device.handle, pynvml.NVML_TEMPERATURE_GPU),
-            power=None if milliwatts is None else milliwatts / 1000,
-            processes=tuple(GpuProcess(pid, used, process_name(pid), container_of(pid)) for pid, used in largest),
+        largest = None if found is None else found[:MOST_PROCESSES]
+        return replace(
+            brief,
+            temperature=reads.temperature(device.handle),
+            power=reads.power(device.handle),
+            processes=None
+            if largest is None
+            else tuple(GpuProcess(pid, used, process_name(pid), container_of(pid)) for pid, used in largest),
         )
+
+
+def _sum(processes: list[tuple[int, int | None]] | None) -> int | None:
+    """What processes have together of memory that is the host's; None where that of one is unknown."""
+    known = [used for _, used in processes or () if used is not None]
+    if processes is None or len(known) < len(processes):
+        return None
+    return reads.bounded(sum(known), reads.MOST_BYTES)
 
 
 def hardware(kernel_list: Path = KERNEL_LIST, pci_devices: Path = PCI_DEVICES) -> bool:
@@ -203,53 +217,47 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _list() -> list[Listed]:
-    """Raises NVMLError where that is about no single device."""
-    return [_device(position) for position in range(min(pynvml.nvmlDeviceGetCount(), MOST_DEVICES))]
+    """Raises NVMLError where that concerns no single device."""
+    positions = range(min(pynvml.nvmlDeviceGetCount(), MOST_DEVICES))
+    return list(islice(chain.from_iterable(map(_devices, positions)), MOST_DEVICES))
 
 
-def _device(position: int) -> Listed:
+def _devices(position: int) -> list[Listed]:
+    """The GPU at a position, or its MIG devices. Raises NVMLError where that concerns no single device."""
     handle = None
     try:
         handle = pynvml.nvmlDeviceGetHandleByIndex(position)
-        memory = _unless_untold("nvmlDeviceGetMemoryInfo", handle)
-        return Listed(
-            position,
-            handle,
-            uuid=_unless_untold("nvmlDeviceGetUUID", handle),
-            name=_unless_untold("nvmlDeviceGetName", handle) or "",
-            memory=getattr(memory, "total", 0),
-        )
+        if not reads.has_mig(handle):
+            return [_device(position, handle)]
+        found = [_mig_device(position, each) for each in reads.mig_handles(handle, MOST_DEVICES)]
+        return found or [replace(_device(position, handle), error=NO_MIG_DEVICE)]
     except pynvml.NVMLError as error:
-        if error.value in _DRIVER_FAILED:
+        if error.value in reads.DRIVER_FAILED:
             raise
-        # A device that does not answer may still have a readable UUID.
-        uuid = _figure("nvmlDeviceGetUUID", handle) if handle is not None else None
-        return Listed(position, handle, uuid=uuid, error=f"{error} (NVML error {error.value})")
+        if handle is None and error.value == pynvml.NVML_ERROR_FUNCTION_NOT_FOUND:
+            raise  # a library that is too old has no device at all
+        if handle is None and error.value == pynvml.NVML_ERROR_INVALID_ARGUMENT:
+            return []  # the list has become shorter since it was counted
+        return [_troubled(position, handle, error)]
 
 
-def _unless_untold(question: str, *arguments: Any) -> Any:
-    """NVML's answer; None for what a device that is well does not tell. Raises NVMLError."""
+def _device(position: int, handle: Any) -> Listed:
+    """Raises NVMLError where the device does not answer."""
+    memory = reads.memory(handle)
+    return Listed(position, handle, reads.uuid(handle), reads.name(handle), memory.total, shared=memory.shared)
+
+
+def _mig_device(position: int, handle: Any) -> Listed:
+    """Raises NVMLError where that concerns no single device."""
     try:
-        return getattr(pynvml, question)(*arguments)
+        found = replace(_device(position, handle), shared=False, mig=True)
     except pynvml.NVMLError as error:
-        if error.value in _UNTOLD:
-            return None
-        raise
+        if error.value in reads.DRIVER_FAILED:
+            raise
+        return replace(_troubled(position, handle, error), mig=True)
+    return found if found.uuid is not None else replace(found, error=NO_MIG_UUID)
 
 
-def _figure(question: str, *arguments: Any) -> Any:
-    """NVML's answer; None where there is none for whatever reason."""
-    try:
-        return getattr(pynvml, question)(*arguments)
-    except pynvml.NVMLError:
-        return None
-
-
-def _processes(handle: Any) -> list[tuple[int, int]]:
-    """Pid and bytes of each process with memory on a device, the largest first; some drivers do not tell the bytes."""
-    memory: dict[int, int] = {}
-    for question in ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses"):
-        # By version, as drivers before 510 know the second alone and pynvml's unversioned names raise something else.
-        for each in _figure(f"{question}_v3", handle) or _figure(f"{question}_v2", handle) or []:
-            memory[each.pid] = max(memory.get(each.pid, 0), each.usedGpuMemory or 0)
-    return sorted(memory.items(), key=lambda entry: -entry[1])
+def _troubled(position: int, handle: Any, error: Any) -> Listed:
+    uuid = reads.uuid_of_lost(handle) if handle is not None else None
+    return Listed(position, handle, uuid=uuid, error=f"{reads.told(error)} (NVML error {error.value})")

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from agent.cuda import Driver, unsatisfied
 from agent.devices import Devices
+from agent.driver_advice import for_device
 from agent.engines import EngineError, Instance, Offer, RunSpec
 from agent.flags import value_of
 from agent.gpus import Gpu
-from agent.host import disk
+from agent.host import HostMemory, disk, host_memory
 from agent.hub import Finding, Hub, HuggingFace, question
 from agent.models import PREFIX, cached_models
 from agent.policy import HostPolicy
@@ -40,12 +41,13 @@ class GpuMissing(EngineError):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What preflight looks at: the hub, the GPUs and their driver, the file system that holds a path."""
+    """What preflight looks at: the hub, the GPUs, their driver, the file system that holds a path, the host's memory."""
 
     hub: Hub = field(default_factory=HuggingFace)
     gpus: Callable[[], Sequence[Gpu]] = field(default_factory=lambda: Devices().gpus)
     disk: Callable[[Path], Disk] = disk
     driver: Callable[[], Driver | None] = lambda: None
+    memory: Callable[[], HostMemory] = host_memory
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,23 @@ class Preflight:
             if gpu is None:
                 advice = "check nvidia-smi there"
                 yield Finding("GPU_UNAVAILABLE", f"GPU {index} is not on this host (it has: {listed}): {advice}")
-            elif gpu.total - gpu.used_by_others(flight.own) < share * gpu.total:
-                yield Finding("CUDA_OUT_OF_MEMORY", _occupied(gpu, share, flight), fix=_smaller(gpu, flight))
+            elif gpu.shared:
+                yield self._shared(gpu, share, flight)
+            else:
+                yield from _memory(gpu, share, flight)
+
+    def _shared(self, gpu: Gpu, share: float, flight: Flight) -> Finding:
+        """Of a GPU that takes the host's memory vLLM wants its share of all of that, as it is available then."""
+        host = self.around.memory()
+        free = min(host.total, host.available + gpu.held_by(flight.own))
+        message = (
+            f"the memory of GPU {gpu.index} is unknown to NVML, since it is the host's: {size(free)} of"
+            f" {size(host.total)} is available, and vLLM wants {share:.0%} of it"
+        )
+        if free < share * host.total:
+            advice = "end what uses the host's memory, or lower gpu_memory_utilization"
+            return Finding("CUDA_OUT_OF_MEMORY", f"{message}: {advice}", fix=_smaller(free, host.total))
+        return Finding("GPU_MEMORY_UNKNOWN", message, warns_only=True)
 
     def _disks(self, flight: Flight, weights: int | None) -> Iterator[Finding]:
         cache = self.policy.hub_cache
@@ -189,8 +206,8 @@ def _missing(gpu: Gpu, command: Deploy, worker_id: str, there: Collection[Instan
     """Why the command cannot have the GPU for now."""
     if gpu.lost is not None:
         named = f"GPU {gpu.index} ({gpu.uuid})" if gpu.uuid else f"GPU {gpu.index}"
-        advice = "reset it or reboot the host, or restart the deployment to have it placed on another GPU"
-        return f"{named} is lost: {gpu.lost}: {advice}"
+        advice = "or restart the deployment to have it placed on another GPU"
+        return f"{named} is lost: {gpu.lost}: {for_device(gpu.lost)}, {advice}"
     users = gpu.users(there, worker_id, command.deployment_id)
     if users:
         named = ", ".join(f"{each.name} (deployment {each.deployment_id})" for each in users)
@@ -205,20 +222,29 @@ def _utilization(command: Deploy) -> float:
         return UTILIZATION  # vLLM will say what is wrong with it
 
 
-def _occupied(gpu: Gpu, share: float, flight: Flight) -> str:
+def _memory(gpu: Gpu, share: float, flight: Flight) -> Iterator[Finding]:
     used = gpu.used_by_others(flight.own)
-    holders = ", ".join(f"{each.told(flight.there)} ({size(each.memory)})" for each in gpu.others(flight.own))
+    if not gpu.total or used is None:
+        advice = "whether the model fits is not known before it is loaded"
+        message = f"NVML does not report how much memory GPU {gpu.index} has free: {advice}"
+        yield Finding("GPU_MEMORY_UNKNOWN", message, warns_only=True)
+    elif gpu.total - used < share * gpu.total:
+        free = gpu.total - used
+        yield Finding("CUDA_OUT_OF_MEMORY", _occupied(gpu, free, share, flight), fix=_smaller(free, gpu.total))
+
+
+def _occupied(gpu: Gpu, free: int, share: float, flight: Flight) -> str:
+    holders = ", ".join(f"{each.told(flight.there)} ({told_size(each.memory)})" for each in gpu.others(flight.own))
     by = f", held by {holders}" if holders else ""
     return (
-        f"GPU {gpu.index} has {size(gpu.total - used)} of {size(gpu.total)} free{by}, and vLLM wants {share:.0%} of"
+        f"GPU {gpu.index} has {size(free)} of {told_size(gpu.total)} free{by}, and vLLM wants {share:.0%} of"
         " it: end what holds it, lower gpu_memory_utilization, or choose another GPU"
     )
 
 
-def _smaller(gpu: Gpu, flight: Flight) -> Fix | None:
+def _smaller(free: int, total: int) -> Fix | None:
     """The share that is free, where a model may still fit into it."""
-    free = gpu.total - gpu.used_by_others(flight.own)
-    share = int(100 * free / gpu.total) / 100 if gpu.total else 0.0
+    share = int(100 * free / total) / 100 if total else 0.0
     return Fix({"gpu_memory_utilization": share}) if share >= LEAST_SHARE else None
 
 
@@ -234,3 +260,7 @@ def _told(findings: Sequence[Finding]) -> str:
 
 def size(count: float) -> str:
     return f"{count / 1024**3:.1f} GiB" if count >= 1024**3 else f"{count / 1024**2:.0f} MiB"
+
+
+def told_size(count: int | None) -> str:
+    return "unknown" if count is None else size(count)

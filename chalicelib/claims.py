@@ -237,6 +237,7 @@ def _candidate(machine: Machine, claims: fleet.Claims, deployment: Deployment, n
         devices=machine.devices,
         free=free,
         unusable=machine.unusable,
+        mig=machine.mig,
     )
 
 

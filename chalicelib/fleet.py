@@ -86,6 +86,11 @@ class Machine:
         return found | {each.index: "lost" for each in self.gpu_info.devices if each.lost}
 
     @cached_property
+    def mig(self) -> frozenset[int]:
+        """The devices that are MIG devices, by which NVIDIA's drivers begin their UUIDs."""
+        return frozenset(each.index for each in self.gpu_info.devices if (each.uuid or "").startswith("MIG-"))
+
+    @cached_property
     def labels(self) -> dict[str, str]:
         return msgspec.json.decode(self.cold.labels, type=dict[str, str])
 

@@ -23,7 +23,9 @@ from chalicelib.tables import Hot
 LOOK_EVERY = 10
 _GPU = struct.Struct("<Q")
 _DISK = struct.Struct("<QQQ")
-MAX_MEMORY = 2**51 - 1
+UNKNOWN_MEMORY, UNKNOWN_UTILIZATION = 2**51 - 1, 127
+"""In place of a figure that the worker does not have."""
+MAX_MEMORY = UNKNOWN_MEMORY - 1
 """Bytes of one GPU, 2 PiB, that a heartbeat's figures have room for; more is taken for as much."""
 
 
@@ -136,10 +138,22 @@ def pack_usage(body: m.Heartbeat) -> bytes:
     A GPU is 8 bytes: 51 bits of memory, 6 of its index, and 7 of its utilization. So 64 leave room for the rest.
     """
     disk = body.disk or m.Disk(0, 0, 0)
-    gpus = (
-        _GPU.pack(min(g.memory_used, MAX_MEMORY) << 13 | g.index << 7 | round(g.utilization)) for g in body.gpu_usage
+    return _DISK.pack(disk.total, disk.used, disk.free) + b"".join(map(_packed, body.gpu_usage))
+
+
+def _packed(gpu: m.GpuUsage) -> bytes:
+    memory = UNKNOWN_MEMORY if gpu.memory_used is None else min(gpu.memory_used, MAX_MEMORY)
+    utilization = UNKNOWN_UTILIZATION if gpu.utilization is None else round(gpu.utilization)
+    return _GPU.pack(memory << 13 | gpu.index << 7 | utilization)
+
+
+def _unpacked(packed: int) -> m.GpuUsage:
+    memory, utilization = packed >> 13, packed & 127
+    return m.GpuUsage(
+        packed >> 7 & 63,
+        None if memory == UNKNOWN_MEMORY else memory,
+        None if utilization == UNKNOWN_UTILIZATION else float(utilization),
     )
-    return _DISK.pack(disk.total, disk.used, disk.free) + b"".join(gpus)
 
 
 def unpack_usage(packed: bytes | None) -> tuple[m.Disk | None, list[m.GpuUsage]]:
@@ -147,8 +161,6 @@ def unpack_usage(packed: bytes | None) -> tuple[m.Disk | None, list[m.GpuUsage]]
     if not packed:
         return None, []
     total, used, free = _DISK.unpack_from(packed)
-    gpus = [
-        m.GpuUsage(each >> 7 & 63, each >> 13, float(each & 127)) for (each,) in _GPU.iter_unpack(packed[_DISK.size :])
-    ]
+    gpus = [_unpacked(each) for (each,) in _GPU.iter_unpack(packed[_DISK.size :])]
     disk = m.Disk(total, used, free, round(100 * used / (used + free or 1), 1)) if total else None
     return disk, gpus

@@ -90,12 +90,15 @@ def _gpus(workers: list[Machine], now: float) -> Iterable[Family]:
         for device in each.gpu_info.devices:
             info.add(1, worker=name, gpu=str(device.index), name=device.name, uuid=device.uuid)
             lost.add(int(device.lost), worker=name, gpu=str(device.index))
-            memory.add(device.memory_total, worker=name, gpu=str(device.index))
+            if device.memory_total:  # earlier releases send 0 where it is unknown
+                memory.add(device.memory_total, worker=name, gpu=str(device.index))
         for index in map(str, each.devices):
             claimed.add(int(index in each.claims), worker=name, gpu=index)
         for usage in _usage(each, now)[1]:
-            used.add(usage.memory_used, worker=name, gpu=str(usage.index))
-            utilization.add(usage.utilization / 100, worker=name, gpu=str(usage.index))
+            if usage.memory_used is not None:
+                used.add(usage.memory_used, worker=name, gpu=str(usage.index))
+            if usage.utilization is not None:
+                utilization.add(usage.utilization / 100, worker=name, gpu=str(usage.index))
     return total, held, info, claimed, lost, memory, used, utilization
 
 

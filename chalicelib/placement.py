@@ -22,7 +22,8 @@ class Need:
 @dataclass(frozen=True)
 class Candidate:
     """A worker as placement sees it. `free` are the indexes of its devices that can be used and that no deployment
-    holds; `unusable` says why the others cannot be used: "lost"."""
+    holds; `unusable` says why the others cannot be used: "lost". `mig` are those that are MIG devices: CUDA shows a
+    process no more than one of them, so that a deployment of several devices has none."""
 
     worker_id: str
     name: str
@@ -32,6 +33,7 @@ class Candidate:
     devices: tuple[int, ...]
     free: tuple[int, ...]
     unusable: Mapping[int, str] = field(default_factory=dict)
+    mig: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def place(need: Need, candidates: Iterable[Candidate]) -> Place | list[str]:
         if reason:
             reasons.append(f"{worker.name}: {reason}")
             continue
-        indexes = worker.free[: need.gpus] if isinstance(need.gpus, int) else need.gpus
+        indexes = _free(need, worker)[: need.gpus] if isinstance(need.gpus, int) else need.gpus
         fitting.append((len(worker.free) - len(indexes), worker.name, Place(worker.worker_id, tuple(indexes))))
     if fitting:
         return min(fitting, key=lambda entry: entry[:2])[2]
@@ -71,17 +73,32 @@ def _obstacle(need: Need, worker: Candidate) -> str | None:
     if lacking:
         return f"has no label {', '.join(lacking)}"
     if isinstance(need.gpus, int):
-        if need.gpus > len(worker.free):
-            few = f"{len(worker.free)} of {len(worker.devices)} GPUs free, {need.gpus} needed"
-            return f"{few} ({why})" if (why := _unusable(worker, worker.devices)) else few
+        free = _free(need, worker)
+        if need.gpus > len(free):
+            few = f"{len(free)} of {len(worker.devices)} GPUs free, {need.gpus} needed"
+            why = ", ".join(filter(None, (_unusable(worker, worker.devices), _of_mig(need, worker, worker.free))))
+            return f"{few} ({why})" if why else few
         return None
     absent = [index for index in need.gpus if index not in worker.devices]
     if absent:
         return f"has no GPU {', '.join(map(str, absent))}"
-    if why := _unusable(worker, need.gpus):
+    if why := _unusable(worker, need.gpus) or _of_mig(need, worker, need.gpus):
         return why
     held = [index for index in need.gpus if index not in worker.free]
     return f"GPU {', '.join(map(str, held))} held by another deployment" if held else None
+
+
+def _free(need: Need, worker: Candidate) -> tuple[int, ...]:
+    return worker.free if need.count < 2 else tuple(index for index in worker.free if index not in worker.mig)
+
+
+def _of_mig(need: Need, worker: Candidate, indexes: Iterable[int]) -> str:
+    """Which of the devices a deployment of several cannot have, since each is only a part of a GPU."""
+    parts = [index for index in indexes if index in worker.mig] if need.count > 1 else []
+    if not parts:
+        return ""
+    are = "is a MIG device" if len(parts) == 1 else "are MIG devices"
+    return f"GPU {', '.join(map(str, parts))} of {worker.name} {are}, which a model has alone"
 
 
 def _unusable(worker: Candidate, indexes: Iterable[int]) -> str:

@@ -69,6 +69,16 @@ class RunSpec:
     def device_ids(self) -> tuple[str, ...]:
         return self.devices or tuple(map(str, self.positions or self.gpus))
 
+    @property
+    def visible(self) -> tuple[str, ...]:
+        """The GPUs as CUDA is told of them: by position, since not every release of vLLM reads UUIDs. A MIG device has
+        none, and is told by its UUID."""
+        positions = map(str, self.positions or self.gpus)
+        return tuple(
+            device if device.startswith("MIG-") else position
+            for device, position in zip(self.device_ids, positions, strict=True)
+        )
+
 
 @dataclass(frozen=True)
 class Instance:

@@ -168,8 +168,8 @@ class ProcessEngine:
     def _env(self, spec: RunSpec) -> dict[str, str]:
         """The agent's own, without its settings (its token is one), and GPUs counted as NVML counts them."""
         env = {name: value for name, value in self._environ.items() if not name.startswith("MUSTER_")}
-        gpus = ",".join(map(str, spec.positions or spec.gpus))
-        return env | dict(spec.env) | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": gpus}
+        gpus = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(spec.visible)}
+        return env | dict(spec.env) | gpus
 
 
 def _instance(found: Supervised) -> Instance:

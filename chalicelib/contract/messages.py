@@ -61,11 +61,14 @@ Since = Annotated[
 
 
 class GpuDevice(Struct, omit_defaults=True):
-    """One GPU as NVML names it. `lost`: it does not answer, so that nothing new is placed there."""
+    """One GPU, or one MIG device, as NVML names it. `lost`: it cannot be used, so that nothing new is placed there.
+
+    `memory_total` is missing where it is unknown; 0, which earlier releases send then, means the same.
+    """
 
     index: GpuIndex
     name: Annotated[str, Meta(max_length=256)] = ""
-    memory_total: Bytes = 0
+    memory_total: Bytes | None = None
     cuda_version: Annotated[str, Meta(max_length=64)] | None = None
     uuid: Annotated[str, Meta(max_length=128)] | None = None
     driver_version: Annotated[str, Meta(max_length=64)] | None = None
@@ -108,20 +111,26 @@ class Registered(Struct):
 
 
 class GpuProcess(Struct, omit_defaults=True):
-    """A process with memory on a GPU; `container` is the id of the one that it is in, if it is in one."""
+    """A process with memory on a GPU; `container` is the id of the one that it is in, if it is in one.
+
+    `memory` is missing where the driver lists processes without it.
+    """
 
     pid: Count
-    memory: Bytes = 0
+    memory: Bytes | None = None
     name: Annotated[str, Meta(max_length=256)] = ""
     container: Annotated[str, Meta(max_length=128)] | None = None
 
 
-class GpuUsage(Struct):
-    """Bytes and percent. A closer look (never a heartbeat's) has degrees Celsius, watts and whose memory it is too."""
+class GpuUsage(Struct, omit_defaults=True):
+    """Bytes and percent. A closer look (never a heartbeat's) has degrees Celsius, watts and whose memory it is too.
+
+    A figure that is unknown is missing: 0 is a measurement.
+    """
 
     index: GpuIndex
-    memory_used: Bytes = 0
-    utilization: Annotated[float, Meta(ge=0, le=100)] = 0
+    memory_used: Bytes | None = None
+    utilization: Annotated[float, Meta(ge=0, le=100)] | None = None
     temperature: float | UnsetType = UNSET
     power: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
     processes: Annotated[list[GpuProcess], Meta(max_length=1024)] | UnsetType = UNSET

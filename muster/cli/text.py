@@ -51,6 +51,22 @@ def memory(count: float) -> str:
     return f"{count / 2**30:.1f} GiB"
 
 
+def memory_if_known(count: float | None) -> str | None:
+    """The same; None, which a table shows as "-", where it is unknown."""
+    return None if count is None else memory(count)
+
+
+def memory_of(used: float | None, total: float | None) -> str | None:
+    """How much of a GPU's memory is in use; None where neither figure is known."""
+    if used is None and total is None:
+        return None
+    return f"{memory_if_known(used) or 'unknown'} of {memory_if_known(total) or 'unknown'}"
+
+
+def percent(share: float | None) -> str | None:
+    return None if share is None else f"{share:.0f} %"
+
+
 def duration(seconds: float) -> str:
     """The largest unit only: 40s, 12m, 3h, 5d."""
     seconds = max(0, int(seconds))

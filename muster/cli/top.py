@@ -82,15 +82,15 @@ def gpu_rows(worker: r.Worker, held: dict[str, str]) -> list[tuple[Cell, ...]]:
     rows: list[tuple[Cell, ...]] = []
     for device in worker.gpu_info.devices:
         used = usage.get(device.index)
-        memory = text.memory(device.memory_total)
+        total = device.memory_total or None  # earlier agents say 0 where it is unknown
         rows.append(
             (
                 worker.name,
                 status,
                 str(device.index),
-                device.name,
-                f"{text.memory(used.memory_used)} of {memory}" if used else memory,
-                f"{used.utilization:.0f} %" if used else None,
+                device.name or None,
+                text.memory_of(used.memory_used, total) if used else text.memory_if_known(total),
+                text.percent(used.utilization) if used else None,
                 holder(device, worker, held),
             )
         )

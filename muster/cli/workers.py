@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 
 import click
@@ -9,7 +10,7 @@ from rich.text import Text
 
 from chalicelib.contract import resources as r
 from chalicelib.contract.lifecycle import LIVE
-from chalicelib.contract.messages import GpuDevice
+from chalicelib.contract.messages import GpuDevice, SystemInfo
 from muster.cli import attention, confirm, names, pairs, text
 from muster.cli.shell import Cell, Group, Shell, command
 
@@ -77,7 +78,7 @@ def holder(device: GpuDevice, worker: r.Worker, names_: dict[str, str]) -> str:
 
 def gpus(worker: r.Worker) -> str:
     """2x NVIDIA H100."""
-    kinds = [device.name for device in worker.gpu_info.devices] or ["GPU"] * worker.gpu_info.count
+    kinds = [device.name or "GPU" for device in worker.gpu_info.devices] or ["GPU"] * worker.gpu_info.count
     return ", ".join(f"{kinds.count(kind)}x {kind}" for kind in sorted(set(kinds))) or "none"
 
 
@@ -95,20 +96,7 @@ def detail(shell: Shell, found: r.Worker) -> None:
     held = {each.deployment_id: each.name for each in shell.client.deployments(worker_id=found.worker_id)}
     facts = _facts(found, shell.wall())
     shell.say(*(f"{name:<12}{value}" for name, value in facts.items()))
-    usage = {each.index: each for each in found.gpu_usage}
-    rows: list[tuple[Cell, ...]] = []
-    for device in found.gpu_info.devices:
-        used = usage.get(device.index)
-        rows.append(
-            (
-                str(device.index),
-                device.name,
-                text.memory(device.memory_total),
-                text.memory(used.memory_used) if used else None,
-                f"{used.utilization:.0f} %" if used else None,
-                holder(device, found, held),
-            )
-        )
+    rows = gpu_rows(found, held)
     attention.section(shell, found.conditions, shell.wall())
     if rows:
         shell.say("")
@@ -117,8 +105,27 @@ def detail(shell: Shell, found: r.Worker) -> None:
         shell.say("", f"Runs there and is not known here: {', '.join(found.orphans)}")
 
 
+def gpu_rows(worker: r.Worker, held: dict[str, str]) -> list[tuple[Cell, ...]]:
+    """A row for each GPU; a figure that is unknown is None, which a table shows as "-"."""
+    usage = {each.index: each for each in worker.gpu_usage}
+    rows: list[tuple[Cell, ...]] = []
+    for device in worker.gpu_info.devices:
+        used = usage.get(device.index)
+        rows.append(
+            (
+                str(device.index),
+                device.name or None,
+                text.memory_if_known(device.memory_total or None),  # earlier agents say 0 where it is unknown
+                text.memory_if_known(used.memory_used) if used else None,
+                text.percent(used.utilization) if used else None,
+                holder(device, worker, held),
+            )
+        )
+    return rows
+
+
 def _facts(worker: r.Worker, now: datetime) -> dict[str, str]:
-    system, disk = worker.system_info, worker.disk
+    disk = worker.disk
     due = "" if worker.due_in is None else f"; next heartbeat in {worker.due_in} s"
     return {
         "name": worker.name,
@@ -127,11 +134,22 @@ def _facts(worker: r.Worker, now: datetime) -> dict[str, str]:
         "seen": f"{text.ago(worker.last_seen, now)} ago{due}",
         "address": (worker.address or "none: its models can be reached on the host alone") + _pinned(worker),
         "labels": ", ".join(f"{key}={value}" for key, value in sorted(worker.labels.items())) or "none",
-        "host": f"{system.hostname}, {system.os}, {system.cpu_count} CPUs, {text.memory(system.memory_total)}",
+        "host": ", ".join(_host(worker.system_info)),
         "disk": f"{text.size(disk.free)} free of {text.size(disk.total)}" if disk else "not told",
         "agent": worker.agent_version or "another",
         "since": text.ago(worker.registered_at, now),
     }
+
+
+def _host(system: SystemInfo) -> Iterator[str]:
+    """What is known of it: a basic client may leave out all but the name."""
+    yield system.hostname
+    if system.os:
+        yield system.os
+    if system.cpu_count:
+        yield f"{system.cpu_count} CPUs"
+    if system.memory_total:
+        yield text.memory(system.memory_total)
 
 
 def _pinned(worker: r.Worker) -> str:

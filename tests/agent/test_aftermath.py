@@ -63,3 +63,10 @@ def test_a_container_that_is_there_is_told_by_its_name() -> None:
     holders = (Holder(7, GIB, "python", "c" * 64), Holder(8, 2 * GIB))
     lines = aftermath(DEAD, around(Gpu(0, 80 * GIB, 3 * GIB, holders)), Path("/"), [there])
     assert lines.endswith("python (pid 7) in container their-notebook 1.0 GiB, a process (pid 8) 2.0 GiB")
+
+
+def test_memory_that_is_unknown_is_told_as_unknown() -> None:
+    lines = aftermath(DEAD, around(Gpu(0, None, None, (Holder(7, None, "python"),))), Path("/"), [])
+    assert lines.endswith("\n[muster] GPU 0: unknown of unknown used: python (pid 7) unknown")
+    lines = aftermath(DEAD, around(Gpu(0, None, 96 * GIB, shared=True)), Path("/"), [])
+    assert lines.endswith("\n[muster] GPU 0: 96.0 GiB of the host's memory used: by nobody that NVML names")

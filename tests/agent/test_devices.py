@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.nvml import GIB, FakeNvml, gpu, told
+from tests.fixtures.nvml import GIB, FakeNvml, fails, gpu, part, says_bytes, told
 
 
 def test_gpus_are_listed_with_uuid_driver_and_memory(nvml: FakeNvml) -> None:
@@ -45,21 +45,21 @@ def test_a_closer_look_has_temperature_power_and_processes(nvml: FakeNvml) -> No
         ([gpu("a", 1, 5), gpu("b", 2, 6, error=15)], 2, [1], [(0, 1 * GIB, 5)]),  # the second fell off the bus
         ([gpu("a", 1, 5), gpu("b", 2, 6, error=6)], 2, [1], [(0, 1 * GIB, 5)]),  # the second has not even a handle
         ([gpu("a", 1, 5), gpu("b", 2, 6, error=999)], 2, [1], [(0, 1 * GIB, 5)]),  # an error that NVML cannot name
-        ([gpu("a", 1, 5, error=3)], 1, [], [(0, 1 * GIB, 0)]),  # it tells memory alone
+        ([gpu("a", 1, 5, error=3)], 1, [], [(0, 1 * GIB, None)]),  # it tells memory alone
         (["driver 9", gpu("a")], 0, [], []),  # not loaded
         (["driver 18", gpu("a")], 0, [], []),  # another version than the library's
         ([], 0, [], []),
     ],
 )
 def test_devices_and_drivers_that_answer_in_part_are_told_as_far_as_they_go(
-    nvml: FakeNvml, lines: list[str], count: int, lost: list[int], usage: list[tuple[int, int, int]]
+    nvml: FakeNvml, lines: list[str], count: int, lost: list[int], usage: list[tuple[int, int, int | None]]
 ) -> None:
     nvml.says(*lines)
     for seen in told(nvml, "[Devices().look(), Devices().look(closely=True)]"):
         assert seen["info"]["count"] == len(seen["info"]["devices"]) == count
         assert [each["index"] for each in seen["info"]["devices"] if each.get("lost")] == lost
         assert [int(index) for index in seen["lost"]] == lost
-        assert [(each["index"], each["memory_used"], each["utilization"]) for each in seen["usage"]] == usage
+        assert [(each["index"], each["memory_used"], each.get("utilization")) for each in seen["usage"]] == usage
 
 
 CHANGE = "(Path(os.environ['FAKE_NVML']).write_text('''{}'''), {})[1]"
@@ -109,3 +109,63 @@ def test_a_gpu_that_is_forgotten_is_not_missed(nvml: FakeNvml) -> None:
     both = [gpu("GPU-a"), gpu("GPU-b")]
     seen = after(nvml, both, [gpu("GPU-b")], "(d.forget(d.look().gone), [each.index for each in d.gpus()])[1]")
     assert seen == [1]
+
+
+def test_figures_that_are_not_told_are_missing_and_never_0(nvml: FakeNvml) -> None:
+    nvml.says(gpu("a", 1, 5), fails("memory", 4), fails("utilization", 3), fails("processes", 3), fails("power", 3))
+    info, brief, close = told(
+        nvml, "(lambda d: [d.look().info, d.look().usage, d.look(closely=True).usage])(Devices())"
+    )
+    assert "memory_total" not in info["devices"][0]
+    assert (brief, close) == ([{"index": 0}], [{"index": 0, "temperature": 40}])
+
+
+def test_a_gpu_with_the_hosts_memory_keeps_its_other_figures(nvml: FakeNvml) -> None:
+    nvml.says(gpu("a", 0, 57, 35, 11), fails("memory", 3), f"process 0 4000000 {9 * GIB}")
+    (found,) = told(nvml, "Devices().look(closely=True).usage")
+    process = {"pid": 4000000, "memory": 9 * GIB}
+    figures = {"memory_used": 9 * GIB, "utilization": 57, "temperature": 35, "power": 11}
+    assert found == {"index": 0, **figures, "processes": [process]}
+    (seen,) = told(nvml, "Devices().gpus()")
+    assert (seen["total"], seen["used"], seen["shared"], seen["lost"]) == (None, 9 * GIB, True, None)
+
+
+def test_a_name_that_cannot_be_read_is_empty(nvml: FakeNvml) -> None:
+    nvml.says(gpu("a"), says_bytes("name", b"\xf8\x95\xa0\x81"))
+    (device,) = told(nvml, "Devices().look().info.devices")
+    assert "name" not in device and (device["uuid"], device["memory_total"]) == ("a", 140 * GIB)
+
+
+def test_mig_devices_are_devices_with_name_uuid_and_memory(nvml: FakeNvml) -> None:
+    nvml.says(gpu("GPU-a"), part(0, 0, "MIG-x", 18, used=2), part(0, 2, "MIG-y", 35, profile="2g.35gb"))
+    info, usage, gpus = told(nvml, "(lambda d: [d.look().info, d.look().usage, d.gpus()])(Devices())")
+    assert info["count"] == 2
+    assert [(each["index"], each["uuid"], each["memory_total"], each["name"]) for each in info["devices"]] == [
+        (0, "MIG-x", 18 * GIB, "NVIDIA H200 MIG 1g.18gb"),
+        (1, "MIG-y", 35 * GIB, "NVIDIA H200 MIG 2g.35gb"),
+    ]
+    assert usage == [{"index": 0, "memory_used": 2 * GIB}, {"index": 1, "memory_used": 0}]
+    assert [(each["uuid"], each["total"], each["used"]) for each in gpus] == [
+        ("MIG-x", 18 * GIB, 2 * GIB),
+        ("MIG-y", 35 * GIB, 0),
+    ]
+
+
+def test_mig_without_a_mig_device_is_a_device_that_cannot_be_used(nvml: FakeNvml) -> None:
+    nvml.says(gpu("GPU-a"), "mig 0")
+    seen = told(nvml, "Devices().look()")
+    assert [(each["uuid"], each["lost"]) for each in seen["info"]["devices"]] == [("GPU-a", True)]
+    assert (seen["usage"], seen["lost"]) == ([], {"0": "MIG is enabled on it, and it has no MIG device"})
+
+
+def test_mig_devices_that_are_made_later_are_found_and_those_that_are_removed_are_gone(nvml: FakeNvml) -> None:
+    both = [gpu("GPU-a"), part(0, 0, "MIG-x"), part(0, 1, "MIG-y")]
+    uuids = "[[each.uuid for each in s.info.devices] + [each.uuid for each in s.gone] for s in [d.look()]][0]"
+    assert after(nvml, [gpu("GPU-a"), "mig 0"], both, uuids) == ["MIG-x", "MIG-y"]
+    assert after(nvml, [gpu("GPU-a")], both, uuids) == ["MIG-x", "MIG-y"]
+    assert after(nvml, both, both[:2], "[each.uuid for each in d.look().gone]") == ["MIG-y"]
+    lost = [gpu("GPU-a", error=15)]
+    assert after(nvml, both, lost, "[[each.uuid, each.lost] for each in d.look().info.devices]") == [
+        ["MIG-x", True],
+        ["MIG-y", True],
+    ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -14,7 +17,10 @@ from agent.identity import StateDir
 from agent.journal import Database
 from agent.reserve import ReserveFile
 from tests.fixtures.http_server import HttpServer, serving
+from tests.fixtures.nvml import FakeNvml, fails, gpu, part, says_bytes
 from tests.fixtures.waiting import eventually
+
+GARBAGE = b"\xf8\x95\xa0\x81"
 
 
 class ControlPlane(BaseHTTPRequestHandler):
@@ -98,6 +104,39 @@ def test_a_host_without_a_gpu_is_warned_of_and_not_refused(tmp_path: Path) -> No
     finding = found(subject(tmp_path, None), "gpu")
     assert finding is not None
     assert finding.verdict in ("ok", "warning")
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["driver 18", gpu("a")], ["gpu: NVIDIA's driver does not answer (RM has detected", "reboot the host"]),
+        (["driver 9"], ["(Driver Not Loaded)", "modprobe nvidia"]),
+        (["driver 4"], ["(Insufficient Permissions)", "/dev/nvidia*"]),
+        ([], ["no NVIDIA GPU answers"]),
+        (
+            [gpu("a"), says_bytes("name", GARBAGE)],
+            ["gpu: 1 (no name), driver 580", "the driver's names cannot be read"],
+        ),
+        (
+            [gpu("a"), says_bytes("version", GARBAGE)],
+            ["driver of unknown version", "the driver's version cannot be read"],
+        ),
+        ([gpu("a"), fails("memory", 3)], ["the memory of GPU 0 is the host's", "gpu_memory_utilization"]),
+        ([gpu("a"), fails("memory", 4)], ["NVML does not report the memory of GPU 0"]),
+        ([gpu("a"), "mig 0"], ["gpu 0: cannot be used: MIG is enabled", "nvidia-smi mig -cgi"]),
+        ([gpu("a"), part(0, 0, "MIG-x"), part(0, 1, "MIG-y")], ["gpu: 2 (NVIDIA H200 MIG 1g.18gb), driver 580"]),
+        ([gpu("a"), gpu("b", error=15)], ["gpu 1: cannot be used: GPU is lost (NVML error 15)", "Xid"]),
+    ],
+)
+def test_a_driver_and_gpus_in_trouble_are_findings_and_never_a_traceback(
+    nvml: FakeNvml, lines: list[str], words: list[str]
+) -> None:
+    nvml.says(*lines)
+    command = [sys.executable, "-m", "agent", "doctor", "--engine", "process", "--vllm-command", "true"]
+    env = {**os.environ, **nvml.environment, "MUSTER_STATE_DIR": str(nvml.folder)}
+    run = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (1, ""), "for no control plane is set"
+    assert [each for each in words if each not in run.stdout] == [], run.stdout
 
 
 # The control plane

@@ -8,6 +8,7 @@ from agent.conditions import Conditions
 from agent.devices import Devices, Sight
 from agent.gpu_watch import HUNG_AFTER, GpuWatch
 from agent.numbers import Known
+from agent.nvml import NO_MIG_DEVICE
 from chalicelib.contract.messages import GpuDevice, GpuInfo, GpuUsage, ReportedCondition
 from tests.fixtures.agent_world import Clock
 
@@ -156,3 +157,29 @@ def test_a_driver_that_hangs_is_a_condition_and_what_was_seen_last_stays() -> No
     watched.devices.during = hang
     watched.see(sight(0, 1))
     assert seen == [([0, 1], []), ([0, 1], []), ([0, 1], ["GpuDriverUnavailable"])]
+
+
+def test_a_mig_device_that_is_gone_has_to_be_made_again() -> None:
+    part = Known(1, "MIG-x", "H200 MIG 1g.18gb", 18, 0)
+    watched = Watched(A, part)
+    gone = sight(0, gone=(part,))
+    watched.see(sight(0, 1), gone, gone)
+    (condition,) = watched.reported
+    assert "GPU 1 (MIG-x), a MIG device, is gone" in condition.message and "mig -cgi" in condition.message
+
+
+def test_mig_without_a_mig_device_is_a_condition_that_says_how_to_make_one() -> None:
+    watched = Watched(A)
+    empty = sight(lost={0: NO_MIG_DEVICE})
+    watched.see(empty, empty)
+    (condition,) = watched.reported
+    assert (condition.type, condition.gpus) == ("GpuLost", [0])
+    assert "MIG is enabled" in condition.message and "Xid" not in condition.message
+
+
+def test_a_library_that_is_older_than_the_driver_needs_a_reboot() -> None:
+    watched = Watched(A)
+    mismatch = Sight(GpuInfo(0), failure="RM has detected an NVML/RM version mismatch.", code=18)
+    watched.see(mismatch, mismatch)
+    (condition,) = watched.reported
+    assert "version mismatch" in condition.message and "reboot" in condition.message

@@ -34,6 +34,7 @@ NEVER_NEWS = [
         (Sight("a", 2, 1), True),
         (Sight("a", 1, 2), True),
         (Sight("a", 0, 0), False),
+        (Sight("a", 1, None), False),
         *((Sight(f"a\n{line}", 1, 1), False) for line in NEVER_NEWS),
     ],
 )
@@ -89,3 +90,20 @@ def test_an_onlooker_sees_log_weights_and_memory_of_the_deployment_alone(world: 
     sight = Onlooker(world.engine, hub, lambda: used).look(deploy(gpus=[0, 2]), instance)
     assert sight == Sight(f"{LOADING}\n", 10, 301)
     assert Onlooker(world.engine, None, lambda: used).look(deploy(), instance) == Sight(f"{LOADING}\n")
+
+
+def test_memory_that_is_unknown_is_no_growth_and_no_standstill_of_the_memory() -> None:
+    growth = Growth(0.0)
+    growth.note(0.0, Sight("a", 1, None))
+    assert growth.watched == "neither its log nor its weights; how much memory it has on its GPUs is unknown"
+    growth.note(60.0, Sight("a", 1, 5))
+    assert growth.has_ended(STALLED_AFTER), "what becomes known has not grown"
+    assert growth.watched == "neither its log nor its weights nor its memory on a GPU"
+
+
+def test_an_onlooker_does_not_take_unknown_memory_for_none(world: AgentWorld) -> None:
+    instance = world.engine.add(Instance("i1", "n", "i", "running", "w1", "d1", 1))
+    for used, seen in (([None, None], None), ([None, 20], 20)):
+        world.gpus = [Gpu(index, None, each) for index, each in enumerate(used)]
+        onlooker = Onlooker(world.engine, None, lambda: world.gpus)
+        assert onlooker.look(deploy(gpus=[0, 1]), instance).on_gpus == seen

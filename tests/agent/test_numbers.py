@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.numbers import Numbers
-from agent.nvml import Listed
+from agent.nvml import NO_MIG_DEVICE, Listed
 
 
 def listed(*uuids: str | None) -> list[Listed]:
@@ -107,3 +107,80 @@ def test_the_journal_is_written_when_something_changed() -> None:
 
 def test_a_journal_that_makes_no_sense_begins_anew() -> None:
     assert Numbers(lambda: "[{").known == []
+
+
+# Devices without a UUID of their own
+
+
+def test_a_gpu_whose_uuid_cannot_be_read_for_once_is_known_by_its_place() -> None:
+    numbers = Numbers()
+    indexes(numbers, "a", "b")
+    indexes(numbers, "b", "a")
+    unread = [Listed(0, uuid=None, memory=140), Listed(1, uuid="a", memory=140)]
+    assert {index: each.position for index, each in numbers.assign(unread).items()} == {0: 1, 1: 0}
+
+
+def test_gpus_that_all_have_the_same_uuid_are_as_many_as_there_are() -> None:
+    assert list(Numbers().assign(listed("zero", "zero", "zero"))) == [0, 1, 2]
+
+
+def test_memory_that_is_unknown_is_written_as_nothing_that_an_older_agent_cannot_read() -> None:
+    journal = Journal()
+    journal.numbers().assign([Listed(0, uuid="a", memory=None)])
+    assert journal.text is not None and '"memory":0' in journal.text
+
+
+# MIG
+
+
+def parts(position: int, *uuids: str) -> list[Listed]:
+    return [Listed(position, uuid=f"MIG-{uuid}", memory=20, mig=True) for uuid in uuids]
+
+
+def names(found: dict[int, Listed]) -> dict[int, str | None]:
+    return {index: each.uuid for index, each in found.items()}
+
+
+def test_gpus_have_nvmls_indexes_and_mig_devices_the_others_in_nvmls_order() -> None:
+    numbers = Numbers()
+    there = [*parts(0, "x", "y"), Listed(1, uuid="b"), *parts(2, "z")]
+    first = {0: "MIG-x", 1: "b", 2: "MIG-y", 3: "MIG-z"}
+    assert names(numbers.assign(there)) == first
+    assert names(numbers.assign([*parts(2, "z"), Listed(1, uuid="b"), *parts(0, "y", "x")])) == first, "another order"
+
+
+def test_mig_devices_take_the_index_of_the_gpu_that_they_are_parts_of() -> None:
+    numbers = Numbers()
+    indexes(numbers, "a", "b")
+    indexes(numbers, "b", "a")  # NVML calls it 1 now
+    assert names(numbers.assign([Listed(0, uuid="b"), *parts(1, "x", "y")])) == {0: "MIG-x", 1: "b", 2: "MIG-y"}
+    assert [each.uuid for each in numbers.known] == ["MIG-x", "b", "MIG-y"]
+
+
+def test_new_mig_devices_take_the_indexes_of_those_that_their_gpu_no_longer_has() -> None:
+    numbers = Numbers()
+    numbers.assign([*parts(0, "x", "y"), Listed(1, uuid="b")])
+    assert names(numbers.assign([*parts(0, "p", "q", "r"), Listed(1, uuid="b")])) == {
+        **{0: "MIG-p", 1: "b"},
+        **{2: "MIG-q", 3: "MIG-r"},
+    }
+    assert names(numbers.assign([Listed(0, uuid="a"), Listed(1, uuid="b")])) == {0: "a", 1: "b"}, "without MIG again"
+
+
+@pytest.mark.parametrize("uuid", [None, "GPU-parent"])
+def test_a_gpu_that_is_lost_takes_all_its_mig_devices_with_it(uuid: str | None) -> None:
+    numbers = Numbers()
+    numbers.assign([*parts(0, "x", "y"), *parts(1, "z")])
+    found = numbers.assign([Listed(0, uuid=uuid, error="GPU is lost"), *parts(1, "z")])
+    assert {index: (each.uuid, each.error) for index, each in found.items()} == {
+        **{0: ("MIG-x", "GPU is lost"), 1: ("MIG-y", "GPU is lost")},
+        **{2: ("MIG-z", None)},
+    }
+
+
+def test_a_gpu_whose_mig_devices_were_removed_is_one_device_that_cannot_be_used() -> None:
+    numbers = Numbers()
+    numbers.assign(parts(0, "x", "y"))
+    found = numbers.assign([Listed(0, uuid="GPU-parent", error=NO_MIG_DEVICE)])
+    assert names(found) == {0: "GPU-parent"}
+    assert [each.mig for each in numbers.known] == [True, True]

@@ -11,6 +11,7 @@ import pytest
 from agent.cuda import Driver
 from agent.engines import EngineError, Instance, Offer
 from agent.gpus import Gpu, Holder
+from agent.host import HostMemory
 from agent.hub import Finding
 from agent.policy import HostPolicy
 from agent.preflight import LEAST_FREE, Cleared, Flight, Preflight, Surroundings, size
@@ -122,6 +123,7 @@ class Runway:
         self.free: int | None = 1000 * GIB
         self.offer: Offer | None = None
         self.driver: Driver | None = Driver("550.54.15", "12.4")
+        self.memory = HostMemory(120 * GIB, 110 * GIB)
         self.policy = HostPolicy(hub_cache=folder / "hub")
 
     def check(self, *found: Finding, own: tuple[Instance, ...] = (), **command: Any) -> Cleared:
@@ -129,7 +131,7 @@ class Runway:
         spec = run_spec(
             wanted, worker_id="w1", bind="127.0.0.1", port=20000, policy=self.policy, host_env={}, uses_images=True
         )
-        around = Surroundings(self.hub, lambda: self.gpus, self._disk, lambda: self.driver)
+        around = Surroundings(self.hub, lambda: self.gpus, self._disk, lambda: self.driver, lambda: self.memory)
         return Preflight(self.policy, around).check(Flight(wanted, spec, {}, own, own, Path("/"), self.offer), found)
 
     def refuse(self, *found: Finding, own: tuple[Instance, ...] = (), **command: Any) -> EngineError:
@@ -194,6 +196,49 @@ def test_the_share_that_is_free_is_the_fix_where_a_model_may_fit_into_it(
 ) -> None:
     runway.gpus = [Gpu(0, 80 * GIB, used * GIB)]
     assert runway.refuse(gpus=[0]).fix == fix
+
+
+@pytest.mark.parametrize(("total", "used"), [(None, None), (80 * GIB, None), (None, 79 * GIB)])
+def test_memory_that_nvml_does_not_tell_is_unknown_and_stops_nothing(
+    runway: Runway, total: int | None, used: int | None
+) -> None:
+    runway.gpus = [Gpu(0, total, used)]
+    caution = runway.check(gpus=[0]).caution
+    assert caution.startswith("GPU_MEMORY_UNKNOWN: NVML does not report how much memory GPU 0 has free")
+
+
+def test_a_gpu_with_the_hosts_memory_has_as_much_as_the_host_has_available(runway: Runway) -> None:
+    runway.gpus = [Gpu(0, None, GIB, shared=True)]
+    caution = runway.check(gpus=[0]).caution
+    for word in ("the memory of GPU 0 is unknown", "110.0 GiB of 120.0 GiB is available", "90%"):
+        assert word in caution
+    runway.memory = HostMemory(120 * GIB, 60 * GIB)
+    refused = runway.refuse(gpus=[0])
+    assert (refused.error_code, refused.fix) == ("CUDA_OUT_OF_MEMORY", Fix({"gpu_memory_utilization": 0.5}))
+    assert "60.0 GiB of 120.0 GiB is available" in refused.message
+    assert "110.0 GiB" not in runway.check(gpus=[0], config={"gpu_memory_utilization": 0.5}).caution
+
+
+def test_of_the_hosts_memory_that_of_the_instance_before_is_given_back(runway: Runway) -> None:
+    own = Instance("i1", "n", "i", "running", "w1", "d1", 1, pid=7)
+    runway.memory = HostMemory(120 * GIB, 20 * GIB)
+    runway.gpus = [Gpu(0, None, 90 * GIB, (Holder(7, 90 * GIB), Holder(8, None)), shared=True)]
+    assert "110.0 GiB of 120.0 GiB" in runway.check(own=(own,), gpus=[0]).caution
+    assert runway.refuse(gpus=[0]).error_code == "CUDA_OUT_OF_MEMORY"
+
+
+def test_a_holder_whose_memory_is_unknown_is_named_so(runway: Runway) -> None:
+    runway.gpus = [Gpu(0, 80 * GIB, 60 * GIB, (Holder(7, None, "python"),))]
+    assert "held by python (pid 7) (unknown)," in runway.refuse(gpus=[0]).message
+
+
+def test_what_a_start_should_know_is_in_the_deployments_message(world: AgentWorld) -> None:
+    world.gpus = [Gpu(0, None, None)]
+    world.deploy(gpus=[0])
+    world.settle()
+    assert world.statuses()[-1] == "running"
+    messages = [report.message or "" for _, report in world.server.reports]
+    assert any(each.startswith("Starting. GPU_MEMORY_UNKNOWN: ") for each in messages)
 
 
 def test_what_is_downloaded_already_needs_no_room(runway: Runway) -> None:

@@ -19,7 +19,8 @@ from tests.fixtures.plane_world import JOIN, PlaneWorld, Worker
 DISK = {"path": "/", "purpose": "weights", "total": 2, "used": 1, "free": 1}
 BYTES = st.integers(0, 2**53)
 MEMORY = st.integers(0, heartbeat.MAX_MEMORY)
-GPUS = st.lists(st.builds(m.GpuUsage, st.integers(0, 63), MEMORY, st.integers(0, 100).map(float)), max_size=8)
+UTILIZATION = st.none() | st.integers(0, 100).map(float)
+GPUS = st.lists(st.builds(m.GpuUsage, st.integers(0, 63), st.none() | MEMORY, UTILIZATION), max_size=8)
 
 
 def hot_of(worker: Worker) -> Hot:

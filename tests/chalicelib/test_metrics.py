@@ -18,6 +18,19 @@ def value(samples: Samples, name: str, /, **labels: str) -> float | None:
     return samples.get((name, frozenset(labels.items())))
 
 
+def test_a_figure_that_is_unknown_is_no_sample(world: PlaneWorld) -> None:
+    devices = [{"index": 0, "name": "GB10"}, {"index": 1, "memory_total": 0}, {"index": 2, "memory_total": None}]
+    worker = world.worker("gpu-1", gpu_info={"count": 3, "devices": devices})
+    worker.beat(gpu_usage=[{"index": 0}, {"index": 1, "memory_used": None, "utilization": None}, {"index": 2}])
+    samples = told(world)
+    figures = ("memory_total_bytes", "memory_used_bytes", "utilization_ratio")
+    for name in (f"muster_gpu_{figure}" for figure in figures):
+        assert [value(samples, name, worker="gpu-1", gpu=gpu) for gpu in "012"] == [None] * 3
+    worker.beat(gpu_usage=[{"index": 0, "memory_used": 0, "utilization": 0}])
+    samples = told(world)
+    assert [value(samples, f"muster_gpu_{each}", worker="gpu-1", gpu="0") for each in figures] == [None, 0, 0]
+
+
 def test_a_workers_figures_are_those_of_its_last_heartbeat_while_it_is_online(world: PlaneWorld) -> None:
     devices = [{"index": index, "name": "A100", "memory_total": 80, "lost": index == 0} for index in (0, 1)]
     worker = world.worker("gpu-1", gpu_info={"count": 2, "devices": devices})

@@ -135,3 +135,13 @@ def test_workers_that_cannot_have_it_do_not_hide_one_that_can() -> None:
 def test_of_workers_with_equal_room_the_first_by_name_is_taken() -> None:
     fleet = [replace(FREE, worker_id=name, name=name) for name in ("c", "a", "b")]
     assert place(Need(1), fleet) == Place("a", (0,))
+
+
+def test_a_model_on_several_gpus_gets_no_mig_device_and_one_on_a_single_gpu_does() -> None:
+    mixed = replace(worker((0, 1, 2), {}), mig=frozenset({0, 1}))
+    assert place(Need(1), [mixed]) == Place("w", (0,))
+    assert place(Need((1,)), [mixed]) == Place("w", (1,))
+    why = "GPU 0, 1 of gpu-1 are MIG devices, which a model has alone"
+    assert place(Need(2), [mixed]) == [f"gpu-1: 1 of 3 GPUs free, 2 needed ({why})"]
+    assert place(Need((1, 2)), [mixed]) == ["gpu-1: GPU 1 of gpu-1 is a MIG device, which a model has alone"]
+    assert place(Need(2), [replace(mixed, mig=frozenset({1}))]) == Place("w", (0, 2))

@@ -40,6 +40,14 @@ def test_a_folder_without_a_record_is_nobodys_and_makes_way(rig: ProcessRig) -> 
     assert rig.engine.start(rig.spec()).state == "running"
 
 
+def test_it_is_told_of_a_mig_device_by_its_uuid(rig_of: RigOf) -> None:
+    rig = rig_of("/bin/sh", "-c", "echo $CUDA_VISIBLE_DEVICES", PATH=os.environ["PATH"])
+    instance = rig.engine.start(replace(rig.spec(), gpus=(3,), devices=("MIG-x",), positions=(0,)))
+    assert instance.gpus == ("MIG-x",)
+    eventually(lambda: rig.engine.instances()[0].state == "exited")
+    assert rig.engine.logs(instance.id, 100, None).text == "MIG-x\n"
+
+
 @pytest.mark.parametrize(
     ("positions", "visible"), [((), "1,3"), ((0, 2), "0,2")], ids=["as placed", "as CUDA counts now"]
 )

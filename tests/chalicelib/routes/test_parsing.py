@@ -76,7 +76,7 @@ def test_a_field_is_named_by_its_path() -> None:
     assert refusal(body | {"gpu_info": {"count": "2"}}, m.Registration) == "gpu_info.count: expected int, got str"
     device = {"index": 0, "memory_total": "80"}
     message = refusal(body | {"gpu_info": {"count": 1, "devices": [device]}}, m.Registration)
-    assert message == "gpu_info.devices[0].memory_total: expected int, got str"
+    assert message == "gpu_info.devices[0].memory_total: expected int | null, got str"
 
 
 def test_a_pattern_is_shown_and_what_was_sent_is_not() -> None:

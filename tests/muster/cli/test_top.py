@@ -50,3 +50,14 @@ def test_each_gpu_has_a_row_with_the_model_that_holds_it() -> None:
 
 def test_a_worker_without_gpus_has_a_row_too() -> None:
     assert [cells(row)[:3] for row in gpu_rows(worker(status="offline"), {})] == [["gpu-1", "offline", "none"]]
+
+
+def test_a_figure_that_is_unknown_is_not_0() -> None:
+    devices = [{"index": 0, "memory_total": 0}, {"index": 1, "name": "GB10"}, {"index": 2, "memory_total": 80 * GIB}]
+    usage = [{"index": 0}, {"index": 1, "memory_used": 20 * GIB, "utilization": 0}, {"index": 2}]
+    seen = worker(gpu_info={"count": 3, "devices": devices}, gpu_usage=usage)
+    assert [cells(row)[3:6] for row in gpu_rows(seen, {})] == [
+        ["-", "-", "-"],
+        ["GB10", "20.0 GiB of unknown", "0 %"],
+        ["-", "unknown of 80.0 GiB", "-"],
+    ]

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from chalicelib.contract import resources as r
-from muster.cli.workers import free, gpus, holder
+from chalicelib.contract.messages import SystemInfo
+from muster.cli.workers import _host, free, gpu_rows, gpus, holder
 from tests.fixtures.operators import Operators
 from tests.fixtures.resources import worker
 from tests.fixtures.tables import columns
@@ -109,3 +110,21 @@ def test_a_lost_gpu_is_not_free_and_says_who_holds_it() -> None:
     assert free(seen) == 1
     assert free(worker(gpu_info={"count": 3}, gpu_claims={"0": "d1"})) == 2
     assert free(worker(gpu_info={"count": 0}, gpu_claims={"0": "d1"})) == 0
+
+
+def test_a_figure_that_is_unknown_is_shown_as_unknown() -> None:
+    devices = [{"index": 0, "name": "NVIDIA GB10"}, {"index": 1, "memory_total": 140 * 2**30}, {"index": 2}]
+    usage = [{"index": 0, "utilization": 0}, {"index": 1, "memory_used": 0}]
+    seen = worker(gpu_info={"count": 3, "devices": devices}, gpu_usage=usage)
+    assert gpu_rows(seen, {}) == [
+        ("0", "NVIDIA GB10", None, None, "0 %", "free"),
+        ("1", None, "140.0 GiB", "0.0 GiB", None, "free"),
+        ("2", None, None, None, None, "free"),
+    ]
+    assert gpus(seen) == "2x GPU, 1x NVIDIA GB10"
+
+
+def test_of_a_host_is_shown_what_its_client_told() -> None:
+    assert list(_host(SystemInfo("gpu-1"))) == ["gpu-1"]
+    full = SystemInfo("gpu-1", 64, 256 * 2**30, "Ubuntu 22.04")
+    assert list(_host(full)) == ["gpu-1", "Ubuntu 22.04", "64 CPUs", "256.0 GiB"]
