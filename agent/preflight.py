@@ -41,7 +41,7 @@ class GpuMissing(EngineError):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What preflight looks at: the hub, the GPUs, their driver, the file system that holds a path, the host's memory."""
+    """What preflight looks at: the hub, the GPUs, their driver, the file system of a path, the host's memory."""
 
     hub: Hub = field(default_factory=HuggingFace)
     gpus: Callable[[], Sequence[Gpu]] = field(default_factory=lambda: Devices().gpus)

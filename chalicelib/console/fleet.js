@@ -2,7 +2,7 @@
 import { html, useMemo, useState } from "./vendor/preact.js";
 import { all } from "./api.js";
 import { Attention } from "./conditions.js";
-import { memory, memoryOf, percent, plural } from "./format.js";
+import { isKnown, memory, memoryOf, percent, plural } from "./format.js";
 import { FOREIGN, Swatch, allDeployments, holders } from "./models.js";
 import { MemoryBar, Meters, byModel, devices } from "./gpus.js";
 import { Invitation } from "./join.js";
@@ -21,7 +21,7 @@ const load = async (signal) => {
 
 export function gpuNames(info) {
     const counted = new Map();
-    for (const { name } of info.devices) counted.set(name, (counted.get(name) ?? 0) + 1);
+    for (const { name = "GPU" } of info.devices) counted.set(name, (counted.get(name) ?? 0) + 1);
     const names = [...counted].map(([name, count]) => `${count} × ${name.replace(/^NVIDIA /, "")}`);
     return names.join(", ") || (info.count ? plural(info.count, "GPU") : "no GPU");
 }
@@ -73,10 +73,13 @@ function Summary({ workers, models, deployments }) {
     const sums = useMemo(() => {
         const live = workers.filter((worker) => worker.status !== "offline");
         const found = live.flatMap((worker) => devices(worker, models));
-        const total = found.reduce((sum, device) => sum + device.total, 0);
-        const used = found.reduce((sum, device) => sum + device.used, 0);
-        const busy = found.length ? found.reduce((sum, device) => sum + device.utilization, 0) / found.length : 0;
-        return { live, found, total, used, busy, parts: byModel(found), held: found.filter((device) => device.claim).length };
+        // Of what is unknown there is no sum: a GPU without these figures counts in none of them.
+        const sized = found.filter((device) => device.total && isKnown(device.used));
+        const total = sized.reduce((sum, device) => sum + device.total, 0);
+        const used = sized.reduce((sum, device) => sum + device.used, 0);
+        const loads = found.map((device) => device.utilization).filter(isKnown);
+        const load = loads.length ? loads.reduce((sum, each) => sum + each, 0) / loads.length : found.length ? null : 0;
+        return { live, found, total, used, load, parts: byModel(sized), held: found.filter((device) => device.claim).length };
     }, [workers, models]);
     const running = deployments.filter((each) => each.status === "running" && each.reachable).length;
     const failed = deployments.filter((each) => each.status === "error").length;
@@ -85,8 +88,10 @@ function Summary({ workers, models, deployments }) {
         <dl>
             <div><dt>Workers online</dt><dd>${sums.live.length}<small> of ${workers.length}</small></dd></div>
             <div><dt>GPUs held</dt><dd>${sums.held}<small> of ${sums.found.length}</small></dd></div>
-            <div><dt>GPU memory</dt><dd>${memory(sums.used)}<small> of ${memory(sums.total)}</small></dd></div>
-            <div><dt>Busy</dt><dd>${percent(sums.busy)}</dd></div>
+            <div><dt>GPU memory</dt><dd>${sums.found.length > 0 && !sums.total
+                ? "unknown"
+                : html`${memory(sums.used)}<small> of ${memory(sums.total)}</small>`}</dd></div>
+            <div><dt>Busy</dt><dd>${isKnown(sums.load) ? percent(sums.load) : "unknown"}</dd></div>
             <div>
                 <dt>Models running</dt>
                 <dd>
@@ -122,10 +127,13 @@ function Summary({ workers, models, deployments }) {
     </section>`;
 }
 
+/** Unknown where one of them is, or there are none. */
+const sumOf = (figures) => (figures.length && figures.every(isKnown) ? figures.reduce((sum, each) => sum + each, 0) : null);
+
 const Row = memoInView(({ worker, models }, look) => {
     const deployed = [...new Set(Object.values(worker.gpu_claims))].map((id) => models[id]).filter(Boolean);
-    const used = worker.gpu_usage.reduce((sum, each) => sum + (each.memory_used ?? 0), 0);
-    const total = worker.gpu_info.devices.reduce((sum, each) => sum + (each.memory_total ?? 0), 0);
+    const used = sumOf(worker.gpu_usage.map((each) => each.memory_used));
+    const total = sumOf(worker.gpu_info.devices.map((each) => each.memory_total || null));
     const held = new Set(Object.keys(worker.gpu_claims).map(Number));
     const foreign = worker.gpu_usage.some((each) => !held.has(each.index) && each.memory_used > 1024 ** 3);
     return html`<li class="worker is-${worker.status}" ...${look}>
@@ -148,7 +156,7 @@ const Row = memoInView(({ worker, models }, look) => {
             ${foreign && html`<li><${Swatch} of=${FOREIGN} /><span class="muted">outside Muster</span></li>`}
         </ul>
         <div class="pulse">
-            ${total > 0 && html`<span>${memoryOf(used, total)}</span>`}
+            ${worker.gpu_info.devices.length > 0 && html`<span>${memoryOf(used, total)}</span>`}
             <small class="muted">seen <${Ago} at=${worker.last_seen} /></small>
         </div>
     </li>`;

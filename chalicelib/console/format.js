@@ -1,14 +1,25 @@
 // Numbers and times as people read them. Whatever comes from outside is text, and stays it.
 const GIB = 1024 ** 3;
 
-/** Memory, in the units that GPUs are sold and reported in. */
-export const memory = (bytes) => (bytes >= 1024 * GIB ? `${one(bytes / GIB / 1024)} TiB` : `${one(bytes / GIB)} GiB`);
+/** What stands for a figure that a worker does not report: no 0, which is a measurement. */
+const UNKNOWN = "unknown";
+export const isKnown = (figure) => figure !== null && figure !== undefined;
 
-/** `used of total`, in the unit of the total. */
-export const memoryOf = (used, total) => {
-    const unit = total >= 1024 * GIB ? 1024 * GIB : GIB;
-    return `${one(used / unit)} of ${one(total / unit)} ${unit === GIB ? "GiB" : "TiB"}`;
+/** Memory, in the units that GPUs are sold and reported in. */
+export const memory = (bytes) => {
+    if (!isKnown(bytes)) return UNKNOWN;
+    return bytes >= 1024 * GIB ? `${one(bytes / GIB / 1024)} TiB` : `${one(bytes / GIB)} GiB`;
 };
+
+/** `used of total`, in the unit of the total. A GPU of no memory is one whose memory is unknown. */
+export const memoryOf = (used, total) => {
+    if (!total) return isKnown(used) ? `${memory(used)} of ${UNKNOWN}` : "memory unknown";
+    const unit = total >= 1024 * GIB ? 1024 * GIB : GIB;
+    return `${isKnown(used) ? one(used / unit) : UNKNOWN} of ${one(total / unit)} ${unit === GIB ? "GiB" : "TiB"}`;
+};
+
+/** How busy a GPU is. */
+export const busy = (share) => (isKnown(share) ? `${percent(share)} busy` : "utilization unknown");
 
 /** 0, 1, 2, 5 as 0–2, 5. */
 export function ranges(numbers) {

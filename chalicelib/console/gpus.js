@@ -1,6 +1,6 @@
 // GPUs as bars. What a heartbeat tells is how much memory is used; whose it is follows from who holds the device.
 import { html } from "./vendor/preact.js";
-import { memory, memoryOf, percent } from "./format.js";
+import { busy, isKnown, memory, memoryOf } from "./format.js";
 import { FOREIGN } from "./models.js";
 import { memo } from "./state.js";
 
@@ -11,9 +11,9 @@ export function devices(worker, holders) {
     const usage = new Map(worker.gpu_usage.map((each) => [each.index, each]));
     const listed = worker.gpu_info.devices.length
         ? worker.gpu_info.devices
-        : Array.from({ length: worker.gpu_info.count }, (_, index) => ({ index, name: "GPU", memory_total: 0 }));
+        : Array.from({ length: worker.gpu_info.count }, (_, index) => ({ index, name: "GPU" }));
     return listed.map((device) => {
-        const { memory_used = 0, utilization = 0 } = usage.get(device.index) ?? {};
+        const { memory_used = null, utilization = null } = usage.get(device.index) ?? {};
         const claim = worker.gpu_claims[device.index];
         const holder = claim && (holders[claim] ?? { name: "a deployment", model: "Unknown model", tone: "tone-0" });
         const parts = memory_used > NOTHING ? [{ of: holder ?? FOREIGN, bytes: memory_used }] : [];
@@ -30,11 +30,13 @@ export function closer(device, look, containers, holders) {
     for (const process of seen.processes) {
         const ours = containers.find((each) => each.ours && process.container && each.id.startsWith(process.container));
         const of = (ours && holders[ours.deployment_id]) ?? FOREIGN;
-        byHolder.set(of, (byHolder.get(of) ?? 0) + (process.memory ?? 0));
+        const before = byHolder.has(of) ? byHolder.get(of) : 0;
+        byHolder.set(of, isKnown(before) && isKnown(process.memory) ? before + process.memory : null);
     }
     const parts = [...byHolder].map(([of, bytes]) => ({ of, bytes })).sort((one, other) => foreign(one) - foreign(other));
-    const { memory_used, utilization = 0, temperature, power, processes } = seen;
-    const closer = { used: memory_used ?? device.used, utilization, temperature, power, processes };
+    const { memory_used, utilization, temperature, power, processes } = seen;
+    const figures = { used: memory_used ?? device.used, utilization: utilization ?? device.utilization };
+    const closer = { ...figures, temperature, power, processes };
     return { ...device, ...closer, parts: parts.length ? parts : device.parts };
 }
 
@@ -46,7 +48,7 @@ export function described(device) {
     const whose = device.parts.map((part) => `${part.of.name} ${memory(part.bytes)}`).join(", ");
     const held = !whose && device.holder ? `held by ${device.holder.name}` : "";
     if (device.lost) return `GPU ${device.index}, lost. ${held || "It does not answer"}`;
-    const figures = `${memoryOf(device.used, device.total)}, ${percent(device.utilization)} busy`;
+    const figures = `${memoryOf(device.used, device.total)}, ${busy(device.utilization)}`;
     return `GPU ${device.index}, ${figures}. ${whose || held || "free"}`;
 }
 
@@ -59,7 +61,7 @@ const Meter = (device) =>
                 <span class="part ${part.of.tone}" style=${{ height: `${share(part.bytes, device.total)}%` }}></span>
             `)}
         </span>
-        <span class="load"><span style=${{ height: `${device.utilization}%` }}></span></span>
+        <span class="load"><span style=${{ height: `${device.utilization ?? 0}%` }}></span></span>
     </div>`;
 
 /** A worker's devices side by side, each filled as its memory is. */
@@ -81,14 +83,14 @@ export const MemoryBar = ({ parts, total, label }) =>
 /** One device at full width, with its figures. */
 export const Device = ({ device }) =>
     html`<li class="device">
-        <div class="device-head"><b>GPU ${device.index}</b><span>${device.name}</span>
+        <div class="device-head"><b>GPU ${device.index}</b><span>${device.name ?? "unknown"}</span>
             <span class="figures">${device.lost ? "lost" : memoryOf(device.used, device.total)}</span></div>
         <${MemoryBar} parts=${device.parts} total=${device.total} label=${described(device)} />
-        <div class="bar load-bar" role="img" aria-label=${`${percent(device.utilization)} busy`}>
-            <i style=${{ width: `${device.utilization}%` }}></i>
+        <div class="bar load-bar" role="img" aria-label=${busy(device.utilization)}>
+            <i style=${{ width: `${device.utilization ?? 0}%` }}></i>
         </div>
         <div class="device-foot">
-            <span>${percent(device.utilization)} busy</span>
+            <span>${busy(device.utilization)}</span>
             ${device.temperature !== undefined && html`<span>${Math.round(device.temperature)} °C</span>`}
             ${device.power !== undefined && html`<span>${Math.round(device.power)} W</span>`}
             ${device.parts.map((part) => html`

@@ -12,7 +12,7 @@ from tests.console.browser import Visitor
 from tests.console.conftest import Place, vacate
 from tests.console.players import Machine, Model, Player
 from tests.fixtures.http_client import Operator, unique
-from tests.fixtures.http_workers import Worker
+from tests.fixtures.http_workers import GIB, Worker
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
 from tests.fixtures.waiting import eventually
 
@@ -46,6 +46,25 @@ def test_gpus_are_bars_by_model_and_foreign_memory_has_its_own(visitor: Visitor,
     expect(device).to_contain_text("outside Muster · 20 GiB")
     expect(page.locator(".device").first).to_contain_text(f"{model} · 40 GiB")
     expect(device).to_contain_text("°C")
+
+
+def test_a_figure_that_is_unknown_is_said_to_be_unknown(visitor: Visitor, place: Place) -> None:
+    worker = Worker(place.url, REGISTRATION_TOKEN, name=unique("unknown"))
+    devices = [{"index": 0, "name": "NVIDIA GB10"}, {"index": 1, "memory_total": 80 * GIB}, {"index": 2}]
+    worker.register(gpu_info={"count": 3, "devices": devices})
+    usage = [{"index": 0, "memory_used": 20 * GIB, "utilization": 0}, {"index": 1, "utilization": 5}, {"index": 2}]
+    worker.beat(gpu_usage=usage)
+    page = visitor.enter(ADMIN_KEY)
+    row = page.get_by_role("listitem").filter(has=page.get_by_role("link", name=worker.name))
+    names = row.get_by_role("img")
+    expect(names.nth(0)).to_have_accessible_name(re.compile("GPU 0, 20 GiB of unknown, 0 % busy"))
+    expect(names.nth(1)).to_have_accessible_name(re.compile("GPU 1, unknown of 80 GiB, 5 % busy"))
+    expect(names.nth(2)).to_have_accessible_name(re.compile("GPU 2, memory unknown, utilization unknown"))
+    expect(row).to_contain_text("memory unknown")
+    expect(row).to_contain_text(re.compile("1 . GB10, 2 . GPU"))
+    row.get_by_role("link", name=worker.name).click()
+    expect(page.locator(".device").nth(0)).to_contain_text("20 GiB of unknown")
+    expect(page.locator(".device").nth(2)).to_contain_text("utilization unknown")
 
 
 def test_the_last_heartbeat_counts_up_and_silence_is_seen(alone: Visitor, place: Place, played: Played) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from tests.fixtures.agent_process import Operator, ProcessHost
-from tests.fixtures.nvml import FakeNvml, compile_nvml, gpu
+from tests.fixtures.nvml import GIB, FakeNvml, compile_nvml, fails, gpu, part, says_bytes
 from tests.fixtures.serve import Serve
 from tests.fixtures.waiting import eventually
 
 A, B = "GPU-aaaa", "GPU-bbbb"
+QUESTIONS = ("name", "uuid", "memory", "utilization", "temperature", "power", "processes", "mig", "version", "cuda")
 
 
 @pytest.fixture
@@ -110,3 +111,62 @@ def _stopped(operator: Operator, deployment: str) -> str:
     operator.call("POST", f"/api/deployments/{deployment}/stop", {})
     operator.reach(deployment, "stopped")
     return deployment
+
+
+def test_mig_devices_and_unknown_figures_reach_the_operator_and_models_run_there(
+    host: ProcessHost, operator: Operator, nvml: FakeNvml
+) -> None:
+    garbage = says_bytes("name", b"\xf8\x95\xa0\x81")
+    nvml.says(gpu(A), garbage, gpu(B), fails("memory", 3, 0), part(1, 0, "MIG-x", 18, used=2), part(1, 4, "MIG-y", 35))
+    seen = has(operator, host, (0, A, False), (1, "MIG-x", False), (2, "MIG-y", False))
+    nameless, x, y = seen["gpu_info"]["devices"]
+    assert ("name" in nameless, "memory_total" in nameless) == (False, False)
+    assert [(each["name"], each["memory_total"]) for each in (x, y)] == [
+        ("NVIDIA H200 MIG 1g.18gb", 18 * GIB),
+        ("NVIDIA H200 MIG 1g.18gb", 35 * GIB),
+    ]
+    assert seen["gpu_usage"] == [
+        {"index": 0, "memory_used": 0, "utilization": 0},
+        {"index": 1, "memory_used": 2 * GIB},
+        {"index": 2, "memory_used": 0},
+    ]
+
+    here = {"worker_id": seen["worker_id"], "config": {"gpu_memory_utilization": 0.1}}
+    both = operator.deploy(gpus=[1, 2], **here)
+    assert f"GPU 1, 2 of {host.name} are MIG devices" in operator.see(both)["message"]
+    operator.call("DELETE", f"/api/deployments/{_stopped(operator, both)}")
+    model = operator.deploy(gpus=[2], **here)
+    assert operator.reach(model, "running")["gpu_indexes"] == [2]
+    assert visible(host) == ["MIG-y"]
+    assert worker(operator, host)["gpu_claims"] == {"2": model}
+
+    nvml.says(gpu(B), part(0, 4, "MIG-y", 35), part(0, 0, "MIG-x", 18, used=2))  # another order, and without the first
+    has(operator, host, (1, "MIG-x", False), (2, "MIG-y", False))
+    nvml.says(gpu(B, error=15))
+    has(operator, host, (1, "MIG-x", True), (2, "MIG-y", True))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["driver 18", gpu(A)],
+        ["driver 4", gpu(A)],
+        ["driver 999"],
+        [fails("count", 999), gpu(A)],
+        [gpu(A), *(fails(question, 3) for question in QUESTIONS)],
+        [gpu(A), *(fails(question, 999) for question in QUESTIONS)],
+        [gpu(A), *(fails(question, 15) for question in QUESTIONS)],
+        [gpu(A), *(says_bytes(question, b"\xff\xfe\x80") for question in ("name", "uuid", "version"))],
+        [f"gpu {A} {2**64 - 1} {2**63} 4294967295 4294967295 4294967295 0", f"process 0 4294967295 {2**64 - 2}"],
+    ],
+)
+def test_a_host_joins_and_stays_whatever_its_driver_answers(
+    host: ProcessHost, operator: Operator, nvml: FakeNvml, lines: list[str]
+) -> None:
+    nvml.says(*lines)
+    eventually(lambda: worker(operator, host), lambda seen: seen and seen["status"] == "online", "it joins")
+    model = operator.deploy(gpus=0, worker_id=worker(operator, host)["worker_id"])
+    operator.reach(model, "running")
+    closer = operator.call("GET", f"/api/workers/{worker(operator, host)['worker_id']}/containers")
+    assert [each["deployment_id"] for each in closer["containers"]] == [model]
+    assert host.process.poll() is None and "Traceback" not in (host.folder / "agent.log").read_text()

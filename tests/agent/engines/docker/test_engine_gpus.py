@@ -18,7 +18,7 @@ from tests.fixtures.docker_rig import DockerRig
 pytestmark = pytest.mark.docker
 HOOK = "nvidia-container-runtime-hook"
 PROGRAMS = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
-UUIDS = ("GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77", "GPU-0b1f3b4e-8a56-4c39-a2d5-0c3d1f6f2f11")
+UUIDS = ("GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77", "MIG-0b1f3b4e-8a56-5c39-a2d5-0c3d1f6f2f11")
 
 
 @dataclass(frozen=True)
