@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from threading import RLock
 
-from msgspec import UNSET
-
 from agent import nvml
 from agent.cuda import Driver
 from agent.gpus import Gpu, Holder
@@ -110,9 +108,8 @@ class Devices:
 def _usage(index: int, figures: nvml.Figures, closely: bool) -> GpuUsage:
     usage = GpuUsage(index=index, memory_used=figures.memory_used, utilization=figures.utilization)
     if closely:
-        usage.temperature = UNSET if figures.temperature is None else figures.temperature
-        usage.power = UNSET if figures.power is None else figures.power
-        usage.processes = UNSET if figures.processes is None else list(figures.processes)
+        usage.temperature, usage.power = figures.temperature, figures.power
+        usage.processes = None if figures.processes is None else list(figures.processes)
     return usage
 
 

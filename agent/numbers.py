@@ -83,7 +83,7 @@ class Numbers:
             found.update(self._mig_devices_of(each, found) or {self._index_of_stranger(each, found): each})
         for index, each in found.items():
             if each.uuid is not None and each.error is None:
-                self._remember(Known(index, each.uuid, each.name, each.memory or 0, each.position))
+                self._remember(index, each.uuid, each)
         if self._known != before:
             self._save(msgspec.json.encode(self.known).decode())
         return dict(sorted(found.items()))
@@ -124,12 +124,15 @@ class Numbers:
     def _missing(self, taken: Collection[int]) -> list[Known]:
         return [each for each in self.known if each.index not in taken]
 
-    def _remember(self, device: Known) -> None:
-        before = self.at(device.index)
-        if before is not None and before.uuid != device.uuid:
-            log.warning("GPU %d is %s now, in place of %s", device.index, device.uuid, before.uuid)
+    def _remember(self, index: int, uuid: str, device: Listed) -> None:
+        """A name or size that cannot be read for once is not forgotten."""
+        same = self._known.get(uuid)
+        name, memory = device.name or (same.name if same else ""), device.memory or (same.memory if same else 0)
+        before = self.at(index)
+        if before is not None and before.uuid != uuid:
+            log.warning("GPU %d is %s now, in place of %s", index, uuid, before.uuid)
             del self._known[before.uuid]
-        self._known[device.uuid] = device
+        self._known[uuid] = Known(index, uuid, name, memory, device.position)
 
 
 def _first_free(wanted: int, taken: Collection[int], avoided: Collection[int] = ()) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct
 
 from chalicelib.contract.lifecycle import Status
 
@@ -131,9 +131,9 @@ class GpuUsage(Struct, omit_defaults=True):
     index: GpuIndex
     memory_used: Bytes | None = None
     utilization: Annotated[float, Meta(ge=0, le=100)] | None = None
-    temperature: float | UnsetType = UNSET
-    power: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
-    processes: Annotated[list[GpuProcess], Meta(max_length=1024)] | UnsetType = UNSET
+    temperature: float | None = None
+    power: Annotated[float, Meta(ge=0)] | None = None
+    processes: Annotated[list[GpuProcess], Meta(max_length=1024)] | None = None
 
 
 class DiskPath(Struct):

@@ -124,6 +124,15 @@ def test_gpus_that_all_have_the_same_uuid_are_as_many_as_there_are() -> None:
     assert list(Numbers().assign(listed("zero", "zero", "zero"))) == [0, 1, 2]
 
 
+def test_a_name_and_a_size_that_cannot_be_read_for_once_stay_known() -> None:
+    journal = Journal()
+    numbers = journal.numbers()
+    numbers.assign([Listed(0, uuid="a", name="H200", memory=140)])
+    numbers.assign([Listed(0, uuid="a")])
+    assert [(each.name, each.memory) for each in numbers.known] == [("H200", 140)]
+    assert journal.writes == 1
+
+
 def test_memory_that_is_unknown_is_written_as_nothing_that_an_older_agent_cannot_read() -> None:
     journal = Journal()
     journal.numbers().assign([Listed(0, uuid="a", memory=None)])

@@ -2,6 +2,7 @@
 
 from tests.fixtures.http_client import Operator
 from tests.fixtures.http_workers import Agent, Worker
+from tests.fixtures.served import Server
 
 UNKNOWN = "5c1d5c1d-0000-4000-8000-000000000000"
 
@@ -122,6 +123,27 @@ def test_running_but_unknown_is_never_stopped_unasked(agent: Agent, operator: Op
     assert [agent.types(UNKNOWN) for _ in range(3)] == [[], [], []]
     with agent.answering({"list_containers": lambda _: {"output": {"containers": []}}}):
         operator.get(f"/api/workers/{agent.worker_id}/containers").expect(200)
+
+
+def test_a_figure_that_is_missing_or_null_is_taken_and_shown_as_missing(server: Server, operator: Operator) -> None:
+    worker = Worker(server.url, server.registration_token)
+    devices = [{"index": 0, "memory_total": None}, {"index": 1}]
+    unknown = {"memory_used": None, "utilization": None, "temperature": None, "power": None, "processes": None}
+    worker.register(gpu_info={"count": 2, "devices": devices})
+    worker.beat(gpu_usage=[{"index": 0, "utilization": 0}, {"index": 1, **unknown}])
+    seen = operator.get(f"/api/workers/{worker.worker_id}").expect(200)
+    assert seen["gpu_info"]["devices"] == [{"index": 0}, {"index": 1}]
+    assert seen["gpu_usage"] == [{"index": 0, "utilization": 0}, {"index": 1}]
+
+
+def test_a_model_on_two_gpus_waits_where_only_mig_devices_are_free(server: Server, operator: Operator) -> None:
+    worker = Worker(server.url, server.registration_token)
+    devices = [{"index": index, "uuid": f"MIG-{index}", "memory_total": 2**34} for index in range(2)]
+    worker.register(gpu_info={"count": 2, "devices": devices})
+    worker.beat()
+    both = operator.deploy(worker.worker_id, gpus=2)
+    assert both["status"] == "pending" and "MIG devices" in both["message"]
+    assert operator.deploy(worker.worker_id, gpus=1)["gpu_indexes"] == [0]
 
 
 def test_gpu_usage_is_shown(worker: Worker, operator: Operator) -> None:
