@@ -32,7 +32,7 @@ from agent.journal import Database, JournalDamaged, JournalFull
 from agent.listening import Listening, Rebind
 from agent.loop import Agent, Refused
 from agent.numbers import Numbers
-from agent.policy import TESTED_IMAGE, HostPolicy
+from agent.policy import TESTED_IMAGE, AllowedMount, HostPolicy
 from agent.preflight import Surroundings
 from agent.refusal import Refusal
 from agent.reporter import Reporter
@@ -45,6 +45,7 @@ from agent.settings import (
     default_state_dir,
     hub_cache,
     labels,
+    mountable_folders,
     shared_names,
 )
 from agent.shown import log_to, shown
@@ -136,6 +137,23 @@ RESTART_SECONDS = 2.0
     help="Let deployments choose code that models run, and other hosts that they talk to. As processes, models can do"
     " what the agent's user can. Without it, models bring code (trust_remote_code) in containers only.",
 )
+@click.option(
+    "--allow-mount",
+    multiple=True,
+    metavar="DIRECTORY[:ro]",
+    help="Folder of which deployments may mount anything into their containers; with :ro they may only read it."
+    " Repeatable. Without it they mount none but --model-root.",
+)
+@click.option(
+    "--allow-entrypoint",
+    is_flag=True,
+    help="Let deployments run another program of their image than its own entry point.",
+)
+@click.option(
+    "--allow-host-network",
+    is_flag=True,
+    help="Let deployments put their container on this host's network, where it reaches what listens on 127.0.0.1.",
+)
 @click.option("--vllm-command", default="vllm serve", show_default=True, help="How the process engine starts vLLM.")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label of this worker. Repeatable.")
 @click.option("--insecure", is_flag=True, help="Allow plain http to a control plane that is not on this host.")
@@ -159,6 +177,9 @@ def main(
     model_root: Path | None,
     share_env: tuple[str, ...],
     allow_remote_code: bool,
+    allow_mount: tuple[str, ...],
+    allow_entrypoint: bool,
+    allow_host_network: bool,
     vllm_command: str,
     label: tuple[str, ...],
     insecure: bool,
@@ -180,6 +201,7 @@ def main(
         check_address(address)
         worker_labels = labels(label)
         shared = shared_names(share_env)
+        mountable = tuple(AllowedMount(*each) for each in mountable_folders(allow_mount))
         state = StateDir(state_dir.absolute())
         memory = Memory.checked(Database(state.path / "journal.sqlite3", ReserveFile(state.path / "reserve")))
         if rejoin:
@@ -198,6 +220,9 @@ def main(
         default_image=default_image,
         share_env=shared,
         allow_remote_code=allow_remote_code,
+        allow_mounts=mountable,
+        allow_entrypoint=allow_entrypoint,
+        allow_host_network=allow_host_network,
     )
     conditions = Conditions(time.monotonic)
     devices = Devices(_numbers(memory.database))

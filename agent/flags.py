@@ -1,7 +1,7 @@
 """`config` as vLLM's command line: `max_model_len: 4096` is `--max-model-len 4096`.
 
 True is a bare flag, False its `--no-` form, a list several values after one flag, an object JSON, null nothing.
-`extra_args` is appended as it is. What is decided elsewhere cannot be set here.
+`extra_args` is appended as it is. `impossible` has what cannot be set.
 """
 
 from __future__ import annotations
@@ -13,29 +13,20 @@ from itertools import zip_longest
 from typing import Any
 
 from agent.engines import EngineError
+from agent.given_flags import extra_args, is_flag, sendable
+from agent.impossible import check_possible
 from chalicelib.contract.credentials import first_credential
 
-NOT_FLAGS = frozenset({"port", "extra_args"})
-
 _FLAG = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}", re.ASCII)
-# The last of two equal flags wins in silence, so none of these may come a second time.
-_DECIDED = {
-    "model": "the deployment's own `model` decides",
-    "model-tag": "the deployment's own `model` decides",
-    "host": "the agent binds the port (its setting --address)",
-    "port": "give it as config.port",
-    "uds": "the agent reaches its models by TCP",
-    "api-key": "each deployment has a key of its own; to choose it, set env.VLLM_API_KEY",
-    "config": "give the flags themselves",
-}
 _SHORT = {"tensor-parallel-size": "-tp", "pipeline-parallel-size": "-pp", "data-parallel-size": "-dp"}
 
 
 def flags(config: Mapping[str, Any]) -> Iterator[str]:
     """The arguments that `config` stands for. Raises EngineError INVALID_CONFIG, naming the key."""
     check_credentials(config)
+    check_possible(config)
     for key, value in config.items():
-        if key not in NOT_FLAGS:
+        if is_flag(key):
             yield from _flag(key, value)
     yield from extra_args(config)
 
@@ -61,13 +52,6 @@ def value_of(config: Mapping[str, Any], flag: str) -> str | None:
     return next((value for name, value in _extra_flags(config) if name == flag), None)
 
 
-def sendable(where: str, text: str) -> str:
-    """`text`, if a process can be given it: no NUL, no half of a surrogate pair. Else EngineError INVALID_CONFIG."""
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise EngineError("INVALID_CONFIG", f"{where}: holds a character that no process can be given")
-    return text
-
-
 def _flag(key: str, value: Any) -> Iterator[str]:
     where = f"config.{key[:140]}"
     if not _FLAG.fullmatch(key):
@@ -75,19 +59,30 @@ def _flag(key: str, value: Any) -> Iterator[str]:
     # `flag.key` is one key of an object, and vLLM takes what is after the dot as it stands.
     flag, dot, inner = key.partition(".")
     name = f"{flag.replace('_', '-')}{dot}{inner}"
-    _check_undecided(where, flag.replace("_", "-"))
     if value is True:
         yield f"--{name}"
     elif value is False:
-        yield f"--no-{name}"
-    elif isinstance(value, list):
-        yield from _several(where, name, value)
+        yield f"--{name.removeprefix('no-')}" if name.startswith("no-") else f"--no-{name}"
+    elif isinstance(value, list) or (values := _pairs(name, value)):
+        yield from _several(where, name, value if isinstance(value, list) else values)
     elif value is not None:
         text = _text(where, value)
         if text == "--":
             raise EngineError("INVALID_CONFIG", f"{where}: vLLM's command line cannot take the value '--'")
         # A value with a leading dash would be read as the next flag.
         yield from (f"--{name}={text}",) if text.startswith("-") else (f"--{name}", text)
+
+
+def _pairs(name: str, value: Any) -> list[str]:
+    """`a=/x b=/y`, which people write as one text; else nothing."""
+    if (
+        name not in ("lora-modules", "prompt-adapters")
+        or not isinstance(value, str)
+        or value.lstrip()[:1] in ("{", "[")
+    ):
+        return []
+    words = value.split()
+    return words if all("=" in each for each in words) else []
 
 
 def _several(where: str, name: str, values: list[Any]) -> Iterator[str]:
@@ -102,21 +97,6 @@ def _text(where: str, value: Any) -> str:
     return sendable(where, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def extra_args(config: Mapping[str, Any]) -> list[str]:
-    """The arguments that are appended as they are. Raises EngineError INVALID_CONFIG."""
-    extra = config.get("extra_args") or []
-    if not isinstance(extra, list) or not all(isinstance(each, str) for each in extra):
-        raise EngineError("INVALID_CONFIG", "config.extra_args: expected a list of strings")
-    if extra and not extra[0].startswith("-"):
-        raise EngineError("INVALID_CONFIG", "config.extra_args[0]: expected a flag")
-    for index, each in enumerate(extra):
-        where = f"config.extra_args[{index}]"
-        sendable(where, each)
-        if each.startswith("--"):
-            _check_undecided(where, _name(each).partition(".")[0])
-    return extra
-
-
 def _extra_flags(config: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     """The flags in `extra_args`, each with the value that follows it."""
     extra = extra_args(config)
@@ -128,10 +108,3 @@ def _extra_flags(config: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
 
 def _name(argument: str) -> str:
     return argument[2:].partition("=")[0].replace("_", "-")
-
-
-def _check_undecided(where: str, name: str) -> None:
-    for decided, why in _DECIDED.items():
-        # argparse takes any beginning of a flag for the flag; a lone `--` would end the flags.
-        if decided.startswith(name):
-            raise EngineError("INVALID_CONFIG", f"{where}: cannot be set here: {why}")

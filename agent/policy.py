@@ -7,15 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
+from agent import host_paths
+from agent.container import Asked, AskedMount, asked, covers_programs
 from agent.engines import EngineError, Mount
+from agent.given_flags import given_flags
+from agent.host_paths import Named, is_below, plain
 from agent.remote_code import chosen_by_config, chosen_by_variable
 from chalicelib.contract.messages import Deploy, FromHost, Image
 
-CONTAINER_HUB_CACHE = "/root/.cache/huggingface/hub"
+CONTAINER_HUB_CACHE = host_paths.HUB_CACHE
 TESTED_IMAGE = "vllm/vllm-openai:v0.32.0"
 """The release of vLLM that `make e2e-vllm` runs. A moving tag would be another program after each pull."""
 
@@ -40,6 +41,22 @@ _CODE_VARIABLES = re.compile(
 )
 
 
+# Variables that move the cache of weights, which the agent mounts, measures, and prunes.
+_CACHE_VARIABLES = re.compile(
+    r"HF_(?:HOME|HUB_CACHE|CACHE)|HUGGINGFACE_HUB_CACHE|(?:PYTORCH_)?TRANSFORMERS_CACHE|PYTORCH_PRETRAINED_BERT_CACHE"
+    r"|XDG_CACHE_HOME|MODELSCOPE_CACHE"
+)
+_CACHE = "the host's cache of weights decides (HF_HOME of the agent, --models of join.sh): leave it out"
+
+
+@dataclass(frozen=True)
+class AllowedMount:
+    """A folder of the host of which deployments may mount what they like."""
+
+    folder: Path
+    read_only: bool
+
+
 @dataclass(frozen=True)
 class HostPolicy:
     """`allow_images` are patterns over an image's repository (`vllm/vllm-openai`, `registry.example/*`); one with a tag
@@ -48,6 +65,8 @@ class HostPolicy:
     and is allowed as what the owner chose. `share_env` are variables that deployments may set, or take of the agent by
     `from_host`, besides those that all get. `allow_remote_code` lets deployments choose what code their
     models run, and which other hosts they talk to; without it a model brings code of its own in containers alone.
+    Containers mount what is below `allow_mounts` where a deployment asks for it, have another entry point if
+    `allow_entrypoint`, and the host's network if `allow_host_network`.
     """
 
     allow_images: tuple[str, ...] = ("vllm/vllm-openai",)
@@ -56,26 +75,93 @@ class HostPolicy:
     default_image: str = TESTED_IMAGE
     share_env: tuple[str, ...] = ()
     allow_remote_code: bool = False
+    allow_mounts: tuple[AllowedMount, ...] = ()
+    allow_entrypoint: bool = False
+    allow_host_network: bool = False
 
-    def location(self, model: str) -> str:
+    def location(self, model: str, targets: tuple[str, ...] = ()) -> str:
         """What vLLM is told to load: a path with its symlinks resolved, or the name as it is.
 
-        Raises EngineError REFUSED_BY_HOST: where a link leads may have changed since the command was looked at.
+        `targets` are where a container has mounts, in which a path is the container's. Raises EngineError
+        REFUSED_BY_HOST: where a link leads may have changed since the command was looked at.
         """
-        if not is_path(model):
+        if not is_path(model) or is_below(model, *targets):
             return model
         resolved = str(Path(model).resolve())
         if not self.allows_path(resolved):
             raise EngineError("REFUSED_BY_HOST", f"model: {_outside(model, self)}")
         return resolved
 
-    def mounts(self, model: str) -> Iterator[Mount]:
-        """What a container sees of the host: the cache of weights, and the owner's own where they are asked for."""
+    def mounts(self, command: Deploy) -> tuple[Mount, ...]:
+        """What a container sees of the host: the cache of weights, what is asked for, and the owner's files if named.
+
+        Raises EngineError REFUSED_BY_HOST, as `location` does; INVALID_CONFIG.
+        """
+        asks = asked(command.config)
+        refused = _refusal_of_paths(command, self, asks) or _refusal_of_container(asks, self)
+        if refused is not None:
+            raise EngineError("REFUSED_BY_HOST", refused)
+        found: dict[str, Mount] = {}
         if self.hub_cache is not None:
-            yield Mount(self.hub_cache.resolve(), CONTAINER_HUB_CACHE, read_only=False)
-        if self.model_root is not None and is_path(model):
-            root = self.model_root.resolve()
-            yield Mount(root, str(root), read_only=True)
+            found[CONTAINER_HUB_CACHE] = Mount(self.hub_cache.resolve(), CONTAINER_HUB_CACHE, read_only=False)
+        if self.model_root is not None:
+            for _, path in self._named(command, asks):
+                for source, target in self._seen_at(path):
+                    if not is_below(target, *found):
+                        found[target] = Mount(source, target, read_only=True)
+        for each in asks.mounts:
+            found[each.target] = Mount(each.source.resolve(), each.target, each.read_only)
+        return tuple(found.values())
+
+    def missing(self, command: Deploy) -> Iterator[Named]:
+        """What a container is to see of the host, and is not there. A path that the agent may not look at counts as
+        there, and so does one of a variable, which may be the image's.
+        """
+        asks = asked(command.config)
+        named = [each for each in self._named(command, asks) if not each.where.startswith(("env.", "model"))]
+        for where, path in (*named, *((each.where, str(each.source)) for each in asks.mounts)):
+            if "=" in path:  # several of `name=path` in one text
+                continue
+            try:
+                Path(plain(path)).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                yield Named(where, plain(path))
+            except OSError:
+                continue
+
+    def _named(self, command: Deploy, asks: Asked) -> list[Named]:
+        """The paths below `model_root` that a command names, as they are written there."""
+        named = [Named("model", command.model)] if is_path(command.model) else []
+        named += [*host_paths.in_config(command.config), *host_paths.in_env(command.env)]
+        return [each for each in named if self.allows_path(each.path) and not is_below(each.path, *asks.targets)]
+
+    def _seen_at(self, path: str) -> Iterator[tuple[Path, str]]:
+        """The whole of `model_root`, so that links in it lead somewhere; and the path itself, if a link led there."""
+        assert self.model_root is not None, "nothing else allows a path"
+        root = self.model_root.resolve()
+        yield root, str(root)
+        if is_below(path, str(self.model_root)):
+            yield root, str(self.model_root)
+        else:
+            yield Path(plain(path)).resolve(), plain(path)
+
+    def allows_mount(self, mount: AskedMount) -> str | None:
+        """Why this host does not mount it; None if it does."""
+        source = mount.source.resolve()
+        allowed = [each for each in self._mountable() if source.is_relative_to(each.folder.resolve())]
+        if not allowed:
+            listed = ", ".join(str(each.folder) for each in self._mountable()) or "none"
+            what = f"{str(mount.source)[:200]} is not below a folder that this host mounts ({listed})"
+            return f"{what}: the agent's setting --allow-mount"
+        if not mount.read_only and all(each.read_only for each in allowed):
+            return f"{allowed[0].folder} is mounted read-only alone: add :ro (the agent's setting --allow-mount)"
+        if not self.allow_remote_code and covers_programs(mount.target):
+            advice = "choose another target (the agent's setting --allow-remote-code)"
+            return f"{mount.target} is among the programs of the image: {advice}"
+        return None
+
+    def _mountable(self) -> tuple[AllowedMount, ...]:
+        return (*self.allow_mounts, *([AllowedMount(self.model_root, True)] if self.model_root else []))
 
     def allows_image(self, reference: str) -> bool:
         return reference == self.default_image or any(_matches(reference, each) for each in self.allow_images)
@@ -93,6 +179,7 @@ class HostPolicy:
         return {name: value for name, value in environment.items() if name in kept}
 
     def allows_path(self, path: str) -> bool:
+        path = path.removeprefix("file://")
         if self.model_root is None or not path.startswith("/") or "\0" in path:
             return False
         return Path(path).resolve().is_relative_to(self.model_root.resolve())
@@ -101,12 +188,18 @@ class HostPolicy:
 def refusal(command: Deploy, policy: HostPolicy, uses_images: bool) -> str | None:
     """Why this host will not run `command` (the message of REFUSED_BY_HOST); None if it will.
 
-    Without images (process engine) `image` is not looked at, and every path counts, since vLLM then sees the host's own
-    files; in a container the rest of the file system is the container's.
+    Without images (process engine) `image` is not looked at. Raises EngineError INVALID_CONFIG; UNSUPPORTED_BY_ENGINE
+    for what only a container has.
     """
+    asks = asked(command.config)
+    if asks.keys and not uses_images:
+        raise EngineError("UNSUPPORTED_BY_ENGINE", f"{asks.keys[0]}: this worker runs models as processes")
+    refused = _refusal_of_container(asks, policy)
+    if refused is not None:
+        return refused
     if uses_images and command.image is not None and not policy.allows_image(command.image):
         return f"image: {policy.told_not_allowed(command.image)}"
-    if is_path(command.model) and not policy.allows_path(command.model):
+    if is_path(command.model) and not policy.allows_path(command.model) and not is_below(command.model, *asks.targets):
         return f"model: {_outside(command.model, policy)}"
     if not is_path(command.model) and not (_HUB_ID.fullmatch(command.model) or _BUCKET.fullmatch(command.model)):
         return f"model: {command.model[:200]} is neither a Hugging Face id nor an absolute path"
@@ -115,8 +208,48 @@ def refusal(command: Deploy, policy: HostPolicy, uses_images: bool) -> str | Non
             return f"env.{name}: this host does not share it (the agent's setting --share-env)"
         if _HOST_VARIABLES.fullmatch(name):
             return f"env.{name}: reaches beyond the model, to this host's own programs and devices"
-    as_process = None if uses_images else _refusal_as_process(command, policy)
-    return as_process or _refusal_of_code(command, policy, uses_images)
+        if _CACHE_VARIABLES.fullmatch(name) and not policy.shares(name) and not policy.allow_remote_code:
+            return f"env.{name}: {_CACHE}"
+    for given in given_flags(command.config):
+        if given.value is not False and "download-dir".startswith(given.name):
+            return f"{given.where}: {_CACHE}"
+    if uses_images:
+        return _refusal_of_code(command, policy, uses_images) or _refusal_of_paths(command, policy, asks)
+    return _refusal_as_process(command, policy) or _refusal_of_code(command, policy, uses_images)
+
+
+def _refusal_of_container(asks: Asked, policy: HostPolicy) -> str | None:
+    if asks.entrypoint and not policy.allow_entrypoint:
+        return "config.container_entrypoint: images run as they are here (the agent's setting --allow-entrypoint)"
+    if asks.host_network and not policy.allow_host_network:
+        return "config.container_network: not the host's network here (the agent's setting --allow-host-network)"
+    for each in asks.mounts:
+        reason = policy.allows_mount(each)
+        if reason is not None:
+            return f"{each.where}: {reason}"
+    return None
+
+
+def _refusal_of_paths(command: Deploy, policy: HostPolicy, asks: Asked) -> str | None:
+    """A container has no path of the host but those that are mounted: `config` names no other, nor does `env`, where
+    folders that images have of their own are the image's.
+    """
+    for each in host_paths.in_config(command.config):
+        if not _is_there(each, policy, asks):
+            inside = "a file of the image is named from its folder, as examples/x.jinja"
+            return f"{each.where}: {_outside(each.path, policy)}; {inside}"
+    if policy.allow_remote_code:
+        return None
+    for each in host_paths.in_env(command.env):
+        name = each.where.removeprefix("env.")
+        if not (policy.shares(name) or is_below(each.path, *host_paths.SYSTEM) or _is_there(each, policy, asks)):
+            return f"{each.where}: {_outside(each.path, policy)}; --share-env {name} lets it pass"
+    return None
+
+
+def _is_there(named: Named, policy: HostPolicy, asks: Asked) -> bool:
+    in_image = is_below(named.path, *host_paths.OF_IMAGES, *asks.targets)
+    return in_image or policy.allows_path(named.path)
 
 
 def _refusal_of_code(command: Deploy, policy: HostPolicy, uses_images: bool) -> str | None:
@@ -138,10 +271,9 @@ def _refusal_as_process(command: Deploy, policy: HostPolicy) -> str | None:
         if _CODE_VARIABLES.fullmatch(name) and name not in policy.share_env:
             reason = "decides which code runs on this host, which has no containers to run it in"
             return f"env.{name}: {reason} (the agent's setting --share-env {name})"
-    for where, text in (*_strings(command.config, "config"), *_strings(command.env, "env")):
-        for place in _places(text):
-            if is_path(place) and not policy.allows_path(place):
-                return f"{where}: {_outside(place, policy)}"
+    for each in (*host_paths.in_config(command.config), *host_paths.in_env(command.env)):
+        if not policy.allows_path(each.path):
+            return f"{each.where}: {_outside(each.path, policy)}"
     return None
 
 
@@ -165,32 +297,6 @@ def _outside(path: str, policy: HostPolicy) -> str:
     if policy.model_root is None:
         return f"{path[:200]} is a local path, and this host allows none (the agent's setting --model-root)"
     return f"{path[:200]} is not below {policy.model_root} (the agent's setting --model-root)"
-
-
-def _places(text: str) -> Iterator[str]:
-    """What vLLM may take for a path in `text`: all of it, what follows a `=` (`--flag=/path`, `name=/path`), and every
-    text in JSON, which objects may be written as.
-    """
-    yield from {text, text.partition("=")[2], text.rpartition("=")[2]}
-    begins = re.search(r"[{\[]", text)
-    if begins:
-        try:
-            inner = msgspec.json.decode(text[begins.start() :])
-        except (ValueError, RecursionError):
-            return  # nor does vLLM make anything of it
-        yield from (each for _, each in _strings(inner, ""))
-
-
-def _strings(value: Any, where: str) -> Iterator[tuple[str, str]]:
-    """Every string in a JSON value, with its place."""
-    if isinstance(value, str):
-        yield where, value
-    elif isinstance(value, list):
-        for index, each in enumerate(value):
-            yield from _strings(each, f"{where}[{index}]")
-    elif isinstance(value, dict):
-        for key, each in value.items():
-            yield from _strings(each, f"{where}.{key}")
 
 
 def _matches(reference: str, pattern: str) -> bool:

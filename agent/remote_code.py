@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from agent.flags import NOT_FLAGS, extra_args
+from agent.given_flags import given_flags
 from agent.harmless import (
     CODE_FLAG,
     CODE_FLAGS,
@@ -22,20 +22,16 @@ from agent.harmless import (
     NESTED,
     PLAIN,
     REMOTE_CODE_FLAG,
-    SHORT_FLAGS,
     TEXT,
     WHOLE_FLAGS,
     Listed,
     OneOf,
 )
+from agent.impossible import is_one_node
 from chalicelib.contract.credentials import is_credential
 
 _CLASS = re.compile(r"[A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)*[.:][A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 """`package.module.Class`, `package.module:attribute`, `module.py`: with a dot in it."""
-_NUMBER = re.compile(r"-[\d.]")
-
-Given = tuple[str, str, Any]
-"""Where a flag is given, its name without dashes, and its value: None where it has none."""
 
 
 def chosen_by_config(config: Mapping[str, Any], *, may_bring_code: bool) -> str | None:
@@ -43,7 +39,7 @@ def chosen_by_config(config: Mapping[str, Any], *, may_bring_code: bool) -> str 
 
     `may_bring_code`: the model may bring code of its own (`trust_remote_code`). Raises EngineError INVALID_CONFIG.
     """
-    for where, name, value in _flags(config):
+    for where, name, value in given_flags(config):
         try:
             reason = _of_flag(where, name, value, may_bring_code)
         except RecursionError:
@@ -77,7 +73,7 @@ def _of_flag(where: str, name: str, value: Any, may_bring_code: bool) -> str | N
         return f"{where}: runs code that the model brings"
     if _means(name, CODE_FLAGS) or (CODE_FLAG.fullmatch(name) and value is not True):
         return f"{where}: runs code that is not vLLM's"
-    if _means(name, HOST_FLAGS):
+    if _means(name, HOST_FLAGS) and not is_one_node(name, value):
         return f"{where}: makes the model a part of something on other hosts"
     for each in value if isinstance(value, list) else [value]:
         inner = _structure(each)
@@ -142,44 +138,3 @@ def _every(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         found.setdefault(key, []).append(value)
     return {key: values[0] if len(values) == 1 else values for key, values in found.items()}
-
-
-def _flags(config: Mapping[str, Any]) -> Iterator[Given]:
-    for key, value in config.items():
-        if key not in NOT_FLAGS and value is not None:
-            yield _given("config.", key, value)
-    yield from _extra_flags(extra_args(config))
-
-
-def _extra_flags(arguments: list[str]) -> Iterator[Given]:
-    """The flags among `arguments`, each with the values that follow it."""
-    name, values = "", list[str]()
-    for each in [*arguments, "--"]:
-        if not each.startswith("-") or _NUMBER.match(each):
-            values.append(each)
-            continue
-        if name:
-            yield _given("config.extra_args: --", name, values or True)
-        name, value = _name(each)
-        values = [value] if value else []
-
-
-def _name(argument: str) -> tuple[str, str]:
-    """The flag that an argument begins with, and the value in the same argument."""
-    name, _, value = argument.partition("=")
-    if argument.startswith("--"):
-        return name[2:], value
-    head, dot, rest = name.partition(".")
-    if head in SHORT_FLAGS:
-        return f"{SHORT_FLAGS[head]}{dot}{rest}", value
-    if name[:2] in SHORT_FLAGS:  # -O3, -qfp8
-        return SHORT_FLAGS[name[:2]], argument[2:]
-    return name[1:], value
-
-
-def _given(where: str, name: str, value: Any) -> Given:
-    """`--flag.key value` is an object with that key; `+` appends to a list."""
-    flag, *keys = name.split(".")
-    for key in reversed(keys):
-        value = {key.rstrip("+"): value}
-    return f"{where}{flag[:140]}", flag.rstrip("+").replace("_", "-"), value

@@ -94,3 +94,19 @@ def shared_names(names: Iterable[str]) -> tuple[str, ...]:
         if name.startswith("MUSTER_") or not name or "=" in name:
             raise SettingError("--share-env", f"expected the name of a variable that is not the agent's, got {name!r}")
     return given
+
+
+def mountable_folders(texts: Iterable[str]) -> tuple[tuple[Path, bool], ...]:
+    """Each folder of `DIRECTORY[:ro]`, and whether it is read-only. Raises SettingError.
+
+    The agent must see the folder: it follows the links in it, so that no deployment mounts what lies outside.
+    """
+    found = []
+    for text in texts:
+        path, colon, mode = text.partition(":")
+        if mode not in (("ro", "rw") if colon else ("",)) or not path.startswith("/"):
+            raise SettingError("--allow-mount", f"expected an absolute DIRECTORY[:ro], got {text!r}")
+        if not Path(path).is_dir():
+            raise SettingError("--allow-mount", f"there is no folder {path}, or this agent's container lacks it")
+        found.append((Path(path).resolve(), mode == "ro"))
+    return tuple(found)

@@ -3,15 +3,16 @@ ready."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
 from agent.engines import Engine, EngineError, Instance, RunSpec
-from agent.flags import check_credentials
+from agent.flags import flags
 from agent.gpus import Gpu
 from agent.health import Probe
 from agent.hub import Finding
+from agent.impossible import check_possible
 from agent.inventory import Inventory
 from agent.listening import Listening
 from agent.policy import HostPolicy
@@ -45,7 +46,8 @@ class Starter:
 
         Raises GpuMissing; EngineError REFUSED_BY_HOST, INVALID_CONFIG, ADDRESS_MISSING, else what preflight found.
         """
-        check_credentials(command.config)  # first, since what refuses a value may quote it
+        tuple(flags(command.config))  # what cannot be, before what may not be: a refusal may quote a value
+        check_possible(command.config, command.gpus)
         refused = refusal(command, self.policy, self.engine.uses_images)
         if refused is not None:
             raise EngineError("REFUSED_BY_HOST", refused)
@@ -56,7 +58,7 @@ class Starter:
         image = self.missing_image(command)
         offer = self.engine.offer(image) if image is not None else None
         flight = Flight(command, spec, self.host_env, own, there, self.engine.root(), offer)
-        return self.preflight.check(flight, self._port_findings(command, own))
+        return self.preflight.check(flight, [*self._port_findings(command, own), *self._path_findings(command)])
 
     def missing_image(self, command: Deploy) -> str | None:
         """The image to pull first."""
@@ -133,6 +135,13 @@ class Starter:
                 raise
             return [Finding(error.error_code, error.message)]
         return []
+
+    def _path_findings(self, command: Deploy) -> Iterator[Finding]:
+        """Of the files that a container is to see: one that is not there would be told by vLLM in many ways."""
+        if self.engine.uses_images:
+            for where, path in self.policy.missing(command):
+                advice = "put it there, or correct the path"
+                yield Finding("INVALID_CONFIG", f"{where}: there is no {path} on this host: {advice}")
 
     def _port(self, command: Deploy, last_port: int | None, lost: Collection[int] = ()) -> int:
         self.inventory.changed()

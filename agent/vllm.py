@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
+from agent.container import asked
 from agent.engines import EngineError, RunSpec
-from agent.flags import flags, given, sendable, value_of
+from agent.flags import flags, given, value_of
+from agent.given_flags import sendable
 from agent.hub import DEFAULT_ENDPOINT
 from agent.labels import instance_name
 from agent.policy import CONTAINER_HUB_CACHE, SHARED, HostPolicy, refusal
@@ -55,10 +57,12 @@ def run_spec(
 
     Raises EngineError INVALID_CONFIG, naming the field.
     """
-    location = policy.location(command.model)
-    # The official image took its model by flag before it took it by position. Inside a container vLLM listens on all
-    # of the container's addresses; the engine publishes the port on `bind` alone.
-    head = ("--model", location) if uses_images else (location, "--host", bind)
+    asks = asked(command.config)
+    location = policy.location(command.model, asks.targets)
+    # Containers are given the model by flag, and the engine by position where their image has it so. On a network of
+    # their own they listen at all of its addresses; the engine publishes the port on `bind` alone.
+    listens = () if uses_images and not asks.host_network else ("--host", bind)
+    head = (*(("--model",) if uses_images else ()), location, *listens)
     return RunSpec(
         name=instance_name(command.deployment_id, command.generation),
         worker_id=worker_id,
@@ -71,9 +75,11 @@ def run_spec(
         gpus=tuple(command.gpus),
         bind=bind,
         port=port,
-        mounts=tuple(policy.mounts(command.model)) if uses_images else (),
+        mounts=policy.mounts(command) if uses_images else (),
         devices=tuple(uuids.get(gpu, str(positions.get(gpu, gpu))) for gpu in command.gpus),
         positions=tuple(positions.get(gpu, gpu) for gpu in command.gpus),
+        entrypoint=asks.entrypoint,
+        host_network=asks.host_network,
     )
 
 

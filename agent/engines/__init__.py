@@ -45,6 +45,7 @@ class Mount:
 @dataclass(frozen=True)
 class RunSpec:
     """One instance to start. `arguments` are vLLM's own, the model first; `env` may hold secrets: never log it.
+    `entrypoint` replaces that of the image; with `host_network` it listens at `bind` itself, and nothing is published.
 
     `gpus` are indexes as the control plane has them, `devices` the same GPUs by UUID where the driver tells them, and
     `positions` by the index that CUDA has for them at this moment.
@@ -64,6 +65,8 @@ class RunSpec:
     mounts: tuple[Mount, ...] = ()
     devices: tuple[str, ...] = ()
     positions: tuple[int, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    host_network: bool = False
 
     @property
     def device_ids(self) -> tuple[str, ...]:

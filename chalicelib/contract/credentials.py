@@ -17,6 +17,9 @@ from typing import Any
 HIDDEN = "(hidden)"
 """What stands for a credential where `config` is shown."""
 
+OWN_KEY = "to keep a key of your own, set env VLLM_API_KEY"
+"""What to do instead of `api_key`: Muster makes the key of a deployment that brings none."""
+
 MIN_SECRET = 8
 """Characters of a value of `env` that is hidden from texts. A shorter one is part of too many words."""
 
@@ -93,11 +96,11 @@ def first_credential(config: Any) -> str | None:
     where = found[0]
     name = where.rpartition(".")[2].lower().replace("-", "_")
     variable = "HF_TOKEN" if name.startswith(("hf", "hugging")) else "VLLM_API_KEY" if name.startswith("api_k") else ""
+    refused = f"{where}: a credential is not accepted in config, which viewers see and the host's process list shows"
+    if variable == "VLLM_API_KEY":
+        return f"{refused}: each deployment has a key: {OWN_KEY}"
     env = f"env.{variable}" if variable else "env"
-    return (
-        f"{where}: a credential is not accepted in config, which viewers see and the host's process list shows:"
-        f' set {env} instead, to the value or to {{"from_host": true}}'
-    )
+    return f'{refused}: set {env} instead, to the value or to {{"from_host": true}}'
 
 
 def without_credentials(config: dict[str, Any]) -> dict[str, Any]:

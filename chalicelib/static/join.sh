@@ -46,7 +46,7 @@ check_host() {
 
 # Settings become lines NAME='value' or NAME="value", which systemd and sh read alike. Those of an earlier run stay.
 settings() {
-    URL='' MODELS='' LINES=''
+    URL='' MODELS='' LINES='' MOUNTS='' IMAGES='' SHARED=''
     while [ $# -gt 0 ]; do
         case $1 in
         --url=* | --models=* | --token=* | --name=* | --engine=* | --default-image=* | --address=* | --model-root=* | --vllm-command=*)
@@ -57,11 +57,20 @@ settings() {
             setting "$1" "$2"
             shift
             ;;
-        --insecure) remember MUSTER_INSECURE 1 ;;
+        --allow-mount=* | --allow-image=* | --share-env=*) one_more "${1%%=*}" "${1#*=}" ;;
+        --allow-mount | --allow-image | --share-env)
+            [ $# -ge 2 ] || fail "$1 needs a value"
+            one_more "$1" "$2"
+            shift
+            ;;
+        --insecure | --allow-remote-code | --allow-entrypoint | --allow-host-network) setting "$1" 1 ;;
         *) fail "does not know $1; other settings can be written to $SETTINGS, as MUSTER_… variables" ;;
         esac
         shift
     done
+    [ -z "$MOUNTS" ] || setting --allow-mount "$MOUNTS"
+    [ -z "$IMAGES" ] || setting --allow-image "$IMAGES"
+    [ -z "$SHARED" ] || setting --share-env "$SHARED"
     [ -z "${MUSTER_TOKEN:-}" ] || remember MUSTER_TOKEN "$MUSTER_TOKEN"
     [ -n "$URL" ] || URL=$(earlier MUSTER_URL)
     [ -n "$URL" ] || fail "needs --url, where this control plane is"
@@ -103,6 +112,16 @@ setting() {
     --url) URL=$2 ;;
     --models) MODELS=$2 ;;
     *) remember "MUSTER_$(echo "${1#--}" | tr 'a-z-' 'A-Z_')" "$2" ;;
+    esac
+}
+
+# Of a setting that may be given several times; the agent splits its variable at spaces.
+one_more() {
+    case $2 in *[[:space:]]*) fail "$1: expected no spaces, got $2" ;; esac
+    case $1 in
+    --allow-mount) MOUNTS="${MOUNTS:+$MOUNTS }$2" ;;
+    --allow-image) IMAGES="${IMAGES:+$IMAGES }$2" ;;
+    --share-env) SHARED="${SHARED:+$SHARED }$2" ;;
     esac
 }
 

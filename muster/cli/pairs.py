@@ -25,15 +25,27 @@ def config(given: Iterable[str]) -> dict[str, Any]:
 
     --max-model-len and max_model_len are the same flag. Raises UsageError.
     """
-    pairs = split(given, "flags")
-    return {flag(key): value_of(value) for key, value in pairs.items()}
+    made: dict[str, Any] = {}
+    for each in given:
+        for key, value in split([each], "flags").items():
+            name = flag(key)
+            if name in made:
+                advice = f'give several values as a list: {name}=\'["a", "b"]\''
+                raise click.UsageError(f"flags: {name} is given twice, and one value would be lost: {advice}")
+            made[name] = value_of(value)
+    return made
 
 
 def flag(key: str) -> str:
-    return key.lstrip("-").replace("-", "_")
+    """`--max-model-len` as `max_model_len`. What is after a dot is a key of an object, and keeps its spelling."""
+    name, dot, inner = key.lstrip("-").partition(".")
+    return f"{name.replace('-', '_')}{dot}{inner}"
 
 
 def value_of(value: str) -> Any:
+    """JSON where it can be read as JSON, a truth value as Python writes it, else text."""
+    if value in ("True", "False"):
+        return value == "True"
     try:
         return msgspec.json.decode(value.encode("utf-8", "replace"))
     except (msgspec.DecodeError, RecursionError):

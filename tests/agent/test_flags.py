@@ -27,6 +27,13 @@ from agent.flags import flags
         ({"dtype": "half", "extra_args": ["-tp", "2", "--seed=3"]}, ["--dtype", "half", "-tp", "2", "--seed=3"]),
         ({"extra_args": None, "port": 1}, []),
         ({"speculative_config.num_speculative_tokens": 3}, ["--speculative-config.num_speculative_tokens", "3"]),
+        ({"hf-overrides.a_b.c-d": "x"}, ["--hf-overrides.a_b.c-d", "x"]),
+        ({"no_enable_prefix_caching": True}, ["--no-enable-prefix-caching"]),
+        ({"no-enable-prefix-caching": False}, ["--enable-prefix-caching"]),
+        ({"lora_modules": "a=/x  b=/y"}, ["--lora-modules", "a=/x", "b=/y"]),
+        ({"lora_modules": '{"name": "a"}'}, ["--lora-modules", '{"name": "a"}']),
+        ({"served_model_name": "a=1 b=2"}, ["--served-model-name", "a=1 b=2"]),
+        ({"container_network": "host", "container-mounts": ["/a:/b"], "container_entrypoint": "x"}, []),
     ],
 )
 def test_each_kind_of_value_becomes_its_flags(config: dict[str, Any], arguments: list[str]) -> None:

@@ -74,6 +74,7 @@ GOOD = {"MUSTER_URL": "https://muster.example", "MUSTER_NAME": "n", "MUSTER_ENGI
         ({"MUSTER_URL": "http://muster.example"}, "--insecure"),
         ({"MUSTER_ADDRESS": "0.0.0.0"}, "--address"),
         ({"MUSTER_LABEL": "wrong"}, "--label"),
+        ({"MUSTER_ALLOW_MOUNT": "/tmp:ro /no/such/folder"}, "--allow-mount"),
         ({"MUSTER_ENGINE": "podman"}, "--engine"),
         ({"MUSTER_TOKEN": ""}, "--token"),
         ({"MUSTER_VLLM_COMMAND": "no-such-program serve"}, "--vllm-command"),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.engines import EngineError
-from agent.policy import TESTED_IMAGE, HostPolicy, named, refusal
+from agent.policy import CONTAINER_HUB_CACHE, TESTED_IMAGE, AllowedMount, HostPolicy, named, refusal
 from chalicelib.contract.messages import FromHost, Image
 from tests.fixtures.commands import deploy
 
@@ -83,19 +84,152 @@ def test_a_model_is_a_hub_id_or_a_path_below_the_model_root(
         assert refusal(command, DEFAULT, images) is not None
 
 
-def test_a_process_sees_no_path_outside_the_models(root: Path) -> None:
-    policy = HostPolicy(model_root=root / "models")
-    for config in (
-        {"tokenizer": "/etc"},
-        {"extra_args": ["--download-dir=/etc"]},
-        {"speculative_config": {"model": "/etc"}},
-        {"lora_modules": ["/etc"]},
-    ):
-        assert "/etc" in (refusal(deploy(config=config), policy, uses_images=False) or "")
-        assert refusal(deploy(config=config), policy, uses_images=True) is None
-    assert refusal(deploy(config={"tokenizer": str(root / "models/good")}), policy, uses_images=False) is None
+OUTSIDE: list[dict[str, Any]] = [
+    {"tokenizer": "/etc"},
+    {"speculative_config": {"model": "/etc"}},
+    {"speculative-config.model": "/etc"},
+    {"lora_modules": ["/etc"]},
+    {"lora_modules": ["a=ROOT/models/good", "b=/etc"]},
+    {"lora_modules": '[{"name": "a", "path": "/etc"}]'},
+    {"chat_template": "ROOT/models/../../etc"},
+    {"chat_template": "ROOT/models/escape/x"},
+    {"chat-template": "file:///etc"},
+    {"extra_args": ["--chat-template=/etc"]},
+    {"extra_args": ["--lora-modules", "a=/etc"]},
+]
+
+
+def at(root: Path, value: Any) -> Any:
+    return json.loads(json.dumps(value).replace("ROOT", str(root)))
+
+
+@pytest.mark.parametrize("images", [True, False], ids=["container", "process"])
+@pytest.mark.parametrize("config", OUTSIDE, ids=str)
+def test_a_path_outside_the_models_is_refused_with_its_flag(root: Path, config: dict[str, Any], images: bool) -> None:
+    command = deploy(config=at(root, config))
+    for policy in (HostPolicy(model_root=root / "models"), DEFAULT, HostPolicy(allow_remote_code=True)):
+        said = refusal(command, policy, images) or ""
+        flag = next(iter(config)) if "extra_args" not in config else config["extra_args"][0].partition("=")[0]
+        assert said.startswith("config.") and flag.partition(".")[0] in said and "--model-root" in said
+
+
+@pytest.mark.parametrize("images", [True, False], ids=["container", "process"])
+def test_a_path_below_the_models_is_allowed_anywhere(root: Path, images: bool) -> None:
+    good = str(root / "models/good")
+    config = {
+        "tokenizer": good,
+        "lora_modules": [f"a={good}", json.dumps({"name": "b", "path": good})],
+        "speculative_config": {"model": good},
+        "extra_args": ["--hf-config-path", good],
+    }
+    assert refusal(deploy(config=config), HostPolicy(model_root=root / "models"), images) is None
+
+
+def test_what_every_image_has_is_no_path_of_the_host() -> None:
+    config = {"chat_template": "/vllm-workspace/examples/tool.jinja", "tokenizer": f"{CONTAINER_HUB_CACHE}/models--a"}
+    env = {"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt", "HOME": "/tmp"}
+    assert refusal(deploy(config=config, env=env), DEFAULT, uses_images=True) is None
+    assert "chat_template" in (refusal(deploy(config=config), DEFAULT, uses_images=False) or "")
+
+
+def test_a_variable_names_a_path_below_the_models_or_of_the_image(root: Path) -> None:
+    policy = HostPolicy(model_root=root / "models", share_env=("SHARED",))
+    for name in ("SSL_CERT_FILE", "TIKTOKEN_ENCODINGS_BASE"):
+        said = refusal(deploy(env={name: "/elsewhere/x"}), policy, uses_images=True) or ""
+        assert said.startswith(f"env.{name}: /elsewhere/x") and f"--share-env {name}" in said
+        assert refusal(deploy(env={name: str(root / "models/good")}), policy, uses_images=True) is None
+    assert refusal(deploy(env={"SHARED": "/elsewhere/x"}), policy, uses_images=True) is None
+
+
+def test_a_process_gets_no_variables_that_choose_its_programs() -> None:
     for name in ("LD_PRELOAD", "PATH", "PYTHONPATH"):
-        assert name in (refusal(deploy(env={name: "x"}), policy, uses_images=False) or "")
+        assert name in (refusal(deploy(env={name: "x"}), DEFAULT, uses_images=False) or "")
+
+
+@pytest.mark.parametrize("images", [True, False], ids=["container", "process"])
+@pytest.mark.parametrize(
+    ("config", "env", "where"),
+    [
+        ({"download_dir": "/models"}, {}, "config.download_dir"),
+        ({"download-dir": "weights"}, {}, "config.download-dir"),
+        ({"extra_args": ["--download-dir=/models"]}, {}, "--download-dir"),
+        ({"extra_args": ["--down", "x"]}, {}, "--down"),
+        *(({}, {name: "/models"}, f"env.{name}") for name in ("HF_HOME", "HF_HUB_CACHE", "HF_CACHE")),
+        *(({}, {name: "/models"}, f"env.{name}") for name in ("TRANSFORMERS_CACHE", "XDG_CACHE_HOME")),
+    ],
+)
+def test_the_cache_of_weights_is_the_hosts_and_stays_where_it_is(
+    config: dict[str, Any], env: dict[str, Any], where: str, images: bool
+) -> None:
+    said = refusal(deploy(config=config, env=env), DEFAULT, images) or ""
+    assert where in said and "the host's cache of weights decides" in said and "HF_HOME" in said
+
+
+# What a deployment asks of its container
+
+
+@pytest.mark.parametrize(
+    ("config", "setting", "policy"),
+    [
+        ({"container_entrypoint": ["x"]}, "--allow-entrypoint", HostPolicy(allow_entrypoint=True)),
+        ({"container_network": "host"}, "--allow-host-network", HostPolicy(allow_host_network=True)),
+    ],
+)
+def test_an_entry_point_and_the_hosts_network_are_as_the_owner_says(
+    config: dict[str, Any], setting: str, policy: HostPolicy
+) -> None:
+    for other in (DEFAULT, HostPolicy(allow_remote_code=True)):
+        said = refusal(deploy(config=config), other, uses_images=True) or ""
+        assert said.startswith(f"config.{next(iter(config))}: ") and setting in said
+    assert refusal(deploy(config=config), policy, uses_images=True) is None
+    with pytest.raises(EngineError, match="runs models as processes") as raised:
+        refusal(deploy(config=config), policy, uses_images=False)
+    assert raised.value.error_code == "UNSUPPORTED_BY_ENGINE"
+
+
+@pytest.mark.parametrize(
+    ("mount", "refused"),
+    [
+        ("ROOT/private:/x", None),
+        ("ROOT/private:/x:ro", None),
+        ("ROOT/private/deeper:/x", None),
+        ("ROOT/models/good:/x:ro", None),
+        ("ROOT/models/escape:/x", None),  # a link to what is allowed, too
+        ("ROOT/models/good:/x", "add :ro"),
+        ("ROOT/read:/x:ro", None),
+        ("ROOT/read:/x", "add :ro"),
+        ("ROOT:/x:ro", "--allow-mount"),
+        ("ROOT/private/../other:/x:ro", "--allow-mount"),
+        ("ROOT/private/out:/x:ro", "--allow-mount"),
+        ("/etc:/x:ro", "--allow-mount"),
+        ("/var/run/docker.sock:/x", "--allow-mount"),
+        ("ROOT/private:/usr/lib/python3", "--allow-remote-code"),
+        ("ROOT/private:/root/.cache/vllm", None),
+    ],
+)
+def test_a_mount_is_of_a_folder_that_the_owner_allows_and_as_the_owner_allows_it(
+    root: Path, mount: str, refused: str | None
+) -> None:
+    (root / "read").mkdir()
+    (root / "private/out").symlink_to("/etc")
+    policy = HostPolicy(
+        model_root=root / "models",
+        allow_mounts=(AllowedMount(root / "private", False), AllowedMount(root / "read", True)),
+    )
+    said = refusal(deploy(config=at(root, {"container_mounts": [mount]})), policy, uses_images=True)
+    assert (said is None) is (refused is None), said
+    assert refused is None or ((said or "").startswith("config.container_mounts[0]: ") and refused in (said or ""))
+
+
+def test_paths_in_what_is_mounted_are_the_containers(root: Path) -> None:
+    policy = HostPolicy(allow_mounts=(AllowedMount(root / "private", True),))
+    mounts = [f"{root}/private:/templates:ro"]
+    config = {"container_mounts": mounts, "chat_template": "/templates/x.jinja"}
+    assert refusal(deploy("/templates/model", config=config), policy, uses_images=True) is None
+    assert policy.location("/templates/model", ("/templates",)) == "/templates/model"
+    for path in ("/templates/../etc/x", "/templates2/x"):
+        assert path in (refusal(deploy(config={**config, "chat_template": path}), policy, uses_images=True) or "")
+        assert path in (refusal(deploy(path, config={"container_mounts": mounts}), policy, uses_images=True) or "")
 
 
 @given(st.text(min_size=1))

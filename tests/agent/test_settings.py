@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.settings import SettingError, check_address, check_url, hub_cache, labels, shared_names
+from agent.settings import (
+    SettingError,
+    check_address,
+    check_url,
+    hub_cache,
+    labels,
+    mountable_folders,
+    shared_names,
+)
 
 
 @pytest.mark.parametrize(
@@ -66,3 +74,12 @@ def test_the_hub_cache_is_where_hugging_face_keeps_it() -> None:
 def test_the_agents_own_settings_are_not_shared(name: str) -> None:
     with pytest.raises(SettingError, match="--share-env"):
         shared_names([name])
+
+
+def test_a_folder_for_mounts_is_there_and_may_be_read_only(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    given = [f"{tmp_path}:ro", str(tmp_path / "link"), f"{tmp_path}:rw"]
+    assert mountable_folders(given) == ((tmp_path, True), (tmp_path, False), (tmp_path, False))
+    for wrong in ("relative", "", ":ro", f"{tmp_path}:", f"{tmp_path}:z", f"{tmp_path}/none", "/etc/passwd"):
+        with pytest.raises(SettingError, match="--allow-mount"):
+            mountable_folders([wrong])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -45,6 +46,40 @@ def test_a_credential_in_the_configuration_never_gets_into_arguments_nor_into_wh
     assert "config.hf_token" in str(report.message)
     assert "s3cret" not in str(report)
     assert world.engine.calls == []
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"nnodes": 2, "node_rank": 1, "headless": True, "master_addr": "10.0.0.1"}, "one deployment is one container"),
+        ({"ssl_keyfile": "/certs/key.pem", "ssl_certfile": "/certs/cert.pem"}, "put TLS before"),
+        ({"tensor_parallel_size": 4}, "give it 4 `gpus`"),
+    ],
+)
+def test_what_is_impossible_is_told_as_that_and_not_as_the_owners_refusal(
+    world: AgentWorld, config: dict[str, Any], said: str
+) -> None:
+    world.deploy(config=config, gpus=[0, 1])
+    world.settle()
+    assert (world.statuses(), world.last_report().error_code) == (["error"], "INVALID_CONFIG")
+    assert said in str(world.last_report().message)
+    assert world.engine.calls == []
+
+
+def test_a_file_that_is_not_there_is_named_before_anything_is_pulled(world: AgentWorld, tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    world.policy = HostPolicy(model_root=tmp_path / "weights")
+    world.restart()
+    world.beat()
+    world.deploy(config={"chat_template": f"{tmp_path}/weights/t.jinja"})
+    world.settle()
+    assert (world.statuses(), world.last_report().error_code) == (["error"], "INVALID_CONFIG")
+    assert f"config.chat_template: there is no {tmp_path}/weights/t.jinja" in str(world.last_report().message)
+    assert world.engine.calls == []
+    (tmp_path / "weights/t.jinja").write_text("x")
+    world.deploy(2, config={"chat_template": f"{tmp_path}/weights/t.jinja"})
+    world.settle()
+    assert world.statuses()[-1] == "running"
 
 
 def test_port_survives_a_crash(world: AgentWorld) -> None:

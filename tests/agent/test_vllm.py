@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from agent import labels
 from agent.engines import EngineError, Mount, RunSpec
 from agent.flags import flags
-from agent.policy import CONTAINER_HUB_CACHE, TESTED_IMAGE
+from agent.policy import CONTAINER_HUB_CACHE, TESTED_IMAGE, AllowedMount
 from agent.vllm import PORTS, HostPolicy, desired_port, run_spec, served_model_name
 from chalicelib.contract.messages import Deploy, FromHost
 from tests.fixtures.commands import deploy
@@ -165,3 +166,70 @@ def test_local_weights_are_mounted_and_served_under_their_own_name(root: Path) -
     assert made.env["HF_HUB_CACHE"] == CONTAINER_HUB_CACHE
     assert spec(deploy(alias), policy, images=False).mounts == ()
     assert spec(deploy("org/model"), HostPolicy(model_root=root)).mounts == ()
+
+
+def test_files_of_the_owner_are_mounted_wherever_the_command_names_them(root: Path) -> None:
+    models = root / "models"
+    policy = HostPolicy(model_root=models, hub_cache=root / "hub")
+    cache = Mount(root / "hub", CONTAINER_HUB_CACHE, read_only=False)
+    mounted = (cache, Mount(models, str(models), read_only=True))
+    for config in (
+        {"enable_lora": True, "lora_modules": [f"a={models}/good", f"b={models}/good"]},
+        {"lora_modules": json.dumps([{"name": "a", "path": f"{models}/good"}])},
+        {"chat_template": f"{models}/good/t.jinja"},
+        {"speculative_config.model": f"{models}/good"},
+        {"extra_args": ["--tokenizer", f"{models}/good"]},
+    ):
+        made = spec(deploy(config=config), policy)
+        assert made.mounts == mounted
+        assert made.arguments[:2] == ("--model", "org/model")
+        assert spec(deploy(config=config), policy, images=False).mounts == ()
+    assert spec(deploy(env={"TIKTOKEN_ENCODINGS_BASE": f"{models}/good"}), policy).mounts == mounted
+    assert spec(deploy(config={"chat_template": "examples/t.jinja"}), policy).mounts == (cache,)
+
+
+def test_files_that_are_named_by_way_of_a_link_are_mounted_there(root: Path) -> None:
+    (root / "linked").symlink_to(root / "models")
+    config = {"tokenizer": f"{root}/linked/good", "chat_template": f"{root}/linked/good/t"}
+    models = str(root / "models")
+    by_root = spec(deploy(config=config), HostPolicy(model_root=root / "linked")).mounts
+    assert [(str(each.source), each.target) for each in by_root] == [(models, models), (models, f"{root}/linked")]
+    by_path = spec(deploy(config=config), HostPolicy(model_root=root / "models")).mounts
+    assert (f"{models}/good", f"{root}/linked/good") in [(str(each.source), each.target) for each in by_path]
+
+
+def test_a_path_that_left_the_models_since_the_check_is_refused_at_the_start(root: Path) -> None:
+    alias = root / "models/alias"
+    command, policy = deploy(config={"tokenizer": str(alias)}), HostPolicy(model_root=root / "models")
+    assert len(spec(command, policy).mounts) == 1
+    alias.unlink()
+    alias.symlink_to(root / "private")
+    with pytest.raises(EngineError, match=r"config\.tokenizer") as raised:
+        spec(command, policy)
+    assert raised.value.error_code == "REFUSED_BY_HOST"
+
+
+def test_what_a_deployment_asks_of_its_container_is_in_what_is_started(root: Path) -> None:
+    policy = HostPolicy(
+        allow_mounts=(AllowedMount(root / "private", False),), allow_entrypoint=True, allow_host_network=True
+    )
+    config = {
+        "container_mounts": [f"{root}/private:/work", f"{root}/private:/read:ro"],
+        "container_entrypoint": ["python3", "-m", "mine"],
+        "container_network": "host",
+    }
+    made = spec(deploy(config=config), policy)
+    assert made.entrypoint == ("python3", "-m", "mine")
+    assert made.host_network
+    assert made.mounts == (Mount(root / "private", "/work", False), Mount(root / "private", "/read", True))
+    assert made.arguments == ("--model", "org/model", "--host", "127.0.0.1", "--port", "20001")
+    plain = spec(deploy(), policy)
+    assert (plain.entrypoint, plain.host_network, plain.mounts) == ((), False, ())
+
+
+@pytest.mark.parametrize("key", ["container_mounts", "container_entrypoint", "container_network"])
+def test_what_the_owner_does_not_allow_is_refused_at_the_start_too(root: Path, key: str) -> None:
+    asked = {"container_mounts": [f"{root}:/x"], "container_entrypoint": "x", "container_network": "host"}
+    with pytest.raises(EngineError, match=key) as raised:
+        spec(deploy(config={key: asked[key]}))
+    assert raised.value.error_code == "REFUSED_BY_HOST"

@@ -20,7 +20,7 @@ from tests.fixtures.ports import free_port
 pytestmark = pytest.mark.docker
 
 NAME = "muster-security-hostile-g1"
-HOSTILE = [
+WORDS = [
     "; touch /owned",
     "$(touch /owned)",
     "`id`",
@@ -28,7 +28,7 @@ HOSTILE = [
     "&& reboot",
     "--privileged",
     "-v",
-    "/:/host",
+    "C:/host",
     "\n",
     "'\"\\",
 ]
@@ -61,7 +61,7 @@ def started(client: docker.DockerClient, folder: Path, **order: Any) -> dict[str
 
 
 def test_it_has_nothing_of_the_host(client: docker.DockerClient, tmp_path: Path) -> None:
-    config = {"extra_args": ["--x", *HOSTILE], "chat_template": "/etc/shadow", "download_dir": "/var/run/docker.sock"}
+    config = {"extra_args": ["--x", *WORDS], "chat_template": "{{ '/etc/shadow' }}"}
     env = {"DOCKER_HOST": "unix:///var/run/docker.sock", "PATH": "/evil", "PYTHONPATH": "/evil", "A": "$(id)\n; reboot"}
     found = started(client, tmp_path, config=config, env=env)
     host = found["HostConfig"]
@@ -77,9 +77,19 @@ def test_it_has_nothing_of_the_host(client: docker.DockerClient, tmp_path: Path)
     assert bound["HostIp"] == "127.0.0.1"
 
 
+@pytest.mark.parametrize(
+    "path", ["/etc/shadow", "/var/run/docker.sock", "/:/host", "../../etc", "~/.ssh", "file:///etc"]
+)
+def test_a_path_of_the_host_is_refused_although_a_container_would_not_have_it(path: str) -> None:
+    policy = HostPolicy(allow_remote_code=True, allow_entrypoint=True, allow_host_network=True)
+    for config in ({"chat_template": path}, {"extra_args": ["--chat-template", path]}, {"lora_modules": [f"a={path}"]}):
+        command = Deploy("c", "d1", 1, "vllm", "org/model", config=config)
+        assert path in (refusal(command, policy, uses_images=True) or "")
+
+
 def test_words_stay_words(client: docker.DockerClient, tmp_path: Path) -> None:
-    found = started(client, tmp_path, config={"extra_args": ["--x", *HOSTILE]})
-    assert found["Config"]["Cmd"][-len(HOSTILE) :] == HOSTILE, "each is one argument, which no shell reads"
+    found = started(client, tmp_path, config={"extra_args": ["--x", *WORDS]})
+    assert found["Config"]["Cmd"][-len(WORDS) :] == WORDS, "each is one argument, which no shell reads"
 
 
 def test_variables_are_the_orders_and_how_to_reach_the_hub(client: docker.DockerClient, tmp_path: Path) -> None:

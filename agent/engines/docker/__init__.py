@@ -2,6 +2,7 @@
 
 - `daemon`: the connection, and Docker's failures as error codes.
 - `engine`: containers, and the whole engine put together.
+- `entrypoint`: the model in the form that an image's program takes it.
 - `images`: what is there, pulled and deleted.
 - `stream`: the daemon's events, as they come.
 - `progress`: a pull's many layers as one number.

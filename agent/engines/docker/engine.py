@@ -19,9 +19,10 @@ import docker
 import requests
 from docker.types import DeviceRequest, LogConfig, Mount
 
-from agent import labels
+from agent import host, labels
 from agent.engines import EngineError, Instance, LogChunk, Offer, RunSpec
 from agent.engines.docker.daemon import APIError, Daemon, NotFound
+from agent.engines.docker.entrypoint import command_line
 from agent.engines.docker.images import PATIENCE_SECONDS, Images, checked
 from agent.engines.docker.logs import read_log
 from agent.engines.docker.looks import Looks
@@ -160,14 +161,17 @@ class DockerEngine:
         """A container made for `spec`, not yet running; None where its name is taken."""
         assert spec.image is not None, "a spec for an engine with images has one"
         _make_caches(spec)
+        if spec.host_network and self._adopted(api, spec) is None:
+            host.check_port(spec.bind, spec.port)  # as Docker does for a port that it publishes
         try:
             made = api.create_container(
                 checked(spec.image),
-                command=list(spec.arguments),
+                command=command_line(_entrypoint(api, spec), spec.arguments),
+                entrypoint=list(spec.entrypoint) or None,
                 name=spec.name,
                 labels=labels.write(spec),
                 environment=_environment(spec),
-                ports=[spec.port],
+                ports=None if spec.host_network else [spec.port],
                 host_config=_host_config(api, spec),
             )
         except NotFound as error:
@@ -195,7 +199,7 @@ class DockerEngine:
 def _make_caches(spec: RunSpec) -> None:
     """Docker mounts no folder that is not there, and a cache begins so."""
     for mount in spec.mounts:
-        if not mount.read_only:
+        if not mount.read_only and not mount.source.exists():
             try:
                 mount.source.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -216,12 +220,20 @@ def _run(api: docker.APIClient, container_id: str) -> None:
         raise
 
 
+def _entrypoint(api: docker.APIClient, spec: RunSpec) -> list[str]:
+    """What the arguments are given to. Raises NotFound without the image."""
+    assert spec.image is not None, "a spec for an engine with images has one"
+    found: dict[str, Any] = api.inspect_image(checked(spec.image))  # type: ignore[no-untyped-call]
+    return list(spec.entrypoint) or (found.get("Config") or {}).get("Entrypoint") or []
+
+
 def _host_config(api: docker.APIClient, spec: RunSpec) -> dict[str, Any]:
-    """No restart policy, since the agent decides; no privileges; of the host, what the spec mounts."""
+    """No restart policy, since the agent decides; no privileges; of the host, what the spec mounts, and its network."""
     # By their ids, since a count means the first so many. With none requested, see _environment.
     gpus = [DeviceRequest(device_ids=list(spec.device_ids), capabilities=[["gpu"]])] if spec.gpus else None
     config: dict[str, Any] = api.create_host_config(
-        port_bindings={spec.port: (spec.bind, spec.port)},
+        port_bindings=None if spec.host_network else {spec.port: (spec.bind, spec.port)},
+        network_mode="host" if spec.host_network else None,
         mounts=[Mount(each.target, str(each.source), type="bind", read_only=each.read_only) for each in spec.mounts],
         device_requests=gpus,
         shm_size=SHM_BYTES,

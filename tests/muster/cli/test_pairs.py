@@ -22,6 +22,28 @@ def test_a_flag_is_json_where_it_can_be_and_text_elsewhere() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("given", "flag"),
+    [
+        ("--speculative-config.num_speculative_tokens", "speculative_config.num_speculative_tokens"),
+        ("hf-overrides.text_config.max-x", "hf_overrides.text_config.max-x"),
+        ("--max-model-len", "max_model_len"),
+    ],
+)
+def test_a_flag_keeps_its_spelling_after_the_dot(given: str, flag: str) -> None:
+    assert pairs.config([f"{given}=3"]) == {flag: 3}
+
+
+def test_a_flag_that_is_given_twice_is_refused_rather_than_lost() -> None:
+    with pytest.raises(click.UsageError, match="lora_modules is given twice"):
+        pairs.config(["lora_modules=a=/x", "--lora-modules=b=/y"])
+    assert pairs.config(["lora_modules.a=1", "lora_modules.b=2"]) == {"lora_modules.a": 1, "lora_modules.b": 2}
+
+
+def test_a_truth_value_may_be_written_as_in_python() -> None:
+    assert pairs.config(["a=True", "b=False", "c=true"]) == {"a": True, "b": False, "c": True}
+
+
 @pytest.mark.parametrize("given", ["x", "=x", ""])
 def test_what_is_no_pair_is_refused_and_named(given: str) -> None:
     with pytest.raises(click.UsageError) as raised:
