@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import socket
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent import labels
-from agent.engines import EngineError
+from agent.engines import EngineError, Mount
 from agent.engines.docker.engine import SHM_BYTES
 from muster.diagnostics.log import diagnose
 from tests.fixtures.docker_rig import DockerRig
@@ -48,6 +49,42 @@ def test_the_port_is_published_on_its_address_alone(rig: DockerRig) -> None:
     assert published == {f"{spec.port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(spec.port)}]}
     with socket.create_server(("127.0.0.2", spec.port)):
         pass
+
+
+def test_on_the_hosts_network_nothing_is_published(rig: DockerRig) -> None:
+    instance = ready(rig, rig.engine.start(replace(rig.spec(), host_network=True)))
+    found = inspected(rig)
+    assert found["HostConfig"]["NetworkMode"] == "host"
+    assert not found["HostConfig"]["PortBindings"] and not found["HostConfig"]["Privileged"]
+    assert (instance.bind, instance.port) == ("127.0.0.1", rig.spec().port), "known by its labels"
+
+
+def test_on_the_hosts_network_a_port_that_is_taken_is_told_before_anything_is_made(rig: DockerRig) -> None:
+    spec = replace(rig.spec(), host_network=True)
+    with rig.occupied(spec.port):
+        with pytest.raises(EngineError) as raised:
+            rig.engine.start(spec)
+        assert raised.value.error_code == "PORT_IN_USE"
+    assert own(rig.engine) == []
+    first = rig.engine.start(spec)
+    with rig.occupied(spec.port):
+        assert rig.engine.start(spec).id == first.id, "it is adopted, and the port is its own"
+
+
+def test_a_file_of_the_host_is_mounted_as_a_file_and_read_only(rig: DockerRig, tmp_path: Path) -> None:
+    template = tmp_path / "t.jinja"
+    template.write_text("the template\n")
+    (tmp_path / "work").mkdir()
+    spec = rig.spec()
+    mounts = (*spec.mounts, Mount(template, "/t.jinja", True), Mount(tmp_path / "work", "/kept", False))
+    script = "cat /t.jinja; echo x > /t.jinja; echo y > /kept/y; sleep 1000"
+    instance = rig.engine.start(replace(spec, mounts=mounts, arguments=("-c", script), entrypoint=("/bin/sh",)))
+    said = eventually(
+        lambda: rig.engine.logs(instance.id, 10, None).text, lambda text: "Read-only" in text, "its words"
+    )
+    assert "the template" in said
+    eventually(lambda: (tmp_path / "work/y").exists(), bool, "it wrote")
+    assert template.read_text() == "the template\n"
 
 
 def test_gpus_are_asked_for_by_index(rig: DockerRig) -> None:
