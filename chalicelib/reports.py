@@ -28,15 +28,27 @@ MOST_GPUS = 64
 FIXABLE = {
     "disable_custom_all_reduce": bool,
     "dtype": str,
+    "enable_lora": bool,
     "gpu_memory_utilization": float,
+    "max_cpu_loras": int,
     "max_lora_rank": int,
+    "max_loras": int,
     "max_model_len": int,
     "max_num_batched_tokens": int,
     "max_num_seqs": int,
     "tensor_parallel_size": int,
 }
 FIXABLE_ENV = frozenset(
-    {"NCCL_P2P_DISABLE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VLLM_HOST_IP", "VLLM_USE_FLASHINFER_SAMPLER"}
+    {
+        "HF_HUB_DISABLE_XET",
+        "HF_HUB_ENABLE_HF_TRANSFER",
+        "NCCL_P2P_DISABLE",
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "VLLM_DISABLE_COMPILE_CACHE",
+        "VLLM_HOST_IP",
+        "VLLM_USE_FLASHINFER_SAMPLER",
+    }
 )
 MOST_CHARACTERS = 40
 """Of a text in a fix."""

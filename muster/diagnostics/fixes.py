@@ -52,9 +52,19 @@ def capabilities(match: re.Match[str]) -> Calculated:
     return f"It needs compute capability {least}, and this GPU has {has}.", None
 
 
+def allowed_lora_rank(match: re.Match[str]) -> Calculated:
+    """The smallest rank that vLLM takes and that is enough. Groups: value; allowed, a list of numbers in words."""
+    value, allowed = int(match["value"]), [int(each) for each in re.findall(r"\d+", match["allowed"])]
+    fits = min((each for each in allowed if each >= value), default=None)
+    if fits is None:
+        return "No LoRA of that rank can be served: merge it into the model.", None
+    return f"Set max_lora_rank={fits}.", Fix({"max_lora_rank": fits})
+
+
 CALCULATIONS: dict[str, Callable[[re.Match[str]], Calculated]] = {
     "context_of_cache": context_of_cache,
     "share_of_memory": share_of_memory,
     "divisor_of_heads": divisor_of_heads,
     "capabilities": capabilities,
+    "allowed_lora_rank": allowed_lora_rank,
 }

@@ -1,7 +1,7 @@
 """The lines of a log that may say why it ended: without headers, notes, and source; what belongs together is joined.
 
-Passed over are notes and warnings, the source in a traceback, and everything from before the server went on to its next
-stage (a hub that was down, though the cache had the weights, killed nobody).
+Passed over are notes and warnings, the source in a traceback, what is tried again, and everything from before the
+server went on to its next stage (a hub that was down, though the cache had the weights, killed nobody).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SERVED = "Application startup complete."
 
 
 class Line(NamedTuple):
-    """`handled`: the exception that it names was caught, and another came of that."""
+    """`handled`: the exception that it names was caught, and another came of that; or it is but a warning."""
 
     text: str
     handled: bool = False
@@ -32,7 +32,14 @@ _COLLECTED = re.compile(
 # vLLM's "(EngineCore pid=23) ERROR 11-23 14:09:23 [core.py:1510] ", whatever a collector of logs put before it.
 _HEADER = re.compile(r"^.{0,160}?\b([A-Z]{4,8}) \d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? \[?[^\]\n ]{1,80}\] ?")
 _PROCESS = re.compile(r"^(?:.{0,80}?\([^()\n]{1,120}\bpid=\d+[^)\n]{0,200}\) ?|\[rank\d+\]: ?)")
-_NOTE = re.compile(r"^[\d\[\]:.,TZ /-]*(?:DEBUG|INFO|WARNING)\b|^\[?[IW]\d{4} |^\[W ")
+_NOTE = re.compile(
+    r"^[\d\[\]:.,TZ /-]*(?:DEBUG|INFO|WARNING)\b|^\[?[IW]\d{4} |^\[W |^Ignored error "
+    r"|^Retrying in |^'.{1,1900}' thrown while requesting "
+)
+# Python's own. What torch warns of when it finds no GPU is the cause of what follows.
+_WARNED = re.compile(r"^(?:\S{1,300}:\d{1,6}: )?\w{0,40}Warning: (?!CUDA initialization)")
+# A thread that reports usage may fail, and nothing ends of it.
+_IDLE_THREAD = re.compile(r"^Exception in thread .{0,80}_report_usage")
 _QUIET = frozenset({"DEBUG", "INFO", "WARNING"})
 # In a traceback the source stands indented below its file; where a collector took the indentation it can still be told.
 _SOURCE = re.compile(r"^(?: {4}|\s*(?:raise |File \"|f?[\"']))")
@@ -43,6 +50,9 @@ ERROR = re.compile(
     r"(?:[A-Za-z_]\w{0,80}\.){0,12}\w{0,80}(?:Error|Exception|Interrupt|Exit)\b(?:: |$)"
     r"|(?:[A-Za-z_]\w{0,80}\.){1,12}[A-Z]\w{0,80}: |\S{1,80}: error: "
 )
+_ASSERTION = re.compile(r"^\s*assert \S")
+BARE = "AssertionError"
+"""Of an assertion without a message: what it says stands in the source line above."""
 _HANDLED = "During handling of the above exception, another exception occurred"
 _VALIDATION = re.compile(r"\b(\d{1,3}) validation errors? for \w+$")
 _VALIDATED = re.compile(r"\[type=\w+")
@@ -55,30 +65,40 @@ _LAST_ERROR = re.compile(r"^Last error:$")
 def read(log: str) -> list[Line]:
     """Those that may say why it ended, in their order."""
     found: list[Line] = []
+    is_idle = False
     for text in _joined(_claims(log)):
         if _HANDLED in text:
             last = next((i for i in range(len(found) - 1, -1, -1) if ERROR.match(found[i].text)), None)
             if last is not None:
                 found[last] = found[last]._replace(handled=True)
+        elif _IDLE_THREAD.match(text):
+            is_idle = True
+        elif is_idle and ERROR.match(text):
+            is_idle = False
         elif text:
-            found.append(Line(text))
+            found.append(Line(text, handled=_WARNED.match(text) is not None))
     return found
 
 
 def _claims(log: str) -> Iterator[str]:
     lines = log.splitlines()
     survived = next((i for i in range(len(lines) - 1, -1, -1) if _WENT_ON.search(lines[i])), -1)
+    assertion = ""
     for line in lines[survived + 1 :]:
         text = _COLLECTED.sub("", _TERMINAL_COLOUR.sub("", line[:READ_CHARACTERS]))
         header = _HEADER.match(text)
         text = text[header.end() :] if header else _PROCESS.sub("", text)
-        is_note = header[1] in _QUIET if header else _NOTE.match(text)
-        if not is_note and not _SOURCE.match(text):
+        is_note = (header is not None and header[1] in _QUIET) or _NOTE.match(text)
+        if _SOURCE.match(text):
+            assertion = text.strip() if _ASSERTION.match(text) else assertion
+        elif text.strip() == BARE and assertion:
+            yield f"{BARE}: {assertion}"
+        elif not is_note:
             yield text.strip()
 
 
 def _joined(claims: Iterator[str]) -> Iterator[str]:
-    """pydantic's headline with the values that it refuses, and NCCL's `Last error:` with the line that tells it."""
+    """What tells one thing in one line: pydantic's headline with a value, NCCL's `Last error:` with what it was."""
     for text in claims:
         if _LAST_ERROR.match(text):
             yield f"{text} {next(claims, '')}".strip()

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from chalicelib.contract.messages import Fix
 from muster.diagnostics.endings import NOT_EXECUTED, ending
-from muster.diagnostics.lines import SERVED, Line, read
+from muster.diagnostics.lines import BARE, SERVED, Line, read
 from muster.diagnostics.rules import Rule, rules
 from muster.diagnostics.telling import telling
 
@@ -25,6 +25,8 @@ EXCERPT_BYTES = 64 * 1024
 _CAUSE_BYTES = 8 * 1024
 _LINE_CHARACTERS = 600
 _RANKS = ("cause", "symptom", "ending")
+_SETTINGS = frozenset({"configuration", "endings"})
+"""The tables of what vLLM says of its settings, in words that it has for requests as well."""
 
 
 class Diagnosis(NamedTuple):
@@ -50,19 +52,25 @@ def diagnose(log: str, exit_code: int | None, oom_killed: bool) -> Diagnosis:
         killed = "The kernel killed it for memory: give the host or container more, or lower --swap-space."
         return Diagnosis("HOST_OUT_OF_MEMORY", killed, False)
     lines = read(log)
-    found = find(lines)
+    has_served = SERVED in log
+    found = find(lines, has_served=has_served)
     if found is None:
-        return _unknown(lines, exit_code, has_served=SERVED in log)
+        return _unknown(lines, exit_code, has_served=has_served)
     advice = found.rule.advise(found.match)
     message = f"{advice.text} The log says: {_short(found.line)}"
     return Diagnosis(found.rule.code, message, found.rule.row.permanent, advice.fix)
 
 
-def find(lines: Sequence[Line]) -> Found | None:
-    """The rule that explains a log best, and the line to show; None if no rule fits any."""
+def find(lines: Sequence[Line], *, has_served: bool = False) -> Found | None:
+    """The rule that explains a log best, and the line to show; None if no rule fits any.
+
+    A server that was up has taken its settings: what it refuses later are requests, and none ends it.
+    """
     ranked: dict[int, Found] = {}
     for line in lines:
         for found in _fitting(line.text):
+            if has_served and found.rule.table in _SETTINGS:
+                continue
             rank = max(_RANKS.index(found.rule.row.tells), 1 if line.handled else 0)
             ranked.setdefault(rank, found)
             break
@@ -112,6 +120,7 @@ def _cause(lines: Sequence[Line]) -> str:
     """As it stands in the log: what was joined to a line is not next to it there."""
     found = find(lines)
     text = found.line if found is not None else next(iter(telling(lines)), "")
+    text = text.removeprefix(f"{BARE}: ") if text.startswith(f"{BARE}: assert ") else text
     return text.split(": ", 1)[0] if "validation error" in text else text
 
 

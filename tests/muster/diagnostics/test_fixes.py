@@ -44,6 +44,12 @@ NEEDS = (
             "It needs compute capability 8.0, and this GPU has 7.5.",
             None,
         ),
+        (
+            "ValueError: max_lora_rank (48) must be one of (8, 16, 32, 64, 128, 256).",
+            "Set max_lora_rank=64.",
+            Fix({"max_lora_rank": 64}),
+        ),
+        ("ValueError: max_lora_rank (512) must be one of (8, 16, 32, 64).", "merge it into the model", None),
         ("Minimum capability: 100. Current capability: 89.", "capability 10.0, and this GPU has 8.9.", None),
     ],
 )
@@ -64,6 +70,15 @@ def test_a_number_in_the_line_is_the_setting() -> None:
         (
             "Last error: Cuda failure 217 'peer access is not supported between these two devices'",
             Fix(env={"NCCL_P2P_DISABLE": "1"}),
+        ),
+        ("Value error, max_cpu_loras (1) must be >= max_loras (4)", Fix({"max_cpu_loras": 4})),
+        (
+            "max_num_batched_tokens (128) must be greater than or equal to max_num_seqs (256).",
+            Fix({"max_num_batched_tokens": 256}),
+        ),
+        (
+            "torch.bfloat16 is not supported for quantization method awq. Supported dtypes: [torch.float16]",
+            Fix({"dtype": "float16"}),
         ),
         ("torch.OutOfMemoryError: CUDA out of memory.", None),
     ):

@@ -72,3 +72,39 @@ def test_an_exception_is_handled_where_another_came_of_handling_it() -> None:
 def test_the_root_of_a_direct_cause_is_not_handled() -> None:
     log = "OSError: a\n\nThe above exception was the direct cause of the following exception:\n\nValueError: b"
     assert not any(line.handled for line in read(log))
+
+
+@pytest.mark.parametrize("before", PREFIXES)
+def test_an_assertion_without_a_message_is_told_with_its_source(before: str) -> None:
+    source = ("    assert param_data.shape == loaded_weight.shape", "           ^^^^^^^^^^", "AssertionError", "after")
+    assert "AssertionError: assert param_data.shape == loaded_weight.shape" in texts(
+        "\n".join(before + x for x in source)
+    )
+
+
+def test_an_assertion_with_a_message_keeps_it() -> None:
+    assert texts("    assert size > 0, 'odd'\nAssertionError: odd") == ["AssertionError: odd"]
+
+
+def test_a_thread_that_reports_usage_ends_nothing() -> None:
+    log = (
+        "Exception in thread Thread-2 (_report_usage_worker):\nTraceback:\nPermissionError: [Errno 13] x\nValueError: y"
+    )
+    assert texts(log) == ["Traceback:", "ValueError: y"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "'HTTPSConnectionPool(host='huggingface.co', port=443): Read timed out.' thrown while requesting HEAD https://x",
+        "Retrying in 1s [Retry 1/5].",
+        "Ignored error while writing commit hash to /x: [Errno 30] Read-only file system: '/x'.",
+    ],
+)
+def test_what_is_tried_again_is_passed_over(line: str) -> None:
+    assert texts(line) == []
+
+
+def test_a_warning_of_python_is_no_cause_but_torchs_that_it_finds_no_gpu() -> None:
+    assert [line.handled for line in read("/x/y.py:12: FutureWarning: odd\nUserWarning: odd")] == [True, True]
+    assert not read("/x/y.py:12: UserWarning: CUDA initialization: odd")[0].handled

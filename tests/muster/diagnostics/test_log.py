@@ -169,6 +169,27 @@ def test_an_excerpt_keeps_a_cause_far_above() -> None:
     assert diagnose(excerpt(text), 1, False) == diagnose(text, 1, False)
 
 
+def test_an_excerpt_keeps_an_assertion_that_has_no_message() -> None:
+    said = "    assert param_data.shape == loaded_weight.shape\nAssertionError\n"
+    text = "start\n" * 5_000 + said + "later line\n" * 10_000
+    assert "assert param_data.shape" in excerpt(text)
+
+
+@pytest.mark.parametrize(
+    "request_error",
+    [
+        "ValueError: Odd is not supported for this model. Please set --odd-flag.",
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for ChatCompletionRequest",
+        "KeyError: 'invalid tool call parser: x (chose from { hermes })'",
+    ],
+)
+def test_what_a_server_refuses_once_it_is_up_is_a_request(request_error: str) -> None:
+    refused = diagnose(request_error, 1, False)
+    assert (refused.error_code, refused.permanent) == ("INVALID_CONFIG", True)
+    later = diagnose(f"INFO:     Application startup complete.\n{request_error}\nmy.module.OddError: odd", 1, False)
+    assert (later.error_code, later.permanent) == ("CONTAINER_FAILED", False)
+
+
 # A program that cannot be executed
 
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from chalicelib.contract.messages import MAX_CODE, Fix
+from chalicelib.reports import FIXABLE, FIXABLE_ENV
 from muster.cli.explain import page, sections
 from muster.diagnostics import docker
 from muster.diagnostics.lines import read
@@ -48,6 +49,13 @@ def test_a_row_says_what_to_do_with_the_words_of_its_line(rule: Rule) -> None:
             found for example in rule.row.examples for line in read(example) if (found := rule.search(line.text))
         )
         assert isinstance(rule.advise(match).fix, Fix) or rule.row.calculate == "capabilities", "no setting helps there"
+
+
+def test_the_control_plane_takes_every_setting_that_a_row_proposes() -> None:
+    for rule in RULES:
+        fix = rule.row.fix
+        if fix is not None:
+            assert set(fix.config) <= set(FIXABLE) and set(fix.env) <= FIXABLE_ENV, rule.row
 
 
 def test_every_code_of_the_table_has_its_section_in_the_troubleshooting_page() -> None:
@@ -118,6 +126,18 @@ def test_a_row_that_is_misspelled_is_refused() -> None:
         ),
         ("RuntimeError: CUDA error: an illegal memory access was encountered", "GPU_FAULT"),
         ("UserWarning: Not enough free disk space to download the file.\nTypeError: no", "CONTAINER_FAILED"),
+        (
+            "/x/y.py:12: FutureWarning: x must be divisible by y\nSome weights of the model were not used when "
+            "initializing X: ['a']\nTypeError: no",
+            "CONTAINER_FAILED",
+        ),
+        (
+            "(Worker_TP1 pid=9) ERROR 10-11 22:28:17 [multiproc_executor.py:694] AssertionError: Attempted to load "
+            "weight (torch.Size([36])) into parameter (torch.Size([35]))\n(EngineCore pid=2) ERROR 10-11 22:28:18 "
+            "[core.py:1] Exception: WorkerProc initialization failed due to an exception in a background process.",
+            "INVALID_CONFIG",
+        ),
+        ("Unable to apply [Errno 37] x: No locks available", "CACHE_UNUSABLE"),
         ("INFO: Received request: prompt: 'why is my CUDA out of memory?'\nTypeError: no", "CONTAINER_FAILED"),
         ("KeyError: 'name'\nTypeError: no", "CONTAINER_FAILED"),
     ],
