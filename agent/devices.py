@@ -10,14 +10,16 @@ from agent.cuda import Driver
 from agent.gpus import Gpu, Holder
 from agent.host import container_of, process_name
 from agent.numbers import Known, Numbers
+from agent.quantization import Capability
 from chalicelib.contract.messages import GpuDevice, GpuInfo, GpuUsage
 
 
 @dataclass(frozen=True)
 class Sight:
     """One look at all devices. `lost` are those that NVML lists and that cannot be used, by index, with the reason;
-    `gone` are those that it no longer lists, `shared` the indexes of those whose memory is the host's. `failure` is why
-    NVML does not answer at all, `code` its number of that."""
+    `gone` are those that it no longer lists, `shared` the indexes of those whose memory is the host's. `capabilities`
+    are CUDA's, by index, where they are told. `failure` is why NVML does not answer at all, `code` its number of that.
+    """
 
     info: GpuInfo
     usage: list[GpuUsage] = field(default_factory=list)
@@ -26,6 +28,7 @@ class Sight:
     failure: str | None = None
     code: int | None = None
     shared: frozenset[int] = frozenset()
+    capabilities: dict[int, Capability] = field(default_factory=dict)
 
     @property
     def usable(self) -> set[int]:
@@ -102,7 +105,8 @@ class Devices:
             )
         gone = [each for each in self.known if each.index not in found]
         shared = frozenset(index for index, listed in found.items() if listed.shared)
-        return Sight(GpuInfo(len(devices), devices), usage, lost, gone, shared=shared)
+        able = {index: listed.capability for index, listed in found.items() if listed.capability is not None}
+        return Sight(GpuInfo(len(devices), devices), usage, lost, gone, shared=shared, capabilities=able)
 
 
 def _usage(index: int, figures: nvml.Figures, closely: bool) -> GpuUsage:
@@ -124,4 +128,5 @@ def _gpu(device: GpuDevice, usage: GpuUsage | None, positions: dict[int, int], s
         position=positions.get(device.index, device.index),
         lost=sight.lost.get(device.index),
         shared=device.index in sight.shared,
+        capability=sight.capabilities.get(device.index),
     )

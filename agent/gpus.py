@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from agent.engines import Instance
+from agent.quantization import Capability
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Gpu:
     has no memory of its own, and takes the host's.
 
     `position` is NVML's own index at this moment, and the one that CUDA counts by. `lost` is why the GPU cannot be
-    used: it does not answer, or is not there.
+    used: it does not answer, or is not there. `capability` is None where the driver does not tell it.
     """
 
     index: int
@@ -47,6 +48,7 @@ class Gpu:
     position: int | None = None
     lost: str | None = None
     shared: bool = False
+    capability: Capability | None = None
 
     @property
     def ids(self) -> set[str]:

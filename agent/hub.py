@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import msgspec
 import requests
@@ -26,6 +26,7 @@ from chalicelib.contract.messages import Fix
 DEFAULT_ENDPOINT = "https://huggingface.co"
 TIMEOUT = (3.0, 5.0)
 MAX_LISTING = 8 * 1024 * 1024
+MAX_CONFIG = 1024 * 1024
 WEIGHTS = (".safetensors", ".bin", ".pt")
 """vLLM fetches the files of the first of these that the repository has."""
 
@@ -67,6 +68,9 @@ class Hub(Protocol):
     def weights(self, question: Question) -> int | None:
         """Bytes of what would be downloaded; None where the hub does not tell."""
 
+    def config(self, question: Question) -> bytes | None:
+        """The model's `config.json`; None where the hub does not tell."""
+
 
 def question(model: str, revision: str | None, env: Mapping[str, str]) -> Question | None:
     """What to ask for a model that is served with `env`; None where no hub will be asked for it."""
@@ -97,16 +101,31 @@ class HuggingFace:
         return _read(question, answer.status_code, answer.headers.get("X-Error-Code"))
 
     def weights(self, question: Question) -> int | None:
+        listed = _fetch(question.sizes_url, question.token, MAX_LISTING)
         try:
-            given: dict[str, Any] = {"auth": Bearer(question.token), "timeout": TIMEOUT, "allow_redirects": False}
-            with new_session(os.environ) as session, session.get(question.sizes_url, stream=True, **given) as answer:
-                if answer.status_code != 200:
-                    return None
-                listing = msgspec.json.decode(read_limited(answer, MAX_LISTING), type=_Listing)
-        except (requests.RequestException, OSError, ValueError, RecursionError):
+            listing = msgspec.json.decode(listed or b"{}", type=_Listing)
+        except (ValueError, RecursionError):
             return None
         sizes = ([file.size or 0 for file in listing.siblings if file.rfilename.endswith(kind)] for kind in WEIGHTS)
         return next((sum(each) for each in sizes if each), None) or None
+
+    def config(self, question: Question) -> bytes | None:
+        return _fetch(question.config_url, question.token, MAX_CONFIG)
+
+
+def _fetch(url: str, token: str | None, limit: int) -> bytes | None:
+    """What is there, up to `limit` bytes. A redirect is followed below the same host alone, where the token belongs."""
+    try:
+        given: dict[str, Any] = {"auth": Bearer(token), "timeout": TIMEOUT, "allow_redirects": False, "stream": True}
+        with new_session(os.environ) as session:
+            answer = session.get(url, **given)
+            if answer.is_redirect and answer.headers["Location"].startswith("/"):
+                answer.close()
+                answer = session.get(urljoin(url, answer.headers["Location"]), **given)
+            with answer:
+                return read_limited(answer, limit) if answer.status_code == 200 else None
+    except (requests.RequestException, OSError, ValueError):
+        return None
 
 
 class _File(Struct):

@@ -22,6 +22,7 @@ from typing import Any
 import pynvml
 
 from agent import nvml_reads as reads
+from agent.quantization import Capability
 from chalicelib.contract.messages import GpuProcess
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Listed:
     error: str | None = None
     shared: bool = False
     mig: bool = False
+    capability: Capability | None = None
 
 
 class _Driver:
@@ -229,7 +231,9 @@ def _devices(position: int) -> list[Listed]:
         handle = pynvml.nvmlDeviceGetHandleByIndex(position)
         if not reads.has_mig(handle):
             return [_device(position, handle)]
-        found = [_mig_device(position, each) for each in reads.mig_handles(handle, MOST_DEVICES)]
+        capability = reads.capability(handle)
+        parts = (_mig_device(position, each) for each in reads.mig_handles(handle, MOST_DEVICES))
+        found = [replace(each, capability=capability) for each in parts]
         return found or [replace(_device(position, handle), error=NO_MIG_DEVICE)]
     except pynvml.NVMLError as error:
         if error.value in reads.DRIVER_FAILED:
@@ -244,7 +248,15 @@ def _devices(position: int) -> list[Listed]:
 def _device(position: int, handle: Any) -> Listed:
     """Raises NVMLError where the device does not answer."""
     memory = reads.memory(handle)
-    return Listed(position, handle, reads.uuid(handle), reads.name(handle), memory.total, shared=memory.shared)
+    return Listed(
+        position,
+        handle,
+        reads.uuid(handle),
+        reads.name(handle),
+        memory.total,
+        shared=memory.shared,
+        capability=reads.capability(handle),
+    )
 
 
 def _mig_device(position: int, handle: Any) -> Listed:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pynvml
 
+from agent.quantization import Capability
+
 MOST_BYTES = 2**53
 """A number of bytes that a control plane accepts; anything larger is no size."""
 MOST_CELSIUS, MOST_MILLIWATTS = 500, 100_000_000
@@ -119,6 +121,12 @@ def memory(handle: Any) -> Memory:
         return Memory(shared=error.value == pynvml.NVML_ERROR_NOT_SUPPORTED)
     total = bounded(answer.total, MOST_BYTES)
     return Memory(total, bounded(answer.used, total)) if total else Memory()
+
+
+def capability(handle: Any) -> Capability | None:
+    """CUDA's compute capability, (9, 0) of an H200."""
+    found = figure("nvmlDeviceGetCudaComputeCapability", handle)
+    return (int(found[0]), int(found[1])) if found else None
 
 
 def utilization(handle: Any) -> int | None:

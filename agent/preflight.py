@@ -16,9 +16,10 @@ from agent.engines import EngineError, Instance, Offer, RunSpec
 from agent.flags import value_of
 from agent.gpus import Gpu
 from agent.host import HostMemory, disk, host_memory
-from agent.hub import Finding, Hub, HuggingFace, question
+from agent.hub import MAX_CONFIG, Finding, Hub, HuggingFace, Question, question
 from agent.models import PREFIX, cached_models
-from agent.policy import HostPolicy
+from agent.policy import HostPolicy, is_path
+from agent.quantization import LEAST, LEAST_OF_VLLM, method, told
 from agent.weights import CODE, has_snapshot, unusable
 from chalicelib.contract.messages import Deploy, Disk, Fix
 
@@ -80,8 +81,11 @@ class Preflight:
 
     def check(self, flight: Flight, found: Collection[Finding] = ()) -> Cleared:
         """`found` is what others found already. Raises EngineError with the first code and every message."""
-        obstacle, weights = self._model(flight)
+        asked = self._question(flight)
+        obstacle = self.around.hub.obstacle(asked) if asked is not None else None
+        weights = self.around.hub.weights(asked) if asked is not None and obstacle is None else None
         findings = [*([obstacle] if obstacle else []), *found, *self._gpus(flight), *self._disks(flight, weights)]
+        findings += self._quantization(flight, asked if obstacle is None else None)
         findings += [*self._weights(flight), *self._image(flight)]
         obstacles = [each for each in findings if not each.warns_only]
         if obstacles:
@@ -102,14 +106,42 @@ class Preflight:
             raise GpuMissing("; ".join(missing))
         return gpus
 
-    def _model(self, flight: Flight) -> tuple[Finding | None, int | None]:
-        """What the hub has against it, and the bytes to download where it has nothing."""
+    def _question(self, flight: Flight) -> Question | None:
+        """What to ask the hub; None where the model does not come from there, or is here already."""
         env = {**self._login(flight), **flight.host_env, **flight.spec.env}
         asked = question(flight.spec.model, value_of(flight.command.config, "revision"), env)
-        if asked is None or self._cached(flight.spec.model):
-            return None, None
-        obstacle = self.around.hub.obstacle(asked)
-        return obstacle, self.around.hub.weights(asked) if obstacle is None else None
+        return None if asked is None or self._cached(flight.spec.model) else asked
+
+    def _quantization(self, flight: Flight, asked: Question | None) -> Iterator[Finding]:
+        """GPUs that are too old for vLLM, or for the model's quantization where its `config.json` can be read."""
+        gpus = [gpu for gpu in self._asked_gpus(flight) if gpu.capability is not None]
+        if not gpus:
+            return
+        config = self._config(flight.spec.model) or (self.around.hub.config(asked) if asked is not None else None)
+        named = method(config) if config is not None else None
+        least = LEAST[named] if named is not None else LEAST_OF_VLLM
+        what = f"{flight.spec.model} is quantized with {named}, which" if named is not None else "vLLM"
+        advice = "deploy another quantization of it, or choose another worker" if named else "choose another worker"
+        for gpu in gpus:
+            if gpu.capability is not None and gpu.capability < least:
+                has = f"needs compute capability {told(least)}, and GPU {gpu.index} has {told(gpu.capability)}"
+                yield Finding("INVALID_CONFIG", f"{what} {has}: {advice}")
+
+    def _asked_gpus(self, flight: Flight) -> list[Gpu]:
+        wanted = flight.command.gpus
+        return [gpu for gpu in self.around.gpus() if gpu.index in wanted] if wanted else []
+
+    def _config(self, model: str) -> bytes | None:
+        """The `config.json` that is on this host: that of a folder, or of the newest snapshot in the cache."""
+        cache = self.policy.hub_cache
+        try:
+            if is_path(model):
+                return _beginning(Path(model) / "config.json")
+            folder = cache / f"{PREFIX}{model.replace('/', '--')}" if cache is not None else None
+            there = list(folder.glob("snapshots/*/config.json")) if folder is not None else []
+            return _beginning(max(there, key=lambda each: each.stat().st_mtime)) if there else None
+        except OSError:
+            return None
 
     def _weights(self, flight: Flight) -> Iterator[Finding]:
         if flight.spec.image is None and (trouble := unusable(flight.spec.model, self.policy.hub_cache)) is not None:
@@ -200,6 +232,11 @@ class Preflight:
         if free < needed:
             advice = "prune, or delete models and images"
             yield Finding("DISK_FULL", f"{path} has {size(free)} free, and {what} needs {size(needed)}: {advice}")
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_CONFIG)
 
 
 def _missing(gpu: Gpu, command: Deploy, worker_id: str, there: Collection[Instance]) -> str | None:

@@ -19,6 +19,11 @@ def test_gpus_are_listed_with_uuid_driver_and_memory(nvml: FakeNvml) -> None:
     }
 
 
+def test_the_compute_capability_is_told_where_the_driver_tells_it(nvml: FakeNvml) -> None:
+    nvml.says(gpu("GPU-aaaa"), gpu("GPU-bbbb"), fails("capability", 3, on=1))
+    assert told(nvml, "[each.capability for each in Devices().gpus()]") == [[9, 0], None]
+
+
 def test_the_driver_is_told_where_there_is_one(nvml: FakeNvml) -> None:
     nvml.says(gpu("GPU-aaaa"))
     assert told(nvml, "Devices().driver()") == {"version": "580.95.05", "cuda": "13.0"}

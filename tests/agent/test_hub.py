@@ -69,3 +69,17 @@ def test_a_model_from_a_path_a_bucket_or_offline_is_not_asked_for() -> None:
     assert question("org/model", None, {}) == Question("org/model", "main")
     for model, env in (("/models/a", {}), ("s3://bucket/a", {}), ("org/model", {"HF_HUB_OFFLINE": "1"})):
         assert question(model, None, env) is None
+
+
+def test_a_models_config_is_read_also_where_the_hub_moved_it_and_never_from_another_host(hub: HubServer) -> None:
+    hub.listing = b'{"a": 1}'
+    asked = Question("org/model", "main", hub.url, "good")
+    path = "/org/model/resolve/main/config.json"
+    assert HuggingFace().config(asked) == b'{"a": 1}'
+    hub.moved[path] = "/api/resolve-cache/config.json"
+    assert HuggingFace().config(asked) == b'{"a": 1}'
+    assert hub.seen[-1] == ("/api/resolve-cache/config.json", "Bearer good")
+    for elsewhere in ("http://127.0.0.1:1/x", "//127.0.0.1:1/x"):
+        hub.moved[path] = elsewhere
+        assert HuggingFace().config(asked) is None
+    assert HuggingFace().config(Question("org/model", "main", "http://127.0.0.1:1")) is None

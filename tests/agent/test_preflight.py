@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -308,3 +309,40 @@ def test_an_image_that_is_here_is_not_asked_for(world: AgentWorld) -> None:
     world.deploy(image="vllm/vllm-openai:latest")
     world.settle()
     assert world.last_report().error_code is None
+
+
+# What the model's config.json tells
+
+FP8 = b'{"quantization_config": {"quant_method": "fp8"}}'
+
+
+def test_a_gpu_that_is_too_old_for_the_models_quantization_is_refused_with_both_numbers(runway: Runway) -> None:
+    runway.gpus = [Gpu(0, 80 * GIB, 0, capability=(7, 0)), Gpu(1, 80 * GIB, 0, capability=(7, 5))]
+    runway.hub.configs["org/model"] = FP8
+    error = runway.refuse(gpus=[0])
+    assert error.error_code == "INVALID_CONFIG"
+    assert "org/model is quantized with fp8, which needs compute capability 7.5, and GPU 0 has 7.0" in error.message
+    assert runway.check(gpus=[1]) == Cleared()
+    assert runway.check() == Cleared()
+
+
+def test_a_gpu_that_is_too_old_for_vllm_is_refused_whatever_the_model(runway: Runway) -> None:
+    runway.gpus = [Gpu(0, 80 * GIB, 0, capability=(6, 1)), Gpu(1, 80 * GIB, 0)]
+    assert "vLLM needs compute capability 7.0, and GPU 0 has 6.1" in runway.refuse(gpus=[0]).message
+    assert runway.check(gpus=[1]) == Cleared(), "what is not known is no obstacle"
+
+
+def test_the_config_of_weights_that_are_here_is_read_here(runway: Runway, tmp_path: Path) -> None:
+    runway.gpus = [Gpu(0, 80 * GIB, 0, capability=(7, 0))]
+    for number, config in enumerate((b"{}", FP8)):
+        snapshot = tmp_path / "hub" / "models--org--model" / "snapshots" / str(number)
+        snapshot.mkdir(parents=True)
+        (snapshot / "config.json").write_bytes(config)
+        os.utime(snapshot / "config.json", (number, number))
+    assert "quantized with fp8" in runway.refuse(gpus=[0]).message
+    assert runway.hub.asked == []
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_bytes(FP8)
+    runway.policy = HostPolicy(hub_cache=tmp_path / "hub", model_root=tmp_path)
+    assert "quantized with fp8" in runway.refuse(gpus=[0], model=str(folder)).message
