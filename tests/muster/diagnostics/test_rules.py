@@ -15,6 +15,7 @@ from muster.diagnostics import docker
 from muster.diagnostics.lines import read
 from muster.diagnostics.log import diagnose, find
 from muster.diagnostics.rules import TABLES, Row, Rule, every_rule, read_table, rules
+from tests.fixtures import markdown
 from tests.fixtures.vllm_logs import SOURCES, log
 
 RULES = every_rule()
@@ -202,3 +203,12 @@ def test_patterns_compile_without_warnings_and_name_no_python_escapes() -> None:
         for pattern in rule.row.match:
             re.compile(pattern)
             assert "\b" not in pattern and "\n" not in pattern, f"{rule.table}: {pattern!r}"
+
+
+def test_the_protocol_says_of_each_code_whether_it_is_restarted() -> None:
+    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \|[^|]*\| ([^|]*) \|$", markdown.read("docs/protocol.md"), re.M)
+    said = {code: restarted for codes, restarted in rows for code in re.findall(r"[A-Z_]+", codes)}
+    for code in {each.code for each in RULES} - {"IMAGE_IN_USE"}:  # that is of an operation
+        permanent = {each.row.permanent for each in RULES if each.code == code}
+        words = set(re.findall(r"\b(?:yes|no)\b", said[code]))
+        assert words == {"no" if each else "yes" for each in permanent}, f"{code}: {said[code]}"
