@@ -31,8 +31,9 @@ from agent.identity import StateDir, StateError
 from agent.journal import Database, JournalDamaged, JournalFull
 from agent.listening import Listening, Rebind
 from agent.loop import Agent, Refused
+from agent.mounts import AllowedMount
 from agent.numbers import Numbers
-from agent.policy import TESTED_IMAGE, AllowedMount, HostPolicy
+from agent.policy import TESTED_IMAGE, HostPolicy
 from agent.preflight import Surroundings
 from agent.refusal import Refusal
 from agent.reporter import Reporter

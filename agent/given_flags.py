@@ -12,7 +12,7 @@ from agent.harmless import SHORT_FLAGS
 CONTAINER_KEYS = ("container_entrypoint", "container_mounts", "container_network")
 """What a deployment asks of its container. Every name that begins like these is reserved: vLLM has no such flag."""
 
-_NOT_FLAGS = frozenset({"port", "extra_args"})
+_NOT_FLAGS = frozenset({"port", "extra_args", "extra-args"})
 _NUMBER = re.compile(r"-[\d.]")
 
 
@@ -43,7 +43,7 @@ def given_flags(config: Mapping[str, Any]) -> Iterator[Given]:
 
 def extra_args(config: Mapping[str, Any]) -> list[str]:
     """The arguments that are appended as they are. Raises EngineError INVALID_CONFIG."""
-    extra = config.get("extra_args") or []
+    extra = config.get("extra_args") or config.get("extra-args") or []
     if not isinstance(extra, list) or not all(isinstance(each, str) for each in extra):
         raise EngineError("INVALID_CONFIG", "config.extra_args: expected a list of strings")
     if extra and not extra[0].startswith("-"):

@@ -9,10 +9,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from agent import host_paths
-from agent.container import Asked, AskedMount, asked, covers_programs
+from agent.container import Asked, AskedMount, asked
 from agent.engines import EngineError, Mount
 from agent.given_flags import given_flags
 from agent.host_paths import Named, is_below, plain
+from agent.mounts import AllowedMount, is_absent, lies_in, seen_at, why_not
 from agent.remote_code import chosen_by_config, chosen_by_variable
 from chalicelib.contract.messages import Deploy, FromHost, Image
 
@@ -47,14 +48,6 @@ _CACHE_VARIABLES = re.compile(
     r"|XDG_CACHE_HOME|MODELSCOPE_CACHE"
 )
 _CACHE = "the host's cache of weights decides (HF_HOME of the agent, --models of join.sh): leave it out"
-
-
-@dataclass(frozen=True)
-class AllowedMount:
-    """A folder of the host of which deployments may mount what they like."""
-
-    folder: Path
-    read_only: bool
 
 
 @dataclass(frozen=True)
@@ -106,7 +99,7 @@ class HostPolicy:
             found[CONTAINER_HUB_CACHE] = Mount(self.hub_cache.resolve(), CONTAINER_HUB_CACHE, read_only=False)
         if self.model_root is not None:
             for _, path in self._named(command, asks):
-                for source, target in self._seen_at(path):
+                for source, target in seen_at(path, self.model_root):
                     if not is_below(target, *found):
                         found[target] = Mount(source, target, read_only=True)
         for each in asks.mounts:
@@ -120,14 +113,9 @@ class HostPolicy:
         asks = asked(command.config)
         named = [each for each in self._named(command, asks) if not each.where.startswith(("env.", "model"))]
         for where, path in (*named, *((each.where, str(each.source)) for each in asks.mounts)):
-            if "=" in path:  # several of `name=path` in one text
-                continue
-            try:
-                Path(plain(path)).stat()
-            except (FileNotFoundError, NotADirectoryError):
+            # Several of `name=path` in one text are found as a whole, too.
+            if "=" not in path and is_absent(path):
                 yield Named(where, plain(path))
-            except OSError:
-                continue
 
     def _named(self, command: Deploy, asks: Asked) -> list[Named]:
         """The paths below `model_root` that a command names, as they are written there."""
@@ -135,30 +123,9 @@ class HostPolicy:
         named += [*host_paths.in_config(command.config), *host_paths.in_env(command.env)]
         return [each for each in named if self.allows_path(each.path) and not is_below(each.path, *asks.targets)]
 
-    def _seen_at(self, path: str) -> Iterator[tuple[Path, str]]:
-        """The whole of `model_root`, so that links in it lead somewhere; and the path itself, if a link led there."""
-        assert self.model_root is not None, "nothing else allows a path"
-        root = self.model_root.resolve()
-        yield root, str(root)
-        if is_below(path, str(self.model_root)):
-            yield root, str(self.model_root)
-        else:
-            yield Path(plain(path)).resolve(), plain(path)
-
     def allows_mount(self, mount: AskedMount) -> str | None:
         """Why this host does not mount it; None if it does."""
-        source = mount.source.resolve()
-        allowed = [each for each in self._mountable() if source.is_relative_to(each.folder.resolve())]
-        if not allowed:
-            listed = ", ".join(str(each.folder) for each in self._mountable()) or "none"
-            what = f"{str(mount.source)[:200]} is not below a folder that this host mounts ({listed})"
-            return f"{what}: the agent's setting --allow-mount"
-        if not mount.read_only and all(each.read_only for each in allowed):
-            return f"{allowed[0].folder} is mounted read-only alone: add :ro (the agent's setting --allow-mount)"
-        if not self.allow_remote_code and covers_programs(mount.target):
-            advice = "choose another target (the agent's setting --allow-remote-code)"
-            return f"{mount.target} is among the programs of the image: {advice}"
-        return None
+        return why_not(mount, self._mountable(), over_programs=self.allow_remote_code)
 
     def _mountable(self) -> tuple[AllowedMount, ...]:
         return (*self.allow_mounts, *([AllowedMount(self.model_root, True)] if self.model_root else []))
@@ -179,10 +146,7 @@ class HostPolicy:
         return {name: value for name, value in environment.items() if name in kept}
 
     def allows_path(self, path: str) -> bool:
-        path = path.removeprefix("file://")
-        if self.model_root is None or not path.startswith("/") or "\0" in path:
-            return False
-        return Path(path).resolve().is_relative_to(self.model_root.resolve())
+        return self.model_root is not None and lies_in(path.removeprefix("file://"), self.model_root)
 
 
 def refusal(command: Deploy, policy: HostPolicy, uses_images: bool) -> str | None:

@@ -20,6 +20,7 @@ EXTRA = "config.extra_args: --"
         ({"a.b_c.d": 1}, [("config.a", "a", {"b_c": {"d": 1}})]),
         ({"a": None, "port": 1, "container_network": "host", "container-mounts": [], "container.x": 1}, []),
         ({"extra_args": ["--a", "x", "y"]}, [(f"{EXTRA}a", "a", ["x", "y"])]),
+        ({"extra-args": ["--a", "x"]}, [(f"{EXTRA}a", "a", ["x"])]),
         ({"extra_args": ["-tp", "2"]}, [(f"{EXTRA}tensor-parallel-size", "tensor-parallel-size", ["2"])]),
         ({"extra_args": ["--a_b=x"]}, [(f"{EXTRA}a_b", "a-b", ["x"])]),
         ({"extra_args": ["--seed", "-1", "--b"]}, [(f"{EXTRA}seed", "seed", ["-1"]), (f"{EXTRA}b", "b", True)]),

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.engines import EngineError
-from agent.policy import CONTAINER_HUB_CACHE, TESTED_IMAGE, AllowedMount, HostPolicy, named, refusal
+from agent.mounts import AllowedMount
+from agent.policy import CONTAINER_HUB_CACHE, TESTED_IMAGE, HostPolicy, named, refusal
 from chalicelib.contract.messages import FromHost, Image
 from tests.fixtures.commands import deploy
 

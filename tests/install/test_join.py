@@ -119,6 +119,22 @@ def test_the_service_has_the_paths_and_the_proxies_of_the_shell_as_they_were(hos
     assert machine.ok("sh -c 'set -a; . /etc/muster/agent.env; printenv HF_HOME'") == f"{MODELS}\n"
 
 
+def test_what_the_owner_allows_is_given_to_the_service_and_stays(host: Host, control_plane: Serve) -> None:
+    machine = host.machine
+    allowed = "--allow-mount /opt:ro --allow-mount=/tmp --share-env MINE --allow-host-network --allow-entrypoint"
+    join(machine, control_plane.url, allowed)
+    for _ in range(2):
+        environment = machine.ok(f"cat /proc/{main_pid(machine)}/environ").split("\0")
+        settings = {each for each in environment if each.startswith(("MUSTER_ALLOW_", "MUSTER_SHARE_"))}
+        assert settings == {
+            "MUSTER_ALLOW_MOUNT=/opt:ro /tmp",
+            "MUSTER_ALLOW_HOST_NETWORK=1",
+            "MUSTER_ALLOW_ENTRYPOINT=1",
+            "MUSTER_SHARE_ENV=MINE",
+        }
+        join(machine, control_plane.url)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -126,6 +142,8 @@ def test_the_service_has_the_paths_and_the_proxies_of_the_shell_as_they_were(hos
         ("--url", "--url needs a value"),
         ("--url x --frob 1", "does not know --frob"),
         ("--url x --models rel", "expected an absolute path"),
+        ("--url x --allow-mount", "--allow-mount needs a value"),
+        ("--url x --allow-mount '/a b'", "--allow-mount: expected no spaces"),
         ('--url x --name "$(printf "a\\nb")"', "cannot hold a line break"),
     ],
 )

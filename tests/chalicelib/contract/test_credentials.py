@@ -144,3 +144,9 @@ def test_a_long_name_is_no_credential_and_is_shown_whole() -> None:
     assert without_credentials({"x" * 500: 1}) == {"x" * 500: 1}
     assert first_credential({"x" * 500: 1}) is None
     assert first_credential({"x" * 500 + "_password": "p"}) is not None
+
+
+@pytest.mark.parametrize("config", [{"api_key": "k"}, {"api-key": ["k"]}, {"extra_args": ["--api-key=k"]}], ids=str)
+def test_the_refusal_of_an_api_key_ends_with_how_to_keep_ones_own(config: dict[str, Any]) -> None:
+    said = first_credential(config) or ""
+    assert said.startswith("config.") and said.endswith("to keep a key of your own, set env VLLM_API_KEY")
