@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 from docker.models.containers import Container
 
 from infra.standin_image import ENTRYPOINT
-from tests.fixtures.docker_agent import DockerHost, answers, docker_host, nothing_is_left, only
+from tests.fixtures.docker_agent import IMAGE, MODEL, DockerHost, answers, docker_host, nothing_is_left, only
 from tests.fixtures.docker_daemon import OwnDaemon
 from tests.fixtures.hub_server import HubServer
-from tests.fixtures.serve import Serve
+from tests.fixtures.muster_process import bare_environment, run
+from tests.fixtures.serve import ADMIN_KEY, Serve
 
 pytestmark = pytest.mark.docker
 
@@ -102,6 +104,34 @@ def test_nothing_of_it_is_had_where_the_owner_says_nothing(
         is_refused(host, "INVALID_CONFIG", "put TLS before", {"ssl_keyfile": "/certs/key.pem"})
         is_refused(host, "REFUSED_BY_HOST", "the host's cache of weights", {"download_dir": "/models"})
         nothing_is_left(daemon)
+
+
+def test_flags_as_people_write_them_on_the_command_line(
+    folders: Path, serve: Serve, daemon: OwnDaemon, hub: HubServer
+) -> None:
+    data = folders / "data"
+    environment = bare_environment(folders, MUSTER_URL=serve.url, MUSTER_API_KEY=ADMIN_KEY)
+    deploy = ("deploy", MODEL, "--image", IMAGE, "--gpus", "0", "--wait")
+    with docker_host(folders, serve, daemon, hub, MUSTER_MODEL_ROOT=str(data)) as host:
+        modules = json.dumps([f"sql={data}/lora/sql", f"chat={data}/lora/sql"])
+        flags = ("--enable-lora=True", f"--lora-modules={modules}", f"chat-template={data}/tools.jinja")
+        done = run(environment, *deploy, "--name", "files", *(word for each in flags for word in ("--set", each)))
+        assert done.returncode == 0, done.stderr
+        command = only(daemon).attrs["Config"]["Cmd"]
+        given = ["--lora-modules", f"sql={data}/lora/sql", f"chat={data}/lora/sql"]
+        assert given == command[command.index(given[0]) :][:3] and "--enable-lora" in command
+        assert run(environment, "stop", "files", "--wait").returncode == 0
+        for flag, said in (
+            ("--chat-template=/elsewhere/t.jinja", f"config.chat_template: /elsewhere/t.jinja is not below {data}"),
+            ("--ssl-keyfile=/certs/key.pem", "put TLS before"),
+            ("--nnodes=2", "one deployment is one container"),
+            ("--download-dir=/models", "the host's cache of weights decides"),
+            ("--api-key=tipray.123", "to keep a key of your own, set env VLLM_API_KEY"),
+            ("container-network=host", "--allow-host-network"),
+        ):
+            done = run(environment, *deploy, "--set", flag)
+            assert done.returncode != 0 and said in " ".join((done.stdout + done.stderr).split()), done
+        assert host.process.poll() is None
 
 
 def is_refused(host: DockerHost, code: str, said: str, config: dict[str, Any]) -> None:
