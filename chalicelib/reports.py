@@ -29,6 +29,7 @@ FIXABLE = {
     "disable_custom_all_reduce": bool,
     "dtype": str,
     "enable_lora": bool,
+    "enforce_eager": bool,
     "gpu_memory_utilization": float,
     "max_cpu_loras": int,
     "max_lora_rank": int,
@@ -40,14 +41,23 @@ FIXABLE = {
 }
 FIXABLE_ENV = frozenset(
     {
+        "GLOO_SOCKET_IFNAME",
         "HF_HUB_DISABLE_XET",
         "HF_HUB_ENABLE_HF_TRANSFER",
+        "NCCL_CUMEM_ENABLE",
+        "NCCL_CUMEM_HOST_ENABLE",
+        "NCCL_IB_DISABLE",
+        "NCCL_NVLS_ENABLE",
         "NCCL_P2P_DISABLE",
+        "NCCL_SOCKET_IFNAME",
         "OMP_NUM_THREADS",
         "OPENBLAS_NUM_THREADS",
+        "VLLM_ALLREDUCE_USE_SYMM_MEM",
         "VLLM_DISABLE_COMPILE_CACHE",
         "VLLM_HOST_IP",
+        "VLLM_USE_DEEP_GEMM",
         "VLLM_USE_FLASHINFER_SAMPLER",
+        "VLLM_WORKER_MULTIPROC_METHOD",
     }
 )
 MOST_CHARACTERS = 40

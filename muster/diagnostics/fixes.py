@@ -47,9 +47,23 @@ def divisor_of_heads(match: re.Match[str]) -> Calculated:
 
 
 def capabilities(match: re.Match[str]) -> Calculated:
-    """Compute capabilities, which vLLM writes as 75 or as 7.5. Groups: least, has."""
-    least, has = (each if "." in each else f"{each[:-1]}.{each[-1]}" for each in (match["least"], match["has"]))
-    return f"It needs compute capability {least}, and this GPU has {has}.", None
+    """Compute capabilities, which vLLM writes as 75 or as 7.5, xFormers as (7, 5). Groups: least, has."""
+    return f"It needs compute capability {_capability(match['least'])}, and this GPU has {_has(match)}.", None
+
+
+def capability(match: re.Match[str]) -> Calculated:
+    """Where the line has only the GPU's own. Group: has."""
+    return f"This GPU has compute capability {_has(match)}.", None
+
+
+def _has(match: re.Match[str]) -> str:
+    return _capability(match["has"])
+
+
+def _capability(number: str) -> str:
+    """As NVIDIA writes it: of 75, 7.5, and (7, 5) it is 7.5."""
+    digits = re.sub(r"\D", "", number)
+    return f"{digits[:-1]}.{digits[-1]}"
 
 
 def allowed_lora_rank(match: re.Match[str]) -> Calculated:
@@ -67,4 +81,5 @@ CALCULATIONS: dict[str, Callable[[re.Match[str]], Calculated]] = {
     "divisor_of_heads": divisor_of_heads,
     "capabilities": capabilities,
     "allowed_lora_rank": allowed_lora_rank,
+    "capability": capability,
 }

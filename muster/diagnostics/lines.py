@@ -33,7 +33,8 @@ _COLLECTED = re.compile(
 _HEADER = re.compile(r"^.{0,160}?\b([A-Z]{4,8}) \d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? \[?[^\]\n ]{1,80}\] ?")
 _PROCESS = re.compile(r"^(?:.{0,80}?\([^()\n]{1,120}\bpid=\d+[^)\n]{0,200}\) ?|\[rank\d+\]: ?)")
 _NOTE = re.compile(
-    r"^[\d\[\]:.,TZ /-]*(?:DEBUG|INFO|WARNING)\b|^\[?[IW]\d{4} |^\[W |^Ignored error "
+    r"^[\d\[\]:.,TZ /-]*(?:DEBUG|INFO|WARNING)\b|^\[?[IW]\d{3,4} |^\[W |^Ignored error "
+    r"|^(?:\[[\d :-]{10,20}\] )?\S{1,200}:\d+:\d+ \[\d+\] NCCL (?:INFO|TRACE) "
     r"|^Retrying in |^'.{1,1900}' thrown while requesting "
 )
 # Python's own. What torch warns of when it finds no GPU is the cause of what follows.
@@ -42,7 +43,7 @@ _WARNED = re.compile(r"^(?:\S{1,300}:\d{1,6}: )?\w{0,40}Warning: (?!CUDA initial
 _IDLE_THREAD = re.compile(r"^Exception in thread .{0,80}_report_usage")
 _QUIET = frozenset({"DEBUG", "INFO", "WARNING"})
 # In a traceback the source stands indented below its file; where a collector took the indentation it can still be told.
-_SOURCE = re.compile(r"^(?: {4}|\s*(?:raise |File \"|f?[\"']))")
+_SOURCE = re.compile(r"^(?: {4}(?! *requires device with capability)|\s*(?:raise |File \"|f?[\"']))")
 # Said once a start: other processes' stages do not follow one another.
 _WENT_ON = re.compile(r"Resolved architecture: |Initializing an? (?:V0 )?LLM engine|Application startup complete\.")
 # The last line of a traceback, or of argparse. Mentions of an error amid a warning do not begin a line.
@@ -60,6 +61,14 @@ _VALUE = re.compile(r"Value error, |Assertion failed, |Input should |Field requi
 _VALUE_LINES = 3
 """The key, which may be on two lines, and what is wrong with its value."""
 _LAST_ERROR = re.compile(r"^Last error:$")
+# vLLM's and xFormers' headline over what each kernel, or operator, lacks.
+_NO_KERNEL = re.compile(r"Failed to find a kernel that can implement .{1,80} Reasons:$|No operator found for .{1,80}:$")
+_REASON = re.compile(
+    r" requires capability \d|cannot implement due to| (?:is|was) disabled (?:by|in) "
+    r"|requires device with capability|^`\S{1,60}` is not supported because:$"
+)
+_NO_REASON = re.compile(r"because:$")
+_REASONS = 8
 
 
 def read(log: str) -> list[Line]:
@@ -98,14 +107,30 @@ def _claims(log: str) -> Iterator[str]:
 
 
 def _joined(claims: Iterator[str]) -> Iterator[str]:
-    """What tells one thing in one line: pydantic's headline with a value, NCCL's `Last error:` with what it was."""
+    """Headlines with what they announce: pydantic's with the values that it refuses, NCCL's `Last error:` with the line
+    that tells it, and that no kernel fits with the reasons."""
     for text in claims:
+        while _NO_KERNEL.search(text):
+            reasons, after = _reasons(claims)
+            yield " ".join((text, "; ".join(reasons))).strip()
+            text = after
         if _LAST_ERROR.match(text):
             yield f"{text} {next(claims, '')}".strip()
         elif headline := _VALIDATION.search(text):
             yield from _validation(text, int(headline[1]), claims)
         else:
             yield text
+
+
+def _reasons(claims: Iterator[str]) -> tuple[list[str], str]:
+    """The lines that say why no kernel fits, and the line after them, empty at the end."""
+    reasons: list[str] = []
+    for text in claims:
+        if not _REASON.search(text):
+            return reasons, text
+        if not _NO_REASON.search(text) and len(reasons) < _REASONS:
+            reasons.append(text)
+    return reasons, ""
 
 
 def _validation(headline: str, count: int, claims: Iterator[str]) -> Iterator[str]:

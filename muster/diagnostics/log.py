@@ -121,7 +121,7 @@ def _cause(lines: Sequence[Line]) -> str:
     found = find(lines)
     text = found.line if found is not None else next(iter(telling(lines)), "")
     text = text.removeprefix(f"{BARE}: ") if text.startswith(f"{BARE}: assert ") else text
-    return text.split(": ", 1)[0] if "validation error" in text else text
+    return text.split(": ", 1)[0] if "validation error" in text else text.split(" Reasons: ", 1)[0]
 
 
 def _unknown(lines: Sequence[Line], exit_code: int | None, has_served: bool) -> Diagnosis:
@@ -134,6 +134,12 @@ def _unknown(lines: Sequence[Line], exit_code: int | None, has_served: bool) -> 
     if exit_code == 128 + 7 and not telling(lines):
         advice = "It was ended by SIGBUS (exit code 135), mostly a sign of too little shared memory (--shm-size)."
         return Diagnosis("SHM_TOO_SMALL", advice, True)
+    if exit_code == 128 + 4 and not telling(lines):
+        advice = (
+            "It was ended by SIGILL (exit code 132): its program has instructions (AVX2, AVX-512) that this host's "
+            "processor lacks. Choose another `image` or worker."
+        )
+        return Diagnosis("IMAGE_UNSUITABLE", advice, True)
     most = [_short(each, _LINE_CHARACTERS // 2 if i else _LINE_CHARACTERS) for i, each in enumerate(telling(lines))]
     quoted = f" Its log says: {' | '.join(most)}" if most else ""
     return Diagnosis("CONTAINER_FAILED", f"{ending(exit_code)}{quoted}", False)

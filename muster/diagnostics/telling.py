@@ -15,10 +15,10 @@ MOST = 3
 
 # What compilers, linkers, C++ and torch's own logger write where no Python raises.
 _OUTSIDE_PYTHON = re.compile(
-    r"\bfatal error: |^ptxas (?:fatal|error)|^\s*what\(\): |^\[E\d* |^\[[\w. ]*\bFATAL\b|^F\d{4} |\bOutOfResources\b"
+    r"\bfatal error: |^ptxas (?:fatal|error)|^\s*what\(\): |^\[[EF]\d* |^\[[\w. ]*\bFATAL\b|^F\d{4} |\bOutOfResources\b"
     r"|^(?:\S*/)?(?:ld|collect2|nvcc|gcc|cc1\w*|c\+\+|ninja|clang)\b[^:]{0,40}: |\bpanicked at\b|^Fatal Python error"
     r"|^(?:error|ERROR|Error|FATAL|fatal|panic)\b ?:|: (?:error|fatal): |Segmentation fault"
-    r"|\berror while loading shared"
+    r"|\berror while loading shared|^LLVM ERROR: |^CUDA Error: |^Failed: Cuda error |^nvcc (?:fatal|error)"
 )
 # The parents of the process that failed, and what they say of it.
 _SUMMARY = re.compile(

@@ -51,6 +51,17 @@ NEEDS = (
         ),
         ("ValueError: max_lora_rank (512) must be one of (8, 16, 32, 64).", "merge it into the model", None),
         ("Minimum capability: 100. Current capability: 89.", "capability 10.0, and this GPU has 8.9.", None),
+        (
+            "No compiled cutlass_scaled_mm for CUDA device capability: 120",
+            "This GPU has compute capability 12.0.",
+            None,
+        ),
+        (
+            "No operator found for `memory_efficient_attention_forward` with inputs:\n"
+            "    requires device with capability > (8, 0) but your GPU has capability (7, 5) (too old)",
+            "capability 8.0, and this GPU has 7.5.",
+            None,
+        ),
     ],
 )
 def test_a_calculation_gives_the_setting_that_fits_or_says_that_none_does(

@@ -108,3 +108,35 @@ def test_what_is_tried_again_is_passed_over(line: str) -> None:
 def test_a_warning_of_python_is_no_cause_but_torchs_that_it_finds_no_gpu() -> None:
     assert [line.handled for line in read("/x/y.py:12: FutureWarning: odd\nUserWarning: odd")] == [True, True]
     assert not read("/x/y.py:12: UserWarning: CUDA initialization: odd")[0].handled
+
+
+@pytest.mark.parametrize("before", PREFIXES)
+def test_why_no_kernel_fits_is_on_the_line_that_says_so(before: str) -> None:
+    headline = "ValueError: Failed to find a kernel that can implement the WNA16 linear layer. Reasons: "
+    reasons = (
+        "MacheteLinearKernel requires capability 90, current compute  capability is 89",
+        "X cannot implement due to: y",
+    )
+    log = "\n".join(before + line for line in (headline, *reasons, "RuntimeError: after"))
+    assert texts(log) == [f"{headline}{'; '.join(reasons)}", "RuntimeError: after"]
+
+
+def test_what_xformers_lacks_is_kept_though_it_is_indented_like_source() -> None:
+    headline = "NotImplementedError: No operator found for `memory_efficient_attention_forward` with inputs:"
+    lacks = "requires device with capability > (8, 0) but your GPU has capability (7, 5) (too old)"
+    log = f"{headline}\n     query : shape=(1, 577)\n`fa2F@v2.5.6-pt` is not supported because:\n    {lacks}\n    bf16"
+    assert texts(log) == [f"{headline} {lacks}"]
+    assert texts(headline) == [headline]
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "host:1:1 [0] NCCL INFO ncclCommInitRank comm 0x26ba rank 3 nranks 4 - Init COMPLETE",
+        "host:1:1 [0] NCCL INFO NET/Plugin : dlerror=libnccl-net.so: cannot open shared object file: No such file",
+        "[rank3]:[W719 14:32:43.608695024 TCPStore.cpp:106] [c10d] sendBytes failed: Broken pipe",
+        "[rank3]:[W1119 14:32:43.608695024 TCPStore.cpp:106] [c10d] sendBytes failed: Broken pipe",
+    ],
+)
+def test_a_note_of_nccl_or_torch_is_passed_over(note: str) -> None:
+    assert texts(f"{note}\nValueError: odd") == ["ValueError: odd"]

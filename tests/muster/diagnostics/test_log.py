@@ -246,3 +246,10 @@ def test_a_server_that_was_up_has_not_failed_to_execute() -> None:
 )
 def test_a_tool_that_is_missing_amid_a_log_is_no_cause(line: str) -> None:
     assert diagnose(f"{line}\nRuntimeError: something else", 1, oom_killed=False).error_code == "CONTAINER_FAILED"
+
+
+def test_an_illegal_instruction_is_permanent_where_nothing_else_tells_why() -> None:
+    found = diagnose("", 132, oom_killed=False)
+    assert (found.error_code, found.permanent) == ("IMAGE_UNSUITABLE", True)
+    assert "processor" in found.message
+    assert diagnose("TypeError: odd", 132, oom_killed=False).error_code == "CONTAINER_FAILED"
