@@ -24,6 +24,7 @@ class EngineError(Exception):
     """
 
     def __init__(self, error_code: str, message: str, fix: Fix | None = None, *, permanent: bool = False) -> None:
+        message = message.encode("utf-8", "replace").decode()  # a deployment's JSON may hold half of a surrogate pair
         super().__init__(message)
         self.error_code = error_code
         self.message = message

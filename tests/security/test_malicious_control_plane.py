@@ -104,6 +104,33 @@ def test_an_id_that_is_no_name_for_a_folder_is_refused(tmp_path: Path, deploymen
     is_refused(world_of(tmp_path), INVALID, deployment_id=deployment_id)
 
 
+CONTAINERS: list[dict[str, Any]] = [
+    {"container_mounts": ["/:/host:ro"]},
+    {"container_mounts": ["/var/run/docker.sock:/var/run/docker.sock"]},
+    {"container-mounts": "/etc:/data:ro"},
+    {"container_entrypoint": ["/bin/sh", "-c", "id"]},
+    {"container-entrypoint": "sh -c id"},
+    {"container_network": "host"},
+    {"chat_template": "/etc/shadow"},
+    {"extra_args": ["--chat-template=file:///etc/shadow"]},
+    {"allowed_local_media_path": "/"},
+    {"lora_modules": '[{"name": "a", "path": "/\\ud800"}]'},
+]
+
+
+@pytest.mark.parametrize("config", CONTAINERS, ids=str)
+def test_a_container_gets_nothing_of_the_host_that_its_owner_does_not_allow(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    is_refused(world_of(tmp_path, allow_remote_code=True, model_root=tmp_path), REFUSED, config=config)
+
+
+@pytest.mark.parametrize("network", ["none", "container:x", "default", True, 1])
+def test_no_other_network_can_be_asked_for(tmp_path: Path, network: Any) -> None:
+    world = world_of(tmp_path, allow_host_network=True)
+    is_refused(world, INVALID, config={"container_network": network})
+
+
 # What a process may be, which no container holds
 
 
