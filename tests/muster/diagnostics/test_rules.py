@@ -176,7 +176,9 @@ def test_gated_says_whether_the_token_or_the_license_is_missing() -> None:
     assert "license" in diagnose("403 Client Error: Forbidden for url: https://huggingface.co/x", 1, False).message
 
 
-CAUSED = [name for name, source in SOURCES.items() if source["code"] in {each.code for each in RULES}]
+CAUSED = [
+    name for name, source in SOURCES.items() if source["code"] in {each.code for each in RULES} - {"CONTAINER_FAILED"}
+]
 
 
 @pytest.mark.parametrize("name", CAUSED)
