@@ -48,6 +48,11 @@ class Actor:
         record = self.record
         return not record.at_rest and not (isinstance(record.command, Deploy) and record.status is Status.RUNNING)
 
+    def next_start_in(self, generation: int | None) -> int | None:
+        """Seconds until the next start; None for another generation than it is at."""
+        life = self._life
+        return life.next_start_in() if life.record.command.generation == generation else None
+
     def submit(self, command: Deploy | Stop) -> None:
         """Take this intent next. The same again means: say how it is."""
         with self._lock:

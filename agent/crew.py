@@ -152,6 +152,7 @@ class Crew:
             monotonic=host.monotonic,
             may_start=lambda: memory.contact.may_start(host.moment()),
             host_run=host.run,
+            boot_id=host.boot_id,
             secrets=secrets,
         )
         fleet = Fleet(tools, host.spawn)

@@ -9,7 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from math import ceil
 from threading import Event
+
+import msgspec
 
 from agent.aftermath import aftermath
 from agent.archive import Archive
@@ -26,8 +29,8 @@ from agent.records import Record, Records
 from agent.restarts import Restarts
 from agent.secrets import Secrets
 from agent.start import Starter
-from chalicelib.contract.lifecycle import COMING_UP, Status
-from chalicelib.contract.messages import Deploy, Fix, Progress, Report, Stop
+from chalicelib.contract.lifecycle import COMING_UP, ENDING, Status
+from chalicelib.contract.messages import CrashLoop, Deploy, Fix, Progress, Report, Stop
 from muster.diagnostics.log import EXCERPT_BYTES, Diagnosis, diagnose, excerpt
 
 log = logging.getLogger(__name__)
@@ -89,6 +92,7 @@ class Tools:
     monotonic: Callable[[], float]
     may_start: Callable[[], bool]
     host_run: Callable[[], str]
+    boot_id: Callable[[], str]
     secrets: Secrets
 
 
@@ -99,7 +103,7 @@ class Life:
         self.record = record
         self.cancelled = Event()
         self._tools = tools
-        self._restarts = Restarts()
+        self._restarts = Restarts(record.crashes, tools.boot_id())
         self._growth: Growth | None = None
         self._pulse = Pulse()
         self._weights: int | None = None
@@ -130,10 +134,16 @@ class Life:
         """Whether the instance that it expects is not among those that run."""
         return self.record.container_id is not None and self.record.container_id not in running
 
+    def next_start_in(self) -> int:
+        """Seconds until the next start; 0 where none is waited for. Any thread."""
+        return ceil(self._restarts.wait(self._tools.monotonic()))
+
     def say_again(self) -> None:
-        """Report once more what was reported last."""
-        if self.record.report is not None:
-            self._tools.records.save(self.record, self.record.report)
+        """Report once more what was reported last, with the time that is left by now until the next start."""
+        report = self.record.report
+        if report is not None:
+            report = msgspec.structs.replace(report, crash_loop=self._crash_loop(report.reported))
+            self._save(replace(self.record, report=report), report)
 
     def wait_for_engine(self, trouble: str) -> None:
         """Report once that the engine does not do what is next: nothing has failed, and nothing can happen."""
@@ -250,7 +260,8 @@ class Life:
         return LONGEST_LOOK_AWAY
 
     def _watch(self, command: Deploy, instance: Instance, now: float) -> float:
-        self._restarts.note_running(now)
+        if self._restarts.note_running(now):
+            self._end_row(instance)
         if self._reach(instance) != self._reported_reach():
             self._report(Status.RUNNING, self._told_reach(instance), reach=self._reach(instance))
         if self._pulse.has_stopped(now, lambda: self._tools.starter.is_alive(instance, self._tools.probe)):
@@ -261,6 +272,14 @@ class Life:
             unknown = Diagnosis("CONTAINER_FAILED", message, False)
             self._failed(command, unknown if found.error_code == unknown.error_code else found, now, excerpt(text))
         return WATCH_EVERY
+
+    def _end_row(self, instance: Instance) -> None:
+        """It has run for long enough: the next crash is the first again, and a loop that was reported is over."""
+        was_loop = self.record.report is not None and self.record.report.crash_loop is not None
+        self._save(replace(self.record, crashes=None))
+        if was_loop:
+            log.info("deployment %s: the crash loop is over", self.record.deployment_id)
+            self._report(Status.RUNNING, self._told_reach(instance), reach=self._reach(instance))
 
     def _reach(self, instance: Instance) -> str:
         """The worker's address, if the instance can be reached by it at this moment."""
@@ -342,7 +361,7 @@ class Life:
         command = self.record.command
         if self.cancelled.is_set() or not isinstance(command, Deploy):
             raise Cancelled
-        if self.record.status is not Status.STARTING or self._waited or self._caution:
+        if self.record.status is not Status.STARTING or self._waited or self._counts_down or self._caution:
             self._report(Status.STARTING, f"Starting. {self._caution}" if self._caution else "Starting")
         self._growth = self._name = None
         with self._tools.inventory.start(command.deployment_id):
@@ -394,9 +413,9 @@ class Life:
         if diagnosis.permanent or is_final:
             self._report(Status.ERROR, message, gone=True, error_code=code, logs=logs, fix=diagnosis.fix)
             return
-        backoff = self._restarts.again(now)
-        self.record = replace(self.record, restarts=self.record.restarts + 1)
-        again = f"{message} (starts again in {backoff:.0f} s)"
+        backoff = self._restarts.again(now, code)
+        self.record = replace(self.record, restarts=self.record.restarts + 1, crashes=self._restarts.crashes)
+        again = f"{message} (starts again in {backoff:.0f} s{self._restarts.why_longer()})"
         self._report(Status.STARTING, again, gone=True, error_code=code, logs=logs, fix=diagnosis.fix)
 
     def _kill_hung(self, instance: Instance) -> str:
@@ -417,6 +436,16 @@ class Life:
     def _waited(self) -> bool:
         """Whether the last that was reported is that it waits."""
         return self.record.report is not None and (self.record.report.message or "").startswith(WAITS)
+
+    @property
+    def _counts_down(self) -> bool:
+        """Whether the last that was reported is that a crash loop waits for its next start."""
+        loop = self.record.report.crash_loop if self.record.report is not None else None
+        return loop is not None and loop.next_start_in is not None
+
+    def _crash_loop(self, status: Status) -> CrashLoop | None:
+        """What ends has none: nothing starts again."""
+        return None if status in ENDING else self._restarts.loop(self._tools.monotonic())
 
     def _instances(self) -> list[Instance]:
         return of_deployment(self.record.deployment_id, self._tools.worker_id, self._tools.inventory.instances())
@@ -448,6 +477,7 @@ class Life:
             fix=fix,
             address=reach,
             serving=self._serving() if status in COMING_UP else None,
+            crash_loop=self._crash_loop(status),
         )
         self._save(replace(self.record, status=status, container_id=container_id, report=report), report)
 

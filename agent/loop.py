@@ -154,6 +154,12 @@ class Agent:
         if error.superseded:
             self._park(error)
 
+    def next_start_in(self, deployment_id: str, generation: int | None) -> int | None:
+        """Seconds until a deployment's next start; None where that is not known. Any thread."""
+        crew = self.crew
+        actor = crew.fleet.actors.get(deployment_id) if crew is not None else None
+        return actor.next_start_in(generation) if actor is not None else None
+
     def goodbye(self) -> None:
         """Report that this worker goes offline, in one attempt. Needs only memory: the state folder may be gone."""
         identity = self.identity

@@ -10,6 +10,7 @@ from enum import Enum
 import msgspec
 
 from agent.journal import Database, JournalFull, put_meta
+from agent.restarts import Crashes
 from agent.spool import Spool
 from chalicelib.contract.lifecycle import Status
 from chalicelib.contract.messages import Deploy, Intent, Report, Stop
@@ -26,7 +27,7 @@ class Receipt(Enum):
 @dataclass(frozen=True)
 class Record:
     """`container_id` is the instance that is expected to be there, `report` the last one made of this generation;
-    `attempts` counts actions that began and did not end."""
+    `attempts` counts actions that began and did not end, `crashes` the failures in a row."""
 
     command: Deploy | Stop
     status: Status | None = None
@@ -35,6 +36,7 @@ class Record:
     restarts: int = 0
     attempts: int = 0
     report: Report | None = None
+    crashes: Crashes | None = None
 
     @property
     def deployment_id(self) -> str:
@@ -44,6 +46,13 @@ class Record:
     def at_rest(self) -> bool:
         """Whether this generation came to its end: nothing is started for it any more."""
         return self.status in (Status.STOPPED, Status.ERROR)
+
+
+class _Kept(Report):
+    """A report as the journal keeps it. The crashes are beside it, and in no column of their own: a journal of an older
+    agent, also one on a disk that cannot be written, needs no upgrade, and an older agent reads this one."""
+
+    crashes: Crashes | None = None
 
 
 class Records:
@@ -91,7 +100,7 @@ class Records:
                     record.port,
                     record.restarts,
                     record.attempts,
-                    msgspec.json.encode(record.report),
+                    _encoded(record),
                     record.deployment_id,
                     record.command.generation,
                 ),
@@ -144,7 +153,14 @@ class Records:
         self._database.write(change)
 
 
+def _encoded(record: Record) -> bytes:
+    if record.report is None:
+        return msgspec.json.encode(None)
+    return msgspec.json.encode(_Kept(**msgspec.structs.asdict(record.report), crashes=record.crashes))
+
+
 def _record(row: sqlite3.Row) -> Record:
+    kept = msgspec.json.decode(row["report"], type=_Kept | None) if row["report"] else None
     return Record(
         command=msgspec.json.decode(row["command"], type=Intent),
         status=Status(row["status"]) if row["status"] else None,
@@ -152,5 +168,6 @@ def _record(row: sqlite3.Row) -> Record:
         port=row["port"],
         restarts=row["restarts"],
         attempts=row["attempts"],
-        report=msgspec.json.decode(row["report"], type=Report | None) if row["report"] else None,
+        report=Report(**{name: getattr(kept, name) for name in Report.__struct_fields__}) if kept else None,
+        crashes=kept.crashes if kept else None,
     )

@@ -48,6 +48,9 @@ class Membership(Protocol):
     def refused(self, identity: Identity, error: Fatal) -> None:
         """A request made as `identity` was refused for who it is."""
 
+    def next_start_in(self, deployment_id: str, generation: int | None) -> int | None:
+        """Seconds until a deployment's next start; None where that is not known."""
+
 
 class Reporter:
     """Has an Api, and with it a connection, of its own. `clock` is epoch seconds, `monotonic` measures every wait."""
@@ -136,7 +139,7 @@ class Reporter:
         made = [entry.body] if entry.is_rest else versions(entry.kind, entry.body)
         attempt.stage = min(attempt.stage, len(made) - 1)
         smaller = len(made) - 1 - attempt.stage
-        body = made[attempt.stage] | {"session": identity.session}
+        body = self._as_of_now(entry, made[attempt.stage]) | {"session": identity.session}
         try:
             self._api.tell(identity.worker_id, identity.token, entry.kind, entry.about, body)
         except Retry as error:
@@ -153,6 +156,13 @@ class Reporter:
         self._answered()
         left_out = attempt.stage > 0 and entry.kind == "status" and "error_code" in entry.body
         return self._done(entry, entry.body if left_out else None)
+
+    def _as_of_now(self, entry: Entry, body: dict[str, Any]) -> dict[str, Any]:
+        """A report may have waited for long: what is left until the next start is less than when it was made."""
+        loop = body.get("crash_loop") or {}
+        told = loop.get("next_start_in")
+        left = self._membership.next_start_in(entry.about, body.get("generation")) if told is not None else None
+        return body if left is None else body | {"crash_loop": loop | {"next_start_in": min(told, left)}}
 
     def _retry(self, entry: Entry, attempt: Attempt, error: Retry, smaller: int) -> float:
         """Not delivered: shrink it, or wait."""

@@ -15,7 +15,9 @@ HEAD = 200
 """Characters of a message that a smaller version keeps."""
 TAILS = (16 * 1024, 1024)
 """Characters of the output of `container_logs` that smaller versions keep, from its end."""
-ESSENTIAL = frozenset({"status", "generation", "sequence", "error_code", "container_id", "port", "restarts"})
+ESSENTIAL = frozenset(
+    {"status", "generation", "sequence", "error_code", "container_id", "port", "restarts", "crash_loop"}
+)
 LISTINGS = frozenset({"images", "containers", "models"})
 """Outputs that are lists of what is there: a part of one would be wrong."""
 

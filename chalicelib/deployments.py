@@ -212,7 +212,7 @@ def _replace(deployment: Deployment, spec: r.NewDeployment, now: float, key: onc
         Deployment.status_sequence.set(-1),
         Deployment.restarts.set(0),
         *(field.remove() for field in (Deployment.message, Deployment.error_code, Deployment.progress)),
-        *(field.remove() for field in (Deployment.container_id, Deployment.port)),
+        *(field.remove() for field in (Deployment.container_id, Deployment.port, Deployment.crash_loop)),
         *serving.kept(deployment),
     ]
     if not stays:

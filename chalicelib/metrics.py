@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from chalicelib import census, claims, conditions, publication, settings
+from chalicelib import census, claims, conditions, crash_loops, publication, settings
 from chalicelib.contract import messages as m
 from chalicelib.contract.conditions import ConditionType
 from chalicelib.contract.lifecycle import OPEN, OperationStatus, Status
@@ -126,6 +126,9 @@ def _deployments(found: list[Deployment], workers: dict[str, Machine], now: floa
     status = Family("muster_deployment_status", "gauge", "1 for the status that it has.")
     reachable = Family("muster_deployment_reachable", "gauge", "Whether its worker was heard of lately.")
     restarts = Family("muster_deployment_restarts_total", "counter", "Restarts by its agent since it was started.")
+    loop = Family("muster_deployment_crash_loop", "gauge", "1 for the cause of the crash loop that it is in.")
+    times = Family("muster_deployment_crash_loop_failures", "gauge", "Failures in a row with that cause.")
+    next_start = Family("muster_deployment_next_start_seconds", "gauge", "Until its crash loop's next start.")
     counted = Counter((str(each.desired), str(each.status)) for each in found)
     for desired in ("running", "stopped"):
         for each_status in Status:
@@ -139,7 +142,13 @@ def _deployments(found: list[Deployment], workers: dict[str, Machine], now: floa
         status.add(1, deployment=name, status=each.status)
         reachable.add(int(machine.online(now) if machine else each.worker_id is None), deployment=name)
         restarts.add(int(each.restarts), deployment=name)
-    return by_status, info, wanted, status, reachable, restarts
+        looping = crash_loops.of(each, now)
+        if looping is not None:
+            loop.add(1, deployment=name, error_code=looping.error_code)
+            times.add(looping.times, deployment=name)
+        if looping is not None and looping.next_start_in is not None:
+            next_start.add(looping.next_start_in, deployment=name)
+    return by_status, info, wanted, status, reachable, restarts, loop, times, next_start
 
 
 def _open(found: list[Operation], now: float) -> Family:

@@ -13,7 +13,7 @@ from datetime import datetime
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import bounds, claims, events, serving, slots
+from chalicelib import bounds, claims, crash_loops, events, serving, slots
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
@@ -104,7 +104,11 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
         if not _undoes_a_conclusion(deployment, new):
             if body.error_code and not _known_crash(deployment, body):
                 _tell(deployment, body, by, now)
-            return m.Applied(_note(deployment, body, generation, now), deployment.status)
+            ended = crash_loops.has_ended(deployment, body)
+            applied = _note(deployment, body, generation, now)
+            if ended:
+                events.record(events.on(deployment), new, "the crash loop is over: it runs on", by, now)
+            return m.Applied(applied, deployment.status)
     else:
         _check_move(deployment, new, generation)
     _store(deployment, body, new, generation, now)
@@ -255,8 +259,9 @@ def _write(deployment: Deployment, actions: list[Action], now: float) -> None:
 def _note(deployment: Deployment, body: m.Report, generation: int, now: float) -> bool:
     """The same status again: progress, and the crash of one that starts anew, are kept; whether there was any."""
     moved = serving.reported(deployment, str(deployment.worker_id), body, generation, now)
-    details = [*_details(body), *moved]
-    is_news = body.progress is not None or bool(body.error_code)
+    looped = crash_loops.reported(deployment, body, now)
+    details = [*_details(body), *moved, *looped]
+    is_news = body.progress is not None or bool(body.error_code) or bool(looped)
     if body.message is not None and (is_news or (moved and body.address is not None)):
         details.append(Deployment.message.set(m.brief(body.message)))
     if body.error_code:
@@ -277,6 +282,7 @@ def _store(deployment: Deployment, body: m.Report, new: Status, generation: int,
         if body.error_code
         else Deployment.error_code.remove(),
         *_details(body),
+        *crash_loops.reported(deployment, body, now),
         *serving.reported(deployment, str(deployment.worker_id), body, generation, now),
     ]
     if generation > deployment.generation:  # an older database was restored: what runs is ahead of it
@@ -358,4 +364,5 @@ def _tell(deployment: Deployment, body: m.Report, by: str, now: float) -> None:
     code = m.brief(body.error_code, m.MAX_CODE) if body.error_code else None
     why = body.message or "reported by its worker"
     about = events.on(deployment, error_code=code)
-    events.record(about, body.reported, f"{code}: {why}" if code else why, by, now)
+    cause = crash_loops.named(body.crash_loop) if code and body.crash_loop is not None else code
+    events.record(about, body.reported, f"{cause}: {why}" if cause else why, by, now)

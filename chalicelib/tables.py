@@ -267,7 +267,7 @@ class Brake(Item):
 class Deployment(Item):
     """`status` belongs to `status_generation`; `generation` is the latest intent's. `version` guards every write.
 
-    `serving` is JSON of what serves, which may be an older generation (serving.py).
+    JSON: `serving` is what serves, which may be an older generation (serving.py); `crash_loop` is of crash_loops.py.
     """
 
     class Meta(Meta):
@@ -300,6 +300,7 @@ class Deployment(Item):
     port = NumberAttribute(null=True)
     serving = UnicodeAttribute(null=True)
     restarts = NumberAttribute(default=0)
+    crash_loop = UnicodeAttribute(null=True)
     last_crash = BinaryAttribute(null=True, legacy_encoding=False)
     created_at = NumberAttribute()
     updated_at = NumberAttribute()

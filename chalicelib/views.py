@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from chalicelib import claims, conditions, fleet, paging, publication
+from chalicelib import claims, conditions, crash_loops, fleet, paging, publication
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.credentials import without_credentials
@@ -101,6 +101,7 @@ def _view(
         last_crash=_crash(deployment),
         created_at=when(deployment.created_at),
         updated_at=when(deployment.updated_at),
+        crash_loop=crash_loops.of(deployment, now),
         conditions=conditions.views(conditions.merged((each for each in held if each.holds_up(deployment)), conflict)),
     )
     own_key = serves.own_key if serves else "VLLM_API_KEY" in spec.env

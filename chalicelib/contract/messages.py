@@ -347,11 +347,23 @@ class Fix(Struct, omit_defaults=True):
     env: dict[str, str] = {}
 
 
+class CrashLoop(Struct, omit_defaults=True):
+    """A deployment that fails again and again. `error_code` is the last cause, `times` how often in a row it was that.
+
+    `next_start_in` are the seconds until the next start, as of now; None while that start is under way or runs.
+    """
+
+    error_code: str
+    times: Count
+    next_start_in: Count | None = None
+
+
 class Report(Struct):
     """Body of `POST /api/workers/{worker_id}/deployments/{deployment_id}/status`, its error form included.
 
     `address` is the worker's address, where the instance can be reached by it; empty where it listens elsewhere.
     `serving` is the generation of the instance that runs while a newer one is prepared; 0 when it has ended.
+    `crash_loop` is in every report for as long as the loop lasts.
     """
 
     status: Literal["pending", "downloading", "starting", "running", "stopping", "stopped", "error", "deploying"]
@@ -368,6 +380,7 @@ class Report(Struct):
     fix: Fix | None = None
     address: str | None = None
     serving: Count | None = None
+    crash_loop: CrashLoop | None = None
 
     @property
     def reported(self) -> Status:

@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from chalicelib.contract.lifecycle import OperationStatus, Status
 from chalicelib.contract.messages import (
     Config,
+    CrashLoop,
     Disk,
     Env,
     Fix,
@@ -245,6 +246,7 @@ class Deployment(Struct):
     is prepared it is that of the instance before, of `serving_generation` on `serving_worker_id`; `served_model_name`
     and `api_key` are then of that instance too. Both are null when nothing serves. `env` lists names only. `api_key`
     opens the model's own API and is shown to operators. `conditions` are those of its worker that hold it up.
+    `crash_loop` is there from the second failure in a row until it has run for 10 minutes.
     """
 
     deployment_id: str
@@ -280,6 +282,7 @@ class Deployment(Struct):
     serving_generation: int | None = None
     serving_worker_id: str | None = None
     endpoint_problem: str | None = None
+    crash_loop: CrashLoop | None = None
 
 
 class Event(Struct):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from agent.crew import Memory
 from agent.journal import JournalFull
 from agent.records import Receipt, Record
+from agent.restarts import Crashes
 from chalicelib.contract.lifecycle import Status
 from chalicelib.contract.messages import Progress, Report, Stop
 from tests.fixtures.commands import deploy
@@ -59,6 +61,18 @@ def test_a_record_outlives_the_process_as_it_was_saved(tmp_path: Path) -> None:
     assert again.get("d1") == RUNS
     assert again.all() == [RUNS]
     assert again.get("d2") is None
+
+
+def test_failures_in_a_row_are_kept_beside_the_report(tmp_path: Path) -> None:
+    records = open_memory(tmp_path).records
+    records.accept(deploy())
+    crashed = replace(RUNS, crashes=Crashes(3, "CUDA_OUT_OF_MEMORY", 2, 40.0, 140.0, "boot"))
+    records.save(crashed)
+    assert records.get("d1") == crashed
+    newer = deploy()
+    newer.generation = 2
+    records.accept(newer)
+    assert records.get("d1") == Record(newer, port=20001), "none of the newer generation"
 
 
 def test_a_newer_intent_keeps_the_port_and_expects_no_container(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from agent.identity import Identity, StateError
 from agent.reporter import IDLE, Reporter
 from agent.spool import Entry, Head, Spool
 from chalicelib.contract.conditions import ConditionType
-from chalicelib.contract.messages import Fix, Progress, Report, ReportedCondition, Result
+from chalicelib.contract.messages import CrashLoop, Fix, Progress, Report, ReportedCondition, Result
 from tests.fixtures.agent_world import AgentWorld, Clock
 from tests.fixtures.fake_server import Answer, FakeServer, error
 from tests.fixtures.journals import forbid_writing, open_memory
@@ -72,6 +72,10 @@ class Member:
     def __init__(self) -> None:
         self.identity: Identity | None = Identity("w1", "token-0", 3)
         self.refusals: list[str] = []
+        self.left: dict[tuple[str, int | None], int] = {}
+
+    def next_start_in(self, deployment_id: str, generation: int | None) -> int | None:
+        return self.left.get((deployment_id, generation))
 
     def refused(self, identity: Identity, error: Fatal) -> None:
         assert identity is self.identity
@@ -740,3 +744,26 @@ def test_a_flush_does_not_end_before_what_arrives_at_its_end(sending: Sending) -
     assert not flushed(sending)
     assert flushed(sending)
     assert [about for about, _ in sending.told] == ["d1", "d2", "d3"]
+
+
+# How long it is until the next start
+
+
+def looping(sending: Sending, **left: int) -> CrashLoop | None:
+    """What is told of a report of 40 s, where so many are left of that generation."""
+    sending.drain()
+    sending.member.left = {("d1", int(generation[1:])): seconds for generation, seconds in left.items()}
+    sending.spool.put("d1", Report("starting", generation=2, crash_loop=CrashLoop("X", 3, 40)))
+    sending.drain()
+    return sending.of("d1")[-1].crash_loop
+
+
+def test_what_is_left_until_the_next_start_is_that_of_the_moment(sending: Sending) -> None:
+    assert looping(sending, g2=15) == CrashLoop("X", 3, 15)
+    assert looping(sending, g2=0) == CrashLoop("X", 3, 0)
+
+
+def test_a_later_wait_and_another_generations_are_not_this_reports(sending: Sending) -> None:
+    assert looping(sending, g2=80) == CrashLoop("X", 3, 40)
+    assert looping(sending, g3=15) == CrashLoop("X", 3, 40)
+    assert looping(sending) == CrashLoop("X", 3, 40)

@@ -24,6 +24,7 @@ CRASH = {
     "container_id": "c1",
     "port": 20000,
     "restarts": 1,
+    "crash_loop": {"error_code": "CUDA_OUT_OF_MEMORY", "times": 2, "next_start_in": 20},
 }
 
 
@@ -46,7 +47,16 @@ def test_each_version_is_smaller_and_has_the_same_status(without: set[str]) -> N
     sizes = [len(msgspec.json.encode(each)) for each in made]
     assert sizes == sorted(set(sizes), reverse=True)
     for each in made:
-        for kept in ("status", "generation", "sequence", "error_code", "container_id", "port", "restarts"):
+        for kept in (
+            "status",
+            "generation",
+            "sequence",
+            "error_code",
+            "container_id",
+            "port",
+            "restarts",
+            "crash_loop",
+        ):
             assert each.get(kept) == body.get(kept)
 
 

@@ -98,6 +98,26 @@ def test_a_deployment_is_counted_by_what_is_wanted_of_it_and_by_its_status(world
     assert value(told(world), "muster_deployment_reachable", deployment="chat") == 0
 
 
+def test_a_crash_loop_is_told_with_its_cause_and_its_next_start(world: PlaneWorld) -> None:
+    worker = world.worker("gpu-1")
+    chat = world.deploy(name="chat")
+    worker.run(chat)
+    name = "muster_deployment_crash_loop"
+    assert value(told(world), name, deployment="chat", error_code="X") is None
+    loop = {"error_code": "X", "times": 3, "next_start_in": 40}
+    worker.report(chat, "starting", restarts=3, error_code="X", crash_loop=loop)
+    world.pass_(15)
+    samples = told(world)
+    assert value(samples, name, deployment="chat", error_code="X") == 1
+    assert value(samples, f"{name}_failures", deployment="chat") == 3
+    assert value(samples, "muster_deployment_next_start_seconds", deployment="chat") == 25
+    worker.report(chat, "running", crash_loop={"error_code": "X", "times": 3})
+    assert value(told(world), "muster_deployment_next_start_seconds", deployment="chat") is None
+    assert value(told(world), name, deployment="chat", error_code="X") == 1
+    deployments.stop(chat, ADMIN, world.now)
+    assert value(told(world), name, deployment="chat", error_code="X") is None
+
+
 def test_operations_are_counted_by_status_while_they_are_open_and_once_when_they_end(world: PlaneWorld) -> None:
     worker = world.worker()
     pulls = [world.ask(worker, "pull_image", image=f"a:{n}") for n in range(3)]

@@ -197,7 +197,7 @@ MUTANTS = (
     mutant(
         "restarts wait by the wall clock",
         "a crashed model is started again after its backoff, whatever the wall clock does",
-        ("agent/life.py", "        backoff = self._restarts.again(now)\n", "        backoff = self._restarts.again(self._tools.clock())\n"),
+        ("agent/life.py", "        backoff = self._restarts.again(now, code)\n", "        backoff = self._restarts.again(self._tools.clock(), code)\n"),
         ("agent/life.py", "may_start = self._restarts.wait(now) == 0", "may_start = self._restarts.wait(self._tools.clock()) == 0"),
         storm="clock stepped",
     ),
