@@ -167,8 +167,11 @@ def patch(deployment_id: str, body: r.DeploymentPatch, by: Principal, now: float
     if isinstance(given.get("worker_id"), str):
         fleet.get(given["worker_id"])
 
+    replaced = {name: value for name, value in given.items() if name != "add_env"}
+
     def change(deployment: Deployment) -> bool:
-        spec = msgspec.structs.replace(claims.spec_of(deployment), **given)
+        spec = msgspec.structs.replace(claims.spec_of(deployment), **replaced)
+        spec.env = {**spec.env, **given.get("add_env", {})}
         check(spec)
         if deployment.desired == "stopped":
             generation = grow(deployment.generation, now)

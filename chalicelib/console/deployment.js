@@ -3,7 +3,7 @@ import { html } from "./vendor/preact.js";
 import { ahead } from "./api.js";
 import { Actions, Retry, fixOf, fixText, gpusText, loadOne } from "./deployments.js";
 import { Conditions } from "./conditions.js";
-import { clock, date, gpuList, plain, written } from "./format.js";
+import { clock, date, gpuList, loopText, plain, written } from "./format.js";
 import { LIVE, Lifecycle } from "./lifecycle.js";
 import { Log } from "./logs.js";
 import { Swatch, toneOf } from "./models.js";
@@ -49,6 +49,12 @@ export function Deployment({ id }) {
                 `}
                 ${spoken(deployment) && html`<p class="muted">${spoken(deployment)}</p>`}
             </section>
+            ${deployment.crash_loop && html`
+                <p class="banner">
+                    ${loopText(deployment.crash_loop)}.
+                    ${deployment.crash_loop.times >= 10 && " It does not heal, so each wait is longer: Restart starts it at once."}
+                </p>
+            `}
             <${Conditions} of=${deployment.conditions} title="Held up by" />
             <${Crash} deployment=${deployment} again=${found.again} />
             <div class="columns">

@@ -2,7 +2,7 @@
 import { html, useState } from "./vendor/preact.js";
 import { all, get, patch, post, remove, segment } from "./api.js";
 import { Attention } from "./conditions.js";
-import { gpuList, plural, written } from "./format.js";
+import { gpuList, loopText, plural, written } from "./format.js";
 import { Dots, LIVE } from "./lifecycle.js";
 import { Swatch, allDeployments, toneOf } from "./models.js";
 import { usePoll } from "./poll.js";
@@ -62,7 +62,7 @@ const Nothing = () =>
 
 const Row = ({ deployment, worker, again }) => {
     const { deployment_id, name, model, gpus, gpu_indexes, created_at } = deployment;
-    const { status, desired, message, error_code, progress, reachable, conditions } = deployment;
+    const { status, desired, message, error_code, progress, reachable, conditions, crash_loop: loop } = deployment;
     const going = desired === "stopped" && !["stopped", "error", "stopping"].includes(status) ? "to be stopped" : "";
     return html`<li class="deployment is-${status}">
         <div class="who">
@@ -77,13 +77,14 @@ const Row = ({ deployment, worker, again }) => {
                 <${Status} is=${status} />
                 <${Dots} status=${status} />
                 ${!reachable && html`<span class="warn">worker silent</span>`}
+                ${loop && html`<span class="warn">${loopText(loop)}</span>`}
                 <${Attention} of=${conditions} />
                 ${going && html`<span class="muted">${going}</span>`}
             </p>
             ${progress ? html`<${Progress} of=${progress} />`
                 : status === "error" ? html`<p class="clip-2"><b>${error_code}</b> ${message}</p>`
                 : status !== "running" && message ? html`<p class="muted clip-2">${message}</p>` : null}
-            ${status === "error" && fixOf(deployment) && may("operator") && html`
+            ${(status === "error" || loop) && fixOf(deployment) && may("operator") && html`
                 <p class="fixline">
                     <code>${fixText(deployment).join(", ")}</code>
                     <${Retry} deployment=${deployment} again=${again} kind="small primary" />
@@ -105,15 +106,18 @@ export const gpusText = (gpus) => (Array.isArray(gpus) ? gpuList(gpus) : gpus ==
 
 export function fixOf({ last_crash }) {
     const fix = last_crash?.fix;
-    return fix && (Object.keys(fix.config ?? {}).length || fix.gpus) ? fix : null;
+    return fix && (Object.keys({ ...fix.config, ...fix.env }).length || fix.gpus) ? fix : null;
 }
 
-/** `name before → after`, one for each change. */
-export function fixText({ last_crash, config, gpus }) {
+/** `name before → after`, one for each change. Of a variable that is set nobody can read the value. */
+export function fixText({ last_crash, config, gpus, env }) {
     const { fix } = last_crash;
     const before = (name) => (Object.hasOwn(config, name) ? written(config[name]) : "unset");
     const lines = Object.entries(fix.config ?? {}).map(([name, value]) => `${name} ${before(name)} → ${written(value)}`);
-    return fix.gpus ? [...lines, `gpus ${written(gpus)} → ${fix.gpus}`] : lines;
+    const variables = Object.entries(fix.env ?? {}).map(
+        ([name, value]) => `${name} ${env.includes(name) ? "set" : "unset"} → ${value}`,
+    );
+    return [...lines, ...(fix.gpus ? [`gpus ${written(gpus)} → ${fix.gpus}`] : []), ...variables];
 }
 
 export function Retry({ deployment, again, kind }) {
@@ -121,7 +125,11 @@ export function Retry({ deployment, again, kind }) {
     const { fix } = last_crash;
     const retry = async () => {
         const path = `deployments/${segment(deployment_id)}`;
-        await patch(path, { config: { ...config, ...fix.config }, ...(fix.gpus && { gpus: fix.gpus }) });
+        await patch(path, {
+            ...(fix.config && { config: { ...config, ...fix.config } }),
+            ...(fix.gpus && { gpus: fix.gpus }),
+            ...(fix.env && { add_env: fix.env }),
+        });
         if (desired === "stopped") await post(`${path}/start`);
         say(`${name} is tried again with the fix`);
         again();

@@ -61,6 +61,13 @@ export function span(seconds) {
     return `${Math.floor(seconds / 86400)} days`;
 }
 
+/** Crash loops in words, as `muster ps` has them (contract/crash_loops.py). */
+export function loopText({ error_code, times, next_start_in = null }) {
+    const left = next_start_in < 120 ? `${next_start_in} s` : `${Math.ceil(next_start_in / 60)} min`;
+    const next = next_start_in === null ? "" : `, next start ${next_start_in ? `in ${left}` : "now"}`;
+    return `crash loop: ${error_code}${next}${times >= 10 ? `; the same cause ${times} times` : ""}`;
+}
+
 export const clock = (time) => new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 export const date = (time) => new Date(time).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
 

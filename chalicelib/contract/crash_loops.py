@@ -17,7 +17,7 @@ def words(loop: CrashLoop) -> str:
     said = f"crash loop: {loop.error_code}"
     if loop.next_start_in is not None:
         said += f", next start {f'in {span(loop.next_start_in)}' if loop.next_start_in else 'now'}"
-    return f"{said} (the same cause {loop.times} times)" if is_persistent(loop) else said
+    return f"{said}; the same cause {loop.times} times" if is_persistent(loop) else said
 
 
 def advice(loop: CrashLoop, name: str) -> str | None:

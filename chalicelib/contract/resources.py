@@ -128,13 +128,15 @@ class NewDeployment(Struct, forbid_unknown_fields=True):
 
 
 class DeploymentPatch(Struct, forbid_unknown_fields=True):
-    """What is given replaces what was; the result is a new generation."""
+    """What is given replaces what was; the result is a new generation. `add_env` is merged into `env`, where variables
+    of other names stay."""
 
     config: Config | UnsetType = UNSET
     image: ImageReference | UnsetType | None = UNSET
     env: Env | UnsetType = UNSET
     gpus: GpuRequest | UnsetType = UNSET
     worker_id: Id | UnsetType = UNSET
+    add_env: Env | UnsetType = UNSET
 
 
 class PullRequest(Struct, forbid_unknown_fields=True):

@@ -7,10 +7,11 @@ from datetime import datetime
 import click
 from rich.text import Text
 
+from chalicelib.contract import crash_loops
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.lifecycle import LIVE, Status
-from muster.cli import attention, confirm, follow, names, pairs, text, wanted, workers
+from muster.cli import attention, confirm, fixes, follow, names, pairs, text, wanted, workers
 from muster.cli.deploy import report
 from muster.cli.shell import CONFLICT, USAGE, Cell, Shell, Stop, command
 
@@ -40,7 +41,7 @@ def ps(shell: Shell, worker: str | None, status: str | None) -> None:
 def row(deployment: r.Deployment, workers: dict[str, str], now: datetime) -> tuple[Cell, ...]:
     return (
         deployment.name,
-        Text(text.line(status_of(deployment, now)), STYLES.get(deployment.status, "yellow")),
+        Text(text.line(status_of(deployment, now)), _style(deployment)),
         deployment.model,
         workers.get(deployment.worker_id, names.short(deployment.worker_id)) if deployment.worker_id else None,
         gpus_of(deployment),
@@ -50,19 +51,30 @@ def row(deployment: r.Deployment, workers: dict[str, str], now: datetime) -> tup
     )
 
 
+def _style(deployment: r.Deployment) -> str:
+    return "red" if follow.waits_in_loop(deployment) else STYLES.get(deployment.status, "yellow")
+
+
 def status_of(deployment: r.Deployment, now: datetime) -> str:
-    """running (unreachable 12m), downloading: 32 %, pending: no place, running (GpuLost), error: CUDA_OUT_OF_MEMORY."""
-    status = deployment.status.value
+    """running (unreachable 12m), downloading: 32 %, pending: no place, running (GpuLost), error: CUDA_OUT_OF_MEMORY.
+
+    A crash loop that waits is crash loop: CUDA_OUT_OF_MEMORY, next start in 40 s; a start of it has that in brackets.
+    """
+    status, loop = deployment.status.value, deployment.crash_loop
     if deployment.desired == "stopped" and deployment.status in LIVE:
         status = "stopping"
     elif deployment.status is Status.ERROR and deployment.error_code:
         status += f": {deployment.error_code}"
     elif deployment.status is Status.PENDING and deployment.worker_id is None:
         status += ": no place"
+    elif loop and follow.waits_in_loop(deployment):
+        status = crash_loops.words(loop)
     elif deployment.progress and deployment.status in LIVE:
         status += f": {follow.how_far(deployment.progress)}"
     if not deployment.reachable and deployment.status in LIVE:
         status += f" (unreachable {text.ago(deployment.status_as_of, now)})"
+    if loop and deployment.status in LIVE and not follow.waits_in_loop(deployment):
+        status += f" ({crash_loops.words(loop)})"
     if deployment.restarts and deployment.status in LIVE:
         status += f" (restarts: {deployment.restarts})"
     if deployment.conditions and deployment.status in LIVE:
@@ -99,11 +111,17 @@ def show(shell: Shell, name: str) -> None:
     now = shell.wall()
     facts = _facts(found, names.of_workers(shell.client), now)
     shell.say(*(f"{what:<12}{value}" for what, value in facts.items() if value))
+    hint = crash_loops.advice(found.crash_loop, found.name) if found.crash_loop else None
+    if hint:
+        shell.say("", text.line(f"{hint}."))
     attention.section(shell, found.conditions, now)
     if found.last_crash:
         crash = found.last_crash
         shell.say("", f"Last crash, {text.ago(crash.at, now)} ago: {crash.error_code}: {crash.message}")
         follow.crash(shell, found, asked_for=True)
+        fix = fixes.proposed(found)
+        if fix:
+            shell.say("", text.line(f"The proposed fix: {fix}"))
     follow.explained(shell, found)
 
 
@@ -173,13 +191,15 @@ def restart(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
     examples="""
     muster set qwen max_model_len=2048 gpu_memory_utilization=0.8
     muster set qwen enforce_eager- --gpus 2 --wait
+    muster set qwen --env NCCL_P2P_DISABLE=1 --keep-env
     muster set qwen --on gpu-2 --image vllm/vllm-openai:v0.11.0
     """,
 )
 @click.argument("name")
 @click.argument("flags", nargs=-1, metavar="[FLAG=VALUE | FLAG-]...")
 @click.option("--gpus", type=wanted.gpus, help="How many, or which: 0,1 (3, for one).")
-@click.option("--replace-env", is_flag=True, help="Variables that are not given again are to go.")
+@click.option("--replace-env", is_flag=True, help="Remove the variables that are not given again.")
+@click.option("--keep-env", is_flag=True, help="Keep the variables that are not given again.")
 @wanted.options
 @wanted.waiting
 def set_(
@@ -188,6 +208,7 @@ def set_(
     flags: tuple[str, ...],
     gpus: r.GpuRequest | None,
     replace_env: bool,
+    keep_env: bool,
     worker: str | None,
     image: str | None,
     env: tuple[str, ...],
@@ -211,7 +232,11 @@ def set_(
         patch.image = image or None
     if worker:
         patch.worker_id = names.worker(shell.client, worker).worker_id
-    if env or env_from_host or replace_env:
+    if keep_env and (replace_env or not (env or env_from_host)):
+        raise click.UsageError("--keep-env goes with --env or --env-from-host, and without --replace-env")
+    if keep_env:
+        patch.add_env = wanted.environment(env, env_from_host, shell.environment)
+    elif env or env_from_host or replace_env:
         patch.env = _all_of(found, wanted.environment(env, env_from_host, shell.environment), replace_env)
     if patch == r.DeploymentPatch():
         raise click.UsageError("name something to change: FLAG=VALUE, --gpus, --image, --env, --on")
@@ -223,7 +248,7 @@ def _all_of(found: r.Deployment, env: m.Env, replace: bool) -> m.Env:
     missing = sorted(set(found.env) - set(env) - {"VLLM_API_KEY"})
     if missing and not replace:
         which = f"{found.name} also has {', '.join(missing)}"
-        raise Stop(f"{which}, whose value nobody can read: give it again, or --replace-env", USAGE)
+        raise Stop(f"{which}, whose value nobody can read: give it again, or --replace-env; --keep-env keeps it", USAGE)
     return env
 
 

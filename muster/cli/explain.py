@@ -12,6 +12,7 @@ import click
 from msgspec import Struct
 
 from chalicelib.contract.messages import Fix
+from muster.cli import fixes
 from muster.cli.shell import NOT_FOUND, USAGE, Shell, Stop, command
 from muster.diagnostics.log import diagnose
 
@@ -65,7 +66,8 @@ def explain(shell: Shell, code: str | None, log: BinaryIO | None, exit_code: int
 def _explain_log(shell: Shell, log: BinaryIO, exit_code: int | None) -> None:
     found = diagnose(_end(log), exit_code, oom_killed=False)
     again = "Starting it again is in vain." if found.permanent else "Starting it again may help."
-    lines = (f"{found.error_code}: {found.message}", again, f"muster explain {found.error_code} says more.")
+    fix = [f"The proposed fix: {fixes.command(found.fix, 'NAME')}"] if found.fix is not None else []
+    lines = (f"{found.error_code}: {found.message}", again, *fix, f"muster explain {found.error_code} says more.")
     shell.show(Ended(*found), *lines)
 
 

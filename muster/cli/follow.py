@@ -15,10 +15,11 @@ from datetime import datetime
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
+from chalicelib.contract import crash_loops
 from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
-from chalicelib.contract.lifecycle import LIVE, Status
-from muster.cli import attention, names, text
+from chalicelib.contract.lifecycle import COMING_UP, LIVE, Status
+from muster.cli import attention, fixes, names, text
 from muster.cli.shell import FAILED, INTERRUPTED, UNREACHABLE, Shell, Stop
 from muster.client import Watch
 from muster.errors import TimedOut
@@ -38,7 +39,7 @@ class Step:
 
     `attempt` counts the starts that failed, and `failure` is why the last one did. `retried` marks a step whose words
     name one try of several. `held_up` are the types of conditions of its worker that it cannot go on with, and `why` is
-    what they say.
+    what they say. `hints` are what somebody who waits can do.
     """
 
     stage: str
@@ -49,6 +50,7 @@ class Step:
     attempt: int = 0
     failure: str = ""
     retried: bool = False
+    hints: tuple[str, ...] = ()
 
 
 def step_of(deployment: r.Deployment, worker: r.Worker | None, now: datetime) -> Step:
@@ -57,7 +59,20 @@ def step_of(deployment: r.Deployment, worker: r.Worker | None, now: datetime) ->
     crash = deployment.last_crash
     if deployment.restarts and crash and deployment.status in LIVE:
         step = replace(step, attempt=deployment.restarts, failure=f"{crash.error_code}: {crash.message}")
+        step = replace(step, hints=_hints(deployment))
     return replace(step, held_up=tuple(each.type for each in found), why=attention.held_up(found)) if found else step
+
+
+def waits_in_loop(deployment: r.Deployment) -> bool:
+    """Whether its crash loop waits for the next start."""
+    loop = deployment.crash_loop
+    return loop is not None and loop.next_start_in is not None and deployment.status in COMING_UP
+
+
+def _hints(deployment: r.Deployment) -> tuple[str, ...]:
+    fix = fixes.proposed(deployment)
+    hint = crash_loops.advice(deployment.crash_loop, deployment.name) if deployment.crash_loop else None
+    return (*([f"{'fix:':<11}{fix}"] if fix else []), *([f"{'loop:':<11}{hint}"] if hint else []))
 
 
 def _step_of(deployment: r.Deployment, worker: r.Worker | None, now: datetime) -> Step:
@@ -73,6 +88,8 @@ def _step_of(deployment: r.Deployment, worker: r.Worker | None, now: datetime) -
             return Step(STAGES[PREFLIGHT], deployment.message or "waiting for a place")
         return Step(STAGES[PREFLIGHT], f"placed on {worker.name if worker else 'its worker'}{_waits(worker, now)}")
     stage, progress = PULL if deployment.status is Status.DOWNLOADING else WEIGHTS, deployment.progress
+    if deployment.crash_loop and waits_in_loop(deployment):
+        return Step(STAGES[stage], crash_loops.words(deployment.crash_loop))
     if progress:
         stage = STAGE_OF_PHASE.get(progress.phase, stage)
         if progress.phase == "retrying" and deployment.message:
@@ -120,6 +137,7 @@ class Display:
     """`update` is told each step, however often it is the same."""
 
     _attempt: int | None = None
+    _hints: tuple[str, ...] = ()
 
     def update(self, step: Step) -> None:
         """Show nothing: a program reads the output."""
@@ -129,6 +147,12 @@ class Display:
         before, self._attempt = self._attempt, step.attempt
         is_news = before is not None and step.attempt > before
         return text.line(f"{'retry:':<11}{step.failure}, restart {step.attempt}") if is_news else None
+
+    def new_hints(self, step: Step) -> list[str]:
+        """Those that were not shown yet."""
+        new = [text.line(each) for each in step.hints if each not in self._hints]
+        self._hints += step.hints
+        return new
 
 
 class Lines(Display):
@@ -149,6 +173,8 @@ class Lines(Display):
         if (step.stage, what) != self._last:
             self._last = (step.stage, what)
             self._shell.note(text.line(f"{step.stage + ':':<11}{step.words}"))
+        for hint in self.new_hints(step):
+            self._shell.note(hint)
         if step.held_up != self._held_up:
             self._held_up = step.held_up
             self._shell.note(text.line(f"{'held up:':<11}{step.why or 'no longer'}"))
@@ -168,6 +194,8 @@ class Bars(Display):
         if step.retried and step.words != self._retried:
             self._retried = step.words
             self._bars.console.print(text.line(f"{'retry:':<11}{step.words}"), style="dim", soft_wrap=True)
+        for hint in self.new_hints(step):
+            self._bars.console.print(hint, style="dim", soft_wrap=True)
         for stage, task in self._tasks.items():
             if stage != step.stage:
                 self._bars.update(task, total=1, completed=1, words="")
@@ -223,6 +251,9 @@ def deployment(shell: Shell, found: r.Deployment, timeout: float | None, worker_
             shell.dump(seen)
         else:
             crash(shell, seen)
+            fix = fixes.proposed(seen)
+            if fix:
+                shell.note(text.line(f"The proposed fix: {fix}"))
             explained(shell, seen)
         raise Stop(f"{seen.name} failed: {seen.error_code or seen.status}: {seen.message or 'it says no more'}", FAILED)
     return seen

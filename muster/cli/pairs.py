@@ -54,4 +54,9 @@ def value_of(value: str) -> Any:
 
 def shown(value: Any) -> str:
     """As it would be typed."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return value if isinstance(value, str) else shown_as_json(value)
+
+
+def shown_as_json(value: Any) -> str:
+    """The same where a text could be read as something else: "4096"."""
+    return msgspec.json.encode(value).decode()

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from chalicelib import claims, deployments, slots, workers
+from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.errors import ApiError
 from chalicelib.once import Key
@@ -181,6 +182,24 @@ def test_a_patch_replaces_what_is_given_and_keeps_the_rest(world: PlaneWorld) ->
     seen = world.see(deployment_id)
     assert (seen.config, seen.env, seen.image) == ({"b": 2}, ["A"], None)
     assert lines(world, deployment_id)[-1].message == "config, image"
+
+
+def test_variables_are_added_to_those_that_there_are(world: PlaneWorld) -> None:
+    worker = world.worker()
+    deployment_id = world.deploy(env={"A": "x", "B": "y"})
+    deployments.patch(deployment_id, r.DeploymentPatch(add_env={"B": "z", "C": "1"}), ADMIN, world.now)
+    command = worker.beat().commands[0]
+    assert isinstance(command, m.Deploy)
+    assert {name: command.env.get(name) for name in "ABC"} == {"A": "x", "B": "z", "C": "1"}
+    deployments.patch(deployment_id, r.DeploymentPatch(env={"D": "2"}, add_env={"E": "3"}), ADMIN, world.now)
+    assert world.see(deployment_id).env == ["D", "E"]
+
+
+def test_added_variables_count_with_those_that_there_are(world: PlaneWorld) -> None:
+    deployment_id = world.deploy(env={"A": "x" * 40_000})
+    with pytest.raises(ApiError, match="at most 64 KiB"):
+        deployments.patch(deployment_id, r.DeploymentPatch(add_env={"B": "y" * 40_000}), ADMIN, world.now)
+    assert world.see(deployment_id).env == ["A"]
 
 
 def test_a_patch_that_fits_its_place_stays_there(world: PlaneWorld) -> None:

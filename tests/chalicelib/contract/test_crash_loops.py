@@ -15,8 +15,8 @@ from chalicelib.contract.messages import CrashLoop
         (CrashLoop("X", 3, 0), "crash loop: X, next start now"),
         (CrashLoop("X", 3), "crash loop: X"),
         (CrashLoop("X", PERSISTENT - 1, 300), "crash loop: X, next start in 5 min"),
-        (CrashLoop("X", 12, 1800), "crash loop: X, next start in 30 min (the same cause 12 times)"),
-        (CrashLoop("X", PERSISTENT), "crash loop: X (the same cause 10 times)"),
+        (CrashLoop("X", 12, 1800), "crash loop: X, next start in 30 min; the same cause 12 times"),
+        (CrashLoop("X", PERSISTENT), "crash loop: X; the same cause 10 times"),
     ],
 )
 def test_a_loop_is_named_with_its_cause_and_its_next_start(loop: CrashLoop, said: str) -> None:

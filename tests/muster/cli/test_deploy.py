@@ -65,6 +65,14 @@ def test_a_model_that_crashes_says_why_and_what_to_change(operators: Operators) 
     assert '"error_code": "CUDA_OUT_OF_MEMORY"' in failed.stdout and "Error: m failed" in failed.stderr
 
 
+def test_a_model_that_fails_for_good_names_the_command_that_applies_the_fix(operators: Operators) -> None:
+    operators.engine.first_words = "ValueError: LoRA rank 64 is greater than max_lora_rank 16."
+    operators.probe.ready = set()
+    operators.meanwhile = lambda: _die(operators.engine)
+    said = operators.out("deploy org/model --name m --gpus 0 --wait", 1)
+    assert "The proposed fix: muster set m max_lora_rank=64" in said.splitlines()
+
+
 def _die(engine: MemoryEngine) -> None:
     for each in engine.instances():
         if each.state == "running":

@@ -7,12 +7,18 @@ from datetime import timedelta
 
 import pytest
 
+from chalicelib.contract import messages as m
 from chalicelib.contract import resources as r
 from chalicelib.contract.lifecycle import Status
 from muster.cli.deployments import endpoint_of, gpus_of, status_of
 from tests.fixtures.operators import Operators
 from tests.fixtures.resources import NOW, condition, deployment
 from tests.fixtures.tables import columns
+
+
+def loop(times: int, next_start_in: int | None = None) -> m.CrashLoop:
+    return m.CrashLoop("CUDA_OUT_OF_MEMORY", times, next_start_in)
+
 
 MODEL = "deploy org/model --name m --gpus 0 --wait"
 
@@ -48,6 +54,19 @@ def test_a_model_that_cannot_be_reached_is_shown_with_its_age(operators: Operato
         ({"conditions": [condition(), condition(type="New")]}, "running (GpuLost, New)"),
         ({"status": "error", "error_code": "X", "conditions": [condition()]}, "error: X"),
         ({"reachable": False, "restarts": 1}, "running (unreachable 12m) (restarts: 1)"),
+        (
+            {"status": "starting", "restarts": 3, "crash_loop": loop(3, 40)},
+            "crash loop: CUDA_OUT_OF_MEMORY, next start in 40 s (restarts: 3)",
+        ),
+        (
+            {"status": "starting", "crash_loop": loop(12, 1800)},
+            "crash loop: CUDA_OUT_OF_MEMORY, next start in 30 min; the same cause 12 times",
+        ),
+        (
+            {"status": "starting", "progress": {"phase": "compiling"}, "crash_loop": loop(3)},
+            "starting: compiling (crash loop: CUDA_OUT_OF_MEMORY)",
+        ),
+        ({"crash_loop": loop(3), "restarts": 3}, "running (crash loop: CUDA_OUT_OF_MEMORY) (restarts: 3)"),
     ],
 )
 def test_a_state_is_shown_in_words(changes: dict[str, object], words: str) -> None:
@@ -128,7 +147,10 @@ def test_set_changes_what_is_named_and_keeps_the_rest(operators: Operators) -> N
     assert changed.config == {"max_model_len": 2048, "seed": 7}
     assert changed.env == ["A"] and changed.status is Status.RUNNING
     refused = operators.out("set m --env C=d", 2)
-    assert "m also has A, whose value nobody can read: give it again, or --replace-env" in refused
+    assert "m also has A, whose value nobody can read: give it again, or --replace-env; --keep-env keeps it" in refused
+    assert operators.json("set m --env C=d --keep-env", r.Deployment).env == ["A", "C"]
+    assert "--keep-env goes with --env" in operators.out("set m --keep-env", 2)
+    assert "--keep-env goes with --env" in operators.out("set m --env E=f --keep-env --replace-env", 2)
     assert operators.json("set m --env C=d --replace-env", r.Deployment).env == ["C"]
     assert "name something to change" in operators.out("set m", 2)
 
@@ -139,3 +161,58 @@ def test_a_model_has_an_endpoint_where_its_worker_has_an_address(operators: Oper
     operators.out("workers label gpu-1 --address 10.0.0.7")
     assert re.search(r" http://10\.0\.0\.7:20000 ", operators.out("ps"))
     assert re.search(r"^api key +\S{20,}$", operators.out("show m"), re.MULTILINE)
+
+
+# Crash loops
+
+
+OOM = "torch.OutOfMemoryError: CUDA out of memory."
+
+
+def crash_again(operators: Operators, times: int) -> None:
+    """The model `m` as it is right after so many crashes in a row."""
+    for number in range(times):
+        while not any(each.state == "running" for each in operators.engine.all.values()):
+            operators.settle(1, seconds=5)
+        operators.settle(2)
+        operators.engine.die(operators.engine.only().id, 1, f"{OOM} Crash {number}")
+        operators.settle(1)
+    operators.beat(0)
+
+
+def test_ps_and_show_name_a_crash_loop_and_count_down(operators: Operators) -> None:
+    operators.out(MODEL)
+    crash_again(operators, 1)
+    assert "crash loop" not in operators.out("ps")
+    crash_again(operators, 2)
+    status = columns(operators.out("ps"))[1][1]
+    assert status == "crash loop: CUDA_OUT_OF_MEMORY, next start in 40 s (restarts: 3)"
+    operators.clock.pass_time(15)
+    assert "next start in 25 s" in columns(operators.out("ps"))[1][1]
+    assert "crash loop: CUDA_OUT_OF_MEMORY, next start in 25 s" in operators.out("show m")
+    assert operators.json("show m", r.Deployment).crash_loop == m.CrashLoop("CUDA_OUT_OF_MEMORY", 3, 25)
+    assert "crash loop: CUDA_OUT_OF_MEMORY, next start in 40 s: " in operators.out("events m")
+
+
+def test_a_loop_that_does_not_heal_says_so_and_a_restart_starts_it_at_once(operators: Operators) -> None:
+    operators.out(MODEL)
+    crash_again(operators, 10)
+    status = columns(operators.out("ps"))[1][1]
+    assert status.startswith("crash loop: CUDA_OUT_OF_MEMORY, next start in 10 min; the same cause 10 times")
+    shown = operators.out("show m")
+    assert "`muster restart m` starts it at once." in shown
+    since = operators.clock.now
+    assert "m runs on gpu-1" in operators.out("restart m --wait")
+    assert operators.clock.now - since < 60
+    assert columns(operators.out("ps"))[1][1] == "running"
+
+
+def test_show_gives_the_command_that_applies_the_proposed_fix(operators: Operators) -> None:
+    operators.out("deploy org/model --name m --gpus 0 --env HF_TOKEN=t --wait")
+    log = "ValueError: the model's max seq len (40960) is larger than the maximum number of tokens that can be stored"
+    operators.engine.die(
+        operators.engine.only().id, 1, f"{log} in KV cache. The estimated maximum model length is 34736."
+    )
+    operators.settle(1)
+    shown = operators.out("show m")
+    assert "The proposed fix: muster set m max_model_len=" in shown

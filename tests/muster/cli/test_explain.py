@@ -50,6 +50,7 @@ def test_a_log_is_read_from_a_file_or_a_pipe_without_a_control_plane(operators: 
     log.write_bytes(b"\xff\nValueError: LoRA rank 64 is greater than max_lora_rank 16.\n")
     said = operators.out(f"explain --log {log} --exit-code 1")
     assert said.startswith("INVALID_CONFIG: The LoRA has rank 64") and "Starting it again is in vain." in said
+    assert "The proposed fix: muster set NAME max_lora_rank=64" in said.splitlines()
     assert operators.json(f"explain --log {log}", Ended).fix == Fix({"max_lora_rank": 64})
     assert operators.app.asked == []
     log.write_bytes(b"")

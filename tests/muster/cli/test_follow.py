@@ -132,6 +132,56 @@ def test_restarts_from_before_are_no_retry(capsys: pytest.CaptureFixture[str]) -
     ]
 
 
+def looping(restarts: int, next_start_in: int | None, **changes: object) -> r.Deployment:
+    loop = m.CrashLoop("CUDA_OUT_OF_MEMORY", restarts, next_start_in)
+    return crashed(restarts, "CUDA_OUT_OF_MEMORY", crash_loop=loop, **changes)
+
+
+def test_a_crash_loop_is_named_at_each_failure_and_not_at_each_second(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Lines(Shell())
+    loading: dict[str, Any] = {"progress": {"phase": "loading"}}
+    for seen in (
+        crashed(1),
+        looping(2, 20),
+        looping(2, 19),
+        looping(2, 0),
+        looping(2, None, **loading),
+        looping(3, 40),
+        looping(10, 600),
+        looping(10, 599),
+    ):
+        shown.update(step_of(seen, None, LATER))
+    assert capsys.readouterr().err.splitlines() == [
+        "weights:   It ended with exit code 1 (starts again in 10 s)",
+        "retry:     CUDA_OUT_OF_MEMORY: It ended with exit code 1 (starts again in 20 s), restart 2",
+        "weights:   crash loop: CUDA_OUT_OF_MEMORY, next start in 20 s",
+        "weights:   loading",
+        "retry:     CUDA_OUT_OF_MEMORY: It ended with exit code 1 (starts again in 30 s), restart 3",
+        "weights:   crash loop: CUDA_OUT_OF_MEMORY, next start in 40 s",
+        "retry:     CUDA_OUT_OF_MEMORY: It ended with exit code 1 (starts again in 100 s), restart 10",
+        "weights:   crash loop: CUDA_OUT_OF_MEMORY, next start in 10 min; the same cause 10 times",
+        "loop:      It does not heal, so each wait is longer, up to 30 min: `muster restart m` starts it at once",
+    ]
+
+
+def test_a_bar_counts_down_to_the_next_start() -> None:
+    bars = Progress()
+    shown = Bars(bars)
+    for left in (20, 19):
+        shown.update(step_of(looping(2, left), None, LATER))
+    assert bars.tasks[0].fields["words"] == "crash loop: CUDA_OUT_OF_MEMORY, next start in 19 s"
+
+
+@pytest.mark.parametrize("display", [Lines(Shell()), Bars(Progress(console=Shell().err))], ids=["lines", "bars"])
+def test_the_command_of_a_proposed_fix_is_written_once(
+    display: Lines | Bars, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crash = {"at": NOW, "error_code": "X", "message": "m", "logs": "", "fix": {"config": {"max_num_seqs": 614}}}
+    for restarts in (1, 2, 2):
+        display.update(step_of(crashed(restarts, last_crash=crash), None, LATER))
+    assert capsys.readouterr().err.count("fix:       muster set m max_num_seqs=614\n") == 1
+
+
 def test_a_retry_is_written_above_the_bars(capsys: pytest.CaptureFixture[str]) -> None:
     shown = Bars(Progress(console=Shell().err))
     retrying = {"status": "downloading", "message": "PULL_STALLED: why", "progress": {"phase": "retrying"}}
