@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from playwright.sync_api import Locator, Page, Route, expect
@@ -132,6 +133,49 @@ def test_one_that_was_stopped_meanwhile_is_started_with_its_fix(
     expect(page.locator("h1 .status")).to_have_text("running")
     changed = place.admin.deployment(made["deployment_id"])
     assert (changed["config"], changed["gpus"], changed["desired"]) == ({"gpu_memory_utilization": 0.5}, 2, "running")
+
+
+def test_a_fix_adds_its_variables_and_keeps_the_others(
+    visitor: Visitor, place: Place, played: Callable[..., Player]
+) -> None:
+    player = played(Machine(unique("fixed"), "NVIDIA L4", 2, 24))
+    body = {"model": "org/tiny", "name": unique("env"), "worker_id": player.worker_id, "env": {"SECRET_WORD": "hidden"}}
+    made = place.admin.post("/api/deployments", body).expect(201)
+    place.reach(made["deployment_id"], "running")
+    report = {"error_code": "GPU_COMMUNICATION", "message": "NCCL", "fix": {"env": {"NCCL_P2P_DISABLE": "1"}}}
+    player.say(made["deployment_id"], "error", made["generation"], **report).expect(200)
+    page = visitor.enter(ADMIN_KEY, f"#/deployments/{made['deployment_id']}")
+    expect(page.locator(".fix code")).to_have_text("NCCL_P2P_DISABLE unset → 1")
+    page.get_by_role("button", name="Retry with it").click()
+    expect(page.locator("h1 .status")).to_have_text("running")
+    assert place.admin.deployment(made["deployment_id"])["env"] == ["NCCL_P2P_DISABLE", "SECRET_WORD"]
+
+
+def test_a_crash_loop_is_named_with_its_next_start(
+    visitor: Visitor, place: Place, played: Callable[..., Player]
+) -> None:
+    name = unique("loop")
+    player = played(Machine(unique("loops"), "NVIDIA L4", 2, 24))
+    body = {"model": "org/tiny", "name": name, "worker_id": player.worker_id}
+    made = place.admin.post("/api/deployments", body).expect(201)
+    place.reach(made["deployment_id"], "running")
+
+    def crash(times: int, next_start_in: int) -> None:
+        loop = {"error_code": "CUDA_OUT_OF_MEMORY", "times": times, "next_start_in": next_start_in}
+        report = {"error_code": "CUDA_OUT_OF_MEMORY", "message": "too much", "restarts": times, "crash_loop": loop}
+        player.say(made["deployment_id"], "starting", made["generation"], **report).expect(200)
+
+    crash(3, 100)
+    page = visitor.enter(ADMIN_KEY, "#/deployments")
+    row = page.locator(".deployment").filter(has_text=name)
+    expect(row).to_contain_text(re.compile(r"crash loop: CUDA_OUT_OF_MEMORY, next start in \d\d s"))
+    row.get_by_role("link", name=name).click()
+    expect(page.locator(".banner")).to_contain_text(re.compile(r"crash loop: CUDA_OUT_OF_MEMORY, next start in \d\d s"))
+    crash(12, 1795)
+    expect(page.locator(".banner")).to_contain_text("next start in 30 min; the same cause 12 times. It does not heal")
+    page.get_by_role("button", name="Restart").click()
+    expect(page.locator("h1 .status")).to_have_text("running")
+    expect(page.locator(".banner")).to_have_count(0)
 
 
 def test_the_log_goes_on_by_itself_and_pauses(alone: Visitor, place: Place) -> None:

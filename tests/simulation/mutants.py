@@ -202,6 +202,24 @@ MUTANTS = (
         storm="clock stepped",
     ),
     mutant(
+        "a restarted agent forgets the failures in a row",
+        "the count, the cause and the wait of a crash loop outlive the agent",
+        ("agent/life.py", "Restarts(record.crashes, tools.boot_id())", "Restarts(None, tools.boot_id())"),
+        test="tests/agent/test_restarts.py::test_a_restarted_agent_keeps_the_count_the_cause_and_the_wait",
+    ),
+    mutant(
+        "a wait goes on after a reboot",
+        "no clock measures a wait over a reboot, so the start after it comes at once",
+        ("agent/restarts.py", "if self.crashes is None or self.crashes.boot_id != self._boot_id:", "if self.crashes is None:"),
+        test="tests/agent/test_restarts.py::test_a_reboot_keeps_the_count_and_starts_at_once",
+    ),
+    mutant(
+        "a failure that is reported again moves its next start",
+        "repeated and late reports of one failure do not move its next start",
+        ("chalicelib/crash_loops.py", "min(after.next_start, before.next_start or after.next_start)", "after.next_start"),
+        test="tests/chalicelib/test_crash_loops.py::test_repeats_of_a_report_move_no_start",
+    ),
+    mutant(
         "a start stalls by the wall clock",
         "a start has stalled when nothing grew for ten minutes of the monotonic clock",
         ("agent/life.py", "growth = self._growth = self._growth or Growth(now, self._weights)", "now = self._tools.clock()\n        growth = self._growth = self._growth or Growth(now, self._weights)"),
