@@ -160,8 +160,10 @@ class Reporter:
     def _as_of_now(self, entry: Entry, body: dict[str, Any]) -> dict[str, Any]:
         """A report may have waited for long: what is left until the next start is less than when it was made."""
         loop = body.get("crash_loop") or {}
-        told = loop.get("next_start_in")
-        left = self._membership.next_start_in(entry.about, body.get("generation")) if told is not None else None
+        told: int | None = loop.get("next_start_in")
+        if told is None:
+            return body
+        left = self._membership.next_start_in(entry.about, body.get("generation"))
         return body if left is None else body | {"crash_loop": loop | {"next_start_in": min(told, left)}}
 
     def _retry(self, entry: Entry, attempt: Attempt, error: Retry, smaller: int) -> float:

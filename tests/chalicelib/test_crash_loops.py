@@ -37,7 +37,7 @@ class Agent:
 
     def crash(self, times: int, next_start_in: int | None = 40, **fields: Any) -> m.Applied:
         loop = {"error_code": OOM, "times": times, "next_start_in": next_start_in}
-        report = {"error_code": OOM, "message": "m", "restarts": times, "crash_loop": loop}
+        report: dict[str, Any] = {"error_code": OOM, "message": "m", "restarts": times, "crash_loop": loop}
         return self.say("starting", **report | fields)
 
     @property

@@ -7,6 +7,7 @@ import re
 from chalicelib.contract.endpoints import ENDPOINTS, Access
 from chalicelib.contract.errors import STATUS
 from chalicelib.contract.lifecycle import OperationStatus, Status
+from chalicelib.reports import FIXABLE, FIXABLE_ENV
 from tests.fixtures.markdown import read
 
 PAGE = read("docs/protocol.md")
@@ -33,3 +34,12 @@ def test_every_error_code_is_in_the_table_with_its_status() -> None:
 
 def test_every_state_is_named() -> None:
     assert [state for state in (*Status, *OperationStatus) if state not in PAGE] == []
+
+
+def test_what_a_fix_may_change_is_listed() -> None:
+    rows = {
+        field: set(re.findall(r"`(\w+)`", kept))
+        for field, kept in re.findall(r"^\| `(\w+)` \|[^|]*\| (.*) \|$", PAGE, re.M)
+    }
+    assert rows["config"] == set(FIXABLE)
+    assert rows["env"] == FIXABLE_ENV
