@@ -111,8 +111,8 @@ def test_flags_as_people_write_them_on_the_command_line(
 ) -> None:
     data = folders / "data"
     environment = bare_environment(folders, MUSTER_URL=serve.url, MUSTER_API_KEY=ADMIN_KEY)
-    deploy = ("deploy", MODEL, "--image", IMAGE, "--gpus", "0", "--wait")
     with docker_host(folders, serve, daemon, hub, MUSTER_MODEL_ROOT=str(data)) as host:
+        deploy = ("deploy", MODEL, "--image", IMAGE, "--gpus", "0", "--on", host.name, "--wait")
         modules = json.dumps([f"sql={data}/lora/sql", f"chat={data}/lora/sql"])
         flags = ("--enable-lora=True", f"--lora-modules={modules}", f"chat-template={data}/tools.jinja")
         done = run(environment, *deploy, "--name", "files", *(word for each in flags for word in ("--set", each)))
