@@ -27,6 +27,9 @@ _LINE_CHARACTERS = 600
 _RANKS = ("cause", "symptom", "ending")
 _SETTINGS = frozenset({"configuration", "endings"})
 """The tables of what vLLM says of its settings, in words that it has for requests as well."""
+_ENGINE_ENDED = re.compile(
+    r"EngineCore encountered a fatal error|\bError in model execution\b|Engine background task failed"
+)
 
 
 class Diagnosis(NamedTuple):
@@ -64,12 +67,15 @@ def diagnose(log: str, exit_code: int | None, oom_killed: bool) -> Diagnosis:
 def find(lines: Sequence[Line], *, has_served: bool = False) -> Found | None:
     """The rule that explains a log best, and the line to show; None if no rule fits any.
 
-    A server that was up has taken its settings: what it refuses later are requests, and none ends it.
+    A server that was up has taken its settings: what it refuses later are requests, and none ends it, unless its engine
+    says so.
     """
     ranked: dict[int, Found] = {}
+    are_requests = has_served
     for line in lines:
+        are_requests = are_requests and _ENGINE_ENDED.search(line.text) is None
         for found in _fitting(line.text):
-            if has_served and found.rule.table in _SETTINGS:
+            if are_requests and found.rule.table in _SETTINGS:
                 continue
             rank = max(_RANKS.index(found.rule.row.tells), 1 if line.handled else 0)
             ranked.setdefault(rank, found)

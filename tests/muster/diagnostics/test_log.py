@@ -190,6 +190,17 @@ def test_what_a_server_refuses_once_it_is_up_is_a_request(request_error: str) ->
     assert (later.error_code, later.permanent) == ("CONTAINER_FAILED", False)
 
 
+def test_what_ends_the_engine_of_a_server_that_was_up_is_its_cause() -> None:
+    text = (
+        "INFO:     Application startup complete.\nValueError: Odd is not supported. Please set --odd-flag.\n"
+        "ERROR 07-26 06:20:12 [core.py:634] EngineCore encountered a fatal error.\n"
+        "ERROR 07-26 06:20:12 [core.py:634] ValueError: While loading LAB/x, expected target modules in [] but "
+        "received ['embed_tokens']."
+    )
+    found = diagnose(text, 1, False)
+    assert found.error_code == "INVALID_CONFIG" and "merge it into the model" in found.message
+
+
 # A program that cannot be executed
 
 
