@@ -62,6 +62,8 @@ UNHEALABLE = frozenset(
         "DRIVER_TOO_OLD",
         "MODEL_NOT_FOUND",
         "MODEL_GATED",
+        "MODEL_DAMAGED",
+        "DISK_FAILED",
     }
 )
 """Codes of a step that failed, and would fail again however often it is taken."""
