@@ -242,9 +242,9 @@ def deployment(shell: Shell, found: r.Deployment, timeout: float | None, worker_
         message = f"not waiting any more; {found.name} goes on: muster ps, muster logs -f {found.name}"
         raise Stop(message, INTERRUPTED) from error
     except TimedOut as error:
-        raise Stop(
-            f"{found.name} is {seen.status} after {text.duration(timeout or 0)}, and goes on: muster ps", UNREACHABLE
-        ) from error
+        state = f"{seen.status} ({crash_loops.words(seen.crash_loop)})" if seen.crash_loop else seen.status
+        message = f"{found.name} is {state} after {text.duration(timeout or 0)}, and goes on: muster ps"
+        raise Stop(text.line(message), UNREACHABLE) from error
     failed = seen.status is Status.ERROR or (seen.status is Status.STOPPED and seen.desired == "running")
     if failed and found.desired == "running":
         if shell.json:

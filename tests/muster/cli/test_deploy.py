@@ -94,6 +94,19 @@ def test_a_model_that_crashes_and_is_tried_again_says_so(operators: Operators) -
     assert "m runs on gpu-1" in said
 
 
+def test_a_crash_loop_is_named_while_it_is_waited_for_and_when_time_is_up(operators: Operators) -> None:
+    operators.engine.first_words = OOM
+    operators.probe.ready = set()
+    operators.meanwhile = lambda: _die(operators.engine)
+    said = operators.out("deploy org/model --name m --gpus 0 --timeout 100s", 6)
+    waits = re.findall(r"^weights: +(crash loop: CUDA_OUT_OF_MEMORY, next start in \d+ s)$", said, re.MULTILINE)
+    assert len(waits) == 3, "one for each failure from the second on: after 20, 40 and 80 s"
+    failed = re.findall(r"^retry: +CUDA_OUT_OF_MEMORY: .*, restart (\d)$", said, re.MULTILINE)
+    assert failed == ["2", "3", "4"]
+    loop = r"\(crash loop: CUDA_OUT_OF_MEMORY, next start in \d+ s\)"
+    assert re.fullmatch(rf"Error: m is starting {loop} after 1m, and goes on: muster ps", said.splitlines()[-1])
+
+
 def test_a_timeout_ends_the_waiting_and_not_the_model(operators: Operators) -> None:
     operators.away = True
     said = operators.out("deploy org/model --name m --gpus 0 --timeout 5s", 6)
