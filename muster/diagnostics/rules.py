@@ -30,7 +30,7 @@ TABLES = (
 )
 """Of two rows that fit one line the upper wins, and a row of an earlier table stands above one of a later."""
 
-UNNAMED_REGISTRY = "the registry"
+UNNAMED_REGISTRY = "<registry>"
 """In advice, where nobody says which."""
 
 Medium = Literal["log", "docker"]
