@@ -44,6 +44,7 @@ FIXABLE_ENV = frozenset(
         "GLOO_SOCKET_IFNAME",
         "HF_HUB_DISABLE_XET",
         "HF_HUB_ENABLE_HF_TRANSFER",
+        "MAX_JOBS",
         "NCCL_CUMEM_ENABLE",
         "NCCL_CUMEM_HOST_ENABLE",
         "NCCL_IB_DISABLE",

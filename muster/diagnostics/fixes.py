@@ -46,18 +46,17 @@ def divisor_of_heads(match: re.Match[str]) -> Calculated:
     return text, Fix({"tensor_parallel_size": fits})
 
 
-def capabilities(match: re.Match[str]) -> Calculated:
-    """Compute capabilities, which vLLM writes as 75 or as 7.5, xFormers as (7, 5). Groups: least, has."""
-    return f"It needs compute capability {_capability(match['least'])}, and this GPU has {_has(match)}.", None
-
-
-def capability(match: re.Match[str]) -> Calculated:
-    """Where the line has only the GPU's own. Group: has."""
-    return f"This GPU has compute capability {_has(match)}.", None
-
-
-def _has(match: re.Match[str]) -> str:
-    return _capability(match["has"])
+def capabilities(found: re.Match[str]) -> Calculated:
+    """Compute capabilities, which vLLM writes as 75 or 7.5, xFormers as (7, 5). Groups: least, has, or one of them."""
+    groups = {name: _capability(number) for name, number in found.groupdict().items() if number}
+    match groups:
+        case {"least": least, "has": has}:
+            text = f"It needs compute capability {least}, and this GPU has {has}."
+        case {"least": least}:
+            text = f"It needs compute capability {least}."
+        case _:
+            text = f"This GPU has compute capability {groups['has']}."
+    return text, None
 
 
 def _capability(number: str) -> str:
@@ -81,5 +80,4 @@ CALCULATIONS: dict[str, Callable[[re.Match[str]], Calculated]] = {
     "divisor_of_heads": divisor_of_heads,
     "capabilities": capabilities,
     "allowed_lora_rank": allowed_lora_rank,
-    "capability": capability,
 }
