@@ -35,6 +35,7 @@ _PROCESS = re.compile(r"^(?:.{0,80}?\([^()\n]{1,120}\bpid=\d+[^)\n]{0,200}\) ?|\
 _NOTE = re.compile(
     r"^[\d\[\]:.,TZ /-]*(?:DEBUG|INFO|WARNING)\b|^\[?[IW]\d{3,4} |^\[W |^Ignored error "
     r"|^(?:\[[\d :-]{10,20}\] )?\S{1,200}:\d+:\d+ \[\d+\] NCCL (?:INFO|TRACE) "
+    r"|^\[[\d ,.:-]{10,30}\] [\w.]{1,80}: \[(?:DEBUG|INFO|WARNING)\]"
     r"|^Retrying in |^'.{1,1900}' thrown while requesting "
 )
 # Python's own. What torch warns of when it finds no GPU is the cause of what follows.

@@ -19,6 +19,7 @@ _OUTSIDE_PYTHON = re.compile(
     r"|^(?:\S*/)?(?:ld|collect2|nvcc|gcc|cc1\w*|c\+\+|ninja|clang)\b[^:]{0,40}: |\bpanicked at\b|^Fatal Python error"
     r"|^(?:error|ERROR|Error|FATAL|fatal|panic)\b ?:|: (?:error|fatal): |Segmentation fault"
     r"|\berror while loading shared|^LLVM ERROR: |^CUDA Error: |^Failed: Cuda error |^nvcc (?:fatal|error)"
+    r"|: Assertion `.{1,400} failed\.?$"
 )
 # The parents of the process that failed, and what they say of it.
 _SUMMARY = re.compile(
