@@ -38,8 +38,9 @@ START = 1_800_000_000.0
 STEPS = 55
 DAY = 86400.0
 ENGINE_UNAVAILABLE, STATE_UNAVAILABLE = ConditionType.ENGINE_UNAVAILABLE.value, ConditionType.STATE_UNAVAILABLE.value
-CALM_AT_LEAST, CALM_AT_MOST, OUTAGES_SHOW = 4, 90, 6
-"""Rounds of 20 seconds: the fewest are longer than a silent worker counts as online. Outages may show so long."""
+CALM_AT_LEAST, CALM_AT_MOST, OUTAGES_SHOW = 4, 120, 6
+"""Rounds of 20 seconds: the fewest are longer than a silent worker counts as online, the most than any wait of a crash
+loop. Outages may show so long."""
 
 
 class Violation(AssertionError):
