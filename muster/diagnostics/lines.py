@@ -23,7 +23,7 @@ class Line(NamedTuple):
     handled: bool = False
 
 
-_TERMINAL_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+_TERMINAL_COLOR = re.compile(r"\x1b\[[\d;]*m")
 # What Docker, Compose, Kubernetes, or syslog put before each line.
 _COLLECTED = re.compile(
     r"^(?:\d{4}-\d\d-\d\dT[\d:.]{8,20}(?:Z|[+-]\d\d:?\d\d) (?:std(?:out|err) [FP] )?|\[pod/\S{1,100}\] "
@@ -95,7 +95,7 @@ def _claims(log: str) -> Iterator[str]:
     survived = next((i for i in range(len(lines) - 1, -1, -1) if _WENT_ON.search(lines[i])), -1)
     assertion = ""
     for line in lines[survived + 1 :]:
-        text = _COLLECTED.sub("", _TERMINAL_COLOUR.sub("", line[:READ_CHARACTERS]))
+        text = _COLLECTED.sub("", _TERMINAL_COLOR.sub("", line[:READ_CHARACTERS]))
         header = _HEADER.match(text)
         text = text[header.end() :] if header else _PROCESS.sub("", text)
         is_note = (header is not None and header[1] in _QUIET) or _NOTE.match(text)
