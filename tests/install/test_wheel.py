@@ -50,3 +50,9 @@ def test_its_program_runs(environment: Path) -> None:
     assert "--allow-image" in run(environment / "muster-agent", "--help")
     assert "doctor" in run(environment / "muster-agent", "--help")
     assert "Changes nothing" in run(environment / "muster-agent", "doctor", "--help")
+
+
+def test_it_brings_the_tables_of_known_causes(environment: Path, tmp_path: Path) -> None:
+    log = tmp_path / "vllm.log"
+    log.write_text("ValueError: LoRA rank 64 is greater than max_lora_rank 16.\n")
+    assert run(environment / "muster", "explain", "--log", str(log)).startswith("INVALID_CONFIG: The LoRA has rank 64")
