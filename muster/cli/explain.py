@@ -14,7 +14,7 @@ from msgspec import Struct
 from chalicelib.contract.messages import Fix
 from muster.cli import fixes
 from muster.cli.shell import NOT_FOUND, USAGE, Shell, Stop, command
-from muster.diagnostics.log import diagnose
+from muster.diagnostics import diagnose
 
 PAGE = "troubleshooting.md"
 
