@@ -179,7 +179,7 @@ def _reconcile(this: _Look, slot: Slot, deployment: Deployment, active: bool) ->
             _unsettle(slot)
     elif not active and slot.holds and _is_lost(deployment) and slot.settled_at is not None:
         if _lasts(this, slot):  # the worker is back, and did not bring it: what it held is free
-            reports.over(slot, this.now)
+            reports.over(slot, this.now, may_begin=slot.intent == "deploy")
     elif slot.odd_since is not None and (slot.intent == "deploy" or deployment.status in LIVE):
         update_if(slot, [Slot.odd_since.remove()], slots.unchanged(slot))
 

@@ -319,9 +319,12 @@ def _is_word(text: str) -> bool:
     return re.fullmatch(rf"[A-Za-z0-9._:-]{{1,{MOST_CHARACTERS}}}", text) is not None
 
 
-def over(slot: Slot, now: float) -> None:
-    """Its container is gone: its devices may go to another, or to a newer generation of its own elsewhere."""
-    if slots.ended(slot) and not slots.coming(slot):
+def over(slot: Slot, now: float, *, may_begin: bool = False) -> None:
+    """Its container is gone: its devices may go to another, or to a newer generation of its own elsewhere.
+
+    `may_begin` is that of slots.ended.
+    """
+    if slots.ended(slot, may_begin=may_begin) and not slots.coming(slot):
         claims.release(slot.worker_id, slot.deployment_id)
     claims.place_waiting(now, on=slot.worker_id)
 

@@ -78,6 +78,8 @@ def put(
         before and (before.may_live or (before.intent == "deploy" and before.holds and _reached(before)))
     )
     slot.holds = intent == "deploy" or slot.may_live
+    was_stopped = before is not None and before.intent == "stop" and before.settled_at is not None
+    slot.may_begin = (before is not None and not was_stopped and before.may_begin) or None
     transaction.save(slot, condition=unchanged(before))
 
 
@@ -92,7 +94,7 @@ def unchanged(before: Slot | None) -> Condition:
 
 def never_sent(slot: Slot) -> bool:
     """Whether the worker cannot have heard of this deployment: only then may a deploy be taken back silently."""
-    return slot.intent == "deploy" and not _reached(slot) and not slot.may_live
+    return slot.intent == "deploy" and not _reached(slot) and not slot.may_live and not slot.may_begin
 
 
 def _reached(slot: Slot) -> bool:
@@ -111,16 +113,13 @@ def settle(slot: Slot, session: int | None, now: float) -> None:
     update_if(slot, [Slot.settled_at.set(now)], condition)
 
 
-def ended(slot: Slot) -> bool:
+def ended(slot: Slot, *, may_begin: bool = False) -> bool:
     """No container is left there of what was sent before: what it held is free, unless a newer deploy is on its way.
 
-    False if there is another intent meanwhile, which then decides.
+    `may_begin`: the deploy may not have been begun yet. False if there is another intent meanwhile, which then decides.
     """
-    return update_if(
-        slot,
-        [Slot.holds.set(coming(slot)), Slot.may_live.set(False), Slot.odd_since.remove(), Slot.clearing.remove()],
-        unchanged(slot),
-    )
+    actions = [Slot.holds.set(coming(slot)), Slot.may_live.set(False), Slot.odd_since.remove(), Slot.clearing.remove()]
+    return update_if(slot, [*actions, *([Slot.may_begin.set(True)] if may_begin else [])], unchanged(slot))
 
 
 def coming(slot: Slot) -> bool:

@@ -321,7 +321,8 @@ class Slot(Item):
     far cannot have it. `settled_at`: when the worker showed that it has it. `holds`: it may use its GPUs.
     `may_live`: a container of this or an older generation may exist. `odd_since`: when the worker's list of what runs
     first contradicted what is stored, `odd_listed`: whether that list had the deployment. `clearing`: how far the stop
-    is, "sent" or "heard", that goes to a basic client before a deploy over what may live there.
+    is, "sent" or "heard", that goes to a basic client before a deploy over what may live there. `may_begin`: the worker
+    took a deploy that was then lost, and never listed it: it may begin it yet.
     """
 
     class Meta(Meta):
@@ -340,6 +341,7 @@ class Slot(Item):
     odd_since = NumberAttribute(null=True)
     odd_listed = BooleanAttribute(null=True)
     clearing = UnicodeAttribute(null=True)
+    may_begin = BooleanAttribute(null=True)
 
     @property
     def deployment_id(self) -> str:

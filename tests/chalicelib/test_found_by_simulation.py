@@ -79,6 +79,23 @@ def test_a_container_that_came_up_after_its_stop_had_ended_is_stopped_again(worl
     assert worker.types() == ["stop"]
 
 
+def test_a_stop_goes_to_a_worker_that_may_begin_yet_what_was_lost_with_it(world: PlaneWorld) -> None:
+    """A basic client that took the deploy, and waits until a gateway lets its other reports pass."""
+    worker = world.worker()
+    deployment_id = world.deploy(gpus=0)
+    assert worker.types() == ["deploy"]
+    world.pass_(200)
+    workers.lose(worker.id, ADMIN, world.now)
+    for _ in range(3):
+        worker.beat()
+        world.pass_(30)
+    slot = slots.get(worker.id, deployment_id)
+    assert slot is not None and not slot.holds, "its GPUs are free"
+    world.start(deployment_id)
+    world.stop(deployment_id)
+    assert worker.types() == ["stop"], "and not stopped at once: it may begin what it has"
+
+
 def test_an_intent_that_was_sent_since_it_was_read_is_read_again(world: PlaneWorld) -> None:
     worker = world.worker()
     deployment_id = world.deploy(gpus=0)

@@ -56,6 +56,16 @@ def test_a_deploy_over_what_may_live_is_not_one_that_nobody_heard_of(database: R
     assert (got().holds, got().may_live) == (True, False), "the newer deploy is on its way"
 
 
+def test_a_deploy_that_may_begin_yet_is_followed_by_stops_that_are_sent_until_one_was_heard(database: Recorder) -> None:
+    assert slots.ended(sent(put("deploy", 1, None)), may_begin=True)
+    again = put("deploy", 2, got())
+    assert (again.may_live, slots.never_sent(again)) == (False, False)
+    stop = put("stop", 3, got())
+    assert (stop.holds, stop.may_begin) == (False, True)
+    slots.settle(sent(stop), 1, NOW)
+    assert slots.never_sent(put("deploy", 4, got()))
+
+
 def test_another_intent_or_its_sending_forbids_what_was_decided_before(database: Recorder) -> None:
     changes: list[Callable[[Slot], Slot]] = [sent, lambda slot: put("stop", 3, slot)]
     put("deploy", 1, None)

@@ -452,6 +452,12 @@ MUTANTS = (
         test="tests/chalicelib/test_found_by_simulation.py::test_what_moved_on_is_not_lost_with_the_worker_that_it_left",
     ),
     mutant(
+        "a worker that took a deploy before it was lost is not told to stop it",
+        "a worker may begin what it took: a stop is sent, although nothing of it was ever listed",
+        ("chalicelib/slots.py", " and not slot.may_live and not slot.may_begin", " and not slot.may_live"),
+        test="tests/chalicelib/test_found_by_simulation.py::test_a_stop_goes_to_a_worker_that_may_begin_yet_what_was_lost_with_it",
+    ),
+    mutant(
         "a container is lost at first sight",
         "one list may be older than what is stored: two beats, 25 seconds apart",
         ("chalicelib/look.py", "ODD_FOR = 25.0", "ODD_FOR = 0.0"),
