@@ -103,6 +103,7 @@ MUTANTS = (
         "other workers' containers are one's own",
         "labels carry the worker id: two agents never touch each other's containers",
         ("agent/plan.py", "return [each for each in instances if each.deployment_id == deployment_id and each.worker_id == worker_id]", "return [each for each in instances if each.deployment_id == deployment_id]"),
+        test="tests/agent/test_plan.py::test_an_instance_is_a_deployments_own_only_with_the_labels_of_both_deployment_and_worker",
     ),
     mutant(
         "parking is forgotten at a restart",
@@ -292,7 +293,7 @@ MUTANTS = (
         "no safety net",
         "one beat in ten looks anyway",
         ("chalicelib/heartbeat.py", "LOOK_EVERY = 10", "LOOK_EVERY = 10**9"),
-        storm="function killed",
+        test="tests/chalicelib/test_found_by_simulation.py::test_a_clone_is_sent_what_its_journal_lacks_although_no_bell_rang_for_it",
     ),
     mutant(
         "a lost journal is not asked about",
