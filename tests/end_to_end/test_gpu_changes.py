@@ -125,11 +125,14 @@ def test_mig_devices_and_unknown_figures_reach_the_operator_and_models_run_there
         ("NVIDIA H200 MIG 1g.18gb", 18 * GIB),
         ("NVIDIA H200 MIG 1g.18gb", 35 * GIB),
     ]
-    assert seen["gpu_usage"] == [
+    usage = [
         {"index": 0, "memory_used": 0, "utilization": 0},
         {"index": 1, "memory_used": 2 * GIB},
         {"index": 2, "memory_used": 0},
     ]
+    eventually(
+        lambda: worker(operator, host)["gpu_usage"], lambda found: found == usage, "what its first heartbeat says"
+    )
 
     here = {"worker_id": seen["worker_id"], "config": {"gpu_memory_utilization": 0.1}}
     both = operator.deploy(gpus=[1, 2], **here)

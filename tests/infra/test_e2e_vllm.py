@@ -119,7 +119,7 @@ def test_sigterm_at_any_moment_leaves_nothing_and_prints_no_traceback(
     [
         ({"NO_MODEL": "1"}, "ended with exit code 3"),
         ({"STANDIN_CRASH": "gated"}, "The demo failed: the deployment failed: MODEL_GATED"),
-        ({"STANDIN_CRASH": "exit127"}, "The demo failed: the deployment failed: INVALID_CONFIG"),
+        ({"STANDIN_CRASH": "exit127"}, "The demo failed: the deployment failed: IMAGE_UNSUITABLE"),
     ],
 )
 def test_a_failure_ends_it_with_the_reason_and_leaves_nothing(
