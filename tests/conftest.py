@@ -34,8 +34,8 @@ install/test_join.py install/test_server.py security/test_container.py
 """.split()
 """Where this machine's Docker changes the host's network, and gives out its ports."""
 WITH_A_DAEMON = """
-agent/engines/docker/test_engine_gpus.py end_to_end/test_docker_agent.py end_to_end/test_full_host.py
-end_to_end/test_gpus.py end_to_end/test_pulls.py faults/test_docker.py
+agent/engines/docker/test_engine_gpus.py end_to_end/test_docker_agent.py end_to_end/test_docker_settings.py
+end_to_end/test_full_host.py end_to_end/test_gpus.py end_to_end/test_pulls.py faults/test_docker.py
 """.split()
 """Whose Docker daemon is their own, in their own network; they share it."""
 WITH_AGENTS = """

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import WITH_A_DAEMON
 from tests.fixtures import ROOT
 
 PACKAGES = ("agent", "chalicelib", "infra", "muster")
@@ -42,3 +43,9 @@ def test_a_module_has_tests_that_are_found_by_its_name(module: str) -> None:
 
 def test_what_is_tested_elsewhere_is_there() -> None:
     assert set(ELSEWHERE) <= set(modules())
+
+
+def test_what_has_a_docker_daemon_of_its_own_runs_in_that_daemons_network() -> None:
+    files = (path for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__))
+    users = {str(path.relative_to(ROOT / "tests")) for path in files if "OwnDaemon" in path.read_text()}
+    assert users - {"fixtures/test_docker_daemon.py"} <= set(WITH_A_DAEMON)
