@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -102,6 +103,16 @@ def test_a_report_that_is_not_newer_changes_nothing(world: PlaneWorld, worker: W
     late = worker.report(deployment_id, "error", error_code="X", **order, sequence=sequence)
     assert (late.applied, late.status) == (False, "running")
     assert world.see(deployment_id).last_crash is None
+
+
+@pytest.mark.parametrize("calls", range(3))
+def test_a_report_that_a_later_one_overtakes_changes_nothing(world: PlaneWorld, worker: Worker, calls: int) -> None:
+    deployment_id, order = agent_with(world, worker)
+    later = functools.partial(worker.report, deployment_id, "running", **order, sequence=2)
+    with world.database.overtaken_after(calls, later):
+        worker.report(deployment_id, "starting", **order, sequence=1)
+        assert world.database.overtake is None
+    assert world.see(deployment_id).status == "running"
 
 
 def test_a_later_session_starts_its_sequence_anew(world: PlaneWorld, worker: Worker) -> None:
