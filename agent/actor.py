@@ -39,14 +39,20 @@ class Actor:
 
     @property
     def coming_up(self) -> bool:
-        """Whether an instance is being started, if it is not there yet."""
-        return isinstance(self.record.command, Deploy) and self.record.status is Status.STARTING
+        """Whether an instance is being started, if it is not there yet: also one that ran before its host rebooted."""
+        return self.is_expected and self.record.status in (Status.STARTING, Status.RUNNING)
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether it runs, or is started here without being told again."""
+        return isinstance(self.record.command, Deploy) and not self.record.at_rest
 
     @property
     def is_on_its_way(self) -> bool:
         """Whether there is something to do for it: it neither runs as it shall, nor is at rest."""
         record = self.record
-        return not record.at_rest and not (isinstance(record.command, Deploy) and record.status is Status.RUNNING)
+        runs = record.status is Status.RUNNING and record.container_id is not None
+        return not record.at_rest and not (isinstance(record.command, Deploy) and runs)
 
     def next_start_in(self, generation: int | None) -> int | None:
         """Seconds until the next start; None for another generation than it is at."""

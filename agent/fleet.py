@@ -69,6 +69,11 @@ class Fleet:
         starting = {id for id, actor in self.actors.copy().items() if actor.coming_up}
         return sorted(self._running() | starting | self._orphans())
 
+    def pending(self) -> list[str]:
+        """Deployments that have nothing running, and that are started here without being told again."""
+        expected = {id for id, actor in self.actors.copy().items() if actor.is_expected}
+        return sorted(expected.difference(self.active()))
+
     def held_up(self) -> list[str]:
         """Deployments that wait for the engine: what runs goes on without it, and what is at rest needs nothing."""
         return sorted(id for id, actor in self.actors.copy().items() if actor.is_on_its_way)

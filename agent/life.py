@@ -152,7 +152,9 @@ class Life:
         message = f"{WAITS} the engine. {trouble}"
         if self.record.report is None or self.record.report.message != message:
             otherwise = Status.STOPPING if isinstance(self.record.command, Stop) else Status.STARTING
-            self._report(self.record.status or otherwise, message)
+            # Where none is expected, what ran ended with its host.
+            ran = self.record.status is Status.RUNNING and self.record.container_id is None
+            self._report(otherwise if ran or self.record.status is None else self.record.status, message)
 
     def _end(self, command: Stop) -> float | None:
         instances = self._instances()

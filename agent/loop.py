@@ -300,6 +300,7 @@ class Agent:
             conditions=self._host.conditions.current() or None,
             orphans=(self.crew.fleet.orphans(gpus)[:MAX_LISTED] or None) if self.crew else None,
             gpu_info=gpus if self._are_gpus_due(gpus) else None,
+            pending_deployments=self.crew.fleet.pending()[:MAX_LISTED] if self.crew else [],
         )
         answer = self._api.heartbeat(identity.worker_id, identity.token, body, timeout)
         self._intake.acked(acks)

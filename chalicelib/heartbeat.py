@@ -129,6 +129,7 @@ def _fingerprint(hot: Hot, body: m.Heartbeat) -> bytes:
     said += conditions.scopes(body.conditions)
     said += [body.gpu_info] if body.gpu_info else []
     said += [body.orphans] if body.orphans else []
+    said += [{"pending": sorted(set(body.pending_deployments))}] if body.pending_deployments else []
     return hashlib.sha256(msgspec.json.encode(said)).digest()[:8]
 
 

@@ -166,6 +166,7 @@ def _heal(this: _Look, slot: Slot, deployment: Deployment | None) -> None:
 def _reconcile(this: _Look, slot: Slot, deployment: Deployment, active: bool) -> None:
     """What is stored against what the worker says runs. One contradiction may be news on its way."""
     expected = deployment.status == Status.RUNNING or (slot.intent == "stop" and deployment.status in LIVE)
+    pending = slot.deployment_id in this.body.pending_deployments
     if not active and expected and slot.settled_at is not None:
         if _lasts(this, slot):
             _gone(this, slot, deployment)
@@ -177,7 +178,7 @@ def _reconcile(this: _Look, slot: Slot, deployment: Deployment, active: bool) ->
     elif active and this.body.literal and slot.settled_at is not None and deployment.status == Status.PENDING:
         if _lasts(this, slot):  # what it reported was not taken, as before a provisional session was promoted
             _unsettle(slot)
-    elif not active and slot.holds and _is_lost(deployment) and slot.settled_at is not None:
+    elif not active and slot.holds and _is_lost(deployment) and slot.settled_at is not None and not pending:
         if _lasts(this, slot):  # the worker is back, and did not bring it: what it held is free
             reports.over(slot, this.now, may_begin=slot.intent == "deploy")
     elif slot.odd_since is not None and (slot.intent == "deploy" or deployment.status in LIVE):

@@ -192,7 +192,10 @@ class Orphan(Struct):
 
 
 class Heartbeat(Struct):
-    """Body of `POST /api/workers/{worker_id}/heartbeat`. `gpu_info` is there only when it has changed."""
+    """Body of `POST /api/workers/{worker_id}/heartbeat`. `gpu_info` is there only when it has changed.
+
+    `pending_deployments` have nothing running, and the agent starts them without being told again.
+    """
 
     status: Literal["online", "draining", "offline"]
     gpu_usage: Annotated[list[GpuUsage], Meta(max_length=64)]
@@ -206,6 +209,7 @@ class Heartbeat(Struct):
     conditions: list[ReportedCondition] | None = None
     gpu_info: GpuInfo | None = None
     orphans: Annotated[list[Orphan], Meta(max_length=1024)] | None = None
+    pending_deployments: Ids = []
 
     @property
     def literal(self) -> bool:

@@ -79,15 +79,18 @@ def test_a_closed_actor_starts_nothing_and_ends_nothing(world: AgentWorld) -> No
     assert world.engine.only().state == "running"
 
 
-def test_a_deployment_comes_up_from_its_start_until_it_runs(world: AgentWorld) -> None:
+def test_a_deployment_comes_up_from_its_start_until_it_ends(world: AgentWorld) -> None:
     world.probe.ready = set()
     world.deploy()
-    assert not world.actor().coming_up, "it has yet to be started"
+    assert (world.actor().is_expected, world.actor().coming_up) == (True, False), "it has yet to be started"
     world.settle()
     assert world.actor().coming_up
     world.probe.ready = {"org/model"}
     world.settle()
-    assert not world.actor().coming_up
+    assert world.actor().coming_up, "after a reboot it is started again"
+    world.stop()
+    world.settle()
+    assert (world.actor().is_expected, world.actor().coming_up) == (False, False)
 
 
 def test_a_stop_that_the_engine_refused_is_no_excuse_for_a_later_crash(world: AgentWorld) -> None:

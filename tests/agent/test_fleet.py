@@ -117,6 +117,43 @@ def test_before_the_first_look_at_the_host_the_journal_tells_what_is_active(worl
     assert world.crew.fleet.active() == ["d1"]
 
 
+def test_what_ran_before_a_reboot_is_active_while_the_engine_is_down_and_says_why_it_does_not_run(
+    world: AgentWorld,
+) -> None:
+    """As absent it would count as lost, and its GPU be given to another, before it is started again."""
+    world.deploy()
+    world.settle()
+    world.engine.down = True
+    world.reboot()
+    world.beat()
+    world.settle(2)
+    world.beat()
+    beat, said = world.server.beats[-1], world.last_report()
+    assert (beat.active_deployments, beat.pending_deployments) == (["d1"], [])
+    assert (said.status, said.message) == ("starting", "Waits for the engine. DOCKER_UNAVAILABLE: the engine is down")
+    world.engine.down = False
+    world.settle()
+    assert world.last_report().status == "running"
+
+
+def test_what_is_journaled_and_not_begun_is_pending(world: AgentWorld) -> None:
+    for each in ("ends", "failed", "runs"):
+        world.deploy(deployment_id=each, image="vllm/vllm-openai:none" if each == "failed" else None)
+        world.settle()
+    world.engine.down = True
+    world.stop(deployment_id="ends")
+    world.deploy(deployment_id="waits")
+    world.beat()
+    assert world.server.beats[-1].pending_deployments == ["waits"]
+    world.restart()
+    world.beat()
+    assert world.server.beats[-1].pending_deployments == ["waits"]
+    world.engine.down = False
+    world.settle()
+    world.beat()
+    assert world.server.beats[-1].pending_deployments == []
+
+
 @pytest.mark.parametrize("is_answered", [True, False], ids=["the start is answered", "its answer is lost"])
 def test_what_was_started_before_the_engine_failed_is_active_also_once_it_is_to_stop(
     world: AgentWorld, is_answered: bool

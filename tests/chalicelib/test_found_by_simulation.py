@@ -96,6 +96,26 @@ def test_a_stop_goes_to_a_worker_that_may_begin_yet_what_was_lost_with_it(world:
     assert worker.types() == ["stop"], "and not stopped at once: it may begin what it has"
 
 
+def test_what_an_agent_will_begin_keeps_its_gpus_when_its_worker_was_lost(world: PlaneWorld) -> None:
+    """Else another would be given them, and wait there for ever while the first runs."""
+    worker = agent(world.worker(gpus=1))
+    deployment_id = world.deploy(gpus=1)
+    assert worker.types() == ["deploy"]
+    world.pass_(200)
+    workers.lose(worker.id, ADMIN, world.now)
+    for _ in range(3):
+        worker.beat(pending_deployments=[deployment_id])
+        world.pass_(30)
+    slot = slots.get(worker.id, deployment_id)
+    assert slot is not None and slot.holds
+    assert world.see(world.deploy("next", gpus=1)).worker_id is None
+    for _ in range(2):
+        worker.beat()
+        world.pass_(30)
+    slot = slots.get(worker.id, deployment_id)
+    assert slot is not None and not slot.holds, "its agent gave it up"
+
+
 def test_an_intent_that_was_sent_since_it_was_read_is_read_again(world: PlaneWorld) -> None:
     worker = world.worker()
     deployment_id = world.deploy(gpus=0)

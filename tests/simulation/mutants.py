@@ -369,7 +369,7 @@ MUTANTS = (
         "reports are written blindly",
         "a report is stored on condition that the deployment is as it was read",
         ("chalicelib/reports.py", "if not update_if(deployment, actions, Deployment.version == deployment.version):\n        raise Refused", "update_if(deployment, actions, Deployment.deployment_id.exists())"),
-        test="tests/chalicelib/test_races.py::test_a_late_report_against_the_next",
+        test="tests/chalicelib/test_reports.py::test_a_report_that_a_later_one_overtakes_changes_nothing",
     ),
     mutant(
         "numbers grow by one",
@@ -457,6 +457,18 @@ MUTANTS = (
         "a worker may begin what it took: a stop is sent, although nothing of it was ever listed",
         ("chalicelib/slots.py", " and not slot.may_live and not slot.may_begin", " and not slot.may_live"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_stop_goes_to_a_worker_that_may_begin_yet_what_was_lost_with_it",
+    ),
+    mutant(
+        "what an agent will begin is free when its worker is back",
+        "what an agent has journaled and not begun keeps its GPUs: it starts without being told again",
+        ("chalicelib/look.py", " and slot.settled_at is not None and not pending:", " and slot.settled_at is not None:"),
+        test="tests/chalicelib/test_found_by_simulation.py::test_what_an_agent_will_begin_keeps_its_gpus_when_its_worker_was_lost",
+    ),
+    mutant(
+        "what ran before a reboot is not listed before somebody could look",
+        "a list has what will run again, so that its GPUs are not given to another",
+        ("agent/actor.py", "self.record.status in (Status.STARTING, Status.RUNNING)", "self.record.status is Status.STARTING"),
+        test="tests/agent/test_fleet.py::test_what_ran_before_a_reboot_is_active_while_the_engine_is_down_and_says_why_it_does_not_run",
     ),
     mutant(
         "a container is lost at first sight",
