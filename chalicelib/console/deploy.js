@@ -3,7 +3,7 @@ import { html, useRef, useState } from "./vendor/preact.js";
 import { get, patch, post, segment } from "./api.js";
 import { Field, KINDS, KNOWN, Rows, belongs, focusWrong, kindOf, read } from "./fields.js";
 import { gpuNames } from "./fleet.js";
-import { devices } from "./gpus.js";
+import { devices, shortName } from "./gpus.js";
 import { written } from "./format.js";
 import { usePoll } from "./poll.js";
 import { go, to } from "./router.js";
@@ -28,7 +28,7 @@ function freeNow(workers) {
     const places = [];
     for (const worker of workers.filter((each) => each.status === "online")) {
         const free = devices(worker, {}).filter((device) => !device.claim && !device.lost && !device.parts.length);
-        if (free.length) places.push(`${free.length} × ${free[0].name.replace(/^NVIDIA /, "")} on ${worker.name}`);
+        if (free.length) places.push(`${free.length} × ${shortName(free[0])} on ${worker.name}`);
     }
     if (!places.length) return "No GPU is free just now: it would wait for one.";
     return `Free now: ${places.slice(0, 5).join(", ")}${places.length > 5 ? ` and on ${places.length - 5} more workers` : ""}.`;

@@ -4,7 +4,7 @@ import { all } from "./api.js";
 import { Attention } from "./conditions.js";
 import { isKnown, memory, memoryOf, percent, plural } from "./format.js";
 import { FOREIGN, Swatch, allDeployments, holders } from "./models.js";
-import { MemoryBar, Meters, byModel, devices } from "./gpus.js";
+import { MemoryBar, Meters, byModel, devices, shortName } from "./gpus.js";
 import { Invitation } from "./join.js";
 import { usePoll } from "./poll.js";
 import { to } from "./router.js";
@@ -21,8 +21,8 @@ const load = async (signal) => {
 
 export function gpuNames(info) {
     const counted = new Map();
-    for (const { name = "GPU" } of info.devices) counted.set(name, (counted.get(name) ?? 0) + 1);
-    const names = [...counted].map(([name, count]) => `${count} × ${name.replace(/^NVIDIA /, "")}`);
+    for (const name of info.devices.map(shortName)) counted.set(name, (counted.get(name) ?? 0) + 1);
+    const names = [...counted].map(([name, count]) => `${count} × ${name}`);
     return names.join(", ") || (info.count ? plural(info.count, "GPU") : "no GPU");
 }
 

@@ -6,12 +6,15 @@ import { memo } from "./state.js";
 
 const NOTHING = 64 * 1024 ** 2; // bytes that an idle driver may have
 
+/** The short name of a GPU; not every driver tells one. */
+export const shortName = ({ name }) => (name || "GPU").replace(/^NVIDIA /, "");
+
 /** One entry a device: its memory, and who has how much of it. */
 export function devices(worker, holders) {
     const usage = new Map(worker.gpu_usage.map((each) => [each.index, each]));
     const listed = worker.gpu_info.devices.length
         ? worker.gpu_info.devices
-        : Array.from({ length: worker.gpu_info.count }, (_, index) => ({ index, name: "GPU" }));
+        : Array.from({ length: worker.gpu_info.count }, (_, index) => ({ index }));
     return listed.map((device) => {
         const { memory_used = null, utilization = null } = usage.get(device.index) ?? {};
         const claim = worker.gpu_claims[device.index];
@@ -83,7 +86,7 @@ export const MemoryBar = ({ parts, total, label }) =>
 /** One device at full width, with its figures. */
 export const Device = ({ device }) =>
     html`<li class="device">
-        <div class="device-head"><b>GPU ${device.index}</b><span>${device.name ?? "unknown"}</span>
+        <div class="device-head"><b>GPU ${device.index}</b><span>${device.name || "unknown"}</span>
             <span class="figures">${device.lost ? "lost" : memoryOf(device.used, device.total)}</span></div>
         <${MemoryBar} parts=${device.parts} total=${device.total} label=${described(device)} />
         <div class="bar load-bar" role="img" aria-label=${busy(device.utilization)}>

@@ -65,6 +65,9 @@ def test_a_figure_that_is_unknown_is_said_to_be_unknown(visitor: Visitor, place:
     row.get_by_role("link", name=worker.name).click()
     expect(page.locator(".device").nth(0)).to_contain_text("20 GiB of unknown")
     expect(page.locator(".device").nth(2)).to_contain_text("utilization unknown")
+    worker.beat(gpu_usage=[{"index": 0, "memory_used": 20 * GIB}, {"index": 1, "memory_used": 20 * GIB}])
+    page.goto(f"{place.url}/#/deploy")
+    expect(page.locator("form")).to_contain_text(re.compile(f"Free now: .*1 . GPU on {worker.name}"))
 
 
 def test_the_last_heartbeat_counts_up_and_silence_is_seen(alone: Visitor, place: Place, played: Played) -> None:
