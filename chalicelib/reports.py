@@ -98,6 +98,8 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
     if _is_late(deployment, body, generation):
         if generation < deployment.status_generation:
             _note_what_serves(worker_id, deployment, body, now)
+        else:
+            _follow_again(slot, deployment, now)
         return m.Applied(False, deployment.status)
     new = body.reported
     _settle(slot, body, generation, now)
@@ -109,6 +111,7 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
             applied = _note(deployment, body, generation, now)
             if ended:
                 events.record(events.on(deployment), new, "the crash loop is over: it runs on", by, now)
+            _follow_again(slot, deployment, now)
             return m.Applied(applied, deployment.status)
     else:
         _check_move(deployment, new, generation)
@@ -119,6 +122,21 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
         claims.confirm(slot, deployment, now)
     _tell(deployment, body, by, now)
     return m.Applied(True, new)
+
+
+def _follow_again(slot: Slot, deployment: Deployment, now: float) -> None:
+    """What follows from the status that is stored: the function that stored it may have ended before that.
+
+    It did where a report is repeated whose response was lost, or whose write DynamoDB carried out and refused when it
+    was sent again.
+    """
+    if deployment.status_generation < slot.generation:
+        return
+    if deployment.status in OVER and deployment.error_code not in CONTACT_LOST:
+        if slot.holds or slot.may_live:
+            over(slot, now)
+    elif deployment.status == Status.RUNNING:
+        claims.confirm(slot, deployment, now)
 
 
 def _admit_numbers(slot: Slot, deployment: Deployment | None, body: m.Report, now: float) -> None:

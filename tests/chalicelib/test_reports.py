@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from chalicelib.contract.errors import ApiError
 from chalicelib.tables import Cold, Slot
 from muster.diagnostics.lines import read
 from muster.diagnostics.rules import every_rule
+from tests.fixtures.database import Killed
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
 
 
@@ -296,6 +298,35 @@ def test_what_follows_from_an_end_follows_where_it_was_concluded_before(world: P
     slot = slots.get(worker.id, deployment_id)
     assert slot is not None and (slot.may_live, slot.holds) == (False, False)
     assert set(workers.get(worker.id, world.now).gpu_claims.values()) == {waiting}
+
+
+@pytest.mark.parametrize("calls", range(8))
+@pytest.mark.parametrize("knows_generations", [True, False])
+def test_what_follows_from_an_end_follows_when_it_is_reported_again_after_its_function_was_killed(
+    world: PlaneWorld, worker: Worker, calls: int, knows_generations: bool
+) -> None:
+    deployment_id, order = stopping(world, worker)
+    more = order | {"sequence": 3} if knows_generations else {}
+    with suppress(Killed), world.database.killed_after(calls):
+        worker.report(deployment_id, "stopped", **more)
+    worker.report(deployment_id, "stopped", **more)
+    slot = slots.get(worker.id, deployment_id)
+    assert slot is not None and (slot.may_live, slot.holds) == (False, False)
+    assert world.see(world.deploy("next", gpus=worker.gpus)).worker_id == worker.id, "its GPUs are free"
+
+
+@pytest.mark.parametrize("calls", range(8))
+def test_what_was_thought_gone_holds_its_gpus_when_it_is_reported_again_after_its_function_was_killed(
+    world: PlaneWorld, worker: Worker, calls: int
+) -> None:
+    deployment_id, order = lost(world, worker)
+    slot = slots.get(worker.id, deployment_id)
+    assert slot is not None
+    reports.over(slot, world.now)
+    with suppress(Killed), world.database.killed_after(calls):
+        worker.report(deployment_id, "running", **order, sequence=3)
+    worker.report(deployment_id, "running", **order, sequence=3)
+    assert set(workers.get(worker.id, world.now).gpu_claims.values()) == {deployment_id}
 
 
 @pytest.mark.parametrize("code", ["WORKER_LOST", "CONTAINER_LOST", "WORKER_REMOVED"])

@@ -372,6 +372,12 @@ MUTANTS = (
         test="tests/chalicelib/test_reports.py::test_a_report_that_a_later_one_overtakes_changes_nothing",
     ),
     mutant(
+        "what follows from a report is not done when it is repeated",
+        "a repeated report does what the function that stored it did not get to",
+        ("chalicelib/reports.py", "        if slot.holds or slot.may_live:\n            over(slot, now)", "        pass"),
+        test="tests/chalicelib/test_reports.py::test_what_follows_from_an_end_follows_when_it_is_reported_again_after_its_function_was_killed",
+    ),
+    mutant(
         "numbers grow by one",
         "generations and sessions grow with the clock, so that a restored database cannot fall behind",
         ("chalicelib/store.py", "return max(int(previous) + 1, int(now * 1000))", "return int(previous) + 1"),
