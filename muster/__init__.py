@@ -1,38 +1,181 @@
-"""Muster for programs and people: `Client`, and in `cli` the command line on top of it (docs/cli.md, docs/adr/0016)."""
+"""Muster's Python API: `Client`, the types that its methods take and return, and its errors (docs/client.md).
 
-from chalicelib.contract.resources import (
-    DeploymentPatch,
-    NewDeployment,
-    NewRegistrationToken,
-    PruneRequest,
-    WorkerPatch,
-)
-from muster.client import Client, settled
-from muster.errors import (
-    AuthError,
-    Conflict,
-    Invalid,
-    MusterError,
-    NotFound,
-    TimedOut,
-    Unreachable,
-    WorkerFailed,
-)
+    from muster import Client, NewDeployment
+
+Names are imported when they are first used, so that `import muster` alone loads no other module. `_HOMES` is the one
+place that names the modules; type checkers read the same imports below. tests/muster/test_public.py holds them equal.
+"""
+
+TYPE_CHECKING = False  # type checkers take a variable of this name as true; importing it would load `typing`
+
+if TYPE_CHECKING:
+    from msgspec import UNSET
+
+    from chalicelib.contract.lifecycle import OperationStatus, Status
+    from chalicelib.contract.messages import (
+        CachedModel,
+        Container,
+        Containers,
+        CrashLoop,
+        Deleted,
+        Disk,
+        DiskPath,
+        Fix,
+        FromHost,
+        GpuDevice,
+        GpuInfo,
+        GpuProcess,
+        GpuUsage,
+        Image,
+        Images,
+        Kept,
+        Logs,
+        Models,
+        Progress,
+        Pruned,
+        Pulled,
+        SystemInfo,
+    )
+    from chalicelib.contract.resources import (
+        Accepted,
+        ApiKey,
+        Condition,
+        Crash,
+        Deployment,
+        DeploymentPatch,
+        Event,
+        Health,
+        LostWorker,
+        NewDeployment,
+        NewRegistrationToken,
+        Operation,
+        PruneRequest,
+        RegistrationToken,
+        RemovedWorker,
+        Role,
+        ScrapeTarget,
+        WhoAmI,
+        Worker,
+        WorkerPatch,
+    )
+    from muster.client import About, Client, Clock, Watch, settled
+    from muster.errors import (
+        AuthError,
+        Conflict,
+        Invalid,
+        MusterError,
+        NotFound,
+        TimedOut,
+        Unreachable,
+        WorkerFailed,
+    )
+
+_HOMES = {
+    "msgspec": "UNSET",
+    "chalicelib.contract.lifecycle": "OperationStatus Status",
+    "chalicelib.contract.messages": (
+        "CachedModel Container Containers CrashLoop Deleted Disk DiskPath Fix FromHost GpuDevice GpuInfo GpuProcess "
+        "GpuUsage Image Images Kept Logs Models Progress Pruned Pulled SystemInfo"
+    ),
+    "chalicelib.contract.resources": (
+        "Accepted ApiKey Condition Crash Deployment DeploymentPatch Event Health LostWorker NewDeployment "
+        "NewRegistrationToken Operation PruneRequest RegistrationToken RemovedWorker Role ScrapeTarget WhoAmI Worker "
+        "WorkerPatch"
+    ),
+    "muster.client": "About Client Clock Watch settled",
+    "muster.errors": "AuthError Conflict Invalid MusterError NotFound TimedOut Unreachable WorkerFailed",
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "UNSET",
+    "About",
+    "Accepted",
+    "ApiKey",
     "AuthError",
+    "CachedModel",
     "Client",
+    "Clock",
+    "Condition",
     "Conflict",
+    "Container",
+    "Containers",
+    "Crash",
+    "CrashLoop",
+    "Deleted",
+    "Deployment",
     "DeploymentPatch",
+    "Disk",
+    "DiskPath",
+    "Event",
+    "Fix",
+    "FromHost",
+    "GpuDevice",
+    "GpuInfo",
+    "GpuProcess",
+    "GpuUsage",
+    "Health",
+    "Image",
+    "Images",
     "Invalid",
+    "Kept",
+    "Logs",
+    "LostWorker",
+    "Models",
     "MusterError",
     "NewDeployment",
     "NewRegistrationToken",
     "NotFound",
+    "Operation",
+    "OperationStatus",
+    "Progress",
     "PruneRequest",
+    "Pruned",
+    "Pulled",
+    "RegistrationToken",
+    "RemovedWorker",
+    "Role",
+    "ScrapeTarget",
+    "Status",
+    "SystemInfo",
     "TimedOut",
     "Unreachable",
+    "Watch",
+    "WhoAmI",
+    "Worker",
     "WorkerFailed",
     "WorkerPatch",
     "settled",
 ]
+__version__: str
+"""The version of the installed distribution."""
+
+
+if not TYPE_CHECKING:  # a checker that sees `__getattr__` would accept every name
+
+    def __getattr__(name: str) -> object:
+        """Import the public name from its module, once. Raises AttributeError for any other name."""
+        if name in _HOME:
+            from importlib import import_module
+
+            value: object = getattr(import_module(_HOME[name]), name)
+        elif name == "__version__":
+            value = _version()
+        else:
+            raise AttributeError(f"module 'muster' has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})
+
+
+def _version() -> str:
+    """Raises AttributeError where the package was copied and not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("muster")
+    except PackageNotFoundError as missing:
+        raise AttributeError("muster has no __version__ because it is not installed as a distribution") from missing
