@@ -15,7 +15,7 @@ RELIABILITY := tests/simulation tests/faults tests/chalicelib/test_races.py test
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock \
 	clean deploy admin-key destroy cost measure-fleet package measure-lambda simulate docker test-gateway mutants \
-	reliability screenshots vendor test-busy mutation
+	reliability screenshots vendor test-busy mutation docs
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +79,9 @@ reliability: setup ## What docs/reliability.md promises, in full: simulation, mu
 
 screenshots: setup ## The console's pictures in docs/images, of a played fleet and a real agent (needs chromium)
 	@$(BIN)/python -m tests.console.screenshots
+
+docs: setup ## docs/client.md, made from the docstrings of muster.Client
+	@$(BIN)/python -m infra.client_docs
 
 vendor: setup ## Fetch again what the console takes from npm; fails unless every byte is as it was
 	@$(BIN)/python -m infra.vendor

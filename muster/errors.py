@@ -1,11 +1,11 @@
-"""What can go wrong between an operator and a control plane, as exceptions that say what HTTP said.
+"""The exceptions of `muster.Client`. The HTTP status of an answer decides the class.
 
-MusterError ─┬─ Unreachable ── TimedOut      nobody answered; nobody answered in time
-             ├─ Invalid                      400, 413: the request is wrong
-             ├─ AuthError                    401, 403: the key is not good, or not for this
+MusterError ─┬─ Unreachable ── TimedOut      429, 503, 504, or no answer; no answer in time
+             ├─ Invalid                      400, 413: the request is not valid
+             ├─ AuthError                    401, 403: the key is not accepted, or its role does not suffice
              ├─ NotFound                     404
-             ├─ Conflict                     409, 410: not in this state
-             └─ WorkerFailed                 502: a worker did it, and it did not work there
+             ├─ Conflict                     409, 410: not possible in the present state
+             └─ WorkerFailed                 502: the worker tried and failed
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from chalicelib.contract.errors import STATUS, WORKER_FAILED
 
 
 class MusterError(Exception):
-    """`error_code` is one of the contract's or a worker's own; `status` is HTTP's, None where there was no answer."""
+    """The base class of all errors, and the error for any other status, for example 500.
+
+    `error_code` is a code of docs/troubleshooting.md, `message` is text for people, and `status` is the HTTP status,
+    `None` if there was no answer.
+    """
 
     def __init__(self, error_code: str, message: str, status: int | None = None) -> None:
         super().__init__(f"{error_code}: {message}")
@@ -24,11 +28,11 @@ class MusterError(Exception):
 
 
 class Unreachable(MusterError):
-    """No answer, or none that a control plane gives. What was asked may have been done all the same."""
+    """There is no answer of the control plane, or the control plane is busy. The request may have been carried out."""
 
 
 class TimedOut(Unreachable):
-    """It was asked for and accepted, and goes on; `operation_id` is where to look, if it is an operation."""
+    """A timeout passed. What was asked for continues; `operation_id` is the id of its operation, or `None`."""
 
     def __init__(self, message: str, operation_id: str | None = None) -> None:
         super().__init__("TIMED_OUT", message)
@@ -36,23 +40,23 @@ class TimedOut(Unreachable):
 
 
 class Invalid(MusterError):
-    pass
+    """The control plane does not accept the request or one of its values; `message` names the field (400, 413)."""
 
 
 class AuthError(MusterError):
-    pass
+    """The control plane does not accept the API key, or the role of the key does not suffice (401, 403)."""
 
 
 class NotFound(MusterError):
-    pass
+    """The object does not exist (404)."""
 
 
 class Conflict(MusterError):
-    pass
+    """The request is not possible in the present state of the object, or a name is in use (409, 410)."""
 
 
 class WorkerFailed(MusterError):
-    pass
+    """The worker tried to carry out the request and failed; `error_code` is the worker's code (502)."""
 
 
 KINDS: dict[int, type[MusterError]] = {
@@ -71,6 +75,6 @@ KINDS: dict[int, type[MusterError]] = {
 
 
 def error(error_code: str, message: str, status: int | None = None) -> MusterError:
-    """The exception for an error code; without an HTTP status, the one that the code has in the contract."""
+    """Return the exception for an error code. Without `status`, the HTTP status is that of the code in the contract."""
     status = status or STATUS.get(error_code, WORKER_FAILED)
     return KINDS.get(status, MusterError)(error_code, message, status)

@@ -65,6 +65,8 @@ def may_move(current: Status, new: Status, error_code: str | None = None) -> boo
 
 
 class OperationStatus(StrEnum):
+    """The status of an operation."""
+
     QUEUED = "queued"
     SENT = "sent"
     ACCEPTED = "accepted"

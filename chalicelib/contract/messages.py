@@ -76,11 +76,15 @@ class GpuDevice(Struct, omit_defaults=True):
 
 
 class GpuInfo(Struct):
+    """The GPUs of a worker."""
+
     count: Annotated[int, Meta(ge=0, le=64)]
     devices: Annotated[list[GpuDevice], Meta(max_length=64)] = []
 
 
 class SystemInfo(Struct):
+    """The host of a worker; `memory_total` is in bytes."""
+
     hostname: Annotated[str, Meta(max_length=256)]
     cpu_count: Count = 0
     memory_total: Bytes = 0
@@ -416,6 +420,8 @@ class Container(Struct):
 
 
 class CachedModel(Struct):
+    """A model whose weights are in the cache of a worker; `size` is in bytes."""
+
     model: Text
     size: Bytes
 
@@ -429,6 +435,8 @@ class Kept(Struct):
 
 
 class Images(Struct, omit_defaults=True):
+    """The images of a worker. `as_of` is the time of the report that they are from, if the worker was not asked."""
+
     images: list[Image]
     as_of: str | None = None
 
@@ -441,6 +449,8 @@ class Containers(Struct, omit_defaults=True):
 
 
 class Models(Struct):
+    """The models whose weights are in the cache of a worker."""
+
     models: list[CachedModel]
 
 
@@ -459,11 +469,15 @@ class Deleted(Struct):
 
 
 class Pulled(Struct):
+    """The image that was pulled."""
+
     id: str
     tags: list[str]
 
 
 class Pruned(Struct):
+    """The bytes that prune freed, and what it left alone. With `dry_run`, the bytes that it would free."""
+
     space_reclaimed: Bytes
     kept: list[Kept] = []
 

@@ -31,6 +31,7 @@ from chalicelib.contract.messages import (
 )
 
 Role = Literal["viewer", "operator", "admin"]
+"""What an API key may do. Each role may do what the roles before it may do."""
 DeploymentName = Annotated[str, Meta(max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(?!\n)$")]
 GpuRequest = Annotated[int, Meta(ge=0, le=64)] | Annotated[list[GpuIndex], Meta(max_length=64)]
 """How many GPUs, or which."""
@@ -107,6 +108,8 @@ class NewApiKey(Struct, forbid_unknown_fields=True):
 
 
 class WorkerPatch(Struct, forbid_unknown_fields=True):
+    """What to change of a worker. A field that is not set keeps its value."""
+
     labels: Labels | UnsetType = UNSET
     draining: bool | UnsetType = UNSET
     address: Text | UnsetType | None = UNSET
@@ -144,6 +147,8 @@ class PullRequest(Struct, forbid_unknown_fields=True):
 
 
 class PruneRequest(Struct, forbid_unknown_fields=True):
+    """What to delete from a worker. `dry_run` deletes nothing and reports what would be deleted."""
+
     images: bool = False
     containers: bool = False
     volumes: bool = False
@@ -227,6 +232,8 @@ class RemovedWorker(Worker, kw_only=True):
 
 
 class LostWorker(Worker, kw_only=True):
+    """The worker, and the ids of the deployments that were lost with it."""
+
     deployments_lost: list[str]
 
 
@@ -350,6 +357,8 @@ class WhoAmI(Struct):
 
 
 class Health(Struct):
+    """The API and its database answer; `version` is that of the control plane."""
+
     status: Literal["ok"]
     version: str
 
