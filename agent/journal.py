@@ -63,8 +63,11 @@ class Database:
         self._reserve = reserve
         self._lock = Lock()
         self.connection = journalfile.opened(path)
+        if journalfile.is_copy(self.connection) and reserve.give_up():  # an older agent's, on a full disk
+            self.connection.close()
+            self.connection = journalfile.opened(path)
         if journalfile.is_copy(self.connection):
-            self.trouble = f"the journal {path} was opened on a read-only disk"
+            self.trouble = f"the journal {path} was opened on a read-only disk, or cannot be upgraded there"
         self._begin()
 
     def begin_anew(self, why: str) -> None:

@@ -1,10 +1,12 @@
 """The journal's file: opened and checked; where it is damaged, kept under another name, and a new one is begun.
 
 readable and whole       ──► opened, in one transaction where the schema is not there yet
+of an older agent        ──► kept as journal.sqlite3.version-<number>, and upgraded (agent/schema.py)
 of a newer agent         ──► StateError: nothing is lost, and this agent must not write to it
-damaged                  ──► kept as journal.sqlite3.damaged-<date>, and a new one is begun with what identifies this
-                             worker, as far as that can still be read
-on a read-only disk      ──► a copy is opened, which can be read; every write fails until the disk can be written
+damaged, or without a    ──► kept as journal.sqlite3.damaged-<date>, and a new one is begun with what identifies this
+table or column              worker, as far as that can still be read
+on a read-only disk, or  ──► a copy is opened, which can be read; every write fails until the disk can be written
+the upgrade has no room
 """
 
 from __future__ import annotations
@@ -22,13 +24,11 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from agent.identity import StateError, private_file, refused
+from agent.schema import NewerSchema, Schema
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
-"""Of the schema, kept as `user_version`. Agents before 0.2 wrote 0, with tables that this version can use."""
-
-SCHEMA = """
+TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS deployments (
     deployment_id TEXT PRIMARY KEY, generation INTEGER NOT NULL, command BLOB NOT NULL, status TEXT,
@@ -44,6 +44,14 @@ CREATE TABLE IF NOT EXISTS saved_logs (
     id INTEGER PRIMARY KEY AUTOINCREMENT, instance_id TEXT NOT NULL, name TEXT NOT NULL, deployment_id TEXT NOT NULL,
     saved_at REAL NOT NULL);
 """
+
+
+def _number(connection: sqlite3.Connection) -> None:
+    """0.1.0 wrote no version. Its tables are those of version 1."""
+
+
+SCHEMA = Schema(TABLES, (_number,))
+VERSION = SCHEMA.version
 
 KEPT = 5
 """Damaged files that are kept, the newest."""
@@ -85,7 +93,10 @@ def is_damage(error: sqlite3.Error) -> bool:
     return (
         code & 0xFF in _DAMAGED
         or code in _GONE
-        or (code == sqlite3.SQLITE_ERROR and re.search(r"no such (?:table|column)|malformed", str(error)) is not None)
+        or (
+            code == sqlite3.SQLITE_ERROR
+            and re.search(r"no such (?:table|column)|has no column|malformed", str(error)) is not None
+        )
     )
 
 
@@ -128,7 +139,7 @@ def begun_anew(path: Path, why: str) -> sqlite3.Connection:
 
 
 def is_copy(connection: sqlite3.Connection) -> bool:
-    """Whether it is a copy of a file on a read-only disk."""
+    """Whether it is a copy of a file on a read-only disk, or of an older one that cannot be upgraded there."""
     return bool(connection.execute("PRAGMA database_list").fetchone()["file"] == "")
 
 
@@ -144,7 +155,8 @@ def damaged(path: Path) -> list[Path]:
 def _opened(path: Path) -> sqlite3.Connection:
     """Raises StateError; DatabaseError where it is damaged."""
     try:
-        if path.exists() and path.stat().st_size == 0 and path.with_name("reserve").exists():
+        was_used = path.exists() and path.with_name("reserve").exists()
+        if was_used and path.stat().st_size == 0:
             raise sqlite3.DatabaseError("the file is empty")
         connection = _connected(private_file(path))
     except OSError as error:
@@ -153,11 +165,12 @@ def _opened(path: Path) -> sqlite3.Connection:
         return _copied(path)
     try:
         _check(connection, path)
-        _make_tables(connection)
+        if was_used and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise sqlite3.DatabaseError("it has no tables")
+        return _prepared(connection, path)
     except BaseException:  # an interrupt too: an open connection would keep the file's lock
         connection.close()
         raise
-    return connection
 
 
 def _copied(path: Path) -> sqlite3.Connection:
@@ -170,8 +183,7 @@ def _copied(path: Path) -> sqlite3.Connection:
                     shutil.copyfile(path.with_name(path.name + suffix), copy.with_name(copy.name + suffix))
             with closing(_connected(copy)) as whole:
                 _check(whole, path)
-                connection = _connected(":memory:")
-                whole.backup(connection)
+                connection = SCHEMA.rehearsed(whole)
     except OSError as error:
         raise refused(path, error) from error
     connection.execute("PRAGMA query_only = ON")
@@ -186,33 +198,43 @@ def _connected(path: Path | str) -> sqlite3.Connection:
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
     found = connection.execute("PRAGMA quick_check").fetchone()[0]
     if found != "ok":
         raise sqlite3.DatabaseError(f"quick_check: {' '.join(str(found).split())}"[:300])
-    if version > VERSION:
-        raise StateError(
-            f"the journal {path} was written by a newer agent (schema {version}, and this one knows {VERSION}): install"
-            " that release again, or give another --state-dir"
-        )
-
-
-def _make_tables(connection: sqlite3.Connection) -> None:
-    """In one transaction: each has to reach the disk, which takes long on some."""
-    if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
-        return
     try:
-        begin = f"INSERT OR IGNORE INTO meta VALUES ('journal_id', '{uuid4().hex}')"
-        connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} {begin}; PRAGMA user_version = {VERSION}; COMMIT")
-    except sqlite3.OperationalError as error:
+        SCHEMA.version_of(connection)
+    except NewerSchema as error:
+        raise StateError(
+            f"the journal {path} was written by a newer agent ({error}): install that release again, or give another"
+            " --state-dir; moving the file away begins a new journal, and this host then has to register again"
+        ) from error
+
+
+def _prepared(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """The journal in its current version. One that cannot be upgraded for want of a disk is copied, as it should be.
+
+    Raises StateError where there is no journal yet and none can be begun; DatabaseError.
+    """
+    is_new = SCHEMA.is_new(connection)
+    try:
+        kept = SCHEMA.prepare(connection, path, f"INSERT OR IGNORE INTO meta VALUES ('journal_id', '{uuid4().hex}')")
+    except (OSError, sqlite3.OperationalError) as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        if not is_unwritable(error):
+        if isinstance(error, sqlite3.Error) and not is_unwritable(error):
             raise
-        if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'saved_logs'").fetchone()[0] == 0:
+        if is_new:
             raise StateError(
                 f"no journal can be begun: {error}: free some space there, or give another --state-dir"
             ) from error
+        log.error("the journal %s is of an older agent, and cannot be upgraded: %s: free some space there", path, error)
+        copy = SCHEMA.rehearsed(connection)
+        copy.execute("PRAGMA query_only = ON")
+        connection.close()
+        return copy
+    if kept is not None:
+        log.info("the journal %s is upgraded to version %d; as it was, it is kept as %s", path, VERSION, kept)
+    return connection
 
 
 def _identity(path: Path) -> dict[str, str]:

@@ -31,7 +31,7 @@ from chalice.config import Config
 
 from agent.shown import log_to
 from infra.local_backup import DATABASE, NoBackup, backup, keep, restore
-from infra.local_damage import Damaged, check
+from infra.local_damage import Damaged, Newer, check
 from infra.local_server import DevServer, Site, stop
 from infra.local_store import DataDirectory, DataInUse, Store
 
@@ -53,7 +53,7 @@ def prepare() -> Site:
     path = _data_path()
     try:
         site = _site(DataDirectory(path))
-    except (DataInUse, Damaged) as error:
+    except (DataInUse, Damaged, Newer) as error:
         stop(f"muster: {error}")
     except (OSError, sqlite3.Error) as error:
         stop(f"muster: cannot use {path}: {getattr(error, 'strerror', None) or error}; mend that, or give another DATA")

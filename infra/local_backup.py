@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from agent.schema import NewerSchema
 from infra.local_damage import keep as keep_damaged
-from infra.local_store import DataDirectory
+from infra.local_store import SCHEMA, DataDirectory
 
 DATABASE = "muster.sqlite3"
 
@@ -69,6 +70,7 @@ def restore(data: DataDirectory, content: bytes, now: float) -> int:
     data.lock()
     with _written(data.path, content) as name:
         items = _count(name)
+        _refuse_unusable(name)
         database = data.path / DATABASE
         # What the old database has not yet taken over from its log must not be read into the new one.
         try:
@@ -81,6 +83,17 @@ def restore(data: DataDirectory, content: bytes, now: float) -> int:
         os.replace(name, database)
     data.mark_introduced()  # its credentials came with it
     return items
+
+
+def _refuse_unusable(path: str) -> None:
+    """Raises NoBackup for one that this release could not open."""
+    try:
+        with closing(sqlite3.connect(path)) as found:
+            SCHEMA.verify(found)
+    except NewerSchema as error:
+        raise NoBackup(f"this backup is of a newer release ({error}): restore it with that release") from error
+    except sqlite3.Error as error:
+        raise NoBackup(f"this is no backup of Muster: {error}") from error
 
 
 def _count(path: str) -> int:

@@ -1,5 +1,6 @@
 """Whether the files of a data directory can be read, checked before a server opens them.
 
+    its version    is not that of a newer release                                else the server does not start
     the database   SQLite finds every page in order, and every item is one       else the server does not start
     its log (WAL)  every change that was answered is there                       else it starts with what is left
 
@@ -15,8 +16,12 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
+
+from agent.schema import NewerSchema
+from infra.local_store import SCHEMA
 
 MAGIC = 0x377F0682
 """The last bit says whether checksums are of big-endian words. https://www.sqlite.org/fileformat2.html#walformat"""
@@ -28,14 +33,19 @@ class Damaged(Exception):
     """The database cannot be used. The message says what is wrong, where the copy is, and what to do."""
 
 
+class Newer(Exception):
+    """A newer release wrote the database. The message says what to do; nothing was changed or copied."""
+
+
 def check(database: Path, now: float, was_used: bool = False) -> str | None:
-    """A warning where changes are lost with a damaged log. `now`: epoch seconds. Raises Damaged, OSError.
+    """A warning where changes are lost with a damaged log. `now`: epoch seconds. Raises Damaged, Newer, OSError.
 
     `was_used`: a server has stored something in the database, so that an empty one is damaged. Only the owner of the
     data directory's lock may call it: no server uses the database.
     """
     if not database.exists() or not (database.stat().st_size or was_used):
         return None
+    _refuse_newer(database)
     lost = _lost(log_of(database))
     copies = keep(database, now) if lost else []  # before SQLite opens it, which drops what it cannot read
     problem = _problem(database, was_used)
@@ -52,6 +62,21 @@ def check(database: Path, now: float, was_used: bool = False) -> str | None:
             f"Copies of both files: {_names(copies)}"
         )
     return None
+
+
+def _refuse_newer(database: Path) -> None:
+    """Raises Newer. A connection that cannot write leaves the log as it is, which any other takes over when it ends."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as connection:
+            SCHEMA.version_of(connection)
+    except NewerSchema as error:
+        raise Newer(
+            f"{database} was written by a newer release ({error}), and the server does not start: install that release "
+            f"again, or put a backup of this release in its place: python -m infra.local restore FILE --data "
+            f"{database.parent}; without one, move {database.name}* away to begin with an empty control plane"
+        ) from error
+    except sqlite3.Error:
+        return  # damaged, which is found below
 
 
 def log_of(database: Path) -> Path:
@@ -85,6 +110,7 @@ def _problem(database: Path, was_used: bool) -> str | None:
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'items'").fetchone():
                 is_new = not was_used and not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
                 return None if is_new else "it has no items"
+            SCHEMA.verify(connection)
             for table, key, item in connection.execute("SELECT table_name, key, item FROM items"):
                 if not _is_item(item):
                     return f"an item of {table} cannot be read: {key}"

@@ -7,19 +7,32 @@ back what a caller was told.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from agent.schema import Schema
+
+log = logging.getLogger(__name__)
+
 Change = tuple[str, str, bytes | None]
 """Table, key, and the item as it now is; None for one that is gone."""
 
-SCHEMA = """
+TABLES = """
 CREATE TABLE IF NOT EXISTS items (
     table_name TEXT NOT NULL, key TEXT NOT NULL, item BLOB NOT NULL, PRIMARY KEY (table_name, key)
 ) WITHOUT ROWID
 """
+
+
+def _number(connection: sqlite3.Connection) -> None:
+    """0.1.0 wrote no version. Its table is that of version 1."""
+
+
+SCHEMA = Schema(TABLES, (_number,))
+"""Of the file, and not of the items in it: those are the app's own, and it reads what any release wrote."""
 
 
 class DataInUse(Exception):
@@ -58,7 +71,10 @@ class DataDirectory:
 
 
 class Store:
-    """The items. Not thread-safe: the engine calls it under its own lock."""
+    """The items. Not thread-safe: the engine calls it under its own lock.
+
+    A file of an older release is upgraded. Raises NewerSchema; sqlite3.Error, OSError where it cannot be used.
+    """
 
     def __init__(self, path: Path) -> None:
         # Its journals get the mode that it has.
@@ -67,7 +83,9 @@ class Store:
         self._connection = sqlite3.connect(path, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute(SCHEMA)
+        kept = SCHEMA.prepare(self._connection, path)
+        if kept is not None:
+            log.warning("muster: %s is upgraded to version %d; as it was, it is kept as %s", path, SCHEMA.version, kept)
 
     def items(self, table: str) -> Iterator[bytes]:
         for (item,) in self._connection.execute("SELECT item FROM items WHERE table_name = ?", (table,)):

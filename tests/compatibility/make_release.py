@@ -33,7 +33,15 @@ CLONE_NEWUTS = 0x04000000
 HOSTNAME = "gpu-host"
 FOLDER = Path("/tmp/muster-release")
 """The agent reports paths: the kept files name this one and no other."""
-CONTROL_PLANE = ["app.py", "chalicelib", ".chalice", "infra/*.py", "agent/__init__.py", "agent/shown.py"]
+CONTROL_PLANE = [
+    "app.py",
+    "chalicelib",
+    ".chalice",
+    "infra/*.py",
+    "agent/__init__.py",
+    "agent/schema.py",
+    "agent/shown.py",
+]
 """What `python -m infra.local serve` imports and reads, besides libraries."""
 ADMIN_KEY = "mst_key_" + "kept-admin-" * 4
 REGISTRATION_TOKEN = "mst_reg_" + "kept-token-" * 4
