@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,8 @@ from agent.devices import Devices, Sight
 from agent.driver_advice import for_device, for_driver
 from agent.engines import EngineError
 from agent.host import disk
+from agent.journalfile import SCHEMA
+from agent.schema import NewerSchema
 from agent.sessions import new_session
 from agent.settings import SettingError, check_url, default_state_dir, hub_cache
 from chalicelib.contract.connection import answered_by_something_else, cause
@@ -188,6 +190,8 @@ def _disks(subject: Subject) -> Iterator[Finding]:
         yield Finding("state folder", "bad", f"{nearest} cannot be written", "run as root, or give another --state-dir")
     elif disk(nearest).free < LEAST_STATE:
         yield Finding("state folder", "bad", f"{nearest} is full", "free some space there: the journal is kept in it")
+    elif newer := _newer(folder / "journal.sqlite3"):
+        yield Finding("state folder", "bad", newer, "install that release again, or give another --state-dir")
     else:
         yield Finding("state folder", "ok", str(folder))
 
@@ -265,11 +269,24 @@ def _own_token(url: str, worker_id: str, token: str) -> Finding:
     return Finding("token", "ok", f"this host is worker {worker_id}")
 
 
+def _newer(journal: Path) -> str | None:
+    """What keeps this release from using a journal of a newer one; read without its lock."""
+    with suppress(sqlite3.Error), closing(_read_only(journal)) as connection:
+        try:
+            SCHEMA.version_of(connection)
+        except NewerSchema as error:
+            return f"a newer agent wrote {journal} ({error})"
+    return None
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
+
+
 def journaled(state_dir: Path) -> tuple[str, str] | None:
     """Worker id and token as a running or earlier agent left them; None before it joined. Read without its lock."""
-    path = state_dir / "journal.sqlite3"
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
+        with closing(_read_only(state_dir / "journal.sqlite3")) as connection:
             rows = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('worker_id', 'token')"))
     except sqlite3.Error:
         return None

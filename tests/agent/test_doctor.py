@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -98,6 +99,16 @@ def test_a_state_folder_may_be_made_where_it_is_not_yet(tmp_path: Path) -> None:
     finding = found(subject(tmp_path, None), "state folder")
     assert finding == Finding("state folder", "ok", f"{tmp_path}/state")
     assert not (tmp_path / "state").exists(), "the doctor changes nothing"
+
+
+def test_a_journal_of_a_newer_agent_is_bad(tmp_path: Path) -> None:
+    join(tmp_path)
+    assert found(subject(tmp_path, None), "state folder") == Finding("state folder", "ok", f"{tmp_path}/state")
+    with closing(sqlite3.connect(tmp_path / "state" / "journal.sqlite3")) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    finding = found(subject(tmp_path, None), "state folder")
+    assert finding is not None and finding.verdict == "bad"
+    assert "a newer agent wrote" in finding.message and "schema 99" in finding.message
 
 
 def test_a_host_without_a_gpu_is_warned_of_and_not_refused(tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from agent.crew import Memory
 from agent.journal import NO_ROOM, Database, JournalDamaged, JournalFull, put_meta, unwritable
+from agent.journalfile import VERSION
+from agent.reserve import ReserveFile
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import BIG, DEPLOY, Room, big_stop, fill, forbid_writing, open_memory
 from tests.fixtures.small_disk import fill as fill_disk
@@ -319,3 +322,50 @@ def test_a_closed_journal_can_be_opened_by_another_process_and_not_used_by_this_
     database.close()
     with pytest.raises(sqlite3.ProgrammingError):
         database.connection.execute("SELECT 1")
+
+
+def make_older(folder: Path) -> Path:
+    """A journal as 0.1.0 left it, which kept no version, with a name in it."""
+    memory = open_memory(folder)
+    memory.database.set_meta(name="gpu-1")
+    memory.database.connection.execute("PRAGMA user_version = 0")
+    memory.database.close()
+    return memory.database.path
+
+
+def version(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+@needs_root
+def test_an_older_journal_on_a_full_disk_is_upgraded_as_soon_as_there_is_room(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "8m") as folder:
+        path = make_older(folder)
+        fill_disk(folder)
+        database = Database(path, ReserveFile(folder / "reserve"))
+        assert "cannot be upgraded" in str(database.trouble)
+        assert database.meta("name") == "gpu-1"
+        with pytest.raises(JournalFull) as raised:
+            database.set_meta(name="gpu-2")
+        assert "is full: free some space" in str(raised.value)
+        assert "is full" in str(database.look())
+        assert version(path) == 0
+        (folder / "ballast").unlink()
+        assert database.look() is None
+        database.set_meta(name="gpu-2")
+        database.close()
+        assert version(path) == VERSION and path.with_name(f"{path.name}.version-0").exists()
+        assert open_memory(folder).database.meta("name") == "gpu-2"
+
+
+@needs_root
+def test_an_older_journal_on_a_full_disk_is_upgraded_in_the_room_that_is_kept_back(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "8m") as folder:
+        path, reserve = make_older(folder), ReserveFile(folder / "reserve", 1 << 20)
+        reserve.restore()
+        fill_disk(folder)
+        database = Database(path, reserve)
+        assert database.trouble is None and version(path) == VERSION
+        database.set_meta(name="gpu-2")
+        database.close()

@@ -15,8 +15,8 @@ from random import Random
 import pytest
 
 from agent.identity import StateError
-from agent.journalfile import KEPT, VERSION, begun_anew, damaged, is_copy, is_damage, is_unwritable, opened
-from tests.fixtures.small_disk import needs_root, read_only, small_disk
+from agent.journalfile import KEPT, TABLES, VERSION, begun_anew, damaged, is_copy, is_damage, is_unwritable, opened
+from tests.fixtures.small_disk import fill, needs_root, read_only, small_disk
 
 IDENTITY = {
     "worker_id": "1b671a64-40d5-491e-99b0-da01ff1f3341",
@@ -162,16 +162,97 @@ def test_a_journal_of_a_newer_agent_is_left_as_it_is(journal: Path) -> None:
     content = journal.read_bytes()
     with pytest.raises(StateError, match=r"newer agent .* install that release again, or give another --state-dir"):
         opened(journal)
-    assert journal.read_bytes() == content and damaged(journal) == []
+    assert journal.read_bytes() == content
+    assert {each.name for each in journal.parent.iterdir()} == {journal.name, "reserve"}, "no copy either"
 
 
-def test_a_journal_of_an_agent_without_a_version_is_gone_on_with(journal: Path) -> None:
-    with closing(sqlite3.connect(journal)) as connection:
+def make_older(path: Path) -> None:
+    """As 0.1.0 left it, which kept no version."""
+    with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 0")
+
+
+def version(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_a_journal_of_an_agent_without_a_version_is_upgraded_and_kept(
+    journal: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_older(journal)
+    before = meta(journal)
+    caplog.set_level("INFO")
     opened(journal).close()
+    kept = journal.with_name(f"{journal.name}.version-0")
+    assert (version(journal), version(kept)) == (VERSION, 0)
+    assert meta(journal) == meta(kept) == before
+    (said,) = caplog.messages
+    assert f"is upgraded to version {VERSION}" in said and str(kept) in said
+    opened(journal).close()
+    assert len(caplog.messages) == 1
+
+
+SPOILED = {
+    **{
+        f"no table {name}": f"DROP TABLE {name}"
+        for name in ("deployments", "operations", "spool", "pulled", "saved_logs")
+    },
+    **{
+        f"no column {name}": f"ALTER TABLE {name.replace('.', ' DROP COLUMN ')}"
+        for name in ("deployments.port", "deployments.report", "operations.begun", "spool.replaces", "saved_logs.name")
+    },
+    "no key": "ALTER TABLE pulled RENAME TO old; CREATE TABLE pulled (image_id TEXT)",
+    "an unknown column that is required": "DROP TABLE saved_logs; CREATE TABLE saved_logs (id INTEGER PRIMARY KEY"
+    " AUTOINCREMENT, instance_id TEXT, name TEXT, deployment_id TEXT, saved_at REAL, size INTEGER NOT NULL)",
+}
+
+
+@pytest.mark.parametrize("found", [0, VERSION])
+@pytest.mark.parametrize("script", SPOILED.values(), ids=SPOILED)
+def test_a_journal_without_a_table_or_column_is_damaged_of_whatever_version(
+    journal: Path, script: str, found: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was in it is lost, so the new one has another `journal_id`."""
     with closing(sqlite3.connect(journal)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone()[0] == VERSION
+        connection.executescript(f"{script}; PRAGMA user_version = {found}")
+    content, before = journal.read_bytes(), meta(journal)
+    opened(journal).close()
+    (kept,) = damaged(journal)
+    assert kept.read_bytes() == content
     assert meta(journal).items() >= IDENTITY.items()
+    assert meta(journal)["journal_id"] != before["journal_id"]
+    (said,) = caplog.messages
+    assert "is damaged (its table" in said or "is damaged (it has no table" in said or "is damaged (the key" in said
+    assert not list(journal.parent.glob("*.version-*"))
+
+
+def test_a_journal_that_lost_every_table_is_damaged(journal: Path) -> None:
+    journal.unlink()
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.executescript("CREATE TABLE a (b); DROP TABLE a; VACUUM")
+    assert journal.stat().st_size > 0
+    opened(journal).close()
+    assert len(damaged(journal)) == 1
+
+
+def test_a_journal_that_0_1_0_was_killed_in_making_is_gone_on_with(tmp_path: Path) -> None:
+    """It made one table after the other. Nothing was stored yet, so nothing is lost."""
+    path = tmp_path / "journal.sqlite3"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(TABLES[: TABLES.index("CREATE TABLE IF NOT EXISTS operations")])
+    opened(path).close()
+    assert damaged(path) == [] and version(path) == VERSION
+    assert set(meta(path)) == {"journal_id"}
+
+
+def test_an_upgraded_journal_has_the_tables_of_a_new_one(journal: Path, tmp_path: Path) -> None:
+    make_older(journal)
+    opened(journal).close()
+    opened(tmp_path / "new.sqlite3").close()
+    with closing(sqlite3.connect(journal)) as older, closing(sqlite3.connect(tmp_path / "new.sqlite3")) as new:
+        shape = "SELECT m.name, c.* FROM sqlite_master m, pragma_table_info(m.name) c ORDER BY m.name, c.cid"
+        assert older.execute(shape).fetchall() == new.execute(shape).fetchall()
 
 
 def test_a_new_journal_is_one_transaction(tmp_path: Path) -> None:
@@ -246,6 +327,44 @@ def test_somebody_elses_journal_ends_the_start_with_whose_it_is(journal: Path) -
     assert "it belongs to root" in ended.stderr or "permission denied" in ended.stderr.lower()
 
 
+@needs_root
+def test_an_older_journal_on_a_read_only_disk_is_read_as_if_it_were_upgraded(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        path = disk / "journal.sqlite3"
+        remember(path, **IDENTITY)
+        make_older(path)
+        content = path.read_bytes()
+        with read_only(disk), closing(opened(path)) as connection:
+            assert is_copy(connection)
+            assert connection.execute("PRAGMA user_version").fetchone()[0] == VERSION
+            assert dict(connection.execute("SELECT key, value FROM meta")).items() >= IDENTITY.items()
+        assert path.read_bytes() == content
+        opened(path).close()
+        assert version(path) == VERSION
+
+
+@needs_root
+def test_an_older_journal_that_cannot_be_upgraded_is_read_and_stays_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        path = disk / "journal.sqlite3"
+        remember(path, **IDENTITY)
+        make_older(path)
+        content = path.read_bytes()
+        fill(disk)
+        with closing(opened(path)) as connection:
+            assert is_copy(connection)
+            assert dict(connection.execute("SELECT key, value FROM meta")).items() >= IDENTITY.items()
+            with pytest.raises(sqlite3.OperationalError) as raised:
+                connection.execute("DELETE FROM meta")
+            assert is_unwritable(raised.value)
+        (said,) = caplog.messages
+        assert f"{path} is of an older agent, and cannot be upgraded" in said
+        assert path.read_bytes() == content
+        assert {each.name for each in disk.iterdir()} == {path.name, "ballast"}
+
+
 # What an error means
 
 
@@ -264,6 +383,7 @@ def error(code: int | None, message: str = "") -> sqlite3.Error:
         (sqlite3.SQLITE_READONLY_DBMOVED, "", True, True),
         (sqlite3.SQLITE_IOERR_SHORT_READ, "", True, True),
         (sqlite3.SQLITE_ERROR, "no such table: meta", True, False),
+        (sqlite3.SQLITE_ERROR, "table spool has no column named replaces", True, False),
         (None, "Could not decode to UTF-8 column 'value'", True, False),
         (sqlite3.SQLITE_ERROR, 'near "x": syntax error', False, False),
         (sqlite3.SQLITE_FULL, "", False, True),

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from infra.local import main
 from infra.local_backup import DATABASE, NoBackup, backup, restore
-from infra.local_store import DataDirectory, DataInUse, Store
+from infra.local_store import SCHEMA, DataDirectory, DataInUse, Store
 from tests.fixtures import ROOT
 from tests.fixtures.http_client import Operator
 from tests.fixtures.http_workers import Worker
@@ -161,3 +161,44 @@ def test_a_directory_in_use_is_not_restored_and_an_empty_one_not_backed_up(tmp_p
     DataDirectory(tmp_path).lock()
     with pytest.raises(DataInUse):
         restore(DataDirectory(tmp_path), b"", NOW)
+
+
+def database_of(data: Path, version: int) -> bytes:
+    """A database with one item, of a release with that version of the schema."""
+    data.mkdir()
+    store = Store(data / DATABASE)
+    store.apply([("t", "1", b"{}")])
+    store.close()
+    with closing(sqlite3.connect(data / DATABASE)) as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+    return backup(data)
+
+
+def test_a_backup_of_a_newer_release_is_not_restored(tmp_path: Path) -> None:
+    content = database_of(tmp_path / "newer", SCHEMA.version + 1)
+    (tmp_path / "data").mkdir()
+    Store(tmp_path / "data" / DATABASE).close()
+    before = (tmp_path / "data" / DATABASE).read_bytes()
+    with pytest.raises(NoBackup, match=r"of a newer release .*: restore it with that release"):
+        restore(DataDirectory(tmp_path / "data"), content, NOW)
+    assert (tmp_path / "data" / DATABASE).read_bytes() == before
+
+
+def test_a_backup_of_an_older_release_is_restored_and_upgraded_by_the_next_start(tmp_path: Path) -> None:
+    content = database_of(tmp_path / "older", 0)
+    data = tmp_path / "data"
+    assert restore(DataDirectory(data), content, NOW) == 1
+    store = Store(data / DATABASE)
+    assert store.get("t", "1") == b"{}"
+    store.close()
+    assert (data / f"{DATABASE}.version-0").exists()
+    with closing(sqlite3.connect(data / DATABASE)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA.version
+
+
+def test_a_backup_that_lacks_a_column_is_not_restored(tmp_path: Path) -> None:
+    database_of(tmp_path / "spoiled", SCHEMA.version)
+    with closing(sqlite3.connect(tmp_path / "spoiled" / DATABASE)) as connection:
+        connection.execute("ALTER TABLE items DROP COLUMN item")
+    with pytest.raises(NoBackup, match="its table items has no column item"):
+        restore(DataDirectory(tmp_path / "data"), backup(tmp_path / "spoiled"), NOW)

@@ -14,8 +14,8 @@ from random import Random
 
 import pytest
 
-from infra.local_damage import Damaged, check, log_of
-from infra.local_store import Store
+from infra.local_damage import Damaged, Newer, check, log_of
+from infra.local_store import SCHEMA, Store
 from tests.fixtures import ROOT
 from tests.fixtures.serve import Serve
 
@@ -137,6 +137,57 @@ def test_another_programs_database_is_refused(tmp_path: Path) -> None:
         check(path, NOW)
 
 
+def make_newer(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA.version + 1}")
+
+
+def test_a_database_of_a_newer_release_is_refused_with_the_way_out_and_stays_as_it_is(database: Path) -> None:
+    make_newer(database)
+    before = database.read_bytes()
+    with pytest.raises(Newer) as refused:
+        check(database, NOW, was_used=True)
+    said = str(refused.value)
+    assert said.startswith(f"{database} was written by a newer release (schema 2, and this one knows 1)")
+    assert "install that release again" in said and "infra.local restore FILE" in said and "\n" not in said
+    assert database.read_bytes() == before
+    assert not list(database.parent.glob("*.damaged-*"))
+
+
+def test_what_a_killed_newer_release_left_in_its_log_stays_there(database: Path, tmp_path: Path) -> None:
+    left = tmp_path / "left"
+    left.mkdir()
+    store = Store(database)
+    make_newer(database)
+    store.apply([("t", "late", ITEM % 1)])
+    for path in (database, log_of(database)):
+        shutil.copy(path, left)
+    store.close()
+    before = {path.name: path.read_bytes() for path in left.iterdir()}
+    with pytest.raises(Newer):
+        check(left / database.name, NOW)
+    assert {name: (left / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize("version", [0, SCHEMA.version])
+def test_a_database_that_lacks_a_column_is_damaged(database: Path, version: int) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.executescript(f"ALTER TABLE items DROP COLUMN item; PRAGMA user_version = {version}")
+    before = database.read_bytes()
+    with pytest.raises(Damaged, match="its table items has no column item"):
+        check(database, NOW)
+    assert database.read_bytes() == before
+
+
+def test_items_that_could_be_stored_twice_are_damage(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.executescript(
+            "CREATE TABLE more AS SELECT * FROM items; DROP TABLE items; ALTER TABLE more RENAME TO items"
+        )
+    with pytest.raises(Damaged, match="the key of its table items is another one"):
+        check(database, NOW)
+
+
 @pytest.mark.parametrize("frame", [0, 5, 10])
 def test_answered_changes_behind_a_damaged_frame_are_said_to_be_lost(killed: Path, frame: int) -> None:
     log = log_of(killed)
@@ -174,6 +225,17 @@ def test_a_server_says_it_in_one_sentence(database: Path, damage: Callable[[byte
     ended = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith(f"muster: {database} is damaged (") and ended.stderr.count("\n") == 1
+
+
+def test_a_server_refuses_a_newer_database_in_one_sentence(database: Path) -> None:
+    make_newer(database)
+    before = database.read_bytes()
+    command = [sys.executable, "-m", "infra.local", "serve", "--port", "0", "--data", str(database.parent)]
+    ended = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"muster: {database} was written by a newer release (")
+    assert ended.stderr.count("\n") == 1
+    assert database.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["", "lock", "muster.sqlite3"])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from infra.local_store import DataDirectory, DataInUse, Store
+from agent.schema import NewerSchema
+from infra.local_store import SCHEMA, DataDirectory, DataInUse, Store
 from tests.fixtures.waiting import deadline
 
 WRITER = """
@@ -39,6 +42,51 @@ def test_it_remembers_what_was_said(tmp_path: Path) -> None:
     assert not DataDirectory(tmp_path).introduced
     DataDirectory(tmp_path).mark_introduced()
     assert DataDirectory(tmp_path).introduced
+
+
+def test_a_database_of_an_older_release_is_upgraded_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "items.sqlite3"
+    store = Store(path)
+    store.apply([("t", "1", b"{}")])
+    store.close()
+    assert version(path) == SCHEMA.version and not caplog.messages
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 0")  # 0.1.0 kept none
+    store = Store(path)
+    assert store.get("t", "1") == b"{}"
+    store.close()
+    kept = path.with_name("items.sqlite3.version-0")
+    assert (version(path), version(kept)) == (SCHEMA.version, 0)
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    (said,) = caplog.messages
+    assert f"is upgraded to version {SCHEMA.version}" in said and str(kept) in said
+    Store(path).close()
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        (f"PRAGMA user_version = {SCHEMA.version + 1}", NewerSchema),
+        ("ALTER TABLE items DROP COLUMN item", sqlite3.DatabaseError),
+    ],
+)
+def test_a_database_that_this_release_does_not_know_is_refused(
+    tmp_path: Path, script: str, error: type[Exception]
+) -> None:
+    path = tmp_path / "items.sqlite3"
+    Store(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(script)
+    before = path.read_bytes()
+    with pytest.raises(error):
+        Store(path)
+    assert path.read_bytes() == before
+
+
+def version(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def test_a_killed_writer_loses_nothing_that_it_confirmed(tmp_path: Path) -> None:
