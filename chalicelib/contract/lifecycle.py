@@ -25,7 +25,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """A deployment's status: the table of worker-api.md."""
+    """The status of a deployment, as its worker last reported it."""
 
     PENDING = "pending"
     DOWNLOADING = "downloading"
@@ -65,7 +65,7 @@ def may_move(current: Status, new: Status, error_code: str | None = None) -> boo
 
 
 class OperationStatus(StrEnum):
-    """The status of an operation."""
+    """The status of an operation, which has ended if it is `succeeded`, `failed`, `expired`, or `cancelled`."""
 
     QUEUED = "queued"
     SENT = "sent"

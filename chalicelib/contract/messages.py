@@ -43,7 +43,7 @@ def brief(text: str, limit: int = MAX_MESSAGE) -> str:
 
 
 class FromHost(Struct, forbid_unknown_fields=True):
-    """An environment variable whose value is the agent's own; the control plane never sees it."""
+    """An environment variable whose value the worker's host fills in. The control plane never receives the value."""
 
     from_host: Literal[True]
 
@@ -61,9 +61,10 @@ Since = Annotated[
 
 
 class GpuDevice(Struct, omit_defaults=True):
-    """One GPU, or one MIG device, as NVML names it. `lost`: it cannot be used, so that nothing new is placed there.
+    """One GPU, or one MIG device, as NVML names it.
 
-    `memory_total` is missing where it is unknown; 0, which earlier releases send then, means the same.
+    `memory_total` is in bytes and is missing if the size is unknown; earlier releases send 0 then. A GPU that is `lost`
+    cannot be used, and nothing new is placed on it.
     """
 
     index: GpuIndex
@@ -115,9 +116,9 @@ class Registered(Struct):
 
 
 class GpuProcess(Struct, omit_defaults=True):
-    """A process with memory on a GPU; `container` is the id of the one that it is in, if it is in one.
+    """A process that uses memory of a GPU; `container` is the id of its container, if it runs in one.
 
-    `memory` is missing where the driver lists processes without it.
+    `memory` is in bytes and is missing if the driver lists processes without sizes.
     """
 
     pid: Count
@@ -127,9 +128,10 @@ class GpuProcess(Struct, omit_defaults=True):
 
 
 class GpuUsage(Struct, omit_defaults=True):
-    """Bytes and percent. A closer look (never a heartbeat's) has degrees Celsius, watts and whose memory it is too.
+    """The use of one GPU: `memory_used` in bytes, `utilization` in percent.
 
-    A figure that is unknown is missing: 0 is a measurement.
+    The answer to `containers` also has `temperature` in degrees Celsius, `power` in watts, and the processes; a
+    heartbeat has not. A figure that is unknown is missing: 0 is a measurement.
     """
 
     index: GpuIndex
@@ -141,7 +143,7 @@ class GpuUsage(Struct, omit_defaults=True):
 
 
 class DiskPath(Struct):
-    """A folder that fills up, what it is for, and the bytes of the file system that holds it."""
+    """A folder of the worker, its purpose, and the size of its file system in bytes."""
 
     path: Annotated[str, Meta(max_length=4096)]
     purpose: Annotated[str, Meta(max_length=64)]
@@ -151,9 +153,10 @@ class DiskPath(Struct):
 
 
 class Disk(Struct):
-    """Bytes of the file system that holds images and weights; `percent` is used of total.
+    """The file system that holds images and weights: sizes in bytes, and the used part in percent.
 
-    `paths` are the folders that matter, which may be on several; in a heartbeat only when there is news of them.
+    `paths` are all folders of the worker that fill up, which may be on several file systems. A heartbeat has `paths`
+    only when they changed.
     """
 
     total: Bytes
@@ -165,7 +168,7 @@ class Disk(Struct):
 
 
 class Image(Struct, omit_defaults=True):
-    """`digests` are what registries call it: they stay when a tag moves on."""
+    """A container image; `size` is in bytes. Its `digests` at registries stay when a tag moves."""
 
     id: str
     tags: list[str]
@@ -334,9 +337,10 @@ class HeartbeatAnswer(Struct):
 
 
 class Progress(Struct, omit_defaults=True):
-    """How far a long step is; `current` and `total` are bytes where the phase moves bytes, `rate` is in bytes a second.
+    """The progress of a long step.
 
-    `percent` is of the whole step, whatever its phases, and never runs backwards.
+    `current` and `total` are bytes if the phase moves bytes; `rate` is in bytes per second. `percent` is the part of
+    the whole step, over all phases, and never decreases.
     """
 
     phase: Annotated[str, Meta(max_length=64)]
@@ -347,8 +351,7 @@ class Progress(Struct, omit_defaults=True):
 
 
 class Fix(Struct, omit_defaults=True):
-    """What to change of a deployment so that it does not end like this again: flags of its `config`, its `gpus`, or
-    variables of its `env`."""
+    """A change that prevents the crash: flags for `config`, a number of `gpus`, or variables for `env`."""
 
     config: Config = {}
     gpus: Count | None = None
@@ -356,9 +359,10 @@ class Fix(Struct, omit_defaults=True):
 
 
 class CrashLoop(Struct, omit_defaults=True):
-    """A deployment that fails again and again. `error_code` is the last cause, `times` how often in a row it was that.
+    """The failures in a row of a deployment.
 
-    `next_start_in` are the seconds until the next start, as of now; None while that start is under way or runs.
+    `error_code` is the last cause, and `times` counts the failures in a row with that cause. `next_start_in` is the
+    number of seconds until the next start, and null while a start is under way or the model runs.
     """
 
     error_code: str
@@ -404,8 +408,10 @@ class Applied(Struct):
 
 
 class Container(Struct):
-    """Something that runs on a worker. `ours` means that Muster started it, and may stop it; `image_id` is one of the
-    worker's images, with the digest in use."""
+    """A container or a process of a worker. `ours` is true if Muster started it; Muster stops no other.
+
+    `image_id` is the id of one of the worker's images, whose digest is the one in use.
+    """
 
     id: Annotated[str, Meta(max_length=512)] = ""
     name: Annotated[str, Meta(max_length=256)] = ""
@@ -427,7 +433,7 @@ class CachedModel(Struct):
 
 
 class Kept(Struct):
-    """Something that prune left alone, and why."""
+    """An object that prune did not delete, its size in bytes, and the reason."""
 
     what: Annotated[str, Meta(max_length=512)]
     bytes: Bytes
@@ -435,14 +441,14 @@ class Kept(Struct):
 
 
 class Images(Struct, omit_defaults=True):
-    """The images of a worker. `as_of` is the time of the report that they are from, if the worker was not asked."""
+    """The images of a worker. `as_of` is the time of the worker's report, if the answer is from a report."""
 
     images: list[Image]
     as_of: str | None = None
 
 
 class Containers(Struct, omit_defaults=True):
-    """`gpus` is a closer look at the worker's devices at that moment, where it has any."""
+    """The containers of a worker. `gpus` is the use of its GPUs at that moment, and empty if the worker has none."""
 
     containers: list[Container]
     gpus: list[GpuUsage] = []
@@ -455,7 +461,7 @@ class Models(Struct):
 
 
 class Logs(Struct, omit_defaults=True):
-    """`next_since` given back as `since` continues where this ended."""
+    """The text of a log. `next_since`, sent as `since`, continues after the last line."""
 
     logs: str
     next_since: str | None = None
@@ -463,7 +469,7 @@ class Logs(Struct, omit_defaults=True):
 
 
 class Deleted(Struct):
-    """What is gone: ids, tags or names."""
+    """The ids, tags, or names that were deleted."""
 
     deleted: list[str]
 
@@ -476,7 +482,7 @@ class Pulled(Struct):
 
 
 class Pruned(Struct):
-    """The bytes that prune freed, and what it left alone. With `dry_run`, the bytes that it would free."""
+    """The space in bytes that prune freed (with `dry_run`: would free), and the objects that it kept."""
 
     space_reclaimed: Bytes
     kept: list[Kept] = []

@@ -93,7 +93,11 @@ class ForceQuery(Struct):
 
 
 class NewRegistrationToken(Struct, forbid_unknown_fields=True):
-    """`expires_in` in seconds. `takeover` may claim the name of an offline worker; it takes an admin to make one."""
+    """The registration token to create. `expires_in` is in seconds.
+
+    `takeover` lets a host claim the name of a worker that is offline; only an admin may create such a token. Workers
+    that join with an `ephemeral` token are removed after 15 minutes of silence.
+    """
 
     expires_in: Annotated[int, Meta(ge=1, le=31536000)] = 86400
     max_uses: Annotated[int, Meta(ge=1, le=100000)] = 1
@@ -108,7 +112,7 @@ class NewApiKey(Struct, forbid_unknown_fields=True):
 
 
 class WorkerPatch(Struct, forbid_unknown_fields=True):
-    """What to change of a worker. A field that is not set keeps its value."""
+    """The fields of a worker to replace. A field that is not set keeps its value."""
 
     labels: Labels | UnsetType = UNSET
     draining: bool | UnsetType = UNSET
@@ -116,7 +120,10 @@ class WorkerPatch(Struct, forbid_unknown_fields=True):
 
 
 class NewDeployment(Struct, forbid_unknown_fields=True):
-    """`worker_id` or `selector` (labels that the worker must have) narrow the placement; `gpus` missing means one."""
+    """The deployment to create. `config` contains vLLM's flags, for example `max_model_len`.
+
+    `worker_id` or `selector` (labels that the worker must have) restrict the placement. `gpus` is one by default.
+    """
 
     model: Text
     backend: Literal["vllm"] = "vllm"
@@ -131,8 +138,10 @@ class NewDeployment(Struct, forbid_unknown_fields=True):
 
 
 class DeploymentPatch(Struct, forbid_unknown_fields=True):
-    """What is given replaces what was; the result is a new generation. `add_env` is merged into `env`, where variables
-    of other names stay."""
+    """The fields of a deployment to replace. The result is a new generation.
+
+    `add_env` is merged into `env`: variables of other names stay.
+    """
 
     config: Config | UnsetType = UNSET
     image: ImageReference | UnsetType | None = UNSET
@@ -147,7 +156,7 @@ class PullRequest(Struct, forbid_unknown_fields=True):
 
 
 class PruneRequest(Struct, forbid_unknown_fields=True):
-    """What to delete from a worker. `dry_run` deletes nothing and reports what would be deleted."""
+    """The kinds of objects to delete from a worker. With `dry_run` the worker reports and deletes nothing."""
 
     images: bool = False
     containers: bool = False
@@ -159,7 +168,10 @@ class PruneRequest(Struct, forbid_unknown_fields=True):
 
 
 class RegistrationToken(Struct):
-    """`token` is there once, in the answer that creates it. `revoked`: a DELETE began, and has to be repeated."""
+    """A registration token. Only the answer that creates the token contains its secret, in `token`.
+
+    `revoked` is true if a revocation has begun and must be repeated.
+    """
 
     token_id: str
     name: str | None
@@ -174,7 +186,7 @@ class RegistrationToken(Struct):
 
 
 class ApiKey(Struct):
-    """`key` is there once, in the answer that creates it."""
+    """An API key. Only the answer that creates the key contains its secret, in `key`."""
 
     key_id: str
     name: str
@@ -184,9 +196,9 @@ class ApiKey(Struct):
 
 
 class Condition(Struct):
-    """Something that a worker cannot do. `type` is a `ConditionType`, or one that only a newer agent knows.
+    """A fault that keeps a worker from some of its work. `type` is a `ConditionType`, or a type of a newer agent.
 
-    `since` is when the control plane first saw the type; it stays while the condition is set.
+    `since` is the time at which the control plane first received the type; it stays while the condition is set.
     """
 
     type: str
@@ -195,11 +207,16 @@ class Condition(Struct):
 
 
 class Worker(Struct):
-    """`gpu_claims`: device index to the deployment that holds it. `orphans`: what runs there and is not known here.
+    """A GPU host that is registered with the control plane.
 
-    `next_heartbeat_in` is the interval that it will be given; `due_in` are the seconds until its next heartbeat, null
-    while it is offline. `conditions` is empty where the worker is in order; offline, they are those last known.
-    `address_pinned`: an operator set the address, and the worker's own registrations leave it.
+    `gpu_claims` maps the index of a device to the deployment that holds it. `orphans` are ids of what runs on the
+    worker and is unknown to the control plane.
+
+    `next_heartbeat_in` is the interval between heartbeats in seconds. `due_in` is the number of seconds until the next
+    heartbeat, null while the worker is offline.
+
+    `conditions` is empty if the worker is in order. For a worker that is offline, they are the last ones that it
+    reported. `address_pinned` is true if an operator set the address; registrations then do not change it.
     """
 
     worker_id: str
@@ -226,7 +243,7 @@ class Worker(Struct):
 
 
 class RemovedWorker(Worker, kw_only=True):
-    """The worker as it was. `containers_left` were running at the last report, and still may be."""
+    """The worker as it was. `containers_left` ran at the last report, and may still run."""
 
     containers_left: list[str]
 
@@ -238,7 +255,7 @@ class LostWorker(Worker, kw_only=True):
 
 
 class Crash(Struct):
-    """`fix` is there where the log has the numbers to work it out from; PATCH takes it merged into what is set."""
+    """The last failure of a deployment, with the end of its log. `fix` prevents the failure, if a fix is known."""
 
     at: datetime
     error_code: str
@@ -248,14 +265,18 @@ class Crash(Struct):
 
 
 class Deployment(Struct):
-    """A model that should run (`desired`) and how that goes (`status`).
+    """A model that should run (`desired`), and its present state (`status`).
 
-    `reachable` is false while its worker is silent; `status` is then of `status_as_of`. `endpoint` is the base URL of
-    the model's own API, null where the worker gave no address, or for the reason in `endpoint_problem`. While a change
-    is prepared it is that of the instance before, of `serving_generation` on `serving_worker_id`; `served_model_name`
-    and `api_key` are then of that instance too. Both are null when nothing serves. `env` lists names only. `api_key`
-    opens the model's own API and is shown to operators. `conditions` are those of its worker that hold it up.
-    `crash_loop` is there from the second failure in a row until it has run for 10 minutes.
+    `reachable` is false while the worker is silent; `status` is then the state at `status_as_of`.
+
+    `endpoint` is the base URL of the model's own API. `endpoint` is null if the worker has no address, or for the
+    reason in `endpoint_problem`. While a change is prepared, `endpoint`, `served_model_name`, and `api_key` are those
+    of the instance that still serves: of generation `serving_generation` on worker `serving_worker_id`. Both are null
+    when nothing serves.
+
+    `env` lists names only. `api_key` opens the model's own API, and only operators and admins receive it. `conditions`
+    are those of its worker that hold up the deployment. `crash_loop` is present from the second failure in a row until
+    the model has run for 10 minutes.
     """
 
     deployment_id: str
@@ -295,9 +316,10 @@ class Deployment(Struct):
 
 
 class Event(Struct):
-    """One line of a timeline: when, what, why, and who asked for it. What it is about is named by ids, where there are.
+    """One entry of a timeline: time, type, reason, and who asked for it.
 
-    `worker_id` is also where the deployment was when it happened. `event_id` is unique, and the order of lines.
+    The ids name the objects that the event is about. `worker_id` is also the worker on which the deployment was at that
+    time. `event_id` is unique, and defines the order.
     """
 
     at: datetime
@@ -316,7 +338,10 @@ class Event(Struct):
 
 
 class Operation(Struct):
-    """Something a worker was asked to do once. `output` is what the route that asked for it answers with."""
+    """A command that a worker runs once. `output` is the answer of the route that created the operation.
+
+    Results are kept for 7 days.
+    """
 
     operation_id: str
     worker_id: str
@@ -331,7 +356,7 @@ class Operation(Struct):
 
 
 class Accepted(Struct):
-    """202: the worker has not answered yet; ask the operation."""
+    """The answer 202: the worker has not answered yet. `operation_id` names the operation to read later."""
 
     operation_id: str
     status: OperationStatus
@@ -340,7 +365,10 @@ class Accepted(Struct):
 
 
 class ScrapeTarget(Struct):
-    """A running model's own metrics, for Prometheus. Labels that begin with `__` are for Prometheus, not for series."""
+    """The metrics of a model that runs, as a target for Prometheus.
+
+    Labels that begin with `__` are for Prometheus itself and not for its series.
+    """
 
     targets: list[str]
     labels: dict[str, str]
@@ -350,7 +378,7 @@ ScrapeTargets = list[ScrapeTarget]
 
 
 class WhoAmI(Struct):
-    """The API key that asks."""
+    """The name and the role of the API key of the request."""
 
     name: str
     role: Role
