@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from agent.journalfile import is_damage, is_unwritable
 from agent.schema import NewerSchema
 from infra.local_store import SCHEMA
 
@@ -38,7 +39,9 @@ class Newer(Exception):
 
 
 def check(database: Path, now: float, was_used: bool = False) -> str | None:
-    """A warning where changes are lost with a damaged log. `now`: epoch seconds. Raises Damaged, Newer, OSError.
+    """A warning where changes are lost with a damaged log. `now`: epoch seconds.
+
+    Raises Damaged, Newer; OSError, sqlite3.Error if the disk is full or read-only.
 
     `was_used`: a server has stored something in the database, so that an empty one is damaged. Only the owner of the
     data directory's lock may call it: no server uses the database.
@@ -91,7 +94,11 @@ def keep(database: Path, now: float) -> list[Path]:
         if path.exists():
             copy = path.with_name(f"{path.name}.damaged-{stamp}")
             copy.touch(mode=0o600)
-            shutil.copyfile(path, copy)
+            try:
+                shutil.copyfile(path, copy)
+            except OSError:
+                copy.unlink()  # half a copy is none
+                raise
             copies.append(copy)
     return copies
 
@@ -115,6 +122,8 @@ def _problem(database: Path, was_used: bool) -> str | None:
                 if not _is_item(item):
                     return f"an item of {table} cannot be read: {key}"
     except sqlite3.Error as error:
+        if is_unwritable(error) and not is_damage(error):
+            raise  # SQLite needs room beside the database to read it
         return str(error)
     return None
 

@@ -100,7 +100,9 @@ def test_an_older_file_is_upgraded_and_kept_beside_it(path: Path) -> None:
 
 
 def test_a_file_of_a_version_in_between_takes_the_steps_that_are_left(path: Path) -> None:
-    prepare(path, Schema("CREATE TABLE IF NOT EXISTS notes (id TEXT PRIMARY KEY, body TEXT, tag TEXT)", (add_tag,)))
+    prepare(
+        path, Schema("CREATE TABLE IF NOT EXISTS notes (id TEXT PRIMARY KEY, body TEXT NOT NULL, tag TEXT)", (add_tag,))
+    )
     run(path, "UPDATE notes SET tag = 'mine'")
     kept = prepare(path)
     assert kept is not None and (kept.name, version(kept)) == ("notes.sqlite3.version-1", 1)
@@ -199,7 +201,11 @@ SPOILED: dict[str, tuple[str, str]] = {
     "a key": ("DROP TABLE tags; CREATE TABLE tags (name TEXT)", "the key of its table tags is another one"),
     "a required column": (
         "DROP TABLE tags; CREATE TABLE tags (name TEXT PRIMARY KEY, more TEXT NOT NULL)",
-        "its table tags requires an unknown column, more",
+        "its table tags requires the column more, which may be absent",
+    ),
+    "no value may be absent": (
+        "DROP TABLE notes; CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT NOT NULL, tag TEXT NOT NULL)",
+        "its table notes requires the column tag, which may be absent",
     ),
     "every table": ("DROP TABLE tags; DROP TABLE notes", "it has no table notes"),
     "its version": ("PRAGMA user_version = -1", "its version is -1"),

@@ -18,6 +18,7 @@ from infra.local_damage import Damaged, Newer, check, log_of
 from infra.local_store import SCHEMA, Store
 from tests.fixtures import ROOT
 from tests.fixtures.serve import Serve
+from tests.fixtures.small_disk import fill, needs_root, small_disk
 
 NOW = 1_800_000_000.0
 STAMP = "damaged-20270115T080000Z"
@@ -225,6 +226,29 @@ def test_a_server_says_it_in_one_sentence(database: Path, damage: Callable[[byte
     ended = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith(f"muster: {database} is damaged (") and ended.stderr.count("\n") == 1
+
+
+@needs_root
+@pytest.mark.parametrize("free", [0, 65536])
+def test_a_full_disk_is_no_damage_and_an_upgrade_that_has_no_room_changes_nothing(tmp_path: Path, free: int) -> None:
+    """SQLite needs room for the log's index to read a database, and more to write."""
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        path = disk / "data" / "muster.sqlite3"
+        path.parent.mkdir()
+        store = Store(path)
+        store.apply([("t", str(number), ITEM % number) for number in range(50)])
+        store.close()
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA user_version = 0")
+        before = path.read_bytes()
+        fill(disk)
+        os.truncate(disk / "ballast", (disk / "ballast").stat().st_size - free)
+        command = [sys.executable, "-m", "infra.local", "serve", "--port", "0", "--data", str(path.parent)]
+        ended = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
+        assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1), ended.stderr
+        assert ended.stderr.startswith(f"muster: cannot use {path.parent}: ")
+        assert path.read_bytes() == before
+        assert not [each.name for each in path.parent.iterdir() if "damaged" in each.name or "version" in each.name]
 
 
 def test_a_server_refuses_a_newer_database_in_one_sentence(database: Path) -> None:
