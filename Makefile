@@ -96,7 +96,7 @@ format: setup ## Let ruff format the code
 
 wheel: $(WHEEL) ## The package for GPU hosts, in dist/, and where the control plane serves it from
 
-$(WHEEL): $(READY) pyproject.toml docs/troubleshooting.md $(shell find agent muster chalicelib/contract -name '*.py')
+$(WHEEL): $(READY) pyproject.toml docs/troubleshooting.md $(shell find agent muster -name '*.py')
 	@rm -f dist/*.whl chalicelib/static/*.whl
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 	@cp dist/*.whl chalicelib/static/

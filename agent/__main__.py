@@ -52,8 +52,8 @@ from agent.settings import (
 from agent.shown import log_to, shown
 from agent.signals import Signals
 from agent.storage import disk_usage, places
-from chalicelib.contract.messages import GpuInfo, Registration
-from chalicelib.contract.structs import read_structs
+from muster.api.messages import GpuInfo, Registration
+from muster.api.structs import read_structs
 
 log = logging.getLogger("agent")
 

@@ -10,8 +10,8 @@ from agent.engines import Cancelled, EngineError
 from agent.identity import StateError
 from agent.life import Life, Tools
 from agent.records import Record
-from chalicelib.contract.lifecycle import Status
-from chalicelib.contract.messages import Deploy, Stop
+from muster.api.lifecycle import Status
+from muster.api.messages import Deploy, Stop
 
 log = logging.getLogger(__name__)
 

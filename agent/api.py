@@ -16,9 +16,9 @@ from urllib3.exceptions import ProtocolError
 
 from agent.clockcheck import ahead
 from agent.sessions import new_session
-from chalicelib.contract.connection import answered_by_something_else, cause
-from chalicelib.contract.messages import MAX_CODE, Heartbeat, Registered, Registration, brief
-from chalicelib.contract.resources import ErrorBody
+from muster.api.connection import answered_by_something_else, cause
+from muster.api.messages import MAX_CODE, Heartbeat, Registered, Registration, brief
+from muster.api.resources import ErrorBody
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from agent.conditions import Conditions
-from chalicelib.contract.conditions import ConditionType
+from muster.api.conditions import ConditionType
 
 TOLERATED = 60.0
 """Seconds. Nothing of Muster depends on the wall clock; downloads with signed URLs and certificates break first, after

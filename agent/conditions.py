@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
-from chalicelib.contract.conditions import ConditionType
-from chalicelib.contract.messages import ReportedCondition
+from muster.api.conditions import ConditionType
+from muster.api.messages import ReportedCondition
 
 log = logging.getLogger(__name__)
 

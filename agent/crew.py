@@ -39,7 +39,7 @@ from agent.secrets import Secrets
 from agent.spool import Spool
 from agent.start import FreePort, Starter
 from agent.watch import Watch
-from chalicelib.contract.messages import Disk
+from muster.api.messages import Disk
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from agent.gpus import Gpu, Holder
 from agent.host import container_of, process_name
 from agent.numbers import Known, Numbers
 from agent.quantization import Capability
-from chalicelib.contract.messages import GpuDevice, GpuInfo, GpuUsage
+from muster.api.messages import GpuDevice, GpuInfo, GpuUsage
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from agent.journalfile import SCHEMA
 from agent.schema import NewerSchema
 from agent.sessions import new_session
 from agent.settings import SettingError, check_url, default_state_dir, hub_cache
-from chalicelib.contract.connection import answered_by_something_else, cause
+from muster.api.connection import answered_by_something_else, cause
 
 Verdict = Literal["ok", "warning", "bad"]
 

@@ -15,7 +15,7 @@ from typing import Any
 from agent.engines import EngineError
 from agent.given_flags import extra_args, is_flag, sendable
 from agent.impossible import check_possible
-from chalicelib.contract.credentials import first_credential
+from muster.api.credentials import first_credential
 
 _FLAG = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _SHORT = {"tensor-parallel-size": "-tp", "pipeline-parallel-size": "-pp", "data-parallel-size": "-dp"}

@@ -9,7 +9,7 @@ from agent.actor import Actor
 from agent.engines import Instance
 from agent.life import Tools
 from agent.records import Record
-from chalicelib.contract.messages import Deploy, GpuDevice, GpuInfo, Orphan, Stop
+from muster.api.messages import Deploy, GpuDevice, GpuInfo, Orphan, Stop
 
 Spawn = Callable[[str, Callable[[], None]], None]
 

@@ -13,8 +13,8 @@ from agent.conditions import Conditions
 from agent.devices import Devices, Sight
 from agent.driver_advice import for_device, for_driver
 from agent.numbers import Known
-from chalicelib.contract.conditions import ConditionType
-from chalicelib.contract.messages import GpuInfo, GpuUsage
+from muster.api.conditions import ConditionType
+from muster.api.messages import GpuInfo, GpuUsage
 
 HUNG_AFTER = 30.0
 """Seconds after which a driver that has not answered is a condition; after a boot the first answer may take ten."""

@@ -15,7 +15,7 @@ from agent.engines import Engine, Instance
 from agent.gpus import Gpu
 from agent.models import cached_models
 from agent.phases import LINES, phase_of
-from chalicelib.contract.messages import Deploy, Progress
+from muster.api.messages import Deploy, Progress
 from muster.diagnostics.lines import READ_CHARACTERS
 
 STALLED_AFTER = 600.0

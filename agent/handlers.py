@@ -20,7 +20,7 @@ from agent.models import cached_models, delete_model
 from agent.policy import HostPolicy, named
 from agent.pulls import Pulls
 from agent.secrets import Secrets
-from chalicelib.contract import messages as m
+from muster.api import messages as m
 
 STOP_GRACE = 30.0
 

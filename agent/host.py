@@ -19,7 +19,7 @@ import psutil
 
 from agent.engines import EngineError
 from agent.vllm import PORTS
-from chalicelib.contract.messages import Disk, SystemInfo
+from muster.api.messages import Disk, SystemInfo
 
 _CONTAINER = re.compile(r"(?:^|[/:-])([0-9a-f]{64})(?:\.scope)?(?:/|$)", re.MULTILINE)
 

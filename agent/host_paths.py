@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from agent.given_flags import given_flags
-from chalicelib.contract.messages import FromHost
+from muster.api.messages import FromHost
 
 NAMES_NO_FILE = frozenset(
     {

@@ -20,8 +20,8 @@ from msgspec import Struct
 from agent.api import Bearer, read_limited
 from agent.policy import is_path
 from agent.sessions import new_session
-from chalicelib.contract.connection import cause
-from chalicelib.contract.messages import Fix
+from muster.api.connection import cause
+from muster.api.messages import Fix
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 TIMEOUT = (3.0, 5.0)

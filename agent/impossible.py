@@ -9,8 +9,8 @@ from typing import Any
 from agent.engines import EngineError
 from agent.given_flags import CONTAINER_KEYS, Given, given_flags, is_reserved
 from agent.harmless import HOST_FLAGS
-from chalicelib.contract.credentials import OWN_KEY
-from chalicelib.contract.messages import Fix
+from muster.api.credentials import OWN_KEY
+from muster.api.messages import Fix
 
 _DECIDED = {
     "model": "the deployment's own `model` decides",

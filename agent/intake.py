@@ -16,7 +16,7 @@ from agent.crew import Crew, Memory
 from agent.journal import JournalFull
 from agent.operations import kind
 from agent.records import Receipt
-from chalicelib.contract.messages import Command, Count, Deploy, Id, OperationCommand, Report, Result, Stop
+from muster.api.messages import Command, Count, Deploy, Id, OperationCommand, Report, Result, Stop
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import Lock
 
 from agent.engines import Engine, Instance
-from chalicelib.contract.messages import Image
+from muster.api.messages import Image
 
 MAX_AGE = 3.5
 """Seconds for which a listing serves: many actors look, and each listing costs the engine. What the agent does itself

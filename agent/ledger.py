@@ -11,7 +11,7 @@ import msgspec
 
 from agent.journal import Database, JournalFull
 from agent.spool import Spool
-from chalicelib.contract.messages import (
+from muster.api.messages import (
     ContainerLogs,
     DeleteImage,
     DeleteModel,

@@ -29,8 +29,8 @@ from agent.records import Record, Records
 from agent.restarts import Restarts
 from agent.secrets import Secrets
 from agent.start import Starter
-from chalicelib.contract.lifecycle import COMING_UP, ENDING, Status
-from chalicelib.contract.messages import CrashLoop, Deploy, Fix, Progress, Report, Stop
+from muster.api.lifecycle import COMING_UP, ENDING, Status
+from muster.api.messages import CrashLoop, Deploy, Fix, Progress, Report, Stop
 from muster.diagnostics.log import EXCERPT_BYTES, Diagnosis, diagnose, excerpt
 
 log = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from agent import host
 from agent.conditions import LOOKS_TO_SET, Conditions
 from agent.engines import EngineError
 from agent.settings import LOOPBACK, is_loopback
-from chalicelib.contract import addresses
-from chalicelib.contract.addresses import Kind
-from chalicelib.contract.conditions import ConditionType
+from muster.api import addresses
+from muster.api.addresses import Kind
+from muster.api.conditions import ConditionType
 
 Resolve = Callable[[str], list[str]]
 Rebind = Literal["restart", "leave"]

@@ -9,7 +9,7 @@ import msgspec
 from agent.archive import SavedLog
 from agent.engines import LogChunk
 from agent.engines.logs import backwards, chunk, format_time
-from chalicelib.contract.messages import Logs
+from muster.api.messages import Logs
 from muster.diagnostics.log import excerpt
 
 MAX_BYTES = 240 * 1024

@@ -25,8 +25,8 @@ from agent.intake import Intake
 from agent.journal import JournalFull
 from agent.statecheck import check_state
 from agent.storage import gist
-from chalicelib.contract.messages import Disk, GpuInfo, GpuUsage, Heartbeat, Image, Registration
-from chalicelib.contract.sizes import fitting
+from muster.api.messages import Disk, GpuInfo, GpuUsage, Heartbeat, Image, Registration
+from muster.api.sizes import fitting
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.engines import EngineError
-from chalicelib.contract.messages import CachedModel, Deleted
+from muster.api.messages import CachedModel, Deleted
 
 PREFIX = "models--"
 

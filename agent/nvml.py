@@ -23,7 +23,7 @@ import pynvml
 
 from agent import nvml_reads as reads
 from agent.quantization import Capability
-from chalicelib.contract.messages import GpuProcess
+from muster.api.messages import GpuProcess
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from agent.fleet import Spawn, spawn_thread
 from agent.handlers import Handlers
 from agent.journal import JournalFull
 from agent.ledger import Accepted, Ledger, frees_space, only_looks
-from chalicelib.contract.messages import OperationCommand, Progress, Result
+from muster.api.messages import OperationCommand, Progress, Result
 
 log = logging.getLogger(__name__)
 

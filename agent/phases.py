@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from chalicelib.contract.messages import Progress
+from muster.api.messages import Progress
 from muster.diagnostics.lines import READ_CHARACTERS
 
 LINES = 50

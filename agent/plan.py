@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.engines import Instance
-from chalicelib.contract.messages import Deploy, Stop
+from muster.api.messages import Deploy, Stop
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from agent.given_flags import given_flags
 from agent.host_paths import Named, is_below, plain
 from agent.mounts import AllowedMount, is_absent, lies_in, seen_at, why_not
 from agent.remote_code import chosen_by_config, chosen_by_variable
-from chalicelib.contract.messages import Deploy, FromHost, Image
+from muster.api.messages import Deploy, FromHost, Image
 
 CONTAINER_HUB_CACHE = host_paths.HUB_CACHE
 TESTED_IMAGE = "vllm/vllm-openai:v0.32.0"

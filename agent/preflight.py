@@ -21,7 +21,7 @@ from agent.models import PREFIX, cached_models
 from agent.policy import HostPolicy, is_path
 from agent.quantization import LEAST, LEAST_OF_VLLM, method, told
 from agent.weights import CODE, has_snapshot, unusable
-from chalicelib.contract.messages import Deploy, Disk, Fix
+from muster.api.messages import Deploy, Disk, Fix
 
 UTILIZATION = 0.9
 """The share of a GPU's memory that vLLM wants free where `gpu_memory_utilization` does not say."""

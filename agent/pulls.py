@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from agent.engines import Cancelled, Engine, EngineError
 from agent.inventory import Inventory
 from agent.ledger import Ledger
-from chalicelib.contract.messages import Progress, Pulled
+from muster.api.messages import Progress, Pulled
 
 log = logging.getLogger(__name__)
 

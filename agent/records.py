@@ -12,8 +12,8 @@ import msgspec
 from agent.journal import Database, JournalFull, put_meta
 from agent.restarts import Crashes
 from agent.spool import Spool
-from chalicelib.contract.lifecycle import Status
-from chalicelib.contract.messages import Deploy, Intent, Report, Stop
+from muster.api.lifecycle import Status
+from muster.api.messages import Deploy, Intent, Report, Stop
 
 
 class Receipt(Enum):

@@ -28,7 +28,7 @@ from agent.harmless import (
     OneOf,
 )
 from agent.impossible import is_one_node
-from chalicelib.contract.credentials import is_credential
+from muster.api.credentials import is_credential
 
 _CLASS = re.compile(r"[A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)*[.:][A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 """`package.module.Class`, `package.module:attribute`, `module.py`: with a dot in it."""

@@ -26,7 +26,7 @@ from agent.identity import Identity, StateError
 from agent.journal import JournalFull
 from agent.shrink import versions
 from agent.spool import Entry, Key, Spool
-from chalicelib.contract.conditions import ConditionType
+from muster.api.conditions import ConditionType
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from math import ceil
 
 from msgspec import Struct
 
-from chalicelib.contract.crash_loops import PERSISTENT
-from chalicelib.contract.messages import CrashLoop
+from muster.api.crash_loops import PERSISTENT
+from muster.api.messages import CrashLoop
 
 FIRST = 10.0
 LONGEST = 300.0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from threading import Event, Thread
 
 from agent.gpu_watch import GpuWatch
-from chalicelib.contract.messages import Disk, GpuUsage
+from muster.api.messages import Disk, GpuUsage
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from chalicelib.contract.credentials import HIDDEN, MIN_SECRET, hidden_in, is_credential
-from chalicelib.contract.messages import Deploy, FromHost, Stop
+from muster.api.credentials import HIDDEN, MIN_SECRET, hidden_in, is_credential
+from muster.api.messages import Deploy, FromHost, Stop
 
 
 @dataclass(frozen=True)

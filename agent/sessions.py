@@ -13,7 +13,7 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from chalicelib.contract.connection import authorities, more_authorities
+from muster.api.connection import authorities, more_authorities
 
 
 def new_session(environ: Mapping[str, str]) -> requests.Session:

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from chalicelib.contract import addresses
-from chalicelib.contract.addresses import Kind
-from chalicelib.contract.messages import Labels
+from muster.api import addresses
+from muster.api.addresses import Kind
+from muster.api.messages import Labels
 
 LOOPBACK = "127.0.0.1"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from chalicelib.contract.messages import brief
+from muster.api.messages import brief
 
 HEAD = 200
 """Characters of a message that a smaller version keeps."""

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from agent.journal import Database, JournalFull, put_meta
-from chalicelib.contract.messages import Report, Result
+from muster.api.messages import Report, Result
 
 MOST = 1000
 """Kept while the control plane is away, and as many again in memory where the disk is full."""

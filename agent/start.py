@@ -18,7 +18,7 @@ from agent.listening import Listening
 from agent.policy import HostPolicy
 from agent.preflight import Cleared, Flight, Preflight
 from agent.vllm import PORTS, desired_port, refusal, run_spec, served_model_name
-from chalicelib.contract.messages import Deploy
+from muster.api.messages import Deploy
 
 FreePort = Callable[[int | None, str, Collection[int]], int]
 

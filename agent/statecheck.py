@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.conditions import Conditions
 from agent.journal import Database
 from agent.journalfile import damaged
-from chalicelib.contract.conditions import ConditionType
+from muster.api.conditions import ConditionType
 
 
 def check_state(database: Database, conditions: Conditions, held_up: list[str]) -> None:

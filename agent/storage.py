@@ -9,7 +9,7 @@ from typing import NamedTuple
 from agent import host
 from agent.engines import Engine
 from agent.policy import HostPolicy
-from chalicelib.contract.messages import Disk, DiskPath
+from muster.api.messages import Disk, DiskPath
 
 
 class Place(NamedTuple):

@@ -13,7 +13,7 @@ from agent.given_flags import sendable
 from agent.hub import DEFAULT_ENDPOINT
 from agent.labels import instance_name
 from agent.policy import CONTAINER_HUB_CACHE, SHARED, HostPolicy, refusal
-from chalicelib.contract.messages import Deploy, FromHost
+from muster.api.messages import Deploy, FromHost
 
 __all__ = ["PORTS", "HostPolicy", "desired_port", "refusal", "run_spec", "served_model_name"]
 

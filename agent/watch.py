@@ -12,7 +12,7 @@ from agent.fleet import Fleet
 from agent.inventory import Inventory
 from agent.listening import Listening
 from agent.weights import CODE as CACHE_UNUSABLE
-from chalicelib.contract.conditions import ConditionType
+from muster.api.conditions import ConditionType
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ import msgspec
 from pynamodb.exceptions import UpdateError
 
 from chalicelib import settings
-from chalicelib.contract import addresses
-from chalicelib.contract.addresses import Kind, Reading
-from chalicelib.contract.errors import ApiError
-from chalicelib.contract.resolving import Resolve
 from chalicelib.store import find, update_if
 from chalicelib.tables import AddressClaims, Cold
+from muster.api import addresses
+from muster.api.addresses import Kind, Reading
+from muster.api.errors import ApiError
+from muster.api.resolving import Resolve
 
 
 def refuse(address: str | None, *, strictly: bool = False, resolve: Resolve | None = None) -> None:

@@ -24,10 +24,10 @@ from enum import StrEnum
 from functools import cached_property
 
 from chalicelib import tokens
-from chalicelib.contract import messages as m
-from chalicelib.contract.errors import ApiError
 from chalicelib.fleet import Machine
 from chalicelib.tables import Cold, Credential, Hot
+from muster.api import messages as m
+from muster.api.errors import ApiError
 
 
 class Rule(StrEnum):

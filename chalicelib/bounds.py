@@ -7,10 +7,10 @@ worker, for which nothing newer is possible.
 
 from __future__ import annotations
 
-from chalicelib.contract.errors import ApiError
 from chalicelib.fleet import CLOCKS_DIFFER
 from chalicelib.store import find, update_if
 from chalicelib.tables import Hot
+from muster.api.errors import ApiError
 
 
 def latest(now: float) -> int:

@@ -17,10 +17,10 @@ from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from chalicelib import census, events, fleet, placement, slots
-from chalicelib.contract import resources as r
 from chalicelib.fleet import Machine, read_claims, write_claims
 from chalicelib.store import Refused, find, find_all, transact, update_if
 from chalicelib.tables import Cold, Deployment, Slot
+from muster.api import resources as r
 
 BATCH = 100
 """Items that one request names; more are cheaper found among all of them."""

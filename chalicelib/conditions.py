@@ -17,15 +17,15 @@ import msgspec
 from msgspec import Struct
 
 from chalicelib import events
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
-from chalicelib.contract.conditions import bit, types_in
-from chalicelib.contract.lifecycle import Status
 from chalicelib.events import About
 from chalicelib.fleet import Machine
 from chalicelib.store import find_all, put_if
 from chalicelib.tables import Conditions, Deployment
 from chalicelib.times import when
+from muster.api import messages as m
+from muster.api import resources as r
+from muster.api.conditions import bit, types_in
+from muster.api.lifecycle import Status
 
 MOST = 32
 """Conditions that a worker may have; further ones are left out."""

@@ -11,10 +11,10 @@ import msgspec
 from msgspec import Struct
 from pynamodb.expressions.update import Action
 
-from chalicelib.contract import messages as m
-from chalicelib.contract.crash_loops import words
-from chalicelib.contract.lifecycle import LIVE, Status
 from chalicelib.tables import Deployment
+from muster.api import messages as m
+from muster.api.crash_loops import words
+from muster.api.lifecycle import LIVE, Status
 
 LONGEST = 86400
 """Seconds until the next start that are believed."""

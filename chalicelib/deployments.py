@@ -16,13 +16,13 @@ import msgspec
 from pynamodb.transactions import TransactWrite
 
 from chalicelib import claims, events, fleet, once, serving, slots
-from chalicelib.contract import resources as r
-from chalicelib.contract.credentials import first_credential
-from chalicelib.contract.errors import ApiError
-from chalicelib.contract.lifecycle import CONTACT_LOST, LIVE, Status
 from chalicelib.store import Refused, find, grow, retrying, transact
 from chalicelib.tables import Deployment, DeploymentName, Hot, Slot
 from chalicelib.tokens import Principal
+from muster.api import resources as r
+from muster.api.credentials import first_credential
+from muster.api.errors import ApiError
+from muster.api.lifecycle import CONTACT_LOST, LIVE, Status
 
 MAX_CONFIG = 64 * 1024
 

@@ -6,9 +6,9 @@ import re
 from urllib.parse import urlsplit
 
 from chalicelib import census, claims, publication
-from chalicelib.contract import resources as r
 from chalicelib.fleet import Machine
 from chalicelib.tables import Deployment
+from muster.api import resources as r
 
 PORTS = {"http": 80, "https": 443}
 

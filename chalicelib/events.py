@@ -25,11 +25,11 @@ from typing import Annotated, Any
 import msgspec
 from pynamodb.expressions.condition import Condition
 
-from chalicelib.contract import resources as r
-from chalicelib.contract.errors import ApiError
 from chalicelib.store import find_all
 from chalicelib.tables import Cold, Deployment, Event
 from chalicelib.times import when
+from muster.api import resources as r
+from muster.api.errors import ApiError
 
 KEPT = 30 * 86400
 SHARDS = tuple(f"fleet#{n}" for n in range(4))

@@ -9,11 +9,11 @@ from functools import cached_property
 import msgspec
 
 from chalicelib import settings
-from chalicelib.contract import messages as m
-from chalicelib.contract.errors import ApiError
 from chalicelib.events import About
 from chalicelib.store import find_all
 from chalicelib.tables import Cold, Hot
+from muster.api import messages as m
+from muster.api.errors import ApiError
 
 ONLINE_WINDOW = settings.ONLINE_WINDOW
 BUSY, WARM = 60.0, 300.0

@@ -15,10 +15,10 @@ from pynamodb.expressions.update import Action
 
 from chalicelib import bounds, conditions, fleet, look, provisional, registration, settings, tokens
 from chalicelib.admission import superseded
-from chalicelib.contract import messages as m
-from chalicelib.contract.errors import ApiError
 from chalicelib.store import find, retrying, update_if
 from chalicelib.tables import Hot
+from muster.api import messages as m
+from muster.api.errors import ApiError
 
 LOOK_EVERY = 10
 _GPU = struct.Struct("<Q")

@@ -8,9 +8,9 @@ import msgspec
 from pynamodb.expressions.update import Action
 
 from chalicelib import claims, events, fleet
-from chalicelib.contract import messages as m
 from chalicelib.store import find, retrying, transact
 from chalicelib.tables import Cold
+from muster.api import messages as m
 
 
 def follow(worker_id: str, info: m.GpuInfo | None, occupied: fleet.Claims, now: float) -> bool:

@@ -13,12 +13,12 @@ import msgspec
 from pynamodb.expressions.update import Action
 
 from chalicelib import claims, conditions, deployments, events, fleet, inventory, operations, reports, slots
-from chalicelib.contract import messages as m
-from chalicelib.contract.lifecycle import COMING_UP, CONTACT_LOST, LIVE, OPEN, OperationStatus, Status
-from chalicelib.contract.sizes import fitting
 from chalicelib.fleet import CLOCKS_DIFFER
 from chalicelib.store import delete_if, find_all, update_if
 from chalicelib.tables import Deployment, Hot, Operation, Queued, Seen, Slot
+from muster.api import messages as m
+from muster.api.lifecycle import COMING_UP, CONTACT_LOST, LIVE, OPEN, OperationStatus, Status
+from muster.api.sizes import fitting
 
 ODD_FOR = 25.0
 """Seconds for which a worker's list must contradict what is stored before anything is concluded."""

@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 
 from chalicelib import census, claims, conditions, crash_loops, publication, settings
-from chalicelib.contract import messages as m
-from chalicelib.contract.conditions import ConditionType
-from chalicelib.contract.lifecycle import OPEN, OperationStatus, Status
 from chalicelib.exposition import Family
 from chalicelib.fleet import Machine
 from chalicelib.heartbeat import unpack_usage
 from chalicelib.tables import Count, Deployment, Operation
+from muster.api import messages as m
+from muster.api.conditions import ConditionType
+from muster.api.lifecycle import OPEN, OperationStatus, Status
 
 ENDED = [status for status in OperationStatus if status not in OPEN]
 

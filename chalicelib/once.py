@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from pynamodb.transactions import TransactWrite
 
-from chalicelib.contract.errors import ApiError
 from chalicelib.store import Refused, find
 from chalicelib.tables import Once
+from muster.api.errors import ApiError
 
 KEPT = 86400.0
 

@@ -23,13 +23,13 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.transactions import TransactWrite
 
 from chalicelib import bounds, events, fleet, once, slots
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
-from chalicelib.contract.errors import ApiError
-from chalicelib.contract.lifecycle import OPEN, OperationStatus, sources
 from chalicelib.store import find, find_all, retrying, transact, update_if
 from chalicelib.tables import Count, Operation, Queued, SharedRead
 from chalicelib.times import when
+from muster.api import messages as m
+from muster.api import resources as r
+from muster.api.errors import ApiError
+from muster.api.lifecycle import OPEN, OperationStatus, sources
 
 READ_EXPIRES, ACTION_EXPIRES = 60.0, 600.0
 SILENCE = 600.0

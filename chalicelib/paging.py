@@ -11,9 +11,9 @@ import msgspec
 from pynamodb.exceptions import QueryError
 from pynamodb.models import Model
 
-from chalicelib.contract import resources as r
-from chalicelib.contract.errors import ApiError
 from chalicelib.store import find_all
+from muster.api import resources as r
+from muster.api.errors import ApiError
 
 M = TypeVar("M", bound=Model)
 Key = dict[str, dict[str, str]]

@@ -21,10 +21,10 @@ import msgspec
 
 from chalicelib import fleet, settings, tokens
 from chalicelib.admission import superseded
-from chalicelib.contract import messages as m
 from chalicelib.fleet import Machine
 from chalicelib.store import find
 from chalicelib.tables import Credential, Hot, Provisional
+from muster.api import messages as m
 
 IN_FLIGHT = 10.0
 """Seconds in which a heartbeat of the process that crashed may still arrive."""

@@ -17,13 +17,13 @@ from functools import cached_property
 
 from chalicelib import address_claims, fleet, serving, slots
 from chalicelib.conditions import Held
-from chalicelib.contract import addresses
-from chalicelib.contract.addresses import Place
-from chalicelib.contract.conditions import ConditionType
 from chalicelib.fleet import Machine
 from chalicelib.serving import Serving
 from chalicelib.store import find_all
 from chalicelib.tables import AddressClaims, Deployment
+from muster.api import addresses
+from muster.api.addresses import Place
+from muster.api.conditions import ConditionType
 
 MOST_RIVALS = 64
 """Workers of one address that are compared; more than that on one address are a proxy, or an attack."""

@@ -37,12 +37,12 @@ from chalicelib import (
     tokens,
 )
 from chalicelib.admission import Request, Rule, retired_boots, same_boot, short, superseded
-from chalicelib.contract import messages as m
-from chalicelib.contract.errors import ApiError
-from chalicelib.contract.resolving import Resolve, resolve
 from chalicelib.fleet import Machine
 from chalicelib.store import find, grow, retrying, transact
 from chalicelib.tables import Cold, Conditions, Credential, Hot, Provisional, WorkerName
+from muster.api import messages as m
+from muster.api.errors import ApiError
+from muster.api.resolving import Resolve, resolve
 
 GRACE = 600.0
 """Seconds for which the token before stays good while the new one was not used."""

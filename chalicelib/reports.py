@@ -14,13 +14,13 @@ import msgspec
 from pynamodb.expressions.update import Action
 
 from chalicelib import bounds, claims, crash_loops, events, serving, slots
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
-from chalicelib.contract.errors import ApiError
-from chalicelib.contract.lifecycle import COMING_UP, CONTACT_LOST, ENDING, Status, may_move
 from chalicelib.store import Refused, find, grow, retrying, update_if
 from chalicelib.tables import Deployment, Slot
 from chalicelib.times import when
+from muster.api import messages as m
+from muster.api import resources as r
+from muster.api.errors import ApiError
+from muster.api.lifecycle import COMING_UP, CONTACT_LOST, ENDING, Status, may_move
 
 MAX_LOGS = 64 * 1024
 MAX_CONTAINER_ID = 256

@@ -17,9 +17,9 @@ from msgspec import Struct
 from pynamodb.expressions.update import Action
 
 from chalicelib.claims import spec_of
-from chalicelib.contract import messages as m
-from chalicelib.contract.lifecycle import ENDING, Status
 from chalicelib.tables import Deployment
+from muster.api import messages as m
+from muster.api.lifecycle import ENDING, Status
 
 MAX_ADDRESS = 512
 

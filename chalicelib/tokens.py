@@ -12,12 +12,12 @@ from typing import Literal
 from pynamodb.transactions import TransactWrite
 
 from chalicelib import census, events, once, paging
-from chalicelib.contract import resources as r
-from chalicelib.contract.endpoints import Access
-from chalicelib.contract.errors import ApiError
 from chalicelib.store import Refused, delete_if, find, put_if, side_by_side, transact, update_if
 from chalicelib.tables import Credential, FirstKey, Hot
 from chalicelib.times import when
+from muster.api import resources as r
+from muster.api.endpoints import Access
+from muster.api.errors import ApiError
 
 PREFIX = {"registration": "mst_reg_", "key": "mst_key_", "worker": "mst_wrk_"}
 SEEDED_USES = 1_000_000

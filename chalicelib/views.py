@@ -8,16 +8,16 @@ from collections.abc import Callable
 import msgspec
 
 from chalicelib import claims, conditions, crash_loops, fleet, paging, publication
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
-from chalicelib.contract.credentials import without_credentials
-from chalicelib.contract.endpoints import Access
-from chalicelib.contract.lifecycle import Status
 from chalicelib.fleet import Machine
 from chalicelib.serving import served_model_name
 from chalicelib.tables import Deployment
 from chalicelib.times import when
 from chalicelib.tokens import Principal
+from muster.api import messages as m
+from muster.api import resources as r
+from muster.api.credentials import without_credentials
+from muster.api.endpoints import Access
+from muster.api.lifecycle import Status
 
 
 def one(deployment: Deployment, viewer: Principal, now: float) -> r.Deployment:

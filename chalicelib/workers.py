@@ -10,11 +10,6 @@ from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from chalicelib import address_claims, claims, conditions, deployments, events, fleet, paging, publication, slots
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
-from chalicelib.contract.errors import ApiError
-from chalicelib.contract.lifecycle import LIVE
-from chalicelib.contract.resolving import Resolve, resolve
 from chalicelib.fleet import Machine
 from chalicelib.heartbeat import unpack_usage
 from chalicelib.registration import name_key
@@ -22,6 +17,11 @@ from chalicelib.store import find, find_all, retrying, transact, update_if
 from chalicelib.tables import Cold, Conditions, Deployment, Hot, Provisional, Refusals, Seen, Slot, WorkerName
 from chalicelib.times import when
 from chalicelib.tokens import Principal
+from muster.api import messages as m
+from muster.api import resources as r
+from muster.api.errors import ApiError
+from muster.api.lifecycle import LIVE
+from muster.api.resolving import Resolve, resolve
 
 REPORT_AGE = 300.0
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import requests
 
-from chalicelib.contract.lifecycle import OPEN
 from infra.demo_stage import DemoFailed, attempts
+from muster.api.lifecycle import OPEN
 
 SECONDS = 300.0
 """That an answer may take, of the control plane or of the worker."""

@@ -27,11 +27,11 @@ from chalice.app import Chalice
 from chalice.config import Config
 from chalice.local import ChaliceRequestHandler
 
-from chalicelib.contract.errors import ApiError
-from chalicelib.contract.resources import ErrorBody
 from chalicelib.routes.matching import MethodNotAllowed
 from infra.local_connections import Connections
 from infra.local_gateway import Gateway
+from muster.api.errors import ApiError
+from muster.api.resources import ErrorBody
 
 log = logging.getLogger(__name__)
 

@@ -18,11 +18,11 @@ from chalice.app import Chalice, ScheduledEventConfig
 from chalice.config import Config
 from chalice.local import LocalDevServer, ThreadedHTTPServer
 
-from chalicelib.contract.structs import read_structs
 from infra.local_connections import Connections, room
 from infra.local_http import Handler
 from infra.local_schedule import Minute
 from infra.local_store import DataDirectory
+from muster.api.structs import read_structs
 
 if TYPE_CHECKING:
     from infra.local_dynamodb import Engine

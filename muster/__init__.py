@@ -11,8 +11,8 @@ TYPE_CHECKING = False  # type checkers take a variable of this name as true; imp
 if TYPE_CHECKING:
     from msgspec import UNSET
 
-    from chalicelib.contract.lifecycle import OperationStatus, Status
-    from chalicelib.contract.messages import (
+    from muster.api.lifecycle import OperationStatus, Status
+    from muster.api.messages import (
         CachedModel,
         Container,
         Containers,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         Pulled,
         SystemInfo,
     )
-    from chalicelib.contract.resources import (
+    from muster.api.resources import (
         Accepted,
         ApiKey,
         Condition,
@@ -72,12 +72,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "msgspec": "UNSET",
-    "chalicelib.contract.lifecycle": "OperationStatus Status",
-    "chalicelib.contract.messages": (
+    "muster.api.lifecycle": "OperationStatus Status",
+    "muster.api.messages": (
         "CachedModel Container Containers CrashLoop Deleted Disk DiskPath Fix FromHost GpuDevice GpuInfo GpuProcess "
         "GpuUsage Image Images Kept Logs Models Progress Pruned Pulled SystemInfo"
     ),
-    "chalicelib.contract.resources": (
+    "muster.api.resources": (
         "Accepted ApiKey Condition Crash Deployment DeploymentPatch Event Health LostWorker NewDeployment "
         "NewRegistrationToken Operation PruneRequest RegistrationToken RemovedWorker Role ScrapeTarget WhoAmI Worker "
         "WorkerPatch"

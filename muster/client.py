@@ -14,9 +14,9 @@ import msgspec
 import requests
 from msgspec import UNSET, Struct
 
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
-from chalicelib.contract.lifecycle import OPEN, OperationStatus, Status
+from muster.api import messages as m
+from muster.api import resources as r
+from muster.api.lifecycle import OPEN, OperationStatus, Status
 from muster.errors import TimedOut, Unreachable, error
 from muster.transport import TIMEOUT, Transport
 

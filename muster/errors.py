@@ -10,7 +10,7 @@ MusterError ─┬─ Unreachable ── TimedOut      429, 503, 504, or no answ
 
 from __future__ import annotations
 
-from chalicelib.contract.errors import STATUS, WORKER_FAILED
+from muster.api.errors import STATUS, WORKER_FAILED
 
 
 class MusterError(Exception):

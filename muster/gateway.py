@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 from msgspec import UNSET
 
-from chalicelib.contract import addresses
-from chalicelib.contract import resources as r
-from chalicelib.contract.addresses import Kind
-from chalicelib.contract.lifecycle import Status
-from chalicelib.contract.resolving import Resolve, is_ip
+from muster.api import addresses
+from muster.api import resources as r
+from muster.api.addresses import Kind
+from muster.api.lifecycle import Status
+from muster.api.resolving import Resolve, is_ip
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 
-from chalicelib.contract.connection import cause
+from muster.api.connection import cause
 from muster.gateway import Model
 from muster.sessions import new_session
 from muster.transport import Bearer

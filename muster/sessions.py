@@ -15,7 +15,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from chalicelib.contract.connection import authorities, more_authorities
+from muster.api.connection import authorities, more_authorities
 
 
 def new_session(environ: Mapping[str, str], retries: Retry | int = 0) -> requests.Session:

@@ -18,9 +18,9 @@ import requests
 from requests.auth import AuthBase
 from urllib3.util import Retry
 
-from chalicelib.contract.connection import answered_by_something_else, cause
-from chalicelib.contract.endpoints import BY_NAME
-from chalicelib.contract.resources import Accepted, ErrorBody
+from muster.api.connection import answered_by_something_else, cause
+from muster.api.endpoints import BY_NAME
+from muster.api.resources import Accepted, ErrorBody
 from muster.errors import Invalid, MusterError, Unreachable, error
 from muster.sessions import new_session
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event
 from typing import Literal, Protocol
 
-from chalicelib.contract.messages import Fix, Image, Progress, Pruned, Pulled
+from muster.api.messages import Fix, Image, Progress, Pruned, Pulled
 
 
 class EngineError(Exception):

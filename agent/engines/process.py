@@ -21,7 +21,7 @@ from agent import host, labels
 from agent.engines import EngineError, Instance, LogChunk, Offer, RunSpec
 from agent.engines.logs import chunk
 from agent.engines.supervised import Supervised
-from chalicelib.contract.messages import Image, Kept, Progress, Pruned, Pulled
+from muster.api.messages import Image, Kept, Progress, Pruned, Pulled
 
 
 class ProcessEngine:

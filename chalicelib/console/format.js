@@ -61,7 +61,7 @@ export function span(seconds) {
     return `${Math.floor(seconds / 86400)} days`;
 }
 
-/** Crash loops in words, as `muster ps` has them (contract/crash_loops.py). */
+/** Crash loops in words, as `muster ps` has them (muster/api/crash_loops.py). */
 export function loopText({ error_code, times, next_start_in = null }) {
     const left = next_start_in < 120 ? `${next_start_in} s` : `${Math.ceil(next_start_in / 60)} min`;
     const next = next_start_in === null ? "" : `, next start ${next_start_in ? `in ${left}` : "now"}`;

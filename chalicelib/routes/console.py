@@ -15,8 +15,8 @@ from typing import Any
 
 from chalice.app import Blueprint, Response
 
-from chalicelib.contract.errors import ApiError
 from chalicelib.routes.http import guarded
+from muster.api.errors import ApiError
 
 FOLDER = Path(__file__).parents[1] / "console"
 PAGE = "index.html"

@@ -15,9 +15,9 @@ from urllib.parse import parse_qs, quote, unquote
 from chalice.app import Chalice
 
 from chalicelib import logs
-from chalicelib.contract.errors import ApiError
 from chalicelib.routes.http import failure, unexpected
 from chalicelib.routes.matching import MethodNotAllowed, match
+from muster.api.errors import ApiError
 
 Event = dict[str, Any]
 

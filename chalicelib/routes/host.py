@@ -7,9 +7,9 @@ from typing import Any
 from chalice.app import Blueprint
 
 from chalicelib import deployments, fleet, views, workers
-from chalicelib.contract import resources as r
-from chalicelib.contract.errors import ApiError
 from chalicelib.routes.http import Call, ask, route
+from muster.api import resources as r
+from muster.api.errors import ApiError
 
 blueprint = Blueprint(__name__)
 

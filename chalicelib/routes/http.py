@@ -20,16 +20,16 @@ from chalice.app import Blueprint, Response
 from pynamodb.exceptions import PynamoDBException
 
 from chalicelib import fleet, heartbeat, logs, once, operations, provisional, tokens, waits
-from chalicelib.contract import endpoints
-from chalicelib.contract import resources as r
-from chalicelib.contract.endpoints import Access, Endpoint
-from chalicelib.contract.errors import ApiError
-from chalicelib.contract.lifecycle import OPEN, OperationStatus
 from chalicelib.routes import parsing
 from chalicelib.routes.matching import MethodNotAllowed
 from chalicelib.store import Refused, find
 from chalicelib.tables import Hot, Operation
 from chalicelib.tokens import Principal
+from muster.api import endpoints
+from muster.api import resources as r
+from muster.api.endpoints import Access, Endpoint
+from muster.api.errors import ApiError
+from muster.api.lifecycle import OPEN, OperationStatus
 
 BUSY = {
     "InternalServerError",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chalicelib.contract.errors import ApiError
+from muster.api.errors import ApiError
 
 WITH_SLASHES = frozenset({"{model}", "{image_id}"})
 """Parameters whose values have slashes: `org/model`, `registry/image:tag`."""

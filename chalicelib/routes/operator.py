@@ -19,11 +19,11 @@ from chalicelib import (
     views,
     workers,
 )
-from chalicelib.contract import openapi
-from chalicelib.contract import resources as r
 from chalicelib.routes.http import Call, dump, route
 from chalicelib.store import find
 from chalicelib.tables import Brake
+from muster.api import openapi
+from muster.api import resources as r
 
 blueprint = Blueprint(__name__)
 

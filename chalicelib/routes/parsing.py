@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from chalicelib.contract.errors import ApiError
+from muster.api.errors import ApiError
 
 MAX_BODY = 1024 * 1024
 S = TypeVar("S", bound=msgspec.Struct)

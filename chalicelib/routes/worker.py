@@ -7,9 +7,9 @@ from typing import Any
 from chalice.app import Blueprint
 
 from chalicelib import heartbeat, operations, registration, reports
-from chalicelib.contract import messages as m
-from chalicelib.contract.errors import ApiError
 from chalicelib.routes.http import Call, principal, route
+from muster.api import messages as m
+from muster.api.errors import ApiError
 
 blueprint = Blueprint(__name__)
 

@@ -1,13 +1,14 @@
 """The functions' archive: what chalice packages, less what Lambda does not need; the same bytes for the same content.
 
-That is chalice's own runtime, app.py, chalicelib (console, wheel and all), and what requirements.txt names. Botocore is
-not among it: Lambda brings it. chalice itself looks for wheels of the Python that it runs on, and goes on without those
+That is chalice's own runtime, app.py, chalicelib (console, wheel and all), what vendor holds or links to, and what
+requirements.txt names. Botocore is not among it: Lambda brings it. chalice itself looks for wheels of the Python that it runs on, and goes on without those
 that it does not find; here pip is asked for those of Lambda's Python, and what is missing ends it.
 """
 
 from __future__ import annotations
 
 import marshal
+import os
 import subprocess
 import sys
 import tempfile
@@ -77,7 +78,8 @@ class Archiver(LambdaDeploymentPackager):
         with tempfile.TemporaryDirectory() as folder:
             _install(Path(project_dir, "requirements.txt"), Path(folder), self._runtime)
             found = {name: Path(path) for path, name in self._iter_app_filenames(project_dir)}
-            files = {name: path for name, path in (found | dict(_installed(Path(folder)))).items() if is_needed(name)}
+            found |= dict(_files_in(Path(project_dir, "vendor"))) | dict(_files_in(Path(folder)))
+            files = {name: path for name, path in found.items() if is_needed(name)}
             if self._runtime.python == OWN:
                 files = dict(_compiled(files, Path(folder)))
             _write(self._archive, files)
@@ -93,9 +95,10 @@ def _install(requirements: Path, folder: Path, runtime: Runtime) -> None:
         raise NotPackaged(f"pip did not find what {requirements.name} names for {runtime}: {done.stderr.strip()}")
 
 
-def _installed(folder: Path) -> Iterator[tuple[str, Path]]:
-    for path in folder.rglob("*"):
-        if path.is_file():
+def _files_in(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Also behind links, as chalice has it."""
+    for parent, _, names in os.walk(folder, followlinks=True):
+        for path in (Path(parent, name) for name in names):
             yield path.relative_to(folder).as_posix(), path
 
 

@@ -24,13 +24,13 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from chalicelib.contract.resources import ApiKey
 from infra.cloud import data, keys
 from infra.cloud.account import Account, connect
 from infra.cloud.artefacts import Bucket, with_code
 from infra.cloud.names import STAGE
 from infra.cloud.stacks import Stack, Stacks
 from infra.cloud.trouble import Interrupted, Misuse, explained
+from muster.api.resources import ApiKey
 
 PROJECT = Path(__file__).resolve().parents[2]
 URL = "EndpointURL"

@@ -14,8 +14,8 @@ import msgspec
 from chalice.app import Chalice
 from chalice.deploy import models
 
-from chalicelib.contract.errors import STATUS
-from chalicelib.contract.resources import ErrorBody
+from muster.api.errors import STATUS
+from muster.api.resources import ErrorBody
 
 Json = dict[str, Any]
 

@@ -19,10 +19,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.exceptions import PynamoDBException
 
 from chalicelib import tokens
-from chalicelib.contract.endpoints import Access
-from chalicelib.contract.resources import ApiKey, NewApiKey
 from infra.cloud.account import Account
 from infra.cloud.trouble import Stop, explained
+from muster.api.endpoints import Access
+from muster.api.resources import ApiKey, NewApiKey
 
 PROJECT = Path(__file__).resolve().parents[2]
 TABLE = "credentials"

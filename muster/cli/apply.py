@@ -7,8 +7,8 @@ from typing import Any, TextIO
 import click
 from msgspec import Struct
 
-from chalicelib.contract import resources as r
-from chalicelib.contract.lifecycle import LIVE
+from muster.api import resources as r
+from muster.api.lifecycle import LIVE
 from muster.cli import confirm, follow, names
 from muster.cli.plan import FileError, Step, Verb, plan, read
 from muster.cli.shell import USAGE, Shell, Stop, command

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from rich.text import Text
 
-from chalicelib.contract import resources as r
+from muster.api import resources as r
 from muster.cli import text
 from muster.cli.shell import Cell, Shell
 

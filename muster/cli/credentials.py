@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import click
 from msgspec import UNSET, Struct
 
-from chalicelib.contract import resources as r
+from muster.api import resources as r
 from muster.cli import names, text, wanted
 from muster.cli.account import is_loopback
 from muster.cli.shell import Cell, Group, Shell, command

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from chalicelib.contract import resources as r
+from muster.api import resources as r
 from muster.cli import follow, names, pairs, wanted
 from muster.cli.shell import Shell, command
 

@@ -7,10 +7,10 @@ from datetime import datetime
 import click
 from rich.text import Text
 
-from chalicelib.contract import crash_loops
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
-from chalicelib.contract.lifecycle import LIVE, Status
+from muster.api import crash_loops
+from muster.api import messages as m
+from muster.api import resources as r
+from muster.api.lifecycle import LIVE, Status
 from muster.cli import attention, confirm, fixes, follow, names, pairs, text, wanted, workers
 from muster.cli.deploy import report
 from muster.cli.shell import CONFLICT, USAGE, Cell, Shell, Stop, command

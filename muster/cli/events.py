@@ -7,7 +7,7 @@ from itertools import islice
 import click
 from rich.text import Text
 
-from chalicelib.contract import resources as r
+from muster.api import resources as r
 from muster.cli import names, text
 from muster.cli.shell import INTERRUPTED, NOT_FOUND, Cell, Shell, Stop, command
 from muster.client import About

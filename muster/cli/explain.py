@@ -11,7 +11,7 @@ from typing import BinaryIO
 import click
 from msgspec import Struct
 
-from chalicelib.contract.messages import Fix
+from muster.api.messages import Fix
 from muster.cli import fixes
 from muster.cli.shell import NOT_FOUND, USAGE, Shell, Stop, command
 from muster.diagnostics import diagnose

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
+from muster.api import messages as m
+from muster.api import resources as r
 from muster.cli import pairs
 
 

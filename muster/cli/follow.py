@@ -15,10 +15,10 @@ from datetime import datetime
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
-from chalicelib.contract import crash_loops
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
-from chalicelib.contract.lifecycle import COMING_UP, LIVE, Status
+from muster.api import crash_loops
+from muster.api import messages as m
+from muster.api import resources as r
+from muster.api.lifecycle import COMING_UP, LIVE, Status
 from muster.cli import attention, fixes, names, text
 from muster.cli.shell import FAILED, INTERRUPTED, UNREACHABLE, Shell, Stop
 from muster.client import Watch

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import click
 from msgspec import UNSET, Struct
 
-from chalicelib.contract import addresses
-from chalicelib.contract import resources as r
-from chalicelib.contract.addresses import Kind
-from chalicelib.contract.resolving import resolve
 from muster import gateway as g
+from muster.api import addresses
+from muster.api import resources as r
+from muster.api.addresses import Kind
+from muster.api.resolving import resolve
 from muster.cli import pairs
 from muster.cli.shell import AUTH, FAILED, INTERRUPTED, Group, Shell, Stop, command
 from muster.errors import Unreachable

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
+from muster.api import messages as m
+from muster.api import resources as r
 from muster.cli import confirm, follow, names, text
 from muster.cli.shell import Cell, Shell, command
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import click
 
-from chalicelib.contract import messages as m
-from chalicelib.contract.lifecycle import LIVE
+from muster.api import messages as m
+from muster.api.lifecycle import LIVE
 from muster.cli import follow, names, text
 from muster.cli.shell import INTERRUPTED, Shell, Stop, command
 from muster.client import Watch

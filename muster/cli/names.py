@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TypeVar
 
-from chalicelib.contract import resources as r
+from muster.api import resources as r
 from muster.cli.shell import NOT_FOUND, USAGE, Stop
 from muster.client import Client
 from muster.errors import NotFound

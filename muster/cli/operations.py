@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from chalicelib.contract import resources as r
+from muster.api import resources as r
 from muster.cli import follow, names, text
 from muster.cli.shell import FAILED, Cell, Group, Shell, Stop, command
 

@@ -20,8 +20,8 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
+from muster.api import messages as m
+from muster.api import resources as r
 from muster.cli import pairs
 
 Verb = Literal["create", "change", "replace", "start", "stop", "keep"]

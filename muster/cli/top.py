@@ -8,7 +8,7 @@ from rich.console import Group as Stack
 from rich.live import Live
 from rich.text import Text
 
-from chalicelib.contract import resources as r
+from muster.api import resources as r
 from muster.cli import attention, text
 from muster.cli.deployments import row as model_row
 from muster.cli.shell import Cell, Shell, command, table

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
+from muster.api import messages as m
+from muster.api import resources as r
 from muster.cli import text
 from muster.cli.shell import USAGE, Stop
 

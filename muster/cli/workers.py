@@ -8,9 +8,9 @@ from datetime import datetime
 import click
 from rich.text import Text
 
-from chalicelib.contract import resources as r
-from chalicelib.contract.lifecycle import LIVE
-from chalicelib.contract.messages import GpuDevice, SystemInfo
+from muster.api import resources as r
+from muster.api.lifecycle import LIVE
+from muster.api.messages import GpuDevice, SystemInfo
 from muster.cli import attention, confirm, names, pairs, text
 from muster.cli.shell import Cell, Group, Shell, command
 

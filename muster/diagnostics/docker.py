@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from chalicelib.contract.messages import Fix
+from muster.api.messages import Fix
 from muster.diagnostics.rules import UNNAMED_REGISTRY, rules
 
 MOST_CHARACTERS = 2000

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from chalicelib.contract.messages import Fix
+from muster.api.messages import Fix
 
 Calculated = tuple[str, Fix | None]
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from chalicelib.contract.messages import Fix
+from muster.api.messages import Fix
 from muster.diagnostics.endings import NOT_EXECUTED, ending
 from muster.diagnostics.lines import BARE, SERVED, Line, read
 from muster.diagnostics.rules import Rule, rules

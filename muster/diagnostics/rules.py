@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from chalicelib.contract.messages import Fix
+from muster.api.messages import Fix
 from muster.diagnostics.fixes import CALCULATIONS
 
 TABLES = (

@@ -8,7 +8,7 @@ from agent.actor import Actor
 from agent.engines import EngineError
 from agent.inventory import MAX_AGE
 from agent.life import ENDED_WITHIN
-from chalicelib.contract.lifecycle import Status
+from muster.api.lifecycle import Status
 from tests.fixtures.agent_world import DAY, AgentWorld
 
 

@@ -11,7 +11,7 @@ from agent.aftermath import aftermath
 from agent.engines import Instance
 from agent.gpus import Gpu, Holder
 from agent.preflight import Surroundings
-from chalicelib.contract.messages import Disk
+from muster.api.messages import Disk
 from tests.fixtures.agent_world import DISK, GIB, AgentWorld, FakeHub
 
 

@@ -10,7 +10,7 @@ import requests
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
 from agent.api import Api, Bearer, Fatal, Retry, failure
-from chalicelib.contract.messages import Heartbeat
+from muster.api.messages import Heartbeat
 from tests.fixtures.certificates import check_trust
 from tests.fixtures.fake_server import FakeServer
 

@@ -5,8 +5,8 @@ import logging
 import pytest
 
 from agent.conditions import CLEARED_AFTER, Conditions
-from chalicelib.contract.conditions import ConditionType
-from chalicelib.contract.messages import ReportedCondition
+from muster.api.conditions import ConditionType
+from muster.api.messages import ReportedCondition
 
 DOWN, LOST = ConditionType.ENGINE_UNAVAILABLE, ConditionType.GPU_LOST
 

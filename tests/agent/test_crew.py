@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from agent.crew import Crew
-from chalicelib.contract.messages import PullImage, Report
+from muster.api.messages import PullImage, Report
 from tests.fixtures.agent_world import AgentWorld, no_thread
 
 

@@ -12,8 +12,8 @@ from agent.engines import EngineError, Instance, RunSpec
 from agent.fleet import Fleet
 from agent.gpus import Gpu
 from agent.records import Record
-from chalicelib.contract.lifecycle import Status
-from chalicelib.contract.messages import GpuDevice, GpuInfo, Orphan, Stop
+from muster.api.lifecycle import Status
+from muster.api.messages import GpuDevice, GpuInfo, Orphan, Stop
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.commands import deploy
 

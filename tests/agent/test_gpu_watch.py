@@ -9,7 +9,7 @@ from agent.devices import Devices, Sight
 from agent.gpu_watch import HUNG_AFTER, GpuWatch
 from agent.numbers import Known
 from agent.nvml import NO_MIG_DEVICE
-from chalicelib.contract.messages import GpuDevice, GpuInfo, GpuUsage, ReportedCondition
+from muster.api.messages import GpuDevice, GpuInfo, GpuUsage, ReportedCondition
 from tests.fixtures.agent_world import Clock
 
 A, B = Known(0, "GPU-a", "H200", 140, 0), Known(1, "GPU-b", "H200", 140, 1)

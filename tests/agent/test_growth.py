@@ -7,7 +7,7 @@ import pytest
 from agent.engines import Instance
 from agent.gpus import Gpu
 from agent.growth import GAP, LOOK_EVERY, STALLED_AFTER, Growth, Onlooker, Sight
-from chalicelib.contract.messages import Progress
+from muster.api.messages import Progress
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.commands import deploy
 from tests.fixtures.hub_cache import cache

@@ -11,7 +11,7 @@ from msgspec import Struct, convert
 from agent.engines import EngineError, Instance
 from agent.handlers import Handlers
 from agent.policy import TESTED_IMAGE
-from chalicelib.contract.messages import (
+from muster.api.messages import (
     OUTPUTS,
     Container,
     ContainerLogs,

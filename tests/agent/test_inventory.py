@@ -6,7 +6,7 @@ import pytest
 
 from agent.engines import EngineError, Instance
 from agent.inventory import IMAGES_EVERY, MAX_AGE, Inventory
-from chalicelib.contract.messages import Image
+from muster.api.messages import Image
 from tests.fixtures.agent_world import DAY, Clock
 from tests.fixtures.memory_engine import MemoryEngine
 

@@ -11,7 +11,7 @@ from agent.crew import Memory
 from agent.journal import Database, JournalFull
 from agent.ledger import MOST, Ledger, frees_space, only_looks
 from agent.reserve import ReserveFile
-from chalicelib.contract.messages import (
+from muster.api.messages import (
     ContainerLogs,
     DeleteImage,
     DeleteModel,

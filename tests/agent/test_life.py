@@ -22,8 +22,8 @@ from agent.life import (
     WATCH_EVERY,
 )
 from agent.policy import TESTED_IMAGE
-from chalicelib.contract.conditions import ConditionType
-from chalicelib.contract.messages import Fix, Progress, Pulled, Report
+from muster.api.conditions import ConditionType
+from muster.api.messages import Fix, Progress, Pulled, Report
 from muster.diagnostics.log import EXCERPT_BYTES
 from tests.fixtures import markdown
 from tests.fixtures.agent_world import GIB, AgentWorld

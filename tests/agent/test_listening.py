@@ -10,7 +10,7 @@ from agent.conditions import Conditions
 from agent.engines import EngineError
 from agent.health import DEAD_AFTER
 from agent.listening import Listening
-from chalicelib.contract.conditions import ConditionType
+from muster.api.conditions import ConditionType
 from tests.fixtures.agent_world import AgentWorld, Clock
 
 VPN, OTHER = "10.99.7.7", "10.99.7.8"

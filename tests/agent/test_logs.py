@@ -7,7 +7,7 @@ import pytest
 
 from agent.engines import LogChunk
 from agent.logs import MAX_BYTES, bounded
-from chalicelib.contract.messages import Logs
+from muster.api.messages import Logs
 from tests.fixtures.agent_world import AgentWorld
 
 CAUSE = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."

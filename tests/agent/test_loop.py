@@ -13,7 +13,7 @@ from agent.journal import JournalFull
 from agent.loop import PARKED, Refused
 from agent.policy import TESTED_IMAGE
 from agent.settings import LOOPBACK
-from chalicelib.contract.messages import GpuDevice, GpuInfo, Image
+from muster.api.messages import GpuDevice, GpuInfo, Image
 from tests.fixtures.agent_world import DISK, AgentWorld
 from tests.fixtures.fake_server import error
 from tests.fixtures.journals import allow_writing, forbid_writing

@@ -24,9 +24,8 @@ LOADED = """
 import sys, agent.__main__
 loaded = {name.partition(".")[0] for name in sys.modules}
 assert not loaded & {"chalice", "boto3", "botocore", "pynamodb", "docker", "app"}, loaded
-assert {name for name in sys.modules if name.startswith("chalicelib.")} <= {
-    name for name in sys.modules if name.startswith("chalicelib.contract")
-}
+ours = {".".join(name.split(".")[:2]) for name in sys.modules if name.partition(".")[0] in ("chalicelib", "muster")}
+assert ours <= {"muster", "muster.api", "muster.diagnostics"}, ours
 """
 
 
@@ -37,7 +36,7 @@ def test_agent_loads_nothing_of_the_control_plane() -> None:
 FIRST_USE = """
 import threading, time
 from msgspec import Struct, json
-from chalicelib.contract.structs import read_structs
+from muster.api.structs import read_structs
 
 def slowly():
     time.sleep(0.02)  # waits for nothing: it lets the other threads run while msgspec reads a type

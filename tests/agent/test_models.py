@@ -9,7 +9,7 @@ import pytest
 
 from agent.engines import EngineError
 from agent.models import cached_models, delete_model
-from chalicelib.contract.messages import CachedModel, Deleted
+from muster.api.messages import CachedModel, Deleted
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.hub_cache import cache
 

@@ -6,7 +6,7 @@ import pytest
 
 from agent.operations import POOL_OF, POOLS, Operations, kind
 from agent.policy import TESTED_IMAGE
-from chalicelib.contract.messages import OUTPUTS, DeleteImage, DiskUsage, PullImage
+from muster.api.messages import OUTPUTS, DeleteImage, DiskUsage, PullImage
 from tests.fixtures.agent_world import DAY, AgentWorld
 from tests.fixtures.journals import BIG, fill, forbid_writing
 

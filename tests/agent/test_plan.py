@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent.engines import Instance
 from agent.plan import Fetch, Remove, Start, Step, Terminate, of_deployment, plan, wanted
-from chalicelib.contract.messages import Deploy, Stop
+from muster.api.messages import Deploy, Stop
 
 ME = "me"
 GENERATIONS = st.integers(1, 4)

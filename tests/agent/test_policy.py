@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agent.engines import EngineError
 from agent.mounts import AllowedMount
 from agent.policy import CONTAINER_HUB_CACHE, TESTED_IMAGE, HostPolicy, named, refusal
-from chalicelib.contract.messages import FromHost, Image
+from muster.api.messages import FromHost, Image
 from tests.fixtures.commands import deploy
 
 DEFAULT = HostPolicy()

@@ -17,7 +17,7 @@ from agent.hub import Finding
 from agent.policy import HostPolicy
 from agent.preflight import LEAST_FREE, Cleared, Flight, Preflight, Surroundings, size
 from agent.vllm import run_spec
-from chalicelib.contract.messages import Disk, Fix, Report
+from muster.api.messages import Disk, Fix, Report
 from tests.fixtures.agent_world import DISK, GIB, AgentWorld, FakeHub
 from tests.fixtures.commands import deploy
 from tests.fixtures.hub_cache import downloading

@@ -13,7 +13,7 @@ import pytest
 from agent.engines import Cancelled, EngineError
 from agent.inventory import Inventory
 from agent.pulls import Pulls
-from chalicelib.contract.messages import Progress, Pulled
+from muster.api.messages import Progress, Pulled
 from tests.fixtures.agent_world import Clock
 from tests.fixtures.journals import open_memory
 from tests.fixtures.memory_engine import MemoryEngine

@@ -11,8 +11,8 @@ from agent.crew import Memory
 from agent.journal import JournalFull
 from agent.records import Receipt, Record
 from agent.restarts import Crashes
-from chalicelib.contract.lifecycle import Status
-from chalicelib.contract.messages import Progress, Report, Stop
+from muster.api.lifecycle import Status
+from muster.api.messages import Progress, Report, Stop
 from tests.fixtures.commands import deploy
 from tests.fixtures.journals import BIG, DEPLOY, big_stop, open_memory
 

@@ -16,8 +16,8 @@ from agent.conditions import Conditions
 from agent.identity import Identity, StateError
 from agent.reporter import IDLE, Reporter
 from agent.spool import Entry, Head, Spool
-from chalicelib.contract.conditions import ConditionType
-from chalicelib.contract.messages import CrashLoop, Fix, Progress, Report, ReportedCondition, Result
+from muster.api.conditions import ConditionType
+from muster.api.messages import CrashLoop, Fix, Progress, Report, ReportedCondition, Result
 from tests.fixtures.agent_world import AgentWorld, Clock
 from tests.fixtures.fake_server import Answer, FakeServer, error
 from tests.fixtures.journals import forbid_writing, open_memory

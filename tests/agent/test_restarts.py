@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from agent.restarts import FIRST, LONGEST, LONGEST_PERSISTENT, PROVEN_AFTER, Crashes, Restarts
-from chalicelib.contract.crash_loops import PERSISTENT
-from chalicelib.contract.messages import CrashLoop
+from muster.api.crash_loops import PERSISTENT
+from muster.api.messages import CrashLoop
 from tests.fixtures.agent_world import AgentWorld
 
 OOM = "torch.OutOfMemoryError: CUDA out of memory."

@@ -10,7 +10,7 @@ from agent.conditions import Conditions
 from agent.devices import Devices, Sight
 from agent.gpu_watch import GpuWatch
 from agent.sampler import Sampler
-from chalicelib.contract.messages import Disk, GpuDevice, GpuInfo, GpuUsage
+from muster.api.messages import Disk, GpuDevice, GpuInfo, GpuUsage
 from tests.fixtures.agent_world import DISK, Clock
 from tests.fixtures.waiting import eventually
 

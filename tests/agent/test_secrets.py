@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from agent.secrets import Secrets
-from chalicelib.contract.credentials import HIDDEN
-from chalicelib.contract.messages import FromHost, Stop
+from muster.api.credentials import HIDDEN
+from muster.api.messages import FromHost, Stop
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.commands import deploy
 

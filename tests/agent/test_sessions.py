@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from agent.sessions import new_session
-from chalicelib.contract.connection import CA_VARIABLES
+from muster.api.connection import CA_VARIABLES
 from tests.fixtures.broken_servers import answering, success
 from tests.fixtures.certificates import Authority, authority
 

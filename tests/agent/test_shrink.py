@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.shrink import HEAD, versions
-from chalicelib.contract.messages import OUTPUTS, Result
+from muster.api.messages import OUTPUTS, Result
 
 CRASH = {
     "status": "error",

@@ -10,7 +10,7 @@ import pytest
 from agent.crew import Memory
 from agent.journal import JournalFull
 from agent.spool import MOST, Spool
-from chalicelib.contract.messages import Report, Result
+from muster.api.messages import Report, Result
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import forbid_writing, open_memory
 

@@ -16,7 +16,7 @@ from agent.listening import Listening
 from agent.policy import TESTED_IMAGE, HostPolicy
 from agent.preflight import Preflight, Surroundings
 from agent.start import PORT_RACES, Starter
-from chalicelib.contract.messages import Disk, FromHost, Image
+from muster.api.messages import Disk, FromHost, Image
 from tests.fixtures.agent_world import AgentWorld, Clock, FakeHub, Probes, free_port
 from tests.fixtures.commands import deploy
 from tests.fixtures.memory_engine import MemoryEngine

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from agent.policy import HostPolicy
 from agent.storage import disk_usage, places
-from chalicelib.contract.messages import Disk, DiskPath, GpuUsage
+from muster.api.messages import Disk, DiskPath, GpuUsage
 from tests.fixtures.agent_world import DISK, AgentWorld
 from tests.fixtures.memory_engine import MemoryEngine
 

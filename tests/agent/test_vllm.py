@@ -16,7 +16,7 @@ from agent.flags import flags
 from agent.mounts import AllowedMount
 from agent.policy import CONTAINER_HUB_CACHE, TESTED_IMAGE
 from agent.vllm import PORTS, HostPolicy, desired_port, run_spec, served_model_name
-from chalicelib.contract.messages import Deploy, FromHost
+from muster.api.messages import Deploy, FromHost
 from tests.fixtures.commands import deploy
 
 DEFAULT = HostPolicy()

@@ -10,7 +10,7 @@ from agent.conditions import CLEARED_AFTER
 from agent.engines import EngineError, Instance
 from agent.inventory import MAX_AGE
 from agent.watch import HUNG_AFTER, Watch
-from chalicelib.contract.messages import ReportedCondition
+from muster.api.messages import ReportedCondition
 from tests.fixtures.agent_world import AgentWorld
 
 

@@ -14,8 +14,8 @@ import msgspec
 
 import tests.fixtures.credentials  # noqa: F401  # credentials, for a database that needs none
 from chalicelib import exposition, metrics, workers
-from chalicelib.contract import resources as r
 from infra.cloud import prices
+from muster.api import resources as r
 from tests.cost.bill import seconds
 from tests.cost.meter import METER
 from tests.cost.month import fleet

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from chalicelib import address_claims, fleet, workers
-from chalicelib.contract import addresses
-from chalicelib.contract import resources as r
-from chalicelib.contract.errors import ApiError
 from chalicelib.store import find
 from chalicelib.tables import AddressClaims
+from muster.api import addresses
+from muster.api import resources as r
+from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 
 FORBIDDEN = [

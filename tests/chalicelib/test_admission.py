@@ -9,9 +9,9 @@ import pytest
 
 from chalicelib import admission, fleet, tokens
 from chalicelib.admission import Request, Rule
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
 from chalicelib.fleet import Machine
+from muster.api import messages as m
+from muster.api import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
 
 ONLINE = 90.0

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from chalicelib import bounds, claims, deployments
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
-from chalicelib.contract.errors import ApiError
 from chalicelib.fleet import CLOCKS_DIFFER
 from chalicelib.tables import Hot, Slot
+from muster.api import messages as m
+from muster.api import resources as r
+from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
 
 NOW = 1_800_000_000.0

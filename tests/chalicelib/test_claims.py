@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from chalicelib import claims, deployments, slots, workers
-from chalicelib.contract import resources as r
 from chalicelib.store import find
 from chalicelib.tables import Cold, Deployment, Slot
+from muster.api import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, lines
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from chalicelib import conditions, tokens, views, workers
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
-from chalicelib.contract.conditions import ConditionType
 from chalicelib.store import find
 from chalicelib.tables import Conditions, Deployment, Hot
 from chalicelib.times import when
+from muster.api import messages as m
+from muster.api import resources as r
+from muster.api.conditions import ConditionType
 from tests.fixtures.database import Killed
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
 from tests.fixtures.units import size_of

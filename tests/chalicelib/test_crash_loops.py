@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from chalicelib import deployments
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
 from chalicelib.crash_loops import LONGEST
+from muster.api import messages as m
+from muster.api import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
 
 OOM = "CUDA_OUT_OF_MEMORY"

@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from chalicelib import claims, deployments, slots, workers
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
-from chalicelib.contract.errors import ApiError
 from chalicelib.once import Key
 from chalicelib.store import find
 from chalicelib.tables import DeploymentName
+from muster.api import messages as m
+from muster.api import resources as r
+from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, lines
 
 

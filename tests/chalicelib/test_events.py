@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from chalicelib import deployments, events, operations, tokens, workers
-from chalicelib.contract import resources as r
-from chalicelib.contract.errors import ApiError
 from chalicelib.tables import Event
+from muster.api import resources as r
+from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, lines
 
 

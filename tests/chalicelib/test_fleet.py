@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from chalicelib import events, fleet, workers
-from chalicelib.contract import resources as r
-from chalicelib.contract.errors import ApiError
 from chalicelib.store import find
 from chalicelib.tables import Hot
+from muster.api import resources as r
+from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
 
 

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from chalicelib import census, deployments, look, slots, tokens, workers
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
 from chalicelib.store import Refused, transact
+from muster.api import messages as m
+from muster.api import resources as r
 from tests.fixtures.database import Killed
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
 

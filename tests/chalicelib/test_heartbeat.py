@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib import heartbeat, look, tokens, workers
-from chalicelib.contract import messages as m
-from chalicelib.contract.errors import ApiError
 from chalicelib.store import find
 from chalicelib.tables import Hot
+from muster.api import messages as m
+from muster.api.errors import ApiError
 from tests.fixtures.plane_world import JOIN, PlaneWorld, Worker
 
 DISK = {"path": "/", "purpose": "weights", "total": 2, "used": 1, "free": 1}

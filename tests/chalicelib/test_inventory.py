@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from chalicelib import claims, fleet, inventory, workers
-from chalicelib.contract import messages as m
 from chalicelib.tables import Cold
+from muster.api import messages as m
 from tests.fixtures.database import Killed
 from tests.fixtures.plane_world import PlaneWorld, lines
 

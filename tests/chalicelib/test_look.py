@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from chalicelib import deployments, fleet, look, operations, serving, slots, tokens, workers
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
 from chalicelib.store import find
 from chalicelib.tables import Cold, Deployment, Hot, Operation, Seen, Slot
+from muster.api import messages as m
+from muster.api import resources as r
 from tests.fixtures.database import Killed
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
 

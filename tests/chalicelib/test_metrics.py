@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from chalicelib import deployments, exposition, metrics, workers
-from chalicelib.contract import resources as r
+from muster.api import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 from tests.fixtures.prometheus import Samples, samples_of
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib import once
-from chalicelib.contract.errors import ApiError
 from chalicelib.once import Key
 from chalicelib.store import Refused, find, transact
 from chalicelib.tables import Once
+from muster.api.errors import ApiError
 from tests.fixtures.database import Recorder
 
 NOW = 1_800_000_000.0

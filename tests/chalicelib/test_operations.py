@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from chalicelib import operations, slots, workers
-from chalicelib.contract import messages as m
-from chalicelib.contract.errors import ApiError
 from chalicelib.once import Key
 from chalicelib.store import find
 from chalicelib.tables import Count
+from muster.api import messages as m
+from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
 
 PULLED = {"id": "sha256:a", "tags": ["a:b"]}

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib import paging, tokens
-from chalicelib.contract import resources as r
-from chalicelib.contract.errors import ApiError
 from chalicelib.tables import Cold, Credential, Deployment
+from muster.api import resources as r
+from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from chalicelib import provisional, tokens, workers
-from chalicelib.contract import resources as r
-from chalicelib.contract.errors import ApiError
-from chalicelib.contract.lifecycle import Status
 from chalicelib.routes import http
 from chalicelib.routes import worker as routes
 from chalicelib.store import find
 from chalicelib.tables import Hot, Provisional
+from muster.api import resources as r
+from muster.api.errors import ApiError
+from muster.api.lifecycle import Status
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
 from tests.fixtures.route_calls import call
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from chalicelib import discovery, exposition, fleet, metrics, publication, workers
-from chalicelib.contract import resources as r
-from chalicelib.contract.conditions import ConditionType
 from chalicelib.tables import Cold
+from muster.api import resources as r
+from muster.api.conditions import ConditionType
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
 
 CONFLICT = ConditionType.ADDRESS_CONFLICT

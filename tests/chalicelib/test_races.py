@@ -13,12 +13,12 @@ import msgspec
 import pytest
 
 from chalicelib import deployments, events, liveness, operations, slots, tokens, workers
-from chalicelib.contract import resources as r
-from chalicelib.contract.errors import ApiError
-from chalicelib.contract.lifecycle import Status
 from chalicelib.once import Key
 from chalicelib.store import find
 from chalicelib.tables import Cold, Credential, Deployment, DeploymentName, Hot, Slot, WorkerName
+from muster.api import resources as r
+from muster.api.errors import ApiError
+from muster.api.lifecycle import Status
 from tests.fixtures.database import Recorder
 from tests.fixtures.plane_world import ADMIN, JOIN, PlaneWorld, Worker
 from tests.fixtures.race import Race, one

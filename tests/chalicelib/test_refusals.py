@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chalicelib import refusals, tokens
-from chalicelib.contract import resources as r
-from chalicelib.contract.errors import ApiError
+from muster.api import resources as r
+from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
 
 

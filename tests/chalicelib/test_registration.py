@@ -11,12 +11,12 @@ import msgspec
 import pytest
 
 from chalicelib import admission, provisional, registration, tokens, workers
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
-from chalicelib.contract.endpoints import Access
-from chalicelib.contract.errors import ApiError
 from chalicelib.store import Refused, find
 from chalicelib.tables import Cold, Conditions, Hot, Provisional
+from muster.api import messages as m
+from muster.api import resources as r
+from muster.api.endpoints import Access
+from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, JOIN, PlaneWorld, Worker, lines
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from chalicelib import deployments, fleet, reports, serving, slots, workers
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
-from chalicelib.contract.errors import ApiError
 from chalicelib.tables import Cold, Slot
+from muster.api import messages as m
+from muster.api import resources as r
+from muster.api.errors import ApiError
 from muster.diagnostics.lines import read
 from muster.diagnostics.rules import every_rule
 from tests.fixtures.database import Killed

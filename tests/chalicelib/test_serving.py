@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from chalicelib import deployments, discovery, fleet, liveness, serving, workers
-from chalicelib.contract import resources as r
 from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.tables import Deployment
 from muster import gateway
+from muster.api import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
 
 ENDPOINT = "http://10.0.0.7:8001"

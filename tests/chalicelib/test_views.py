@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from chalicelib import claims, deployments, fleet, serving, tokens, views
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
-from chalicelib.contract.credentials import HIDDEN
-from chalicelib.contract.endpoints import Access
+from muster.api import messages as m
+from muster.api import resources as r
+from muster.api.credentials import HIDDEN
+from muster.api.endpoints import Access
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
 
 VIEWER = tokens.Principal("key viewer", Access.VIEWER)

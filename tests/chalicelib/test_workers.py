@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from chalicelib import deployments, fleet, slots, tokens, workers
-from chalicelib.contract import resources as r
-from chalicelib.contract.errors import ApiError
 from chalicelib.store import find
 from chalicelib.tables import Hot, Seen, WorkerName
+from muster.api import resources as r
+from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, lines
 
 IMAGE = {"id": "sha256:a", "tags": ["a:b"], "size": 5, "created": "2026-01-01T00:00:00Z"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.contract import messages as m
+from muster.api import messages as m
 from tests.fixtures.kept_release import Release
 from tests.fixtures.resources import worker
 

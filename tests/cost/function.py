@@ -16,7 +16,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from chalicelib.contract.endpoints import BY_NAME
+from muster.api.endpoints import BY_NAME
 from tests.cost.meter import METER
 from tests.cost.use import Use
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 import pytest
 
-from chalicelib.contract import resources as r
 from muster import Client
+from muster.api import resources as r
 from muster.cli import shell
 from muster.cli.main import muster
 from muster.cli.plan import Wanted, read

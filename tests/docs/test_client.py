@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 import muster
-from chalicelib.contract.endpoints import BY_NAME, Access
 from infra.client_docs import COMMAND, PAGE, documented, methods, page
 from muster import Client, NewDeployment
+from muster.api.endpoints import BY_NAME, Access
 from muster.errors import error
 from tests.fixtures.database import Recorder
 from tests.fixtures.operators import Operators

@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from agent.__main__ import main
-from chalicelib.contract.endpoints import ENDPOINTS
+from muster.api.endpoints import ENDPOINTS
 from tests.fixtures.markdown import blocks, pages, read
 
 SHELL = [

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from chalicelib.contract import messages, resources
+from muster.api import messages, resources
 from tests.fixtures.markdown import Block, blocks, pages
 
 EXAMPLES = [block for page in pages() for block in blocks(page) if block.language == "json"]

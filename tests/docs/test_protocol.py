@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from chalicelib.contract.endpoints import ENDPOINTS, Access
-from chalicelib.contract.errors import STATUS
-from chalicelib.contract.lifecycle import OperationStatus, Status
 from chalicelib.reports import FIXABLE, FIXABLE_ENV
+from muster.api.endpoints import ENDPOINTS, Access
+from muster.api.errors import STATUS
+from muster.api.lifecycle import OperationStatus, Status
 from tests.fixtures.markdown import read
 
 PAGE = read("docs/protocol.md")

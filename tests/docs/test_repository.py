@@ -8,7 +8,7 @@ import shlex
 import msgspec
 import pytest
 
-from chalicelib.contract.endpoints import ENDPOINTS, Endpoint
+from muster.api.endpoints import ENDPOINTS, Endpoint
 from tests.fixtures import ROOT
 from tests.fixtures.markdown import anchors, blocks, files, links, pages, read
 

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from chalicelib.contract.conditions import ConditionType
-from chalicelib.contract.errors import STATUS
+from muster.api.conditions import ConditionType
+from muster.api.errors import STATUS
 from muster.cli.explain import conditions, page, sections
 from muster.diagnostics.rules import every_rule
 from tests.fixtures import ROOT

@@ -6,8 +6,8 @@ import shutil
 import time
 from pathlib import Path
 
-from chalicelib.contract.messages import Disk, DiskPath, GpuUsage
 from chalicelib.tables import Hot, Slot
+from muster.api.messages import Disk, DiskPath, GpuUsage
 from tests.fixtures.agent_and_app import AgentAndApp
 from tests.fixtures.app import REGISTRATION_TOKEN
 from tests.fixtures.database import Recorder

@@ -15,7 +15,7 @@ from typing import Any
 
 import requests
 
-from chalicelib.contract.lifecycle import OPEN, OperationStatus
+from muster.api.lifecycle import OPEN, OperationStatus
 from tests.faults.instances import SLOT
 from tests.fixtures.serve import ADMIN_KEY
 from tests.fixtures.waiting import PATIENCE, eventually

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.contract.lifecycle import OPEN
 from infra import standin_image
+from muster.api.lifecycle import OPEN
 from tests.faults.conftest import Planes
 from tests.faults.proxy import Deck, Proxy
 from tests.faults.rig import Plane, delete

@@ -6,9 +6,9 @@ import pytest
 from chalice.app import Chalice
 from chalice.config import Config
 
-from chalicelib.contract.errors import ApiError
 from chalicelib.routes.matching import MethodNotAllowed
 from infra.local_gateway import Gateway, Routes
+from muster.api.errors import ApiError
 
 PATHS = ["/things", "/things/{thing}", "/things/first"]
 

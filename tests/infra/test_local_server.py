@@ -12,9 +12,9 @@ from chalice.app import Chalice, Rate
 from chalice.config import Config
 
 from chalicelib import tokens
-from chalicelib.contract.endpoints import Access
 from infra.local_server import DevServer, HttpServer, Site, introduce, run_schedule, stop
 from infra.local_store import DataDirectory
+from muster.api.endpoints import Access
 from tests.fixtures import ROOT
 from tests.fixtures.database import Recorder
 

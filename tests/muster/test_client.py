@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 import muster
-from chalicelib.contract.endpoints import ENDPOINTS, Access
-from chalicelib.contract.lifecycle import Status
-from chalicelib.contract.resources import Accepted
 from muster import NewDeployment, TimedOut
 from muster import client as client_module
+from muster.api.endpoints import ENDPOINTS, Access
+from muster.api.lifecycle import Status
+from muster.api.resources import Accepted
 from muster.client import About
 from tests.fixtures.operators import Operators
 from tests.fixtures.resources import deployment

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from agent.engines import Instance
-from chalicelib.contract.errors import STATUS
 from muster import (
     AuthError,
     Conflict,
@@ -17,6 +16,7 @@ from muster import (
     Unreachable,
     WorkerFailed,
 )
+from muster.api.errors import STATUS
 from muster.errors import error
 from tests.fixtures.operators import Operators
 

@@ -21,7 +21,7 @@ import muster
 from muster import errors
 from tests.fixtures import ROOT
 
-OURS = ("muster.", "chalicelib.")
+OURS = ("muster.",)
 MEMBERS = {
     name: member.fget if isinstance(member, property) else member
     for name, member in vars(muster.Client).items()

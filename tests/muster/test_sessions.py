@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from requests.adapters import HTTPAdapter
 
-from chalicelib.contract.connection import CA_VARIABLES
+from muster.api.connection import CA_VARIABLES
 from muster.sessions import new_session
 from muster.transport import RETRIES
 from tests.fixtures.broken_servers import answering, success

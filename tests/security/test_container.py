@@ -13,7 +13,7 @@ from agent.engines import EngineError
 from agent.engines.docker import DockerEngine
 from agent.policy import CONTAINER_HUB_CACHE, HostPolicy, refusal
 from agent.vllm import run_spec
-from chalicelib.contract.messages import Deploy
+from muster.api.messages import Deploy
 from tests.fixtures import shell_image
 from tests.fixtures.ports import free_port
 

@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 
 from agent.api import MAX_ANSWER, Api, Fatal, Retry
-from chalicelib.contract.messages import Heartbeat
+from muster.api.messages import Heartbeat
 from tests.fixtures.waiting import PATIENCE
 from tests.fixtures.wire import http, server
 

@@ -10,7 +10,7 @@ import pytest
 
 from agent.engines import Instance
 from agent.policy import TESTED_IMAGE, HostPolicy
-from chalicelib.contract.messages import Image
+from muster.api.messages import Image
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.security.hostile_host import MISSING, REFUSED, is_refused, world_of
 

@@ -11,12 +11,12 @@ import msgspec
 import requests
 from pynamodb.exceptions import PynamoDBException
 
-from chalicelib.contract.endpoints import BY_NAME
-from chalicelib.contract.errors import ApiError
 from chalicelib.look import MAX_COMMANDS
 from chalicelib.routes import worker as routes
 from chalicelib.routes.http import Call, authenticated, unexpected
 from chalicelib.store import Refused
+from muster.api.endpoints import BY_NAME
+from muster.api.errors import ApiError
 from tests.fixtures.fake_server import FakeServer
 from tests.fixtures.memory_dynamodb import Request
 from tests.simulation.database import UnreliableDynamoDB

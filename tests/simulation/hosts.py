@@ -24,7 +24,7 @@ from agent.gpus import Gpu
 from agent.journal import Database, JournalFull
 from agent.life import HUNG_GRACE
 from agent.loop import Refused
-from chalicelib.contract.messages import GpuDevice, GpuInfo, Progress, Pruned, Pulled, Registration, SystemInfo
+from muster.api.messages import GpuDevice, GpuInfo, Progress, Pruned, Pulled, Registration, SystemInfo
 from tests.fixtures.agent_world import GIB, AgentWorld, Probes
 from tests.fixtures.memory_engine import MemoryEngine
 from tests.simulation.cloud import Line, Network

@@ -10,10 +10,10 @@ import msgspec
 
 from agent.life import MOST_ATTEMPTS
 from chalicelib import census, claims, operations, placement, slots
-from chalicelib.contract.lifecycle import LIVE, OPEN, OperationStatus
-from chalicelib.contract.messages import GpuDevice, GpuInfo
 from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.tables import Cold, Deployment, Hot, Operation
+from muster.api.lifecycle import LIVE, OPEN, OperationStatus
+from muster.api.messages import GpuDevice, GpuInfo
 from tests.fixtures.dynamodb_expressions import Item
 from tests.simulation.hosts import Host, Running
 from tests.simulation.outages import REFUSED

@@ -11,14 +11,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from chalicelib import deployments, operations, workers
-from chalicelib.contract import resources as r
-from chalicelib.contract.endpoints import Access
-from chalicelib.contract.errors import ApiError
 from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.once import Key
 from chalicelib.store import Refused
 from chalicelib.tables import Deployment, Hot
 from chalicelib.tokens import Principal
+from muster.api import resources as r
+from muster.api.endpoints import Access
+from muster.api.errors import ApiError
 from tests.simulation.cloud import Cloud
 from tests.simulation.hosts import GPUS, RACK, RACKS
 

@@ -14,14 +14,14 @@ from random import Random
 
 from agent.engines import Instance
 from chalicelib import liveness, slots, tokens, workers
-from chalicelib.contract import resources as r
-from chalicelib.contract.conditions import ConditionType
-from chalicelib.contract.endpoints import Access
-from chalicelib.contract.errors import ApiError
 from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.liveness import BRAKE_FOR, FLEET, LOST_AFTER
 from chalicelib.store import Refused, find
 from chalicelib.tables import Brake, Deployment, Hot, Operation
+from muster.api import resources as r
+from muster.api.conditions import ConditionType
+from muster.api.endpoints import Access
+from muster.api.errors import ApiError
 from tests.simulation import invariants
 from tests.simulation.cloud import Cloud, Network
 from tests.simulation.database import UnreliableDynamoDB

@@ -20,7 +20,7 @@ from docker.errors import APIError, DockerException, InvalidConfigFile, NotFound
 
 from agent.engines import EngineError
 from agent.engines.docker.client import Client
-from chalicelib.contract.connection import wrapped
+from muster.api.connection import wrapped
 from muster.diagnostics.docker import MOST_CHARACTERS, read
 from muster.diagnostics.rules import UNNAMED_REGISTRY
 

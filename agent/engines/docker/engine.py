@@ -29,7 +29,7 @@ from agent.engines.docker.looks import Looks
 from agent.engines.docker.prune import prune
 from agent.engines.logs import parse_time
 from agent.identity import owner_name
-from chalicelib.contract.messages import Image, Progress, Pruned, Pulled
+from muster.api.messages import Image, Progress, Pruned, Pulled
 
 log = logging.getLogger(__name__)
 

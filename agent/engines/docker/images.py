@@ -27,7 +27,7 @@ from agent.engines.docker.daemon import Daemon, NotFound, failure
 from agent.engines.docker.progress import PullProgress
 from agent.engines.docker.registry import Described, Login, Name, Unheard, describe
 from agent.engines.docker.stream import ENDED, Stream
-from chalicelib.contract.messages import Image, Progress, Pulled
+from muster.api.messages import Image, Progress, Pulled
 
 log = logging.getLogger(__name__)
 

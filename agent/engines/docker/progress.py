@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chalicelib.contract.messages import Progress
+from muster.api.messages import Progress
 
 RATE_SECONDS = 10.0
 """The rate is that of the last so many seconds."""

@@ -11,7 +11,7 @@ import docker
 
 from agent import labels
 from agent.engines.docker.daemon import APIError, Daemon, NotFound
-from chalicelib.contract.messages import Kept, Pruned
+from muster.api.messages import Kept, Pruned
 
 _DEAD = ("exited", "dead")
 

@@ -14,8 +14,8 @@ from chalice.app import Chalice
 from chalice.config import Config
 from chalice.local import LocalGateway
 
-from chalicelib.contract.errors import ApiError
 from chalicelib.routes import console
+from muster.api.errors import ApiError
 
 
 @pytest.fixture(scope="module")

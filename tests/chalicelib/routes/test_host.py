@@ -9,9 +9,9 @@ import pytest
 from chalice.app import Response
 
 from chalicelib import workers
-from chalicelib.contract import messages as m
-from chalicelib.contract.errors import ApiError
 from chalicelib.routes import host
+from muster.api import messages as m
+from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
 from tests.fixtures.route_calls import call
 

@@ -14,12 +14,12 @@ from chalice.app import Response
 from pynamodb.exceptions import PutError, PynamoDBException
 
 from chalicelib import logs, settings, tokens, waits, workers
-from chalicelib.contract import resources as r
-from chalicelib.contract.endpoints import Access
-from chalicelib.contract.errors import ApiError
 from chalicelib.routes import http
 from chalicelib.routes.matching import MethodNotAllowed
 from chalicelib.store import Refused
+from muster.api import resources as r
+from muster.api.endpoints import Access
+from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
 from tests.fixtures.route_calls import call
 

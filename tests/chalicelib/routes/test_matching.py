@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.contract.endpoints import ENDPOINTS
-from chalicelib.contract.errors import ApiError
 from chalicelib.routes.matching import WITH_SLASHES, MethodNotAllowed, match
+from muster.api.endpoints import ENDPOINTS
+from muster.api.errors import ApiError
 
 ROUTES = ["/", "/things", "/things/{one}", "/things/special", "/things/{one}/of/{other}"]
 

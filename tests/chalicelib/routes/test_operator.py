@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from chalicelib import exposition, settings, tokens
-from chalicelib.contract import resources as r
-from chalicelib.contract.endpoints import Access
-from chalicelib.contract.errors import ApiError
 from chalicelib.routes import operator
+from muster.api import resources as r
+from muster.api.endpoints import Access
+from muster.api.errors import ApiError
 from tests.fixtures.database import Recorder
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 from tests.fixtures.prometheus import samples_of

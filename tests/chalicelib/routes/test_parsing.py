@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
-from chalicelib.contract.errors import ApiError
 from chalicelib.routes import parsing
+from muster.api import messages as m
+from muster.api import resources as r
+from muster.api.errors import ApiError
 
 SECRET = "mst_key_" + "Ab1-" * 11
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from chalicelib import tokens
-from chalicelib.contract import resources as r
-from chalicelib.contract.endpoints import Access
-from chalicelib.contract.errors import ApiError
 from chalicelib.routes import worker as routes
 from chalicelib.tokens import Principal
+from muster.api import resources as r
+from muster.api.endpoints import Access
+from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
 from tests.fixtures.route_calls import call
 

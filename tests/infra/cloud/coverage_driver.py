@@ -14,9 +14,9 @@ from chalice.local import LocalGateway
 
 from app import app
 from chalicelib import deployments, tokens, workers
-from chalicelib.contract.endpoints import ENDPOINTS, Access
-from chalicelib.contract.resources import NewApiKey, NewRegistrationToken
 from chalicelib.tables import Cold
+from muster.api.endpoints import ENDPOINTS, Access
+from muster.api.resources import NewApiKey, NewRegistrationToken
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 
 BODIES: dict[str, dict[str, Any]] = {

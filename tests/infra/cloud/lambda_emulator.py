@@ -26,8 +26,8 @@ from urllib.parse import parse_qs, unquote
 
 import botocore
 
-from chalicelib.contract.errors import ApiError
 from chalicelib.routes.matching import match
+from muster.api.errors import ApiError
 from tests.fixtures.http_server import HttpServer, serving
 from tests.fixtures.waiting import PATIENCE
 

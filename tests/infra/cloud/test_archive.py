@@ -38,7 +38,8 @@ def names(folder: Path) -> list[str]:
 def test_it_is_small_and_has_what_the_functions_need_and_nothing_else(packaged: Path) -> None:
     found = names(packaged)
     assert (packaged / "deployment.zip").stat().st_size < 1_250_000
-    assert {name.split("/")[0] for name in found} == {MAIN, "chalice", "chalicelib", "msgspec", "pynamodb"}
+    assert {name.split("/")[0] for name in found} == {MAIN, "chalice", "chalicelib", "msgspec", "muster", "pynamodb"}
+    assert {name.split("/")[1] for name in found if name.startswith("muster/")} == {"api"}
     assert "chalicelib/console/index.html" in found and "chalicelib/static/join.sh" in found
     assert any(name.startswith("chalicelib/static/muster-") and name.endswith(".whl") for name in found)
     assert [name for name in found if name.endswith(".so")] == [

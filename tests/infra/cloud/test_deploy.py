@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.contract.endpoints import ENDPOINTS
 from chalicelib.settings import TABLE_PREFIX
 from chalicelib.tables import MODELS
+from muster.api.endpoints import ENDPOINTS
 from tests.infra.cloud import small
 from tests.infra.cloud.conftest import NewAccount
 from tests.infra.cloud.moto_account import NUMBER, REGION, Done

@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 
 from app import app
-from chalicelib.contract.errors import STATUS
-from chalicelib.contract.resources import ErrorBody
 from infra.cloud.gateway import responses, route_keys
+from muster.api.errors import STATUS
+from muster.api.resources import ErrorBody
 from tests.infra.cloud.templates import of_type, template
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from chalicelib.contract.lifecycle import Status
+from muster.api.lifecycle import Status
 from muster.cli.apply import Applied
 from muster.cli.main import muster
 from muster.cli.shell import Shell

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from agent.engines import RunSpec
-from chalicelib.contract import resources as r
-from chalicelib.contract.lifecycle import Status
+from muster.api import resources as r
+from muster.api.lifecycle import Status
 from tests.fixtures.memory_engine import MemoryEngine
 from tests.fixtures.operators import Operators
 

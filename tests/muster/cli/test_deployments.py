@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
-from chalicelib.contract.lifecycle import Status
+from muster.api import messages as m
+from muster.api import resources as r
+from muster.api.lifecycle import Status
 from muster.cli.deployments import endpoint_of, gpus_of, status_of
 from tests.fixtures.operators import Operators
 from tests.fixtures.resources import NOW, condition, deployment

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from chalicelib.contract import resources as r
+from muster.api import resources as r
 from tests.fixtures.operators import Operators
 from tests.fixtures.tables import columns
 

@@ -10,8 +10,8 @@ import click
 import msgspec
 import pytest
 
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
+from muster.api import messages as m
+from muster.api import resources as r
 from muster.cli.apply import Applied
 from muster.cli.credentials import Join
 from muster.cli.login import Login

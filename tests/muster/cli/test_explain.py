@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.contract.conditions import ConditionType
-from chalicelib.contract.messages import Fix
+from muster.api.conditions import ConditionType
+from muster.api.messages import Fix
 from muster.cli.explain import Ended, Explained, conditions, page, sections
 from tests.fixtures.operators import Operators
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
+from muster.api import messages as m
+from muster.api import resources as r
 from muster.cli import pairs
 from muster.cli.fixes import command, proposed
 from tests.fixtures.operators import Operators

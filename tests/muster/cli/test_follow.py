@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.progress import Progress
 
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
+from muster.api import messages as m
+from muster.api import resources as r
 from muster.cli.follow import Bars, Lines, Step, how_far, share_of, step_of
 from muster.cli.shell import Shell
 from tests.fixtures.operators import Operators

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from chalicelib.contract import resources as r
+from muster.api import resources as r
 from muster.cli import account
 from muster.cli.account import Account
 from tests.fixtures.app import ADMIN_KEY

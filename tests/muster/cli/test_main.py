@@ -7,7 +7,7 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from chalicelib.contract import resources as r
+from muster.api import resources as r
 from muster.cli.main import SECTIONS, muster, said
 from muster.cli.shell import Shell
 from muster.errors import error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.contract import resources as r
+from muster.api import resources as r
 from muster.cli import names
 from muster.cli.shell import Stop
 from tests.fixtures.operators import Operators

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 import pytest
 
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
+from muster.api import messages as m
+from muster.api import resources as r
 from muster.cli import wanted
 from muster.cli.shell import USAGE, Stop
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from chalicelib.contract import resources as r
-from chalicelib.contract.messages import SystemInfo
+from muster.api import resources as r
+from muster.api.messages import SystemInfo
 from muster.cli.workers import _host, free, gpu_rows, gpus, holder
 from tests.fixtures.operators import Operators
 from tests.fixtures.resources import worker

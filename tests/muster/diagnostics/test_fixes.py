@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.contract.messages import Fix
+from muster.api.messages import Fix
 from muster.diagnostics.fixes import CALCULATIONS
 from muster.diagnostics.log import diagnose
 from muster.diagnostics.rules import every_rule

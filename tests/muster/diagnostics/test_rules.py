@@ -8,8 +8,8 @@ from string import Formatter
 import msgspec
 import pytest
 
-from chalicelib.contract.messages import MAX_CODE, Fix
 from chalicelib.reports import FIXABLE, FIXABLE_ENV
+from muster.api.messages import MAX_CODE, Fix
 from muster.cli.explain import page, sections
 from muster.diagnostics import docker
 from muster.diagnostics.lines import read

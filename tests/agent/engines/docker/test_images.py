@@ -12,7 +12,7 @@ import pytest
 
 from agent.engines import Cancelled, EngineError
 from agent.engines.docker import DockerEngine
-from chalicelib.contract.messages import Progress
+from muster.api.messages import Progress
 from tests.fixtures import shell_image
 from tests.fixtures.docker_engine import NAME
 from tests.fixtures.docker_rig import DockerRig

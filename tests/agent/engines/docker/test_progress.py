@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.engines.docker.progress import PullProgress
-from chalicelib.contract.messages import Progress
+from muster.api.messages import Progress
 
 STATUSES = ("Pulling fs layer", "Waiting", "Downloading", "Verifying Checksum", "Download complete", "Extracting")
 EVENTS = st.fixed_dictionaries(

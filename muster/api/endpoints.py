@@ -7,8 +7,8 @@ from enum import IntEnum
 
 from msgspec import Struct
 
-from chalicelib.contract import messages as m
-from chalicelib.contract import resources as r
+from muster.api import messages as m
+from muster.api import resources as r
 
 
 class Access(IntEnum):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from chalicelib.contract.lifecycle import Status
+from muster.api.lifecycle import Status
 
 _LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+(?!\n)$"
 Text = Annotated[str, Meta(min_length=1, max_length=512, pattern=_LINE)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalicelib.contract.messages import CrashLoop
+from muster.api.messages import CrashLoop
 
 PERSISTENT = 10
 """Failures in a row with the same cause from which on a loop does not heal: the agent backs off further."""

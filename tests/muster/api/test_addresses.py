@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.contract.addresses import Kind, Place, endpoint, of_endpoint, of_ip, place, read
+from muster.api.addresses import Kind, Place, endpoint, of_endpoint, of_ip, place, read
 
 METADATA = "169.254.169.254"
 

@@ -14,7 +14,7 @@ from urllib3 import HTTPConnectionPool
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NameResolutionError
 
-from chalicelib.contract.connection import CA_VARIABLES, Cause, answered_by_something_else, authorities, cause
+from muster.api.connection import CA_VARIABLES, Cause, answered_by_something_else, authorities, cause
 from tests.fixtures.broken_servers import answering, silent, success
 from tests.fixtures.certificates import authority
 from tests.fixtures.ports import free_port

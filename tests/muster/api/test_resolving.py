@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalicelib.contract.resolving import in_order, is_ip, resolve
+from muster.api.resolving import in_order, is_ip, resolve
 
 
 def test_an_ip_address_is_not_resolved() -> None:

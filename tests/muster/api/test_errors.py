@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
 import pytest
 
-from chalicelib.contract import errors
-from chalicelib.contract.errors import ApiError
+from muster.api import errors
+from muster.api.errors import ApiError
+from tests.fixtures import ROOT
 
-CHALICELIB = Path(errors.__file__).parents[1]
+CHALICELIB = ROOT / "chalicelib"
 
 
 @pytest.mark.parametrize(("code", "status"), errors.STATUS.items())

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from chalicelib.contract import structs
-from chalicelib.contract.messages import Deploy, Heartbeat, PullImage
+from muster.api import structs
+from muster.api.messages import Deploy, Heartbeat, PullImage
 
 THREADS_THAT_DECODE_EVERYTHING_AT_ONCE = """
 import threading
 from msgspec import Struct
 from msgspec.json import Decoder
-from chalicelib.contract import endpoints, structs
+from muster.api import endpoints, structs
 structs.read_structs()
 together = threading.Barrier(8)
 def decode():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.contract.crash_loops import PERSISTENT, advice, span, words
-from chalicelib.contract.messages import CrashLoop
+from muster.api.crash_loops import PERSISTENT, advice, span, words
+from muster.api.messages import CrashLoop
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.contract.lifecycle import (
+from muster.api.lifecycle import (
     CONTACT_LOST,
     LIVE,
     MOVES,

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from chalicelib.contract import resources as r
-from chalicelib.contract.endpoints import ENDPOINTS, Access
+from muster.api import resources as r
+from muster.api.endpoints import ENDPOINTS, Access
 
 BODIES = sorted(
     {each.body for each in ENDPOINTS if each.body and each.access >= Access.VIEWER} | {r.Nothing},

@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.contract.sizes import fitting
+from muster.api.sizes import fitting
 
 
 @given(st.lists(st.text(max_size=20), max_size=20), st.integers(2, 200))

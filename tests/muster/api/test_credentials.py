@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.contract.credentials import (
+from muster.api.credentials import (
     HIDDEN,
     MAX_DEPTH,
     first_credential,

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from chalicelib.contract import messages as m
-from chalicelib.contract.endpoints import BY_NAME, ENDPOINTS, Access, Endpoint
+from muster.api import messages as m
+from muster.api.endpoints import BY_NAME, ENDPOINTS, Access, Endpoint
 
 
 def test_only_what_must_be_open_is_open() -> None:

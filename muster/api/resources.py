@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from chalicelib.contract.lifecycle import OperationStatus, Status
-from chalicelib.contract.messages import (
+from muster.api.lifecycle import OperationStatus, Status
+from muster.api.messages import (
     Config,
     CrashLoop,
     Disk,

@@ -7,8 +7,8 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from chalicelib.contract import messages as m
-from chalicelib.contract.lifecycle import Status
+from muster.api import messages as m
+from muster.api.lifecycle import Status
 
 HEARTBEAT = {"status": "online", "gpu_usage": [], "active_deployments": []}
 REGISTRATION = {"name": "gpu-1", "token": "t", "gpu_info": {"count": 0}, "system_info": {"hostname": "h"}}

@@ -13,10 +13,10 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
-from chalicelib.contract import errors
-from chalicelib.contract.endpoints import ENDPOINTS, Access, Endpoint
-from chalicelib.contract.messages import OUTPUTS
-from chalicelib.contract.resources import Accepted, ErrorBody
+from muster.api import errors
+from muster.api.endpoints import ENDPOINTS, Access, Endpoint
+from muster.api.messages import OUTPUTS
+from muster.api.resources import Accepted, ErrorBody
 
 JSON = "application/json"
 REF = "#/components/schemas/{name}"

@@ -1,6 +1,6 @@
 """Each type of condition has a bit of its own, which never moves."""
 
-from chalicelib.contract.conditions import OTHER_BIT, ConditionType, bit, types_in
+from muster.api.conditions import OTHER_BIT, ConditionType, bit, types_in
 
 
 def test_the_bits_are_those_that_earlier_releases_stored() -> None:
