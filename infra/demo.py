@@ -26,7 +26,6 @@ from docker.errors import DockerException
 from rich.console import Console
 from rich.markup import escape
 
-from agent.devices import Devices
 from infra.demo_api import Api
 from infra.demo_stage import (
     PROJECT,
@@ -38,6 +37,7 @@ from infra.demo_stage import (
     remove_containers,
     remove_containers_of_agent,
 )
+from muster_agent.devices import Devices
 
 console = Console(highlight=False)
 
@@ -136,7 +136,7 @@ class Demo:
         offline = {} if self._host.real else {"HF_HUB_OFFLINE": "1"}
         self._stage.start(
             "agent",
-            [sys.executable, "-m", "agent", *arguments, "--address", "127.0.0.1", *self._host.arguments],
+            [sys.executable, "-m", "muster_agent", *arguments, "--address", "127.0.0.1", *self._host.arguments],
             {"MUSTER_TOKEN": self._token} | offline,
         )
         for _ in attempts(START_SECONDS):

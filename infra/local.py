@@ -29,11 +29,11 @@ import click
 from chalice.app import Chalice
 from chalice.config import Config
 
-from agent.shown import log_to
 from infra.local_backup import DATABASE, NoBackup, backup, keep, restore
 from infra.local_damage import Damaged, Newer, check
 from infra.local_server import DevServer, Site, stop
 from infra.local_store import DataDirectory, DataInUse, Store
+from muster.sanitize import log_to
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from agent.schema import NewerSchema
 from infra.local_damage import keep as keep_damaged
 from infra.local_store import SCHEMA, DataDirectory
+from muster.files.schema import NewerSchema
 
 DATABASE = "muster.sqlite3"
 

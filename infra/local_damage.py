@@ -20,9 +20,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from agent.journalfile import is_damage, is_unwritable
-from agent.schema import NewerSchema
 from infra.local_store import SCHEMA
+from muster.files.schema import NewerSchema
+from muster.files.sqlite_errors import is_damage, is_unwritable
 
 MAGIC = 0x377F0682
 """The last bit says whether checksums are of big-endian words. https://www.sqlite.org/fileformat2.html#walformat"""

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from agent.schema import Schema
+from muster.files.schema import Schema
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The tests of a module are found by its name: tests/agent/test_plan.py has those of agent/plan.py."""
+"""The tests of a module are found by its name: tests/agent/test_plan.py has those of agent/muster_agent/plan.py."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def modules() -> list[str]:
 
 
 def path_of(module: str) -> Path:
-    path = ROOT / "tests" / module
+    path = ROOT / "tests" / module.replace("agent/muster_agent/", "agent/")
     return path.with_name(f"test_{path.stem.strip('_')}.py")
 
 

@@ -1,8 +1,10 @@
 """The functions' archive: what chalice packages, less what Lambda does not need; the same bytes for the same content.
 
 That is chalice's own runtime, app.py, chalicelib (console, wheel and all), what vendor holds or links to, and what
-requirements.txt names. Botocore is not among it: Lambda brings it. chalice itself looks for wheels of the Python that it runs on, and goes on without those
-that it does not find; here pip is asked for those of Lambda's Python, and what is missing ends it.
+requirements.txt names. Botocore is not among it: Lambda brings it.
+
+chalice itself looks for wheels of the Python that it runs on, and goes on without those that it does not find; here pip
+is asked for those of Lambda's Python, and what is missing ends it.
 """
 
 from __future__ import annotations

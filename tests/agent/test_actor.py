@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from agent.actor import Actor
-from agent.engines import EngineError
-from agent.inventory import MAX_AGE
-from agent.life import ENDED_WITHIN
 from muster.api.lifecycle import Status
+from muster_agent.actor import Actor
+from muster_agent.engines import EngineError
+from muster_agent.inventory import MAX_AGE
+from muster_agent.life import ENDED_WITHIN
 from tests.fixtures.agent_world import DAY, AgentWorld
 
 

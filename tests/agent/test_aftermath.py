@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.aftermath import aftermath
-from agent.engines import Instance
-from agent.gpus import Gpu, Holder
-from agent.preflight import Surroundings
 from muster.api.messages import Disk
+from muster_agent.aftermath import aftermath
+from muster_agent.engines import Instance
+from muster_agent.gpus import Gpu, Holder
+from muster_agent.preflight import Surroundings
 from tests.fixtures.agent_world import DISK, GIB, AgentWorld, FakeHub
 
 

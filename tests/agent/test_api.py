@@ -9,8 +9,8 @@ import pytest
 import requests
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
-from agent.api import Api, Bearer, Fatal, Retry, failure
 from muster.api.messages import Heartbeat
+from muster_agent.api import Api, Bearer, Fatal, Retry, failure
 from tests.fixtures.certificates import check_trust
 from tests.fixtures.fake_server import FakeServer
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.boots import next_boot
-from agent.crew import Memory
+from muster_agent.boots import next_boot
+from muster_agent.crew import Memory
 from tests.fixtures.journals import open_memory
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import clocks
-from agent.clocks import Moment
+from muster_agent import clocks
+from muster_agent.clocks import Moment
 from tests.fixtures.agent_world import DAY, AgentWorld
 
 

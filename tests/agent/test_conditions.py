@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from agent.conditions import CLEARED_AFTER, Conditions
 from muster.api.conditions import ConditionType
 from muster.api.messages import ReportedCondition
+from muster_agent.conditions import CLEARED_AFTER, Conditions
 
 DOWN, LOST = ConditionType.ENGINE_UNAVAILABLE, ConditionType.GPU_LOST
 
@@ -84,7 +84,7 @@ def test_each_type_is_by_itself_and_says_what_it_holds_up() -> None:
 def test_the_log_has_a_line_when_it_is_set_when_its_message_changes_and_when_it_is_cleared(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, "agent.conditions")
+    caplog.set_level(logging.INFO, "muster_agent.conditions")
     clock = Clock()
     conditions = Conditions(clock)
     for message in ("down", "down", "down", "hangs", "hangs"):
@@ -99,7 +99,7 @@ def test_the_log_has_a_line_when_it_is_set_when_its_message_changes_and_when_it_
 
 
 def test_a_single_look_in_trouble_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "agent.conditions")
+    caplog.set_level(logging.INFO, "muster_agent.conditions")
     conditions = Conditions(Clock())
     conditions.trouble(DOWN, "down")
     conditions.in_order(DOWN)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from agent.container import Asked, AskedMount, asked, covers_programs
-from agent.engines import EngineError
+from muster_agent.container import Asked, AskedMount, asked, covers_programs
+from muster_agent.engines import EngineError
 
 
 def test_without_a_word_nothing_is_asked() -> None:

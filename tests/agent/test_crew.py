@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.crew import Crew
 from muster.api.messages import PullImage, Report
+from muster_agent.crew import Crew
 from tests.fixtures.agent_world import AgentWorld, no_thread
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.doctor import Finding, Subject, examine, journaled, report
-from agent.identity import StateDir
-from agent.journal import Database
-from agent.reserve import ReserveFile
+from muster_agent.doctor import Finding, Subject, examine, journaled, report
+from muster_agent.identity import StateDir
+from muster_agent.journal import Database
+from muster_agent.reserve import ReserveFile
 from tests.fixtures.http_server import HttpServer, serving
 from tests.fixtures.nvml import FakeNvml, fails, gpu, part, says_bytes
 from tests.fixtures.waiting import eventually
@@ -143,7 +143,7 @@ def test_a_driver_and_gpus_in_trouble_are_findings_and_never_a_traceback(
     nvml: FakeNvml, lines: list[str], words: list[str]
 ) -> None:
     nvml.says(*lines)
-    command = [sys.executable, "-m", "agent", "doctor", "--engine", "process", "--vllm-command", "true"]
+    command = [sys.executable, "-m", "muster_agent", "doctor", "--engine", "process", "--vllm-command", "true"]
     env = {**os.environ, **nvml.environment, "MUSTER_STATE_DIR": str(nvml.folder)}
     run = subprocess.run(command, env=env, capture_output=True, text=True)
     assert (run.returncode, run.stderr) == (1, ""), "for no control plane is set"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.engines import EngineError
-from agent.flags import flags
+from muster_agent.engines import EngineError
+from muster_agent.flags import flags
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from agent.crew import Crew
-from agent.engines import EngineError, Instance, RunSpec
-from agent.fleet import Fleet
-from agent.gpus import Gpu
-from agent.records import Record
 from muster.api.lifecycle import Status
 from muster.api.messages import GpuDevice, GpuInfo, Orphan, Stop
+from muster_agent.crew import Crew
+from muster_agent.engines import EngineError, Instance, RunSpec
+from muster_agent.fleet import Fleet
+from muster_agent.gpus import Gpu
+from muster_agent.records import Record
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.commands import deploy
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.engines import Instance
-from agent.gpus import Gpu, Holder
+from muster_agent.engines import Instance
+from muster_agent.gpus import Gpu, Holder
 from tests.fixtures.agent_world import GIB, AgentWorld
 
 

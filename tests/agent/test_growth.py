@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from agent.engines import Instance
-from agent.gpus import Gpu
-from agent.growth import GAP, LOOK_EVERY, STALLED_AFTER, Growth, Onlooker, Sight
 from muster.api.messages import Progress
+from muster_agent.engines import Instance
+from muster_agent.gpus import Gpu
+from muster_agent.growth import GAP, LOOK_EVERY, STALLED_AFTER, Growth, Onlooker, Sight
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.commands import deploy
 from tests.fixtures.hub_cache import cache

@@ -8,9 +8,6 @@ from typing import Any
 import pytest
 from msgspec import Struct, convert
 
-from agent.engines import EngineError, Instance
-from agent.handlers import Handlers
-from agent.policy import TESTED_IMAGE
 from muster.api.messages import (
     OUTPUTS,
     Container,
@@ -24,6 +21,9 @@ from muster.api.messages import (
     PullImage,
     StopContainer,
 )
+from muster_agent.engines import EngineError, Instance
+from muster_agent.handlers import Handlers
+from muster_agent.policy import TESTED_IMAGE
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.hub_cache import cache
 from tests.fixtures.journals import forbid_writing

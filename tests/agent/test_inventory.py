@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agent.engines import EngineError, Instance
-from agent.inventory import IMAGES_EVERY, MAX_AGE, Inventory
 from muster.api.messages import Image
+from muster_agent.engines import EngineError, Instance
+from muster_agent.inventory import IMAGES_EVERY, MAX_AGE, Inventory
 from tests.fixtures.agent_world import DAY, Clock
 from tests.fixtures.memory_engine import MemoryEngine
 

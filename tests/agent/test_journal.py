@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.crew import Memory
-from agent.journal import NO_ROOM, Database, JournalDamaged, JournalFull, put_meta, unwritable
-from agent.journalfile import VERSION
-from agent.reserve import ReserveFile
+from muster_agent.crew import Memory
+from muster_agent.journal import NO_ROOM, Database, JournalDamaged, JournalFull, put_meta, unwritable
+from muster_agent.journalfile import VERSION
+from muster_agent.reserve import ReserveFile
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import BIG, DEPLOY, Room, big_stop, fill, forbid_writing, open_memory
 from tests.fixtures.small_disk import fill as fill_disk

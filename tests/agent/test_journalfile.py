@@ -14,8 +14,9 @@ from random import Random
 
 import pytest
 
-from agent.identity import StateError
-from agent.journalfile import KEPT, TABLES, VERSION, begun_anew, damaged, is_copy, is_damage, is_unwritable, opened
+from muster.files.sqlite_errors import is_unwritable
+from muster_agent.identity import StateError
+from muster_agent.journalfile import KEPT, TABLES, VERSION, begun_anew, damaged, is_copy, opened
 from tests.fixtures.small_disk import fill, needs_root, read_only, small_disk
 
 IDENTITY = {
@@ -318,7 +319,7 @@ def test_a_journal_that_is_no_file_ends_the_start_with_one_sentence(tmp_path: Pa
 @needs_root
 def test_somebody_elses_journal_ends_the_start_with_whose_it_is(journal: Path) -> None:
     journal.chmod(0o600)
-    script = f"from pathlib import Path; from agent.journalfile import opened; opened(Path({str(journal)!r}))"
+    script = f"from pathlib import Path; from muster_agent.journalfile import opened; opened(Path({str(journal)!r}))"
     ended = subprocess.run(
         ["setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-c", script],
         capture_output=True,
@@ -363,39 +364,3 @@ def test_an_older_journal_that_cannot_be_upgraded_is_read_and_stays_as_it_is(
         assert f"{path} is of an older agent, and cannot be upgraded" in said
         assert path.read_bytes() == content
         assert {each.name for each in disk.iterdir()} == {path.name, "ballast"}
-
-
-# What an error means
-
-
-def error(code: int | None, message: str = "") -> sqlite3.Error:
-    made = sqlite3.OperationalError(message)
-    if code is not None:
-        made.sqlite_errorcode = code
-    return made
-
-
-@pytest.mark.parametrize(
-    ("code", "message", "damage", "cannot_write"),
-    [
-        (sqlite3.SQLITE_CORRUPT, "", True, False),
-        (sqlite3.SQLITE_NOTADB, "", True, False),
-        (sqlite3.SQLITE_READONLY_DBMOVED, "", True, True),
-        (sqlite3.SQLITE_IOERR_SHORT_READ, "", True, True),
-        (sqlite3.SQLITE_ERROR, "no such table: meta", True, False),
-        (sqlite3.SQLITE_ERROR, "table spool has no column named replaces", True, False),
-        (None, "Could not decode to UTF-8 column 'value'", True, False),
-        (sqlite3.SQLITE_ERROR, 'near "x": syntax error', False, False),
-        (sqlite3.SQLITE_FULL, "", False, True),
-        (sqlite3.SQLITE_READONLY, "", False, True),
-        (sqlite3.SQLITE_READONLY_DIRECTORY, "", False, True),
-        (sqlite3.SQLITE_CANTOPEN, "", False, True),
-        (sqlite3.SQLITE_IOERR_WRITE, "", False, True),
-        (sqlite3.SQLITE_BUSY, "", False, True),
-        (sqlite3.SQLITE_CONSTRAINT, "", False, False),
-    ],
-)
-def test_an_error_is_the_files_or_the_disks_or_the_programs(
-    code: int | None, message: str, damage: bool, cannot_write: bool
-) -> None:
-    assert (is_damage(error(code, message)), is_unwritable(error(code, message))) == (damage, cannot_write)

@@ -7,10 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from agent.crew import Memory
-from agent.journal import Database, JournalFull
-from agent.ledger import MOST, Ledger, frees_space, only_looks
-from agent.reserve import ReserveFile
 from muster.api.messages import (
     ContainerLogs,
     DeleteImage,
@@ -26,6 +22,10 @@ from muster.api.messages import (
     Result,
     StopContainer,
 )
+from muster_agent.crew import Memory
+from muster_agent.journal import Database, JournalFull
+from muster_agent.ledger import MOST, Ledger, frees_space, only_looks
+from muster_agent.reserve import ReserveFile
 from tests.fixtures.journals import BIG, forbid_writing, open_memory
 from tests.fixtures.small_disk import fill, small_disk
 

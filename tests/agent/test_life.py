@@ -8,11 +8,14 @@ from threading import Event
 
 import pytest
 
-from agent.engines import EngineError, Instance, RunSpec
-from agent.gpus import Gpu
-from agent.growth import STALLED_AFTER
-from agent.health import DEAD_AFTER
-from agent.life import (
+from muster.api.conditions import ConditionType
+from muster.api.messages import Fix, Progress, Pulled, Report
+from muster.diagnostics.log import EXCERPT_BYTES
+from muster_agent.engines import EngineError, Instance, RunSpec
+from muster_agent.gpus import Gpu
+from muster_agent.growth import STALLED_AFTER
+from muster_agent.health import DEAD_AFTER
+from muster_agent.life import (
     DOING,
     LONGEST_LOOK_AWAY,
     MOST_ATTEMPTS,
@@ -21,10 +24,7 @@ from agent.life import (
     WAITS,
     WATCH_EVERY,
 )
-from agent.policy import TESTED_IMAGE
-from muster.api.conditions import ConditionType
-from muster.api.messages import Fix, Progress, Pulled, Report
-from muster.diagnostics.log import EXCERPT_BYTES
+from muster_agent.policy import TESTED_IMAGE
 from tests.fixtures import markdown
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.hub_cache import downloading

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.conditions import Conditions
-from agent.engines import EngineError
-from agent.health import DEAD_AFTER
-from agent.listening import Listening
 from muster.api.conditions import ConditionType
+from muster_agent.conditions import Conditions
+from muster_agent.engines import EngineError
+from muster_agent.health import DEAD_AFTER
+from muster_agent.listening import Listening
 from tests.fixtures.agent_world import AgentWorld, Clock
 
 VPN, OTHER = "10.99.7.7", "10.99.7.8"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from agent.engines import LogChunk
-from agent.logs import MAX_BYTES, bounded
 from muster.api.messages import Logs
+from muster_agent.engines import LogChunk
+from muster_agent.logs import MAX_BYTES, bounded
 from tests.fixtures.agent_world import AgentWorld
 
 CAUSE = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."

@@ -16,16 +16,16 @@ from socket import socket
 import pytest
 from click.testing import CliRunner
 
-from agent.__main__ import main
+from muster_agent.__main__ import main
 from tests.fixtures.signals import with_default_signals, with_interrupts_ignored
 from tests.fixtures.waiting import PATIENCE, deadline, eventually
 
 LOADED = """
-import sys, agent.__main__
+import sys, muster_agent.__main__
 loaded = {name.partition(".")[0] for name in sys.modules}
 assert not loaded & {"chalice", "boto3", "botocore", "pynamodb", "docker", "app"}, loaded
 ours = {".".join(name.split(".")[:2]) for name in sys.modules if name.partition(".")[0] in ("chalicelib", "muster")}
-assert ours <= {"muster", "muster.api", "muster.diagnostics"}, ours
+assert ours <= {"muster", "muster.api", "muster.diagnostics", "muster.files", "muster.sanitize"}, ours
 """
 
 
@@ -117,7 +117,7 @@ def started(
     }
     env = {name: value for name, value in os.environ.items() if not name.startswith("MUSTER_")} | settings
     with subprocess.Popen(
-        [sys.executable, "-m", "agent"], env=env, stderr=subprocess.PIPE, text=True, preexec_fn=before
+        [sys.executable, "-m", "muster_agent"], env=env, stderr=subprocess.PIPE, text=True, preexec_fn=before
     ) as process:
         try:
             with deadline(process):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.engines import EngineError
-from agent.models import cached_models, delete_model
 from muster.api.messages import CachedModel, Deleted
+from muster_agent.engines import EngineError
+from muster_agent.models import cached_models, delete_model
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.hub_cache import cache
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.numbers import Numbers
-from agent.nvml import NO_MIG_DEVICE, Listed
+from muster_agent.numbers import Numbers
+from muster_agent.nvml import NO_MIG_DEVICE, Listed
 
 
 def listed(*uuids: str | None) -> list[Listed]:

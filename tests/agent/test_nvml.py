@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import nvml as real
+from muster_agent import nvml as real
 from tests.fixtures.nvml import GIB, FakeNvml, compile_nvml, fails, gpu, part, says_bytes, told
 from tests.fixtures.waiting import deadline
 
@@ -244,7 +244,7 @@ def test_a_device_that_does_not_tell_a_figure_is_well(nvml: FakeNvml) -> None:
 
 STEPS = """
 import sys
-from agent import nvml
+from muster_agent import nvml
 for line in sys.stdin:
     try:
         print(len(nvml.listing()), flush=True)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.engines import Instance
-from agent.plan import Fetch, Remove, Start, Step, Terminate, of_deployment, plan, wanted
 from muster.api.messages import Deploy, Stop
+from muster_agent.engines import Instance
+from muster_agent.plan import Fetch, Remove, Start, Step, Terminate, of_deployment, plan, wanted
 
 ME = "me"
 GENERATIONS = st.integers(1, 4)

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from agent.cuda import Driver
-from agent.engines import EngineError, Instance, Offer
-from agent.gpus import Gpu, Holder
-from agent.host import HostMemory
-from agent.hub import Finding
-from agent.policy import HostPolicy
-from agent.preflight import LEAST_FREE, Cleared, Flight, Preflight, Surroundings, size
-from agent.vllm import run_spec
 from muster.api.messages import Disk, Fix, Report
+from muster_agent.cuda import Driver
+from muster_agent.engines import EngineError, Instance, Offer
+from muster_agent.gpus import Gpu, Holder
+from muster_agent.host import HostMemory
+from muster_agent.hub import Finding
+from muster_agent.policy import HostPolicy
+from muster_agent.preflight import LEAST_FREE, Cleared, Flight, Preflight, Surroundings, size
+from muster_agent.vllm import run_spec
 from tests.fixtures.agent_world import DISK, GIB, AgentWorld, FakeHub
 from tests.fixtures.commands import deploy
 from tests.fixtures.hub_cache import downloading

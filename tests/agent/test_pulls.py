@@ -10,10 +10,10 @@ from threading import Event, Lock
 
 import pytest
 
-from agent.engines import Cancelled, EngineError
-from agent.inventory import Inventory
-from agent.pulls import Pulls
 from muster.api.messages import Progress, Pulled
+from muster_agent.engines import Cancelled, EngineError
+from muster_agent.inventory import Inventory
+from muster_agent.pulls import Pulls
 from tests.fixtures.agent_world import Clock
 from tests.fixtures.journals import open_memory
 from tests.fixtures.memory_engine import MemoryEngine

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.crew import Memory
-from agent.journal import JournalFull
-from agent.records import Receipt, Record
-from agent.restarts import Crashes
 from muster.api.lifecycle import Status
 from muster.api.messages import Progress, Report, Stop
+from muster_agent.crew import Memory
+from muster_agent.journal import JournalFull
+from muster_agent.records import Receipt, Record
+from muster_agent.restarts import Crashes
 from tests.fixtures.commands import deploy
 from tests.fixtures.journals import BIG, DEPLOY, big_stop, open_memory
 

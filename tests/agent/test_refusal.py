@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.clocks import Moment
-from agent.refusal import Refusal
+from muster_agent.clocks import Moment
+from muster_agent.refusal import Refusal
 from tests.fixtures.journals import open_memory
 
 

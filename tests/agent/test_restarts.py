@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agent.restarts import FIRST, LONGEST, LONGEST_PERSISTENT, PROVEN_AFTER, Crashes, Restarts
 from muster.api.crash_loops import PERSISTENT
 from muster.api.messages import CrashLoop
+from muster_agent.restarts import FIRST, LONGEST, LONGEST_PERSISTENT, PROVEN_AFTER, Crashes, Restarts
 from tests.fixtures.agent_world import AgentWorld
 
 OOM = "torch.OutOfMemoryError: CUDA out of memory."

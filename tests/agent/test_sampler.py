@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from threading import Event
 
-from agent import host
-from agent.conditions import Conditions
-from agent.devices import Devices, Sight
-from agent.gpu_watch import GpuWatch
-from agent.sampler import Sampler
 from muster.api.messages import Disk, GpuDevice, GpuInfo, GpuUsage
+from muster_agent import host
+from muster_agent.conditions import Conditions
+from muster_agent.devices import Devices, Sight
+from muster_agent.gpu_watch import GpuWatch
+from muster_agent.sampler import Sampler
 from tests.fixtures.agent_world import DISK, Clock
 from tests.fixtures.waiting import eventually
 

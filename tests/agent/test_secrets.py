@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from agent.secrets import Secrets
 from muster.api.credentials import HIDDEN
 from muster.api.messages import FromHost, Stop
+from muster_agent.secrets import Secrets
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.commands import deploy
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from agent.sessions import new_session
 from muster.api.connection import CA_VARIABLES
+from muster_agent.sessions import new_session
 from tests.fixtures.broken_servers import answering, success
 from tests.fixtures.certificates import Authority, authority
 

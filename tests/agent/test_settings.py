@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.settings import (
+from muster_agent.settings import (
     SettingError,
     check_address,
     check_url,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.shrink import HEAD, versions
 from muster.api.messages import OUTPUTS, Result
+from muster_agent.shrink import HEAD, versions
 
 CRASH = {
     "status": "error",

@@ -16,7 +16,7 @@ from tests.fixtures.waiting import deadline
 WAITS = """
 import select
 import sys
-from agent.signals import Signals
+from muster_agent.signals import Signals
 signals = Signals()
 print(signals.wait(0), flush=True)
 print(signals.wait(3600), signals.wait(3600), flush=True)

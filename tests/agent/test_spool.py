@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.crew import Memory
-from agent.journal import JournalFull
-from agent.spool import MOST, Spool
 from muster.api.messages import Report, Result
+from muster_agent.crew import Memory
+from muster_agent.journal import JournalFull
+from muster_agent.spool import MOST, Spool
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import forbid_writing, open_memory
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.conditions import CLEARED_AFTER
-from agent.identity import StateError
 from muster.api.messages import ReportedCondition
+from muster_agent.conditions import CLEARED_AFTER
+from muster_agent.identity import StateError
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import forbid_writing
 from tests.fixtures.small_disk import fill, needs_root, read_only, small_disk

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import labels
-from agent.engines import EngineError, Mount, RunSpec
-from agent.flags import flags
-from agent.mounts import AllowedMount
-from agent.policy import CONTAINER_HUB_CACHE, TESTED_IMAGE
-from agent.vllm import PORTS, HostPolicy, desired_port, run_spec, served_model_name
 from muster.api.messages import Deploy, FromHost
+from muster_agent import labels
+from muster_agent.engines import EngineError, Mount, RunSpec
+from muster_agent.flags import flags
+from muster_agent.mounts import AllowedMount
+from muster_agent.policy import CONTAINER_HUB_CACHE, TESTED_IMAGE
+from muster_agent.vllm import PORTS, HostPolicy, desired_port, run_spec, served_model_name
 from tests.fixtures.commands import deploy
 
 DEFAULT = HostPolicy()

@@ -6,11 +6,11 @@ import logging
 
 import pytest
 
-from agent.conditions import CLEARED_AFTER
-from agent.engines import EngineError, Instance
-from agent.inventory import MAX_AGE
-from agent.watch import HUNG_AFTER, Watch
 from muster.api.messages import ReportedCondition
+from muster_agent.conditions import CLEARED_AFTER
+from muster_agent.engines import EngineError, Instance
+from muster_agent.inventory import MAX_AGE
+from muster_agent.watch import HUNG_AFTER, Watch
 from tests.fixtures.agent_world import AgentWorld
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.conditions import CLEARED_AFTER
-from agent.engines import EngineError, RunSpec
-from agent.weights import unusable
+from muster_agent.conditions import CLEARED_AFTER
+from muster_agent.engines import EngineError, RunSpec
+from muster_agent.weights import unusable
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.hub_cache import downloading
 from tests.fixtures.small_disk import needs_root, read_only, small_disk
@@ -20,8 +20,8 @@ from tests.fixtures.small_disk import needs_root, read_only, small_disk
 
 def as_nobody(model: str, hub_cache: Path) -> str:
     """What a user that owns nothing finds: the program is loaded before, since its folder may be private."""
-    loaded = "import agent.weights, pwd; pwd.getpwuid(65534); import os; os.setgid(65534); os.setuid(65534);"
-    code = f"{loaded} from pathlib import Path; print(agent.weights.unusable({model!r}, Path({str(hub_cache)!r})))"
+    loaded = "import muster_agent.weights, pwd; pwd.getpwuid(65534); import os; os.setgid(65534); os.setuid(65534);"
+    code = f"{loaded} from pathlib import Path; print(muster_agent.weights.unusable({model!r}, Path({str(hub_cache)!r})))"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -38,9 +38,10 @@ CONTROL_PLANE = [
     "chalicelib",
     ".chalice",
     "infra/*.py",
-    "agent/__init__.py",
-    "agent/schema.py",
-    "agent/shown.py",
+    "muster/__init__.py",
+    "muster/sanitize.py",
+    "muster/api",
+    "muster/files",
 ]
 """What `python -m infra.local serve` imports and reads, besides libraries."""
 ADMIN_KEY = "mst_key_" + "kept-admin-" * 4

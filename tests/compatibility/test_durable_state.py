@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from agent import journalfile
-from agent.crew import Memory
-from agent.identity import StateError
-from agent.journal import Database
-from agent.reserve import ReserveFile
 from infra import local_store
 from infra.local_backup import DATABASE
 from infra.local_damage import Damaged, Newer, check
 from infra.local_store import Store
+from muster_agent import journalfile
+from muster_agent.crew import Memory
+from muster_agent.identity import StateError
+from muster_agent.journal import Database
+from muster_agent.reserve import ReserveFile
 from tests.fixtures.kept_release import Release
 
 JOURNAL = "journal.sqlite3"

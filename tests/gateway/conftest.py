@@ -166,7 +166,7 @@ class Fleet:
         environment = os.environ | {"MUSTER_TOKEN": REGISTRATION_TOKEN}
         with (self.folder / f"{name}.log").open("wb") as log:
             agent = subprocess.Popen(
-                [sys.executable, "-m", "agent", *options], cwd=ROOT, env=environment, stdout=log, stderr=log
+                [sys.executable, "-m", "muster_agent", *options], cwd=ROOT, env=environment, stdout=log, stderr=log
             )
         self.agents.append(agent)
         return agent

@@ -16,9 +16,9 @@ from textwrap import dedent
 import psutil
 import pytest
 
-from agent.journal import Database
-from agent.reserve import ReserveFile
 from infra.demo_stage import DemoFailed, _worker_of, attempts
+from muster_agent.journal import Database
+from muster_agent.reserve import ReserveFile
 from tests.fixtures import ROOT
 from tests.fixtures.process_tree import kill_tree
 from tests.fixtures.signals import with_interrupts_ignored

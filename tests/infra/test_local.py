@@ -157,7 +157,7 @@ def test_a_second_server_on_the_same_data_is_refused(running: Serve) -> None:
 def test_chalice_local_shows_its_secrets_and_serves_the_api(tmp_path: Path, stage: list[str]) -> None:
     project = tmp_path / "project"  # where nothing is written: at each change of a file chalice starts its server anew
     project.mkdir()
-    for name in ("app.py", "chalicelib", "infra", "agent", "muster", ".chalice"):
+    for name in ("app.py", "chalicelib", "infra", "muster", ".chalice"):
         (project / name).symlink_to(ROOT / name)
     port = free_port()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MUSTER_"))}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.schema import NewerSchema
 from infra.local_store import SCHEMA, DataDirectory, DataInUse, Store
+from muster.files.schema import NewerSchema
 from tests.fixtures.waiting import deadline
 
 WRITER = """

@@ -22,7 +22,7 @@ NOWHERE = "unix:///nowhere/docker.sock"
 def doctor(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MUSTER_")}
     done = subprocess.run(
-        [sys.executable, "-m", "agent", "doctor", "--state-dir", str(folder / "state"), *arguments],
+        [sys.executable, "-m", "muster_agent", "doctor", "--state-dir", str(folder / "state"), *arguments],
         env=clean | {"HF_HOME": str(folder)} | environment,
         capture_output=True,
         text=True,

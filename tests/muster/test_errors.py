@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from agent.engines import Instance
 from muster import (
     AuthError,
     Conflict,
@@ -18,6 +17,7 @@ from muster import (
 )
 from muster.api.errors import STATUS
 from muster.errors import error
+from muster_agent.engines import Instance
 from tests.fixtures.operators import Operators
 
 MODEL = NewDeployment(model="org/model", gpus=0, name="m")

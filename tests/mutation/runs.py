@@ -24,7 +24,7 @@ import pytest
 
 from tests.mutation.mutations import Mutation
 
-OURS = ("agent", "app", "chalicelib", "infra", "muster", "tests")
+OURS = ("app", "chalicelib", "infra", "muster", "muster_agent", "tests")
 PASSED, FAILED = 0, 1
 UNFINISHED = 300
 """Seconds after which a run that waits for what never comes is ended; a run that computes is ended by its CPU time."""
@@ -100,7 +100,8 @@ class _Mutated(MetaPathFinder, Loader):
     """Finds one module, whose source is the mutated one."""
 
     def __init__(self, module: str, source: str) -> None:
-        self._name = module.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+        name = module.removesuffix(".py").removeprefix("agent/").replace("/", ".")
+        self._name = name.removesuffix(".__init__")
         self._path = str(Path(module).absolute())
         self._source = source
 

@@ -9,15 +9,15 @@ import pytest
 from tests.fixtures import ROOT
 
 MODULE = "def larger(a, b):\n    unused = 1\n    return a if a > b else b\n"
-TESTS = "from agent.mod import larger\n\n\ndef test_larger():\n    assert larger(1, 2) == larger(2, 1) == 2\n"
+TESTS = "from muster_agent.mod import larger\n\n\ndef test_larger():\n    assert larger(1, 2) == larger(2, 1) == 2\n"
 PROGRAM = """
 from tests.mutation.mutations import mutations
 from tests.mutation.runs import TestsFailed, survives
 from pathlib import Path
 
-found = mutations(Path("agent/mod.py").read_text())
+found = mutations(Path("agent/muster_agent/mod.py").read_text())
 try:
-    for mutation, survived in survives("agent/mod.py", "agent/test_mod.py", found, 2):
+    for mutation, survived in survives("agent/muster_agent/mod.py", "agent/muster_agent/test_mod.py", found, 2):
         print(mutation.key, survived)
 except TestsFailed as error:
     print(error)
@@ -26,15 +26,15 @@ except TestsFailed as error:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "muster_agent").mkdir(parents=True)
     for name, text in (("__init__", ""), ("mod", MODULE), ("test_mod", TESTS)):
-        (tmp_path / "agent" / f"{name}.py").write_text(text)
+        (tmp_path / "agent" / "muster_agent" / f"{name}.py").write_text(text)
     return tmp_path
 
 
 def run(project: Path) -> list[str]:
     command = [sys.executable, "-c", PROGRAM]
-    environment = {"PYTHONPATH": f"{project}:{ROOT}", "PATH": "/usr/bin:/bin"}
+    environment = {"PYTHONPATH": f"{project}/agent:{ROOT}", "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=True)
     return sorted(done.stdout.splitlines())
 
@@ -48,5 +48,5 @@ def test_the_tests_kill_what_they_notice_and_the_rest_survives(project: Path) ->
 
 
 def test_tests_that_fail_by_themselves_prove_nothing(project: Path) -> None:
-    (project / "agent" / "test_mod.py").write_text(TESTS.replace("== 2", "== 3"))
-    assert run(project) == ["agent/test_mod.py fails without a mutation"]
+    (project / "agent" / "muster_agent" / "test_mod.py").write_text(TESTS.replace("== 2", "== 3"))
+    assert run(project) == ["agent/muster_agent/test_mod.py fails without a mutation"]

@@ -18,8 +18,8 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from agent.__main__ import main
-from agent.shown import Formatter, shown
+from muster.sanitize import Formatter, shown
+from muster_agent.__main__ import main
 from tests.fixtures.agent_and_app import AgentAndApp
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.waiting import PATIENCE
@@ -205,8 +205,8 @@ def test_no_log_keeps_the_agent_from_everything_else(thorough: bool) -> None:
         "import resource\n"
         f"resource.setrlimit(resource.RLIMIT_CPU, ({PATIENCE:.0f}, {PATIENCE:.0f}))\n"
         "from muster.diagnostics.log import diagnose, excerpt\n"
-        "from agent.growth import Sight\n"
-        "from agent.phases import phase_of\n"
+        "from muster_agent.growth import Sight\n"
+        "from muster_agent.phases import phase_of\n"
         f"for text in {SLOW!r}:\n"
         f"    log = text * ({size} // len(text))\n"
         "    diagnose(log, 1, False), excerpt(log), phase_of(log), Sight(log).news\n"

@@ -18,13 +18,13 @@ from pathlib import Path
 from threading import Event
 from typing import NamedTuple, TypeVar
 
-from agent.crew import FIRST_LOOK
-from agent.engines import EngineError, Instance, RunSpec
-from agent.gpus import Gpu
-from agent.journal import Database, JournalFull
-from agent.life import HUNG_GRACE
-from agent.loop import Refused
 from muster.api.messages import GpuDevice, GpuInfo, Progress, Pruned, Pulled, Registration, SystemInfo
+from muster_agent.crew import FIRST_LOOK
+from muster_agent.engines import EngineError, Instance, RunSpec
+from muster_agent.gpus import Gpu
+from muster_agent.journal import Database, JournalFull
+from muster_agent.life import HUNG_GRACE
+from muster_agent.loop import Refused
 from tests.fixtures.agent_world import GIB, AgentWorld, Probes
 from tests.fixtures.memory_engine import MemoryEngine
 from tests.simulation.cloud import Line, Network

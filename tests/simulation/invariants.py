@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.life import MOST_ATTEMPTS
 from chalicelib import census, claims, operations, placement, slots
 from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.tables import Cold, Deployment, Hot, Operation
 from muster.api.lifecycle import LIVE, OPEN, OperationStatus
 from muster.api.messages import GpuDevice, GpuInfo
+from muster_agent.life import MOST_ATTEMPTS
 from tests.fixtures.dynamodb_expressions import Item
 from tests.simulation.hosts import Host, Running
 from tests.simulation.outages import REFUSED

@@ -69,46 +69,46 @@ MUTANTS = (
     mutant(
         "names are chance, and labels are not read",
         "the container's name is the idempotency key, and labels are the truth",
-        ("agent/labels.py", 'return f"muster-{deployment_id}-g{generation}"', 'return f"muster-{deployment_id}-g{generation}-{__import__(\'os\').urandom(4).hex()}"'),
-        ("agent/plan.py", "return min(running, key=lambda each: (each.created, each.id), default=None)", "return None"),
-        ("agent/plan.py", 'steps += [Terminate(each.id) for each in ends if each.state == "running"]', "pass"),
-        ("agent/plan.py", "steps += [Remove(each.id) for each in ends]", 'steps += [Remove(each.id) for each in ends if each.state != "running"]'),
+        ("agent/muster_agent/labels.py", 'return f"muster-{deployment_id}-g{generation}"', 'return f"muster-{deployment_id}-g{generation}-{__import__(\'os\').urandom(4).hex()}"'),
+        ("agent/muster_agent/plan.py", "return min(running, key=lambda each: (each.created, each.id), default=None)", "return None"),
+        ("agent/muster_agent/plan.py", 'steps += [Terminate(each.id) for each in ends if each.state == "running"]', "pass"),
+        ("agent/muster_agent/plan.py", "steps += [Remove(each.id) for each in ends]", 'steps += [Remove(each.id) for each in ends if each.state != "running"]'),
     ),
     mutant(
         "ack without the journal",
         "fsync the journal, then ack, then act",
-        ("agent/intake.py", "receipt = self._memory.records.accept(command)", "receipt = Receipt.NEW"),
+        ("agent/muster_agent/intake.py", "receipt = self._memory.records.accept(command)", "receipt = Receipt.NEW"),
     ),
     mutant(
         "an interrupted operation runs again",
         "an operation that had begun is INTERRUPTED after a crash",
-        ("agent/operations.py", "            if accepted.begun:\n", "            if False:\n"),
+        ("agent/muster_agent/operations.py", "            if accepted.begun:\n", "            if False:\n"),
     ),
     mutant(
         "an operation that is known runs again",
         "the agent answers a repeat from its journal",
-        ("agent/intake.py", "        if known is not None:\n", "        if False:\n"),
+        ("agent/muster_agent/intake.py", "        if known is not None:\n", "        if False:\n"),
     ),
     mutant(
         "late operations run",
         "the agent refuses an operation that reaches it later than expires_in",
-        ("agent/intake.py", "elif self._boottime() > deadline:", "elif False:"),
+        ("agent/muster_agent/intake.py", "elif self._boottime() > deadline:", "elif False:"),
     ),
     mutant(
         "start before the old one has ended",
         "whatever is not the wanted instance is gone before the wanted one starts",
-        ("agent/plan.py", "    if starts:\n        steps.append(Start(intent.generation))\n    return tuple(steps)", "    if starts:\n        steps.insert(0, Start(intent.generation))\n    return tuple(steps)"),
+        ("agent/muster_agent/plan.py", "    if starts:\n        steps.append(Start(intent.generation))\n    return tuple(steps)", "    if starts:\n        steps.insert(0, Start(intent.generation))\n    return tuple(steps)"),
     ),
     mutant(
         "other workers' containers are one's own",
         "labels carry the worker id: two agents never touch each other's containers",
-        ("agent/plan.py", "return [each for each in instances if each.deployment_id == deployment_id and each.worker_id == worker_id]", "return [each for each in instances if each.deployment_id == deployment_id]"),
+        ("agent/muster_agent/plan.py", "return [each for each in instances if each.deployment_id == deployment_id and each.worker_id == worker_id]", "return [each for each in instances if each.deployment_id == deployment_id]"),
         test="tests/agent/test_plan.py::test_an_instance_is_a_deployments_own_only_with_the_labels_of_both_deployment_and_worker",
     ),
     mutant(
         "parking is forgotten at a restart",
         "a parked agent stays quiet across restarts",
-        ("agent/identity.py", 'private_file(self._marker).write_text(reason + "\\n")', "pass"),
+        ("agent/muster_agent/identity.py", 'private_file(self._marker).write_text(reason + "\\n")', "pass"),
     ),
     mutant(
         "an agent does not know how far it has heard",
@@ -125,93 +125,93 @@ MUTANTS = (
     mutant(
         "a deployment crashes when its engine fails",
         "an engine that cannot list what runs has failed, and no deployment",
-        ("agent/life.py", "            self._look_again(error)\n", "            pass\n"),
+        ("agent/muster_agent/life.py", "            self._look_again(error)\n", "            pass\n"),
         storm="engine outage",
     ),
     mutant(
         "a look that fails has seen nothing",
         "what was seen last stays until the engine answers again",
-        ("agent/inventory.py", "                self.seen = tuple(self._engine.instances())\n", "                self.seen = ()\n                self.seen = tuple(self._engine.instances())\n"),
+        ("agent/muster_agent/inventory.py", "                self.seen = tuple(self._engine.instances())\n", "                self.seen = ()\n                self.seen = tuple(self._engine.instances())\n"),
         storm="engine outage",
     ),
     mutant(
         "what was started since the last look does not run",
         "what may have been started counts as running until somebody could look",
-        ("agent/fleet.py", "        return live | self._tools.inventory.unlisted\n", "        return live\n"),
+        ("agent/muster_agent/fleet.py", "        return live | self._tools.inventory.unlisted\n", "        return live\n"),
         test="tests/agent/test_fleet.py::test_what_was_started_before_the_engine_failed_is_active_also_once_it_is_to_stop",
     ),
     mutant(
         "a step that the engine refuses counts as an attempt",
         "only the agent's own death in the middle of a step counts",
-        ("agent/life.py", "        finally:\n            # Reached on every error", "        except ZeroDivisionError:\n            raise\n        else:\n            # Reached on every error"),
+        ("agent/muster_agent/life.py", "        finally:\n            # Reached on every error", "        except ZeroDivisionError:\n            raise\n        else:\n            # Reached on every error"),
         test="tests/agent/test_life.py::test_an_engine_that_refuses_a_step_again_and_again_poisons_no_command",
     ),
     mutant(
         "time in which nobody could look counts as a standstill",
         "a start stalls only while somebody looks, and nothing grows",
-        ("agent/growth.py", "GAP = 120.0", 'GAP = float("inf")'),
+        ("agent/muster_agent/growth.py", "GAP = 120.0", 'GAP = float("inf")'),
         test="tests/agent/test_growth.py::test_time_in_which_nobody_could_look_is_no_standstill",
     ),
     mutant(
         "a stop that cannot be journaled has failed",
         "what it is to end runs on, and is stopped when there is room",
-        ("agent/intake.py", 'Report(status="stopping", generation=command.generation, message=message)', 'Report(status="error", generation=command.generation, message=message, error_code=error.error_code)'),
+        ("agent/muster_agent/intake.py", 'Report(status="stopping", generation=command.generation, message=message)', 'Report(status="error", generation=command.generation, message=message, error_code=error.error_code)'),
         test="tests/agent/test_intake.py::test_a_stop_that_cannot_be_journaled_has_not_failed",
     ),
     mutant(
         "a change that cannot be journaled has failed",
         "a deployment that runs, or comes up, keeps its GPUs until its change can be journaled",
-        ("agent/intake.py", "waits = isinstance(command, Deploy) and crew.fleet.has_something_of(command.deployment_id)", "waits = False"),
+        ("agent/muster_agent/intake.py", "waits = isinstance(command, Deploy) and crew.fleet.has_something_of(command.deployment_id)", "waits = False"),
         test="tests/agent/test_intake.py::test_a_change_that_cannot_be_journaled_has_not_failed_and_what_runs_goes_on",
     ),
     mutant(
         "a deploy that has failed runs when there is room",
         "a deploy that was reported as failed is not run: an operator may have started it elsewhere",
-        ("agent/intake.py", "if isinstance(command, Deploy) and self._has_failed(command):", "if False:"),
+        ("agent/muster_agent/intake.py", "if isinstance(command, Deploy) and self._has_failed(command):", "if False:"),
         storm="disk outage",
     ),
     mutant(
         "a registration that could not be journaled is forgotten",
         "the agent journals its registration as soon as there is room",
-        ("agent/loop.py", "            if self._unjournaled is identity:\n                self._journal(identity)\n            return", "            return"),
+        ("agent/muster_agent/loop.py", "            if self._unjournaled is identity:\n                self._journal(identity)\n            return", "            return"),
         test="tests/agent/test_loop.py::test_a_registration_that_could_not_be_journaled_is_journaled_as_soon_as_that_is_possible",
     ),
     mutant(
         "a journal that fails quick_check is used",
         "a damaged journal is kept under another name, and a new one is begun",
-        ("agent/journalfile.py", '    if found != "ok":\n', "    if False:\n"),
+        ("agent/muster_agent/journalfile.py", '    if found != "ok":\n', "    if False:\n"),
         test="tests/agent/test_journalfile.py::test_a_failed_quick_check_is_damage_also_where_all_that_is_read_can_be_read",
     ),
     mutant(
         "an engine that fails is not reported",
         "a worker reports the condition while its engine fails",
-        ("agent/watch.py", "        self._trouble(self._said)\n", "        pass\n"),
+        ("agent/muster_agent/watch.py", "        self._trouble(self._said)\n", "        pass\n"),
         test="tests/agent/test_watch.py::test_an_engine_that_is_down_is_a_condition_that_names_what_it_holds_up_until_it_was_up_for_a_minute",
     ),
     mutant(
         "a condition lasts for ten minutes after its trouble",
         "a condition ends a minute after its trouble",
-        ("agent/conditions.py", "CLEARED_AFTER = 60.0", "CLEARED_AFTER = 600.0"),
+        ("agent/muster_agent/conditions.py", "CLEARED_AFTER = 60.0", "CLEARED_AFTER = 600.0"),
         storm="engine outage",
     ),
     # Time
     mutant(
         "restarts wait by the wall clock",
         "a crashed model is started again after its backoff, whatever the wall clock does",
-        ("agent/life.py", "        backoff = self._restarts.again(now, code)\n", "        backoff = self._restarts.again(self._tools.clock(), code)\n"),
-        ("agent/life.py", "may_start = self._restarts.wait(now) == 0", "may_start = self._restarts.wait(self._tools.clock()) == 0"),
+        ("agent/muster_agent/life.py", "        backoff = self._restarts.again(now, code)\n", "        backoff = self._restarts.again(self._tools.clock(), code)\n"),
+        ("agent/muster_agent/life.py", "may_start = self._restarts.wait(now) == 0", "may_start = self._restarts.wait(self._tools.clock()) == 0"),
         storm="clock stepped",
     ),
     mutant(
         "a restarted agent forgets the failures in a row",
         "the count, the cause and the wait of a crash loop outlive the agent",
-        ("agent/life.py", "Restarts(record.crashes, tools.boot_id())", "Restarts(None, tools.boot_id())"),
+        ("agent/muster_agent/life.py", "Restarts(record.crashes, tools.boot_id())", "Restarts(None, tools.boot_id())"),
         test="tests/agent/test_restarts.py::test_a_restarted_agent_keeps_the_count_the_cause_and_the_wait",
     ),
     mutant(
         "a wait goes on after a reboot",
         "no clock measures a wait over a reboot, so the start after it comes at once",
-        ("agent/restarts.py", "if self.crashes is None or self.crashes.boot_id != self._boot_id:", "if self.crashes is None:"),
+        ("agent/muster_agent/restarts.py", "if self.crashes is None or self.crashes.boot_id != self._boot_id:", "if self.crashes is None:"),
         test="tests/agent/test_restarts.py::test_a_reboot_keeps_the_count_and_starts_at_once",
     ),
     mutant(
@@ -223,33 +223,33 @@ MUTANTS = (
     mutant(
         "a start stalls by the wall clock",
         "a start has stalled when nothing grew for ten minutes of the monotonic clock",
-        ("agent/life.py", "growth = self._growth = self._growth or Growth(now, self._weights)", "now = self._tools.clock()\n        growth = self._growth = self._growth or Growth(now, self._weights)"),
-        ("agent/growth.py", "GAP = 120.0", 'GAP = float("inf")'),
+        ("agent/muster_agent/life.py", "growth = self._growth = self._growth or Growth(now, self._weights)", "now = self._tools.clock()\n        growth = self._growth = self._growth or Growth(now, self._weights)"),
+        ("agent/muster_agent/growth.py", "GAP = 120.0", 'GAP = float("inf")'),
         storm="clock stepped",
     ),
     mutant(
         "a model hangs by the wall clock",
         "a model hangs when it answered no probe for 30 seconds of the monotonic clock",
-        ("agent/life.py", "self._pulse.has_stopped(now, ", "self._pulse.has_stopped(self._tools.clock(), "),
-        ("agent/health.py", "        if now - self._asked_at > DEAD_AFTER:\n", "        if False:\n"),
+        ("agent/muster_agent/life.py", "self._pulse.has_stopped(now, ", "self._pulse.has_stopped(self._tools.clock(), "),
+        ("agent/muster_agent/health.py", "        if now - self._asked_at > DEAD_AFTER:\n", "        if False:\n"),
         storm="clock stepped",
     ),
     mutant(
         "the lease ends by the wall clock",
         "within one boot a lease is measured by CLOCK_BOOTTIME",
-        ("agent/clocks.py", "return max(0.0, self.boottime - earlier.boottime) if", "return max(0.0, self.wall - earlier.wall) if"),
+        ("agent/muster_agent/clocks.py", "return max(0.0, self.boottime - earlier.boottime) if", "return max(0.0, self.wall - earlier.wall) if"),
         test="tests/agent/test_contact.py::test_a_step_of_the_wall_clock_neither_ends_nor_renews_the_lease",
     ),
     mutant(
         "an operation's deadline is by the wall clock",
         "deadlines of operations are measured by CLOCK_BOOTTIME",
-        ("agent/crew.py", "Operations(handlers, memory.ledger, host.boottime,", "Operations(handlers, memory.ledger, host.clock,"),
+        ("agent/muster_agent/crew.py", "Operations(handlers, memory.ledger, host.boottime,", "Operations(handlers, memory.ledger, host.clock,"),
         test="tests/agent/test_operations.py::test_a_step_of_the_wall_clock_moves_no_deadline",
     ),
     mutant(
         "what had not begun runs after a reboot",
         "after a reboot no clock tells whether a deadline has passed, so nothing destructive runs",
-        ("agent/operations.py", "rebooted = self._ledger.boot_id != self._boot_id", "rebooted = False"),
+        ("agent/muster_agent/operations.py", "rebooted = self._ledger.boot_id != self._boot_id", "rebooted = False"),
         test="tests/agent/test_operations.py::test_what_had_not_begun_before_a_reboot_does_not_run_after_it",
     ),
     mutant(
@@ -262,19 +262,19 @@ MUTANTS = (
     mutant(
         "reports are sent in one order",
         "one refused report holds up no other deployment's",
-        ("agent/spool.py", "return sorted(found.values(), key=lambda each: (each.is_rest, each.id < 0, abs(each.id)))", "return sorted(found.values(), key=lambda each: (each.is_rest, each.id < 0, abs(each.id)))[:1]"),
+        ("agent/muster_agent/spool.py", "return sorted(found.values(), key=lambda each: (each.is_rest, each.id < 0, abs(each.id)))", "return sorted(found.values(), key=lambda each: (each.is_rest, each.id < 0, abs(each.id)))[:1]"),
         test="tests/agent/test_reporter.py::test_one_deployments_refused_reports_hold_up_no_other",
     ),
     mutant(
         "a report is never shrunk",
         "a final status arrives where its log cannot",
-        ("agent/shrink.py", "        if each != made[-1]:\n", "        if False:\n"),
+        ("agent/muster_agent/shrink.py", "        if each != made[-1]:\n", "        if False:\n"),
         test="tests/agent/test_reporter.py::test_a_final_status_arrives_by_shrinking_and_its_log_once_the_network_takes_it",
     ),
     mutant(
         "the oldest report goes first",
         "a deployment's last report is not pushed out by another's chatter",
-        ("agent/spool.py", '" ORDER BY is_rest DESC, depth DESC, kind = \'status\', id LIMIT ?)"', '" ORDER BY id LIMIT ?)"'),
+        ("agent/muster_agent/spool.py", '" ORDER BY is_rest DESC, depth DESC, kind = \'status\', id LIMIT ?)"', '" ORDER BY id LIMIT ?)"'),
         test="tests/agent/test_spool.py::test_one_deployments_chatter_pushes_out_no_others_last_report",
     ),
     mutant(
@@ -386,8 +386,8 @@ MUTANTS = (
     mutant(
         "an older intent over a newer container",
         "what is newer than an intent leaves the intent behind",
-        ("agent/plan.py", "return any((each.generation or 0) > intent.generation for each in instances)", "return False"),
-        ("agent/records.py", 'if row and row["generation"] >= command.generation:', 'if row and row["generation"] == command.generation:'),
+        ("agent/muster_agent/plan.py", "return any((each.generation or 0) > intent.generation for each in instances)", "return False"),
+        ("agent/muster_agent/records.py", 'if row and row["generation"] >= command.generation:', 'if row and row["generation"] == command.generation:'),
         test="tests/agent/test_records.py::test_an_intent_is_new_only_if_its_generation_is_newer_than_the_journaled_one",
     ),
     # Who is who
@@ -473,7 +473,7 @@ MUTANTS = (
     mutant(
         "what ran before a reboot is not listed before somebody could look",
         "a list has what will run again, so that its GPUs are not given to another",
-        ("agent/actor.py", "self.record.status in (Status.STARTING, Status.RUNNING)", "self.record.status is Status.STARTING"),
+        ("agent/muster_agent/actor.py", "self.record.status in (Status.STARTING, Status.RUNNING)", "self.record.status is Status.STARTING"),
         test="tests/agent/test_fleet.py::test_what_ran_before_a_reboot_is_active_while_the_engine_is_down_and_says_why_it_does_not_run",
     ),
     mutant(
@@ -553,7 +553,7 @@ MUTANTS = (
     mutant(
         "an agent starts on a GPU in which another model runs",
         "the agent looks who runs on a GPU, right before a start",
-        ("agent/preflight.py", "    users = gpu.users(there, worker_id, command.deployment_id)\n", "    users: list[Instance] = []\n"),
+        ("agent/muster_agent/preflight.py", "    users = gpu.users(there, worker_id, command.deployment_id)\n", "    users: list[Instance] = []\n"),
         test="tests/agent/test_gpus.py::test_a_model_does_not_start_on_a_gpu_in_which_another_of_musters_runs",
     ),
     # Operations
@@ -621,7 +621,10 @@ def _simulated(mutant: Mutant, copy: Path, most: int, first: int) -> Verdict:
 
 
 def _python(copy: Path, *module: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", *module], cwd=copy, capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONPATH": str(copy / "agent")}
+    return subprocess.run(
+        [sys.executable, "-m", *module], cwd=copy, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 @click.command(help=__doc__)

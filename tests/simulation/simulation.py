@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from agent.engines import Instance
 from chalicelib import liveness, slots, tokens, workers
 from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.liveness import BRAKE_FOR, FLEET, LOST_AFTER
@@ -22,6 +21,7 @@ from muster.api import resources as r
 from muster.api.conditions import ConditionType
 from muster.api.endpoints import Access
 from muster.api.errors import ApiError
+from muster_agent.engines import Instance
 from tests.simulation import invariants
 from tests.simulation.cloud import Cloud, Network
 from tests.simulation.database import UnreliableDynamoDB

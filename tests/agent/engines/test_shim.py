@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from agent import host
-from agent.engines import Instance
-from agent.engines.logs import backwards
-from agent.engines.shim import LINE_BYTES
-from agent.engines.supervised import MARK, SHIM
+from muster_agent import host
+from muster_agent.engines import Instance
+from muster_agent.engines.logs import backwards
+from muster_agent.engines.shim import LINE_BYTES
+from muster_agent.engines.supervised import MARK, SHIM
 from tests.fixtures.engine_suite import only, ready
 from tests.fixtures.process_rig import ProcessRig, RigOf
 from tests.fixtures.waiting import PATIENCE, eventually

@@ -11,8 +11,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from agent import host
-from agent.engines.supervised import MARK
+from muster_agent import host
+from muster_agent.engines.supervised import MARK
 from tests.fixtures.engine_suite import only, ready
 from tests.fixtures.process_rig import PUPPET, ProcessRig, RigOf
 from tests.fixtures.waiting import eventually
@@ -24,8 +24,8 @@ def test_it_outlives_the_agent_and_is_adopted_with_its_exit_code(rig: ProcessRig
     script = f"""
 import os, signal
 from pathlib import Path
-from agent.engines import RunSpec
-from agent.engines.process import ProcessEngine
+from muster_agent.engines import RunSpec
+from muster_agent.engines.process import ProcessEngine
 spec = RunSpec({spec.name!r}, "w1", "d1", 1, "m", None, {spec.arguments!r}, {{}}, (), "127.0.0.1", {spec.port})
 ProcessEngine(Path({str(rig.state_dir)!r}), {PUPPET!r}).start(spec)
 os.kill(os.getpid(), signal.SIGKILL)

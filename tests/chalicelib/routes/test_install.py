@@ -41,8 +41,8 @@ def test_the_wheel_has_a_name_that_pip_takes_and_holds_nothing_of_the_control_pl
     assert answer["headers"]["Content-Disposition"] == f'attachment; filename="{wheel_served.name}"'
     body = answer["body"]
     names = zipfile.ZipFile(io.BytesIO(body if isinstance(body, bytes) else base64.b64decode(body))).namelist()
-    assert {"agent/__main__.py", "muster/client.py", "muster/api/messages.py"} <= set(names)
-    assert {name.partition("/")[0] for name in names} == {"agent", "muster", "muster-0.1.0.dist-info"}
+    assert {"muster_agent/__main__.py", "muster/client.py", "muster/api/messages.py"} <= set(names)
+    assert {name.partition("/")[0] for name in names} == {"muster", "muster_agent", "muster-0.1.0.dist-info"}
 
 
 def test_bytes_go_only_to_those_who_ask_for_bytes() -> None:

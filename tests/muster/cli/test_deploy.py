@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from agent.engines import RunSpec
 from muster.api import resources as r
 from muster.api.lifecycle import Status
+from muster_agent.engines import RunSpec
 from tests.fixtures.memory_engine import MemoryEngine
 from tests.fixtures.operators import Operators
 

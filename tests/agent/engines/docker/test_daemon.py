@@ -14,10 +14,10 @@ import requests
 import urllib3
 from docker.errors import DockerException
 
-from agent.engines import EngineError
-from agent.engines.docker import DockerEngine
-from agent.engines.docker.daemon import APIError, failure, unreachable
-from agent.engines.docker.engine import _run
+from muster_agent.engines import EngineError
+from muster_agent.engines.docker import DockerEngine
+from muster_agent.engines.docker.daemon import APIError, failure, unreachable
+from muster_agent.engines.docker.engine import _run
 from tests.fixtures.docker_front import DockerFront
 from tests.fixtures.fake_docker import FakeDocker, fake_docker
 from tests.fixtures.registry import registry

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.engines.docker.entrypoint import command_line
+from muster_agent.engines.docker.entrypoint import command_line
 from tests.fixtures.docker_rig import DockerRig
 from tests.fixtures.engine_suite import only
 from tests.fixtures.shell_image import build

@@ -10,9 +10,9 @@ from threading import Event
 import docker
 import pytest
 
-from agent.engines import Cancelled, EngineError
-from agent.engines.docker import DockerEngine
 from muster.api.messages import Progress
+from muster_agent.engines import Cancelled, EngineError
+from muster_agent.engines.docker import DockerEngine
 from tests.fixtures import shell_image
 from tests.fixtures.docker_engine import NAME
 from tests.fixtures.docker_rig import DockerRig

@@ -8,9 +8,9 @@ from typing import Any
 import docker
 import pytest
 
-from agent.engines import EngineError
-from agent.engines.docker.logs import read_log
-from agent.engines.logs import CHUNK_BYTES
+from muster_agent.engines import EngineError
+from muster_agent.engines.docker.logs import read_log
+from muster_agent.engines.logs import CHUNK_BYTES
 from tests.fixtures.docker_rig import DockerRig
 from tests.fixtures.engine_suite import ready
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.engines import Instance
-from agent.engines.docker.looks import KEPT_SECONDS, Looks
+from muster_agent.engines import Instance
+from muster_agent.engines.docker.looks import KEPT_SECONDS, Looks
 
 
 class Docker:

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.engines.docker.progress import PullProgress
 from muster.api.messages import Progress
+from muster_agent.engines.docker.progress import PullProgress
 
 STATUSES = ("Pulling fs layer", "Waiting", "Downloading", "Verifying Checksum", "Download complete", "Extracting")
 EVENTS = st.fixed_dictionaries(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.engines.docker.registry import Described, Login, Name, Unheard, describe
+from muster_agent.engines.docker.registry import Described, Login, Name, Unheard, describe
 from tests.fixtures.registry import IMAGE, Registry, registry
 
 

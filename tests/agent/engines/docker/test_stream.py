@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import pytest
 import requests
 
-from agent.engines.docker.stream import ENDED, Stream
+from muster_agent.engines.docker.stream import ENDED, Stream
 from tests.fixtures.http_server import HttpServer, serving
 from tests.fixtures.waiting import PATIENCE, eventually
 

@@ -1,0 +1,38 @@
+"""What a crash report says beside the log: how it ended, and what the host looked like at that moment."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from muster_agent.engines import Instance
+from muster_agent.gpus import Gpu
+from muster_agent.preflight import Surroundings, size, told_size
+
+
+def aftermath(instance: Instance, around: Surroundings, root: Path, there: Collection[Instance]) -> str:
+    """Lines to stand after the log: exit code, OOM flag, free disk, and each GPU's memory by process.
+
+    `root` is the engine's folder, `there` everything that the engine lists.
+    """
+    lines = [
+        f"exit code {instance.exit_code}, {'' if instance.oom_killed else 'not '}killed for memory",
+        *_disk(around, root),
+        *(_gpu(each, there) for each in around.gpus()),
+    ]
+    return "".join(f"\n[muster] {line}" for line in lines)
+
+
+def _disk(around: Surroundings, root: Path) -> Iterator[str]:
+    try:
+        yield f"{size(around.disk(root).free)} free on {root}"
+    except OSError:
+        return  # a disk that does not answer has no figures
+
+
+def _gpu(gpu: Gpu, there: Collection[Instance]) -> str:
+    holders = ", ".join(f"{each.told(there)} {told_size(each.memory)}" for each in gpu.holders)
+    used = f"{told_size(gpu.used)} of {told_size(gpu.total)} used"
+    if gpu.shared:
+        used = f"{told_size(gpu.used)} of the host's memory used"
+    return f"GPU {gpu.index}: {used}: {holders or 'by nobody that NVML names'}"

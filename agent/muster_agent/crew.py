@@ -1,0 +1,207 @@
+"""Everybody who works for one worker id: made when it is known, let go when that ends."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+import msgspec
+
+from muster.api.messages import Disk
+from muster_agent.archive import Archive
+from muster_agent.clocks import Moment
+from muster_agent.conditions import Conditions
+from muster_agent.contact import Contact
+from muster_agent.devices import Devices
+from muster_agent.engines import Engine, EngineError
+from muster_agent.fleet import Fleet, Spawn, spawn_thread
+from muster_agent.growth import Onlooker
+from muster_agent.handlers import Handlers
+from muster_agent.health import HttpProbe, Probe
+from muster_agent.hostrun import HostRun
+from muster_agent.identity import StateError
+from muster_agent.inbox import Inbox
+from muster_agent.inventory import Inventory
+from muster_agent.journal import Database
+from muster_agent.ledger import Ledger
+from muster_agent.life import Tools
+from muster_agent.listening import Listening
+from muster_agent.membership import past_workers
+from muster_agent.operations import Operations
+from muster_agent.policy import HostPolicy
+from muster_agent.preflight import Preflight, Surroundings
+from muster_agent.pulls import PAUSES, Pulls
+from muster_agent.records import Records
+from muster_agent.secrets import Secrets
+from muster_agent.spool import Spool
+from muster_agent.start import FreePort, Starter
+from muster_agent.watch import Watch
+
+log = logging.getLogger(__name__)
+
+FIRST_LOOK = 5.0
+"""Seconds that the first heartbeat waits for the engine's list at most."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What the crew works on: the engine and the owner's settings. `host_env` may hold secrets.
+
+    `clock` is epoch seconds, for display and for the wire. Durations are measured by `monotonic`, leases and deadlines
+    by `boottime` within the boot `boot_id` (agent/muster_agent/clocks.py).
+    """
+
+    engine: Engine
+    policy: HostPolicy
+    listening: Listening
+    host_env: Mapping[str, str] = field(repr=False)
+    state_dir: Path
+    free_port: FreePort
+    disk: Callable[[], Disk]
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    boottime: Callable[[], float]
+    boot_id: Callable[[], str]
+    conditions: Conditions
+    probe: Probe = field(default_factory=HttpProbe)
+    around: Surroundings = field(default_factory=Surroundings)
+    devices: Devices = field(default_factory=Devices)
+    run: Callable[[], str] = field(default_factory=HostRun)
+    spawn: Spawn = spawn_thread
+    pull_pauses: Sequence[float] = PAUSES
+
+    def moment(self) -> Moment:
+        return Moment(self.clock(), self.boottime(), self.boot_id())
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The journal's parts."""
+
+    database: Database
+    spool: Spool
+    records: Records
+    ledger: Ledger
+    contact: Contact
+    inbox: Inbox
+
+    @classmethod
+    def of(cls, database: Database) -> Memory:
+        spool = Spool(database)
+        records, ledger = Records(database, spool), Ledger(database, spool)
+        return cls(database, spool, records, ledger, Contact(database), Inbox(database))
+
+    @classmethod
+    def checked(cls, database: Database) -> Memory:
+        """The parts of a journal after everything in it was read once; if that fails, of a new journal.
+
+        SQLite does not notice every damaged page. Raises StateError.
+        """
+        try:
+            memory = cls.of(database)
+            memory.records.all()
+            memory.ledger.all()
+            memory.spool.all()
+        except (StateError, sqlite3.DatabaseError, msgspec.MsgspecError, ValueError, TypeError) as error:
+            database.begin_anew(f"it holds something else: {error.__cause__ or error}"[:300])
+            return cls.of(database)
+        return memory
+
+
+@dataclass(frozen=True)
+class Crew:
+    worker_id: str
+    inventory: Inventory
+    fleet: Fleet
+    operations: Operations
+    watch: Watch
+
+    @classmethod
+    def hire(cls, worker_id: str, host: Host, memory: Memory) -> Crew:
+        """Build the parts of an agent that act as worker `worker_id`; none of them runs yet (see `resume`)."""
+        past = past_workers(memory.database)
+        inventory = Inventory(host.engine, host.monotonic)
+        pulls = Pulls(host.engine, memory.ledger, inventory, host.monotonic, host.pull_pauses)
+        archive = Archive(memory.database, host.state_dir / "logs")
+        secrets = Secrets(lambda: [each.command for each in memory.records.all()], host.host_env)
+        tools = Tools(
+            engine=host.engine,
+            inventory=inventory,
+            records=memory.records,
+            archive=archive,
+            pulls=pulls,
+            starter=Starter(
+                engine=host.engine,
+                inventory=inventory,
+                policy=host.policy,
+                preflight=Preflight(host.policy, host.around),
+                worker_id=worker_id,
+                listening=host.listening,
+                host_env=host.host_env,
+                free_port=host.free_port,
+            ),
+            onlooker=Onlooker(host.engine, host.policy.hub_cache, host.around.gpus),
+            probe=host.probe,
+            worker_id=worker_id,
+            past_workers=past,
+            clock=host.clock,
+            monotonic=host.monotonic,
+            may_start=lambda: memory.contact.may_start(host.moment()),
+            host_run=host.run,
+            boot_id=host.boot_id,
+            secrets=secrets,
+        )
+        fleet = Fleet(tools, host.spawn)
+        handlers = Handlers(
+            engine=host.engine,
+            inventory=inventory,
+            fleet=fleet,
+            archive=archive,
+            pulls=pulls,
+            ledger=memory.ledger,
+            worker_id=worker_id,
+            past_workers=past,
+            policy=host.policy,
+            devices=host.devices,
+            disk=host.disk,
+            clock=host.clock,
+            secrets=secrets,
+        )
+        operations = Operations(handlers, memory.ledger, host.boottime, host.boot_id(), host.spawn)
+        watch = Watch(inventory, fleet, host.listening, host.conditions, host.monotonic)
+        return cls(worker_id, inventory, fleet, operations, watch)
+
+    def look(self, spawn: Spawn, patience: float = FIRST_LOOK) -> None:
+        """Once before the first heartbeat: an agent without its journal would say that nothing runs where models do.
+
+        An engine that hangs holds that heartbeat up for `patience` seconds at most.
+        """
+        returned = Event()
+
+        def look() -> None:
+            try:
+                self.inventory.instances()
+            except (EngineError, OSError) as error:
+                log.warning("the engine does not answer yet, so the journal says what runs: %s", error)
+            finally:
+                returned.set()
+
+        spawn("first look", look)
+        if not returned.wait(patience):
+            log.warning("the engine does not answer within %.0f s, so the journal says what runs", patience)
+
+    def resume(self, spawn: Spawn) -> None:
+        """Go on where the journal says that the agent was."""
+        spawn("watch", self.watch.run)
+        self.fleet.resume()
+        self.operations.resume()
+
+    def close(self) -> None:
+        """What runs goes on running."""
+        self.watch.close()
+        self.operations.close()
+        self.fleet.close()

@@ -1,0 +1,132 @@
+"""This host's GPUs by the indexes that the control plane knows them by, with what each of them uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import RLock
+
+from muster.api.messages import GpuDevice, GpuInfo, GpuUsage
+from muster_agent import nvml
+from muster_agent.cuda import Driver
+from muster_agent.gpus import Gpu, Holder
+from muster_agent.host import container_of, process_name
+from muster_agent.numbers import Known, Numbers
+from muster_agent.quantization import Capability
+
+
+@dataclass(frozen=True)
+class Sight:
+    """One look at all devices. `lost` are those that NVML lists and that cannot be used, by index, with the reason;
+    `gone` are those that it no longer lists, `shared` the indexes of those whose memory is the host's. `capabilities`
+    are CUDA's, by index, where they are told. `failure` is why NVML does not answer at all, `code` its number of that.
+    """
+
+    info: GpuInfo
+    usage: list[GpuUsage] = field(default_factory=list)
+    lost: dict[int, str] = field(default_factory=dict)
+    gone: list[Known] = field(default_factory=list)
+    failure: str | None = None
+    code: int | None = None
+    shared: frozenset[int] = frozenset()
+    capabilities: dict[int, Capability] = field(default_factory=dict)
+
+    @property
+    def usable(self) -> set[int]:
+        return {each.index for each in self.info.devices if not each.lost}
+
+
+class Devices:
+    """Used by any thread. A call waits for as long as the driver does."""
+
+    def __init__(self, numbers: Numbers | None = None) -> None:
+        self._numbers = numbers or Numbers()
+        self._lock = RLock()
+
+    @property
+    def known(self) -> list[Known]:
+        """Every GPU that has an index here, by index: also one that is gone."""
+        return self._numbers.known
+
+    def forget(self, gone: list[Known]) -> None:
+        """Give the indexes of GPUs that were taken out to others."""
+        with self._lock:
+            for each in gone:
+                self._numbers.forget(each.index)
+
+    def look(self, closely: bool = False) -> Sight:
+        """A host without a GPU or a driver has none. `closely` adds temperature, power, and processes."""
+        with self._lock:
+            try:
+                return self._look(closely)
+            except nvml.DriverError as error:
+                return Sight(GpuInfo(0), failure=str(error), code=error.code)
+
+    def driver(self) -> Driver | None:
+        """None on a host without a GPU, or whose driver does not answer."""
+        told = next(iter(self.look().info.devices), None)
+        if told is None or told.driver_version is None or told.cuda_version is None:
+            return None
+        return Driver(told.driver_version, told.cuda_version)
+
+    def gpus(self) -> list[Gpu]:
+        """Every GPU that has an index here, with who holds its memory; why it cannot be used where that is so."""
+        with self._lock:
+            sight = self.look(closely=True)
+            usage = {each.index: each for each in sight.usage}
+            positions = {each.index: each.position for each in self.known}
+            found = [_gpu(each, usage.get(each.index), positions, sight) for each in sight.info.devices]
+            there = {each.index for each in found}
+            why = f"NVML does not answer: {sight.failure}" if sight.failure else "NVML no longer lists it"
+            missing = [each for each in self.known if each.index not in there]
+            found += [Gpu(each.index, each.memory or None, None, uuid=each.uuid, lost=why) for each in missing]
+            return sorted(found, key=lambda each: each.index)
+
+    def _look(self, closely: bool) -> Sight:
+        found = self._numbers.assign(nvml.listing())
+        driver, cuda = nvml.versions() if found else (None, None)
+        usage, lost, devices = [], {}, []
+        for index, listed in found.items():
+            known = self._numbers.at(index)
+            figures = nvml.figures(listed, closely, process_name, container_of)
+            if figures is not None:
+                usage.append(_usage(index, figures, closely))
+            if listed.error is not None:
+                lost[index] = listed.error
+            devices.append(
+                GpuDevice(
+                    index=index,
+                    name=listed.name or (known.name if known else ""),
+                    memory_total=listed.memory or (known.memory if known else None) or None,
+                    cuda_version=cuda,
+                    uuid=listed.uuid or (known.uuid if known else None),
+                    driver_version=driver,
+                    lost=listed.error is not None,
+                )
+            )
+        gone = [each for each in self.known if each.index not in found]
+        shared = frozenset(index for index, listed in found.items() if listed.shared)
+        able = {index: listed.capability for index, listed in found.items() if listed.capability is not None}
+        return Sight(GpuInfo(len(devices), devices), usage, lost, gone, shared=shared, capabilities=able)
+
+
+def _usage(index: int, figures: nvml.Figures, closely: bool) -> GpuUsage:
+    usage = GpuUsage(index=index, memory_used=figures.memory_used, utilization=figures.utilization)
+    if closely:
+        usage.temperature, usage.power = figures.temperature, figures.power
+        usage.processes = None if figures.processes is None else list(figures.processes)
+    return usage
+
+
+def _gpu(device: GpuDevice, usage: GpuUsage | None, positions: dict[int, int], sight: Sight) -> Gpu:
+    processes = (usage.processes or []) if usage else []
+    return Gpu(
+        index=device.index,
+        total=device.memory_total,
+        used=usage.memory_used if usage else None,
+        holders=tuple(Holder(each.pid, each.memory, each.name, each.container) for each in processes),
+        uuid=device.uuid,
+        position=positions.get(device.index, device.index),
+        lost=sight.lost.get(device.index),
+        shared=device.index in sight.shared,
+        capability=sight.capabilities.get(device.index),
+    )

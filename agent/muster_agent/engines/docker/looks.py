@@ -1,0 +1,40 @@
+"""What is known of the containers that run, without asking for each of them at every look.
+
+An idle agent looks every two seconds; a list is one request, and asking for each container doubled and tripled what
+idling costs. A container that goes on running changes nothing that only `inspect` shows but its pid, if somebody
+restarts it by hand, and that is seen `KEPT_SECONDS` later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from muster_agent.engines import Instance
+
+KEPT_SECONDS = 15.0
+
+Inspect = Callable[[dict[str, Any]], Instance | None]
+
+
+class Looks:
+    """`take` is given each list as Docker tells it, and asks `inspect` for what is new, changed, at rest or old."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[tuple[str, ...], float, Instance]] = {}
+
+    def take(self, listed: list[dict[str, Any]], inspect: Inspect, now: float) -> list[Instance]:
+        """`now` in seconds of a clock that only goes forward. `inspect` says None of what went meanwhile."""
+        before, self._kept = self._kept, {}
+        found = []
+        for each in listed:
+            shown = (each["State"], *(each.get("Names") or ()))
+            known = before.get(each["Id"])
+            if known is None or known[0] != shown or each["State"] != "running" or now - known[1] >= KEPT_SECONDS:
+                instance = inspect(each)
+                if instance is None:
+                    continue
+                known = (shown, now, instance)
+            self._kept[each["Id"]] = known
+            found.append(known[2])
+        return found

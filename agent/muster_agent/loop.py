@@ -1,0 +1,323 @@
+"""The heartbeat: says that this host lives, and takes what is wanted of it.
+
+`tick(now)` is one iteration; it returns the seconds until the next and waits for nothing but the control plane.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from random import Random
+from threading import Lock
+from typing import Literal
+
+from msgspec.structs import replace
+
+from muster.api.messages import Disk, GpuInfo, GpuUsage, Heartbeat, Image, Registration
+from muster.api.sizes import fitting
+from muster_agent import membership
+from muster_agent.api import TIMEOUT, Answer, Api, Fatal, Retry
+from muster_agent.backoff import Backoff
+from muster_agent.clockcheck import ClockCheck
+from muster_agent.clocks import Moment
+from muster_agent.crew import Crew, Host, Memory
+from muster_agent.identity import Identity, StateDir, StateError
+from muster_agent.intake import Intake
+from muster_agent.journal import JournalFull
+from muster_agent.statecheck import check_state
+from muster_agent.storage import gist
+
+log = logging.getLogger(__name__)
+
+PARKED = 3600.0
+LONGEST_INTERVAL = 3600.0
+GOODBYE_TIMEOUT = (2.0, 3.0)
+GPUS_EVERY = 3600.0
+"""Seconds after which the GPUs are sent again, changed or not: an older database may have been restored."""
+DOUBTED_FOR = 60.0
+"""Seconds for which a change of the GPUs is repeated: longer than any request can be on its way."""
+MAX_LISTED = 1024
+"""Images, deployments and acks in one heartbeat."""
+MOST_IMAGE_BYTES = 512 * 1024
+"""Of the images in one heartbeat, whose body has at most 1 MiB."""
+
+Sample = Callable[[], tuple[list[GpuUsage], Disk | None]]
+
+
+class Refused(Exception):
+    """The control plane will not have this agent, which has never been a worker: nothing to do but to say so."""
+
+
+class Agent:
+    """`registration` is the body of every registration of this process; `sample` is Sampler.latest, `gpus` what is
+    known of the host's GPUs, in place of what `registration` has of them.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        registration: Registration,
+        host: Host,
+        memory: Memory,
+        state: StateDir,
+        sample: Sample,
+        random: Random,
+        gpus: Callable[[], GpuInfo | None] = lambda: None,
+    ) -> None:
+        self._api = api
+        self._registration = registration
+        self._host = host
+        self._memory = memory
+        self._state = state
+        self._sample = sample
+        self._gpus = gpus
+        self._backoff = Backoff(random)
+        self._clock_check = ClockCheck(host.conditions)
+        self._intake = Intake(memory, host.boottime)
+        self._lock = Lock()
+        self._images_sent: tuple[Image, ...] | None = None
+        self._paths_sent: object = None
+        self._gpus_sent: GpuInfo | None = None
+        self._gpus_doubted_until = self._gpus_due = float("-inf")
+        self.identity: Identity | None = None
+        self._unjournaled: Identity | None = None
+        self.crew: Crew | None = None
+
+    def start(self) -> None:
+        """Take up the journal's work, before and without any word from the control plane."""
+        parked = self._state.parked
+        if parked is not None:
+            log.error("parked (%s): this agent does nothing until it is started with --rejoin", parked)
+            return
+        worker_id = self._memory.database.meta("worker_id")
+        # Without its token (--rejoin) it may become another worker: what it is then is for the registration to say.
+        if worker_id is not None and self._memory.database.meta("token") is not None:
+            self._hire(worker_id)
+
+    def run(self, clock: Callable[[], float], wait: Callable[[float], bool]) -> None:
+        """Beat until `wait(seconds)` says that it is over. `clock` is monotonic; a slow beat moves no later one."""
+        due = clock()
+        while not wait(max(0.0, due - clock())):
+            try:
+                delay = self.tick(self._host.moment())
+            except Refused:
+                raise
+            except StateError:
+                if self.crew is not None:
+                    self.crew.close()
+                self.goodbye()  # so that the agent that is started next registers at once
+                raise
+            except Exception:
+                # Whatever one answer held, the next heartbeat is due: a host that falls silent counts as lost.
+                log.exception("this heartbeat failed")
+                delay = self._backoff.next()
+            due = max(due + delay, clock())
+
+    def tick(self, now: Moment) -> float:
+        """Register if need be, beat, and take the commands. Seconds until the next one. Raises Refused, StateError."""
+        if self._state.parked is not None:
+            return PARKED
+        self._state.check()
+        held_up = sorted({*self.crew.fleet.held_up(), *self._intake.waiting}) if self.crew is not None else []
+        check_state(self._memory.database, self._host.conditions, held_up)
+        try:
+            identity = self.identity or self._register()
+            if self._unjournaled is identity:
+                self._journal(identity)
+            return self._beat(identity, now)
+        except Retry as error:
+            wait = self._backoff.next(error.after)
+            failed = "no heartbeat" if self.identity is not None else "not registered"
+            log.warning("%s (%s)%s; the next attempt is in %.0f s", failed, error, self._since(now), wait)
+            return wait
+        except Fatal as error:
+            log.warning("the control plane refuses: %s", error)
+            if self.identity is not None:
+                self.refused(self.identity, error)
+            elif error.superseded:
+                self._refused_as_another(error)
+            elif self.crew is None:
+                raise Refused(str(error)) from error
+            return self._backoff.next()
+
+    def refused(self, identity: Identity, error: Fatal) -> None:
+        """Register again or park, since a request with this identity was refused. May be called by any thread.
+
+        A 400 for a session from the future counts too: the control plane's clock and database were put back.
+        """
+        with self._lock:
+            if identity is not self.identity:
+                return
+            if error.superseded or error.unauthorized or error.status == 400:
+                self.identity = None
+        if error.superseded:
+            self._park(error)
+
+    def next_start_in(self, deployment_id: str, generation: int | None) -> int | None:
+        """Seconds until a deployment's next start; None where that is not known. Any thread."""
+        crew = self.crew
+        actor = crew.fleet.actors.get(deployment_id) if crew is not None else None
+        return actor.next_start_in(generation) if actor is not None else None
+
+    def goodbye(self) -> None:
+        """Report that this worker goes offline, in one attempt. Needs only memory: the state folder may be gone."""
+        identity = self.identity
+        if identity is None or self._state.parked is not None:
+            return
+        if self._unjournaled is identity:
+            # The disk may be mended since the last heartbeat. The next start is refused with the token before this one.
+            with suppress(StateError):
+                self._memory.database.look()
+                self._journal(identity)
+        try:
+            self._send_goodbye(identity)
+        except (Retry, Fatal) as error:
+            log.info("no goodbye: %s", error)
+
+    def _send_goodbye(self, identity: Identity) -> None:
+        """Raises Retry, Fatal."""
+        try:
+            self._send(identity, "offline", GOODBYE_TIMEOUT)
+        except (Retry, Fatal):
+            raise
+        except Exception:
+            log.info("the goodbye lists no more than the deployments: the journal cannot be read")
+            body = Heartbeat("offline", [], self.crew.fleet.active()[:MAX_LISTED] if self.crew else [])
+            body.session = identity.session
+            self._api.heartbeat(identity.worker_id, identity.token, body, GOODBYE_TIMEOUT)
+
+    # Registration
+
+    def _register(self) -> Identity:
+        """Raises Retry, Fatal."""
+        database = self._memory.database
+        before_rejoin = database.meta("token_before_rejoin")
+        earlier = database.meta("token") or before_rejoin
+        gpus = self._gpus() or self._registration.gpu_info
+        body = replace(self._registration, token=self._registration.token or earlier or "", gpu_info=gpus)
+        self._doubt_gpus()
+        try:
+            answer = self._api.register(body, earlier)
+        except Fatal as error:
+            outdated = error.status == 401 or (error.superseded and before_rejoin is not None)
+            if not outdated or earlier is None or not self._registration.token:
+                raise
+            # The token of the last time is not good any more; the one that the owner gave may be.
+            answer = self._api.register(body, None)
+        identity = Identity(answer.worker_id, answer.token, answer.session)
+        self._become(identity)
+        self._gpus_sent = gpus
+        log.info("registered as worker %s (session %d)", identity.worker_id, identity.session)
+        return identity
+
+    def _become(self, identity: Identity) -> None:
+        if self.crew is not None and self.crew.worker_id != identity.worker_id:
+            log.warning("this is another worker than before; what runs for %s goes on as orphans", self.crew.worker_id)
+            self.crew.close()
+            self.crew = None
+        if membership.is_another(self._memory.database, identity.worker_id):
+            try:
+                self._memory.records.clear()
+                self._memory.database.set_meta(inbox=None)
+            except JournalFull as error:
+                # What is journaled is another worker's: as this one, the agent would run all of it again.
+                raise Retry(f"this host is another worker now, and its journal cannot be written: {error}") from error
+        self._journal(identity)
+        self._images_sent = self._paths_sent = None
+        self.identity = identity
+        self._memory.contact.note(self._host.moment())
+        if self.crew is None:
+            self._hire(identity.worker_id)
+
+    def _journal(self, identity: Identity) -> None:
+        try:
+            membership.become(self._memory.database, identity)
+        except JournalFull:
+            if identity is not self._unjournaled:
+                log.error("the new registration could not be journaled yet: it is tried with every heartbeat")
+            self._unjournaled = identity
+        else:
+            self._unjournaled = None
+
+    def _hire(self, worker_id: str) -> None:
+        self.crew = Crew.hire(worker_id, self._host, self._memory)
+        self.crew.look(self._host.spawn)
+        self.crew.resume(self._host.spawn)
+
+    def _refused_as_another(self, error: Fatal) -> None:
+        """Park, unless the journal cannot be written: it may then lack what an earlier process registered as.
+
+        The control plane accepts this host again once it has not heard of that process for a while.
+        """
+        if self._memory.database.trouble is None:
+            self._park(error)
+        else:
+            log.warning("not parked, since the journal cannot be written, and may not know the last registration")
+
+    def _park(self, error: Fatal) -> None:
+        log.error("parked: %s. What runs is left alone; --rejoin makes this agent a worker again", error)
+        try:
+            self._state.park(str(error))
+        except OSError as failure:
+            log.error("that it is parked cannot be written down (%s): after a restart it asks again", failure.strerror)
+        if self.crew is not None:
+            self.crew.close()
+
+    # Heartbeat
+
+    def _beat(self, identity: Identity, now: Moment) -> float:
+        answer = self._send(identity, "online", TIMEOUT)
+        if self._backoff.failing:
+            log.info("heartbeat again%s", self._since(now))
+        self._backoff.reset()
+        self._clock_check.note(self._api.clock_ahead)
+        self._memory.contact.note(now)
+        if self.crew is not None and self._intake.receive(answer.commands, now.boottime, self.crew):
+            self._memory.inbox.note(answer.inbox)
+        return min(max(1.0, answer.next_heartbeat_in), LONGEST_INTERVAL)
+
+    def _send(self, identity: Identity, status: Literal["online", "offline"], timeout: tuple[float, float]) -> Answer:
+        usage, disk = self._sample()
+        paths = gist(disk)
+        images = self.crew.inventory.images if self.crew else None
+        acks = self._intake.acks[:MAX_LISTED]
+        if self.crew is not None:
+            self.crew.watch.check()
+        gpus = self._gpus()
+        body = Heartbeat(
+            status=status,
+            gpu_usage=usage,
+            active_deployments=self.crew.fleet.active()[:MAX_LISTED] if self.crew else [],
+            session=identity.session,
+            journal_id=self._memory.database.journal_id,
+            inbox=self._memory.inbox.last,
+            acks=acks,
+            disk=replace(disk, paths=None) if disk is not None and paths == self._paths_sent else disk,
+            images=fitting(images[:MAX_LISTED], MOST_IMAGE_BYTES)
+            if images is not None and images != self._images_sent
+            else None,
+            conditions=self._host.conditions.current() or None,
+            orphans=(self.crew.fleet.orphans(gpus)[:MAX_LISTED] or None) if self.crew else None,
+            gpu_info=gpus if self._are_gpus_due(gpus) else None,
+            pending_deployments=self.crew.fleet.pending()[:MAX_LISTED] if self.crew else [],
+        )
+        answer = self._api.heartbeat(identity.worker_id, identity.token, body, timeout)
+        self._intake.acked(acks)
+        self._images_sent, self._paths_sent, self._gpus_sent = images, paths, gpus
+        return answer
+
+    def _are_gpus_due(self, gpus: GpuInfo | None) -> bool:
+        now = self._host.monotonic()
+        if gpus != self._gpus_sent or now >= self._gpus_due:
+            self._doubt_gpus()
+        return now < self._gpus_doubted_until
+
+    def _doubt_gpus(self) -> None:
+        """Repeat the GPUs for a while: a request that timed out may still arrive, after a newer one."""
+        now = self._host.monotonic()
+        self._gpus_doubted_until, self._gpus_due = now + DOUBTED_FOR, now + GPUS_EVERY
+
+    def _since(self, now: Moment) -> str:
+        age = self._memory.contact.age(now)
+        return f"; the last one was {age:.0f} s ago" if age is not None else ""

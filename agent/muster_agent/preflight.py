@@ -1,0 +1,303 @@
+"""What is in the way of a deployment, all of it at once, before anything is fetched or ended for it.
+
+Each check is a generator of findings and none depends on another, so that an operator mends everything in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from muster.api.messages import Deploy, Disk, Fix
+from muster_agent.cuda import Driver, unsatisfied
+from muster_agent.devices import Devices
+from muster_agent.driver_advice import for_device
+from muster_agent.engines import EngineError, Instance, Offer, RunSpec
+from muster_agent.flags import value_of
+from muster_agent.gpus import Gpu
+from muster_agent.host import HostMemory, disk, host_memory
+from muster_agent.hub import MAX_CONFIG, Finding, Hub, HuggingFace, Question, question
+from muster_agent.models import PREFIX, cached_models
+from muster_agent.policy import HostPolicy, is_path
+from muster_agent.quantization import LEAST, LEAST_OF_VLLM, method, told
+from muster_agent.weights import CODE, has_snapshot, unusable
+
+UTILIZATION = 0.9
+"""The share of a GPU's memory that vLLM wants free where `gpu_memory_utilization` does not say."""
+LEAST_SHARE = 0.1
+"""Of a GPU's memory; no model worth a GPU runs in less."""
+UNPACKED = 2.5
+"""An estimate of what an image takes, unpacked, beside its layers as they are sent: those are compressed."""
+LEAST_FREE = 64 * 1024**2
+"""Bytes without which not even a log can be written for long."""
+
+
+class GpuMissing(EngineError):
+    """The deployment waits for its GPU, which is lost, or in use by another model. Nothing has failed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("GPU_UNAVAILABLE", message)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What preflight looks at: the hub, the GPUs, their driver, the file system of a path, the host's memory."""
+
+    hub: Hub = field(default_factory=HuggingFace)
+    gpus: Callable[[], Sequence[Gpu]] = field(default_factory=lambda: Devices().gpus)
+    disk: Callable[[Path], Disk] = disk
+    driver: Callable[[], Driver | None] = lambda: None
+    memory: Callable[[], HostMemory] = host_memory
+
+
+@dataclass(frozen=True)
+class Flight:
+    """A start that is to be, and what is there: `own` are the deployment's instances that it replaces, `there` is
+    everything on the host, `root` the engine's disk, `offer` what a pull of its image would bring, if one is needed.
+    """
+
+    command: Deploy
+    spec: RunSpec
+    host_env: Mapping[str, str] = field(repr=False)
+    own: Collection[Instance]
+    there: Collection[Instance]
+    root: Path
+    offer: Offer | None = None
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """Nothing is in the way. `caution` is what to know all the same, `weights` the bytes to download, if known."""
+
+    caution: str = ""
+    weights: int | None = None
+
+
+@dataclass(frozen=True)
+class Preflight:
+    policy: HostPolicy
+    around: Surroundings
+
+    def check(self, flight: Flight, found: Collection[Finding] = ()) -> Cleared:
+        """`found` is what others found already. Raises EngineError with the first code and every message."""
+        asked = self._question(flight)
+        obstacle = self.around.hub.obstacle(asked) if asked is not None else None
+        weights = self.around.hub.weights(asked) if asked is not None and obstacle is None else None
+        findings = [*([obstacle] if obstacle else []), *found, *self._gpus(flight), *self._disks(flight, weights)]
+        findings += self._quantization(flight, asked if obstacle is None else None)
+        findings += [*self._weights(flight), *self._image(flight)]
+        obstacles = [each for each in findings if not each.warns_only]
+        if obstacles:
+            raise _as_error(obstacles)
+        return Cleared(_told(findings), weights)
+
+    def check_gpus(self, command: Deploy, worker_id: str, there: Collection[Instance]) -> Sequence[Gpu]:
+        """The host's GPUs, where those of the command are there and no other deployment of Muster runs on them.
+
+        `there` is everything on the host. Raises GpuMissing.
+        """
+        if not command.gpus:
+            return ()
+        gpus = self.around.gpus()
+        asked = [gpu for gpu in gpus if gpu.index in command.gpus]
+        missing = [text for gpu in asked if (text := _missing(gpu, command, worker_id, there))]
+        if missing:
+            raise GpuMissing("; ".join(missing))
+        return gpus
+
+    def _question(self, flight: Flight) -> Question | None:
+        """What to ask the hub; None where the model does not come from there, or is here already."""
+        env = {**self._login(flight), **flight.host_env, **flight.spec.env}
+        asked = question(flight.spec.model, value_of(flight.command.config, "revision"), env)
+        return None if asked is None or self._cached(flight.spec.model) else asked
+
+    def _quantization(self, flight: Flight, asked: Question | None) -> Iterator[Finding]:
+        """GPUs that are too old for vLLM, or for the model's quantization where its `config.json` can be read."""
+        gpus = [gpu for gpu in self._asked_gpus(flight) if gpu.capability is not None]
+        if not gpus:
+            return
+        config = self._config(flight.spec.model) or (self.around.hub.config(asked) if asked is not None else None)
+        named = method(config) if config is not None else None
+        least = LEAST[named] if named is not None else LEAST_OF_VLLM
+        what = f"{flight.spec.model} is quantized with {named}, which" if named is not None else "vLLM"
+        advice = "deploy another quantization of it, or choose another worker" if named else "choose another worker"
+        for gpu in gpus:
+            if gpu.capability is not None and gpu.capability < least:
+                has = f"needs compute capability {told(least)}, and GPU {gpu.index} has {told(gpu.capability)}"
+                yield Finding("INVALID_CONFIG", f"{what} {has}: {advice}")
+
+    def _asked_gpus(self, flight: Flight) -> list[Gpu]:
+        wanted = flight.command.gpus
+        return [gpu for gpu in self.around.gpus() if gpu.index in wanted] if wanted else []
+
+    def _config(self, model: str) -> bytes | None:
+        """The `config.json` that is on this host: that of a folder, or of the newest snapshot in the cache."""
+        cache = self.policy.hub_cache
+        try:
+            if is_path(model):
+                return _beginning(Path(model) / "config.json")
+            folder = cache / f"{PREFIX}{model.replace('/', '--')}" if cache is not None else None
+            there = list(folder.glob("snapshots/*/config.json")) if folder is not None else []
+            return _beginning(max(there, key=lambda each: each.stat().st_mtime)) if there else None
+        except OSError:
+            return None
+
+    def _weights(self, flight: Flight) -> Iterator[Finding]:
+        if flight.spec.image is None and (trouble := unusable(flight.spec.model, self.policy.hub_cache)) is not None:
+            yield Finding(CODE, trouble)
+
+    def _image(self, flight: Flight) -> Iterator[Finding]:
+        """What the image's registry tells before it is pulled."""
+        offer = flight.offer
+        if offer is None:
+            return
+        if offer.platform not in offer.platforms:
+            has = ", ".join(offer.platforms) or "nothing"
+            advice = "choose an image or a tag that has it"
+            message = f"{offer.image} is there for {has}, and this host is {offer.platform}: {advice}"
+            yield Finding("IMAGE_UNSUITABLE", message)
+        driver = self.around.driver() if flight.command.gpus else None
+        wants = unsatisfied({**offer.env, **flight.spec.env}, driver) if driver is not None else None
+        if driver is not None and wants is not None:
+            has = f"driver {driver.version} supports CUDA up to {driver.cuda}"
+            yield Finding(
+                "DRIVER_TOO_OLD",
+                f"{offer.image} wants {wants}, and this host's {has}: update it, or choose an older image",
+            )
+        yield from self._disk(flight.root, offer.fetch, f"the image {offer.image}")
+        yield from self._unpacked(flight.root, offer)
+
+    def _unpacked(self, root: Path, offer: Offer) -> Iterator[Finding]:
+        """How much an image grows is not known before it is unpacked, so this is no obstacle."""
+        about = UNPACKED * offer.fetch
+        for each in self._disk(root, int(about), f"the image {offer.image}, unpacked, about"):
+            yield replace(each, warns_only=True)
+
+    def _login(self, flight: Flight) -> dict[str, str]:
+        """The token of `hf auth login`, beside the cache: for processes alone, since no container sees it."""
+        if flight.spec.image is not None or self.policy.hub_cache is None:
+            return {}
+        try:
+            return {"HF_TOKEN": (self.policy.hub_cache.parent / "token").read_text(encoding="ascii").strip()}
+        except (OSError, ValueError):
+            return {}
+
+    def _cached(self, model: str) -> bool:
+        """Whether a snapshot is there: vLLM then asks the hub only for what is missing from it."""
+        cache = self.policy.hub_cache
+        return cache is not None and has_snapshot(cache / f"{PREFIX}{model.replace('/', '--')}")
+
+    def _gpus(self, flight: Flight) -> Iterator[Finding]:
+        if not flight.command.gpus:
+            return
+        there = {each.index: each for each in self.around.gpus()}
+        listed = ", ".join(map(str, sorted(there))) or "none"
+        share = _utilization(flight.command)
+        for index in flight.command.gpus:
+            gpu = there.get(index)
+            if gpu is None:
+                advice = "check nvidia-smi there"
+                yield Finding("GPU_UNAVAILABLE", f"GPU {index} is not on this host (it has: {listed}): {advice}")
+            elif gpu.shared:
+                yield self._shared(gpu, share, flight)
+            else:
+                yield from _memory(gpu, share, flight)
+
+    def _shared(self, gpu: Gpu, share: float, flight: Flight) -> Finding:
+        """Of a GPU that takes the host's memory vLLM wants its share of all of that, as it is available then."""
+        host = self.around.memory()
+        free = min(host.total, host.available + gpu.held_by(flight.own))
+        message = (
+            f"the memory of GPU {gpu.index} is unknown to NVML, since it is the host's: {size(free)} of"
+            f" {size(host.total)} is available, and vLLM wants {share:.0%} of it"
+        )
+        if free < share * host.total:
+            advice = "end what uses the host's memory, or lower gpu_memory_utilization"
+            return Finding("CUDA_OUT_OF_MEMORY", f"{message}: {advice}", fix=_smaller(free, host.total))
+        return Finding("GPU_MEMORY_UNKNOWN", message, warns_only=True)
+
+    def _disks(self, flight: Flight, weights: int | None) -> Iterator[Finding]:
+        cache = self.policy.hub_cache
+        if weights is not None and cache is not None:
+            here = sum(each.size for each in cached_models(cache) if each.model == flight.spec.model)
+            yield from self._disk(cache, max(weights - here, LEAST_FREE), f"the weights of {flight.spec.model}")
+        yield from self._disk(flight.root, LEAST_FREE, "a container")
+
+    def _disk(self, path: Path, needed: int, what: str) -> Iterator[Finding]:
+        try:
+            free = self.around.disk(path).free
+        except OSError:
+            return  # a disk that does not answer has no figures
+        if free < needed:
+            advice = "prune, or delete models and images"
+            yield Finding("DISK_FULL", f"{path} has {size(free)} free, and {what} needs {size(needed)}: {advice}")
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_CONFIG)
+
+
+def _missing(gpu: Gpu, command: Deploy, worker_id: str, there: Collection[Instance]) -> str | None:
+    """Why the command cannot have the GPU for now."""
+    if gpu.lost is not None:
+        named = f"GPU {gpu.index} ({gpu.uuid})" if gpu.uuid else f"GPU {gpu.index}"
+        advice = "or restart the deployment to have it placed on another GPU"
+        return f"{named} is lost: {gpu.lost}: {for_device(gpu.lost)}, {advice}"
+    users = gpu.users(there, worker_id, command.deployment_id)
+    if users:
+        named = ", ".join(f"{each.name} (deployment {each.deployment_id})" for each in users)
+        return f"GPU {gpu.index} is in use by {named}: stop that, or choose another GPU"
+    return None
+
+
+def _utilization(command: Deploy) -> float:
+    try:
+        return float(value_of(command.config, "gpu-memory-utilization") or UTILIZATION)
+    except ValueError:
+        return UTILIZATION  # vLLM will say what is wrong with it
+
+
+def _memory(gpu: Gpu, share: float, flight: Flight) -> Iterator[Finding]:
+    used = gpu.used_by_others(flight.own)
+    if not gpu.total or used is None:
+        advice = "whether the model fits is not known before it is loaded"
+        message = f"NVML does not report how much memory GPU {gpu.index} has free: {advice}"
+        yield Finding("GPU_MEMORY_UNKNOWN", message, warns_only=True)
+    elif gpu.total - used < share * gpu.total:
+        free = gpu.total - used
+        yield Finding("CUDA_OUT_OF_MEMORY", _occupied(gpu, free, share, flight), fix=_smaller(free, gpu.total))
+
+
+def _occupied(gpu: Gpu, free: int, share: float, flight: Flight) -> str:
+    holders = ", ".join(f"{each.told(flight.there)} ({told_size(each.memory)})" for each in gpu.others(flight.own))
+    by = f", held by {holders}" if holders else ""
+    return (
+        f"GPU {gpu.index} has {size(free)} of {told_size(gpu.total)} free{by}, and vLLM wants {share:.0%} of"
+        " it: end what holds it, lower gpu_memory_utilization, or choose another GPU"
+    )
+
+
+def _smaller(free: int, total: int) -> Fix | None:
+    """The share that is free, where a model may still fit into it."""
+    share = int(100 * free / total) / 100 if total else 0.0
+    return Fix({"gpu_memory_utilization": share}) if share >= LEAST_SHARE else None
+
+
+def _as_error(obstacles: Sequence[Finding]) -> EngineError:
+    if len(obstacles) == 1:
+        return EngineError(obstacles[0].error_code, obstacles[0].message, obstacles[0].fix)
+    return EngineError(obstacles[0].error_code, f"{len(obstacles)} things are in the way. {_told(obstacles)}")
+
+
+def _told(findings: Sequence[Finding]) -> str:
+    return "; ".join(f"{each.error_code}: {each.message}" for each in findings)
+
+
+def size(count: float) -> str:
+    return f"{count / 1024**3:.1f} GiB" if count >= 1024**3 else f"{count / 1024**2:.0f} MiB"
+
+
+def told_size(count: int | None) -> str:
+    return "unknown" if count is None else size(count)

@@ -1,0 +1,119 @@
+"""Pulling images: two at a time at most, whoever asks, tried again where that may help, and each remembered, so that
+prune knows which are ours.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event, Semaphore
+
+from msgspec.structs import replace
+
+from muster.api.messages import Progress, Pulled
+from muster_agent.engines import Cancelled, Engine, EngineError
+from muster_agent.inventory import Inventory
+from muster_agent.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 2
+REPORT_EVERY = 2.0
+WAITING_EVERY = 60.0
+"""So often a pull that waits for its turn says so: who is silent for long counts as lost."""
+PAUSES = (5.0, 20.0)
+"""Seconds before each further attempt."""
+TRANSIENT = frozenset({"REGISTRY_UNREACHABLE", "PULL_STALLED", "DOCKER_UNAVAILABLE"})
+"""What may be over in a moment. The rest fails again however often it is tried."""
+
+OnProgress = Callable[[Progress], None]
+OnRetry = Callable[[str, Progress], None]
+
+
+class Pulls:
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: Ledger,
+        inventory: Inventory,
+        monotonic: Callable[[], float],
+        pauses: Sequence[float] = PAUSES,
+    ) -> None:
+        self._engine = engine
+        self._ledger = ledger
+        self._inventory = inventory
+        self._monotonic = monotonic
+        self._pauses = pauses
+        self._slots = Semaphore(AT_ONCE)
+
+    def pull(
+        self, image: str, on_progress: OnProgress, cancelled: Event, on_retry: OnRetry = lambda why, progress: None
+    ) -> Pulled:
+        """`on_retry` is given why an attempt failed and when the next one begins, with the progress so far.
+
+        Raises Cancelled, EngineError; JournalFull when there is no room to remember it.
+        """
+        with self._turn(on_progress, cancelled):
+            was_there = self._engine.has_image(image)
+            pulled = self._persistently(image, _Told(on_progress, on_retry, self._monotonic), cancelled)
+        if not was_there:
+            self._ledger.add_pulled(pulled.id)
+        self._inventory.images_changed()
+        return pulled
+
+    @contextmanager
+    def _turn(self, on_progress: OnProgress, cancelled: Event) -> Iterator[None]:
+        """Raises Cancelled."""
+        said_at = float("-inf")
+        while not self._slots.acquire(timeout=0.5):
+            if cancelled.is_set():
+                raise Cancelled
+            if self._monotonic() - said_at >= WAITING_EVERY:
+                said_at = self._monotonic()
+                on_progress(Progress("waiting"))
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def _persistently(self, image: str, told: _Told, cancelled: Event) -> Pulled:
+        for attempt, pause in enumerate(self._pauses, start=2):
+            try:
+                return self._engine.pull(image, told.progress, cancelled)
+            except EngineError as error:
+                if error.error_code not in TRANSIENT:
+                    raise
+                log.warning("pull of %s: %s: %s; again in %.0f s", image, error.error_code, error.message, pause)
+                again = f"attempt {attempt} of {len(self._pauses) + 1} in {pause:.0f} s"
+                told.retry(f"{error.error_code}: {error.message} ({again})")
+            if cancelled.wait(pause):
+                raise Cancelled
+        return self._engine.pull(image, told.progress, cancelled)
+
+
+class _Told:
+    """Passes on every change of phase, and otherwise one progress every other second: each is written to disk.
+
+    A further attempt begins at nothing; what was told is held until it is further than that.
+    """
+
+    def __init__(self, on_progress: OnProgress, on_retry: OnRetry, monotonic: Callable[[], float]) -> None:
+        self._on_progress = on_progress
+        self._on_retry = on_retry
+        self._monotonic = monotonic
+        self._furthest = Progress("")
+        self._phase: str | None = None
+        self._at = float("-inf")
+
+    def progress(self, news: Progress) -> None:
+        if (news.percent or 0) >= (self._furthest.percent or 0):
+            self._furthest = news
+        now = self._monotonic()
+        if news.phase != self._phase or now - self._at >= REPORT_EVERY:
+            self._phase, self._at = news.phase, now
+            self._on_progress(replace(self._furthest, phase=news.phase, rate=news.rate))
+
+    def retry(self, why: str) -> None:
+        self.progress(Progress("retrying"))
+        self._on_retry(why, replace(self._furthest, phase="retrying", rate=None))

@@ -1,0 +1,32 @@
+"""What is wrong with the state folder, looked for with every heartbeat."""
+
+from __future__ import annotations
+
+from muster.api.conditions import ConditionType
+from muster_agent.conditions import Conditions
+from muster_agent.journal import Database
+from muster_agent.journalfile import damaged
+
+
+def check_state(database: Database, conditions: Conditions, held_up: list[str]) -> None:
+    """Note whether the journal can be written, and whether a damaged one was kept. `held_up` are deployments that wait
+    for something. Raises JournalDamaged.
+    """
+    database.check()
+    trouble = database.look()
+    if trouble is not None:
+        conditions.trouble(ConditionType.STATE_UNAVAILABLE, trouble, deployments=held_up)
+    else:
+        conditions.in_order(ConditionType.STATE_UNAVAILABLE)
+    kept = damaged(database.path)
+    if kept:
+        conditions.trouble(ConditionType.STATE_DAMAGED, _told(str(kept[-1])), deployments=[])
+    else:
+        conditions.in_order(ConditionType.STATE_DAMAGED)
+
+
+def _told(kept: str) -> str:
+    return (
+        f"the agent's journal was damaged, and a new one was begun: what ran was found again by its labels. The damaged"
+        f" file is {kept}: check the disk (`dmesg`), then remove the file"
+    )

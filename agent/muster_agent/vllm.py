@@ -1,0 +1,131 @@
+"""From a deploy command to one instance to start: vLLM's arguments, environment and port. Nothing is started here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from muster.api.messages import Deploy, FromHost
+from muster_agent.container import asked
+from muster_agent.engines import EngineError, RunSpec
+from muster_agent.flags import flags, given, value_of
+from muster_agent.given_flags import sendable
+from muster_agent.hub import DEFAULT_ENDPOINT
+from muster_agent.labels import instance_name
+from muster_agent.policy import CONTAINER_HUB_CACHE, SHARED, HostPolicy, refusal
+
+__all__ = ["PORTS", "HostPolicy", "desired_port", "refusal", "run_spec", "served_model_name"]
+
+PORTS = range(20000, 30000)
+"""Where a port is taken from when the deployment wants none in particular: below those that Linux gives out by itself
+(32768 to 60999), or a connection of anybody's might hold it."""
+
+_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+
+_PARALLEL = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
+
+
+def desired_port(command: Deploy) -> int | None:
+    """The port that the deployment asks for, if any. Raises EngineError INVALID_CONFIG for what is no port."""
+    port = command.config.get("port")
+    if port is None:
+        return None
+    if not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535:
+        raise EngineError("INVALID_CONFIG", f"config.port: expected a number from 1 to 65535, got {port!r:.80}")
+    return port
+
+
+def served_model_name(command: Deploy) -> str:
+    """What clients of the model's API send as `model`."""
+    return value_of(command.config, "served-model-name") or command.model
+
+
+def run_spec(
+    command: Deploy,
+    *,
+    worker_id: str,
+    bind: str,
+    port: int,
+    policy: HostPolicy,
+    host_env: Mapping[str, str],
+    uses_images: bool,
+    uuids: Mapping[int, str] = MappingProxyType({}),
+    positions: Mapping[int, int] = MappingProxyType({}),
+) -> RunSpec:
+    """What to start for `command`. `uuids` and `positions` are of this host's GPUs, by the index that placement knows.
+
+    Raises EngineError INVALID_CONFIG, naming the field.
+    """
+    asks = asked(command.config)
+    location = policy.location(command.model, asks.targets)
+    # Containers are given the model by flag, and the engine by position where their image has it so. On a network of
+    # their own they listen at all of its addresses; the engine publishes the port on `bind` alone.
+    listens = () if uses_images and not asks.host_network else ("--host", bind)
+    head = (*(("--model",) if uses_images else ()), location, *listens)
+    return RunSpec(
+        name=instance_name(command.deployment_id, command.generation),
+        worker_id=worker_id,
+        deployment_id=command.deployment_id,
+        generation=command.generation,
+        model=command.model,
+        image=(command.image or policy.default_image) if uses_images else None,
+        arguments=(*head, "--port", str(port), *flags(command.config), *_implied(command, location)),
+        env=_environment(command, policy, host_env, uses_images),
+        gpus=tuple(command.gpus),
+        bind=bind,
+        port=port,
+        mounts=policy.mounts(command) if uses_images else (),
+        devices=tuple(uuids.get(gpu, str(positions.get(gpu, gpu))) for gpu in command.gpus),
+        positions=tuple(positions.get(gpu, gpu) for gpu in command.gpus),
+        entrypoint=asks.entrypoint,
+        host_network=asks.host_network,
+    )
+
+
+def _implied(command: Deploy, location: str) -> Iterator[str]:
+    """Flags that follow from the rest of the command, unless it gives them itself."""
+    if len(command.gpus) > 1 and not any(given(command.config, flag) for flag in _PARALLEL):
+        yield from ("--tensor-parallel-size", str(len(command.gpus)))
+    if location != command.model and not given(command.config, "served-model-name"):
+        yield from ("--served-model-name", command.model)
+
+
+def _environment(command: Deploy, policy: HostPolicy, host_env: Mapping[str, str], uses_images: bool) -> dict[str, str]:
+    env = {name: host_env[name] for name in SHARED if host_env.get(name)}
+    if _asks_elsewhere(command, host_env):
+        env |= _without_token(command)
+    env.update((name, _value(name, value, host_env)) for name, value in command.env.items())
+    if policy.hub_cache is not None:
+        env["HF_HUB_CACHE"] = CONTAINER_HUB_CACHE if uses_images else str(policy.hub_cache)
+    return env
+
+
+def _asks_elsewhere(command: Deploy, host_env: Mapping[str, str]) -> bool:
+    """Whether the deployment chose another hub than this host's."""
+    own = host_env.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
+    chosen = command.env.get("HF_ENDPOINT")
+    return isinstance(chosen, str) and chosen.rstrip("/") != own.rstrip("/")
+
+
+def _without_token(command: Deploy) -> dict[str, str]:
+    """The host's token is for the host's hub, or whoever deploys could have it sent anywhere. It is emptied, not left
+    out: a process would inherit it, or read the one of `hf auth login`.
+    """
+    for name in _TOKENS:
+        if isinstance(command.env.get(name), FromHost):
+            raise EngineError("REFUSED_BY_HOST", f"env.{name}: this host's token is not for the hub of env.HF_ENDPOINT")
+    return dict.fromkeys(_TOKENS, "") | {"HF_TOKEN_PATH": os.devnull}
+
+
+def _value(name: str, value: str | FromHost, host_env: Mapping[str, str]) -> str:
+    where = f"env.{name}"
+    if name.startswith("MUSTER_"):
+        raise EngineError("INVALID_CONFIG", f"{where}: names that start with MUSTER_ are the agent's own")
+    if name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
+        raise EngineError("INVALID_CONFIG", f"{where}: the deployment's `gpus` decides")
+    if isinstance(value, str):
+        return sendable(where, value)
+    if name not in host_env:
+        raise EngineError("INVALID_CONFIG", f"{where}: from_host, but the agent's environment has no {name}")
+    return host_env[name]

@@ -1,0 +1,113 @@
+"""Looks at the host every few seconds, so that nobody who must not wait has to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from threading import Event
+
+from muster.api.conditions import ConditionType
+from muster_agent.conditions import Conditions
+from muster_agent.engines import EngineError
+from muster_agent.fleet import Fleet
+from muster_agent.inventory import Inventory
+from muster_agent.listening import Listening
+from muster_agent.weights import CODE as CACHE_UNUSABLE
+
+log = logging.getLogger(__name__)
+
+EVERY = 4.0
+HUNG_AFTER = 10.0
+"""Seconds after which a look that has not returned counts as one that found trouble."""
+
+
+class Watch:
+    """`monotonic` is in seconds. `check` belongs to the heartbeat, the rest to a thread of its own (or a test)."""
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        fleet: Fleet,
+        listening: Listening,
+        conditions: Conditions,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._inventory = inventory
+        self._fleet = fleet
+        self._listening = listening
+        self._conditions = conditions
+        self._monotonic = monotonic
+        self._closed = Event()
+        self._began: float | None = None
+        self._faults: dict[str, str] = {}
+        self._said: str | None = None
+
+    def step(self) -> None:
+        """Look once at addresses, weights, and engine; note their conditions, and tell the deployments what runs."""
+        self._attempt(self._listening.look, "the addresses of this host cannot be read")
+        self._note_weights()
+        self._began = self._monotonic()
+        try:
+            self._inventory.refresh()
+        except Exception as error:
+            # Docker may be restarting: what was seen last stays.
+            self._note_trouble(error)
+        else:
+            self._said = None
+            self._conditions.in_order(ConditionType.ENGINE_UNAVAILABLE)
+            self._attempt(self._fleet.notice, "the deployments cannot be told what runs")
+        finally:
+            self._began = None
+
+    def check(self) -> None:
+        """Note the trouble of a look that does not return, which itself notes nothing. Never waits."""
+        began = self._began
+        if began is not None and self._monotonic() - began >= HUNG_AFTER:
+            hangs = f"the engine does not answer within {HUNG_AFTER:.0f} s: see whether Docker hangs on this host"
+            self._trouble(self._said or hangs)
+
+    def run(self) -> None:
+        while not self._closed.is_set():
+            self.step()
+            self._closed.wait(EVERY)
+
+    def close(self) -> None:
+        """End `run` after its current step."""
+        self._closed.set()
+
+    def _note_weights(self) -> None:
+        """Deployments say by themselves whether they could use their weights."""
+        held_up = self._fleet.failed_with(CACHE_UNUSABLE)
+        if held_up:
+            message = next(iter(held_up.values())).partition(" (starts again in ")[0]
+            self._conditions.trouble(ConditionType.WEIGHTS_UNREADABLE, message[:1000], deployments=list(held_up))
+        else:
+            self._conditions.in_order(ConditionType.WEIGHTS_UNREADABLE)
+
+    def _note_trouble(self, error: Exception) -> None:
+        if not isinstance(error, EngineError):
+            self._log_once(error, "the engine cannot be looked at")
+            self._said = f"the engine cannot be looked at: {type(error).__name__}: {error}: see the agent's log"
+        elif error.error_code == "DOCKER_UNAVAILABLE":
+            self._said = error.message
+        else:
+            self._said = f"the engine cannot list what runs: {error.message}: see its own log (`journalctl -u docker`)"
+        self._trouble(self._said)
+
+    def _trouble(self, message: str) -> None:
+        self._conditions.trouble(ConditionType.ENGINE_UNAVAILABLE, message[:1000], deployments=self._fleet.held_up())
+
+    def _attempt(self, act: Callable[[], object], failed: str) -> None:
+        """What was found last stays where this fails."""
+        try:
+            act()
+        except Exception as error:
+            self._log_once(error, failed)
+        else:
+            self._faults.pop(failed, None)
+
+    def _log_once(self, error: Exception, failed: str) -> None:
+        """With its traceback, and not every few seconds."""
+        if self._faults.get(failed) != repr(error):
+            log.error("%s", failed, exc_info=error)
+        self._faults[failed] = repr(error)
