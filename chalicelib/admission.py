@@ -20,13 +20,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 
 from chalicelib import tokens
 from chalicelib.fleet import Machine
 from chalicelib.tables import Cold, Credential, Hot
 from muster.api import messages as m
+from muster.api.compat import StrEnum
 from muster.api.errors import ApiError
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, TypedDict, TypeVar
 
 import msgspec
 import requests
@@ -16,6 +16,7 @@ from msgspec import UNSET, Struct
 
 from muster.api import messages as m
 from muster.api import resources as r
+from muster.api.compat import Unpack
 from muster.api.lifecycle import OPEN, OperationStatus, Status
 from muster.errors import TimedOut, Unreachable, error
 from muster.transport import TIMEOUT, Transport

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 
 from muster.api.conditions import ConditionType
@@ -25,7 +25,7 @@ def ahead(date: str | None, sent: float, received: float) -> float | None:
         written = parsedate_to_datetime(date)
     except (ValueError, TypeError):
         return None
-    there = written.replace(tzinfo=written.tzinfo or UTC).timestamp()
+    there = written.replace(tzinfo=written.tzinfo or timezone.utc).timestamp()
     return sent - there - 1 if there + 1 < sent else min(0.0, received - there)
 
 

@@ -15,7 +15,8 @@ from threading import Lock
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from muster.files.sqlite_errors import is_damage, is_unwritable
+from muster.files import sqlite_errors
+from muster.files.sqlite_errors import OpenedFile, is_damage, is_unwritable, primary_code_of
 from muster_agent import journalfile
 from muster_agent.identity import StateError
 from muster_agent.reserve import Reserve
@@ -63,10 +64,10 @@ class Database:
         self._damage: str | None = None
         self._reserve = reserve
         self._lock = Lock()
-        self.connection = journalfile.opened(path)
+        self._use(journalfile.opened(path))
         if journalfile.is_copy(self.connection) and reserve.give_up():  # an older agent's, on a full disk
             self.connection.close()
-            self.connection = journalfile.opened(path)
+            self._use(journalfile.opened(path))
         if journalfile.is_copy(self.connection):
             self.trouble = f"the journal {path} was opened on a read-only disk, or cannot be upgraded there"
         self._begin()
@@ -75,9 +76,16 @@ class Database:
         """What is in the file cannot be used, although the file is whole. Raises StateError."""
         with self._lock:
             self.connection.close()
-            self.connection = journalfile.begun_anew(self.path, why)
+            self._use(journalfile.begun_anew(self.path, why))
             self._damage = None
         self._begin()
+
+    def _use(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self._file: OpenedFile | None = None
+        if not journalfile.is_copy(connection):
+            with suppress(OSError):
+                self._file = OpenedFile.at(self.path)
 
     def _begin(self) -> None:
         self._reserve.restore()
@@ -160,7 +168,7 @@ class Database:
             if journalfile.is_copy(self.connection):
                 fresh = journalfile.opened(self.path)
                 self.connection.close()
-                self.connection = fresh
+                self._use(fresh)
 
     def close(self) -> None:
         with self._lock:
@@ -185,7 +193,7 @@ class Database:
                 self.connection.execute("ROLLBACK")
 
     def _classified(self, error: sqlite3.DatabaseError) -> Exception:
-        if is_damage(error):
+        if is_damage(error) or self._is_gone(error):
             self._damage = f"the journal {self.path} is damaged or was deleted ({error})"
             return JournalDamaged(self._damage)
         if is_unwritable(error):
@@ -195,14 +203,18 @@ class Database:
             return JournalFull(unwritable(self.path) or self.trouble, full=_is_full(error, self.path))
         return error
 
+    def _is_gone(self, error: sqlite3.DatabaseError) -> bool:
+        """Whether the file was deleted or replaced. Only from Python 3.11 on, the error's code already says so."""
+        return primary_code_of(error) == sqlite_errors.READONLY and self._file is not None and self._file.is_gone()
+
 
 def _is_full(error: sqlite3.DatabaseError, path: Path) -> bool:
     """A full disk also shows as an I/O error, where it is found only when what was written is to reach it."""
-    if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
+    if primary_code_of(error) == sqlite_errors.IOERR:
         with suppress(OSError):
             disk = os.statvfs(path.parent)
             return disk.f_bavail * disk.f_frsize < 16 * LEAST_FREE
-    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
+    return primary_code_of(error) == sqlite_errors.FULL
 
 
 def unwritable(path: Path) -> str | None:

@@ -18,7 +18,7 @@ import shutil
 import sqlite3
 import tempfile
 from contextlib import closing, suppress
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
@@ -83,7 +83,7 @@ def opened(path: Path) -> sqlite3.Connection:
 def begun_anew(path: Path, why: str) -> sqlite3.Connection:
     """Keep the file under another name, and begin a new one. Raises StateError where that is not possible."""
     identity = _identity(path)
-    kept = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    kept = path.with_name(f"{path.name}.damaged-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}")
     try:
         for suffix in ("", *BESIDE):
             with suppress(FileNotFoundError):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from random import Random
 from threading import Event
 from typing import Any, Protocol
@@ -228,7 +228,7 @@ class Reporter:
             return
         latest = max(troubled.values(), key=lambda each: each.since or 0.0)
         since = min(each.since or 0.0 for each in troubled.values())
-        at = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        at = datetime.fromtimestamp(since, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         deployments = sorted(about for kind, about in troubled if kind == "status")
         message = f"{latest.answer}, since {at}: {_counted(troubled)} refused"
         self._conditions.trouble(ConditionType.REPORTS_REFUSED, message, deployments=deployments)

@@ -38,9 +38,9 @@ main() {
 check_host() {
     [ "$(id -u)" = 0 ] || fail "needs root: run it with sudo"
     command -v curl >/dev/null || fail "needs curl: apt-get install curl"
-    command -v python3 >/dev/null || fail "needs Python 3.11 or newer: apt-get install python3 python3-venv"
-    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        fail "needs Python 3.11 or newer, and this is $(python3 --version)"
+    command -v python3 >/dev/null || fail "needs Python 3.10 or newer: apt-get install python3 python3-venv"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+        fail "needs Python 3.10 or newer, and this is $(python3 --version)"
     python3 -c 'import ensurepip, venv' 2>/dev/null || fail "needs python3-venv: apt-get install python3-venv"
 }
 

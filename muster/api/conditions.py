@@ -6,7 +6,7 @@ itself. A type is CamelCase, as in Kubernetes, and names the trouble: a worker w
 
 from __future__ import annotations
 
-from enum import StrEnum
+from muster.api.compat import StrEnum
 
 
 class ConditionType(StrEnum):

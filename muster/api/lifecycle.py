@@ -21,7 +21,7 @@ An operation is everything else that a worker is asked for. It runs once.
 
 from __future__ import annotations
 
-from enum import StrEnum
+from muster.api.compat import StrEnum
 
 
 class Status(StrEnum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -57,7 +57,7 @@ class Shell:
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     session: Callable[[], requests.Session | None] = lambda: None
     clock: Clock = field(default_factory=Clock)
-    wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+    wall: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
     json: bool = False
 
     @cached_property

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 
+import msgspec
+
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
 _HOSTILE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters but tab and newline, ESC among them
@@ -87,12 +89,15 @@ def seconds(text: str) -> float | None:
 
 
 def before(now: datetime, text: str) -> str | None:
-    """A point in time as the API takes it: `10m` is ten minutes before `now`. None for what is no time."""
+    """A point in time as the API takes it: `10m` is ten minutes before `now`. None for what is no time.
+
+    A time is RFC 3339, as workers read it. The forms that `datetime.fromisoformat` takes depend on Python's version.
+    """
     back = seconds(text) if text[-1:] in "smhd" else None
     if back is not None:
         return (now - timedelta(seconds=back)).isoformat().replace("+00:00", "Z")
     try:
-        datetime.fromisoformat(text)
-    except ValueError:
+        msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
         return None
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from muster.files.sqlite_errors import FULL, IOERR, READONLY
 from muster_agent.crew import Memory
 from muster_agent.journal import NO_ROOM, Database, JournalDamaged, JournalFull, put_meta, unwritable
 from muster_agent.journalfile import VERSION
@@ -173,6 +175,9 @@ def test_a_command_that_could_not_be_journaled_is_answered_with_what_is_wrong(tm
     assert (other.value.error_code, str(other.value) in other.value.told) == ("STATE_UNAVAILABLE", True)
 
 
+IOERR_WRITE, IOERR_FSYNC, READONLY_DIRECTORY = IOERR | 3 << 8, IOERR | 4 << 8, READONLY | 6 << 8
+
+
 def failing(code: int) -> Callable[[sqlite3.Connection], None]:
     """A change that SQLite fails with this code."""
 
@@ -195,10 +200,10 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path,
 @pytest.mark.parametrize(
     ("code", "is_full"),
     [
-        (sqlite3.SQLITE_FULL, "always"),
-        (sqlite3.SQLITE_IOERR_WRITE, "if the disk is"),
-        (sqlite3.SQLITE_IOERR_FSYNC, "if the disk is"),
-        (sqlite3.SQLITE_READONLY_DIRECTORY, "never"),
+        (FULL, "always"),
+        (IOERR_WRITE, "if the disk is"),
+        (IOERR_FSYNC, "if the disk is"),
+        (READONLY_DIRECTORY, "never"),
     ],
 )
 def test_an_io_error_is_for_want_of_space_where_the_disk_is_full(
@@ -227,7 +232,7 @@ def test_a_disk_is_full_before_its_last_byte_and_an_io_error_is_for_want_of_spac
         os.truncate(folder / "ballast", (folder / "ballast").stat().st_size - free * 1024)
         assert (unwritable(folder / "journal") is not None) is is_full
         with pytest.raises(JournalFull) as raised:
-            database.write(failing(sqlite3.SQLITE_IOERR_WRITE))
+            database.write(failing(IOERR_WRITE))
         assert raised.value.full is error_is_for_want_of_space
         database.close()
 
@@ -281,11 +286,28 @@ def test_a_look_writes_only_after_a_change_failed_and_until_one_does_not(tmp_pat
 # Damage
 
 
-def test_a_journal_that_was_deleted_under_the_agent_is_damaged_until_it_is_begun_anew(tmp_path: Path) -> None:
+def delete(journal: Path) -> None:
+    journal.unlink()
+
+
+def move(journal: Path) -> None:
+    journal.rename(journal.with_name("elsewhere"))
+
+
+def replace(journal: Path) -> None:
+    copy = journal.with_name("copy")
+    shutil.copy(journal, copy)
+    copy.replace(journal)
+
+
+@pytest.mark.parametrize("change", [delete, move, replace])
+def test_a_journal_that_was_deleted_or_replaced_under_the_agent_is_damaged_until_it_is_begun_anew(
+    tmp_path: Path, change: Callable[[Path], object]
+) -> None:
     database = open_memory(tmp_path).database
     database.check()
     before, old = database.journal_id, database.connection
-    (tmp_path / "journal").unlink()
+    change(tmp_path / "journal")
     with pytest.raises(JournalDamaged):
         database.set_meta(name="gpu-1")
     with pytest.raises(JournalDamaged):

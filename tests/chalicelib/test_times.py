@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import msgspec
 import pytest
@@ -19,10 +19,10 @@ from chalicelib.times import when
     ],
 )
 def test_a_time_is_rfc_3339_in_utc(epoch: float, written: str) -> None:
-    assert when(epoch).tzinfo is UTC
+    assert when(epoch).tzinfo is timezone.utc
     assert msgspec.json.encode(when(epoch)) == f'"{written}"'.encode()
 
 
 def test_a_time_is_what_it_was_to_the_microsecond() -> None:
-    assert when(1_800_000_000.000001) == datetime(2027, 1, 15, 8, 0, 0, 1, tzinfo=UTC)
+    assert when(1_800_000_000.000001) == datetime(2027, 1, 15, 8, 0, 0, 1, tzinfo=timezone.utc)
     assert when(1_800_000_000.5).timestamp() == 1_800_000_000.5

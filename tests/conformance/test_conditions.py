@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_a_condition_has_type_since_and_message_and_nothing_else(agent: Agent, v
     assert second == {"type": "GpuLost", "since": second["since"], "message": LOST["message"]}
     assert first["since"].endswith("Z")
     stamped = datetime.fromisoformat(first["since"])
-    assert stamped.tzinfo == UTC
+    assert stamped.tzinfo == timezone.utc
     agent.beat(conditions=[{**LOST, "message": "another"}, DOWN])
     assert [each["since"] for each in conditions_of(viewer, agent)] == [first["since"], second["since"]]
     agent.beat(conditions=[DOWN])

@@ -16,12 +16,12 @@ import subprocess
 import tarfile
 import tempfile
 import time
-import tomllib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import docker
+import tomllib
 from docker.models.containers import Container
 
 from tests.fixtures import ROOT

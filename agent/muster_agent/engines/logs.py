@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -47,7 +47,7 @@ def parse_time(text: str) -> int:
 def format_time(at: int) -> str:
     """Nanoseconds as RFC 3339 with all nine digits."""
     seconds, fraction = divmod(at, _SECOND)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
 
 
 def chunk(newest_first: Iterable[Line], lines: int, since: str | None) -> LogChunk:

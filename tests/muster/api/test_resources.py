@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
 
 import msgspec
@@ -92,5 +92,5 @@ def test_a_registration_token_of_impossible_terms_is_refused(body: dict[str, int
 
 
 def test_a_secret_that_is_not_shown_is_not_even_a_field() -> None:
-    shown = r.ApiKey("id", "name", "viewer", datetime(2026, 1, 1, tzinfo=UTC))
+    shown = r.ApiKey("id", "name", "viewer", datetime(2026, 1, 1, tzinfo=timezone.utc))
     assert "key" not in msgspec.to_builtins(shown)

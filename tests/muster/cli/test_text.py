@@ -93,6 +93,10 @@ def test_words_of_workers_and_models_are_cleaned_everywhere(operators: Operators
         (text.ago(NOW - timedelta(hours=3), NOW), "3h"),
         (text.before(NOW, "10m"), "2026-11-24T05:50:00Z"),
         (text.before(NOW, "2026-11-24T05:00:00Z"), "2026-11-24T05:00:00Z"),
+        (text.before(NOW, "2026-11-24T05:00:00.25+01:00"), "2026-11-24T05:00:00.25+01:00"),
+        (text.before(NOW, "2026-11-24 05:00:00"), "2026-11-24 05:00:00"),
+        (text.before(NOW, "2026-11-24"), None),
+        (text.before(NOW, "20261124T050000Z"), None),
         (text.before(NOW, "yesterday"), None),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 from rich.text import Text
 
@@ -14,7 +14,7 @@ from tests.fixtures.resources import worker
 
 def test_top_is_one_look_where_nobody_watches(operators: Operators) -> None:
     operators.out("deploy org/model --name m --gpus 0 --wait")
-    at = datetime.fromtimestamp(operators.clock(), UTC)
+    at = datetime.fromtimestamp(operators.clock(), timezone.utc)
     said = operators.out("top")
     assert said.startswith(f"https://muster.example  {at:%H:%M:%S} UTC  1 of 1 workers online")
     assert "m " in said and "local only: no address" in said

@@ -83,7 +83,9 @@ def test_a_new_file_has_the_current_version_and_nothing_beside_it(tmp_path: Path
         assert SCHEMA.prepare(connection, path, "INSERT INTO tags VALUES ('first')") is None
     assert content(path) == (2, [], [("first",)])
     assert names(path) == {"notes.sqlite3"}
-    assert int.from_bytes(path.read_bytes()[24:28]) == 1, "SQLite counts the transactions of a file in its header"
+    assert int.from_bytes(path.read_bytes()[24:28], "big") == 1, (
+        "SQLite counts the transactions of a file in its header"
+    )
     before = path.read_bytes()
     assert prepare(path) is None and path.read_bytes() == before
 

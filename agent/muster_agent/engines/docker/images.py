@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -168,7 +168,7 @@ def _image(found: dict[str, Any], used_by: list[str]) -> Image:
         id=found["Id"],
         tags=[tag for tag in found.get("RepoTags") or () if tag != "<none>:<none>"][:64],
         size=found["Size"],
-        created=f"{datetime.fromtimestamp(found['Created'], UTC):%Y-%m-%dT%H:%M:%SZ}",
+        created=f"{datetime.fromtimestamp(found['Created'], timezone.utc):%Y-%m-%dT%H:%M:%SZ}",
         used_by=used_by[:256],
         digests=list(found.get("RepoDigests") or ())[:64],
     )
