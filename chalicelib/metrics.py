@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from chalicelib import census, claims, conditions, crash_loops, publication, settings
+from chalicelib import census, claims, conditions, crash_loops, publication
 from chalicelib.exposition import Family
 from chalicelib.fleet import Machine
 from chalicelib.heartbeat import unpack_usage
@@ -16,6 +16,7 @@ from chalicelib.tables import Count, Deployment, Operation
 from muster.api import messages as m
 from muster.api.conditions import ConditionType
 from muster.api.lifecycle import OPEN, OperationStatus, Status
+from muster.api.version import VERSION
 
 ENDED = [status for status in OperationStatus if status not in OPEN]
 
@@ -25,7 +26,7 @@ def families(now: float) -> list[Family]:
     workers, deployments = census.workers(), census.deployments()
     conflicts = publication.conflicts_among(deployments, workers, now)
     build = Family("muster_build_info", "gauge", "The control plane's version.")
-    build.add(1, version=settings.VERSION)
+    build.add(1, version=VERSION)
     return [
         build,
         *_workers(list(workers.values()), now),

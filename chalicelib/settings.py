@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-VERSION = "0.1.0"
 TABLE_PREFIX = os.environ.get("MUSTER_TABLE_PREFIX", "muster-")
 HEARTBEAT = int(os.environ.get("MUSTER_HEARTBEAT", "30"))
 """Seconds between heartbeats of a worker that has nothing to do."""

@@ -148,7 +148,7 @@ __all__ = [
     "settled",
 ]
 __version__: str
-"""The version of the installed distribution."""
+"""Of this release, such as 0.2.0."""
 
 
 if not TYPE_CHECKING:  # a checker that sees `__getattr__` would accept every name
@@ -160,7 +160,7 @@ if not TYPE_CHECKING:  # a checker that sees `__getattr__` would accept every na
 
             value: object = getattr(import_module(_HOME[name]), name)
         elif name == "__version__":
-            value = _version()
+            from muster.api.version import VERSION as value
         else:
             raise AttributeError(f"module 'muster' has no attribute {name!r}")
         globals()[name] = value
@@ -169,13 +169,3 @@ if not TYPE_CHECKING:  # a checker that sees `__getattr__` would accept every na
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, "__version__"})
-
-
-def _version() -> str:
-    """Raises AttributeError where the package was copied and not installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("muster")
-    except PackageNotFoundError as missing:
-        raise AttributeError("muster has no __version__ because it is not installed as a distribution") from missing

@@ -10,6 +10,7 @@ from chalice.app import Blueprint, Response
 
 from chalicelib.routes.http import guarded
 from muster.api.errors import ApiError
+from muster.api.version import WHEEL
 
 STATIC = Path(__file__).parents[1] / "static"
 BINARY = "application/octet-stream"
@@ -48,7 +49,7 @@ def wheel() -> Response:
 
 def wheel_in(folder: Path) -> Path:
     """Raises ApiError ROUTE_NOT_FOUND."""
-    found = next(folder.glob("muster-*.whl"), None)
+    found = next(folder.glob(WHEEL), None)
     if found is None:
         raise ApiError("ROUTE_NOT_FOUND", "this control plane was started without the wheel for hosts: run make wheel")
     return found

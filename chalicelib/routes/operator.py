@@ -14,7 +14,6 @@ from chalicelib import (
     fleet,
     metrics,
     operations,
-    settings,
     tokens,
     views,
     workers,
@@ -24,6 +23,7 @@ from chalicelib.store import find
 from chalicelib.tables import Brake
 from muster.api import openapi
 from muster.api import resources as r
+from muster.api.version import VERSION
 
 blueprint = Blueprint(__name__)
 
@@ -178,9 +178,9 @@ def discover(call: Call) -> Any:
 @route(blueprint, "health")
 def health(call: Call) -> Any:
     find(Brake, "sweep", "brake")
-    return r.Health("ok", settings.VERSION)
+    return r.Health("ok", VERSION)
 
 
 @route(blueprint, "openapi")
 def openapi_document(call: Call) -> Any:
-    return dump(openapi.document(settings.VERSION))
+    return dump(openapi.document(VERSION))

@@ -149,11 +149,12 @@ install_agent() {
     # Under the name that the server gives it: pip reads the version from that.
     (cd "$work" && curl -fsSLOJ -H 'Accept: application/octet-stream' "$URL/muster.whl") ||
         fail "could not fetch $URL/muster.whl"
+    wheel=$(echo "$work"/*.whl)
     [ -x "$HOME_DIR/bin/python" ] || python3 -m venv "$HOME_DIR"
-    "$HOME_DIR/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --upgrade "$work"/*.whl
+    "$HOME_DIR/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --upgrade "$wheel[agent]"
     # A wheel of the same version may be another build of it.
     "$HOME_DIR/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --force-reinstall \
-        "$work"/*.whl
+        "$wheel"
     say "installed $("$HOME_DIR/bin/muster-agent" --version)"
 }
 

@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 
 from infra.cloud.trouble import Misuse
+from muster.api.version import WHEEL
 
 PROJECT = Path(__file__).resolve().parents[2]
 STATIC = PROJECT / "chalicelib" / "static"
-WHEEL = "muster-*.whl"
 
 
 def ensure(project: Path = PROJECT, static: Path = STATIC) -> Path:

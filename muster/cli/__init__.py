@@ -5,12 +5,15 @@ from __future__ import annotations
 import signal
 import sys
 
+from muster.extras import needed
+
 
 def program() -> None:
     """Run the command line. SIGINT ends it with code 130, also where the parent ignores SIGINT, as `nohup` does."""
     try:
         signal.signal(signal.SIGINT, _interrupt)
-        from muster.cli.main import muster
+        with needed("cli", "muster"):
+            from muster.cli.main import muster
 
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal without UTF-8 shows ? instead

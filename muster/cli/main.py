@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from muster.api.version import VERSION
 from muster.cli import (
     apply,
     completion,
@@ -96,7 +97,7 @@ def said(error: MusterError) -> str:
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="muster", prog_name="muster")
+@click.version_option(VERSION, prog_name="muster")
 @click.pass_context
 def muster(ctx: click.Context) -> None:
     """Run language models on GPU workers.

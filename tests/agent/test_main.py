@@ -16,12 +16,12 @@ from socket import socket
 import pytest
 from click.testing import CliRunner
 
-from muster_agent.__main__ import main
+from muster_agent.main import main
 from tests.fixtures.signals import with_default_signals, with_interrupts_ignored
 from tests.fixtures.waiting import PATIENCE, deadline, eventually
 
 LOADED = """
-import sys, muster_agent.__main__
+import sys, muster_agent.main
 loaded = {name.partition(".")[0] for name in sys.modules}
 assert not loaded & {"chalice", "boto3", "botocore", "pynamodb", "docker", "app"}, loaded
 ours = {".".join(name.split(".")[:2]) for name in sys.modules if name.partition(".")[0] in ("chalicelib", "muster")}

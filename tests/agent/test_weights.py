@@ -20,9 +20,9 @@ from tests.fixtures.small_disk import needs_root, read_only, small_disk
 
 def as_nobody(model: str, hub_cache: Path) -> str:
     """What a user that owns nothing finds: the program is loaded before, since its folder may be private."""
-    loaded = "import muster_agent.weights, pwd; pwd.getpwuid(65534); import os; os.setgid(65534); os.setuid(65534);"
+    loaded = "from muster_agent.weights import unusable; import pwd; pwd.getpwuid(65534); from pathlib import Path;"
     code = (
-        f"{loaded} from pathlib import Path; print(muster_agent.weights.unusable({model!r}, Path({str(hub_cache)!r})))"
+        f"{loaded} import os; os.setgid(65534); os.setuid(65534); print(unusable({model!r}, Path({str(hub_cache)!r})))"
     )
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 

@@ -6,6 +6,7 @@ from collections import Counter
 
 from chalicelib import deployments, exposition, metrics, workers
 from muster.api import resources as r
+from muster.api.version import VERSION
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 from tests.fixtures.prometheus import Samples, samples_of
 
@@ -55,7 +56,7 @@ def test_a_workers_figures_are_those_of_its_last_heartbeat_while_it_is_online(wo
     assert value(samples, "muster_gpu_memory_used_bytes", worker="gpu-1", gpu="1") == 40
     assert value(samples, "muster_gpu_utilization_ratio", worker="gpu-1", gpu="1") == 0.85
     assert value(samples, "muster_worker_disk_free_bytes", worker="gpu-1") == 35
-    assert value(samples, "muster_build_info", version="0.1.0") == 1
+    assert value(samples, "muster_build_info", version=VERSION) == 1
     world.pass_(100)
     assert value(told(world), "muster_gpu_utilization_ratio", worker="gpu-1", gpu="1") is None, "a memory by now"
     workers.patch(worker.id, r.WorkerPatch(draining=True), ADMIN, world.now)

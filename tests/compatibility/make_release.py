@@ -66,7 +66,7 @@ def _code(commit: str) -> Path:
     unpack(_git_archive(commit, "source"), source)
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(FOLDER)]
     subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True)
-    (wheel,) = FOLDER.glob("muster-*.whl")
+    (wheel,) = FOLDER.glob("muster*.whl")
     kept = Path(__file__).parent / f"release_{wheel.name.split('-')[1].replace('.', '_')}"
     kept.mkdir(exist_ok=True)
     shutil.copyfile(wheel, kept / wheel.name)

@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from muster.api.endpoints import ENDPOINTS
-from muster_agent.__main__ import main
+from muster_agent.main import main
 from tests.fixtures.markdown import blocks, pages, read
 
 SHELL = [

@@ -19,6 +19,7 @@ import pytest
 
 import muster
 from muster import errors
+from muster.api.version import DISTRIBUTION, VERSION
 from tests.fixtures import ROOT
 
 OURS = ("muster.",)
@@ -137,7 +138,7 @@ def test_every_name_can_be_imported_and_is_listed() -> None:
     exec("from muster import *", namespace)
     assert set(muster.__all__) <= set(namespace) and namespace["Client"] is muster.Client
     assert {*muster.__all__, "__version__"} <= set(dir(muster))
-    assert muster.UNSET is msgspec.UNSET and muster.__version__ == version("muster")
+    assert muster.UNSET is msgspec.UNSET and muster.__version__ == VERSION == version(DISTRIBUTION)
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:

@@ -20,9 +20,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from chalicelib.settings import VERSION
 from muster.api.endpoints import Endpoint
 from muster.api.openapi import document
+from muster.api.version import VERSION
 from tests.fixtures.waiting import PATIENCE
 
 SEED = 20_240_101

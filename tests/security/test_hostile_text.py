@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from muster.sanitize import Formatter, shown
-from muster_agent.__main__ import main
+from muster_agent.main import main
 from tests.fixtures.agent_and_app import AgentAndApp
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.waiting import PATIENCE

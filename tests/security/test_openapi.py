@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import pytest
 
-from chalicelib.settings import VERSION
 from muster.api.endpoints import ENDPOINTS, Access, Endpoint
 from muster.api.openapi import document
+from muster.api.version import VERSION
 from tests.fixtures.http_client import Client, Operator
 from tests.fixtures.http_workers import Worker
 from tests.fixtures.served import Server

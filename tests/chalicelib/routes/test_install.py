@@ -15,6 +15,7 @@ import pytest
 
 from chalicelib.routes import install
 from muster.api.errors import ApiError
+from muster.api.version import VERSION
 
 BYTES = {"accept": install.BINARY}
 
@@ -42,7 +43,7 @@ def test_the_wheel_has_a_name_that_pip_takes_and_holds_nothing_of_the_control_pl
     body = answer["body"]
     names = zipfile.ZipFile(io.BytesIO(body if isinstance(body, bytes) else base64.b64decode(body))).namelist()
     assert {"muster_agent/__main__.py", "muster/client.py", "muster/api/messages.py"} <= set(names)
-    assert {name.partition("/")[0] for name in names} == {"muster", "muster_agent", "muster-0.1.0.dist-info"}
+    assert {name.partition("/")[0] for name in names} == {"muster", "muster_agent", f"muster_gpu-{VERSION}.dist-info"}
 
 
 def test_bytes_go_only_to_those_who_ask_for_bytes() -> None:

@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import exposition, settings, tokens
+from chalicelib import exposition, tokens
 from chalicelib.routes import operator
 from muster.api import resources as r
 from muster.api.endpoints import Access
 from muster.api.errors import ApiError
+from muster.api.version import VERSION
 from tests.fixtures.database import Recorder
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 from tests.fixtures.prometheus import samples_of
@@ -142,10 +143,10 @@ def test_discovery_is_what_runs(world: PlaneWorld) -> None:
 
 def test_health_asks_the_database(database: Recorder) -> None:
     with database.counting() as calls:
-        assert operator.health(call("health", 0)) == r.Health("ok", settings.VERSION)
+        assert operator.health(call("health", 0)) == r.Health("ok", VERSION)
     assert [operation for operation, _ in calls] == ["GetItem"]
 
 
 def test_the_document_has_the_version() -> None:
     answer = operator.openapi_document(call("openapi", 0))
-    assert msgspec.json.decode(answer.body)["info"]["version"] == settings.VERSION
+    assert msgspec.json.decode(answer.body)["info"]["version"] == VERSION

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from botocore.session import Session
 
 from infra.cloud.archive import KNOWN, LAMBDA, OWN, Runtime, compiled
 from infra.cloud.package import build
+from muster.api.version import WHEEL
 from tests.fixtures.counting_dynamodb import CountingDynamoDB
 from tests.infra.cloud.templates import create_tables, template
 
@@ -41,7 +43,7 @@ def test_it_is_small_and_has_what_the_functions_need_and_nothing_else(packaged: 
     assert {name.split("/")[0] for name in found} == {MAIN, "chalice", "chalicelib", "msgspec", "muster", "pynamodb"}
     assert {name.split("/")[1] for name in found if name.startswith("muster/")} == {"api"}
     assert "chalicelib/console/index.html" in found and "chalicelib/static/join.sh" in found
-    assert any(name.startswith("chalicelib/static/muster-") and name.endswith(".whl") for name in found)
+    assert len(fnmatch.filter(found, f"chalicelib/static/{WHEEL}")) == 1
     assert [name for name in found if name.endswith(".so")] == [
         f"msgspec/_core.cpython-{LAMBDA.python.removeprefix('python').replace('.', '')}-aarch64-linux-gnu.so"
     ]

@@ -17,6 +17,7 @@ import pytest
 from app import app
 from infra.cloud.access import FILES, GRANTS
 from infra.cloud.gateway import SAID
+from muster.api.version import WHEEL
 from tests.fixtures import ROOT
 from tests.infra.cloud.conftest import NewAccount
 from tests.infra.cloud.moto_account import REGION, Account, Done
@@ -130,7 +131,7 @@ def test_the_policies_open_the_stages_tables(stage: Stage) -> None:
 
 
 def test_the_clone_has_the_wheel_that_hosts_install(stage: Stage, project: Path) -> None:
-    assert list((project / "chalicelib" / "static").glob("muster-*.whl"))
+    assert list((project / "chalicelib" / "static").glob(WHEEL))
 
 
 def test_a_second_deploy_finds_its_data_and_makes_no_other_key(stage: Stage, project: Path, account: Account) -> None:

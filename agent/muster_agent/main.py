@@ -1,0 +1,349 @@
+"""muster-agent: makes this host a worker."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shlex
+import shutil
+import socket
+import sys
+import time
+from pathlib import Path
+from random import SystemRandom
+from typing import NoReturn
+
+import click
+
+from muster.api.messages import GpuInfo, Registration
+from muster.api.structs import read_structs
+from muster.api.version import VERSION
+from muster.sanitize import log_to, shown
+from muster_agent import clocks, host, membership
+from muster_agent.api import Api
+from muster_agent.boots import next_boot
+from muster_agent.conditions import Conditions
+from muster_agent.crew import Host, Memory
+from muster_agent.devices import Devices
+from muster_agent.engines import Engine, EngineError
+from muster_agent.fleet import spawn_thread
+from muster_agent.gpu_watch import GpuWatch
+from muster_agent.hostrun import DEFAULT_ADDRESS, HostRun, docker_daemon
+from muster_agent.identity import StateDir, StateError
+from muster_agent.journal import Database, JournalDamaged, JournalFull
+from muster_agent.listening import Listening, Rebind
+from muster_agent.loop import Agent, Refused
+from muster_agent.mounts import AllowedMount
+from muster_agent.numbers import Numbers
+from muster_agent.policy import TESTED_IMAGE, HostPolicy
+from muster_agent.preflight import Surroundings
+from muster_agent.refusal import Refusal
+from muster_agent.reporter import Reporter
+from muster_agent.reserve import ReserveFile
+from muster_agent.sampler import Sampler
+from muster_agent.settings import (
+    SettingError,
+    check_address,
+    check_url,
+    default_state_dir,
+    hub_cache,
+    labels,
+    mountable_folders,
+    shared_names,
+)
+from muster_agent.signals import Signals
+from muster_agent.storage import disk_usage, places
+
+log = logging.getLogger("agent")
+
+FLUSH_SECONDS = 3.0
+FIRST_LOOK_SECONDS = 15.0
+"""Longest wait for NVIDIA's driver before the first heartbeat: without persistence mode it wakes the GPUs in turn."""
+RESTART_SECONDS = 2.0
+"""Pause before an agent with a damaged journal starts again: if the disk is at fault, each start may fail."""
+
+
+@click.command(context_settings={"auto_envvar_prefix": "MUSTER", "max_content_width": 120})
+@click.option("--url", required=True, metavar="URL", help="The control plane, e.g. https://muster.example.com")
+@click.option(
+    "--token",
+    metavar="TOKEN",
+    help="Registration token. Better in MUSTER_TOKEN, where other users of this host cannot read it. Keep it: after"
+    " a loss of the state folder it brings this worker back.",
+)
+@click.option(
+    "--name",
+    metavar="NAME",
+    show_default="the worker's present name; at first the host's",
+    help="The worker's name, one per control plane.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=default_state_dir,
+    show_default="/var/lib/muster-agent, or ~/.local/state/muster-agent for other users than root",
+    help="The agent's own folder.",
+)
+@click.option(
+    "--engine",
+    default="docker",
+    show_default=True,
+    type=click.Choice(["docker", "process"]),
+    help="docker, or process where this host is a container itself: runs vLLM as a child.",
+)
+@click.option(
+    "--address",
+    metavar="HOST",
+    help="Where models of this worker can be reached: a name or address of this host, which models then listen at, or"
+    " a URL with {port} in it that a proxy on this host serves. Without it models listen on 127.0.0.1.",
+)
+@click.option(
+    "--rebind",
+    default="restart",
+    show_default=True,
+    type=click.Choice(["restart", "leave"]),
+    help="For models that listen at an older --address: restart moves them to the new one, leave keeps them running"
+    " without an endpoint.",
+)
+@click.option(
+    "--allow-image",
+    multiple=True,
+    metavar="PATTERN",
+    help="Image repository that may run here; * matches anything, a tag or digest is compared too. Repeatable."
+    " [default: vllm/vllm-openai]",
+)
+@click.option(
+    "--default-image",
+    default=TESTED_IMAGE,
+    show_default=True,
+    metavar="IMAGE",
+    help="What runs where a deployment names no image: a tag, or a digest to stay with.",
+)
+@click.option(
+    "--model-root",
+    type=click.Path(path_type=Path, file_okay=False, exists=True, resolve_path=True),
+    help="Folder whose weights may be deployed by path. Without it none may.",
+)
+@click.option(
+    "--share-env",
+    multiple=True,
+    metavar="NAME",
+    help="Environment variable that deployments may set, or take from the agent (from_host). Repeatable. Every model"
+    " gets the hub's settings and HF_TOKEN.",
+)
+@click.option(
+    "--allow-remote-code",
+    is_flag=True,
+    help="Let deployments choose code that models run, and other hosts that they talk to. As processes, models can do"
+    " what the agent's user can. Without it, models bring code (trust_remote_code) in containers only.",
+)
+@click.option(
+    "--allow-mount",
+    multiple=True,
+    metavar="DIRECTORY[:ro]",
+    help="Folder of which deployments may mount anything into their containers; with :ro they may only read it."
+    " Repeatable. Without it they mount none but --model-root.",
+)
+@click.option(
+    "--allow-entrypoint",
+    is_flag=True,
+    help="Let deployments run another program of their image than its own entry point.",
+)
+@click.option(
+    "--allow-host-network",
+    is_flag=True,
+    help="Let deployments put their container on this host's network, where it reaches what listens on 127.0.0.1.",
+)
+@click.option("--vllm-command", default="vllm serve", show_default=True, help="How the process engine starts vLLM.")
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label of this worker. Repeatable.")
+@click.option("--insecure", is_flag=True, help="Allow plain http to a control plane that is not on this host.")
+@click.option(
+    "--rejoin",
+    is_flag=True,
+    help="End parking: register again, with the registration token, under --name or the host's present name.",
+)
+@click.option("--forget-gpus", is_flag=True, help="Forget GPUs that are no longer in this host.")
+@click.version_option(VERSION)
+def main(
+    url: str,
+    token: str | None,
+    name: str | None,
+    state_dir: Path,
+    engine: str,
+    address: str | None,
+    rebind: Rebind,
+    allow_image: tuple[str, ...],
+    default_image: str,
+    model_root: Path | None,
+    share_env: tuple[str, ...],
+    allow_remote_code: bool,
+    allow_mount: tuple[str, ...],
+    allow_entrypoint: bool,
+    allow_host_network: bool,
+    vllm_command: str,
+    label: tuple[str, ...],
+    insecure: bool,
+    rejoin: bool,
+    forget_gpus: bool,
+) -> None:
+    """Make this host a worker: register it, run what it is asked to, report how that goes.
+
+    Each option is also a variable: MUSTER_URL, MUSTER_TOKEN, MUSTER_STATE_DIR and so on. Models go on running when the
+    agent ends, and are adopted when it starts again.
+
+    `muster-agent doctor` looks for what would keep this host from it, and says what to mend.
+    """
+    log_to(sys.stderr, "%(asctime)s %(levelname)s %(message)s")
+    # Models are children of this process, or are given variables of it: the agent's credential is not among them.
+    os.environ.pop("MUSTER_TOKEN", None)
+    try:
+        control_plane = check_url(url, insecure)
+        check_address(address)
+        worker_labels = labels(label)
+        shared = shared_names(share_env)
+        mountable = tuple(AllowedMount(*each) for each in mountable_folders(allow_mount))
+        state = StateDir(state_dir.absolute())
+        memory = Memory.checked(Database(state.path / "journal.sqlite3", ReserveFile(state.path / "reserve")))
+        if rejoin:
+            membership.rejoin(memory.database, state)
+        worker_name = membership.prepare(memory.database, state, name=name, hostname=socket.gethostname(), token=token)
+        daemon = os.environ.get("DOCKER_HOST") or DEFAULT_ADDRESS
+        run = HostRun(lambda: docker_daemon(daemon)) if engine == "docker" else HostRun()
+        memory.records.begin_run(run())
+        chosen = _engine(engine, state.path, vllm_command, memory)
+    except (SettingError, StateError, EngineError) as error:
+        raise click.ClickException(str(error)) from error
+    policy = HostPolicy(
+        allow_images=allow_image or HostPolicy.allow_images,
+        model_root=model_root,
+        hub_cache=hub_cache(os.environ),
+        default_image=default_image,
+        share_env=shared,
+        allow_remote_code=allow_remote_code,
+        allow_mounts=mountable,
+        allow_entrypoint=allow_entrypoint,
+        allow_host_network=allow_host_network,
+    )
+    conditions = Conditions(time.monotonic)
+    devices = Devices(_numbers(memory.database))
+    place = Host(
+        engine=chosen,
+        policy=policy,
+        listening=Listening(address, conditions, rebind=rebind),
+        host_env=policy.environment(os.environ),
+        state_dir=state.path,
+        free_port=host.free_port,
+        disk=lambda: disk_usage(places(chosen, state.path, policy)),
+        clock=time.time,
+        monotonic=time.monotonic,
+        boottime=clocks.boottime,
+        boot_id=clocks.boot_id,
+        conditions=conditions,
+        run=run,
+        devices=devices,
+        around=Surroundings(gpus=devices.gpus, driver=devices.driver),
+    )
+    boot_id, past_boot_ids = next_boot(memory.database)
+    registration = Registration(
+        name=worker_name,
+        token=token or "",
+        gpu_info=GpuInfo(0),  # replaced by what the sampler has found when the agent registers
+        system_info=host.system_info(),
+        machine_id=host.machine_id(state.path),
+        boot_id=boot_id,
+        past_boot_ids=past_boot_ids or None,
+        agent_version=VERSION,
+        labels=worker_labels or None,
+        address=address,
+    )
+    try:
+        _run(control_plane, registration, place, memory, state, forget_gpus)
+    except JournalDamaged as error:
+        log.error("%s: this agent starts again, which keeps what is left of it and begins a new one", shown(str(error)))
+        _start_again(token)
+
+
+def _start_again(token: str | None) -> NoReturn:
+    """Replace the program in this process, which ends the threads that hold the old journal.
+
+    The process stays, since models that run as processes are its children.
+    """
+    time.sleep(RESTART_SECONDS)
+    if token:
+        os.environ["MUSTER_TOKEN"] = token
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _numbers(database: Database) -> Numbers:
+    """The indexes of this host's GPUs, which outlive the agent."""
+
+    def save(text: str) -> None:
+        with contextlib.suppress(JournalFull):  # the indexes then last for this process only
+            database.set_meta(gpus=text)
+
+    return Numbers(lambda: database.meta("gpus"), save)
+
+
+def _engine(kind: str, state_dir: Path, vllm_command: str, memory: Memory) -> Engine:
+    """Imported late: a host without Docker needs no Docker library, and the other way round. Raises SettingError."""
+    if kind == "docker":
+        from muster_agent.engines.docker import DockerEngine
+
+        return DockerEngine(lambda: memory.database.meta("worker_id"))
+    from muster_agent.engines.process import ProcessEngine
+
+    try:
+        command = tuple(shlex.split(vllm_command))
+    except ValueError as error:
+        raise SettingError("--vllm-command", str(error)) from error
+    if not command or shutil.which(command[0]) is None:
+        raise SettingError("--vllm-command", f"{vllm_command!r}: there is no such program on the PATH")
+    return ProcessEngine(state_dir, command)
+
+
+def _run(url: str, registration: Registration, place: Host, memory: Memory, state: StateDir, forget_gpus: bool) -> None:
+    """Until a signal. Ends with 1 where the control plane will not have this worker at all, or its state is gone."""
+    read_structs()
+    signals = Signals()
+    gpus = GpuWatch(place.devices, place.conditions, place.monotonic, forget_gone=forget_gpus)
+    sampler = Sampler(place.disk, gpus)
+    sampler.start()
+    if not sampler.wait(FIRST_LOOK_SECONDS):
+        log.warning("NVIDIA's driver does not answer: this host joins without its GPUs, until it does")
+    random = SystemRandom()
+    agent = Agent(Api(url), registration, place, memory, state, sampler.latest, random, lambda: gpus.info)
+    reporter = Reporter(Api(url), memory.spool, agent, random, place.conditions, place.clock, place.monotonic)
+    refusal = Refusal(memory.database, url, registration.name, registration.token)
+    agent.start()
+    spawn_thread("reporter", reporter.run)
+    pause = refusal.pause(place.moment()) if agent.crew is None else 0.0
+    if pause:
+        log.warning("the control plane refused this worker; it is asked again in %.0f s, or at once by --rejoin", pause)
+        signals.wait(pause)
+    try:
+        agent.run(time.monotonic, signals.wait)
+    except Refused as error:
+        refusal.note(place.moment())
+        raise click.ClickException(f"the control plane did not take this worker: {shown(str(error))}") from error
+    except JournalDamaged:  # a StateError that does not end the agent: main starts it again
+        raise
+    except StateError as error:
+        raise click.ClickException(str(error)) from error
+    log.info("ending; models go on running")
+    if agent.crew is not None:
+        agent.crew.close()
+    if agent.identity is not None:
+        reporter.flush(FLUSH_SECONDS)
+    agent.goodbye()
+    with contextlib.suppress(JournalFull, JournalDamaged):  # at worst a command counts one attempt more
+        memory.records.forgive()
+
+
+def program() -> None:
+    """`muster-agent`: the agent itself, unless the first word says otherwise."""
+    if sys.argv[1:2] == ["doctor"]:
+        from muster_agent.doctor import doctor
+
+        doctor(sys.argv[2:], prog_name="muster-agent doctor")
+    main()

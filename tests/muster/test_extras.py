@@ -1,0 +1,73 @@
+"""The distribution's extras: what they bring is what their part imports."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from muster.extras import EXTRAS, needed
+from tests.fixtures import ROOT
+
+DISTRIBUTIONS = {"pynvml": "nvidia-ml-py", "yaml": "pyyaml"}
+"""Whose name is not that of their module."""
+EVERYWHERE = {"msgspec", "requests", "urllib3"}
+PARTS = {"cli": ["muster/cli"], "agent": ["agent/muster_agent"]}
+
+
+def imported(folder: str) -> set[str]:
+    """The top-level modules that the code there imports, of neither Python nor Muster."""
+    found: set[str] = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        found.update(of(ast.parse(path.read_text())))
+    return found - sys.stdlib_module_names - {"muster", "muster_agent"}
+
+
+def of(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[^A-Za-z0-9-]", each)[0].lower() for each in requirements}
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_an_extra_brings_what_its_part_imports(extra: str) -> None:
+    modules = set().union(*map(imported, PARTS[extra])) - EVERYWHERE
+    assert modules == set(EXTRAS[extra])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    brought = names(project["optional-dependencies"][extra])
+    assert brought == {DISTRIBUTIONS.get(module, module) for module in EXTRAS[extra]}
+    assert names(project["dependencies"]) == EVERYWHERE
+
+
+def test_the_rest_imports_what_every_installation_has() -> None:
+    outside = {Path(folder).name for folder in PARTS["cli"]}
+    parts = [path for path in (ROOT / "muster").iterdir() if path.name not in {*outside, "__pycache__"}]
+    found = set().union(*(imported(f"muster/{path.name}") for path in parts if path.is_dir()))
+    for path in parts:
+        if path.suffix == ".py":
+            found.update(set(of(ast.parse(path.read_text()))) - sys.stdlib_module_names - {"muster"})
+    assert found <= EVERYWHERE
+
+
+def test_a_module_of_the_extra_that_is_missing_is_told_with_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, needed("cli", "muster"):
+        raise ModuleNotFoundError("No module named 'rich.text'", name="rich.text")
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "muster: rich is not installed: pip install 'muster-gpu[cli]'\n"
+
+
+@pytest.mark.parametrize("name", ["muster.cli.nothing", "docker", None])
+def test_any_other_module_that_is_missing_is_a_fault_of_the_program(name: str | None) -> None:
+    with pytest.raises(ModuleNotFoundError), needed("cli", "muster"):
+        raise ModuleNotFoundError("missing", name=name)
