@@ -15,7 +15,7 @@ RELIABILITY := tests/simulation tests/faults tests/chalicelib/test_races.py test
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock \
 	clean deploy admin-key destroy cost measure-fleet package measure-lambda simulate docker test-gateway mutants \
-	reliability screenshots vendor test-busy mutation docs
+	reliability screenshots vendor test-busy mutation docs release
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -102,6 +102,9 @@ $(WHEEL): $(READY) pyproject.toml docs/troubleshooting.md $(shell find agent mus
 	@cp dist/*.whl chalicelib/static/
 	@touch $@
 
+release: setup ## The sdist and the wheel of a release, in dist/, if the tag is that of the version (TAG=v0.2.0)
+	@$(BIN)/python -m infra.release --tag "$(TAG)"
+
 image: $(WHEEL) ## The agent as a Docker image, muster-agent (BASE=image with Python)
 	@docker build -t muster-agent $(if $(BASE),--build-arg BASE="$(BASE)") -f infra/install/Dockerfile dist
 
@@ -138,10 +141,8 @@ cost: setup ## The monthly bill in AWS, counted line by line (WORKERS=1000, HEAR
 measure-lambda: setup ## The archive's cold import and an idle heartbeat's processor time, beside botocore's (ROUNDS=15)
 	@ROUNDS=$(ROUNDS) $(BIN)/python -m tests.infra.cloud.measure_lambda
 
-lock: ## Pin the newest versions that pyproject.toml allows in requirements-dev.txt
-	@$(PYTHON) -m venv --clear .venv/lock && .venv/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]'
-	@{ echo "# Made by make lock from the dev dependencies in pyproject.toml."; \
-		.venv/lock/bin/python -m pip freeze --all --exclude muster --exclude pip; } > requirements-dev.txt
+lock: ## Pin versions and hashes in every lock file: newest where nothing is pinned yet, or of all (UPGRADE=1), or of one (UPGRADE=name)
+	@infra/lock.sh $(UPGRADE)
 
 clean: ## Remove .venv and what the tools left
 	@rm -rf $(VENV) $(VLLM) $(LITELLM) build dist chalicelib/static/*.whl .hypothesis .mypy_cache .pytest_cache .ruff_cache

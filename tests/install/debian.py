@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -73,13 +74,12 @@ _WITH_WHEELS = ["ADD wheels.tar /opt/", "ENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/opt/
 
 def _inputs() -> dict[str, str]:
     """All that pip is asked to install in a test, with the versions of requirements-dev.txt."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"], "chalice", "moto[dynamodb]"]
-    server = (ROOT / "requirements.txt").read_text()
-    return {
-        "requirements.txt": "\n".join([*wanted, server]),
-        "constraints.txt": (ROOT / "requirements-dev.txt").read_text(),
-    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["agent"]]
+    pinned = re.findall(r"^[^\s#]+==[^\s;]+", (ROOT / "requirements-dev.txt").read_text(), re.MULTILINE)
+    server = (ROOT / "infra/server/requirements.txt").read_text()
+    server = "\n".join(re.findall(r"^[^\s#]+==[^\s;]+", server, re.MULTILINE))
+    return {"requirements.txt": "\n".join([*wanted, server]), "constraints.txt": "\n".join(pinned)}
 
 
 def _make_root(file: Path) -> None:
