@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import re
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec.toml
 import pytest
 
 from muster.extras import EXTRAS, needed
@@ -16,7 +16,7 @@ from tests.fixtures import ROOT
 
 DISTRIBUTIONS = {"pynvml": "nvidia-ml-py", "yaml": "pyyaml"}
 """Whose name is not that of their module."""
-EVERYWHERE = {"msgspec", "requests", "urllib3"}
+EVERYWHERE = {"msgspec", "requests", "tomli", "urllib3"}
 PARTS = {"cli": ["muster/cli"], "agent": ["agent/muster_agent"]}
 
 
@@ -28,12 +28,16 @@ def imported(folder: str) -> set[str]:
     return found - sys.stdlib_module_names - {"muster", "muster_agent"}
 
 
-def of(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.partition(".")[0]
+def of(node: ast.AST) -> Iterator[str]:
+    """Not what only type checkers import."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name.partition(".")[0] for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        yield node.module.partition(".")[0]
+    for child in ast.iter_child_nodes(node):
+        is_for_checkers = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and child in node.body
+        if not is_for_checkers:
+            yield from of(child)
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -44,7 +48,7 @@ def names(requirements: list[str]) -> set[str]:
 def test_an_extra_brings_what_its_part_imports(extra: str) -> None:
     modules = set().union(*map(imported, PARTS[extra])) - EVERYWHERE
     assert modules == set(EXTRAS[extra])
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = msgspec.toml.decode((ROOT / "pyproject.toml").read_text())["project"]
     brought = names(project["optional-dependencies"][extra])
     assert brought == {DISTRIBUTIONS.get(module, module) for module in EXTRAS[extra]}
     assert names(project["dependencies"]) == EVERYWHERE

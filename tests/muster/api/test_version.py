@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import fnmatch
 import re
-import tomllib
+
+import msgspec.toml
 
 from muster.api.version import DISTRIBUTION, VERSION, WHEEL
 from tests.fixtures import ROOT
 
 
 def test_the_distribution_has_its_name_and_its_version_from_here() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = msgspec.toml.decode((ROOT / "pyproject.toml").read_text())
     assert project["project"]["name"] == DISTRIBUTION
     assert project["project"]["dynamic"] == ["version"]
     assert project["tool"]["hatch"]["version"]["path"] == "muster/api/version.py"
