@@ -13,7 +13,7 @@ RELIABILITY := tests/simulation tests/faults tests/chalicelib/test_races.py test
 	tests/security
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve agent test check format wheel image e2e-vllm measure-agent measure-expiry lock \
+.PHONY: help setup demo serve agent test check format wheel wheelhouse image e2e-vllm measure-agent measure-expiry lock \
 	clean deploy admin-key destroy cost measure-fleet package measure-lambda simulate docker test-gateway mutants \
 	reliability screenshots vendor test-busy mutation docs release
 
@@ -101,6 +101,9 @@ $(WHEEL): $(READY) pyproject.toml docs/troubleshooting.md $(shell find agent mus
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 	@cp dist/*.whl chalicelib/static/
 	@touch $@
+
+wheelhouse: setup ## The wheels that hosts install, in build/wheelhouse, for every platform (HERE=1: this machine's alone)
+	@$(BIN)/python -m infra.wheelhouse $(if $(HERE),--here)
 
 release: setup ## The sdist and the wheel of a release, in dist/, if the tag is that of the version (TAG=v0.2.0)
 	@$(BIN)/python -m infra.release --tag "$(TAG)"

@@ -6,8 +6,9 @@
 
 Servers come through `prepare`, which app.py calls before anything else is loaded: in the stage `local`, and for
 `chalice local` of any stage (infra/cloud/by_chalice.py). Environment: MUSTER_DATA, MUSTER_HEARTBEAT (5 seconds here),
-MUSTER_MAX_WAITS (64 here), MUSTER_LOCAL (1 here: 127.0.0.1 may be shown as an endpoint), MUSTER_ADMIN_KEY,
-MUSTER_REGISTRATION_TOKEN, and AWS_ENDPOINT_URL_DYNAMODB for another database than the embedded one.
+MUSTER_MAX_WAITS (64 here), MUSTER_LOCAL (1 here: 127.0.0.1 may be shown as an endpoint), MUSTER_WHEELHOUSE (the folder
+with the wheels for hosts: build/wheelhouse), MUSTER_ADMIN_KEY, MUSTER_REGISTRATION_TOKEN, and AWS_ENDPOINT_URL_DYNAMODB
+for another database than the embedded one.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import click
 from chalice.app import Chalice
 from chalice.config import Config
 
+from infra import wheelhouse
 from infra.local_backup import DATABASE, NoBackup, backup, keep, restore
 from infra.local_damage import Damaged, Newer, check
 from infra.local_server import DevServer, Site, stop
@@ -46,6 +48,7 @@ def prepare() -> Site:
     os.environ.setdefault("MUSTER_HEARTBEAT", "5")
     os.environ.setdefault("MUSTER_MAX_WAITS", "64")  # threads are cheaper than functions
     os.environ.setdefault("MUSTER_LOCAL", "1")
+    os.environ.setdefault("MUSTER_WHEELHOUSE", str(wheelhouse.folder()))
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
     log_to(sys.stderr, "%(message)s")
     for chatty in ("botocore", "pynamodb"):

@@ -18,6 +18,8 @@ from chalice.app import Chalice, ScheduledEventConfig
 from chalice.config import Config
 from chalice.local import LocalDevServer, ThreadedHTTPServer
 
+from chalicelib.wheels import lock
+from infra import wheelhouse
 from infra.local_connections import Connections, room
 from infra.local_http import Handler
 from infra.local_schedule import Minute
@@ -86,6 +88,8 @@ class DevServer(LocalDevServer):
         tasks = [functools.partial(run_schedule, self.app_object)]
         Minute([*tasks, *([self._site.engine.sweep] if self._site.engine else [])], liveness.clock_was_put_back).start()
         host = f"[{self.host}]" if ":" in self.host else self.host
+        if wheelhouse.missing(wheelhouse.folder(), lock(), lock().platforms):
+            print("No wheels for hosts yet: run `make wheelhouse` before a host runs join.sh.", flush=True)
         print(f"Serving on http://{host}:{self.port}  (data in {self._site.data.path})", flush=True)
         self.server.serve_forever()
 

@@ -23,13 +23,15 @@ settings.load_profile("any machine")
 
 pytest_plugins = [
     f"tests.fixtures.{name}"
-    for name in ("agent_and_app", "database", "docker_agent", "docker_engine", "hub_server", "serve", "served", "wheel")
+    for name in """
+        agent_and_app database docker_agent docker_engine hub_server serve served wheel wheelhouse
+    """.split()
 ]
 
 WITH_DOCKER = """
 agent/engines/docker/test_daemon.py agent/engines/docker/test_engine.py agent/engines/docker/test_images.py
 agent/engines/docker/test_logs.py agent/engines/docker/test_prune.py gateway infra/test_e2e_vllm.py
-install/test_agent_image.py
+install/test_agent_image.py install/test_alone.py
 install/test_join.py install/test_server.py security/test_container.py
 """.split()
 """Where this machine's Docker changes the host's network, and gives out its ports."""

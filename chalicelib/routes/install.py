@@ -1,29 +1,34 @@
-"""What a host installs itself with: a script for people and the wheel that it fetches (docs/adr/0011)."""
+"""What a host installs itself with: a script for people (ADR 11), and the wheels that it fetches (ADR 35)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from chalice.app import Blueprint, Response
 
+from chalicelib import wheels
 from chalicelib.routes.http import guarded
 from muster.api.errors import ApiError
 from muster.api.version import WHEEL
 
-STATIC = Path(__file__).parents[1] / "static"
+STATIC = wheels.STATIC
 BINARY = "application/octet-stream"
+TEXT = "text/plain; charset=utf-8"
+LIST, LIST_END = "requirements-", ".txt"
+"""Around a platform: the name of its list."""
 
 blueprint = Blueprint(__name__)
 
 
-def page(path: str) -> Callable[[Callable[[], Response]], Callable[[], Response]]:
+def page(path: str) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
     """Serve `view` to anyone who gets `path`. It may raise ApiError."""
 
-    def register(view: Callable[[], Response]) -> Callable[[], Response]:
-        def answer() -> Response:
-            return guarded(view.__name__, view)
+    def register(view: Callable[..., Response]) -> Callable[..., Response]:
+        def answer(**ids: str) -> Response:
+            return guarded(view.__name__, lambda: view(**ids))
 
         blueprint.route(path, methods=["GET"], content_types=["*/*"], name=view.__name__)(answer)
         return view
@@ -33,22 +38,59 @@ def page(path: str) -> Callable[[Callable[[], Response]], Callable[[], Response]
 
 @page("/join.sh")
 def join() -> Response:
-    return Response((STATIC / "join.sh").read_text(), {"Content-Type": "text/plain; charset=utf-8"})
+    return Response((STATIC / "join.sh").read_text(), {"Content-Type": TEXT})
 
 
 @page("/muster.whl")
 def wheel() -> Response:
-    """API Gateway sends bytes as such only to callers whose Accept header names their type."""
+    found = wheel_in(STATIC)
+    return _file(found.name, found.read_bytes())
+
+
+@page("/wheels/{name}")
+def of_hosts(name: str) -> Response:
+    """A platform's list, or a file that a list names. Every other name is refused before any file is opened."""
+    name, own = unquote(name), wheel_in(STATIC)
+    if name == own.name:
+        return _file(name, own.read_bytes())
+    if name.startswith(LIST) and name.endswith(LIST_END):
+        text = wheels.requirements(name.removeprefix(LIST).removesuffix(LIST_END), own)
+        if text is not None:
+            return Response(text, {"Content-Type": TEXT})
+        raise ApiError("ROUTE_NOT_FOUND", f"there are no wheels for that platform, only for {wheels.supported()}")
+    found = wheels.lock().named(name)
+    if found is None:
+        raise ApiError(
+            "ROUTE_NOT_FOUND",
+            f"no host needs a file of that name; /wheels/{LIST}PLATFORM{LIST_END} lists the files of a platform, "
+            f"such as {wheels.lock().platforms[0]}",
+        )
+    place = wheels.Place.of_this_process()
+    if place.bucket:
+        return Response("", {"Location": place.url(found), "Cache-Control": "no-store"}, 302)
+    content = place.read(found)
+    if content is None:
+        raise ApiError(
+            "ROUTE_NOT_FOUND",
+            "this control plane does not have this wheel for hosts: run `make wheelhouse` where the control plane runs",
+        )
+    return _file(name, content)
+
+
+def _file(name: str, content: bytes) -> Response:
+    """API Gateway sends bytes as such only to callers whose Accept header names their type.
+
+    Raises ApiError INVALID_REQUEST.
+    """
     request: Any = blueprint.current_request
     if BINARY not in request.headers.get("accept", ""):
         raise ApiError("INVALID_REQUEST", f"send the header `Accept: {BINARY}`; /join.sh does")
-    found = wheel_in(STATIC)
-    disposition = f'attachment; filename="{found.name}"'
-    return Response(found.read_bytes(), {"Content-Type": BINARY, "Content-Disposition": disposition})
+    disposition = f'attachment; filename="{name}"'
+    return Response(content, {"Content-Type": BINARY, "Content-Disposition": disposition})
 
 
 def wheel_in(folder: Path) -> Path:
-    """Raises ApiError ROUTE_NOT_FOUND."""
+    """The control plane's own wheel. Raises ApiError ROUTE_NOT_FOUND."""
     found = next(folder.glob(WHEEL), None)
     if found is None:
         raise ApiError("ROUTE_NOT_FOUND", "this control plane was started without the wheel for hosts: run make wheel")

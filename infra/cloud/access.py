@@ -1,4 +1,4 @@
-"""What each function may do, action by action and table by table: neither more nor less than it does.
+"""What each function may do, action by action and place by place: neither more nor less than it does.
 
 tests/infra/cloud holds this against the calls that the functions make. An action that is missing here is denied there,
 and one that nothing needs fails as well.
@@ -14,6 +14,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+
+from chalicelib.wheels import PREFIX
+from infra.cloud.names import BUCKET
 
 Grants = dict[str, str]
 """A table, or an index as table/index/name, and DynamoDB's actions on it."""
@@ -42,6 +45,8 @@ SWEEP: Grants = {
 GRANTS = {"api_handler": API, "expire": SWEEP}
 """By chalice's name for a function."""
 TABLE = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${TablePrefix}"
+WHEELS = f"arn:${{AWS::Partition}}:s3:::${{CodeBucket}}/{PREFIX}*"
+"""What the API's function presigns for hosts: a URL can do what its signer may."""
 LOGS = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/lambda/"
 
 
@@ -49,7 +54,8 @@ def policy(function: str, function_name: str) -> dict[str, Any]:
     """A document of CloudFormation's. `function`: chalice's name; `function_name`: Lambda's."""
     logs = _allow("logs", "CreateLogStream PutLogEvents", f"{LOGS}{function_name}:*")
     tables = [_allow("dynamodb", actions, TABLE + on) for on, actions in GRANTS[function].items()]
-    return {"Version": "2012-10-17", "Statement": [logs, *tables]}
+    wheels = [_allow("s3", "GetObject", WHEELS)] if function == "api_handler" else []
+    return {"Version": "2012-10-17", "Statement": [logs, *tables, *wheels]}
 
 
 def _allow(service: str, actions: str, on: str) -> dict[str, Any]:
@@ -60,7 +66,13 @@ def _allow(service: str, actions: str, on: str) -> dict[str, Any]:
     }
 
 
-ANYWHERE = {"${AWS::Partition}": "*", "${AWS::Region}": "*", "${AWS::AccountId}": "*", "${TablePrefix}": "muster-*-"}
+ANYWHERE = {
+    "${AWS::Partition}": "*",
+    "${AWS::Region}": "*",
+    "${AWS::AccountId}": "*",
+    "${TablePrefix}": "muster-*-",
+    "${CodeBucket}": f"{BUCKET}*",
+}
 FILES = {"policy-api.json": "api_handler", "policy-expire.json": "expire"}
 
 
@@ -71,8 +83,8 @@ def files() -> dict[str, str]:
 
 def _plain(document: dict[str, Any]) -> dict[str, Any]:
     """chalice makes no log group, so the function has to."""
-    logs, *tables = [each | {"Resource": _anywhere(each)} for each in document["Statement"]]
-    return document | {"Statement": [logs | {"Action": ["logs:CreateLogGroup", *logs["Action"]]}, *tables]}
+    logs, *others = [each | {"Resource": _anywhere(each)} for each in document["Statement"]]
+    return document | {"Statement": [logs | {"Action": ["logs:CreateLogGroup", *logs["Action"]]}, *others]}
 
 
 def _anywhere(statement: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ from infra.cloud.names import prefix
 Json = dict[str, Any]
 
 PARAMETERS: Json = {
-    "CodeBucket": {"Type": "String", "Description": "Where the functions' archive is"},
+    "CodeBucket": {"Type": "String", "Description": "Where the functions' archive and the wheels for hosts are"},
     "CodeKey": {"Type": "String", "Description": "Its key there"},
     "TablePrefix": {"Type": "String", "Description": "What the tables' names begin with: the data stack's output"},
 }
@@ -82,6 +82,9 @@ def template(app: Chalice, stage: str, planned: list[models.Model], rest: bool) 
 def _function(function: models.LambdaFunction) -> Json:
     """With its role and its log group, which is there before Lambda would make one that keeps all for ever."""
     name, lambda_name = _resource(function), function.function_name
+    variables: Json = function.environment_variables | {"MUSTER_TABLE_PREFIX": {"Ref": "TablePrefix"}}
+    if function.resource_name == "api_handler":
+        variables |= {"MUSTER_WHEEL_BUCKET": {"Ref": "CodeBucket"}}
     properties: Json = {
         "FunctionName": lambda_name,
         "Runtime": function.runtime,
@@ -90,7 +93,7 @@ def _function(function: models.LambdaFunction) -> Json:
         "Code": {"S3Bucket": {"Ref": "CodeBucket"}, "S3Key": {"Ref": "CodeKey"}},
         "MemorySize": function.memory_size,
         "Timeout": function.timeout,
-        "Environment": {"Variables": function.environment_variables | {"MUSTER_TABLE_PREFIX": {"Ref": "TablePrefix"}}},
+        "Environment": {"Variables": variables},
         "Role": {"Fn::GetAtt": [f"{name}Role", "Arn"]},
     }
     policy = access.policy(function.resource_name, lambda_name)

@@ -1,7 +1,8 @@
 """The bucket that CloudFormation and Lambda read from: one for an account and region, shared by its stages.
 
 What is in it has the digest of its content for a name. So the same content is the same name, and a second deploy finds
-nothing to change; nothing is overwritten, and a roll-back finds what it had. That is some 100 kB for each version.
+nothing to change; nothing is overwritten, and a roll-back finds what it had. That is about 1 MB for each version. The
+wheels for hosts lie there too, below wheels/: a name of theirs always has the same content.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from chalicelib.wheels import PREFIX, Lock
 from infra.cloud.account import Account
+from infra.cloud.names import BUCKET
 from infra.cloud.trouble import Stop
 
 DAYS_KEPT = 30
@@ -23,7 +26,7 @@ DAYS_KEPT = 30
 
 class Bucket:
     def __init__(self, account: Account) -> None:
-        self.name = f"muster-artefacts-{account.number}-{account.region}"
+        self.name = f"{BUCKET}{account.number}-{account.region}"
         self._account, self._s3 = account, account.client("s3")
         self._ours: dict[str, Any] = {"Bucket": self.name, "ExpectedBucketOwner": account.number}
 
@@ -89,6 +92,15 @@ class Bucket:
         body = json.dumps(template, indent=1, sort_keys=True).encode()
         key = self._put(f"{stage}/{hashlib.sha256(body).hexdigest()}.json", body)
         return f"{self._s3.meta.endpoint_url}/{self.name}/{key}"
+
+    def put_wheels(self, folder: Path, lock: Lock) -> int:
+        """Upload the lock's wheels that the bucket lacks, and return their number. Raises ClientError, OSError."""
+        pages = self._s3.get_paginator("list_objects_v2").paginate(**self._ours, Prefix=PREFIX)
+        there = {each["Key"] for page in pages for each in page.get("Contents", [])}
+        lacking = [wheel for wheel in lock.wheels if PREFIX + wheel.file not in there]
+        for wheel in lacking:
+            self._s3.put_object(**self._ours, Key=PREFIX + wheel.file, Body=(folder / wheel.file).read_bytes())
+        return len(lacking)
 
     def _put(self, key: str, body: bytes) -> str:
         try:

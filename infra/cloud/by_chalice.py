@@ -28,6 +28,9 @@ from infra.cloud import gateway, wheel
 from infra.cloud.names import STAGE, prefix
 from infra.cloud.trouble import Misuse, explained
 
+BUCKET = "MUSTER_WHEEL_BUCKET"
+"""Tells the functions which bucket has the wheels for hosts."""
+
 
 def complete() -> None:
     """Called by app.py before anything of the app is loaded. Raises click.ClickException."""
@@ -69,7 +72,8 @@ def _complete_the_environment() -> None:
     written: Any = vars(Config)["environment_variables"]
 
     def environment_variables(self: Config) -> dict[str, str]:
-        return {"MUSTER_TABLE_PREFIX": prefix(self.chalice_stage), **written.fget(self)}
+        bucket = {name: os.environ[name] for name in [BUCKET] if name in os.environ}
+        return {"MUSTER_TABLE_PREFIX": prefix(self.chalice_stage), **bucket, **written.fget(self)}
 
     Config.environment_variables = property(environment_variables)  # type: ignore[assignment]
     os.environ.setdefault("MUSTER_TABLE_PREFIX", prefix(_option("stage") or DEFAULT_STAGE_NAME))
@@ -91,7 +95,7 @@ def _make_data() -> None:
     try:
         from infra.cloud import deploy  # which reads the prefix of the tables
 
-        deploy.make_data(stage)
+        os.environ[BUCKET] = deploy.make_data(stage)
     except ModuleNotFoundError as error:
         raise Misuse(
             f"{error.name} is not installed: run `make setup`, then .venv/bin/chalice deploy --stage {stage}"

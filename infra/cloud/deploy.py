@@ -24,6 +24,8 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
+from chalicelib import wheels
+from infra import wheelhouse
 from infra.cloud import data, keys
 from infra.cloud.account import Account, connect
 from infra.cloud.artefacts import Bucket, with_code
@@ -171,8 +173,10 @@ def destroy(stage: str, account: str | None) -> None:
     tell("How to delete it for good: docs/cloud.md, Destroy.")
 
 
-def make_data(stage: str) -> None:
-    """The stage's tables and first admin key, for `chalice deploy`, which makes the application.
+def make_data(stage: str) -> str:
+    """Make the stage's tables and first admin key, for `chalice deploy`, which makes the application.
+
+    Returns the bucket that has the wheels for hosts.
 
     Raises Stop, BotoCoreError, ClientError.
     """
@@ -183,8 +187,10 @@ def make_data(stage: str) -> None:
     tell.step(f"Data: stack {_data(stage)}")
     bucket = Bucket(where)
     bucket.ensure()
+    _upload_wheels(bucket, tell)
     stacks.put(_data(stage), bucket.put_template(stage, data.template(stage)), {}, holds_data=True)
     _show(_first_key(where, stacks, stage, tell))
+    return bucket.name
 
 
 def _first_key(where: Account, stacks: Stacks, stage: str, tell: Tell) -> ApiKey | None:
@@ -223,6 +229,7 @@ def _upload(build: Build, where: Account, stage: str, rest: bool, alarm_topic: s
     bucket = Bucket(where)
     tell.step(f"Bucket {bucket.name}")
     tell("made: private, encrypted, versioned" if bucket.ensure() else "is there")
+    _upload_wheels(bucket, tell)
     tell.step(f"Packaging {stage}")
     folder = build(stage, PROJECT / "build" / stage, rest)
     data_url = bucket.put_template(stage, _template(folder, "data"))
@@ -230,6 +237,12 @@ def _upload(build: Build, where: Account, stage: str, rest: bool, alarm_topic: s
     app = with_code(_template(folder, "app"), bucket.name, key)
     known: dict[str, str | None] = {"CodeBucket": bucket.name, "CodeKey": key, "AlarmTopic": alarm_topic}
     return Uploaded(data_url, bucket.put_template(stage, app), list(app.get("Parameters", {})), known)
+
+
+def _upload_wheels(bucket: Bucket, tell: Tell) -> None:
+    """Before the application: it redirects hosts to them."""
+    uploaded = bucket.put_wheels(wheelhouse.ensure(), wheels.lock())
+    tell(f"{uploaded} wheels for hosts uploaded" if uploaded else "has the wheels for hosts")
 
 
 def _preview(stacks: Stacks, stage: str, uploaded: Uploaded, tell: Tell) -> None:

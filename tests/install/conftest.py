@@ -27,8 +27,11 @@ def debian_image(docker_engine: docker.DockerClient) -> str:
 
 
 @pytest.fixture(scope="session")
-def control_plane(wheel_served: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    with Serve(tmp_path_factory.mktemp("install") / "data", MUSTER_HEARTBEAT="1") as serve:
+def control_plane(
+    wheel_served: Path, wheelhouse_here: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Serve]:
+    environment = {"MUSTER_HEARTBEAT": "1", "MUSTER_WHEELHOUSE": str(wheelhouse_here)}
+    with Serve(tmp_path_factory.mktemp("install") / "data", **environment) as serve:
         yield serve
 
 

@@ -17,7 +17,10 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from email.parser import HeaderParser
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +30,8 @@ from docker.models.containers import Container
 
 from tests.fixtures import ROOT
 from tests.fixtures.docker_engine import LABEL, NAME
+from tests.fixtures.kept_release import RELEASE_0_1_0
+from tests.fixtures.network import of_process
 from tests.fixtures.waiting import eventually
 
 ROOT_IMAGE, IMAGE = f"{NAME}/debian-root:1", f"{NAME}/debian:1"
@@ -76,6 +81,10 @@ def _inputs() -> dict[str, str]:
     """All that pip is asked to install in a test, with the versions of requirements-dev.txt."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["agent"]]
+    with zipfile.ZipFile(next(RELEASE_0_1_0.glob("*.whl"))) as kept:  # a host of it is upgraded in a test
+        (name,) = [each for each in kept.namelist() if each.endswith(".dist-info/METADATA")]
+        said = HeaderParser().parsestr(kept.read(name).decode()).get_all("Requires-Dist", [])
+    wanted += [str(each) for each in said if "extra ==" not in str(each)]
     pinned = re.findall(r"^[^\s#]+==[^\s;]+", (ROOT / "requirements-dev.txt").read_text(), re.MULTILINE)
     server = (ROOT / "infra/server/requirements.txt").read_text()
     server = "\n".join(re.findall(r"^[^\s#]+==[^\s;]+", server, re.MULTILINE))
@@ -151,19 +160,26 @@ def _digest(path: Path) -> str:
 
 
 class Machine:
-    """A container of it on the host's network. With `systemd` that is its first process."""
+    """A container of it. With `systemd` that is its first process. `network`: the `host`'s, or `none`: a loopback."""
 
-    def __init__(self, client: docker.DockerClient, systemd: bool = True) -> None:
+    def __init__(self, client: docker.DockerClient, systemd: bool = True, network: str = "host") -> None:
         self.container: Container = client.containers.run(
             IMAGE,
             ["/sbin/init"] if systemd else ["sleep", "infinity"],
             detach=True,
-            network_mode="host",
+            network_mode=network,
             cap_add=["SYS_ADMIN"],
             security_opt=["seccomp=unconfined", "apparmor=unconfined"],
             tmpfs={"/run": "", "/run/lock": "", "/tmp": ""},
             volumes=["/sys/fs/cgroup:/sys/fs/cgroup:rw"],
         )
+
+    @contextmanager
+    def in_its_network(self) -> Iterator[None]:
+        """The test, and what it starts meanwhile: a server at 127.0.0.1 is then all that the machine can reach."""
+        self.container.reload()
+        with of_process(int(self.container.attrs["State"]["Pid"])):
+            yield
 
     def sh(self, script: str, **environment: str) -> tuple[int, str]:
         """Exit code, and what it said on both outputs."""

@@ -67,7 +67,7 @@ class Site:
     def __init__(self, folder: Path, base: str) -> None:
         self.folder, self.prelude, https, self.key = folder, compose(), free_port(), ""
         self.url = f"https://localhost:{https}"
-        build = {"network": "host", "args": {"PYTHON": base, "CADDY": base}}
+        build = {"network": "host", "args": {"PYTHON": base, "CADDY": base, "PLATFORMS": "--here"}}
         each = {"build": build, "healthcheck": PATIENT}
         services = {"server": {"image": SERVER, **each}, "proxy": {"image": PROXY, **each}}
         (folder / "ours.yaml").write_text(json.dumps({"services": services}))

@@ -1,8 +1,9 @@
-"""The two pages from which a host installs itself, as the app serves them."""
+"""The pages from which a host installs itself, as the app serves them."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import os
 import subprocess
@@ -13,7 +14,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from chalicelib import wheels
 from chalicelib.routes import install
+from infra.wheelhouse import here
 from muster.api.errors import ApiError
 from muster.api.version import VERSION
 
@@ -29,6 +32,18 @@ def get(path: str, headers: dict[str, str] | None = None) -> Any:
     return LocalGateway(app.app, Config()).handle_request("GET", path, headers or {}, None)
 
 
+def content(answer: Any) -> bytes:
+    body = answer["body"]
+    return body if isinstance(body, bytes) else base64.b64decode(body)
+
+
+def refusal(path: str) -> str:
+    answer = get(path, BYTES)
+    found = msgspec.json.decode(answer["body"])
+    assert (answer["statusCode"], found["error_code"]) == (404, "ROUTE_NOT_FOUND")
+    return str(found["message"])
+
+
 def test_the_script_is_served_to_anyone_as_it_is() -> None:
     answer = get("/join.sh", {"host": "evil.example$(reboot)"})
     assert answer["statusCode"] == 200
@@ -40,8 +55,7 @@ def test_the_wheel_has_a_name_that_pip_takes_and_holds_nothing_of_the_control_pl
     answer = get("/muster.whl", BYTES)
     assert answer["statusCode"] == 200
     assert answer["headers"]["Content-Disposition"] == f'attachment; filename="{wheel_served.name}"'
-    body = answer["body"]
-    names = zipfile.ZipFile(io.BytesIO(body if isinstance(body, bytes) else base64.b64decode(body))).namelist()
+    names = zipfile.ZipFile(io.BytesIO(content(answer))).namelist()
     assert {"muster_agent/__main__.py", "muster/client.py", "muster/api/messages.py"} <= set(names)
     assert {name.partition("/")[0] for name in names} == {"muster", "muster_agent", f"muster_gpu-{VERSION}.dist-info"}
 
@@ -57,6 +71,77 @@ def test_a_control_plane_without_its_wheel_says_what_to_do(tmp_path: Path) -> No
         install.wheel_in(tmp_path)
 
 
+@pytest.mark.parametrize("platform", wheels.lock().platforms)
+def test_a_platforms_list_has_a_digest_for_each_file_and_the_own_wheel_last(wheel_served: Path, platform: str) -> None:
+    answer = get(f"/wheels/requirements-{platform}.txt", BYTES)
+    assert answer["statusCode"] == 200 and answer["headers"]["Content-Type"].startswith("text/plain")
+    lines = [line for line in answer["body"].splitlines() if not line.startswith("#")]
+    assert [line.rpartition("  # ")[2] for line in lines] == [
+        *(each.file for each in wheels.lock().of(platform)),
+        wheel_served.name,
+    ]
+    assert all(" --hash=sha256:" in line for line in lines)
+    assert hashlib.sha256(wheel_served.read_bytes()).hexdigest() in lines[-1]
+
+
+def test_every_file_of_a_list_is_served_with_the_lists_digest(
+    wheel_served: Path, wheelhouse_here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUSTER_WHEELHOUSE", str(wheelhouse_here))
+    lines = get(f"/wheels/requirements-{here()}.txt")["body"].splitlines()[1:]
+    for line in lines:
+        digest, _, file = line.partition("sha256:")[2].partition("  # ")
+        answer = get(f"/wheels/{file}", BYTES)
+        assert answer["statusCode"] == 200, file
+        assert answer["headers"]["Content-Disposition"] == f'attachment; filename="{file}"'
+        assert hashlib.sha256(content(answer)).hexdigest() == digest
+        assert get(f"/wheels/{file}", {"accept": "*/*"})["statusCode"] == 400
+
+
+def test_a_control_plane_without_a_wheelhouse_has_the_lists_and_says_what_to_do_about_the_files(
+    wheel_served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("", str(tmp_path), str(tmp_path / "nowhere")):
+        monkeypatch.setenv("MUSTER_WHEELHOUSE", folder)
+        assert get(f"/wheels/requirements-{here()}.txt")["statusCode"] == 200
+        assert "make wheelhouse" in refusal(f"/wheels/{wheels.lock().of(here())[0].file}")
+
+
+@pytest.mark.parametrize(
+    "platform", ["cp39-x86_64", "cp315-x86_64", "cp311-riscv64", "cp311", "", "musl", "..%2Fcp311-x86_64"]
+)
+def test_an_unsupported_platform_is_told_the_supported_ones(wheel_served: Path, platform: str) -> None:
+    assert "CPython 3.10 to 3.14 on x86_64 and aarch64" in refusal(f"/wheels/requirements-{platform}.txt")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "..%2fjoin.sh",
+        "..%2F..%2Fapp.py",
+        "%2e%2e%2fjoin.sh",
+        "%2Fetc%2Fpasswd",
+        "..",
+        "%00",
+        "join.sh",
+        "wheels.lock",
+        "x" * 4000,
+        "unknown-1-py3-none-any.whl",
+        "certifi-%2A-py3-none-any.whl",
+        "SECRET.whl",
+        "a%0d%0aLocation:%20x",
+    ],
+)
+def test_a_name_that_no_list_has_is_refused_wherever_it_leads(
+    wheel_served: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "SECRET.whl").write_text("secret")
+    monkeypatch.setenv("MUSTER_WHEELHOUSE", str(tmp_path))
+    assert "no host needs a file of that name" in refusal(f"/wheels/{name}")
+    monkeypatch.setenv("MUSTER_WHEEL_BUCKET", "bucket")
+    assert "no host needs a file of that name" in refusal(f"/wheels/{name}"), "nor is a URL made for it"
+
+
 AWKWARD = """/models of/a b/it's $HOME `id` "100%" \\n"""
 
 
@@ -66,7 +151,7 @@ def written(folder: Path, *arguments: str, **environment: str) -> tuple[dict[str
     places = "\n".join(
         [f"SETTINGS='{folder}/agent.env'", f"UNIT='{folder}/unit'", f"TRUST='{folder}/trust'", "mkdir() { :; }"]
     )
-    steps = 'settings "$@"\nwrite_settings\nwrite_unit\n'
+    steps = 'arguments "$@"\nsettings\nwrite_settings\nwrite_unit\n'
     own = {"PATH": os.environ["PATH"], **environment}
     ran = subprocess.run(
         ["sh", "-c", f"{script}\n{places}\n{steps}", "join.sh", *arguments],

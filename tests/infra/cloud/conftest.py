@@ -64,11 +64,11 @@ def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def new_account(moto_url: str, tmp_path_factory: pytest.TempPathFactory) -> NewAccount:
+def new_account(moto_url: str, wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> NewAccount:
     """An account in which there is nothing; what packages a stage for it is the tests' to say. One for each module."""
 
     def make(package: Build) -> Account:
-        account = Account(moto_url, tmp_path_factory.mktemp("home"), package)
+        account = Account(moto_url, tmp_path_factory.mktemp("home"), package, wheelhouse)
         account.forget_everything()
         return account
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any
 
-PARTS = {"AWS::Partition": "aws", "AWS::Region": "eu-central-1", "AWS::AccountId": "123456789012"}
+BUCKET = "muster-artefacts-123456789012-eu-central-1"
+PARTS = {"AWS::Partition": "aws", "AWS::Region": "eu-central-1", "AWS::AccountId": "123456789012", "CodeBucket": BUCKET}
 
 
 def allows(policy: dict[str, Any], action: str, resource: str, **names: str) -> bool:

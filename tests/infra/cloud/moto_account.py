@@ -59,9 +59,12 @@ class Done:
 
 
 class Account:
-    """`url` answers for every service; `home` has no profiles; `package` is what packages a stage."""
+    """`url` answers for every service; `home` has no profiles; `package` is what packages a stage.
 
-    def __init__(self, url: str, home: Path, package: Build) -> None:
+    `wheelhouse` is where the wheels for hosts are.
+    """
+
+    def __init__(self, url: str, home: Path, package: Build, wheelhouse: Path) -> None:
         self.package, self.app_log = package, home / "app.log"
         self._clients: dict[tuple[str, str], Any] = {}
         self.aws = {
@@ -73,6 +76,7 @@ class Account:
             "AWS_CONFIG_FILE": str(home / "config"),
             "AWS_SHARED_CREDENTIALS_FILE": str(home / "credentials"),
             "AWS_REGION": REGION,
+            "MUSTER_WHEELHOUSE": str(wheelhouse),
         }
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MUSTER_", "PYTEST_", "MAKE"))}
         self.environment = inherited | self.aws

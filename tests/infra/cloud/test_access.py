@@ -89,6 +89,25 @@ def test_what_nothing_does_is_denied(action: str, on: str, prefix: str, policies
         assert not iam.allows(document, f"dynamodb:{action}", iam.table(on, prefix), TablePrefix=PREFIX)
 
 
+@pytest.mark.parametrize(
+    ("action", "on", "allowed"),
+    [
+        ("GetObject", f"{iam.BUCKET}/wheels/docker-7-py3-none-any.whl", True),
+        ("GetObject", f"{iam.BUCKET}/prod/0123.zip", False),
+        ("GetObject", f"{iam.BUCKET}/prod/wheels/0123.json", False),
+        ("GetObject", "muster-artefacts-123456789012-eu-west-1/wheels/docker-7-py3-none-any.whl", False),
+        ("PutObject", f"{iam.BUCKET}/wheels/docker-7-py3-none-any.whl", False),
+        ("ListBucket", iam.BUCKET, False),
+    ],
+)
+def test_only_the_apis_function_reads_the_bucket_and_only_the_wheels(
+    action: str, on: str, allowed: bool, policies: dict[str, dict[str, Any]]
+) -> None:
+    for function, document in policies.items():
+        found = iam.allows(document, f"s3:{action}", f"arn:aws:s3:::{on}", TablePrefix=PREFIX)
+        assert found == (allowed and function == "api_handler")
+
+
 def test_a_log_is_written_by_the_function_that_it_is_of(policies: dict[str, dict[str, Any]]) -> None:
     logs = "arn:aws:logs:eu-central-1:123456789012:log-group:/aws/lambda/muster-prod-"
     for function, document in policies.items():

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.wheels import Lock, Wheel
 from infra.cloud.account import Account as Where
 from infra.cloud.artefacts import Bucket, content_digest, with_code
 from infra.cloud.stacks import Parameters, Stacks
@@ -59,6 +60,22 @@ def test_the_bucket_is_made_once_in_every_region(account: Account, region: str) 
     bucket = Bucket(Where(NUMBER, region, lambda service: account.client(service, region), {}))
     assert bucket.ensure() and not bucket.ensure()
     assert bucket.name == f"muster-artefacts-{NUMBER}-{region}"
+
+
+def test_wheels_are_uploaded_once_under_their_names(account: Account, tmp_path: Path) -> None:
+    bucket, s3 = Bucket(Where(NUMBER, REGION, account.client, {})), account.client("s3")
+    bucket.ensure()
+    lock = Lock(tuple(Wheel(f"{name}-1-py3-none-any.whl", "", frozenset()) for name in ("a", "b")))
+    for each in lock.wheels:
+        (tmp_path / each.file).write_text(each.file)
+    (tmp_path / "other.whl").write_text("the lock does not name it")
+    assert bucket.put_wheels(tmp_path, lock) == 2
+    s3.delete_object(Bucket=bucket.name, Key="wheels/a-1-py3-none-any.whl")
+    assert (bucket.put_wheels(tmp_path, lock), bucket.put_wheels(tmp_path, lock)) == (1, 0)
+    found = [each["Key"] for each in s3.list_objects_v2(Bucket=bucket.name, Prefix="wheels/")["Contents"]]
+    assert found == ["wheels/a-1-py3-none-any.whl", "wheels/b-1-py3-none-any.whl"]
+    body = s3.get_object(Bucket=bucket.name, Key=found[1])["Body"].read()
+    assert body == b"b-1-py3-none-any.whl"
 
 
 def test_another_template_updates_the_stack(account: Account) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from app import app
+from chalicelib import wheels
 from infra.cloud.access import FILES, GRANTS
 from infra.cloud.gateway import SAID
 from muster.api.version import WHEEL
@@ -128,6 +129,15 @@ def test_the_policies_open_the_stages_tables(stage: Stage) -> None:
             assert f"muster-dev-{table}" in tables
             arn = f"arn:aws:dynamodb:{REGION}:123456789012:table/muster-dev-{table}" + (f"/{index}" if index else "")
             assert any(fnmatchcase(arn, pattern) for pattern in opened), arn
+
+
+def test_hosts_get_their_wheels_from_the_bucket(stage: Stage) -> None:
+    bucket = stage.functions()["app.app"]["Environment"]["Variables"]["MUSTER_WHEEL_BUCKET"]
+    listed = stage.aws("s3").list_objects_v2(Bucket=bucket, Prefix="wheels/")["Contents"]
+    assert {each["Key"] for each in listed} == {f"wheels/{each.file}" for each in wheels.lock().wheels}
+    statements = json.loads((ROOT / ".chalice" / "policy-api.json").read_text())["Statement"]
+    (opened,) = [each["Resource"] for each in statements if each["Action"] == ["s3:GetObject"]]
+    assert all(fnmatchcase(f"arn:aws:s3:::{bucket}/{each['Key']}", opened) for each in listed)
 
 
 def test_the_clone_has_the_wheel_that_hosts_install(stage: Stage, project: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib import wheels
 from chalicelib.settings import TABLE_PREFIX
 from chalicelib.tables import MODELS
 from muster.api.endpoints import ENDPOINTS
@@ -93,6 +94,15 @@ def test_the_functions_have_the_limits_the_table_prefix_and_a_log_group_each(sta
         assert stage.aws("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{each['FunctionName']}")[
             "logGroups"
         ]
+
+
+def test_hosts_get_their_wheels_from_the_bucket(stage: Stage) -> None:
+    function = stage.functions()["app.app"]
+    assert function["Environment"]["Variables"]["MUSTER_WHEEL_BUCKET"] == BUCKET
+    assert "MUSTER_WHEEL_BUCKET" not in stage.functions()["app.expire"]["Environment"]["Variables"]
+    assert f"{len(wheels.lock().wheels)} wheels for hosts uploaded" in stage.shown
+    listed = stage.aws("s3").list_objects_v2(Bucket=BUCKET, Prefix="wheels/")["Contents"]
+    assert {each["Key"] for each in listed} == {f"wheels/{each.file}" for each in wheels.lock().wheels}
 
 
 def test_the_schedule_calls_the_function_that_records_what_silence_means(stage: Stage) -> None:
