@@ -102,7 +102,7 @@ one_of() {
     return 1
 }
 
-has_pip() { [ -x "$1" ] && "$1" -c 'import pip' 2>/dev/null; }
+has_pip() { [ -x "$1" ] && "$1" -c 'import pip' >/dev/null 2>&1; }
 
 # Settings become lines NAME='value' or NAME="value", which systemd and sh read alike. Those of an earlier run stay.
 arguments() {

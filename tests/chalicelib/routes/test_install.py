@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -223,3 +224,84 @@ def test_proxies_and_authorities_of_the_shell_go_with_the_service(tmp_path: Path
 def test_an_authority_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"SSL_CERT_FILE: there is no /nowhere"):
         written(tmp_path, "--url", "https://muster.example", SSL_CERT_FILE="/nowhere")
+
+
+def checked(folder: Path, python: str, home: str = "") -> tuple[int, str]:
+    """What join.sh says of a Python. `home`: of an earlier run's virtual environment."""
+    script = (install.STATIC / "join.sh").read_text().removesuffix('main "$@"\n')
+    steps = 'arguments "$@"\ncheck_python\nprintf "%s" "$VERSION $MACHINE $PYTHON"'
+    ran = subprocess.run(
+        ["sh", "-c", f"{script}\nHOME_DIR='{home or folder / 'none'}'\n{steps}", "join.sh", *python.split("|")],
+        env={"PATH": os.environ["PATH"]},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return ran.returncode, ran.stdout + ran.stderr
+
+
+def pretending(path: Path, says: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho {says}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        ("linux CPython 3.9 64 gil x86_64 2.31", "needs CPython 3.10 to 3.14, and {} is 3.9: install one of these"),
+        ("linux CPython 3.15 64 gil x86_64 2.41", "is 3.15: install one of these"),
+        ("linux CPython 2.7 64 gil x86_64 2.31", "is 2.7: install one of these"),
+        ("linux PyPy 3.11 64 gil x86_64 2.36", "is PyPy: install one of these"),
+        ("linux CPython 3.13 64 free x86_64 2.36", "is a free-threaded build of 3.13: install one of these"),
+        ("linux CPython 3.12 64 gil x86_64 none", "musl, as on Alpine): run the agent as a container (make image)"),
+        (
+            "linux CPython 3.12 64 gil x86_64 2.17",
+            "needs glibc 2.28 or newer, and this host has 2.17: run the agent as",
+        ),
+        ("linux CPython 3.12 64 gil ppc64le 2.36", "x86_64 or aarch64, and this host has ppc64le: use another host"),
+        ("linux CPython 3.12 32 gil x86_64 2.36", "needs a 64-bit Python, and {} is a 32-bit one: name another one"),
+        (
+            "darwin CPython 3.12 64 gil arm64 none",
+            "the agent runs on Linux, and this host has darwin: use a Linux host",
+        ),
+    ],
+)
+def test_an_unsupported_platform_is_named_in_one_sentence(tmp_path: Path, says: str, told: str) -> None:
+    python = pretending(tmp_path / "a folder" / "python", says)
+    code, said = checked(tmp_path, f"--url|x|--python|{python}")
+    assert code == 1 and said.count("\n") == 1, said
+    assert told.format(python) in said
+
+
+@pytest.mark.parametrize("python", wheels.lock().pythons)
+@pytest.mark.parametrize("machine", wheels.MACHINES)
+def test_a_supported_platform_goes_on(tmp_path: Path, python: str, machine: str) -> None:
+    fake = pretending(tmp_path / "python", f"linux CPython {python} 64 gil {machine} 2.28")
+    assert checked(tmp_path, f"--url=x|--python={fake}") == (0, f"{python} {machine} {fake}")
+
+
+def test_this_python_is_asked_for_its_platform(tmp_path: Path) -> None:
+    code, said = checked(tmp_path, f"--url|x|--python|{sys.executable}")
+    python, machine, _ = said.split(" ", 2)
+    assert code == 0 and wheels.platform(python, machine) == here()
+
+
+def test_the_python_of_an_earlier_run_is_kept_unless_another_is_named_or_it_does_not_work(tmp_path: Path) -> None:
+    own = pretending(tmp_path / "home" / "bin" / "python", "linux CPython 3.12 64 gil x86_64 2.36")
+    other = pretending(tmp_path / "other", "linux CPython 3.14 64 gil x86_64 2.36")
+    assert checked(tmp_path, "--url|x", str(tmp_path / "home"))[1].split() == ["3.12", "x86_64", str(own)]
+    assert checked(tmp_path, f"--python|{other}", str(tmp_path / "home"))[1].split()[2] == str(other)
+    own.write_text("#!/bin/sh\nexit 1\n")
+    assert checked(tmp_path, "--url|x", str(tmp_path / "home"))[1].endswith(" python3")
+
+
+def test_a_python_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
+    code, said = checked(tmp_path, "--python|/no such/python")
+    assert code == 1 and "there is no /no such/python" in said
+    broken = pretending(tmp_path / "python", "x; exit 1")
+    code, said = checked(tmp_path, f"--python|{broken}")
+    assert code == 1 and f"{broken} does not run: name another one" in said
+    assert checked(tmp_path, "--python")[1].endswith("--python needs a value\n")
