@@ -62,8 +62,8 @@ def of_hosts(name: str) -> Response:
     if found is None:
         raise ApiError(
             "ROUTE_NOT_FOUND",
-            f"no host needs a file of that name; /wheels/{LIST}{wheels.lock().platforms[0]}{LIST_END} lists the files of "
-            "a platform",
+            "no host needs a file of that name; "
+            f"/wheels/{LIST}{wheels.lock().platforms[0]}{LIST_END} lists the files of a platform",
         )
     place = wheels.Place.of_this_process()
     if place.bucket:

@@ -9,6 +9,7 @@ is asked for those of Lambda's Python, and what is missing ends it.
 
 from __future__ import annotations
 
+import ast
 import marshal
 import os
 import subprocess
@@ -122,8 +123,19 @@ def _compiled(files: dict[str, Path], folder: Path) -> Iterator[tuple[str, Path]
 
 def compiled(source: bytes, name: str) -> bytes:
     """A compiled module as a file has it. Raises SyntaxError."""
-    code = compile(source, name, "exec", dont_inherit=True)
+    code = compile(_without_docstrings(ast.parse(source, name)), name, "exec", dont_inherit=True)
     return MAGIC_NUMBER + UNCHECKED_HASH + source_hash(source) + marshal.dumps(code, WITHOUT_REFERENCES)
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    """Nothing in a function reads those of modules and functions. Those of classes stay: the API's document has them,
+    and a dataclass without one makes one when it is imported."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node, False):
+            first = node.body[0]
+            assert isinstance(first, ast.Expr)
+            first.value = ast.copy_location(ast.Constant(""), first.value)
+    return tree
 
 
 def _write(archive: Path, files: dict[str, Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import marshal
 import os
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def names(folder: Path) -> list[str]:
 
 def test_it_is_small_and_has_what_the_functions_need_and_nothing_else(packaged: Path) -> None:
     found = names(packaged)
-    assert (packaged / "deployment.zip").stat().st_size < 1_250_000
+    assert (packaged / "deployment.zip").stat().st_size < 1_220_000
     assert {name.split("/")[0] for name in found} == {MAIN, "chalice", "chalicelib", "msgspec", "muster", "pynamodb"}
     assert {name.split("/")[1] for name in found if name.startswith("muster/")} == {"api"}
     assert "chalicelib/console/index.html" in found and "chalicelib/static/join.sh" in found
@@ -65,6 +66,25 @@ def test_a_compiled_module_is_the_same_bytes_whatever_else_its_process_has_loade
     first = compiled(source, "module.py")
     sys.intern("\x06")
     assert compiled(source, "module.py") == first
+
+
+def test_a_compiled_module_has_the_docstrings_of_classes_and_no_others() -> None:
+    source = b'''"""Module."""
+from __future__ import annotations
+def function():
+    """Function."""
+class Kept:
+    """Class."""
+    async def method(self):
+        """Method."""
+        raise ValueError("line 9")
+'''
+    code = compiled(source, "module.py")
+    names: dict[str, Any] = {}
+    exec(marshal.loads(code[16:]), names)
+    assert (names["__doc__"], names["function"].__doc__, names["Kept"].__doc__) == ("", "", "Class.")
+    assert b"Method." not in code and names["Kept"].method.__code__.co_firstlineno == 7
+    assert names["function"]() is None
 
 
 @pytest.fixture(scope="module")
