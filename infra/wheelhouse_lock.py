@@ -11,12 +11,12 @@ import json
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import tomllib
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 

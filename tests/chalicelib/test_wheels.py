@@ -72,12 +72,11 @@ def test_a_platform_has_one_wheel_of_each_package_and_none_for_a_newer_glibc(pla
         assert "-any.whl" in wheel.file or "manylinux2014" in wheel.file or min(minors) <= wheels.GLIBC
 
 
-def test_every_python_has_the_same_packages() -> None:
+def test_every_platform_has_the_packages_of_the_newest_python() -> None:
     lock = wheels.lock()
     names = {platform: {wheel.file.partition("-")[0] for wheel in lock.of(platform)} for platform in lock.platforms}
-    assert len(lock.platforms) == 10 and not {frozenset(each - names["cp310-x86_64"]) for each in names.values()} - {
-        frozenset()
-    }
+    assert len(lock.platforms) == 10
+    assert all(each >= names["cp314-x86_64"] for each in names.values()), "older ones may need more"
 
 
 def test_the_script_for_hosts_names_the_platforms_of_the_lock() -> None:
