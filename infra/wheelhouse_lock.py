@@ -1,17 +1,20 @@
-"""Choose the wheels that hosts install, and write chalicelib/static/wheels.lock: python -m infra.wheelhouse_lock
+"""Choose the wheels that hosts install, and write chalicelib/static/wheels.lock: python -m infra.wheelhouse_lock [NAME]
 
 `make lock` calls it. pip resolves the agent's dependencies for each platform in the versions of requirements-dev.txt,
-which the tests use. pip evaluates a requirement's marker for the Python that runs pip, so markers are evaluated here,
-for the platform. The result has no address: it says which files, and `make wheelhouse` asks pip for them.
+which the tests use. What only other Pythons need stays in the version that is locked, unless it is NAME or NAME is 1.
+pip evaluates a requirement's marker for the Python that runs pip, so markers are evaluated here, for the platform. The
+result has no address: it says which files, and `make wheelhouse` asks pip for them.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -20,7 +23,7 @@ import tomllib
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from chalicelib.wheels import GLIBC, LOCK, MACHINES, Lock, Wheel, platform
+from chalicelib.wheels import GLIBC, LOCK, MACHINES, Lock, Wheel, lock, platform
 from infra.wheelhouse import for_pip
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -43,8 +46,10 @@ class NotLocked(Exception):
 
 def main() -> None:
     wanted = dependencies(tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"])
+    newer = sys.argv[1] if len(sys.argv) > 1 else ""
+    versions = pins((PROJECT / "requirements-dev.txt").read_text(), lock() if LOCK.exists() else Lock(()), newer)
     try:
-        found = locked(wanted, by_pip)
+        found = locked(wanted, partial(by_pip, versions))
     except NotLocked as error:
         raise SystemExit(f"wheels.lock was not written: {error}") from None
     LOCK.write_text(HEADER + found.text())
@@ -54,6 +59,15 @@ def main() -> None:
 def dependencies(project: Json) -> list[str]:
     """The agent's requirements, of pyproject.toml's table `project`."""
     return [*project["dependencies"], *project.get("optional-dependencies", {}).get(EXTRA, [])]
+
+
+def pins(tested: str, current: Lock, newer: str) -> list[str]:
+    """The versions to choose, as pip's constraints. `tested`: requirements-dev.txt."""
+    found = re.findall(r"^([\w.-]+)(==[^\s;]+(?: *; *[^\\\n]+)?)", tested, re.MULTILINE)
+    names = {canonicalize_name(name) for name, _ in found}
+    locked_ = {wheel.requirement.split(" ")[0] for wheel in current.wheels if newer != "1"}
+    kept = {each for each in locked_ if canonicalize_name(each.partition("==")[0]) not in {*names, newer}}
+    return [f"{name}{version.strip()}" for name, version in found] + sorted(kept)
 
 
 def locked(wanted: list[str], resolve: Resolve) -> Lock:
@@ -95,14 +109,16 @@ def resolved(wanted: Iterable[str], python: str, machine: str, resolve: Resolve)
         asked += missing
 
 
-def by_pip(asked: list[str], python: str, machine: str) -> list[Json]:
-    """Raises NotLocked."""
+def by_pip(versions: list[str], asked: list[str], python: str, machine: str) -> list[Json]:
+    """`versions`: pip's constraints. Raises NotLocked."""
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--only-binary=:all:"]
     command += ["--quiet", "--disable-pip-version-check", "--no-input"]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command += ["--target", folder, "--report", str(report), *for_pip(platform(python, machine))]
-        command += ["--constraint", str(PROJECT / "requirements-dev.txt"), *asked]
+        constraints = Path(folder) / "constraints.txt"
+        constraints.write_text("\n".join(versions))
+        command += ["--constraint", str(constraints), *asked]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode:
             raise NotLocked(f"pip finds no wheels for Python {python} on {machine}: {done.stderr.strip()}")

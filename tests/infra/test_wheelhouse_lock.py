@@ -11,7 +11,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from chalicelib import wheels
-from infra.wheelhouse_lock import HEADER, MACHINES, PYTHONS, NotLocked, dependencies, locked, resolved
+from chalicelib.wheels import MACHINES, Lock, Wheel
+from infra.wheelhouse_lock import HEADER, PYTHONS, NotLocked, dependencies, locked, pins, resolved
 from tests.fixtures import ROOT
 
 PACKAGES = {
@@ -47,7 +48,7 @@ class Pip:
 
     def __call__(self, asked: list[str], python: str, machine: str) -> list[dict[str, Any]]:
         self.asked.append(list(asked))
-        found = {canonicalize_name(Requirement(each).name) for each in asked}
+        found: set[str] = {canonicalize_name(Requirement(each).name) for each in asked}
         found |= {"fast-thing", "more"} if "app" in found else set()
         return [item(name, python, machine) for name in sorted(found)]
 
@@ -72,6 +73,17 @@ def test_what_only_the_python_here_needs_is_left_out() -> None:
     )
     assert names(found) == {"app", "fast-thing", "more"}
     assert names(resolved(['new; python_version >= "3.13"'], "3.14", "aarch64", Pip())) == {"new"}
+
+
+def test_versions_are_those_of_the_tests_and_others_stay_unless_newer_ones_are_asked_for() -> None:
+    tested = (
+        "# Made\nfast-thing==1 \\\n    --hash=sha256:aa\nwin==2 ; sys_platform == 'win32' \\\n    --hash=sha256:bb\n"
+    )
+    current = Lock(tuple(Wheel(f"{name}-0-py3-none-any.whl", "", frozenset()) for name in ("fast_thing", "old", "new")))
+    ours = ["fast-thing==1", "win==2 ; sys_platform == 'win32'"]
+    assert pins(tested, current, "") == [*ours, "new==0", "old==0"]
+    assert pins(tested, current, "old") == [*ours, "new==0"]
+    assert pins(tested, current, "1") == ours
 
 
 def test_what_pip_does_not_have_ends_it() -> None:
