@@ -14,7 +14,7 @@ RELIABILITY := tests/simulation tests/faults tests/chalicelib/test_races.py test
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve agent test check format wheel wheelhouse image e2e-vllm measure-agent measure-expiry lock \
-	clean deploy admin-key destroy cost measure-fleet package measure-lambda simulate docker test-gateway mutants \
+	test-310 clean deploy admin-key destroy cost measure-fleet package measure-lambda simulate docker test-gateway mutants \
 	reliability screenshots vendor test-busy mutation docs release
 
 help: ## This list
@@ -57,6 +57,9 @@ package: $(WHEEL) ## A stage for AWS, in build/STAGE: two templates and the func
 test: setup ## All tests but the simulator (make reliability), on all cores (JOBS); those that need Docker are skipped where there is none
 	@$(BIN)/python -m pytest -n $(or $(JOBS),auto) --dist loadscope $(ARGS)
 
+test-310: $(WHEEL) ## The tests of client, command line and agent on the installed wheel, on Python 3.10 (PYTHON310=path)
+	@$(BIN)/python -m infra.oldest_python test dist/*.whl -n $(or $(JOBS),auto) --dist loadscope -m "not docker" $(ARGS)
+
 test-busy: setup ## All tests but the simulator three times, beside eight busy processes (TIMES, BUSY)
 	@$(BIN)/python -m tests.busy --processes $(or $(BUSY),8) --times $(or $(TIMES),3) -- \
 		-n $(or $(JOBS),auto) --dist loadscope $(ARGS)
@@ -86,8 +89,10 @@ docs: setup ## docs/client.md, made from the docstrings of muster.Client
 vendor: setup ## Fetch again what the console takes from npm; fails unless every byte is as it was
 	@$(BIN)/python -m infra.vendor
 
-check: setup ## ruff and mypy --strict
-	@failed=0; for tool in "ruff check ." "ruff format --check ." "mypy --strict"; do \
+check: setup ## ruff and mypy --strict; mypy and vermin for Python 3.10, which client, command line and agent support
+	@failed=0; for tool in "ruff check ." "ruff format --check ." "mypy --strict" \
+			"mypy --strict --python-version 3.10 muster agent/muster_agent" \
+			"vermin --quiet --no-tips --violations --eval-annotations --target=3.10- muster agent/muster_agent"; do \
 		echo "$$tool"; $(BIN)/$$tool || failed=1; \
 	done; exit $$failed
 
@@ -148,4 +153,4 @@ lock: ## Pin versions and hashes in every lock file: newest where nothing is pin
 	@infra/lock.sh $(UPGRADE)
 
 clean: ## Remove .venv and what the tools left
-	@rm -rf $(VENV) $(VLLM) $(LITELLM) build dist chalicelib/static/*.whl .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) .venv-310 $(VLLM) $(LITELLM) build dist chalicelib/static/*.whl .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -9,8 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 if sys.version_info >= (3, 11):
-    from enum import StrEnum
-    from typing import Unpack
+    from enum import StrEnum  # novermin
+    from typing import Unpack  # novermin
 else:
     from enum import Enum
 

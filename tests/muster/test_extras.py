@@ -11,19 +11,22 @@ from pathlib import Path
 import msgspec.toml
 import pytest
 
+import muster
+import muster_agent
 from muster.extras import EXTRAS, needed
 from tests.fixtures import ROOT
 
 DISTRIBUTIONS = {"pynvml": "nvidia-ml-py", "yaml": "pyyaml"}
 """Whose name is not that of their module."""
 EVERYWHERE = {"msgspec", "requests", "tomli", "urllib3"}
-PARTS = {"cli": ["muster/cli"], "agent": ["agent/muster_agent"]}
+CODE = Path(muster.__file__).parent
+PARTS = {"cli": [CODE / "cli"], "agent": [Path(muster_agent.__file__).parent]}
 
 
-def imported(folder: str) -> set[str]:
+def imported(folder: Path) -> set[str]:
     """The top-level modules that the code there imports, of neither Python nor Muster."""
     found: set[str] = set()
-    for path in (ROOT / folder).rglob("*.py"):
+    for path in folder.rglob("*.py"):
         found.update(of(ast.parse(path.read_text())))
     return found - sys.stdlib_module_names - {"muster", "muster_agent"}
 
@@ -55,9 +58,8 @@ def test_an_extra_brings_what_its_part_imports(extra: str) -> None:
 
 
 def test_the_rest_imports_what_every_installation_has() -> None:
-    outside = {Path(folder).name for folder in PARTS["cli"]}
-    parts = [path for path in (ROOT / "muster").iterdir() if path.name not in {*outside, "__pycache__"}]
-    found = set().union(*(imported(f"muster/{path.name}") for path in parts if path.is_dir()))
+    parts = [path for path in CODE.iterdir() if path not in PARTS["cli"] and path.name != "__pycache__"]
+    found = set().union(*(imported(path) for path in parts if path.is_dir()))
     for path in parts:
         if path.suffix == ".py":
             found.update(set(of(ast.parse(path.read_text()))) - sys.stdlib_module_names - {"muster"})
