@@ -20,6 +20,7 @@ OVERTAKEN = {"InvalidChangeSetStatus", "ChangeSetNotFound", "OperationInProgress
 S3_ACTIONS = {
     "HeadBucket": "ListBucket",
     "HeadObject": "GetObject",
+    "ListObjectsV2": "ListBucket",
     "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
     "PutBucketEncryption": "PutEncryptionConfiguration",
     "PutBucketLifecycleConfiguration": "PutLifecycleConfiguration",

@@ -85,10 +85,14 @@ def _inputs() -> dict[str, str]:
         (name,) = [each for each in kept.namelist() if each.endswith(".dist-info/METADATA")]
         said = HeaderParser().parsestr(kept.read(name).decode()).get_all("Requires-Dist", [])
     wanted += [str(each) for each in said if "extra ==" not in str(each)]
-    pinned = re.findall(r"^[^\s#]+==[^\s;]+", (ROOT / "requirements-dev.txt").read_text(), re.MULTILINE)
-    server = (ROOT / "infra/server/requirements.txt").read_text()
-    server = "\n".join(re.findall(r"^[^\s#]+==[^\s;]+", server, re.MULTILINE))
-    return {"requirements.txt": "\n".join([*wanted, server]), "constraints.txt": "\n".join(pinned)}
+    pinned = _pinned(ROOT / "requirements-dev.txt")
+    server = _pinned(ROOT / "infra/server/requirements.txt")
+    return {"requirements.txt": "\n".join([*wanted, *server]), "constraints.txt": "\n".join(pinned)}
+
+
+def _pinned(lock: Path) -> list[str]:
+    """Versions and markers without digests: each platform has others."""
+    return [each.strip() for each in re.findall(r"^[^\s#]+==[^\\\n]+", lock.read_text(), re.MULTILINE)]
 
 
 def _make_root(file: Path) -> None:
