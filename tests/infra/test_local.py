@@ -75,6 +75,17 @@ def token_ids(url: str) -> set[str]:
         query["next_token"] = page["next_token"]
 
 
+def test_a_start_without_the_wheels_for_hosts_says_how_to_get_them(
+    start: Start, wheelhouse: Path, tmp_path: Path
+) -> None:
+    without = start(MUSTER_WHEELHOUSE=str(tmp_path / "nowhere"))
+    shown = without.log.read_text()
+    assert "run `make wheelhouse` before a host runs join.sh" in shown
+    without.stop()
+    start(MUSTER_WHEELHOUSE=str(wheelhouse))
+    assert "make wheelhouse" not in without.log.read_text().removeprefix(shown)
+
+
 def test_what_was_acknowledged_survives_kill_9(start: Start) -> None:
     serve = start()
     acknowledged: list[str] = []

@@ -28,6 +28,10 @@ SETTINGS = "--name joined --engine process --address 127.0.0.1 --vllm-command 'p
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:1"}
 NO_INDEX = {"PIP_NO_INDEX": "", "PIP_FIND_LINKS": ""}
 """pip asks its usual index, which it cannot reach. The image's own setting is a folder: a stand-in for an index."""
+HOSTS_OWN = (
+    r"[global]\nindex-url = http://127.0.0.1:1/\nextra-index-url = http://127.0.0.1:1/\n[install]\nuser = true\n"
+)
+"""Settings of pip, as printf reads them, with which an installation in a virtual environment fails."""
 PIP = "/opt/muster/bin/python -m pip"
 
 
@@ -151,6 +155,7 @@ def test_a_wheel_that_is_not_the_listed_one_is_refused_and_the_agent_stays(
     code, said = host.join(serve, SETTINGS, TMPDIR='/tmp/it\'s a "folder"')
     assert code == 1 and "set TMPDIR" in said
     machine.ok('mkdir -p "/tmp/it\'s a folder"')
+    machine.ok(f"printf '{HOSTS_OWN}' > /etc/pip.conf")
     code, said = host.join(serve, SETTINGS, TMPDIR="/tmp/it's a folder")
     assert code == 0, said
     assert machine.ok('ls -A "/tmp/it\'s a folder"') == "", "nothing is left behind"

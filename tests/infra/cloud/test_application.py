@@ -11,16 +11,23 @@ from tests.infra.cloud.templates import of_type, template
 
 
 @pytest.mark.parametrize("kind", ["packaged", "packaged_rest"])
-def test_the_functions_have_their_limits_and_know_the_tables(kind: str, request: pytest.FixtureRequest) -> None:
+def test_the_functions_have_their_limits_and_know_the_tables_and_the_apis_the_wheels(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
     functions = of_type(template(request.getfixturevalue(kind), "app"), "AWS::Lambda::Function")
     assert {name: (each["Handler"], each["Timeout"]) for name, each in functions.items()} == {
         "APIHandler": ("app.app", 29),
         "Expire": ("app.expire", 60),
     }
+    tables, bucket = {"Ref": "TablePrefix"}, {"Ref": "CodeBucket"}
+    given = {name: each["Environment"]["Variables"] for name, each in functions.items()}
+    assert given == {
+        "APIHandler": {"MUSTER_TABLE_PREFIX": tables, "MUSTER_WHEEL_BUCKET": bucket},
+        "Expire": {"MUSTER_TABLE_PREFIX": tables},
+    }
     for each in functions.values():
         assert (each["Runtime"], each["Architectures"], each["MemorySize"]) == (LAMBDA.python, ["arm64"], 1024)
         assert each["Code"] == {"S3Bucket": {"Ref": "CodeBucket"}, "S3Key": {"Ref": "CodeKey"}}
-        assert each["Environment"]["Variables"] == {"MUSTER_TABLE_PREFIX": {"Ref": "TablePrefix"}}
         assert "ReservedConcurrentExecutions" not in each
 
 

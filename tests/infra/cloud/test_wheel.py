@@ -8,12 +8,13 @@ import pytest
 
 from infra.cloud.trouble import Misuse
 from infra.cloud.wheel import ensure
+from muster.api.version import WHEEL
 from tests.fixtures import ROOT
 
 
 def test_it_is_built_once(tmp_path: Path) -> None:
     made = ensure(ROOT, tmp_path / "static")
-    assert made.name.startswith("muster-")
+    assert made.match(WHEEL)
     size = made.stat()
     assert ensure(tmp_path / "nothing to build here", tmp_path / "static") == made
     assert made.stat() == size
