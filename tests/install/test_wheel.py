@@ -100,7 +100,7 @@ def test_its_metadata_is_complete(wheel: Path) -> None:
     assert [name for name in told.split() if not metadata[name]] == []
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert str(metadata.get_payload()).startswith("# Muster")
-    assert set(metadata.get_all("Provides-Extra", [])) == {*EXTRAS, "dev"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {*EXTRAS, "dev", "server"}
 
 
 def test_operators_have_a_program_and_a_client(environment: Path) -> None:
