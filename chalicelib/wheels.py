@@ -14,8 +14,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from muster.api.version import WHEEL
+
 STATIC = Path(__file__).parent / "static"
 LOCK = STATIC / "wheels.lock"
+NOTE = "own-wheel"
+"""The file in the place of the own wheel in the functions' archive: its name and SHA-256 (infra/cloud/archive.py)."""
 MACHINES = ("aarch64", "x86_64")
 """As `uname -m` prints them."""
 GLIBC = 28
@@ -45,9 +49,22 @@ class Wheel:
         """The wheel's line of the lock."""
         return f"{self.file} {self.sha256} {' '.join(sorted(self.pythons, key=_number))}"
 
+    @property
+    def key(self) -> str:
+        """Where a bucket has the file."""
+        return PREFIX + self.file
+
     def runs_on(self, machine: str) -> bool:
         tags = self.file.removesuffix(".whl").rpartition("-")[2].split(".")
         return "any" in tags or any(tag.endswith(f"_{machine}") for tag in tags)
+
+
+class OwnWheel(Wheel):
+    """Muster's own: the files of a version that is in development differ from build to build."""
+
+    @property
+    def key(self) -> str:
+        return f"{PREFIX}{self.sha256}/{self.file}"
 
 
 @dataclass(frozen=True)
@@ -98,14 +115,25 @@ def lock() -> Lock:
     return parsed(LOCK.read_text().splitlines())
 
 
-def requirements(wanted: str, own: Path) -> str | None:
+def own(static: Path = STATIC) -> OwnWheel | None:
+    """The control plane's own wheel: a file in `static`, or what the note there names. None without both."""
+    file = next(static.glob(WHEEL), None)
+    if file is not None:
+        return OwnWheel(file.name, hashlib.sha256(file.read_bytes()).hexdigest(), frozenset())
+    note = static / NOTE
+    if not note.exists():
+        return None
+    name, sha256 = note.read_text().split()
+    return OwnWheel(name, sha256, frozenset())
+
+
+def requirements(wanted: str, own: Wheel) -> str | None:
     """What pip installs on a platform: its wheels and, last, the control plane's own. None for an unknown platform."""
     needed = lock().of(wanted)
     if not needed:
         return None
-    digest = hashlib.sha256(own.read_bytes()).hexdigest()
     lines = [f"# {wanted}, glibc 2.{GLIBC} or newer", *(each.requirement for each in needed)]
-    return "\n".join([*lines, Wheel(own.name, digest, frozenset()).requirement, ""])
+    return "\n".join([*lines, own.requirement, ""])
 
 
 def supported() -> str:
@@ -135,7 +163,8 @@ class Place:
 
     def url(self, wheel: Wheel) -> str:
         """Where the bucket serves the file to anyone, for SECONDS_VALID."""
-        asked = {"Bucket": self.bucket, "Key": PREFIX + wheel.file}
+        name = f'attachment; filename="{wheel.file}"'  # pip reads the version from the name that `curl -OJ` takes
+        asked = {"Bucket": self.bucket, "Key": wheel.key, "ResponseContentDisposition": name}
         made: str = _s3().generate_presigned_url("get_object", Params=asked, ExpiresIn=SECONDS_VALID)
         return made
 

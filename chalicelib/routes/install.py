@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from chalice.app import Blueprint, Response
 
 from chalicelib import wheels
 from chalicelib.routes.http import guarded
+from chalicelib.wheels import OwnWheel, Wheel
 from muster.api.errors import ApiError
-from muster.api.version import WHEEL
 
 STATIC = wheels.STATIC
 BINARY = "application/octet-stream"
@@ -43,16 +44,15 @@ def join() -> Response:
 
 @page("/muster.whl")
 def wheel() -> Response:
-    found = wheel_in(STATIC)
-    return _file(found.name, found.read_bytes())
+    return _wheel(own_wheel())
 
 
 @page("/wheels/{name}")
 def of_hosts(name: str) -> Response:
     """A platform's list, or a file that a list names. Every other name is refused before any file is opened."""
-    name, own = unquote(name), wheel_in(STATIC)
-    if name == own.name:
-        return _file(name, own.read_bytes())
+    name, own = unquote(name), own_wheel()
+    if name == own.file:
+        return _wheel(own)
     if name.startswith(LIST) and name.endswith(LIST_END):
         text = wheels.requirements(name.removeprefix(LIST).removesuffix(LIST_END), own)
         if text is not None:
@@ -65,16 +65,35 @@ def of_hosts(name: str) -> Response:
             "no host needs a file of that name; "
             f"/wheels/{LIST}{wheels.lock().platforms[0]}{LIST_END} lists the files of a platform",
         )
+    return _wheel(found)
+
+
+def own_wheel(static: Path = STATIC) -> Wheel:
+    """Raises ApiError ROUTE_NOT_FOUND."""
+    found = wheels.own(static)
+    if found is None:
+        raise ApiError("ROUTE_NOT_FOUND", "this control plane was started without the wheel for hosts: run make wheel")
+    return found
+
+
+def _wheel(wheel: Wheel) -> Response:
+    """The own wheel where it is a file of this control plane, and every other from where the wheels are.
+
+    Raises ApiError ROUTE_NOT_FOUND, INVALID_REQUEST.
+    """
     place = wheels.Place.of_this_process()
+    with contextlib.suppress(FileNotFoundError):
+        if isinstance(wheel, OwnWheel):
+            return _file(wheel.file, (STATIC / wheel.file).read_bytes())
     if place.bucket:
-        return Response("", {"Location": place.url(found), "Cache-Control": "no-store"}, 302)
-    content = place.read(found)
+        return Response("", {"Location": place.url(wheel), "Cache-Control": "no-store"}, 302)
+    content = place.read(wheel)
     if content is None:
         raise ApiError(
             "ROUTE_NOT_FOUND",
             "this control plane does not have this wheel for hosts: run `make wheelhouse` where the control plane runs",
         )
-    return _file(name, content)
+    return _file(wheel.file, content)
 
 
 def _file(name: str, content: bytes) -> Response:
@@ -87,11 +106,3 @@ def _file(name: str, content: bytes) -> Response:
         raise ApiError("INVALID_REQUEST", f"send the header `Accept: {BINARY}`; /join.sh does")
     disposition = f'attachment; filename="{name}"'
     return Response(content, {"Content-Type": BINARY, "Content-Disposition": disposition})
-
-
-def wheel_in(folder: Path) -> Path:
-    """The control plane's own wheel. Raises ApiError ROUTE_NOT_FOUND."""
-    found = next(folder.glob(WHEEL), None)
-    if found is None:
-        raise ApiError("ROUTE_NOT_FOUND", "this control plane was started without the wheel for hosts: run make wheel")
-    return found

@@ -1,6 +1,6 @@
 """The functions' archive: what chalice packages, less what Lambda does not need; the same bytes for the same content.
 
-That is chalice's own runtime, app.py, chalicelib (console, wheel and all), what vendor holds or links to, and what
+That is chalice's own runtime, app.py, chalicelib (console and all), what vendor holds or links to, and what
 requirements.txt names. Botocore is not among it: Lambda brings it.
 
 chalice itself looks for wheels of the Python that it runs on, and goes on without those that it does not find; here pip
@@ -18,11 +18,15 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path, PurePosixPath
 
 from chalice.deploy.packager import DependencyBuilder, LambdaDeploymentPackager
 from chalice.utils import UI, OSUtils
+
+from chalicelib import wheels
+from muster.api.version import WHEEL
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest that an archive can say."""
@@ -83,6 +87,7 @@ class Archiver(LambdaDeploymentPackager):
             found = {name: Path(path) for path, name in self._iter_app_filenames(project_dir)}
             found |= dict(_files_in(Path(project_dir, "vendor"))) | dict(_files_in(Path(folder)))
             files = {name: path for name, path in found.items() if is_needed(name)}
+            files = dict(_with_a_note(files, Path(folder)))
             if self._runtime.python == OWN:
                 files = dict(_compiled(files, Path(folder)))
             _write(self._archive, files)
@@ -103,6 +108,18 @@ def _files_in(folder: Path) -> Iterator[tuple[str, Path]]:
     for parent, _, names in os.walk(folder, followlinks=True):
         for path in (Path(parent, name) for name in names):
             yield path.relative_to(folder).as_posix(), path
+
+
+def _with_a_note(files: dict[str, Path], folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files, with a note in the place of the own wheel: a third of the archive, which the bucket has as well."""
+    for name, source in files.items():
+        if fnmatch(PurePosixPath(name).name, WHEEL):
+            own, note = wheels.own(source.parent), folder / wheels.NOTE
+            assert own is not None
+            note.write_text(f"{own.file} {own.sha256}\n")
+            yield str(PurePosixPath(name).with_name(wheels.NOTE)), note
+        else:
+            yield name, source
 
 
 def _compiled(files: dict[str, Path], folder: Path) -> Iterator[tuple[str, Path]]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from chalicelib.wheels import PREFIX, Lock
+from chalicelib.wheels import PREFIX, Wheel
 from infra.cloud.account import Account
 from infra.cloud.names import BUCKET
 from infra.cloud.trouble import Stop
@@ -93,13 +94,13 @@ class Bucket:
         key = self._put(f"{stage}/{hashlib.sha256(body).hexdigest()}.json", body)
         return f"{self._s3.meta.endpoint_url}/{self.name}/{key}"
 
-    def put_wheels(self, folder: Path, lock: Lock) -> int:
-        """Upload the lock's wheels that the bucket lacks, and return their number. Raises ClientError, OSError."""
+    def put_wheels(self, folder: Path, wheels: Iterable[Wheel]) -> int:
+        """Upload the wheels of a folder that the bucket lacks, and return their number. Raises ClientError, OSError."""
         pages = self._s3.get_paginator("list_objects_v2").paginate(**self._ours, Prefix=PREFIX)
         there = {each["Key"] for page in pages for each in page.get("Contents", [])}
-        lacking = [wheel for wheel in lock.wheels if PREFIX + wheel.file not in there]
+        lacking = [wheel for wheel in wheels if wheel.key not in there]
         for wheel in lacking:
-            self._s3.put_object(**self._ours, Key=PREFIX + wheel.file, Body=(folder / wheel.file).read_bytes())
+            self._s3.put_object(**self._ours, Key=wheel.key, Body=(folder / wheel.file).read_bytes())
         return len(lacking)
 
     def _put(self, key: str, body: bytes) -> str:

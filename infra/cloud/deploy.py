@@ -26,7 +26,7 @@ from rich.console import Console
 
 from chalicelib import wheels
 from infra import wheelhouse
-from infra.cloud import data, keys
+from infra.cloud import data, keys, wheel
 from infra.cloud.account import Account, connect
 from infra.cloud.artefacts import Bucket, with_code
 from infra.cloud.names import STAGE
@@ -231,6 +231,8 @@ def _upload(build: Build, where: Account, stage: str, rest: bool, alarm_topic: s
     tell("made: private, encrypted, versioned" if bucket.ensure() else "is there")
     _upload_wheels(bucket, tell)
     tell.step(f"Packaging {stage}")
+    own = wheel.ensure()
+    bucket.put_wheels(own.parent, filter(None, [wheels.own(own.parent)]))  # the archive has a note in its place
     folder = build(stage, PROJECT / "build" / stage, rest)
     data_url = bucket.put_template(stage, _template(folder, "data"))
     key = bucket.put_archive(stage, folder / "deployment.zip")
@@ -241,7 +243,7 @@ def _upload(build: Build, where: Account, stage: str, rest: bool, alarm_topic: s
 
 def _upload_wheels(bucket: Bucket, tell: Tell) -> None:
     """Before the application: it redirects hosts to them."""
-    uploaded = bucket.put_wheels(wheelhouse.ensure(), wheels.lock())
+    uploaded = bucket.put_wheels(wheelhouse.ensure(), wheels.lock().wheels)
     tell(f"{uploaded} wheels for hosts uploaded" if uploaded else "has the wheels for hosts")
 
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from chalicelib import wheels
-from chalicelib.wheels import Lock, Place, Wheel, parsed
+from chalicelib.wheels import Lock, OwnWheel, Place, Wheel, parsed
 from tests.fixtures import ROOT
 
 LOCK = """\
@@ -41,7 +41,10 @@ def test_a_platform_needs_the_files_of_its_python_and_its_processor(lock: Lock) 
 
 @pytest.mark.parametrize("platform", ["cp39-x86_64", "cp310-riscv64", "", "cp310", "../cp310-x86_64", "cp310-x86_64\n"])
 def test_an_unknown_platform_needs_nothing(lock: Lock, platform: str) -> None:
-    assert lock.of(platform) == [] and wheels.requirements(platform, Path("nowhere")) is None
+    assert (
+        lock.of(platform) == []
+        and wheels.requirements(platform, Wheel("own-1-py3-none-any.whl", "ee", frozenset())) is None
+    )
 
 
 def test_what_is_written_is_read_again(lock: Lock) -> None:
@@ -57,9 +60,18 @@ def test_a_requirement_has_the_version_the_digest_and_the_file() -> None:
 def test_the_last_requirement_is_the_control_planes_own_wheel(tmp_path: Path) -> None:
     own = tmp_path / "muster_gpu-9.9-py3-none-any.whl"
     own.write_bytes(b"wheel")
-    text = wheels.requirements("cp311-x86_64", own)
-    assert text is not None
-    assert text.splitlines()[-1] == Wheel(own.name, hashlib.sha256(b"wheel").hexdigest(), frozenset()).requirement
+    found = wheels.own(tmp_path)
+    assert found == OwnWheel(own.name, hashlib.sha256(b"wheel").hexdigest(), frozenset())
+    text = wheels.requirements("cp311-x86_64", found)
+    assert text is not None and text.splitlines()[-1] == found.requirement
+
+
+def test_the_own_wheel_is_named_by_a_note_where_it_is_in_a_bucket(tmp_path: Path) -> None:
+    assert wheels.own(tmp_path) is None
+    (tmp_path / wheels.NOTE).write_text(f"muster_gpu-9.9-py3-none-any.whl {'ab' * 32}\n")
+    found = wheels.own(tmp_path)
+    assert found is not None and found.file == "muster_gpu-9.9-py3-none-any.whl"
+    assert found.key == f"wheels/{'ab' * 32}/{found.file}", "builds of one version differ"
 
 
 @pytest.mark.parametrize("platform", wheels.lock().platforms)

@@ -69,7 +69,7 @@ def test_bytes_go_only_to_those_who_ask_for_bytes() -> None:
 
 def test_a_control_plane_without_its_wheel_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ApiError, match="make wheel"):
-        install.wheel_in(tmp_path)
+        install.own_wheel(tmp_path)
 
 
 @pytest.mark.parametrize("platform", wheels.lock().platforms)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import marshal
 import os
@@ -17,9 +16,9 @@ from typing import Any
 import pytest
 from botocore.session import Session
 
+from chalicelib import wheels
 from infra.cloud.archive import KNOWN, LAMBDA, OWN, Runtime, compiled
 from infra.cloud.package import build
-from muster.api.version import WHEEL
 from tests.fixtures.counting_dynamodb import CountingDynamoDB
 from tests.infra.cloud.templates import create_tables, template
 
@@ -40,11 +39,11 @@ def names(folder: Path) -> list[str]:
 
 def test_it_is_small_and_has_what_the_functions_need_and_nothing_else(packaged: Path) -> None:
     found = names(packaged)
-    assert (packaged / "deployment.zip").stat().st_size < 1_220_000
+    assert (packaged / "deployment.zip").stat().st_size < 1_000_000
     assert {name.split("/")[0] for name in found} == {MAIN, "chalice", "chalicelib", "msgspec", "muster", "pynamodb"}
     assert {name.split("/")[1] for name in found if name.startswith("muster/")} == {"api"}
     assert "chalicelib/console/index.html" in found and "chalicelib/static/join.sh" in found
-    assert len(fnmatch.filter(found, f"chalicelib/static/{WHEEL}")) == 1
+    assert "chalicelib/static/own-wheel" in found and not [name for name in found if name.endswith(".whl")]
     assert [name for name in found if name.endswith(".so")] == [
         f"msgspec/_core.cpython-{LAMBDA.python.removeprefix('python').replace('.', '')}-aarch64-linux-gnu.so"
     ]
@@ -159,6 +158,8 @@ def test_without_its_database_it_says_so(invoke: Invoke) -> None:
     assert answer["statusCode"] == 503, answer
 
 
-def test_it_serves_the_wheel_that_is_in_it(invoke: Invoke) -> None:
-    answer = invoke("http://127.0.0.1:9", get("/muster.whl", accept="application/octet-stream"))
-    assert (answer["statusCode"], answer["isBase64Encoded"]) == (200, True)
+def test_it_names_the_own_wheel_that_the_bucket_has(invoke: Invoke) -> None:
+    asked = get("/wheels/requirements-cp311-x86_64.txt", accept="application/octet-stream")
+    own, answer = wheels.own(), invoke("http://127.0.0.1:9", asked)
+    assert own is not None and answer["statusCode"] == 200
+    assert answer["body"].splitlines()[-1] == own.requirement

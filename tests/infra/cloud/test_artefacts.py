@@ -69,9 +69,9 @@ def test_wheels_are_uploaded_once_under_their_names(account: Account, tmp_path: 
     for each in lock.wheels:
         (tmp_path / each.file).write_text(each.file)
     (tmp_path / "other.whl").write_text("the lock does not name it")
-    assert bucket.put_wheels(tmp_path, lock) == 2
+    assert bucket.put_wheels(tmp_path, lock.wheels) == 2
     s3.delete_object(Bucket=bucket.name, Key="wheels/a-1-py3-none-any.whl")
-    assert (bucket.put_wheels(tmp_path, lock), bucket.put_wheels(tmp_path, lock)) == (1, 0)
+    assert (bucket.put_wheels(tmp_path, lock.wheels), bucket.put_wheels(tmp_path, lock.wheels)) == (1, 0)
     found = [each["Key"] for each in s3.list_objects_v2(Bucket=bucket.name, Prefix="wheels/")["Contents"]]
     assert found == ["wheels/a-1-py3-none-any.whl", "wheels/b-1-py3-none-any.whl"]
     body = s3.get_object(Bucket=bucket.name, Key=found[1])["Body"].read()

@@ -102,7 +102,9 @@ def test_hosts_get_their_wheels_from_the_bucket(stage: Stage) -> None:
     assert "MUSTER_WHEEL_BUCKET" not in stage.functions()["app.expire"]["Environment"]["Variables"]
     assert f"{len(wheels.lock().wheels)} wheels for hosts uploaded" in stage.shown
     listed = stage.aws("s3").list_objects_v2(Bucket=BUCKET, Prefix="wheels/")["Contents"]
-    assert {each["Key"] for each in listed} == {f"wheels/{each.file}" for each in wheels.lock().wheels}
+    own = wheels.own()
+    assert own is not None
+    assert {each["Key"] for each in listed} == {own.key, *(wheel.key for wheel in wheels.lock().wheels)}
 
 
 def test_the_schedule_calls_the_function_that_records_what_silence_means(stage: Stage) -> None:

@@ -25,12 +25,13 @@ BYTES = {"Accept": "application/octet-stream"}
 
 
 @pytest.fixture(scope="module")
-def s3(new_account: NewAccount, wheelhouse: Path) -> tuple[str, str]:
+def s3(new_account: NewAccount, wheelhouse: Path, wheel_served: Path) -> tuple[str, str]:
     """The URL of S3, and a bucket with the wheels."""
     account = new_account(small.build)
     bucket = Bucket(Where(NUMBER, REGION, account.client, {}))
     bucket.ensure()
-    bucket.put_wheels(wheelhouse, wheels.lock())
+    bucket.put_wheels(wheelhouse, wheels.lock().wheels)
+    bucket.put_wheels(wheel_served.parent, filter(None, [wheels.own()]))
     return account.aws["AWS_ENDPOINT_URL"], bucket.name
 
 
@@ -52,15 +53,21 @@ def test_every_file_of_a_list_is_there_with_its_digest(deployed: Cloud) -> None:
     for line in lines:
         digest, _, file = line.partition("sha256:")[2].partition("  # ")
         answer = ask(deployed.url, f"/wheels/{file}")
-        if line == lines[-1]:
-            assert answer.status_code == 200, "the own wheel is in the archive"
-            content = answer.content
-        else:
-            assert (answer.status_code, answer.headers["cache-control"]) == (302, "no-store")
-            location = answer.headers["location"]
-            assert urlsplit(location).path.endswith(f"/wheels/{file}") and "X-Amz-Expires=300" in location
-            content = requests.get(location, headers=BYTES, timeout=PATIENCE).content
+        assert (answer.status_code, answer.headers["cache-control"]) == (302, "no-store")
+        location = answer.headers["location"]
+        key = f"/wheels/{digest}/{file}" if line == lines[-1] else f"/wheels/{file}"
+        assert urlsplit(location).path.endswith(key) and "X-Amz-Expires=300" in location
+        content = requests.get(location, headers=BYTES, timeout=PATIENCE).content
         assert hashlib.sha256(content).hexdigest() == digest
+
+
+def test_the_own_wheel_is_at_the_address_that_people_type_too(deployed: Cloud) -> None:
+    answer = ask(deployed.url, "/muster.whl")
+    assert answer.status_code == 302
+    found = requests.get(answer.headers["location"], headers=BYTES, timeout=PATIENCE)
+    content, own = found.content, wheels.own()
+    assert own is not None and found.headers["content-disposition"] == f'attachment; filename="{own.file}"'
+    assert hashlib.sha256(content).hexdigest() == own.sha256
 
 
 @pytest.mark.parametrize("name", ["..%2Fprod%2Ftemplate.json", "prod", "unknown-1-py3-none-any.whl", "wheels.lock"])
