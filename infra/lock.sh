@@ -35,4 +35,4 @@ lock infra/server/requirements.txt --python-version 3.11 --extra server --constr
 printf 'msgspec\npynamodb\n' >.venv/lambda.in
 lock requirements.txt --python-version 3.11 --no-deps --constraint requirements-dev.txt .venv/lambda.in
 # The files that hosts install, for each of their platforms.
-.venv/bin/python -m infra.wheelhouse_lock "${1:-}"
+.venv/bin/python -m infra.wheelhouse_lock

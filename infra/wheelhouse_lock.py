@@ -1,9 +1,8 @@
-"""Choose the wheels that hosts install, and write chalicelib/static/wheels.lock: python -m infra.wheelhouse_lock [NAME]
+"""Choose the wheels that hosts install, and write chalicelib/static/wheels.lock: python -m infra.wheelhouse_lock
 
-`make lock` calls it. pip resolves the agent's dependencies for each platform in the versions of requirements-dev.txt,
-which the tests use. What only other Pythons need stays in the version that is locked, unless it is NAME or NAME is 1.
-pip evaluates a requirement's marker for the Python that runs pip, so markers are evaluated here, for the platform. The
-result has no address: it says which files, and `make wheelhouse` asks pip for them.
+`make lock` calls it. pip resolves the agent's dependencies for each platform, in the versions that the tests use with
+that Python. pip evaluates a requirement's marker for the Python that runs pip, so markers are evaluated here, for the
+platform. The result has no address: it says which files, and `make wheelhouse` asks pip for them.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -23,7 +21,7 @@ import tomllib
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from chalicelib.wheels import GLIBC, LOCK, MACHINES, Lock, Wheel, lock, platform
+from chalicelib.wheels import GLIBC, LOCK, MACHINES, Lock, Wheel, platform
 from infra.wheelhouse import for_pip
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -46,10 +44,8 @@ class NotLocked(Exception):
 
 def main() -> None:
     wanted = dependencies(tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"])
-    newer = sys.argv[1] if len(sys.argv) > 1 else ""
-    versions = pins((PROJECT / "requirements-dev.txt").read_text(), lock() if LOCK.exists() else Lock(()), newer)
     try:
-        found = locked(wanted, partial(by_pip, versions))
+        found = locked(wanted, by_pip)
     except NotLocked as error:
         raise SystemExit(f"wheels.lock was not written: {error}") from None
     LOCK.write_text(HEADER + found.text())
@@ -61,13 +57,15 @@ def dependencies(project: Json) -> list[str]:
     return [*project["dependencies"], *project.get("optional-dependencies", {}).get(EXTRA, [])]
 
 
-def pins(tested: str, current: Lock, newer: str) -> list[str]:
-    """The versions to choose, as pip's constraints. `tested`: requirements-dev.txt."""
-    found = re.findall(r"^([\w.-]+)(==[^\s;]+(?: *; *[^\\\n]+)?)", tested, re.MULTILINE)
-    names = {canonicalize_name(name) for name, _ in found}
-    locked_ = {wheel.requirement.split(" ")[0] for wheel in current.wheels if newer != "1"}
-    kept = {each for each in locked_ if canonicalize_name(each.partition("==")[0]) not in {*names, newer}}
-    return [f"{name}{version.strip()}" for name, version in found] + sorted(kept)
+def versions_of(python: str) -> Path:
+    """The lock file of the tests' environment with a Python."""
+    return PROJECT / ("requirements-310.txt" if python == "3.10" else "requirements-dev.txt")
+
+
+def pins(tested: str, python: str, machine: str) -> list[str]:
+    """pip's constraints for a platform. `tested`: a lock file of versions, with markers and digests."""
+    lines = re.findall(r"^[\w.-]+==[^\\\n]+", tested, re.MULTILINE)
+    return [_plain(each) for each in map(Requirement, lines) if _applies(each, python, machine)]
 
 
 def locked(wanted: list[str], resolve: Resolve) -> Lock:
@@ -109,15 +107,15 @@ def resolved(wanted: Iterable[str], python: str, machine: str, resolve: Resolve)
         asked += missing
 
 
-def by_pip(versions: list[str], asked: list[str], python: str, machine: str) -> list[Json]:
-    """`versions`: pip's constraints. Raises NotLocked."""
+def by_pip(asked: list[str], python: str, machine: str) -> list[Json]:
+    """Raises NotLocked."""
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--only-binary=:all:"]
     command += ["--quiet", "--disable-pip-version-check", "--no-input"]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command += ["--target", folder, "--report", str(report), *for_pip(platform(python, machine))]
         constraints = Path(folder) / "constraints.txt"
-        constraints.write_text("\n".join(versions))
+        constraints.write_text("\n".join(pins(versions_of(python).read_text(), python, machine)))
         command += ["--constraint", str(constraints), *asked]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -11,8 +10,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from chalicelib import wheels
-from chalicelib.wheels import MACHINES, Lock, Wheel
-from infra.wheelhouse_lock import HEADER, PYTHONS, NotLocked, dependencies, locked, pins, resolved
+from chalicelib.wheels import MACHINES
+from infra.wheelhouse_lock import HEADER, PYTHONS, NotLocked, dependencies, locked, pins, resolved, versions_of
 from tests.fixtures import ROOT
 
 PACKAGES = {
@@ -75,15 +74,19 @@ def test_what_only_the_python_here_needs_is_left_out() -> None:
     assert names(resolved(['new; python_version >= "3.13"'], "3.14", "aarch64", Pip())) == {"new"}
 
 
-def test_versions_are_those_of_the_tests_and_others_stay_unless_newer_ones_are_asked_for() -> None:
-    tested = (
-        "# Made\nfast-thing==1 \\\n    --hash=sha256:aa\nwin==2 ; sys_platform == 'win32' \\\n    --hash=sha256:bb\n"
-    )
-    current = Lock(tuple(Wheel(f"{name}-0-py3-none-any.whl", "", frozenset()) for name in ("fast_thing", "old", "new")))
-    ours = ["fast-thing==1", "win==2 ; sys_platform == 'win32'"]
-    assert pins(tested, current, "") == [*ours, "new==0", "old==0"]
-    assert pins(tested, current, "old") == [*ours, "new==0"]
-    assert pins(tested, current, "1") == ours
+def test_versions_are_those_of_the_tests_with_that_python() -> None:
+    tested = """# Made
+fast-thing==1 ; python_full_version < '3.12' \\
+    --hash=sha256:aa
+fast-thing==2 ; python_full_version >= '3.12' \\
+    --hash=sha256:bb
+win==3 ; sys_platform == 'win32' \\
+    --hash=sha256:cc
+more==4
+"""
+    assert pins(tested, "3.11", "x86_64") == ["fast-thing==1", "more==4"]
+    assert pins(tested, "3.12", "aarch64") == ["fast-thing==2", "more==4"]
+    assert [versions_of(each).name for each in ("3.10", "3.11")] == ["requirements-310.txt", "requirements-dev.txt"]
 
 
 def test_what_pip_does_not_have_ends_it() -> None:
@@ -112,11 +115,10 @@ def test_the_lock_has_what_pyproject_asks_for_in_the_versions_that_the_tests_use
     for each in map(Requirement, dependencies(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"])):
         if each.marker is None:
             assert found[canonicalize_name(each.name)] in each.specifier, "run make lock"
-    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "requirements-dev.txt").read_text(), re.M))
-    tested = {canonicalize_name(name): version for name, version in pinned.items()}
-    assert {name: str(version) for name, version in found.items()} == {
-        name: tested.get(name, str(version)) for name, version in found.items()
-    }
+    digits, _, machine = platform.removeprefix("cp").partition("-")
+    python = f"{digits[0]}.{digits[1:]}"
+    tested = {each.partition("==")[0]: each for each in pins(versions_of(python).read_text(), python, machine)}
+    assert {name: f"{name}=={version}" for name, version in found.items()} == {name: tested[name] for name in found}
 
 
 def test_the_lock_names_no_server() -> None:
