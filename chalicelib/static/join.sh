@@ -90,7 +90,9 @@ except (AttributeError, ValueError, OSError):
 threads = "free" if sysconfig.get_config_var("Py_GIL_DISABLED") else "gil"
 bits = 8 * struct.calcsize("P")
 version = "%d.%d" % tuple(sys.version_info[:2])
-print("%s %s %s %s %s %s %s" % (sys.platform, platform.python_implementation(), version, bits, threads, platform.machine() or "unknown", libc[0]))
+system = "linux" if sys.platform.startswith("linux") else sys.platform # Python 2 has linux2
+fields = (system, platform.python_implementation(), version, bits, threads, platform.machine() or "unknown", libc[0])
+print("%s %s %s %s %s %s %s" % fields)
 '
 
 one_of() {
