@@ -63,6 +63,10 @@ check_python() {
     set +f
     system=$1 implementation=$2 VERSION=$3 bits=$4 threads=$5 MACHINE=$6 libc=$7
     [ "$system" = linux ] || fail "the agent runs on Linux, and this host has $system: use a Linux host"
+    other="install one of these (on Debian and Ubuntu with its venv package, such as python3.12-venv), and name it: --python /usr/bin/python3.12"
+    [ "$implementation" = CPython ] || fail "needs $supported, and $PYTHON is $implementation: $other"
+    [ "$threads" = gil ] || fail "needs $supported, and $PYTHON is a free-threaded build of $VERSION: $other"
+    one_of "$VERSION" $PYTHONS || fail "needs $supported, and $PYTHON is $VERSION: $other"
     container="run the agent as a container (make image), or use a host with another distribution"
     case $libc in
     2.*) ;;
@@ -74,10 +78,6 @@ check_python() {
     [ "$bits" = 64 ] || fail "needs a 64-bit Python, and $PYTHON is a $bits-bit one: name another one with --python PATH"
     one_of "$MACHINE" $MACHINES ||
         fail "needs a processor of the kind $(echo $MACHINES | sed 's/ / or /g'), and this host has $MACHINE: use another host"
-    other="install one of these (on Debian and Ubuntu with its venv package, such as python3.12-venv), and name it: --python /usr/bin/python3.12"
-    [ "$implementation" = CPython ] || fail "needs $supported, and $PYTHON is $implementation: $other"
-    [ "$threads" = gil ] || fail "needs $supported, and $PYTHON is a free-threaded build of $VERSION: $other"
-    one_of "$VERSION" $PYTHONS || fail "needs $supported, and $PYTHON is $VERSION: $other"
 }
 
 # Also a Python that is too old has to understand it.
