@@ -492,6 +492,7 @@ MUTANTS = (
         "GPUs are claimed without looking",
         "a claim is a conditional write",
         ("chalicelib/claims.py", "    unchanged = Cold.claims == cold.claims\n", "    unchanged = Cold.name.exists()\n"),
+        test="tests/chalicelib/test_claims.py::test_a_place_that_somebody_else_took_meanwhile_is_looked_for_again",
     ),
     mutant(
         "a claim is taken away whoever holds it by now",
@@ -549,6 +550,7 @@ MUTANTS = (
         "what is lost gives up its GPUs",
         "a deployment that may live on a worker holds its GPUs there, whatever was concluded from silence",
         ("chalicelib/deployments.py", "    slot.may_live = slot.holds = bool(slot.may_live or slot.sent_at)\n", "    slot.may_live, slot.holds = bool(slot.may_live or slot.sent_at), False\n"),
+        test="tests/chalicelib/test_deployments.py::test_what_is_lost_says_why_and_holds_its_gpus_for_as_long_as_it_may_run_in_them",
     ),
     mutant(
         "an agent starts on a GPU in which another model runs",
