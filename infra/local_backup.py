@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from infra.local_damage import keep as keep_damaged
 from infra.local_store import SCHEMA, DataDirectory
@@ -74,6 +75,9 @@ def restore(data: DataDirectory, content: bytes, now: float) -> int:
         database = data.path / DATABASE
         # What the old database has not yet taken over from its log must not be read into the new one.
         try:
+            # A connection that may write would first delete a log that belongs to no database.
+            with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as old:
+                old.execute("SELECT count(*) FROM sqlite_master")
             with closing(sqlite3.connect(database)) as old:
                 old.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.Error:

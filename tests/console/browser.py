@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ ARGUMENTS = """
 LONG = PATIENCE * 1000
 """Milliseconds that playwright waits for anything."""
 expect.set_options(timeout=LONG)
+logging.getLogger("asyncio").propagate = False
+"""Playwright leaves tasks pending when a page closes. Python logs each when it collects it, amid any other test."""
 WATCH = """
 window.violations = [];
 addEventListener("securitypolicyviolation", (e) => violations.push(`${e.violatedDirective} ${e.blockedURI}`));

@@ -24,6 +24,17 @@ from tests.fixtures.waiting import eventually
 NOW = 1_800_000_000.0
 
 
+def put(folder: Path, key: str) -> None:
+    """The connection ends here: whenever it ended later, SQLite would delete the log beside the database."""
+    with closing(Store(folder / DATABASE)) as store:
+        store.apply([("t", key, b"{}")])
+
+
+def items(folder: Path) -> list[bytes]:
+    with closing(Store(folder / DATABASE)) as store:
+        return list(store.items("t"))
+
+
 def local(*arguments: str, content: bytes = b"") -> Result:
     """The command in this process."""
     return CliRunner().invoke(main, arguments, input=content)
@@ -85,7 +96,7 @@ def test_a_backup_is_whole_while_items_are_written_in_pairs(tmp_path: Path) -> N
 
 
 def test_what_the_old_database_had_in_its_log_is_not_read_into_the_new_one(tmp_path: Path) -> None:
-    Store(tmp_path / DATABASE).apply([("t", "new", b"{}")])
+    put(tmp_path, "new")
     content = backup(tmp_path)
     (tmp_path / "old").mkdir()
     old = Store(tmp_path / "old" / DATABASE)
@@ -97,16 +108,16 @@ def test_what_the_old_database_had_in_its_log_is_not_read_into_the_new_one(tmp_p
         (killed / name).write_bytes((tmp_path / "old" / name).read_bytes())
 
     assert restore(DataDirectory(killed), content, NOW) == 1
-    assert list(Store(killed / DATABASE).items("t")) == [b"{}"]
+    assert items(killed) == [b"{}"]
 
 
 def test_a_backup_takes_the_place_of_a_damaged_database_which_is_copied(tmp_path: Path) -> None:
-    Store(tmp_path / DATABASE).apply([("t", "kept", b"{}")])
+    put(tmp_path, "kept")
     content = backup(tmp_path)
     (tmp_path / DATABASE).write_bytes(b"not a database" * 1000)
     (tmp_path / f"{DATABASE}-wal").write_bytes(b"not a log" * 1000)
     assert restore(DataDirectory(tmp_path), content, NOW) == 1
-    assert list(Store(tmp_path / DATABASE).items("t")) == [b"{}"]
+    assert items(tmp_path) == [b"{}"]
     copies = {each.name: each.read_bytes()[:5] for each in tmp_path.glob("*.damaged-*")}
     assert copies == {
         f"{DATABASE}.damaged-20270115T080000Z": b"not a",
@@ -129,13 +140,13 @@ def a_foreign_database() -> bytes:
 
 @pytest.mark.parametrize("kind", ["empty", "text", "foreign", "damaged"])
 def test_what_is_no_backup_changes_nothing(tmp_path: Path, kind: str) -> None:
-    Store(tmp_path / DATABASE).apply([("t", "kept", b"{}")])
+    put(tmp_path, "kept")
     damaged = bytearray(backup(tmp_path))
     damaged[4096:] = bytes(len(damaged) - 4096)
     content = {"empty": b"", "text": b"not a database", "foreign": a_foreign_database(), "damaged": bytes(damaged)}
     refused = local("restore", "-", "--data", str(tmp_path), content=content[kind])
     assert refused.exit_code == 1 and refused.stderr.startswith("muster: this "), refused.stderr
-    assert list(Store(tmp_path / DATABASE).items("t")) == [b"{}"]
+    assert items(tmp_path) == [b"{}"]
     assert not [each for each in tmp_path.iterdir() if each.name.startswith("muster-")]
 
 
