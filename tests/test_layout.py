@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from muster.api.version import VERSION
 from tests.conftest import WITH_A_DAEMON
 from tests.fixtures import ROOT
 
@@ -49,3 +52,8 @@ def test_what_has_a_docker_daemon_of_its_own_runs_in_that_daemons_network() -> N
     files = (path for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__))
     users = {str(path.relative_to(ROOT / "tests")) for path in files if "OwnDaemon" in path.read_text()}
     assert users - {"fixtures/test_docker_daemon.py"} <= set(WITH_A_DAEMON)
+
+
+def test_in_a_checkout_the_agent_starts_by_its_former_name_too() -> None:
+    ended = subprocess.run([sys.executable, "-m", "agent", "--version"], cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "") and ended.stdout.endswith(f" {VERSION}\n")
