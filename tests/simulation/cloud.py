@@ -105,12 +105,20 @@ class Reply(NamedTuple):
     retry_after: int | None = None
 
 
+class Delayed(NamedTuple):
+    """A request that arrives later, when nobody waits for its answer."""
+
+    who: str
+    kind: str
+    arrive: Callable[[], object]
+
+
 class Network:
     """Everybody's way to the cloud."""
 
     def __init__(self, cloud: Cloud, pass_time: Callable[[float], None]) -> None:
         self._cloud, self._weather, self.pass_time = cloud, cloud.weather, pass_time
-        self._delayed: list[Callable[[], object]] = []
+        self._delayed: list[Delayed] = []
         self._gateways: dict[str, Gateway] = {}
         self.busy: set[str] = set()
         self.in_time: set[str] = set()
@@ -127,7 +135,7 @@ class Network:
         if self._weather.strikes("request lost", 0.05):
             raise requests.ConnectionError("the request was lost")
         if late and self._weather.strikes("request delayed", 0.03 if kind == "heartbeat" else 0.08):
-            self._delayed.append(carry_out)
+            self._delayed.append(Delayed(who, kind, carry_out))
             raise requests.ReadTimeout("nobody answered in time")
         if self._weather.strikes("request doubled", 0.05):
             carry_out()
@@ -168,7 +176,10 @@ class Network:
         self._weather.random.shuffle(self._delayed)
         while self._delayed:
             self._weather.happened["late arrival"] += 1
-            self._delayed.pop()()
+            self._delayed.pop().arrive()
+
+    def holds_registration(self, who: str) -> bool:
+        return any(delayed.who == who and delayed.kind == "register" for delayed in self._delayed)
 
     def _carry_out(self, who: str, kind: str, ids: list[str], bearer: str, body: bytes) -> Reply | None:
         """None where the function was killed in the middle."""

@@ -264,7 +264,7 @@ class Host(AgentWorld):
         if neighbour is None:
             self.engine.outage = EngineOutage(weather)
         self.engine.wait, self.engine.is_unjournaled = self._hang, lambda: self.disk.kind is not None
-        self._pass_time, self._in_heartbeat = network.pass_time, False
+        self._network, self._in_heartbeat = network, False
         self.pull_pauses = (0.0, 0.0)
         self.probe = SlowModels({"org/model"}, self.engine, weather)
         self.engine.works_for = lambda: self.worker_id
@@ -331,10 +331,10 @@ class Host(AgentWorld):
         """A call of the engine that does not return: heartbeats go on, unless it is theirs, which waits no longer."""
         mortal = self.mortal
         if self._in_heartbeat:
-            self._pass_time(FIRST_LOOK)
+            self._network.pass_time(FIRST_LOOK)
         else:
             for _ in range(2):
-                self._pass_time(15.0)
+                self._network.pass_time(15.0)
                 if self.up and not self.parked:
                     self.call_in()
         mortal.need_life()
@@ -366,6 +366,7 @@ class Host(AgentWorld):
             self.state.close()
         self.up = False
         if wipe:
+            self.lost_registration |= self._network.holds_registration(self.machine)
             shutil.rmtree(self.folder / "state", ignore_errors=True)
             self.journaled_boots.clear()
             self.disk.end()
