@@ -10,9 +10,9 @@ from collections.abc import Iterable
 import msgspec
 from pynamodb.exceptions import UpdateError
 
-from chalicelib import settings
-from chalicelib.store import find, update_if
-from chalicelib.tables import AddressClaims, Cold
+from chalicelib.store import settings
+from chalicelib.store.items import find, update_if
+from chalicelib.store.tables import AddressClaims, Cold
 from muster.api import addresses
 from muster.api.addresses import Kind, Reading
 from muster.api.errors import ApiError

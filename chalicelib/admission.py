@@ -24,7 +24,7 @@ from functools import cached_property
 
 from chalicelib import tokens
 from chalicelib.fleet import Machine
-from chalicelib.tables import Cold, Credential, Hot
+from chalicelib.store.tables import Cold, Credential, Hot
 from muster.api import messages as m
 from muster.api.compat import StrEnum
 from muster.api.errors import ApiError

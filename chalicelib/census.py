@@ -12,7 +12,7 @@ from typing import Any
 from pynamodb.attributes import Attribute
 
 from chalicelib.fleet import Machine
-from chalicelib.tables import Cold, Deployment, Hot, Operation, Queued, Slot
+from chalicelib.store.tables import Cold, Deployment, Hot, Operation, Queued, Slot
 
 HOT = (Hot.worker_id, Hot.last_seen, Hot.status, Hot.interval)
 COLD = (

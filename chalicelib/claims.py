@@ -16,10 +16,11 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import census, events, fleet, placement, slots
+from chalicelib import census, fleet, placement
 from chalicelib.fleet import Machine, read_claims, write_claims
-from chalicelib.store import Refused, find, find_all, transact, update_if
-from chalicelib.tables import Cold, Deployment, Slot
+from chalicelib.store import events, slots
+from chalicelib.store.items import Refused, find, find_all, transact, update_if
+from chalicelib.store.tables import Cold, Deployment, Slot
 from muster.api import resources as r
 
 BATCH = 100

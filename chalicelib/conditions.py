@@ -16,12 +16,12 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec import Struct
 
-from chalicelib import events
-from chalicelib.events import About
 from chalicelib.fleet import Machine
-from chalicelib.store import find_all, put_if
-from chalicelib.tables import Conditions, Deployment
-from chalicelib.times import when
+from chalicelib.store import events
+from chalicelib.store.events import About
+from chalicelib.store.items import find_all, put_if
+from chalicelib.store.tables import Conditions, Deployment
+from chalicelib.store.times import when
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.conditions import bit, types_in

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 from pynamodb.expressions.update import Action
 
-from chalicelib.tables import Deployment
+from chalicelib.store.tables import Deployment
 from muster.api import messages as m
 from muster.api.crash_loops import words
 from muster.api.lifecycle import LIVE, Status

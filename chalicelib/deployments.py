@@ -15,9 +15,10 @@ from typing import Any
 import msgspec
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import claims, events, fleet, once, serving, slots
-from chalicelib.store import Refused, find, grow, retrying, transact
-from chalicelib.tables import Deployment, DeploymentName, Hot, Slot
+from chalicelib import claims, fleet, serving
+from chalicelib.store import events, idempotency, slots
+from chalicelib.store.items import Refused, find, grow, retrying, transact
+from chalicelib.store.tables import Deployment, DeploymentName, Hot, Slot
 from chalicelib.tokens import Principal
 from muster.api import resources as r
 from muster.api.credentials import first_credential
@@ -35,10 +36,10 @@ def load(deployment_id: str) -> Deployment:
     return found
 
 
-def create(body: r.NewDeployment, by: Principal, now: float, key: once.Key | None = None) -> Deployment:
+def create(body: r.NewDeployment, by: Principal, now: float, key: idempotency.Key | None = None) -> Deployment:
     """Record it, then find it a place; without one it stays pending and says why. Raises DEPLOYMENT_NAME_IN_USE."""
     check(body)
-    first = once.made(key, now)
+    first = idempotency.made(key, now)
     if first:
         return load(first)
     if body.worker_id is not None:
@@ -50,12 +51,12 @@ def create(body: r.NewDeployment, by: Principal, now: float, key: once.Key | Non
         def build(transaction: TransactWrite) -> None:
             transaction.save(name, condition=DeploymentName.key.does_not_exist())
             transaction.save(deployment, condition=Deployment.deployment_id.does_not_exist())
-            once.remember(transaction, key, deployment.deployment_id, now)
+            idempotency.remember(transaction, key, deployment.deployment_id, now)
 
         transact(build)
 
     try:
-        made = once.run(key, now, attempt)
+        made = idempotency.run(key, now, attempt)
     except Refused as refused:
         if find(DeploymentName, f"name#{deployment.name}"):
             message = f"name: a deployment named {deployment.name!r} exists; take another name, or delete that one"
@@ -111,9 +112,9 @@ Change = Callable[[Deployment], bool]
 """Reads a deployment as it is, and transacts; whether anything was to be done."""
 
 
-def _act(deployment_id: str, key: once.Key | None, change: Change, now: float) -> tuple[Deployment, bool]:
+def _act(deployment_id: str, key: idempotency.Key | None, change: Change, now: float) -> tuple[Deployment, bool]:
     """Apply a change to the latest state, again when somebody was quicker; then ring and place as it needs."""
-    if once.made(key, now):
+    if idempotency.made(key, now):
         return load(deployment_id), False
 
     def attempt() -> bool:
@@ -132,7 +133,7 @@ def _act(deployment_id: str, key: once.Key | None, change: Change, now: float) -
     return deployment, done
 
 
-def start(deployment_id: str, by: Principal, now: float, key: once.Key | None = None) -> Deployment:
+def start(deployment_id: str, by: Principal, now: float, key: idempotency.Key | None = None) -> Deployment:
     """Bring up one that is stopped or in error; one that is already wanted and alive stays as it is."""
 
     def change(deployment: Deployment) -> bool:
@@ -144,7 +145,7 @@ def start(deployment_id: str, by: Principal, now: float, key: once.Key | None = 
     return _recorded(deployment_id, key, change, "start", by, now)
 
 
-def restart(deployment_id: str, by: Principal, now: float, key: once.Key | None = None) -> Deployment:
+def restart(deployment_id: str, by: Principal, now: float, key: idempotency.Key | None = None) -> Deployment:
     """Another container for it, whatever the one before does."""
 
     def change(deployment: Deployment) -> bool:
@@ -154,7 +155,7 @@ def restart(deployment_id: str, by: Principal, now: float, key: once.Key | None 
     return _recorded(deployment_id, key, change, "restart", by, now)
 
 
-def _again(deployment: Deployment, now: float, key: once.Key | None) -> None:
+def _again(deployment: Deployment, now: float, key: idempotency.Key | None) -> None:
     """A new generation of the same specification. An older release may have stored what is refused by now."""
     spec = claims.spec_of(deployment)
     check(spec)
@@ -186,7 +187,13 @@ def patch(deployment_id: str, body: r.DeploymentPatch, by: Principal, now: float
 
 
 def _recorded(
-    deployment_id: str, key: once.Key | None, change: Change, type_: str, by: Principal, now: float, message: str = ""
+    deployment_id: str,
+    key: idempotency.Key | None,
+    change: Change,
+    type_: str,
+    by: Principal,
+    now: float,
+    message: str = "",
 ) -> Deployment:
     deployment, done = _act(deployment_id, key, change, now)
     if done:
@@ -194,7 +201,7 @@ def _recorded(
     return deployment
 
 
-def _replace(deployment: Deployment, spec: r.NewDeployment, now: float, key: once.Key | None) -> None:
+def _replace(deployment: Deployment, spec: r.NewDeployment, now: float, key: idempotency.Key | None) -> None:
     """A new generation of deploy: in its place where it still holds one, else on the way to a new one.
 
     What leaves its place leaves a stop there, of a generation of its own: it may come back to the same worker.
@@ -229,7 +236,7 @@ def _replace(deployment: Deployment, spec: r.NewDeployment, now: float, key: onc
             slots.put(transaction, deployment.worker_id, deployment.deployment_id, "deploy", generation, before)
         elif before is not None:
             _put_stop(transaction, before, stop_generation, now)
-        once.remember(transaction, key, deployment.deployment_id, now)
+        idempotency.remember(transaction, key, deployment.deployment_id, now)
 
     transact(build)
 
@@ -245,7 +252,7 @@ def _fits(spec: r.NewDeployment, deployment: Deployment) -> bool:
     return len(held) == spec.gpus and not (machine and machine.unusable.keys() & set(held))
 
 
-def stop(deployment_id: str, by: Principal, now: float, key: once.Key | None = None) -> Deployment:
+def stop(deployment_id: str, by: Principal, now: float, key: idempotency.Key | None = None) -> Deployment:
     """Ask its worker to end it; one that no worker has heard of is stopped at once."""
 
     def change(deployment: Deployment) -> bool:
@@ -271,7 +278,7 @@ def stop(deployment_id: str, by: Principal, now: float, key: once.Key | None = N
             _update(transaction, deployment, now, actions)
             if before is not None:
                 _put_stop(transaction, before, generation, now)
-            once.remember(transaction, key, deployment_id, now)
+            idempotency.remember(transaction, key, deployment_id, now)
 
         transact(build)
         if at_once and deployment.worker_id:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from chalicelib import census, claims, publication
 from chalicelib.fleet import Machine
-from chalicelib.tables import Deployment
+from chalicelib.store.tables import Deployment
 from muster.api import resources as r
 
 PORTS = {"http": 80, "https": 443}

@@ -8,10 +8,10 @@ from functools import cached_property
 
 import msgspec
 
-from chalicelib import settings
-from chalicelib.events import About
-from chalicelib.store import find_all
-from chalicelib.tables import Cold, Hot
+from chalicelib.store import settings
+from chalicelib.store.events import About
+from chalicelib.store.items import find_all
+from chalicelib.store.tables import Cold, Hot
 from muster.api import messages as m
 from muster.api.errors import ApiError
 

@@ -13,10 +13,11 @@ import struct
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import bounds, conditions, fleet, look, provisional, registration, settings, tokens
+from chalicelib import bounds, conditions, fleet, look, provisional, registration, tokens
 from chalicelib.admission import superseded
-from chalicelib.store import find, retrying, update_if
-from chalicelib.tables import Hot
+from chalicelib.store import settings
+from chalicelib.store.items import find, retrying, update_if
+from chalicelib.store.tables import Hot
 from muster.api import messages as m
 from muster.api.errors import ApiError
 

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterator
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import claims, events, fleet
-from chalicelib.store import find, retrying, transact
-from chalicelib.tables import Cold
+from chalicelib import claims, fleet
+from chalicelib.store import events
+from chalicelib.store.items import find, retrying, transact
+from chalicelib.store.tables import Cold
 from muster.api import messages as m
 
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chalicelib import claims, deployments, events, fleet, slots, workers
-from chalicelib.store import find, side_by_side, update_if
-from chalicelib.tables import Brake, Hot
+from chalicelib import claims, deployments, fleet, workers
+from chalicelib.store import events, slots
+from chalicelib.store.items import find, side_by_side, update_if
+from chalicelib.store.tables import Brake, Hot
 
 LOST_AFTER = 86400.0
 EPHEMERAL_AFTER = 900.0

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from chalicelib.times import when
+from chalicelib.store.times import when
 
 REQUEST: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that is being answered, in every line that is written meanwhile."""

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import claims, conditions, deployments, events, fleet, inventory, operations, reports, slots
+from chalicelib import claims, conditions, deployments, fleet, inventory, operations, reports
 from chalicelib.fleet import CLOCKS_DIFFER
-from chalicelib.store import delete_if, find_all, update_if
-from chalicelib.tables import Deployment, Hot, Operation, Queued, Seen, Slot
+from chalicelib.store import events, slots
+from chalicelib.store.items import delete_if, find_all, update_if
+from chalicelib.store.tables import Deployment, Hot, Operation, Queued, Seen, Slot
 from muster.api import messages as m
 from muster.api.lifecycle import COMING_UP, CONTACT_LOST, LIVE, OPEN, OperationStatus, Status
 from muster.api.sizes import fitting

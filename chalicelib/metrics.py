@@ -12,7 +12,7 @@ from chalicelib import census, claims, conditions, crash_loops, publication
 from chalicelib.exposition import Family
 from chalicelib.fleet import Machine
 from chalicelib.heartbeat import unpack_usage
-from chalicelib.tables import Count, Deployment, Operation
+from chalicelib.store.tables import Count, Deployment, Operation
 from muster.api import messages as m
 from muster.api.conditions import ConditionType
 from muster.api.lifecycle import OPEN, OperationStatus, Status

@@ -22,10 +22,11 @@ import msgspec
 from pynamodb.expressions.condition import Condition
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import bounds, events, fleet, once, slots
-from chalicelib.store import find, find_all, retrying, transact, update_if
-from chalicelib.tables import Count, Operation, Queued, SharedRead
-from chalicelib.times import when
+from chalicelib import bounds, fleet
+from chalicelib.store import events, idempotency, slots
+from chalicelib.store.items import find, find_all, retrying, transact, update_if
+from chalicelib.store.tables import Count, Operation, Queued, SharedRead
+from chalicelib.store.times import when
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.errors import ApiError
@@ -49,11 +50,11 @@ def load(operation_id: str, now: float) -> Operation:
 
 
 def enqueue(
-    worker_id: str, type_: str, parameters: dict[str, Any], by: str, now: float, key: once.Key | None = None
+    worker_id: str, type_: str, parameters: dict[str, Any], by: str, now: float, key: idempotency.Key | None = None
 ) -> Operation:
     """Ask a worker. A read that was not sent yet is shared. Raises WORKER_NOT_FOUND, WORKER_OFFLINE."""
     machine = fleet.get(worker_id)
-    first = once.made(key, now)
+    first = idempotency.made(key, now)
     if first:
         return load(first, now)
     if not machine.online(now):
@@ -82,7 +83,7 @@ def _enqueue(
     parameters: dict[str, Any],
     by: str,
     now: float,
-    key: once.Key | None,
+    key: idempotency.Key | None,
     share: tuple[str, SharedRead | None] | None = None,
 ) -> Operation:
     operation = Operation(
@@ -105,9 +106,9 @@ def _enqueue(
             pointer = SharedRead(worker_id, slot, operation_id=operation.operation_id, ttl=operation.ttl)
             is_latest = SharedRead.operation_id == latest.operation_id if latest else SharedRead.slot.does_not_exist()
             transaction.save(pointer, condition=is_latest)
-        once.remember(transaction, key, operation.operation_id, now)
+        idempotency.remember(transaction, key, operation.operation_id, now)
 
-    first = once.run(key, now, lambda: transact(build))
+    first = idempotency.run(key, now, lambda: transact(build))
     if first:
         return load(first, now)
     slots.ring(worker_id, now)

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from chalicelib import fleet, settings, tokens
+from chalicelib import fleet, tokens
 from chalicelib.admission import superseded
 from chalicelib.fleet import Machine
-from chalicelib.store import find
-from chalicelib.tables import Credential, Hot, Provisional
+from chalicelib.store import settings
+from chalicelib.store.items import find
+from chalicelib.store.tables import Credential, Hot, Provisional
 from muster.api import messages as m
 
 IN_FLIGHT = 10.0

@@ -15,12 +15,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from chalicelib import address_claims, fleet, serving, slots
+from chalicelib import address_claims, fleet, serving
 from chalicelib.conditions import Held
 from chalicelib.fleet import Machine
 from chalicelib.serving import Serving
-from chalicelib.store import find_all
-from chalicelib.tables import AddressClaims, Deployment
+from chalicelib.store import slots
+from chalicelib.store.items import find_all
+from chalicelib.store.tables import AddressClaims, Deployment
 from muster.api import addresses
 from muster.api.addresses import Place
 from muster.api.conditions import ConditionType

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib import events
 from chalicelib.fleet import Machine
-from chalicelib.store import find, put_if
-from chalicelib.tables import Refusals
-from chalicelib.times import when
+from chalicelib.store import events
+from chalicelib.store.items import find, put_if
+from chalicelib.store.tables import Refusals
+from chalicelib.store.times import when
 
 EVERY = 3600.0
 MOST = 16

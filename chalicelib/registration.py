@@ -22,24 +22,12 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import (
-    address_claims,
-    admission,
-    claims,
-    deployments,
-    events,
-    fleet,
-    inventory,
-    provisional,
-    refusals,
-    settings,
-    slots,
-    tokens,
-)
+from chalicelib import address_claims, admission, claims, deployments, fleet, inventory, provisional, refusals, tokens
 from chalicelib.admission import Request, Rule, retired_boots, same_boot, short, superseded
 from chalicelib.fleet import Machine
-from chalicelib.store import find, grow, retrying, transact
-from chalicelib.tables import Cold, Conditions, Credential, Hot, Provisional, WorkerName
+from chalicelib.store import events, settings, slots
+from chalicelib.store.items import find, grow, retrying, transact
+from chalicelib.store.tables import Cold, Conditions, Credential, Hot, Provisional, WorkerName
 from muster.api import messages as m
 from muster.api.errors import ApiError
 from muster.api.resolving import Resolve, resolve

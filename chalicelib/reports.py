@@ -13,10 +13,11 @@ from datetime import datetime
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import bounds, claims, crash_loops, events, serving, slots
-from chalicelib.store import Refused, find, grow, retrying, update_if
-from chalicelib.tables import Deployment, Slot
-from chalicelib.times import when
+from chalicelib import bounds, claims, crash_loops, serving
+from chalicelib.store import events, slots
+from chalicelib.store.items import Refused, find, grow, retrying, update_if
+from chalicelib.store.tables import Deployment, Slot
+from chalicelib.store.times import when
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.errors import ApiError

@@ -17,7 +17,7 @@ from msgspec import Struct
 from pynamodb.expressions.update import Action
 
 from chalicelib.claims import spec_of
-from chalicelib.tables import Deployment
+from chalicelib.store.tables import Deployment
 from muster.api import messages as m
 from muster.api.lifecycle import ENDING, Status
 

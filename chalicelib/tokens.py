@@ -11,10 +11,11 @@ from typing import Literal
 
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import census, events, once, paging
-from chalicelib.store import Refused, delete_if, find, put_if, side_by_side, transact, update_if
-from chalicelib.tables import Credential, FirstKey, Hot
-from chalicelib.times import when
+from chalicelib import census
+from chalicelib.store import events, idempotency, paging
+from chalicelib.store.items import Refused, delete_if, find, put_if, side_by_side, transact, update_if
+from chalicelib.store.tables import Credential, FirstKey, Hot
+from chalicelib.store.times import when
 from muster.api import resources as r
 from muster.api.endpoints import Access
 from muster.api.errors import ApiError
@@ -118,7 +119,7 @@ def _same(stored: bytes | None, presented: bytes) -> bool:
 
 
 def create_token(
-    body: r.NewRegistrationToken, by: Principal, now: float, key: once.Key | None = None
+    body: r.NewRegistrationToken, by: Principal, now: float, key: idempotency.Key | None = None
 ) -> r.RegistrationToken:
     """A new registration token, whose secret is only in this answer. Raises FORBIDDEN, IDEMPOTENCY_MISMATCH."""
     if body.takeover and by.access < Access.ADMIN:
@@ -131,7 +132,7 @@ def create_token(
     return _token_view(found) if found else _token_view(item, secret)
 
 
-def create_key(body: r.NewApiKey, by: Principal, now: float, key: once.Key | None = None) -> r.ApiKey:
+def create_key(body: r.NewApiKey, by: Principal, now: float, key: idempotency.Key | None = None) -> r.ApiKey:
     """A new API key, whose secret is only in this answer. Raises IDEMPOTENCY_MISMATCH."""
     secret = new_secret("key")
     item = _credential(secret, "key", now)
@@ -256,14 +257,14 @@ def seed_registration_token(secret: str, now: float) -> None:
     put_if(item, Credential.credential_id.does_not_exist())
 
 
-def _create(item: Credential, key: once.Key | None, now: float) -> Credential | None:
+def _create(item: Credential, key: idempotency.Key | None, now: float) -> Credential | None:
     """Store it; where this Idempotency-Key made one before, return that instead."""
 
     def build(transaction: TransactWrite) -> None:
         transaction.save(item, condition=Credential.credential_id.does_not_exist())
-        once.remember(transaction, key, item.credential_id, now)
+        idempotency.remember(transaction, key, item.credential_id, now)
 
-    first = once.run(key, now, lambda: transact(build))
+    first = idempotency.run(key, now, lambda: transact(build))
     return find(Credential, first) if first else None
 
 

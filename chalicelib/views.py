@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from chalicelib import claims, conditions, crash_loops, fleet, paging, publication
+from chalicelib import claims, conditions, crash_loops, fleet, publication
 from chalicelib.fleet import Machine
 from chalicelib.serving import served_model_name
-from chalicelib.tables import Deployment
-from chalicelib.times import when
+from chalicelib.store import paging
+from chalicelib.store.tables import Deployment
+from chalicelib.store.times import when
 from chalicelib.tokens import Principal
 from muster.api import messages as m
 from muster.api import resources as r

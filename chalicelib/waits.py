@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from pynamodb.exceptions import PynamoDBException
 from pynamodb.expressions.condition import size
 
-from chalicelib import settings
-from chalicelib.store import find, update_if
-from chalicelib.tables import Waits
+from chalicelib.store import settings
+from chalicelib.store.items import find, update_if
+from chalicelib.store.tables import Waits
 
 GRACE = 10.0
 """Seconds beyond the wait that a function may need before it is done."""

@@ -9,13 +9,14 @@ import msgspec
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import address_claims, claims, conditions, deployments, events, fleet, paging, publication, slots
+from chalicelib import address_claims, claims, conditions, deployments, fleet, publication
 from chalicelib.fleet import Machine
 from chalicelib.heartbeat import unpack_usage
 from chalicelib.registration import name_key
-from chalicelib.store import find, find_all, retrying, transact, update_if
-from chalicelib.tables import Cold, Conditions, Deployment, Hot, Provisional, Refusals, Seen, Slot, WorkerName
-from chalicelib.times import when
+from chalicelib.store import events, paging, slots
+from chalicelib.store.items import find, find_all, retrying, transact, update_if
+from chalicelib.store.tables import Cold, Conditions, Deployment, Hot, Provisional, Refusals, Seen, Slot, WorkerName
+from chalicelib.store.times import when
 from chalicelib.tokens import Principal
 from muster.api import messages as m
 from muster.api import resources as r

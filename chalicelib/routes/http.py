@@ -19,11 +19,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Blueprint, Response
 from pynamodb.exceptions import PynamoDBException
 
-from chalicelib import fleet, heartbeat, logs, once, operations, provisional, tokens, waits
+from chalicelib import fleet, heartbeat, logs, operations, provisional, tokens, waits
 from chalicelib.routes import parsing
 from chalicelib.routes.matching import MethodNotAllowed
-from chalicelib.store import Refused, find
-from chalicelib.tables import Hot, Operation
+from chalicelib.store import idempotency
+from chalicelib.store.items import Refused, find
+from chalicelib.store.tables import Hot, Operation
 from chalicelib.tokens import Principal
 from muster.api import endpoints
 from muster.api import resources as r
@@ -87,7 +88,7 @@ class Call:
         return parsing.query(self.query, type_)
 
     @property
-    def once(self) -> once.Key | None:
+    def once(self) -> idempotency.Key | None:
         """From the Idempotency-Key header; the path belongs to the key, since ids are in it. Raises INVALID_REQUEST."""
         key = self.headers.get("idempotency-key")
         if key is None:
@@ -96,7 +97,7 @@ class Call:
             # Whoever sends one relies on it: what is made twice all the same would be found too late.
             raise ApiError("INVALID_REQUEST", "Idempotency-Key: expected at least one character")
         route = "\0".join([self.endpoint.name, *self.ids.values()])
-        return once.key_for(self.by.id, route, key, self.raw)
+        return idempotency.key_for(self.by.id, route, key, self.raw)
 
 
 Handler = Callable[[Call], Any]

@@ -6,21 +6,11 @@ from typing import Any
 
 from chalice.app import Blueprint, Response
 
-from chalicelib import (
-    deployments,
-    discovery,
-    events,
-    exposition,
-    fleet,
-    metrics,
-    operations,
-    tokens,
-    views,
-    workers,
-)
+from chalicelib import deployments, discovery, exposition, fleet, metrics, operations, tokens, views, workers
 from chalicelib.routes.http import Call, dump, route
-from chalicelib.store import find
-from chalicelib.tables import Brake
+from chalicelib.store import events
+from chalicelib.store.items import find
+from chalicelib.store.tables import Brake
 from muster.api import openapi
 from muster.api import resources as r
 from muster.api.version import VERSION

@@ -1,4 +1,4 @@
-"""The data stack: a template made from the models in chalicelib/tables.py, so that a table is described once.
+"""The data stack: a template made from the models in chalicelib/store/tables.py, so that a table is described once.
 
 It is a stack of its own, which outlives the application: nothing in it is deleted with a stack, nor replaced by an
 update, and each table says no to whoever asks DynamoDB itself.
@@ -11,8 +11,8 @@ from typing import Any
 
 from pynamodb.models import Model
 
-from chalicelib.settings import TABLE_PREFIX
-from chalicelib.tables import MODELS, Item
+from chalicelib.store.settings import TABLE_PREFIX
+from chalicelib.store.tables import MODELS, Item
 from infra.cloud.names import prefix
 
 Json = dict[str, Any]

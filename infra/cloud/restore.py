@@ -15,8 +15,8 @@ from typing import Any
 import botocore.session
 import click
 
-from chalicelib.settings import TABLE_PREFIX
-from chalicelib.tables import MODELS
+from chalicelib.store.settings import TABLE_PREFIX
+from chalicelib.store.tables import MODELS
 
 Item = dict[str, Any]
 BATCH = 25

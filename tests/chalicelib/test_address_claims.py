@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chalicelib import address_claims, fleet, workers
-from chalicelib.store import find
-from chalicelib.tables import AddressClaims
+from chalicelib.store.items import find
+from chalicelib.store.tables import AddressClaims
 from muster.api import addresses
 from muster.api import resources as r
 from muster.api.errors import ApiError

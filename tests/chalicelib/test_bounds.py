@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib import bounds, claims, deployments
 from chalicelib.fleet import CLOCKS_DIFFER
-from chalicelib.tables import Hot, Slot
+from chalicelib.store.tables import Hot, Slot
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.errors import ApiError

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import claims, deployments, slots, workers
-from chalicelib.store import find
-from chalicelib.tables import Cold, Deployment, Slot
+from chalicelib import claims, deployments, workers
+from chalicelib.store import slots
+from chalicelib.store.items import find
+from chalicelib.store.tables import Cold, Deployment, Slot
 from muster.api import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, lines
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from chalicelib import conditions, tokens, views, workers
-from chalicelib.store import find
-from chalicelib.tables import Conditions, Deployment, Hot
-from chalicelib.times import when
+from chalicelib.store.items import find
+from chalicelib.store.tables import Conditions, Deployment, Hot
+from chalicelib.store.times import when
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.conditions import ConditionType

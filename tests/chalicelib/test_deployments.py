@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from chalicelib import claims, deployments, slots, workers
-from chalicelib.once import Key
-from chalicelib.store import find
-from chalicelib.tables import DeploymentName
+from chalicelib import claims, deployments, workers
+from chalicelib.store import slots
+from chalicelib.store.idempotency import Key
+from chalicelib.store.items import find
+from chalicelib.store.tables import DeploymentName
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.errors import ApiError

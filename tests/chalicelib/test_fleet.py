@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import events, fleet, workers
-from chalicelib.store import find
-from chalicelib.tables import Hot
+from chalicelib import fleet, workers
+from chalicelib.store import events
+from chalicelib.store.items import find
+from chalicelib.store.tables import Hot
 from muster.api import resources as r
 from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker

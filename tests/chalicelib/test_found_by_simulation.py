@@ -7,8 +7,9 @@ import copy
 import msgspec
 import pytest
 
-from chalicelib import census, deployments, look, slots, tokens, workers
-from chalicelib.store import Refused, transact
+from chalicelib import census, deployments, look, tokens, workers
+from chalicelib.store import slots
+from chalicelib.store.items import Refused, transact
 from muster.api import messages as m
 from muster.api import resources as r
 from tests.fixtures.database import Killed

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib import heartbeat, look, tokens, workers
-from chalicelib.store import find
-from chalicelib.tables import Hot
+from chalicelib.store.items import find
+from chalicelib.store.tables import Hot
 from muster.api import messages as m
 from muster.api.errors import ApiError
 from tests.fixtures.plane_world import JOIN, PlaneWorld, Worker

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from chalicelib import slots, workers
-from chalicelib.tables import Hot, Slot
+from chalicelib import workers
+from chalicelib.store import slots
+from chalicelib.store.tables import Hot, Slot
 from tests.fixtures.plane_world import PlaneWorld
 from tests.fixtures.units import size_of
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from chalicelib import claims, fleet, inventory, workers
-from chalicelib.tables import Cold
+from chalicelib.store.tables import Cold
 from muster.api import messages as m
 from tests.fixtures.database import Killed
 from tests.fixtures.plane_world import PlaneWorld, lines

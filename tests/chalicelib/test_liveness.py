@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chalicelib import liveness, tokens, workers
-from chalicelib.store import find
-from chalicelib.tables import Hot
+from chalicelib.store.items import find
+from chalicelib.store.tables import Hot
 from muster.api import resources as r
 from muster.api.errors import ApiError
 from tests.fixtures.agent_world import DAY

@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import deployments, fleet, look, operations, serving, slots, tokens, workers
-from chalicelib.store import find
-from chalicelib.tables import Cold, Deployment, Hot, Operation, Seen, Slot
+from chalicelib import deployments, fleet, look, operations, serving, tokens, workers
+from chalicelib.store import slots
+from chalicelib.store.items import find
+from chalicelib.store.tables import Cold, Deployment, Hot, Operation, Seen, Slot
 from muster.api import messages as m
 from muster.api import resources as r
 from tests.fixtures.database import Killed

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import operations, slots, workers
-from chalicelib.once import Key
-from chalicelib.store import find
-from chalicelib.tables import Count
+from chalicelib import operations, workers
+from chalicelib.store import slots
+from chalicelib.store.idempotency import Key
+from chalicelib.store.items import find
+from chalicelib.store.tables import Count
 from muster.api import messages as m
 from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines

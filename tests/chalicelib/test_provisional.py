@@ -9,8 +9,8 @@ import pytest
 from chalicelib import provisional, tokens, workers
 from chalicelib.routes import http
 from chalicelib.routes import worker as routes
-from chalicelib.store import find
-from chalicelib.tables import Hot, Provisional
+from chalicelib.store.items import find
+from chalicelib.store.tables import Hot, Provisional
 from muster.api import resources as r
 from muster.api.errors import ApiError
 from muster.api.lifecycle import Status

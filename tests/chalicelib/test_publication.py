@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib import discovery, exposition, fleet, metrics, publication, workers
-from chalicelib.tables import Cold
+from chalicelib.store.tables import Cold
 from muster.api import resources as r
 from muster.api.conditions import ConditionType
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from chalicelib import deployments, events, liveness, operations, slots, tokens, workers
-from chalicelib.once import Key
-from chalicelib.store import find
-from chalicelib.tables import Cold, Credential, Deployment, DeploymentName, Hot, Slot, WorkerName
+from chalicelib import deployments, liveness, operations, tokens, workers
+from chalicelib.store import events, slots
+from chalicelib.store.idempotency import Key
+from chalicelib.store.items import find
+from chalicelib.store.tables import Cold, Credential, Deployment, DeploymentName, Hot, Slot, WorkerName
 from muster.api import resources as r
 from muster.api.errors import ApiError
 from muster.api.lifecycle import Status

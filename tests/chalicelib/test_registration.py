@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from chalicelib import admission, provisional, registration, tokens, workers
-from chalicelib.store import Refused, find
-from chalicelib.tables import Cold, Conditions, Hot, Provisional
+from chalicelib.store.items import Refused, find
+from chalicelib.store.tables import Cold, Conditions, Hot, Provisional
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.endpoints import Access

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib import deployments, fleet, reports, serving, slots, workers
-from chalicelib.tables import Cold, Slot
+from chalicelib import deployments, fleet, reports, serving, workers
+from chalicelib.store import slots
+from chalicelib.store.tables import Cold, Slot
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.errors import ApiError

@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib import deployments, discovery, fleet, liveness, serving, workers
 from chalicelib.fleet import ONLINE_WINDOW
-from chalicelib.tables import Deployment
+from chalicelib.store.tables import Deployment
 from muster import gateway
 from muster.api import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from chalicelib import tokens
-from chalicelib.once import Key
 from chalicelib.routes import http
-from chalicelib.store import find
-from chalicelib.tables import Credential, Hot
+from chalicelib.store.idempotency import Key
+from chalicelib.store.items import find
+from chalicelib.store.tables import Credential, Hot
 from muster.api import resources as r
 from muster.api.endpoints import Access
 from muster.api.errors import ApiError

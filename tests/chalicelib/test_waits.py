@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from chalicelib import waits
-from chalicelib.store import find
-from chalicelib.tables import Waits
+from chalicelib.store.items import find
+from chalicelib.store.tables import Waits
 from tests.fixtures.database import Recorder
 
 NOW = 1_700_000_000.0

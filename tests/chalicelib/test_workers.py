@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import deployments, fleet, slots, tokens, workers
-from chalicelib.store import find
-from chalicelib.tables import Hot, Seen, WorkerName
+from chalicelib import deployments, fleet, tokens, workers
+from chalicelib.store import slots
+from chalicelib.store.items import find
+from chalicelib.store.tables import Hot, Seen, WorkerName
 from muster.api import resources as r
 from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, lines

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.settings import ONLINE_WINDOW
+from chalicelib.store.settings import ONLINE_WINDOW
 from tests.fixtures.agent_process import Operator
 from tests.fixtures.kept_release import Release, ReleaseHost
 from tests.fixtures.serve import Serve

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 import tests.fixtures.credentials  # noqa: F401  # credentials, for a database that needs none
-from chalicelib import settings
+from chalicelib.store import settings
 from infra.cloud import prices
 from tests.cost import month
 from tests.cost.bill import CORES, DEPLOYMENTS, ROUND_TRIP, Api, Line, Month, bill, seconds, total

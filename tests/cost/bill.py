@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from chalicelib import settings
+from chalicelib.store import settings
 from infra.cloud import prices
 from tests.cost.function import OF_GATEWAY
 from tests.cost.month import Counted

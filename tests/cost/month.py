@@ -19,7 +19,7 @@ from typing import Any
 from chalicelib import tokens
 from chalicelib.liveness import LOST_AFTER
 from chalicelib.registration import name_key
-from chalicelib.tables import Cold, Deployment, Event, Hot, Listing, Operation, Slot, WorkerName
+from chalicelib.store.tables import Cold, Deployment, Event, Hot, Listing, Operation, Slot, WorkerName
 from tests.cost import function
 from tests.cost.use import Use
 from tests.fixtures import dynoxide

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from chalicelib import liveness
 from chalicelib.heartbeat import unpack_usage
-from chalicelib.store import transact
-from chalicelib.tables import Hot
+from chalicelib.store.items import transact
+from chalicelib.store.tables import Hot
 from infra.cloud import prices
 from tests.cost import month
 from tests.cost.__main__ import main

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from chalicelib import settings
-from chalicelib.tables import Cold, Hot
+from chalicelib.store import settings
+from chalicelib.store.tables import Cold, Hot
 from tests.cost import month
 from tests.cost.bill import MONTH, Month, bill
 from tests.fixtures import dynoxide

@@ -6,7 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
-from chalicelib.tables import Hot, Slot
+from chalicelib.store.tables import Hot, Slot
 from muster.api.messages import Disk, DiskPath, GpuUsage
 from tests.fixtures.agent_and_app import AgentAndApp
 from tests.fixtures.app import REGISTRATION_TOKEN

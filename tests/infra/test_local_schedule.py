@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib import liveness
 from chalicelib.fleet import ONLINE_WINDOW
-from chalicelib.tables import Hot
+from chalicelib.store.tables import Hot
 from infra.local_schedule import EVERY, SETTLE, STEP, Minute
 from tests.fixtures.agent_world import DAY, Clock
 from tests.fixtures.database import Recorder

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import track
 
 import tests.fixtures.credentials  # noqa: F401  # credentials, for a database that needs none
-from chalicelib import tables
+from chalicelib.store import tables
 from tests.simulation.database import UnreliableDynamoDB
 from tests.simulation.entropy import seeded
 from tests.simulation.minima import too_rare

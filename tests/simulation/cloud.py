@@ -14,7 +14,7 @@ from pynamodb.exceptions import PynamoDBException
 from chalicelib.look import MAX_COMMANDS
 from chalicelib.routes import worker as routes
 from chalicelib.routes.http import Call, authenticated, unexpected
-from chalicelib.store import Refused
+from chalicelib.store.items import Refused
 from muster.api.endpoints import BY_NAME
 from muster.api.errors import ApiError
 from tests.fixtures.fake_server import FakeServer

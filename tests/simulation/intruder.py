@@ -14,7 +14,7 @@ import requests
 
 from chalicelib import tokens
 from chalicelib.fleet import ONLINE_WINDOW
-from chalicelib.tables import Deployment, Hot
+from chalicelib.store.tables import Deployment, Hot
 from tests.fixtures.dynamodb_expressions import Item
 from tests.fixtures.memory_dynamodb import MemoryDynamoDB
 from tests.simulation.cloud import Network

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chalicelib import census, claims, operations, placement, slots
+from chalicelib import census, claims, operations, placement
 from chalicelib.fleet import ONLINE_WINDOW
-from chalicelib.tables import Cold, Deployment, Hot, Operation
+from chalicelib.store import slots
+from chalicelib.store.tables import Cold, Deployment, Hot, Operation
 from muster.api.lifecycle import LIVE, OPEN, OperationStatus
 from muster.api.messages import GpuDevice, GpuInfo
 from muster_agent.life import MOST_ATTEMPTS

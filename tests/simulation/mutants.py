@@ -315,18 +315,18 @@ MUTANTS = (
     mutant(
         "a stop cancels a deploy that was sent",
         "only a deploy that was never sent is stopped at once",
-        ("chalicelib/slots.py", 'return slot.intent == "deploy" and not _reached(slot) and not slot.may_live', 'return slot.intent == "deploy" and slot.settled_at is None'),
+        ("chalicelib/store/slots.py", 'return slot.intent == "deploy" and not _reached(slot) and not slot.may_live', 'return slot.intent == "deploy" and slot.settled_at is None'),
     ),
     mutant(
         "an intent does not look whether it was sent meanwhile",
         "an intent is overwritten on condition that it is as it was read",
-        ("chalicelib/slots.py", "    same &= Slot.sent_at.exists() if before.sent_at else Slot.sent_at.does_not_exist()\n", ""),
+        ("chalicelib/store/slots.py", "    same &= Slot.sent_at.exists() if before.sent_at else Slot.sent_at.does_not_exist()\n", ""),
         test="tests/chalicelib/test_found_by_simulation.py::test_an_intent_that_was_sent_since_it_was_read_is_read_again",
     ),
     mutant(
         "no fence on the receipt",
         "only a session to which an intent was sent may acknowledge it",
-        ("chalicelib/slots.py", "        condition &= Slot.sent_session <= session\n", "        pass\n"),
+        ("chalicelib/store/slots.py", "        condition &= Slot.sent_session <= session\n", "        pass\n"),
         test="tests/chalicelib/test_found_by_simulation.py::test_an_older_sessions_word_is_no_receipt",
     ),
     mutant(
@@ -380,7 +380,7 @@ MUTANTS = (
     mutant(
         "numbers grow by one",
         "generations and sessions grow with the clock, so that a restored database cannot fall behind",
-        ("chalicelib/store.py", "return max(int(previous) + 1, int(now * 1000))", "return int(previous) + 1"),
+        ("chalicelib/store/items.py", "return max(int(previous) + 1, int(now * 1000))", "return int(previous) + 1"),
         test="tests/chalicelib/test_found_by_simulation.py::test_what_is_asked_after_a_restore_is_newer_than_what_was_asked_before_it",
     ),
     mutant(
@@ -461,7 +461,7 @@ MUTANTS = (
     mutant(
         "a worker that took a deploy before it was lost is not told to stop it",
         "a worker may begin what it took: a stop is sent, although nothing of it was ever listed",
-        ("chalicelib/slots.py", " and not slot.may_live and not slot.may_begin", " and not slot.may_live"),
+        ("chalicelib/store/slots.py", " and not slot.may_live and not slot.may_begin", " and not slot.may_live"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_stop_goes_to_a_worker_that_may_begin_yet_what_was_lost_with_it",
     ),
     mutant(
@@ -485,7 +485,7 @@ MUTANTS = (
     mutant(
         "an Idempotency-Key is not remembered",
         "a repeated POST returns the first's resource",
-        ("chalicelib/once.py", "    if key:\n        record = Once", "    if False:\n        record = Once"),
+        ("chalicelib/store/idempotency.py", "    if key:\n        record = Once", "    if False:\n        record = Once"),
     ),
     # Placement
     mutant(

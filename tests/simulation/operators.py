@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from chalicelib import deployments, operations, workers
 from chalicelib.fleet import ONLINE_WINDOW
-from chalicelib.once import Key
-from chalicelib.store import Refused
-from chalicelib.tables import Deployment, Hot
+from chalicelib.store.idempotency import Key
+from chalicelib.store.items import Refused
+from chalicelib.store.tables import Deployment, Hot
 from chalicelib.tokens import Principal
 from muster.api import resources as r
 from muster.api.endpoints import Access

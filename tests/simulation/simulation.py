@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from chalicelib import liveness, slots, tokens, workers
+from chalicelib import liveness, tokens, workers
 from chalicelib.fleet import ONLINE_WINDOW
 from chalicelib.liveness import BRAKE_FOR, FLEET, LOST_AFTER
-from chalicelib.store import Refused, find
-from chalicelib.tables import Brake, Deployment, Hot, Operation
+from chalicelib.store import slots
+from chalicelib.store.items import Refused, find
+from chalicelib.store.tables import Brake, Deployment, Hot, Operation
 from muster.api import resources as r
 from muster.api.conditions import ConditionType
 from muster.api.endpoints import Access

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from pynamodb.exceptions import UpdateError
 
-from chalicelib import tables
-from chalicelib.store import find, transact, update_if
-from chalicelib.tables import Deployment, Hot
+from chalicelib.store import tables
+from chalicelib.store.items import find, transact, update_if
+from chalicelib.store.tables import Deployment, Hot
 from tests.fixtures.plane_world import PlaneWorld
 from tests.simulation.database import LAG, WRITES, UnreliableDynamoDB
 

@@ -13,10 +13,11 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 from chalice.app import Response
 from pynamodb.exceptions import PutError, PynamoDBException
 
-from chalicelib import logs, settings, tokens, waits, workers
+from chalicelib import logs, tokens, waits, workers
 from chalicelib.routes import http
 from chalicelib.routes.matching import MethodNotAllowed
-from chalicelib.store import Refused
+from chalicelib.store import settings
+from chalicelib.store.items import Refused
 from muster.api import resources as r
 from muster.api.endpoints import Access
 from muster.api.errors import ApiError

@@ -14,7 +14,7 @@ from chalice.local import LocalGateway
 
 from app import app
 from chalicelib import deployments, tokens, workers
-from chalicelib.tables import Cold
+from chalicelib.store.tables import Cold
 from muster.api.endpoints import ENDPOINTS, Access
 from muster.api.resources import NewApiKey, NewRegistrationToken
 from tests.fixtures.plane_world import ADMIN, PlaneWorld

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from app import app
-from chalicelib import tables, tokens
+from chalicelib import tokens
+from chalicelib.store import tables
 from tests.fixtures import dynoxide
 from tests.fixtures.http_workers import Worker
 from tests.fixtures.serve import REGISTRATION_TOKEN

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from chalicelib.settings import TABLE_PREFIX
+from chalicelib.store.settings import TABLE_PREFIX
 from tests.fixtures.database import Recorder
 
-PLUMBING = {"store.py", "tables.py", "paging.py"}
+PLUMBING = {"items.py", "tables.py", "paging.py"}
 """Of chalicelib: tests use these as well, to look at what is stored."""
 SWEEP = "liveness.py"
 """Its threads have nothing of the function that started them on their stacks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalicelib.tables import MODELS
+from chalicelib.store.tables import MODELS
 from infra.cloud.data import expires, indexes_of, table_of, template
 
 EXPIRING = {"commands", "operations", "events"}

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from chalicelib import wheels
-from chalicelib.settings import TABLE_PREFIX
-from chalicelib.tables import MODELS
+from chalicelib.store.settings import TABLE_PREFIX
+from chalicelib.store.tables import MODELS
 from muster.api.endpoints import ENDPOINTS
 from tests.infra.cloud import small
 from tests.infra.cloud.conftest import NewAccount

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from chalicelib.settings import TABLE_PREFIX
-from chalicelib.store import find
-from chalicelib.tables import Cold, Deployment, connection
+from chalicelib.store.items import find
+from chalicelib.store.settings import TABLE_PREFIX
+from chalicelib.store.tables import Cold, Deployment, connection
 from infra.cloud import restore
 from tests.fixtures.database import DATABASE, Recorder
 from tests.fixtures.memory_dynamodb import MemoryDynamoDB

@@ -12,8 +12,8 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib.store import find, grow, update_if
-from chalicelib.tables import Hot, Queued, Slot
+from chalicelib.store.items import find, grow, update_if
+from chalicelib.store.tables import Hot, Queued, Slot
 
 LETS_GO: Condition = (Slot.holds == False) | Slot.slot.does_not_exist()  # noqa: E712
 """That the deployment does not use its GPUs, and is not about to."""

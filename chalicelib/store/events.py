@@ -25,9 +25,9 @@ from typing import Annotated, Any
 import msgspec
 from pynamodb.expressions.condition import Condition
 
-from chalicelib.store import find_all
-from chalicelib.tables import Cold, Deployment, Event
-from chalicelib.times import when
+from chalicelib.store.items import find_all
+from chalicelib.store.tables import Cold, Deployment, Event
+from chalicelib.store.times import when
 from muster.api import resources as r
 from muster.api.errors import ApiError
 

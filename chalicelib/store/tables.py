@@ -20,7 +20,7 @@
                  "first"                    which key was made because there was no admin's
     events       subject, at                a line of a timeline, once under each subject that it is looked up by
 
-How they are read and written is store.py. Times are epoch seconds.
+How they are read and written is items.py. Times are epoch seconds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pynamodb.constants import PAY_PER_REQUEST_BILLING_MODE
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
-from chalicelib.settings import TABLE_PREFIX
+from chalicelib.store.settings import TABLE_PREFIX
 
 
 class Meta:

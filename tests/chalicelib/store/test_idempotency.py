@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib import once
-from chalicelib.once import Key
-from chalicelib.store import Refused, find, transact
-from chalicelib.tables import Once
+from chalicelib.store import idempotency
+from chalicelib.store.idempotency import Key
+from chalicelib.store.items import Refused, find, transact
+from chalicelib.store.tables import Once
 from muster.api.errors import ApiError
 from tests.fixtures.database import Recorder
 
@@ -18,14 +18,14 @@ KEY = Key("once#1", "a body")
 
 
 def make(resource: str, key: Key | None = KEY, now: float = NOW) -> str | None:
-    return once.run(key, now, lambda: transact(lambda t: once.remember(t, key, resource, now)))
+    return idempotency.run(key, now, lambda: transact(lambda t: idempotency.remember(t, key, resource, now)))
 
 
 def test_what_a_key_made_first_is_found_again(database: Recorder) -> None:
-    assert once.made(KEY, NOW) is None
+    assert idempotency.made(KEY, NOW) is None
     assert make("first") is None, "it was made now"
     assert make("second") == "first"
-    assert once.made(KEY, NOW) == "first"
+    assert idempotency.made(KEY, NOW) == "first"
 
 
 def test_a_key_for_another_body_is_refused(database: Recorder) -> None:
@@ -37,8 +37,8 @@ def test_a_key_for_another_body_is_refused(database: Recorder) -> None:
 
 def test_without_a_key_nothing_is_remembered(database: Recorder) -> None:
     with database.counting() as calls:
-        assert once.run(None, NOW, lambda: None) is None
-        assert once.made(None, NOW) is None
+        assert idempotency.run(None, NOW, lambda: None) is None
+        assert idempotency.made(None, NOW) is None
     assert calls == []
 
 
@@ -47,16 +47,16 @@ def test_what_failed_does_not_spend_the_key(database: Recorder) -> None:
         raise ApiError("WORKER_NOT_FOUND", "why")
 
     with pytest.raises(ApiError):
-        once.run(KEY, NOW, fail)
-    assert once.made(KEY, NOW) is None
+        idempotency.run(KEY, NOW, fail)
+    assert idempotency.made(KEY, NOW) is None
 
 
 def test_a_twin_that_was_quicker_is_found(database: Recorder) -> None:
     def meets_its_twin() -> None:
-        transact(lambda t: once.remember(t, KEY, "the twin's", NOW))
-        transact(lambda t: once.remember(t, KEY, "mine", NOW))
+        transact(lambda t: idempotency.remember(t, KEY, "the twin's", NOW))
+        transact(lambda t: idempotency.remember(t, KEY, "mine", NOW))
 
-    assert once.run(KEY, NOW, meets_its_twin) == "the twin's"
+    assert idempotency.run(KEY, NOW, meets_its_twin) == "the twin's"
 
 
 def test_a_refusal_that_no_twin_explains_is_passed_on(database: Recorder) -> None:
@@ -64,7 +64,7 @@ def test_a_refusal_that_no_twin_explains_is_passed_on(database: Recorder) -> Non
         raise Refused
 
     with pytest.raises(Refused):
-        once.run(KEY, NOW, refuse)
+        idempotency.run(KEY, NOW, refuse)
 
 
 def test_a_key_is_kept_for_a_day(database: Recorder) -> None:
@@ -87,10 +87,13 @@ def test_a_key_is_of_its_caller_its_route_and_its_text(parts: list[str], index: 
     before = [part.replace("\0", "") for part in parts]
     after = [*before]
     after[index] = other.replace("\0", "")
-    key, again = (once.key_for(each[0], each[1], each[2], each[3].encode()) for each in (before, after))
+    key, again = (idempotency.key_for(each[0], each[1], each[2], each[3].encode()) for each in (before, after))
     assert (again == key) == (after == before)
     assert (again.id == key.id) == (after[:3] == before[:3])
 
 
 def test_a_header_that_no_text_is_made_of_is_a_key_too() -> None:
-    assert once.key_for("caller", "route", "\udcff", b"").id != once.key_for("caller", "route", "\udcfe", b"").id
+    assert (
+        idempotency.key_for("caller", "route", "\udcff", b"").id
+        != idempotency.key_for("caller", "route", "\udcfe", b"").id
+    )

@@ -7,8 +7,9 @@ import random
 import msgspec
 import pytest
 
-from chalicelib import deployments, events, operations, tokens, workers
-from chalicelib.tables import Event
+from chalicelib import deployments, operations, tokens, workers
+from chalicelib.store import events
+from chalicelib.store.tables import Event
 from muster.api import resources as r
 from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, lines

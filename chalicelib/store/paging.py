@@ -11,7 +11,7 @@ import msgspec
 from pynamodb.exceptions import QueryError
 from pynamodb.models import Model
 
-from chalicelib.store import find_all
+from chalicelib.store.items import find_all
 from muster.api import resources as r
 from muster.api.errors import ApiError
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib import paging, tokens
-from chalicelib.tables import Cold, Credential, Deployment
+from chalicelib import tokens
+from chalicelib.store import paging
+from chalicelib.store.tables import Cold, Credential, Deployment
 from muster.api import resources as r
 from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld

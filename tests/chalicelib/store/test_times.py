@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 import msgspec
 import pytest
 
-from chalicelib.times import when
+from chalicelib.store.times import when
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from chalicelib import tables
-from chalicelib.tables import MODELS, Cold, Hot, Item, Operation, Queued, Slot
+from chalicelib.store import tables
+from chalicelib.store.tables import MODELS, Cold, Hot, Item, Operation, Queued, Slot
 from tests.fixtures.database import Recorder
 
 

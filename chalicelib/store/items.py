@@ -16,7 +16,7 @@ from pynamodb.expressions.update import Action
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 
-from chalicelib.tables import connection
+from chalicelib.store.tables import connection
 
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from pynamodb.transactions import TransactWrite
 
-from chalicelib.store import Refused, find
-from chalicelib.tables import Once
+from chalicelib.store.items import Refused, find
+from chalicelib.store.tables import Once
 from muster.api.errors import ApiError
 
 KEPT = 86400.0

@@ -7,9 +7,10 @@ from typing import Literal
 
 import pytest
 
-from chalicelib import slots, workers
-from chalicelib.store import Refused, find, transact
-from chalicelib.tables import Hot, Slot
+from chalicelib import workers
+from chalicelib.store import slots
+from chalicelib.store.items import Refused, find, transact
+from chalicelib.store.tables import Hot, Slot
 from tests.fixtures.database import Recorder
 from tests.fixtures.plane_world import PlaneWorld
 
