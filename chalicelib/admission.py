@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from chalicelib import tokens
-from chalicelib.fleet import Machine
+from chalicelib.fleet.workers import Machine
 from chalicelib.store.tables import Cold, Credential, Hot
 from muster.api import messages as m
 from muster.api.compat import StrEnum

@@ -16,8 +16,9 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import census, fleet, placement
-from chalicelib.fleet import Machine, read_claims, write_claims
+from chalicelib import placement
+from chalicelib.fleet import scan, workers
+from chalicelib.fleet.workers import Machine, read_claims, write_claims
 from chalicelib.store import events, slots
 from chalicelib.store.items import Refused, find, find_all, transact, update_if
 from chalicelib.store.tables import Cold, Deployment, Slot
@@ -80,7 +81,7 @@ def confirm(slot: Slot, deployment: Deployment, now: float) -> None:
             return
 
 
-def _rewrite(cold: Cold, claims: fleet.Claims, check: Callable[[TransactWrite], object]) -> bool:
+def _rewrite(cold: Cold, claims: workers.Claims, check: Callable[[TransactWrite], object]) -> bool:
     """Whether the claims were as they were read, and what `check` asks for is so."""
 
     def build(transaction: TransactWrite) -> None:
@@ -93,7 +94,7 @@ def _rewrite(cold: Cold, claims: fleet.Claims, check: Callable[[TransactWrite], 
     return False
 
 
-def _write(transaction: TransactWrite, cold: Cold, claims: fleet.Claims, condition: Condition | None = None) -> None:
+def _write(transaction: TransactWrite, cold: Cold, claims: workers.Claims, condition: Condition | None = None) -> None:
     unchanged = Cold.claims == cold.claims
     actions: list[Action] = [Cold.claims.set(write_claims(claims))]
     transaction.update(cold, actions=actions, condition=unchanged if condition is None else unchanged & condition)
@@ -115,11 +116,11 @@ def place_waiting(now: float, on: str | None = None) -> None:
     waiting = [str(entry.deployment_id) for entry in Deployment.waiting_index.query("1")]
     if not waiting:
         return
-    machines = fleet.several([on]) if on else _machines(waiting)
+    machines = workers.several([on]) if on else _machines(waiting)
     for deployment_id in waiting:
         changed = _place(deployment_id, machines, now, partial=on is not None)
         if changed in machines:
-            machines |= fleet.several([changed])
+            machines |= workers.several([changed])
 
 
 def place(deployment_id: str, now: float) -> None:
@@ -132,8 +133,8 @@ def _machines(deployment_ids: list[str], consistent: bool = False) -> dict[str, 
     wanted = list(find_all(Deployment, deployment_ids))
     named = [spec_of(each).worker_id for each in wanted]
     if None in named:
-        return census.candidates(consistent)
-    return fleet.several([each for each in named if each])
+        return scan.candidates(consistent)
+    return workers.several([each for each in named if each])
 
 
 def _place(deployment_id: str, machines: dict[str, Machine], now: float, *, partial: bool) -> str | None:
@@ -198,7 +199,7 @@ def _attempt(deployment_id: str, machines: dict[str, Machine], now: float, parti
         transact(build)
     except Refused:  # what was read of this worker may no longer be true
         del machines[found.worker_id]
-        machines |= fleet.several([found.worker_id])
+        machines |= workers.several([found.worker_id])
         raise
     where = f"on {machine.cold.name}" + (f", GPU {', '.join(map(str, found.gpu_indexes))}" if found.gpu_indexes else "")
     about = events.About(deployment_id, deployment.name, found.worker_id, machine.cold.name)
@@ -225,7 +226,7 @@ def _may_have_room(machine: Machine, deployment: Deployment, need: placement.Nee
     return isinstance(placement.place(need, [_candidate(machine, {}, deployment, now)]), placement.Place)
 
 
-def _candidate(machine: Machine, claims: fleet.Claims, deployment: Deployment, now: float) -> placement.Candidate:
+def _candidate(machine: Machine, claims: workers.Claims, deployment: Deployment, now: float) -> placement.Candidate:
     own = deployment.deployment_id
     ours = (index for index in machine.devices if claims.get(str(index), own) == own)
     free = tuple(index for index in ours if index not in machine.unusable)
@@ -242,10 +243,10 @@ def _candidate(machine: Machine, claims: fleet.Claims, deployment: Deployment, n
     )
 
 
-def _valid_claims(machines: list[Machine], own: str) -> dict[str, fleet.Claims]:
+def _valid_claims(machines: list[Machine], own: str) -> dict[str, workers.Claims]:
     """Of each worker the claims of others whose slot says that they may still use their GPUs."""
     keys = {(each.worker_id, f"D#{holder}") for each in machines for holder in each.claims.values() if holder != own}
-    read = find_all(Slot, sorted(keys)) if len(keys) <= BATCH else census.holding()
+    read = find_all(Slot, sorted(keys)) if len(keys) <= BATCH else scan.holding()
     holding = {(slot.worker_id, slot.deployment_id) for slot in read if slot.holds}
     return {
         each.worker_id: {i: holder for i, holder in each.claims.items() if (each.worker_id, holder) in holding}
@@ -256,7 +257,7 @@ def _valid_claims(machines: list[Machine], own: str) -> dict[str, fleet.Claims]:
 def _still_elsewhere(deployment: Deployment, target: str, now: float) -> str | None:
     """A container on the worker that it leaves must be gone first, as long as that worker can be asked."""
     left = deployment.leaving
-    machine = fleet.several([left]).get(left) if left and left != target else None
+    machine = workers.several([left]).get(left) if left and left != target else None
     slot = slots.get(left, deployment.deployment_id) if machine else None
     if machine and slot and slot.may_live and machine.online(now):
         return f"waiting until {machine.cold.name} has stopped it"

@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import claims, fleet, serving
+from chalicelib import claims, serving
+from chalicelib.fleet import workers
 from chalicelib.store import events, idempotency, slots
 from chalicelib.store.items import Refused, find, grow, retrying, transact
 from chalicelib.store.tables import Deployment, DeploymentName, Hot, Slot
@@ -43,7 +44,7 @@ def create(body: r.NewDeployment, by: Principal, now: float, key: idempotency.Ke
     if first:
         return load(first)
     if body.worker_id is not None:
-        fleet.get(body.worker_id)
+        workers.get(body.worker_id)
     deployment = _new(body, now)
     name = DeploymentName(f"name#{deployment.name}", owner=deployment.deployment_id)
 
@@ -166,7 +167,7 @@ def patch(deployment_id: str, body: r.DeploymentPatch, by: Principal, now: float
     """What is given replaces what was. A stopped one stays stopped and has it for its next start."""
     given = {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not msgspec.UNSET}
     if isinstance(given.get("worker_id"), str):
-        fleet.get(given["worker_id"])
+        workers.get(given["worker_id"])
 
     replaced = {name: value for name, value in given.items() if name != "add_env"}
 
@@ -248,7 +249,7 @@ def _fits(spec: r.NewDeployment, deployment: Deployment) -> bool:
         return False
     if not isinstance(spec.gpus, int):
         return sorted(held) == sorted(spec.gpus)
-    machine = fleet.several([str(deployment.worker_id)]).get(str(deployment.worker_id)) if held else None
+    machine = workers.several([str(deployment.worker_id)]).get(str(deployment.worker_id)) if held else None
     return len(held) == spec.gpus and not (machine and machine.unusable.keys() & set(held))
 
 
@@ -329,7 +330,7 @@ def delete(deployment_id: str, by: Principal, now: float) -> Deployment:
 
 
 def _cannot_be_deleted(deployment: Deployment, now: float) -> str:
-    found = fleet.several([deployment.worker_id]).get(deployment.worker_id) if deployment.worker_id else None
+    found = workers.several([deployment.worker_id]).get(deployment.worker_id) if deployment.worker_id else None
     if found is None or found.online(now):
         return f"status: {deployment.status}; only what is stopped or in error can be deleted: stop it first"
     return (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from chalicelib import census, claims, publication
-from chalicelib.fleet import Machine
+from chalicelib import claims, publication
+from chalicelib.fleet import scan
+from chalicelib.fleet.workers import Machine
 from chalicelib.store.tables import Deployment
 from muster.api import resources as r
 
@@ -15,7 +16,7 @@ PORTS = {"http": 80, "https": 443}
 
 def targets(now: float) -> list[r.ScrapeTarget]:
     """What serves, has an endpoint, and is on a worker that was heard of lately."""
-    workers, deployments = census.workers(), census.deployments()
+    workers, deployments = scan.workers(), scan.deployments()
     shown = publication.shown(deployments, workers, now, publication.claims_of(deployments, workers, now))
     found = []
     for deployment in deployments:

@@ -13,8 +13,9 @@ import struct
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import bounds, conditions, fleet, look, provisional, registration, tokens
+from chalicelib import look, provisional, registration, tokens
 from chalicelib.admission import superseded
+from chalicelib.fleet import bounds, conditions, workers
 from chalicelib.store import settings
 from chalicelib.store.items import find, retrying, update_if
 from chalicelib.store.tables import Hot
@@ -48,7 +49,7 @@ def heartbeat(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.H
     wanted |= look.turns(hot, body)
     if wanted or hot.beats % LOOK_EVERY == 0:
         commands = look.look(hot, body, fingerprint, now)
-    wait = fleet.interval(float(hot.activity_at), now)
+    wait = workers.interval(float(hot.activity_at), now)
     return m.HeartbeatAnswer(commands, _inbox(hot, body, len(commands)), wait)
 
 

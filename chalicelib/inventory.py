@@ -7,14 +7,15 @@ from collections.abc import Collection, Iterator
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import claims, fleet
+from chalicelib import claims
+from chalicelib.fleet import workers
 from chalicelib.store import events
 from chalicelib.store.items import find, retrying, transact
 from chalicelib.store.tables import Cold
 from muster.api import messages as m
 
 
-def follow(worker_id: str, info: m.GpuInfo | None, occupied: fleet.Claims, now: float) -> bool:
+def follow(worker_id: str, info: m.GpuInfo | None, occupied: workers.Claims, now: float) -> bool:
     """Store a heartbeat's GPUs: the inventory, if it has one, and the unknown instances that use them.
 
     Records the changes, places what waits, and returns whether anything changed; without a change it costs one read.
@@ -43,23 +44,23 @@ def follow(worker_id: str, info: m.GpuInfo | None, occupied: fleet.Claims, now: 
     return True
 
 
-def _changes(cold: Cold, info: m.GpuInfo | None, occupied: fleet.Claims) -> Iterator[Action]:
+def _changes(cold: Cold, info: m.GpuInfo | None, occupied: workers.Claims) -> Iterator[Action]:
     if info is not None and _decoded(cold.gpu_info) != info:
         yield Cold.gpu_info.set(msgspec.json.encode(info).decode())
-    if fleet.read_occupied(cold) != occupied:
-        yield Cold.occupied.set(fleet.write_claims(occupied)) if occupied else Cold.occupied.remove()
+    if workers.read_occupied(cold) != occupied:
+        yield Cold.occupied.set(workers.write_claims(occupied)) if occupied else Cold.occupied.remove()
 
 
-def occupied(body: m.Heartbeat, known: Collection[str]) -> fleet.Claims:
+def occupied(body: m.Heartbeat, known: Collection[str]) -> workers.Claims:
     """Device index to an instance that uses it and is none of the `known`, the deployments with a slot on the worker.
 
     An instance whose devices the client does not report may use any of them.
     """
     told = {each.deployment_id: each.gpus for each in body.orphans or []}
-    found: fleet.Claims = {}
+    found: workers.Claims = {}
     # An orphan stays one, even if a deployment with its id was placed on this worker meanwhile.
     for each in sorted({*body.active_deployments}.difference(known) | told.keys()):
-        for index in [fleet.ANY] if (gpus := told.get(each)) is None else map(str, gpus):
+        for index in [workers.ANY] if (gpus := told.get(each)) is None else map(str, gpus):
             found.setdefault(index, each)
     return found
 

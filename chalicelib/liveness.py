@@ -14,10 +14,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chalicelib import claims, deployments, fleet, workers
+from chalicelib import claims, deployments
+from chalicelib.fleet import workers
 from chalicelib.store import events, slots
 from chalicelib.store.items import find, side_by_side, update_if
 from chalicelib.store.tables import Brake, Hot
+from chalicelib.workers import admin
 
 LOST_AFTER = 86400.0
 EPHEMERAL_AFTER = 900.0
@@ -43,7 +45,7 @@ def clock_was_put_back(now: float) -> None:
 
     Live ones are heard of within seconds. Without this a dead one would count as online until the clock is there again.
     """
-    for hot in Hot.scan((Hot.last_seen > now + fleet.CLOCKS_DIFFER) & Hot.gone.does_not_exist()):
+    for hot in Hot.scan((Hot.last_seen > now + workers.CLOCKS_DIFFER) & Hot.gone.does_not_exist()):
         update_if(hot, [Hot.last_seen.set(now)], (Hot.last_seen == hot.last_seen) & Hot.gone.does_not_exist())
 
 
@@ -57,7 +59,7 @@ class _Part:
 
 def _read(segment: int, segments: int, now: float) -> _Part:
     """Of those that are well the database tells only how many it passed over."""
-    silent = (Hot.last_seen < now - fleet.ONLINE_WINDOW) | (Hot.status == "offline")
+    silent = (Hot.last_seen < now - workers.ONLINE_WINDOW) | (Hot.status == "offline")
     not_up = Hot.down_since.exists() | Hot.gone.exists()
     names = [attribute.attr_name for attribute in READ]
     scan = Hot.scan(silent | not_up, segment=segment, total_segments=segments, attributes_to_get=names)
@@ -65,7 +67,7 @@ def _read(segment: int, segments: int, now: float) -> _Part:
     down = sum(hot.down_since is not None or bool(hot.gone) for hot in found)
     return _Part(
         up=scan.page_iter.total_scanned_count - down,
-        silent=[hot for hot in found if not hot.gone and not fleet.is_online(hot, now)],
+        silent=[hot for hot in found if not hot.gone and not workers.is_online(hot, now)],
     )
 
 
@@ -95,7 +97,7 @@ def _record(hot: Hot, now: float) -> None:
         why = "said goodbye" if hot.status == "offline" else f"silent for {int(silence)} s"
         events.record(events.About(worker_id=worker_id), "offline", why, events.CONTROL_PLANE, now)
     if silence > EPHEMERAL_AFTER and hot.ephemeral:
-        workers.forget(hot, now)
+        admin.forget(hot, now)
         return
     if silence > LOST_AFTER and not hot.lost:
         message = "its worker has been silent for 24 hours"

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import claims, conditions, deployments, fleet, inventory, operations, reports
-from chalicelib.fleet import CLOCKS_DIFFER
+from chalicelib import claims, deployments, inventory, operations, reports
+from chalicelib.fleet import conditions, workers
+from chalicelib.fleet.workers import CLOCKS_DIFFER
 from chalicelib.store import events, slots
 from chalicelib.store.items import delete_if, find_all, update_if
 from chalicelib.store.tables import Deployment, Hot, Operation, Queued, Seen, Slot
@@ -311,7 +312,7 @@ def _waits(this: _Look, slot: Slot, deployment: Deployment) -> bool:
     alive = [each for each in rivals if each[1].status in LIVE]
     if rivals and not alive:
         return this.body.literal  # an agent's list may be a few seconds old, and it looks itself before it starts
-    machine = fleet.several([this.worker_id]).get(this.worker_id)
+    machine = workers.several([this.worker_id]).get(this.worker_id)
     unusable = machine.unusable if machine else {}
     if slots.never_sent(slot) and (alive or wanted & unusable.keys()):
         deployments.take_back(slot, deployment, alive, this.now)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from chalicelib import census, claims, conditions, crash_loops, publication
+from chalicelib import claims, crash_loops, publication
 from chalicelib.exposition import Family
-from chalicelib.fleet import Machine
+from chalicelib.fleet import conditions, scan
+from chalicelib.fleet.workers import Machine
 from chalicelib.heartbeat import unpack_usage
 from chalicelib.store.tables import Count, Deployment, Operation
 from muster.api import messages as m
@@ -23,7 +24,7 @@ ENDED = [status for status in OperationStatus if status not in OPEN]
 
 def families(now: float) -> list[Family]:
     """Every metric, from one read of the whole fleet. `now` is epoch seconds."""
-    workers, deployments = census.workers(), census.deployments()
+    workers, deployments = scan.workers(), scan.deployments()
     conflicts = publication.conflicts_among(deployments, workers, now)
     build = Family("muster_build_info", "gauge", "The control plane's version.")
     build.add(1, version=VERSION)
@@ -34,7 +35,7 @@ def families(now: float) -> list[Family]:
         *_gpus(list(workers.values()), now),
         *_disks(list(workers.values()), now),
         *_deployments(deployments, workers, now),
-        _open(census.open_operations(), now),
+        _open(scan.open_operations(), now),
         _ended(),
     ]
 

@@ -22,7 +22,7 @@ import msgspec
 from pynamodb.expressions.condition import Condition
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import bounds, fleet
+from chalicelib.fleet import bounds, workers
 from chalicelib.store import events, idempotency, slots
 from chalicelib.store.items import find, find_all, retrying, transact, update_if
 from chalicelib.store.tables import Count, Operation, Queued, SharedRead
@@ -53,7 +53,7 @@ def enqueue(
     worker_id: str, type_: str, parameters: dict[str, Any], by: str, now: float, key: idempotency.Key | None = None
 ) -> Operation:
     """Ask a worker. A read that was not sent yet is shared. Raises WORKER_NOT_FOUND, WORKER_OFFLINE."""
-    machine = fleet.get(worker_id)
+    machine = workers.get(worker_id)
     first = idempotency.made(key, now)
     if first:
         return load(first, now)
@@ -142,7 +142,7 @@ def open_of(worker_id: str, now: float) -> r.Operations:
 
     Its slots name them, so that no index has to follow an operation's status: a query, and a read of each.
     """
-    fleet.get(worker_id)
+    workers.get(worker_id)
     ids = [str(row.slot)[2:] for row in slots.of_worker(worker_id)[1]]
     found = [refreshed(operation, now) for operation in find_all(Operation, ids)]
     waiting = [view(operation) for operation in found if operation.status in OPEN]

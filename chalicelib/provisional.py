@@ -19,9 +19,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from chalicelib import fleet, tokens
+from chalicelib import tokens
 from chalicelib.admission import superseded
-from chalicelib.fleet import Machine
+from chalicelib.fleet import workers
+from chalicelib.fleet.workers import Machine
 from chalicelib.store import settings
 from chalicelib.store.items import find
 from chalicelib.store.tables import Credential, Hot, Provisional
@@ -80,7 +81,7 @@ def waiting(worker_id: str, presented: bytes) -> Waiting | None:
     if kept is None or not any(_same(each, presented) for each in (kept.digest, kept.previous, kept.by)):
         return None
     token = find(Credential, kept.token_id)
-    machine = fleet.several([worker_id]).get(worker_id)
+    machine = workers.several([worker_id]).get(worker_id)
     if token is None or token.revoked or machine is None:
         return None
     return Waiting(kept, machine, token)
@@ -96,7 +97,7 @@ def waits(worker_id: str, presented: bytes) -> bool:
 
 def pause(hot: Hot, now: float) -> int:
     """Seconds to the next heartbeat of a client that waits: no later than the moment at which the worker is offline."""
-    return max(1, min(settings.HEARTBEAT, math.ceil(fleet.online_until(hot) - now)))
+    return max(1, min(settings.HEARTBEAT, math.ceil(workers.online_until(hot) - now)))
 
 
 def _same(stored: bytes | None, presented: bytes) -> bool:

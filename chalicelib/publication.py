@@ -15,9 +15,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from chalicelib import address_claims, fleet, serving
-from chalicelib.conditions import Held
-from chalicelib.fleet import Machine
+from chalicelib import serving
+from chalicelib.fleet import address_claims, workers
+from chalicelib.fleet.conditions import Held
+from chalicelib.fleet.workers import Machine
 from chalicelib.serving import Serving
 from chalicelib.store import slots
 from chalicelib.store.items import find_all
@@ -175,14 +176,14 @@ def _sharing(machines: Iterable[Machine], now: float) -> dict[str, Machine]:
     keys = {key for each in machines for key in address_claims.keys_of(each.cold)}
     items = find_all(AddressClaims, [(key, "address") for key in sorted(keys)])
     sharing = {worker_id for item in items if item.workers and len(item.workers) > 1 for worker_id in item.workers}
-    online = [each for each in fleet.several(sorted(sharing)).values() if each.online(now)]
+    online = [each for each in workers.several(sorted(sharing)).values() if each.online(now)]
     online.sort(key=lambda each: address_claims.rank(each.cold))
     return {each.worker_id: each for each in online[:MOST_RIVALS]}
 
 
-def _deployments_of(workers: Iterable[str]) -> list[Deployment]:
+def _deployments_of(worker_ids: Iterable[str]) -> list[Deployment]:
     found: dict[str, Deployment] = {}
-    for worker_id in workers:
+    for worker_id in worker_ids:
         held = [slot.deployment_id for slot in slots.of_worker(worker_id)[0]]
         found |= {str(each.deployment_id): each for each in find_all(Deployment, held)}
     return list(found.values())

@@ -22,9 +22,10 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import address_claims, admission, claims, deployments, fleet, inventory, provisional, refusals, tokens
+from chalicelib import admission, claims, deployments, inventory, provisional, tokens
 from chalicelib.admission import Request, Rule, retired_boots, same_boot, short, superseded
-from chalicelib.fleet import Machine
+from chalicelib.fleet import address_claims, join_refusals, workers
+from chalicelib.fleet.workers import Machine
 from chalicelib.store import events, settings, slots
 from chalicelib.store.items import find, grow, retrying, transact
 from chalicelib.store.tables import Cold, Conditions, Credential, Hot, Provisional, WorkerName
@@ -50,7 +51,7 @@ def register(body: m.Registration, bearer: str | None, now: float, resolve: Reso
 
 def _attempt(body: m.Registration, bearer: str | None, now: float) -> m.Registered:
     owner = find(WorkerName, name_key(body.name), "name")
-    machine = fleet.several([owner.owner]).get(owner.owner) if owner else None
+    machine = workers.several([owner.owner]).get(owner.owner) if owner else None
     if machine is None:
         _refuse_the_removed(secret for secret in (bearer, body.token) if secret)
         return _join(body, _usable(body.token, now), now)
@@ -84,9 +85,9 @@ def _refused(machine: Machine, request: Request, now: float) -> m.Registered:
         return _take_over(machine, body, token, now)
     if not request.joined_with(machine.cold):
         _usable(body.token, now)
-    wait = max(1, math.floor(fleet.online_until(machine.hot) - now) + 1)
+    wait = max(1, math.floor(workers.online_until(machine.hot) - now) + 1)
     hostname = body.system_info.hostname
-    refusals.note(machine, "join_refused", hostname, "the worker is online, so it was refused", now)
+    join_refusals.note(machine, "join_refused", hostname, "the worker is online, so it was refused", now)
     raise ApiError(
         "WORKER_NAME_IN_USE",
         f"name: {body.name!r} is a worker that is online; take another name, or ask again when it is offline,"
@@ -148,7 +149,7 @@ class _Basis:
 
 
 def _answer(issue: _Issue, hot_activity: float, message: str, now: float) -> m.Registered:
-    wait = fleet.interval(hot_activity, now)
+    wait = workers.interval(hot_activity, now)
     return m.Registered(issue.worker_id, message, issue.secret, issue.session, wait)
 
 
@@ -262,7 +263,7 @@ def _keep_aside(machine: Machine, body: m.Registration, token: Credential | None
 
     transact(build)
     hostname = body.system_info.hostname
-    refusals.note(machine, "join_provisional", hostname, "it gets no commands unless the worker falls silent", now)
+    join_refusals.note(machine, "join_provisional", hostname, "it gets no commands unless the worker falls silent", now)
     wait = provisional.pause(machine.hot, now)
     message = "Worker registered provisionally: it is online already, and gets commands here when it is silent"
     return m.Registered(issue.worker_id, message, issue.secret, issue.session, wait)

@@ -13,7 +13,8 @@ from datetime import datetime
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import bounds, claims, crash_loops, serving
+from chalicelib import claims, crash_loops, serving
+from chalicelib.fleet import bounds
 from chalicelib.store import events, slots
 from chalicelib.store.items import Refused, find, grow, retrying, update_if
 from chalicelib.store.tables import Deployment, Slot

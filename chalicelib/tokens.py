@@ -11,7 +11,7 @@ from typing import Literal
 
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import census
+from chalicelib.fleet import scan
 from chalicelib.store import events, idempotency, paging
 from chalicelib.store.items import Refused, delete_if, find, put_if, side_by_side, transact, update_if
 from chalicelib.store.tables import Credential, FirstKey, Hot
@@ -205,7 +205,7 @@ def revoke_token(token_id: str, by: Principal, now: float, segments: int = SEGME
 
 
 def _clear(digest: bytes, segment: int, segments: int) -> None:
-    for hot in census.joined_with(digest, segment, segments):
+    for hot in scan.joined_with(digest, segment, segments):
         update_if(hot, [Hot.joined.remove()], Hot.joined == digest)
 
 

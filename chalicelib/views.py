@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from chalicelib import claims, conditions, crash_loops, fleet, publication
-from chalicelib.fleet import Machine
+from chalicelib import claims, crash_loops, publication
+from chalicelib.fleet import conditions, workers
+from chalicelib.fleet.workers import Machine
 from chalicelib.serving import served_model_name
 from chalicelib.store import paging
 from chalicelib.store.tables import Deployment
@@ -31,7 +32,7 @@ def several(query: r.DeploymentsQuery, viewer: Principal, now: float) -> r.Deplo
 
 
 def _listed(found: list[Deployment], viewer: Principal, now: float) -> list[r.Deployment]:
-    machines = fleet.several([*{str(d.worker_id) for d in found if d.worker_id} | publication.serving_workers(found)])
+    machines = workers.several([*{str(d.worker_id) for d in found if d.worker_id} | publication.serving_workers(found)])
     held = conditions.of(machines.values())
     shown = publication.shown(found, machines, now)
     return [
@@ -122,6 +123,6 @@ def kept_logs(deployment: Deployment, now: float) -> m.Logs | None:
     crash = _crash(deployment)
     if crash is None or not crash.logs or deployment.status != Status.ERROR:
         return None
-    machine = fleet.several([deployment.worker_id]).get(deployment.worker_id) if deployment.worker_id else None
+    machine = workers.several([deployment.worker_id]).get(deployment.worker_id) if deployment.worker_id else None
     answers = machine is not None and machine.online(now) and machine.hot.journal is not None
     return None if answers else m.Logs(crash.logs)

@@ -6,8 +6,10 @@ from typing import Any
 
 from chalice.app import Blueprint
 
-from chalicelib import deployments, fleet, views, workers
+from chalicelib import deployments, views
+from chalicelib.fleet import workers
 from chalicelib.routes.http import Call, ask, route
+from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.errors import ApiError
 
@@ -50,8 +52,8 @@ def _logs(call: Call, worker_id: str, container_id: str, query: r.LogsQuery) -> 
 @route(blueprint, "list_images")
 def list_images(call: Call) -> Any:
     worker_id, query = call.ids["worker_id"], call.params(r.ReportQuery)
-    fleet.get(worker_id)
-    last = None if query.fresh else workers.last_images(worker_id, call.now)
+    workers.get(worker_id)
+    last = None if query.fresh else admin.last_images(worker_id, call.now)
     return last or ask(call, worker_id, "list_images", {}, query.wait)
 
 
@@ -71,8 +73,8 @@ def delete_image(call: Call) -> Any:
 @route(blueprint, "disk_usage")
 def disk_usage(call: Call) -> Any:
     worker_id, query = call.ids["worker_id"], call.params(r.ReportQuery)
-    machine = fleet.get(worker_id)
-    last = None if query.fresh else workers.last_disk(machine, call.now)
+    machine = workers.get(worker_id)
+    last = None if query.fresh else admin.last_disk(machine, call.now)
     return last or ask(call, worker_id, "disk_usage", {}, query.wait)
 
 

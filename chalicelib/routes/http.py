@@ -19,7 +19,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Blueprint, Response
 from pynamodb.exceptions import PynamoDBException
 
-from chalicelib import fleet, heartbeat, logs, operations, provisional, tokens, waits
+from chalicelib import heartbeat, logs, operations, provisional, tokens, waits
+from chalicelib.fleet import workers
 from chalicelib.routes import parsing
 from chalicelib.routes.matching import MethodNotAllowed
 from chalicelib.store import idempotency
@@ -243,7 +244,7 @@ def ask(call: Call, worker_id: str, type_: str, parameters: dict[str, Any], seco
 
 def _accepted(operation: Operation) -> Response:
     view = operations.view(operation)
-    next_heartbeat = max(1, fleet.due_in(fleet.get(view.worker_id).hot, CLOCK.get().now()))
+    next_heartbeat = max(1, workers.due_in(workers.get(view.worker_id).hot, CLOCK.get().now()))
     body = r.Accepted(view.operation_id, view.status, view.expires_at, next_heartbeat)
     headers = {"Location": f"/api/operations/{view.operation_id}", "Retry-After": str(next_heartbeat)}
     return dump(body, 202, headers)

@@ -6,11 +6,13 @@ from typing import Any
 
 from chalice.app import Blueprint, Response
 
-from chalicelib import deployments, discovery, exposition, fleet, metrics, operations, tokens, views, workers
+from chalicelib import deployments, discovery, exposition, metrics, operations, tokens, views
+from chalicelib.fleet import workers
 from chalicelib.routes.http import Call, dump, route
 from chalicelib.store import events
 from chalicelib.store.items import find
 from chalicelib.store.tables import Brake
+from chalicelib.workers import admin
 from muster.api import openapi
 from muster.api import resources as r
 from muster.api.version import VERSION
@@ -55,27 +57,27 @@ def whoami(call: Call) -> Any:
 
 @route(blueprint, "list_workers")
 def list_workers(call: Call) -> Any:
-    return workers.list_(call.params(r.PageQuery), call.now)
+    return admin.list_(call.params(r.PageQuery), call.now)
 
 
 @route(blueprint, "get_worker")
 def get_worker(call: Call) -> Any:
-    return workers.get(call.ids["worker_id"], call.now)
+    return admin.get(call.ids["worker_id"], call.now)
 
 
 @route(blueprint, "patch_worker")
 def patch_worker(call: Call) -> Any:
-    return workers.patch(call.ids["worker_id"], call.body(r.WorkerPatch), call.by, call.now)
+    return admin.patch(call.ids["worker_id"], call.body(r.WorkerPatch), call.by, call.now)
 
 
 @route(blueprint, "remove_worker")
 def remove_worker(call: Call) -> Any:
-    return workers.remove(call.ids["worker_id"], call.params(r.ForceQuery).force, call.by.label, call.now)
+    return admin.remove(call.ids["worker_id"], call.params(r.ForceQuery).force, call.by.label, call.now)
 
 
 @route(blueprint, "lose_worker")
 def lose_worker(call: Call) -> Any:
-    return workers.lose(call.ids["worker_id"], call.by, call.now)
+    return admin.lose(call.ids["worker_id"], call.by, call.now)
 
 
 @route(blueprint, "create_deployment")
@@ -131,7 +133,7 @@ def deployment_events(call: Call) -> Any:
 @route(blueprint, "worker_events")
 def worker_events(call: Call) -> Any:
     query = call.params(r.EventsQuery)
-    fleet.get(call.ids["worker_id"])
+    workers.get(call.ids["worker_id"])
     return events.timeline([call.ids["worker_id"]], query, call.now)
 
 

@@ -13,7 +13,8 @@ from collections.abc import Callable
 import msgspec
 
 import tests.fixtures.credentials  # noqa: F401  # credentials, for a database that needs none
-from chalicelib import exposition, metrics, workers
+from chalicelib import exposition, metrics
+from chalicelib.workers import admin
 from infra.cloud import prices
 from muster.api import resources as r
 from tests.cost.bill import seconds
@@ -46,7 +47,7 @@ def main() -> int:
 
 
 def _page(world: PlaneWorld) -> int:
-    return len(msgspec.json.encode(workers.list_(r.PageQuery(limit=100), world.now)))
+    return len(msgspec.json.encode(admin.list_(r.PageQuery(limit=100), world.now)))
 
 
 def _sweep(world: PlaneWorld) -> int:

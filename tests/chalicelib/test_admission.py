@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import admission, fleet, tokens
+from chalicelib import admission, tokens
 from chalicelib.admission import Request, Rule
-from chalicelib.fleet import Machine
+from chalicelib.fleet import workers
+from chalicelib.fleet.workers import Machine
 from muster.api import messages as m
 from muster.api import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
@@ -24,7 +25,7 @@ def token(world: PlaneWorld, **fields: Any) -> str:
 
 
 def machine_of(worker: Worker) -> Machine:
-    return fleet.get(worker.id)
+    return workers.get(worker.id)
 
 
 def rule(world: PlaneWorld, worker: Worker, secret: str, bearer: str | None = None, **host: Any) -> Rule:

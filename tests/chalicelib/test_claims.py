@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import claims, deployments, workers
+from chalicelib import claims, deployments
 from chalicelib.store import slots
 from chalicelib.store.items import find
 from chalicelib.store.tables import Cold, Deployment, Slot
+from chalicelib.workers import admin
 from muster.api import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, lines
 
 
 def held(world: PlaneWorld, worker_id: str) -> dict[str, str]:
     """Device index to deployment."""
-    return workers.get(worker_id, world.now).gpu_claims
+    return admin.get(worker_id, world.now).gpu_claims
 
 
 def test_a_deployment_waits_with_its_reason_and_gets_the_device_that_frees(world: PlaneWorld) -> None:
@@ -27,7 +28,7 @@ def test_a_deployment_waits_with_its_reason_and_gets_the_device_that_frees(world
     world.stop(first)
     worker.report(first, "stopped")
     assert world.see(second).worker_id == worker.id
-    assert workers.get(worker.id, world.now).gpu_claims == {"0": second}
+    assert admin.get(worker.id, world.now).gpu_claims == {"0": second}
 
 
 def test_what_a_newer_generation_was_given_is_not_taken_by_a_report_that_came_before_it(world: PlaneWorld) -> None:
@@ -37,9 +38,9 @@ def test_what_a_newer_generation_was_given_is_not_taken_by_a_report_that_came_be
     slot, reported = slots.get(worker.id, deployment_id), deployments.load(deployment_id)
     deployments.patch(deployment_id, r.DeploymentPatch(gpus=[1]), ADMIN, world.now)
     both = {"0": deployment_id, "1": deployment_id}
-    assert slot is not None and workers.get(worker.id, world.now).gpu_claims == both
+    assert slot is not None and admin.get(worker.id, world.now).gpu_claims == both
     claims.confirm(slot, reported, world.now)
-    assert workers.get(worker.id, world.now).gpu_claims == both
+    assert admin.get(worker.id, world.now).gpu_claims == both
 
 
 def test_one_that_moves_waits_until_its_old_container_is_gone(world: PlaneWorld) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from chalicelib import claims, deployments, workers
+from chalicelib import claims, deployments
 from chalicelib.store import slots
 from chalicelib.store.idempotency import Key
 from chalicelib.store.items import find
 from chalicelib.store.tables import DeploymentName
+from chalicelib.workers import admin
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.errors import ApiError
@@ -118,7 +119,7 @@ def test_a_stop_of_what_no_worker_has_heard_of_is_done_at_once(world: PlaneWorld
     world.stop(deployment_id)
     seen = world.see(deployment_id)
     assert (seen.desired, seen.status, seen.message) == ("stopped", "stopped", None)
-    assert workers.get(worker.id, world.now).gpu_claims == {}
+    assert admin.get(worker.id, world.now).gpu_claims == {}
     assert worker.types() == []
 
 
@@ -235,7 +236,7 @@ def test_what_an_absent_host_holds_is_deleted_once_its_worker_is_declared_lost(w
     world.pass_(91)
     with pytest.raises(ApiError, match=rf"gpu-1 is offline.+muster workers lost gpu-1.+/{worker.id}/lost"):
         deployments.delete(deployment_id, ADMIN, world.now)
-    workers.lose(worker.id, ADMIN, world.now)
+    admin.lose(worker.id, ADMIN, world.now)
     deployments.delete(deployment_id, ADMIN, world.now)
     with pytest.raises(ApiError):
         world.see(deployment_id)
@@ -265,7 +266,7 @@ def test_what_is_lost_says_why_and_holds_its_gpus_for_as_long_as_it_may_run_in_t
     assert deployments.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now)
     seen = world.see(deployment_id)
     assert (seen.status, seen.error_code, seen.message, seen.desired) == ("error", "WORKER_LOST", "why", "running")
-    assert workers.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
+    assert admin.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
     slot = slots.get(worker.id, deployment_id)
     assert slot is not None and (slot.intent, slot.holds, slot.may_live) == ("deploy", True, True)
     assert lines(world, deployment_id)[-1].type == "worker_lost"
@@ -275,7 +276,7 @@ def test_what_is_lost_before_its_worker_heard_of_it_holds_nothing(world: PlaneWo
     worker = world.worker()
     deployment_id = world.deploy()
     assert deployments.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now)
-    assert workers.get(worker.id, world.now).gpu_claims == {}
+    assert admin.get(worker.id, world.now).gpu_claims == {}
 
 
 @pytest.mark.parametrize("gpus", [1, [0]])
@@ -298,7 +299,7 @@ def test_what_was_lost_does_not_stay_where_it_was_when_it_is_started_again(world
     deployments.lose(deployment_id, silent.id, "WORKER_LOST", "why", world.now)
     world.start(deployment_id)
     assert world.see(deployment_id).worker_id == other.id
-    assert workers.get(silent.id, world.now).gpu_claims == {"0": deployment_id}, "until it is shown to be gone there"
+    assert admin.get(silent.id, world.now).gpu_claims == {"0": deployment_id}, "until it is shown to be gone there"
 
 
 def test_what_is_over_or_elsewhere_is_not_lost(world: PlaneWorld) -> None:

@@ -7,9 +7,11 @@ import copy
 import msgspec
 import pytest
 
-from chalicelib import census, deployments, look, tokens, workers
+from chalicelib import deployments, look, tokens
+from chalicelib.fleet import scan
 from chalicelib.store import slots
 from chalicelib.store.items import Refused, transact
+from chalicelib.workers import admin
 from muster.api import messages as m
 from muster.api import resources as r
 from tests.fixtures.database import Killed
@@ -41,7 +43,7 @@ def deployed_without_ringing(world: PlaneWorld, worker: Worker) -> str:
             world.deploy(gpus=0)
         if intents := slots.of_worker(worker.id)[0]:
             return intents[0].deployment_id
-        for left in census.deployments():
+        for left in scan.deployments():
             world.stop(left.deployment_id)
             deployments.delete(left.deployment_id, ADMIN, world.now)
     raise AssertionError("no intent was made")
@@ -60,7 +62,7 @@ def test_what_moved_on_is_not_lost_in_a_takeover(world: PlaneWorld) -> None:
     made = tokens.create_token(r.NewRegistrationToken(takeover=True), ADMIN, world.now)
     world.worker("old", token=str(made.token), system_info={"hostname": "another"})
     assert world.see(deployment_id).status == "running"
-    assert workers.get(old.id, world.now).name == "old"
+    assert admin.get(old.id, world.now).name == "old"
 
 
 def test_a_container_that_came_up_after_its_stop_had_ended_is_stopped_again(world: PlaneWorld) -> None:
@@ -86,7 +88,7 @@ def test_a_stop_goes_to_a_worker_that_may_begin_yet_what_was_lost_with_it(world:
     deployment_id = world.deploy(gpus=0)
     assert worker.types() == ["deploy"]
     world.pass_(200)
-    workers.lose(worker.id, ADMIN, world.now)
+    admin.lose(worker.id, ADMIN, world.now)
     for _ in range(3):
         worker.beat()
         world.pass_(30)
@@ -103,7 +105,7 @@ def test_what_an_agent_will_begin_keeps_its_gpus_when_its_worker_was_lost(world:
     deployment_id = world.deploy(gpus=1)
     assert worker.types() == ["deploy"]
     world.pass_(200)
-    workers.lose(worker.id, ADMIN, world.now)
+    admin.lose(worker.id, ADMIN, world.now)
     for _ in range(3):
         worker.beat(pending_deployments=[deployment_id])
         world.pass_(30)
@@ -379,7 +381,7 @@ def test_a_stop_that_is_overtaken_by_a_start_does_not_free_its_gpus(world: Plane
     with world.database.overtaken_after(calls, lambda: world.start(deployment_id)):
         world.stop(deployment_id)
     holds = {"stopped": {}, "pending": {"0": deployment_id}}
-    assert workers.get(worker.id, world.now).gpu_claims == holds[world.see(deployment_id).status]
+    assert admin.get(worker.id, world.now).gpu_claims == holds[world.see(deployment_id).status]
 
 
 @pytest.mark.parametrize("calls", range(12))
@@ -392,11 +394,11 @@ def test_a_claim_that_was_left_behind_is_taken_up_by_one(world: PlaneWorld, call
             world.stop(first)
         if world.see(first).status == "stopped":
             break
-    assert workers.get(worker.id, world.now).gpu_claims == {"0": first}
+    assert admin.get(worker.id, world.now).gpu_claims == {"0": first}
     with world.database.overtaken_after(calls, lambda: world.start(first)):
         world.deploy(gpus=1)
         assert world.database.overtake is None
-    (holder,) = workers.get(worker.id, world.now).gpu_claims.values()
+    (holder,) = admin.get(worker.id, world.now).gpu_claims.values()
     assert [slot.deployment_id for slot in slots.of_worker(worker.id)[0] if slot.holds] == [holder]
 
 
@@ -431,7 +433,7 @@ def test_gpus_are_not_free_before_the_old_container_has_let_go(world: PlaneWorld
     worker.types()
     worker.report(first, "running")
     assert world.see(second).worker_id == worker.id
-    assert workers.get(worker.id, world.now).gpu_claims == {"0": second}
+    assert admin.get(worker.id, world.now).gpu_claims == {"0": second}
 
 
 def test_a_removal_that_was_cut_off_is_undone_by_the_worker(world: PlaneWorld) -> None:
@@ -443,7 +445,7 @@ def test_a_removal_that_was_cut_off_is_undone_by_the_worker(world: PlaneWorld) -
     worker.active = [deployment_id]
     for calls in range(20):
         with world.database.killed_after(calls), pytest.raises(Killed):
-            workers.remove(worker.id, True, "an admin", world.now)
+            admin.remove(worker.id, True, "an admin", world.now)
         if world.see(deployment_id).status == "error":
             break
     worker.beat()

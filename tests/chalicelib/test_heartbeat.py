@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib import heartbeat, look, tokens, workers
+from chalicelib import heartbeat, look, tokens
 from chalicelib.store.items import find
 from chalicelib.store.tables import Hot
+from chalicelib.workers import admin
 from muster.api import messages as m
 from muster.api.errors import ApiError
 from tests.fixtures.plane_world import JOIN, PlaneWorld, Worker
@@ -178,7 +179,7 @@ def test_a_worker_that_was_removed_is_told_so_by_any_token_that_it_had(world: Pl
     worker.beat()
     older = worker.token
     worker.register(boot_id="2")
-    workers.remove(worker.id, False, "an admin", world.now)
+    admin.remove(worker.id, False, "an admin", world.now)
     for token in (older, worker.token):
         error = heartbeat.refusal(worker.id, tokens.digest(token), world.now)
         assert error.error_code == "WORKER_REMOVED"

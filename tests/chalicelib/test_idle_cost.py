@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from chalicelib import workers
 from chalicelib.store import slots
 from chalicelib.store.tables import Hot, Slot
+from chalicelib.workers import admin
 from tests.fixtures.plane_world import PlaneWorld
 from tests.fixtures.units import size_of
 
@@ -52,7 +52,7 @@ def test_the_same_images_in_every_heartbeat_cost_nothing_more(world: PlaneWorld)
         for _ in range(5):
             worker.beat(images=images)
     assert [operation for operation, _ in calls] == ["UpdateItem"] * 5
-    listed = workers.last_images(worker.id, world.now)
+    listed = admin.last_images(worker.id, world.now)
     assert listed is not None and [image.id for image in listed.images] == ["sha256:a"]
 
 

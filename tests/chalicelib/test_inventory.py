@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import claims, fleet, inventory, workers
+from chalicelib import claims, inventory
+from chalicelib.fleet import workers
 from chalicelib.store.tables import Cold
+from chalicelib.workers import admin
 from muster.api import messages as m
 from tests.fixtures.database import Killed
 from tests.fixtures.plane_world import PlaneWorld, lines
@@ -50,9 +52,9 @@ def test_news_in_a_heartbeat_is_stored_and_told_once(world: PlaneWorld) -> None:
     news = body(info(device(0), device(1)))
     for _ in range(3):
         worker.beat(gpu_info=news)
-    assert fleet.get(worker.id).devices == (0, 1)
+    assert workers.get(worker.id).devices == (0, 1)
     worker.beat()
-    assert fleet.get(worker.id).devices == (0, 1), "a heartbeat without news changes nothing"
+    assert workers.get(worker.id).devices == (0, 1), "a heartbeat without news changes nothing"
     said = [(each.type, each.message) for each in lines(world, worker.id) if each.type == "gpus_changed"]
     assert said == [("gpus_changed", "GPU 0 (GPU-0) is there; GPU 1 (GPU-1) is there")]
 
@@ -81,7 +83,7 @@ def test_news_survives_a_placement_at_the_same_time(world: PlaneWorld) -> None:
     worker = world.worker(gpus=2)
     deployment = world.deploy(gpus=1)
     inventory.follow(worker.id, info(device(0), device(1, lost=True)), {}, world.now)
-    machine = fleet.get(worker.id)
+    machine = workers.get(worker.id)
     assert (machine.claims, machine.gpu_info.devices[1].lost) == ({"0": deployment}, True)
 
 
@@ -105,7 +107,7 @@ def test_what_holds_a_lost_gpu_holds_it_while_it_may_run_there(world: PlaneWorld
     worker.run(holder)
     for gone in (info(device(0, lost=True)), info(), info(device(0))):
         worker.beat(gpu_info=body(gone))
-        assert fleet.get(worker.id).claims == {"0": holder}
+        assert workers.get(worker.id).claims == {"0": holder}
         assert world.see(holder).status == "running"
 
 
@@ -121,7 +123,7 @@ def test_a_deploy_that_was_never_sent_is_placed_anew_when_its_gpu_is_lost(
     sent = [each for _ in range(2) for each in worker.beat().commands]
     assert [each.deployment_id for each in sent if isinstance(each, m.Deploy)] == [pinned]
     assert world.see(pinned).gpu_indexes == [2]
-    assert (world.see(by_index).worker_id, fleet.get(worker.id).claims) == (None, {"2": pinned})
+    assert (world.see(by_index).worker_id, workers.get(worker.id).claims) == (None, {"2": pinned})
     assert "GPU 1 of gpu-1 is lost" in (world.see(by_index).message or "")
 
 
@@ -151,7 +153,7 @@ def test_an_orphan_without_gpus_is_in_nobodys_way(world: PlaneWorld) -> None:
 def test_what_another_worker_of_this_host_left_there_is_an_orphan_too(world: PlaneWorld) -> None:
     worker = world.worker(gpus=1, journal_id="j")
     worker.beat(orphans=orphans(0))
-    assert workers.get(worker.id, world.now).orphans == ["somebody"]
+    assert admin.get(worker.id, world.now).orphans == ["somebody"]
     assert world.see(world.deploy(gpus=1)).worker_id is None
 
 
@@ -173,7 +175,7 @@ def test_what_was_placed_before_an_orphan_was_seen_is_not_sent_to_its_gpu(world:
     assert world.see(waiting).worker_id == worker.id
     worker.active = ["somebody"]
     assert worker.types() == []
-    assert (world.see(waiting).worker_id, fleet.get(worker.id).claims) == (None, {})
+    assert (world.see(waiting).worker_id, workers.get(worker.id).claims) == (None, {})
     assert "perhaps in use by somebody" in (world.see(waiting).message or "")
     worker.active = []
     assert worker.types() == ["deploy"]
@@ -187,12 +189,12 @@ def test_an_orphan_is_seen_although_the_function_was_killed_before(world: PlaneW
         with world.database.killed_after(calls), contextlib.suppress(Killed):
             worker.beat()
         worker.beat()
-        assert fleet.get(worker.id).unusable, calls
+        assert workers.get(worker.id).unusable, calls
         worker.active = []
         with world.database.killed_after(calls), contextlib.suppress(Killed):
             worker.beat()
         worker.beat()
-        assert not fleet.get(worker.id).unusable, calls
+        assert not workers.get(worker.id).unusable, calls
 
 
 def test_nothing_is_placed_on_a_gpu_that_was_lost_since_its_worker_was_read(world: PlaneWorld) -> None:

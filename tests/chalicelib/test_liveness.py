@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import liveness, tokens, workers
+from chalicelib import liveness, tokens
 from chalicelib.store.items import find
 from chalicelib.store.tables import Hot
+from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.errors import ApiError
 from tests.fixtures.agent_world import DAY
@@ -14,7 +15,7 @@ from tests.fixtures.plane_world import ADMIN, PlaneWorld
 
 
 def online(world: PlaneWorld, worker_id: str) -> bool:
-    return workers.get(worker_id, world.now).status == "online"
+    return admin.get(worker_id, world.now).status == "online"
 
 
 def test_a_silent_workers_deployment_keeps_its_status_and_is_unreachable(world: PlaneWorld) -> None:
@@ -35,12 +36,12 @@ def test_after_24_hours_of_silence_it_is_lost_and_the_same_generation_brings_it_
     world.pass_(86401)
     world.sweep()
     assert (world.see(deployment_id).status, world.see(deployment_id).error_code) == ("error", "WORKER_LOST")
-    assert workers.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
+    assert admin.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
     worker.beat()
     world.pass_(25)
     assert worker.types() == [], "a literal client's list is its report"
     assert world.see(deployment_id).status == "running"
-    assert workers.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
+    assert admin.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
 
 
 def test_a_deploy_to_a_worker_that_is_lost_is_not_sent_when_it_returns(world: PlaneWorld) -> None:
@@ -87,7 +88,7 @@ def test_an_ephemeral_worker_is_forgotten_after_15_minutes(world: PlaneWorld) ->
     world.pass_(2)
     world.sweep()
     with pytest.raises(ApiError, match="no such worker"):
-        workers.get(worker.id, world.now)
+        admin.get(worker.id, world.now)
 
 
 def test_a_heartbeat_beats_the_sweep(world: PlaneWorld) -> None:

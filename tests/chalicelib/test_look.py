@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import deployments, fleet, look, operations, serving, tokens, workers
+from chalicelib import deployments, look, operations, serving, tokens
+from chalicelib.fleet import workers
 from chalicelib.store import slots
 from chalicelib.store.items import find
 from chalicelib.store.tables import Cold, Deployment, Hot, Operation, Seen, Slot
+from chalicelib.workers import admin
 from muster.api import messages as m
 from muster.api import resources as r
 from tests.fixtures.database import Killed
@@ -34,7 +36,7 @@ def test_what_is_missing_from_two_beats_25_seconds_apart_is_container_lost(world
     worker.beat()
     seen = world.see(deployment_id)
     assert (seen.status, seen.error_code) == ("error", "CONTAINER_LOST")
-    assert workers.get(worker.id, world.now).gpu_claims == {}
+    assert admin.get(worker.id, world.now).gpu_claims == {}
 
 
 def test_lists_that_lack_what_runs_conclude_nothing_within_24_seconds(world: PlaneWorld) -> None:
@@ -77,10 +79,10 @@ def test_what_is_unknown_here_is_an_orphan_and_never_stopped(world: PlaneWorld) 
     worker = world.worker()
     worker.active = ["somebody-elses"]
     assert [worker.types() for _ in range(12)] == [[]] * 12
-    assert workers.get(worker.id, world.now).orphans == ["somebody-elses"]
+    assert admin.get(worker.id, world.now).orphans == ["somebody-elses"]
     worker.active = []
     worker.beat()
-    assert workers.get(worker.id, world.now).orphans == []
+    assert admin.get(worker.id, world.now).orphans == []
 
 
 def test_a_deleted_deployments_stop_stays_until_absence_is_shown(world: PlaneWorld) -> None:
@@ -144,10 +146,10 @@ def test_a_stop_left_behind_and_the_deploy_that_comes_back_are_two_generations(w
     world.stop(deployment_id)
     worker.beat()
     worker.report(deployment_id, "stopped", generation=world.see(deployment_id).generation, session=session, sequence=2)
-    workers.patch(worker.id, r.WorkerPatch(draining=True), ADMIN, world.now)
+    admin.patch(worker.id, r.WorkerPatch(draining=True), ADMIN, world.now)
     world.start(deployment_id)
     (stop,) = worker.beat().commands
-    workers.patch(worker.id, r.WorkerPatch(draining=False), ADMIN, world.now)
+    admin.patch(worker.id, r.WorkerPatch(draining=False), ADMIN, world.now)
     (deploy,) = worker.beat().commands
     assert isinstance(stop, m.Stop) and isinstance(deploy, m.Deploy)
     assert stop.generation < deploy.generation
@@ -181,7 +183,7 @@ def test_the_stopped_of_an_old_container_does_not_free_what_the_new_one_holds(wo
     worker.report(deployment_id, "stopping")
     assert worker.types(active_deployments=[]) == ["deploy"]
     worker.report(deployment_id, "stopped")
-    assert workers.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
+    assert admin.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
     worker.report(deployment_id, "starting")
     world.restart(deployment_id)
     assert worker.types() == ["stop"], "the new one is not deployed over"
@@ -246,9 +248,9 @@ def test_lists_that_are_too_long_for_an_item_are_cut(world: PlaneWorld) -> None:
     folders = [m.DiskPath("\u20ac" * 4096, "weights", 1, 0, 1)] * 16
     unknown = ["\u20ac" * 500 + str(number) for number in range(200)]
     worker.beat(active_deployments=unknown, images=images, disk=m.Disk(1, 0, 1, paths=folders))
-    shown = workers.get(worker.id, world.now)
+    shown = admin.get(worker.id, world.now)
     assert 10 < len(shown.orphans) < len(unknown)
-    kept = workers.last_images(worker.id, world.now)
+    kept = admin.last_images(worker.id, world.now)
     assert kept is not None and 10 < len(kept.images) < len(images)
     item = find(Seen, worker.id, "seen")
     assert item is not None
@@ -279,12 +281,12 @@ def test_the_gpu_of_what_was_lost_is_nobodys_until_its_worker_is_back_without_it
     old = world.deploy(gpus=1)
     worker.run(old)
     world.pass_(200)
-    workers.lose(worker.id, ADMIN, world.now)
+    admin.lose(worker.id, ADMIN, world.now)
     new = world.deploy(gpus=1, worker_id=worker.id) if pinned else world.deploy(gpus=1)
     assert world.see(new).worker_id is None
     worker.active = []
     assert beats(worker, world) == [("Deploy", new)]
-    assert fleet.get(worker.id).claims == {"0": new}
+    assert workers.get(worker.id).claims == {"0": new}
 
 
 @pytest.mark.parametrize("journal_id", [None, "j"])
@@ -293,13 +295,13 @@ def test_what_was_lost_and_comes_back_keeps_its_gpu(world: PlaneWorld, journal_i
     old = world.deploy(gpus=1)
     worker.run(old)
     world.pass_(200)
-    workers.lose(worker.id, ADMIN, world.now)
+    admin.lose(worker.id, ADMIN, world.now)
     new = world.deploy(gpus=1, worker_id=worker.id)
     assert ("Deploy", new) not in beats(worker, world)
     if journal_id:  # an agent is asked, and reports it again
         worker.report(old, "running", session=worker.answer.session, sequence=99, generation=world.see(old).generation)
     assert (world.see(old).status, world.see(new).worker_id) == ("running", None)
-    assert fleet.get(worker.id).claims == {"0": old}
+    assert workers.get(worker.id).claims == {"0": old}
 
 
 def test_what_was_lost_and_is_then_stopped_holds_its_gpu_until_the_stop_is_answered(world: PlaneWorld) -> None:
@@ -307,7 +309,7 @@ def test_what_was_lost_and_is_then_stopped_holds_its_gpu_until_the_stop_is_answe
     old = world.deploy(gpus=1)
     worker.run(old)
     world.pass_(200)
-    workers.lose(worker.id, ADMIN, world.now)
+    admin.lose(worker.id, ADMIN, world.now)
     world.stop(old)
     new = world.deploy(gpus=1, worker_id=worker.id)
     assert beats(worker, world, 2) == [("Stop", old)]
@@ -320,7 +322,7 @@ def test_what_was_lost_and_deleted_holds_its_gpu_until_its_worker_is_back_withou
     old = world.deploy(gpus=1)
     worker.run(old)
     world.pass_(200)
-    workers.lose(worker.id, ADMIN, world.now)
+    admin.lose(worker.id, ADMIN, world.now)
     deployments.delete(old, ADMIN, world.now)
     new = world.deploy(gpus=1, worker_id=worker.id)
     assert beats(worker, world, 2) == [("Stop", old)]
@@ -336,7 +338,7 @@ def test_after_a_takeover_the_new_machine_has_its_gpus_with_its_first_heartbeat(
     world.pass_(200)
     token = tokens.create_token(r.NewRegistrationToken(takeover=True), ADMIN, world.now).token
     successor = world.worker(gpus=1, token=str(token), machine_id="new")
-    assert fleet.get(successor.id).claims == {"0": old}
+    assert workers.get(successor.id).claims == {"0": old}
     assert beats(successor, world, 2) == [("Deploy", new)]
 
 
@@ -345,11 +347,11 @@ def test_a_running_deployment_takes_its_gpu_back_from_one_that_was_never_sent(wo
     worker = world.worker(gpus=1, journal_id="j")
     old = world.deploy(gpus=1)
     worker.run(old)
-    fleet.get(worker.id).cold.update(actions=[Cold.claims.set("{}")])
+    workers.get(worker.id).cold.update(actions=[Cold.claims.set("{}")])
     new = world.deploy(gpus=1)
-    assert fleet.get(worker.id).claims == {"0": new}
+    assert workers.get(worker.id).claims == {"0": new}
     assert worker.types() == []
-    assert (world.see(new).worker_id, fleet.get(worker.id).claims) == (None, {"0": old})
+    assert (world.see(new).worker_id, workers.get(worker.id).claims) == (None, {"0": old})
     assert "0 of 1 GPUs free" in (world.see(new).message or "")
 
 
@@ -552,7 +554,7 @@ def test_an_agent_that_takes_a_name_over_has_its_gpus_with_its_first_heartbeat(w
     token = tokens.create_token(r.NewRegistrationToken(takeover=True), ADMIN, world.now).token
     successor = world.worker(gpus=1, token=str(token), machine_id="new", boot_id="b", journal_id="k")
     successor.beat()
-    assert fleet.get(successor.id).claims == {"0": new}
+    assert workers.get(successor.id).claims == {"0": new}
 
 
 def test_the_absence_of_what_runs_is_no_receipt_of_an_agent_for_its_stop(world: PlaneWorld) -> None:
@@ -615,10 +617,10 @@ def test_what_ended_lets_go_of_its_gpus_although_the_function_was_cut_off(world:
     tell(world, worker, deployment_id, "error", message="why")
     world.pass_(1)
     slot_of(worker, deployment_id).update(actions=[Slot.holds.set(True)])
-    fleet.get(worker.id).cold.update(actions=[Cold.claims.set(f'{{"0":"{deployment_id}"}}')])
+    workers.get(worker.id).cold.update(actions=[Cold.claims.set(f'{{"0":"{deployment_id}"}}')])
     worker.active = []
     worker.beat()
-    assert fleet.get(worker.id).claims == {}
+    assert workers.get(worker.id).claims == {}
 
 
 # What an agent lists
@@ -628,7 +630,7 @@ def test_what_an_agent_runs_although_it_was_thought_lost_is_asked_for_again(worl
     worker = agent(world)
     deployment_id = run(world, worker)
     world.pass_(200)
-    workers.lose(worker.id, ADMIN, world.now)
+    admin.lose(worker.id, ADMIN, world.now)
     assert worker.types() == []
     world.pass_(look.ODD_FOR)
     assert worker.types() == ["deploy"], "its report is the answer"
@@ -640,16 +642,16 @@ def test_a_list_that_has_what_was_lost_now_and_then_concludes_nothing(world: Pla
     worker = agent(world, gpus=1)
     deployment_id = run(world, worker)
     world.pass_(200)
-    workers.lose(worker.id, ADMIN, world.now)
+    admin.lose(worker.id, ADMIN, world.now)
     for active in ([], [deployment_id], [], [deployment_id], []):
         assert worker.types(active_deployments=active) == []
         world.pass_(look.ODD_FOR - 1)
-    assert fleet.get(worker.id).claims == {"0": deployment_id}
+    assert workers.get(worker.id).claims == {"0": deployment_id}
     worker.active = []
     worker.beat()
     world.pass_(1)
     worker.beat()
-    assert fleet.get(worker.id).claims == {}
+    assert workers.get(worker.id).claims == {}
 
 
 def test_what_a_basic_client_lists_after_it_said_that_it_stopped_runs(world: PlaneWorld) -> None:
@@ -662,7 +664,7 @@ def test_what_a_basic_client_lists_after_it_said_that_it_stopped_runs(world: Pla
     world.pass_(look.ODD_FOR)
     worker.beat()
     assert world.see(deployment_id).status == "running"
-    assert fleet.get(worker.id).claims == {"0": deployment_id}
+    assert workers.get(worker.id).claims == {"0": deployment_id}
 
 
 @pytest.mark.parametrize("status", ["stopped", "error"])
@@ -772,7 +774,7 @@ def test_the_stop_of_what_was_deleted_is_kept_until_it_was_not_listed_for_25_sec
     worker = agent(world)
     deployment_id = run(world, worker)
     world.pass_(200)
-    workers.lose(worker.id, ADMIN, world.now)
+    admin.lose(worker.id, ADMIN, world.now)
     deployments.delete(deployment_id, ADMIN, world.now)
     assert worker.types() == ["stop"]
     worker.active = []
@@ -924,22 +926,22 @@ def test_what_a_worker_lists_and_says_is_kept_for_people(world: PlaneWorld) -> N
     seen = find(Seen, worker.id, "seen")
     assert seen is not None
     assert msgspec.json.decode(seen.active) == sorted([known, "listed"])
-    shown = workers.get(worker.id, world.now)
+    shown = admin.get(worker.id, world.now)
     assert shown.orphans == ["listed", "told"]
     assert shown.disk is not None and shown.disk.paths == disk.paths
-    kept = workers.last_images(worker.id, world.now)
+    kept = admin.last_images(worker.id, world.now)
     assert kept is not None and len(kept.images) == 1024
     world.pass_(1)
     worker.beat(active_deployments=[known])
-    assert workers.get(worker.id, world.now).orphans == []
-    assert workers.last_images(worker.id, world.now) == kept, "what is not said stays"
+    assert admin.get(worker.id, world.now).orphans == []
+    assert admin.last_images(worker.id, world.now) == kept, "what is not said stays"
 
 
 def test_a_condition_is_kept_and_ends_with_the_heartbeat_without_it(world: PlaneWorld) -> None:
     worker = agent(world)
     worker.beat()
     worker.beat(conditions=[m.ReportedCondition("ContainerRuntimeDown", "it hangs")])
-    (held,) = workers.get(worker.id, world.now).conditions
+    (held,) = admin.get(worker.id, world.now).conditions
     assert (held.type, held.message) == ("ContainerRuntimeDown", "it hangs")
     worker.beat()
     told = [line.type for line in lines(world, worker.id)]
@@ -952,7 +954,7 @@ def test_a_changed_text_of_a_condition_is_kept_with_a_later_look(world: PlaneWor
     for _ in range(12):
         world.pass_(30)
         worker.beat(conditions=[m.ReportedCondition("DiskFull", "5 B free")])
-    assert [each.message for each in workers.get(worker.id, world.now).conditions] == ["5 B free"]
+    assert [each.message for each in admin.get(worker.id, world.now).conditions] == ["5 B free"]
 
 
 def test_a_gpu_that_appears_is_given_to_what_waits_in_the_same_heartbeat(world: PlaneWorld) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from chalicelib import deployments, exposition, metrics, workers
+from chalicelib import deployments, exposition, metrics
+from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.version import VERSION
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
@@ -59,7 +60,7 @@ def test_a_workers_figures_are_those_of_its_last_heartbeat_while_it_is_online(wo
     assert value(samples, "muster_build_info", version=VERSION) == 1
     world.pass_(100)
     assert value(told(world), "muster_gpu_utilization_ratio", worker="gpu-1", gpu="1") is None, "a memory by now"
-    workers.patch(worker.id, r.WorkerPatch(draining=True), ADMIN, world.now)
+    admin.patch(worker.id, r.WorkerPatch(draining=True), ADMIN, world.now)
     worker.beat()
     assert value(told(world), "muster_workers", status="draining") == 1
 

@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import operations, workers
+from chalicelib import operations
 from chalicelib.store import slots
 from chalicelib.store.idempotency import Key
 from chalicelib.store.items import find
 from chalicelib.store.tables import Count
+from chalicelib.workers import admin
 from muster.api import messages as m
 from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
@@ -345,7 +346,7 @@ def test_a_success_without_an_output_is_an_empty_one(world: PlaneWorld, worker: 
 
 def test_a_worker_that_was_removed_has_nothing_open(world: PlaneWorld, worker: Worker) -> None:
     pull(world, worker)
-    workers.remove(worker.id, False, "an admin", world.now)
+    admin.remove(worker.id, False, "an admin", world.now)
     assert slots.of_worker(worker.id) == ([], [])
 
 

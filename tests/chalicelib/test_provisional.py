@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib import provisional, tokens, workers
+from chalicelib import provisional, tokens
 from chalicelib.routes import http
 from chalicelib.routes import worker as routes
 from chalicelib.store.items import find
 from chalicelib.store.tables import Hot, Provisional
+from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.errors import ApiError
 from muster.api.lifecycle import Status
@@ -174,7 +175,7 @@ def test_a_revoked_registration_token_ends_it(world: PlaneWorld, original: Worke
 
 def test_a_removed_worker_leaves_nothing_to_promote(world: PlaneWorld, original: Worker) -> None:
     other = again(world, original)
-    workers.remove(original.id, True, "an admin", world.now)
+    admin.remove(original.id, True, "an admin", world.now)
     world.pass_(ONLINE + 1)
     assert code(other.beat) == "UNAUTHENTICATED"
     assert find(Provisional, original.id, Provisional.PART) is None

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib import discovery, exposition, fleet, metrics, publication, workers
+from chalicelib import discovery, exposition, metrics, publication
+from chalicelib.fleet import workers
 from chalicelib.store.tables import Cold
+from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.conditions import ConditionType
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
@@ -27,8 +29,8 @@ def scraped(world: PlaneWorld) -> list[str]:
 
 
 def conditions(world: PlaneWorld, worker: Worker) -> list[str]:
-    one = [each.type for each in workers.get(worker.id, world.now).conditions]
-    listed = {each.worker_id: each for each in workers.list_(r.PageQuery(), world.now).workers}
+    one = [each.type for each in admin.get(worker.id, world.now).conditions]
+    listed = {each.worker_id: each for each in admin.list_(r.PageQuery(), world.now).workers}
     assert [each.type for each in listed[worker.id].conditions] == one
     return one
 
@@ -114,7 +116,7 @@ def test_the_claim_that_an_operator_pinned_is_the_one_that_counts(world: PlaneWo
     _, squatted = running(world, "squatter", "10.0.0.7")
     world.pass_(5)
     right, pinned = running(world, "right", "10.0.0.6")
-    workers.patch(right.id, r.WorkerPatch(address="10.0.0.7"), ADMIN, world.now)
+    admin.patch(right.id, r.WorkerPatch(address="10.0.0.7"), ADMIN, world.now)
     assert world.see(pinned).endpoint == "http://10.0.0.7:8001"
     assert world.see(squatted).endpoint is None
 
@@ -180,12 +182,12 @@ def test_an_endpoint_is_shown_where_the_agent_says_that_the_model_listens(world:
     worker.report(deployment_id, "running", address="", message="the host has lost it")
     seen = world.see(deployment_id)
     assert (seen.endpoint, seen.message) == (None, "the host has lost it")
-    workers.patch(worker.id, r.WorkerPatch(address="203.0.113.5"), ADMIN, world.now)
+    admin.patch(worker.id, r.WorkerPatch(address="203.0.113.5"), ADMIN, world.now)
     assert world.see(deployment_id).endpoint == "http://203.0.113.5:8001", "the operator knows of a way there"
 
 
 def test_without_rivals_the_fleet_is_not_read(world: PlaneWorld) -> None:
     worker, deployment_id = running(world, "one", "10.0.0.7")
-    machines = {worker.id: fleet.get(worker.id)}
+    machines = {worker.id: workers.get(worker.id)}
     assert publication.conflicts(machines, world.now) == {}
     assert world.see(deployment_id).endpoint

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from chalicelib import deployments, liveness, operations, tokens, workers
+from chalicelib import deployments, liveness, operations, tokens
 from chalicelib.store import events, slots
 from chalicelib.store.idempotency import Key
 from chalicelib.store.items import find
 from chalicelib.store.tables import Cold, Credential, Deployment, DeploymentName, Hot, Slot, WorkerName
+from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.errors import ApiError
 from muster.api.lifecycle import Status
@@ -60,7 +61,7 @@ def claims_of(worker: Worker) -> str:
 
 
 def remove(world: PlaneWorld, worker: Worker) -> None:
-    workers.remove(worker.id, False, "a test", world.now)
+    admin.remove(worker.id, False, "a test", world.now)
 
 
 def forget(world: PlaneWorld, *ids: str) -> None:
@@ -148,7 +149,7 @@ def test_register_against_remove(world: PlaneWorld, race: Race) -> None:
     def one_round() -> str:
         worker = world.worker(machine_id="m")
         old = worker.id
-        ended = race.between(register=worker.register, remove=lambda: workers.remove(old, False, "a test", world.now))
+        ended = race.between(register=worker.register, remove=lambda: admin.remove(old, False, "a test", world.now))
         assert not any(isinstance(each, ApiError) for each in ended.values())
         if worker.id == old:
             with pytest.raises(ApiError, match="an operator removed"):

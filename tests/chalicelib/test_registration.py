@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import admission, provisional, registration, tokens, workers
+from chalicelib import admission, provisional, registration, tokens
 from chalicelib.store.items import Refused, find
 from chalicelib.store.tables import Cold, Conditions, Hot, Provisional
+from chalicelib.workers import admin
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.endpoints import Access
@@ -175,7 +176,7 @@ def test_what_a_host_says_when_it_joins_is_the_worker(world: PlaneWorld) -> None
     said: dict[str, Any] = {"machine_id": "one", "boot_id": "b"}
     said |= {"past_boot_ids": ["a"], "agent_version": "1.2", "address": "gpu.lan"}
     worker = world.worker("gpu", 2, token=secret, labels={"rack": "1"}, **said)
-    shown, hot, cold = workers.get(worker.id, world.now), hot_of(worker), cold_of(worker)
+    shown, hot, cold = admin.get(worker.id, world.now), hot_of(worker), cold_of(worker)
     assert (shown.name, shown.status, shown.labels, shown.address) == ("gpu", "online", {"rack": "1"}, "gpu.lan")
     assert (shown.agent_version, shown.gpu_info.count, shown.system_info.hostname) == ("1.2", 2, "gpu")
     assert (shown.session, shown.registered_at.timestamp()) == (worker.answer.session, world.now)
@@ -205,7 +206,7 @@ def test_what_waits_is_placed_on_a_worker_when_it_joins_and_when_it_comes_back(w
 
 def test_an_address_that_no_worker_may_have_is_refused(world: PlaneWorld) -> None:
     assert refusal(lambda: world.worker(address="169.254.169.254")).error_code == "INVALID_REQUEST"
-    assert workers.list_(r.PageQuery(), world.now).workers == []
+    assert admin.list_(r.PageQuery(), world.now).workers == []
 
 
 def test_what_an_address_resolves_to_is_noted(world: PlaneWorld) -> None:
@@ -240,20 +241,20 @@ def test_a_token_that_ends_while_a_host_joins_lets_it_in_or_not_and_is_used_once
 
     with world.database.overtaken_after(calls, overtake), suppress(ApiError):
         world.worker("gpu", token=secret)
-    joined = {each.name for each in workers.list_(r.PageQuery(), world.now).workers}
+    joined = {each.name for each in admin.list_(r.PageQuery(), world.now).workers}
     assert len(joined) == (1 if not revoked else len(joined & {"gpu"}))
 
 
 def test_of_two_hosts_that_join_under_one_name_one_has_it(world: PlaneWorld) -> None:
     with world.database.overtaken_after(2, lambda: world.worker("gpu", machine_id="one")):
         refused = refusal(lambda: world.worker("gpu", machine_id="two"))
-    assert (refused.error_code, len(workers.list_(r.PageQuery(), world.now).workers)) == ("WORKER_NAME_IN_USE", 1)
+    assert (refused.error_code, len(admin.list_(r.PageQuery(), world.now).workers)) == ("WORKER_NAME_IN_USE", 1)
 
 
 def test_a_removed_worker_is_told_so_while_it_shows_its_old_token(world: PlaneWorld) -> None:
     worker = world.worker("gpu", machine_id="one", boot_id="a")
     worker.beat()
-    workers.remove(worker.id, True, "an admin", world.now)
+    admin.remove(worker.id, True, "an admin", world.now)
     assert refusal(lambda: worker.register(boot_id="b")).error_code == "WORKER_REMOVED"
     worker.token = ""
     before = worker.id
@@ -264,7 +265,7 @@ def test_a_removed_worker_is_told_so_while_it_shows_its_old_token(world: PlaneWo
 def test_a_worker_token_that_was_never_the_removed_ones_is_no_reason_to_refuse(world: PlaneWorld) -> None:
     worker = world.worker("gpu", boot_id="a")
     worker.beat()
-    workers.remove(worker.id, True, "an admin", world.now)
+    admin.remove(worker.id, True, "an admin", world.now)
     worker.token = f"mst_wrk_{worker.id}_guessed"
     worker.register(boot_id="b")
 
@@ -312,25 +313,25 @@ def test_what_a_worker_says_of_itself_replaces_what_it_said_before(world: PlaneW
     worker.gpus = 2
     after = {"labels": {"b": "2"}, "address": "two.lan", "agent_version": "2"}
     worker.register(boot_id="b", **after, system_info={"hostname": "renamed"})
-    shown = workers.get(worker.id, world.now)
+    shown = admin.get(worker.id, world.now)
     assert (shown.labels, shown.address, shown.agent_version) == tuple(after.values())
     assert (shown.gpu_info.count, shown.system_info.hostname, cold_of(worker).hostname) == (2, "renamed", "renamed")
     assert "GPU 1 is there" in [line.message for line in lines(world, worker.id)]
     worker.host = {"machine_id": "one"}
     worker.register(boot_id="c")
-    shown = workers.get(worker.id, world.now)
+    shown = admin.get(worker.id, world.now)
     assert (shown.labels, shown.address, shown.agent_version) == ({}, None, None)
 
 
 def test_what_an_operator_set_stays_when_a_worker_comes_back(world: PlaneWorld) -> None:
     worker = world.worker("gpu", machine_id="one", boot_id="a", labels={"a": "1"}, address="one.lan")
-    workers.patch(worker.id, r.WorkerPatch(labels={"set": "x"}), ADMIN, world.now)
+    admin.patch(worker.id, r.WorkerPatch(labels={"set": "x"}), ADMIN, world.now)
     worker.register(boot_id="b", labels={"b": "2"}, address="two.lan")
-    shown = workers.get(worker.id, world.now)
+    shown = admin.get(worker.id, world.now)
     assert (shown.labels, shown.address) == ({"set": "x"}, "two.lan")
-    workers.patch(worker.id, r.WorkerPatch(address="set.lan"), ADMIN, world.now, world.resolve)
+    admin.patch(worker.id, r.WorkerPatch(address="set.lan"), ADMIN, world.now, world.resolve)
     worker.register(boot_id="c", address="three.lan")
-    assert workers.get(worker.id, world.now).address == "set.lan"
+    assert admin.get(worker.id, world.now).address == "set.lan"
 
 
 def test_a_machine_id_is_kept_as_the_machine_says_it(world: PlaneWorld) -> None:
@@ -618,7 +619,7 @@ def test_only_a_takeover_token_takes_the_name_of_an_offline_worker(world: PlaneW
 def test_a_removal_while_a_worker_comes_back_is_not_undone(world: PlaneWorld, calls: int) -> None:
     worker = world.worker("gpu", machine_id="one", boot_id="a")
     worker.beat()
-    with world.database.overtaken_after(calls, lambda: workers.remove(worker.id, True, "an admin", world.now)):
+    with world.database.overtaken_after(calls, lambda: admin.remove(worker.id, True, "an admin", world.now)):
         assert refusal(lambda: worker.register(boot_id="b")).error_code == "WORKER_REMOVED"
     assert find(Cold, worker.id, "cold") is None
     assert refusal(worker.beat).error_code == "WORKER_REMOVED"

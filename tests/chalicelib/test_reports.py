@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib import deployments, fleet, reports, serving, workers
+from chalicelib import deployments, reports, serving
+from chalicelib.fleet import workers
 from chalicelib.store import slots
 from chalicelib.store.tables import Cold, Slot
+from chalicelib.workers import admin
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.errors import ApiError
@@ -224,9 +226,9 @@ def test_what_is_over_frees_its_gpus(world: PlaneWorld, status: str) -> None:
     worker = world.worker("one", gpus=1)
     deployment_id = world.deploy()
     worker.run(deployment_id)
-    assert workers.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
+    assert admin.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
     worker.report(deployment_id, status)
-    assert workers.get(worker.id, world.now).gpu_claims == {}
+    assert admin.get(worker.id, world.now).gpu_claims == {}
 
 
 @pytest.mark.parametrize("status", ["stopped", "error"])
@@ -235,7 +237,7 @@ def test_what_is_over_frees_its_gpus_for_what_waits(world: PlaneWorld, status: s
     first, second = world.deploy(), world.deploy()
     worker.run(first)
     worker.report(first, status)
-    assert workers.get(worker.id, world.now).gpu_claims == {"0": second}
+    assert admin.get(worker.id, world.now).gpu_claims == {"0": second}
 
 
 def test_a_report_of_a_deleted_deployment_settles_its_stop(world: PlaneWorld, worker: Worker) -> None:
@@ -298,7 +300,7 @@ def test_what_follows_from_an_end_follows_where_it_was_concluded_before(world: P
     worker.report(deployment_id, "error", **order, sequence=2, error_code="CONTAINER_FAILED")
     slot = slots.get(worker.id, deployment_id)
     assert slot is not None and (slot.may_live, slot.holds) == (False, False)
-    assert set(workers.get(worker.id, world.now).gpu_claims.values()) == {waiting}
+    assert set(admin.get(worker.id, world.now).gpu_claims.values()) == {waiting}
 
 
 @pytest.mark.parametrize("calls", range(8))
@@ -327,7 +329,7 @@ def test_what_was_thought_gone_holds_its_gpus_when_it_is_reported_again_after_it
     with suppress(Killed), world.database.killed_after(calls):
         worker.report(deployment_id, "running", **order, sequence=3)
     worker.report(deployment_id, "running", **order, sequence=3)
-    assert set(workers.get(worker.id, world.now).gpu_claims.values()) == {deployment_id}
+    assert set(admin.get(worker.id, world.now).gpu_claims.values()) == {deployment_id}
 
 
 @pytest.mark.parametrize("code", ["WORKER_LOST", "CONTAINER_LOST", "WORKER_REMOVED"])
@@ -339,7 +341,7 @@ def test_what_was_lost_while_it_stopped_is_stopped_and_free_when_its_worker_repo
     assert worker.report(deployment_id, "stopped", **order, sequence=3).applied
     seen = world.see(deployment_id)
     assert (seen.status, seen.error_code, seen.message) == ("stopped", None, None)
-    assert workers.get(worker.id, world.now).gpu_claims == {}
+    assert admin.get(worker.id, world.now).gpu_claims == {}
 
 
 def stopping(world: PlaneWorld, worker: Worker) -> tuple[str, dict[str, Any]]:
@@ -361,13 +363,13 @@ def test_what_was_lost_while_it_stopped_is_free_when_its_worker_no_longer_lists_
 ) -> None:
     deployment_id, _ = stopping(world, worker)
     deployments.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now)
-    assert set(workers.get(worker.id, world.now).gpu_claims.values()) == {deployment_id}
+    assert set(admin.get(worker.id, world.now).gpu_claims.values()) == {deployment_id}
     worker.active = []
     for _ in range(2):
-        assert workers.get(worker.id, world.now).gpu_claims, "one list may be older than the container"
+        assert admin.get(worker.id, world.now).gpu_claims, "one list may be older than the container"
         worker.beat()
         world.pass_(25)
-    assert workers.get(worker.id, world.now).gpu_claims == {}
+    assert admin.get(worker.id, world.now).gpu_claims == {}
 
 
 # The same crash, reported twice
@@ -551,11 +553,11 @@ def test_what_a_basic_client_reports_before_it_is_told_to_stop_does_not_answer_t
 
 def test_what_is_reported_to_run_has_its_gpus_although_their_claim_was_lost(world: PlaneWorld, worker: Worker) -> None:
     deployment_id, order = agent_with(world, worker)
-    fleet.get(worker.id).cold.update(actions=[Cold.claims.set("{}")])
+    workers.get(worker.id).cold.update(actions=[Cold.claims.set("{}")])
     worker.report(deployment_id, "starting", **order, sequence=1)
-    assert fleet.get(worker.id).claims == {}
+    assert workers.get(worker.id).claims == {}
     worker.report(deployment_id, "running", **order, sequence=2)
-    assert fleet.get(worker.id).claims == {"0": deployment_id}
+    assert workers.get(worker.id).claims == {"0": deployment_id}
 
 
 # A basic client names no generation: which instance it means
@@ -607,7 +609,7 @@ def test_a_basic_client_that_ends_the_old_instance_is_told_once_and_then_sent_th
     assert not worker.report(deployment_id, "stopping").applied
     assert worker.types() == []
     assert not worker.report(deployment_id, "stopped").applied
-    assert workers.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
+    assert admin.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
     worker.active = []
     assert worker.types() == ["deploy"]
     for status in ("starting", "running", "stopping", "stopped"):
@@ -768,11 +770,11 @@ def test_what_was_thought_lost_and_is_listed_runs_serves_and_has_its_gpus(world:
     slot = slot_of(worker, deployment_id)
     slot.holds = False
     slot.save()
-    fleet.get(worker.id).cold.update(actions=[Cold.claims.set("{}")])
+    workers.get(worker.id).cold.update(actions=[Cold.claims.set("{}")])
     reports.found_running(slot, deployments.load(deployment_id), world.now)
     seen, stored = world.see(deployment_id), deployments.load(deployment_id)
     assert (seen.status, seen.error_code, stored.serving is not None) == ("running", None, True)
-    assert fleet.get(worker.id).claims == {"0": deployment_id}
+    assert workers.get(worker.id).claims == {"0": deployment_id}
     assert lines(world, deployment_id)[-1].type == "running"
 
 

@@ -7,9 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import deployments, discovery, fleet, liveness, serving, workers
-from chalicelib.fleet import ONLINE_WINDOW
+from chalicelib import deployments, discovery, liveness, serving
+from chalicelib.fleet import workers
+from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.store.tables import Deployment
+from chalicelib.workers import admin
 from muster import gateway
 from muster.api import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
@@ -63,7 +65,7 @@ def serves(world: PlaneWorld, deployment_id: str) -> tuple[str | None, int | Non
 
 
 def _workers(world: PlaneWorld) -> list[r.Worker]:
-    return workers.list_(r.PageQuery(), world.now).workers
+    return admin.list_(r.PageQuery(), world.now).workers
 
 
 def test_while_a_change_waits_and_pulls_the_instance_before_keeps_its_endpoint(world: PlaneWorld, agent: Agent) -> None:
@@ -212,7 +214,7 @@ def test_a_deployment_that_is_to_stop_serves_until_it_does_but_not_through_a_gat
     seen = world.see(deployment_id)
     assert seen.endpoint == ENDPOINT
     assert gateway.wanted([seen], _workers(world), {}) == []
-    assert fleet.get(agent.worker.id).online(world.now)
+    assert workers.get(agent.worker.id).online(world.now)
 
 
 def test_a_running_instance_without_a_port_serves_nothing(world: PlaneWorld, agent: Agent) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import claims, deployments, fleet, serving, tokens, views
+from chalicelib import claims, deployments, serving, tokens, views
+from chalicelib.fleet import workers
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.credentials import HIDDEN
@@ -129,4 +130,4 @@ def test_logs_of_what_started_again_are_asked_for(world: PlaneWorld) -> None:
     world.start(deployment_id)
     assert views.kept_logs(deployments.load(deployment_id), world.now) is None
     assert world.see(deployment_id).last_crash is not None
-    assert fleet.get(worker.id).hot.journal is None
+    assert workers.get(worker.id).hot.journal is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib import liveness
-from chalicelib.fleet import ONLINE_WINDOW
+from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.store.tables import Hot
 from infra.local_schedule import EVERY, SETTLE, STEP, Minute
 from tests.fixtures.agent_world import DAY, Clock

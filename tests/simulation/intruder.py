@@ -13,7 +13,7 @@ import msgspec
 import requests
 
 from chalicelib import tokens
-from chalicelib.fleet import ONLINE_WINDOW
+from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.store.tables import Deployment, Hot
 from tests.fixtures.dynamodb_expressions import Item
 from tests.fixtures.memory_dynamodb import MemoryDynamoDB

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chalicelib import census, claims, operations, placement
-from chalicelib.fleet import ONLINE_WINDOW
+from chalicelib import claims, operations, placement
+from chalicelib.fleet import scan
+from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.store import slots
 from chalicelib.store.tables import Cold, Deployment, Hot, Operation
 from muster.api.lifecycle import LIVE, OPEN, OperationStatus
@@ -205,7 +206,7 @@ def _problem(sim: Simulation, deployment: Deployment) -> str | None:
 
 def _wanted(deployment: Deployment) -> Running:
     """What runs where everything is as it was asked for last."""
-    machine = census.workers().get(str(deployment.worker_id))
+    machine = scan.workers().get(str(deployment.worker_id))
     claims_ = machine.claims if machine else {}
     gpus = tuple(sorted(int(gpu) for gpu, holder in claims_.items() if holder == deployment.deployment_id))
     spec = claims.spec_of(deployment)
@@ -217,7 +218,7 @@ def _is_where_it_may_be(sim: Simulation, deployment: Deployment, wanted: Running
     spec = claims.spec_of(deployment)
     if not sim.gpus_may_overlap and isinstance(spec.gpus, list) and wanted.gpus != tuple(sorted(spec.gpus)):
         return False
-    machine = census.workers().get(wanted.worker_id)
+    machine = scan.workers().get(wanted.worker_id)
     has_own_labels = wanted.worker_id not in sim.operators.asked.relabeled and not sim.catastrophe
     return machine is None or not has_own_labels or spec.selector.items() <= machine.labels.items()
 
@@ -235,7 +236,7 @@ def _has_no_place(sim: Simulation, deployment: Deployment) -> bool:
         return deployment.worker_id not in {host.worker_id for host in sim.active()} - {None}
     spec = claims.spec_of(deployment)
     need = placement.Need(spec.gpus if isinstance(spec.gpus, int) else tuple(spec.gpus), spec.worker_id, spec.selector)
-    machines = [each for each in census.workers().values() if each.online(sim.now)]
+    machines = [each for each in scan.workers().values() if each.online(sim.now)]
     free = [claims._candidate(each, each.claims, deployment, sim.now) for each in machines]
     return not isinstance(placement.place(need, free), placement.Place)
 
@@ -278,7 +279,7 @@ def _operations(sim: Simulation) -> Iterator[str]:
 def _reservations(sim: Simulation, known: dict[str, Deployment]) -> Iterator[str]:
     """Nothing is reserved for ever: not a GPU, and not a worker's attention."""
     active = {host.worker_id for host in sim.active()} - {None}
-    for machine in census.workers().values():
+    for machine in scan.workers().values():
         intents, queued = slots.of_worker(machine.worker_id)
         for gpu, holder in machine.claims.items():
             slot = next((each for each in intents if each.deployment_id == holder), None)

@@ -516,15 +516,15 @@ MUTANTS = (
     mutant(
         "workers' numbers have no bound",
         "a generation or session is at most the stored one, or what the clock allows",
-        ("chalicelib/bounds.py", "    if number is not None and number > most:", "    if False:"),
+        ("chalicelib/fleet/bounds.py", "    if number is not None and number > most:", "    if False:"),
         ("chalicelib/heartbeat.py", "        if body.session > bounds.latest(now):", "        if False:"),
-        test="tests/chalicelib/test_bounds.py::test_a_report_from_the_future_is_refused_and_leaves_nothing",
+        test="tests/chalicelib/fleet/test_bounds.py::test_a_report_from_the_future_is_refused_and_leaves_nothing",
     ),
     mutant(
         "a report's session is not remembered",
         "a session ahead of the clock raises the stored one, so that the next one is above it",
-        ("chalicelib/bounds.py", "if session is not None and session >= int(now * 1000):", "if False:"),
-        test="tests/chalicelib/test_bounds.py::test_a_report_within_the_margin_is_taken_and_the_next_is_newer",
+        ("chalicelib/fleet/bounds.py", "if session is not None and session >= int(now * 1000):", "if False:"),
+        test="tests/chalicelib/fleet/test_bounds.py::test_a_report_within_the_margin_is_taken_and_the_next_is_newer",
     ),
     mutant(
         "labels do not matter",

@@ -10,12 +10,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from chalicelib import deployments, operations, workers
-from chalicelib.fleet import ONLINE_WINDOW
+from chalicelib import deployments, operations
+from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.store.idempotency import Key
 from chalicelib.store.items import Refused
 from chalicelib.store.tables import Deployment, Hot
 from chalicelib.tokens import Principal
+from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.endpoints import Access
 from muster.api.errors import ApiError
@@ -94,7 +95,7 @@ class Operators:
     def _lose(self, worker_id: str) -> None:
         """Somebody believes that it will not come back."""
         self.asked.lost.add(worker_id)
-        self._do("lost", worker_id, lambda: workers.lose(worker_id, OPERATOR, self.now))
+        self._do("lost", worker_id, lambda: admin.lose(worker_id, OPERATOR, self.now))
 
     def _intend(self) -> None:
         names = ["stop", "stop", "start", "restart", "patch", "delete"]
@@ -185,11 +186,11 @@ class Operators:
         }
         if kind == "drain":
             patch = r.WorkerPatch(draining=self._weather.random.random() < 0.3)
-            self._do("drain", worker_id, lambda: workers.patch(worker_id, patch, OPERATOR, self.now))
+            self._do("drain", worker_id, lambda: admin.patch(worker_id, patch, OPERATOR, self.now))
         elif kind == "relabel":
             labels = r.WorkerPatch(labels={RACK: self._weather.random.choice(RACKS)})
             self.asked.relabeled.add(worker_id)
-            self._do("relabel", worker_id, lambda: workers.patch(worker_id, labels, OPERATOR, self.now))
+            self._do("relabel", worker_id, lambda: admin.patch(worker_id, labels, OPERATOR, self.now))
         elif kind == "stop_container":
             self._stop_container(worker_id)
         else:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from chalicelib import liveness, tokens, workers
-from chalicelib.fleet import ONLINE_WINDOW
+from chalicelib import liveness, tokens
+from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.liveness import BRAKE_FOR, FLEET, LOST_AFTER
 from chalicelib.store import slots
 from chalicelib.store.items import Refused, find
 from chalicelib.store.tables import Brake, Deployment, Hot, Operation
+from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.conditions import ConditionType
 from muster.api.endpoints import Access
@@ -320,7 +321,7 @@ class Simulation:
     def _shown(self, host: Host) -> set[str]:
         """The types of conditions that somebody sees who reads the worker."""
         try:
-            return {each.type for each in workers.get(str(host.worker_id), self.now).conditions}
+            return {each.type for each in admin.get(str(host.worker_id), self.now).conditions}
         except ApiError:  # an operator has removed it
             return set()
 
@@ -413,7 +414,7 @@ class Simulation:
         self.weather.note(f"{self.hosts[0].machine} is removed")
         self.gpus_may_overlap = self.owner_rejoins = True
         with contextlib.suppress(ApiError, Refused):
-            self.cloud.run("remove", lambda: workers.remove(worker_id, True, OPERATOR.label, self.now))
+            self.cloud.run("remove", lambda: admin.remove(worker_id, True, OPERATOR.label, self.now))
 
     def _restore(self) -> None:
         """The database becomes what it was some steps ago. No model may stop of it before somebody says so."""

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from chalice.app import Response
 
-from chalicelib import workers
 from chalicelib.routes import host
+from chalicelib.workers import admin
 from muster.api import messages as m
 from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
@@ -115,7 +115,7 @@ def test_logs_of_a_crash_are_answered_where_nobody_can_be_asked(world: PlaneWorl
 def test_logs_on_a_worker_that_was_removed_are_not_found(world: PlaneWorld, worker: Worker) -> None:
     deployment_id = world.deploy()
     worker.run(deployment_id)
-    workers.remove(worker.id, True, "an admin", world.now)
+    admin.remove(worker.id, True, "an admin", world.now)
     with pytest.raises(ApiError, match="removed") as caught:
         get(world, "deployment_logs", {"deployment_id": deployment_id})
     assert code(caught) == "CONTAINER_NOT_FOUND"

@@ -13,11 +13,12 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 from chalice.app import Response
 from pynamodb.exceptions import PutError, PynamoDBException
 
-from chalicelib import logs, tokens, waits, workers
+from chalicelib import logs, tokens, waits
 from chalicelib.routes import http
 from chalicelib.routes.matching import MethodNotAllowed
 from chalicelib.store import settings
 from chalicelib.store.items import Refused
+from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.endpoints import Access
 from muster.api.errors import ApiError
@@ -136,7 +137,7 @@ def test_the_use_of_a_new_token_ends_the_older(world: PlaneWorld) -> None:
 
     assert opens(older).id == opens(worker.token).id == worker.id
     assert refused(opens, older) == "SESSION_SUPERSEDED"
-    workers.remove(worker.id, False, "an admin", world.now)
+    admin.remove(worker.id, False, "an admin", world.now)
     assert refused(opens, worker.token) == "WORKER_REMOVED"
 
 

@@ -7,9 +7,10 @@ import random
 import msgspec
 import pytest
 
-from chalicelib import deployments, operations, tokens, workers
+from chalicelib import deployments, operations, tokens
 from chalicelib.store import events
 from chalicelib.store.tables import Event
+from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, lines
@@ -42,8 +43,8 @@ def test_a_worker_that_comes_goes_drains_and_is_removed_has_a_line_for_each(worl
     worker = world.worker(boot_id="1")
     worker.register(boot_id="1")
     worker.register(boot_id="2")
-    workers.patch(worker.id, r.WorkerPatch(draining=True), ADMIN, world.now)
-    workers.patch(worker.id, r.WorkerPatch(draining=False, labels={"a": "b"}), ADMIN, world.now)
+    admin.patch(worker.id, r.WorkerPatch(draining=True), ADMIN, world.now)
+    admin.patch(worker.id, r.WorkerPatch(draining=False, labels={"a": "b"}), ADMIN, world.now)
     for status in ("online", "draining", "draining", "offline", "draining", "online"):
         worker.beat(status=status)
     world.pass_(100)
@@ -52,8 +53,8 @@ def test_a_worker_that_comes_goes_drains_and_is_removed_has_a_line_for_each(worl
     world.pass_(86401)
     world.sweep()
     world.sweep()
-    workers.lose(worker.id, ADMIN, world.now)
-    workers.remove(worker.id, False, ADMIN.label, world.now)
+    admin.lose(worker.id, ADMIN, world.now)
+    admin.remove(worker.id, False, ADMIN.label, world.now)
     told = ["joined", "returned", "draining", "undrained", "changed", "draining", "undrained"]
     told += ["offline", "online", "offline", "lost", "lost", "removed"]
     assert types(lines(world, worker.id)) == told

@@ -7,10 +7,10 @@ from typing import Literal
 
 import pytest
 
-from chalicelib import workers
 from chalicelib.store import slots
 from chalicelib.store.items import Refused, find, transact
 from chalicelib.store.tables import Hot, Slot
+from chalicelib.workers import admin
 from tests.fixtures.database import Recorder
 from tests.fixtures.plane_world import PlaneWorld
 
@@ -121,7 +121,7 @@ def test_an_inbox_grows_also_where_the_clock_does_not(world: PlaneWorld) -> None
 
 def test_a_worker_that_was_removed_has_no_inbox(world: PlaneWorld) -> None:
     worker = world.worker()
-    workers.remove(worker.id, False, "an admin", world.now)
+    admin.remove(worker.id, False, "an admin", world.now)
     assert slots.raise_inbox(worker.id, world.now) == slots.raise_inbox("nobody", world.now) == 0
     assert find(Hot, "nobody") is None
 

@@ -13,8 +13,9 @@ from chalice.config import Config
 from chalice.local import LocalGateway
 
 from app import app
-from chalicelib import deployments, tokens, workers
+from chalicelib import deployments, tokens
 from chalicelib.store.tables import Cold
+from chalicelib.workers import admin
 from muster.api.endpoints import ENDPOINTS, Access
 from muster.api.resources import NewApiKey, NewRegistrationToken
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
@@ -91,7 +92,7 @@ def a_worker_that_was_lost_has_its_gpus_again(world: PlaneWorld) -> None:
     worker.beat()
     world.pass_(25)
     worker.beat()
-    assert workers.get(worker.id, world.now).gpu_claims
+    assert admin.get(worker.id, world.now).gpu_claims
 
 
 def a_worker_with_models_is_removed_and_a_stopped_model_forgotten(world: PlaneWorld) -> None:
@@ -103,7 +104,7 @@ def a_worker_with_models_is_removed_and_a_stopped_model_forgotten(world: PlaneWo
     worker.report(stopped, "stopped")
     worker.active = [running]
     deployments.delete(stopped, ADMIN, world.now)
-    workers.remove(worker.id, True, ADMIN.label, world.now)
+    admin.remove(worker.id, True, ADMIN.label, world.now)
 
 
 def a_silent_worker_comes_back_by_its_registration_token_and_is_taken_over(world: PlaneWorld) -> None:
@@ -123,7 +124,7 @@ def a_sweep_gives_a_gpu_whose_holder_is_gone_to_what_waits(world: PlaneWorld) ->
     claim(worker.id, '{"0":"gone"}')
     worker.beat()
     world.sweep()
-    assert workers.get(worker.id, world.now).gpu_claims == {"0": waiting}
+    assert admin.get(worker.id, world.now).gpu_claims == {"0": waiting}
 
 
 def a_model_that_runs_claims_its_gpus_again(world: PlaneWorld) -> None:
@@ -131,7 +132,7 @@ def a_model_that_runs_claims_its_gpus_again(world: PlaneWorld) -> None:
     deployment_id = world.deploy(gpus=1)
     claim(worker.id, "{}")
     worker.run(deployment_id)
-    assert workers.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
+    assert admin.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
 
 
 def claim(worker_id: str, claims: str) -> None:

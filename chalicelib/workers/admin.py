@@ -9,8 +9,9 @@ import msgspec
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import address_claims, claims, conditions, deployments, fleet, publication
-from chalicelib.fleet import Machine
+from chalicelib import claims, deployments, publication
+from chalicelib.fleet import address_claims, conditions, workers
+from chalicelib.fleet.workers import Machine
 from chalicelib.heartbeat import unpack_usage
 from chalicelib.registration import name_key
 from chalicelib.store import events, paging, slots
@@ -29,7 +30,7 @@ REPORT_AGE = 300.0
 
 def get(worker_id: str, now: float) -> r.Worker:
     """One worker as operators see it. Raises WORKER_NOT_FOUND."""
-    machine = fleet.get(worker_id)
+    machine = workers.get(worker_id)
     return view(machine, find(Seen, worker_id, "seen"), _held({worker_id: machine}, now)[worker_id], now)
 
 
@@ -37,7 +38,7 @@ def list_(query: r.PageQuery, now: float) -> r.Workers:
     """A page of workers, by name."""
     colds, next_token = paging.page(Cold, "worker", query)
     ids = [str(cold.worker_id) for cold in colds]
-    machines = fleet.several(ids)
+    machines = workers.several(ids)
     seen = {str(s.worker_id): s for s in find_all(Seen, [(i, "seen") for i in ids])}
     held = _held(machines, now)
     return r.Workers([view(machines[i], seen.get(i), held[i], now) for i in ids if i in machines], next_token)
@@ -76,8 +77,8 @@ def view(machine: Machine, seen: Seen | None, held: list[conditions.Held], now: 
         session=int(hot.session),
         disk=disk,
         orphans=msgspec.json.decode(seen.orphans, type=list[str]) if seen and seen.orphans else [],
-        next_heartbeat_in=fleet.interval(hot.activity_at, now),
-        due_in=None if status == "offline" else fleet.due_in(hot, now),
+        next_heartbeat_in=workers.interval(hot.activity_at, now),
+        due_in=None if status == "offline" else workers.due_in(hot, now),
         ephemeral=cold.ephemeral,
         conditions=conditions.views(held),
     )
@@ -114,7 +115,7 @@ def patch(worker_id: str, body: r.WorkerPatch, by: Principal, now: float, resolv
     """Raises INVALID_REQUEST for an address whose endpoints would never be shown."""
     if body.address is not msgspec.UNSET:
         address_claims.refuse(body.address, strictly=True, resolve=resolve)
-    machine = fleet.get(worker_id)
+    machine = workers.get(worker_id)
     patched = set(msgspec.json.decode(machine.cold.patched, type=list[str]))
     actions: list[Action] = []
     if body.labels is not msgspec.UNSET:
@@ -128,7 +129,7 @@ def patch(worker_id: str, body: r.WorkerPatch, by: Principal, now: float, resolv
     if actions:
         actions.append(Cold.patched.set(msgspec.json.encode(sorted(patched)).decode()))
         if not update_if(machine.cold, actions, Cold.name.exists()):
-            fleet.get(worker_id)
+            workers.get(worker_id)
         address_claims.note(worker_id, now, resolve)
         _tell_changes(machine, body, by, now)
         claims.place_waiting(now, on=worker_id)
@@ -146,7 +147,7 @@ def _tell_changes(machine: Machine, body: r.WorkerPatch, by: Principal, now: flo
 
 def lose(worker_id: str, by: Principal, now: float) -> r.LostWorker:
     """An operator says that it will not come back: its deployments are lost. If it does come back, so do they."""
-    machine = fleet.get(worker_id)
+    machine = workers.get(worker_id)
     message = f"{by.label} declared {machine.cold.name} lost"
     held = [slot.deployment_id for slot in slots.of_worker(worker_id)[0]]
     lost = [each for each in held if deployments.lose(each, worker_id, "WORKER_LOST", message, now)]
@@ -163,7 +164,7 @@ def live_deployments(worker_id: str) -> list[Deployment]:
 
 def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
     """Forget a worker. Raises WORKER_NOT_EMPTY unless `force`, which leaves its containers running and names them."""
-    machine = fleet.get(worker_id)
+    machine = workers.get(worker_id)
     live = live_deployments(worker_id)
     if live and not force:
         names = ", ".join(sorted(str(d.name) for d in live)[:20])
@@ -176,7 +177,7 @@ def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
     left = sorted(containers.get(each, each) for each in listed | containers.keys())
     why = f"{by} removed {machine.cold.name}"
     _lose_all(live, worker_id, why, now)
-    retrying(lambda: _tombstone(fleet.get(worker_id)))
+    retrying(lambda: _tombstone(workers.get(worker_id)))
     _lose_all(live_deployments(worker_id), worker_id, why, now)  # one may have been placed here meanwhile
     _sweep_up(machine.cold)
     events.record(machine.about, "removed", f"by {by}", by, now)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import deployments, fleet, tokens, workers
+from chalicelib import deployments, tokens
+from chalicelib.fleet import workers
 from chalicelib.store import slots
 from chalicelib.store.items import find
 from chalicelib.store.tables import Hot, Seen, WorkerName
+from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, lines
@@ -17,7 +19,7 @@ DISK = {"total": 100, "used": 60, "free": 20, "percent": 75.0}
 
 
 def online(world: PlaneWorld, worker_id: str) -> bool:
-    return workers.get(worker_id, world.now).status == "online"
+    return admin.get(worker_id, world.now).status == "online"
 
 
 def test_an_ephemeral_worker_that_was_heard_of_since_the_sweep_read_it_stays(world: PlaneWorld) -> None:
@@ -27,10 +29,10 @@ def test_an_ephemeral_worker_that_was_heard_of_since_the_sweep_read_it_stays(wor
     read = find(Hot, worker.id)
     assert read is not None
     worker.beat()
-    workers.forget(read, world.now)
+    admin.forget(read, world.now)
     assert online(world, worker.id)
-    workers.remove(worker.id, False, "somebody else", world.now)
-    workers.forget(read, world.now)
+    admin.remove(worker.id, False, "somebody else", world.now)
+    admin.forget(read, world.now)
 
 
 def test_a_workers_disk_and_folders_are_those_of_its_last_heartbeat(world: PlaneWorld) -> None:
@@ -39,7 +41,7 @@ def test_a_workers_disk_and_folders_are_those_of_its_last_heartbeat(world: Plane
     worker.beat(disk=DISK | {"paths": [folder]})
     world.pass_(30)
     worker.beat(disk=DISK)
-    seen = workers.get(worker.id, world.now).disk
+    seen = admin.get(worker.id, world.now).disk
     assert seen is not None and seen.paths is not None
     assert (seen.total, seen.used, seen.free, seen.percent) == (100, 60, 20, 75.0)
     assert [each.path for each in seen.paths] == ["/models"]
@@ -48,43 +50,43 @@ def test_a_workers_disk_and_folders_are_those_of_its_last_heartbeat(world: Plane
 
 def test_images_and_disk_of_a_heartbeat_are_an_answer_for_five_minutes(world: PlaneWorld) -> None:
     worker = world.worker()
-    assert workers.last_images(worker.id, world.now) is None
-    assert workers.last_disk(fleet.get(worker.id), world.now) is None
+    assert admin.last_images(worker.id, world.now) is None
+    assert admin.last_disk(workers.get(worker.id), world.now) is None
     worker.beat(images=[IMAGE], disk=DISK)
     world.pass_(300)
-    images, disk = workers.last_images(worker.id, world.now), workers.last_disk(fleet.get(worker.id), world.now)
+    images, disk = admin.last_images(worker.id, world.now), admin.last_disk(workers.get(worker.id), world.now)
     assert images is not None and [each.id for each in images.images] == ["sha256:a"]
     assert disk is not None and disk.free == 20
     world.pass_(0.1)
-    assert workers.last_images(worker.id, world.now) is None
-    assert workers.last_disk(fleet.get(worker.id), world.now) is None
+    assert admin.last_images(worker.id, world.now) is None
+    assert admin.last_disk(workers.get(worker.id), world.now) is None
 
 
 def test_what_an_operator_patched_a_registration_leaves_alone(world: PlaneWorld) -> None:
     worker = world.worker(labels={"rack": "1"}, address="10.0.0.1", boot_id="1")
-    workers.patch(worker.id, r.WorkerPatch(labels={"rack": "2"}), ADMIN, world.now)
+    admin.patch(worker.id, r.WorkerPatch(labels={"rack": "2"}), ADMIN, world.now)
     worker.register(labels={"rack": "3"}, address="10.0.0.3", boot_id="2")
-    seen = workers.get(worker.id, world.now)
+    seen = admin.get(worker.id, world.now)
     assert (seen.labels, seen.address) == ({"rack": "2"}, "10.0.0.3")
-    patched = workers.patch(worker.id, r.WorkerPatch(address=None), ADMIN, world.now)
+    patched = admin.patch(worker.id, r.WorkerPatch(address=None), ADMIN, world.now)
     assert patched.address is None
     worker.register(address="10.0.0.4", boot_id="3")
-    assert workers.get(worker.id, world.now).address is None
+    assert admin.get(worker.id, world.now).address is None
 
 
 def test_a_patch_of_nothing_changes_nothing_and_leaves_no_line(world: PlaneWorld) -> None:
     worker = world.worker(labels={"rack": "1"})
     before = lines(world, worker.id)
-    assert workers.patch(worker.id, r.WorkerPatch(), ADMIN, world.now).labels == {"rack": "1"}
+    assert admin.patch(worker.id, r.WorkerPatch(), ADMIN, world.now).labels == {"rack": "1"}
     assert lines(world, worker.id) == before
 
 
 def test_a_worker_that_opens_again_gets_what_waited_for_it(world: PlaneWorld) -> None:
     worker = world.worker()
-    workers.patch(worker.id, r.WorkerPatch(draining=True), ADMIN, world.now)
+    admin.patch(worker.id, r.WorkerPatch(draining=True), ADMIN, world.now)
     deployment_id = world.deploy()
     assert world.see(deployment_id).worker_id is None
-    workers.patch(worker.id, r.WorkerPatch(draining=False), ADMIN, world.now)
+    admin.patch(worker.id, r.WorkerPatch(draining=False), ADMIN, world.now)
     assert world.see(deployment_id).worker_id == worker.id
 
 
@@ -93,7 +95,7 @@ def test_a_worker_that_is_declared_lost_names_what_was_lost_with_it(world: Plane
     running, ended = world.deploy(name="running"), world.deploy(name="ended")
     worker.run(running)
     worker.report(ended, "error", error_code="X")
-    lost = workers.lose(worker.id, ADMIN, world.now)
+    lost = admin.lose(worker.id, ADMIN, world.now)
     assert lost.deployments_lost == [running]
     seen = world.see(running)
     assert (seen.status, seen.error_code, seen.message) == ("error", "WORKER_LOST", "key admin declared gpu-1 lost")
@@ -105,9 +107,9 @@ def test_a_worker_with_live_deployments_is_removed_by_force_alone_and_names_what
     worker.run(deployment_id)
     worker.beat(active_deployments=[deployment_id, "an-orphan"])
     with pytest.raises(ApiError, match="chat") as caught:
-        workers.remove(worker.id, False, ADMIN.label, world.now)
+        admin.remove(worker.id, False, ADMIN.label, world.now)
     assert caught.value.error_code == "WORKER_NOT_EMPTY"
-    removed = workers.remove(worker.id, True, ADMIN.label, world.now)
+    removed = admin.remove(worker.id, True, ADMIN.label, world.now)
     assert removed.containers_left == ["an-orphan", "c1"]
     assert (world.see(deployment_id).status, world.see(deployment_id).error_code) == ("error", "WORKER_REMOVED")
 
@@ -117,11 +119,11 @@ def test_a_removed_worker_leaves_its_tombstone_and_nothing_else(world: PlaneWorl
     world.ask(worker, "list_models")
     world.stop(world.deploy())
     worker.beat(images=[IMAGE])
-    workers.remove(worker.id, False, ADMIN.label, world.now)
+    admin.remove(worker.id, False, ADMIN.label, world.now)
     assert slots.of_worker(worker.id) == ([], [])
     assert find(Seen, worker.id, "seen") is None
     assert list(WorkerName.scan(WorkerName.part == "name")) == []
-    assert r.Workers([]) == workers.list_(r.PageQuery(), world.now)
+    assert r.Workers([]) == admin.list_(r.PageQuery(), world.now)
     hot = find(Hot, worker.id)
     assert hot is not None and hot.gone
     with pytest.raises(ApiError) as caught:
@@ -134,13 +136,13 @@ def test_live_deployments_are_those_that_the_worker_has_or_should_have(world: Pl
     moved, stays, over = (world.deploy(worker_id=here.id, gpus=0) for _ in range(3))
     deployments.patch(moved, r.DeploymentPatch(worker_id=there.id), ADMIN, world.now)
     world.stop(over)
-    assert [each.deployment_id for each in workers.live_deployments(here.id)] == [stays]
+    assert [each.deployment_id for each in admin.live_deployments(here.id)] == [stays]
 
 
 def test_a_list_goes_by_name_in_pages(world: PlaneWorld) -> None:
     for name in ("c", "a", "b"):
         world.worker(name)
-    first = workers.list_(r.PageQuery(limit=2), world.now)
-    rest = workers.list_(r.PageQuery(2, first.next_token), world.now)
+    first = admin.list_(r.PageQuery(limit=2), world.now)
+    rest = admin.list_(r.PageQuery(2, first.next_token), world.now)
     assert [each.name for each in [*first.workers, *rest.workers]] == ["a", "b", "c"]
     assert rest.next_token is None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import address_claims, fleet, workers
+from chalicelib.fleet import address_claims, workers
 from chalicelib.store.items import find
 from chalicelib.store.tables import AddressClaims
+from chalicelib.workers import admin
 from muster.api import addresses
 from muster.api import resources as r
 from muster.api.errors import ApiError
@@ -34,7 +35,7 @@ def test_a_worker_with_an_address_that_none_may_have_is_refused(world: PlaneWorl
     worker = world.worker()
     with pytest.raises(ApiError, match=r"^address: "):
         worker.register(address=address)
-    assert fleet.get(worker.id).cold.address is None
+    assert workers.get(worker.id).cold.address is None
 
 
 @pytest.mark.parametrize(
@@ -43,8 +44,8 @@ def test_a_worker_with_an_address_that_none_may_have_is_refused(world: PlaneWorl
 def test_an_operator_is_told_of_each_address_that_would_never_be_shown(world: PlaneWorld, address: str) -> None:
     worker = world.worker(address="10.0.0.7")
     with pytest.raises(ApiError, match=r"^address: "):
-        workers.patch(worker.id, r.WorkerPatch(address=address), ADMIN, world.now)
-    assert fleet.get(worker.id).cold.address == "10.0.0.7"
+        admin.patch(worker.id, r.WorkerPatch(address=address), ADMIN, world.now)
+    assert workers.get(worker.id).cold.address == "10.0.0.7"
 
 
 def test_each_result_of_a_name_is_checked() -> None:
@@ -59,10 +60,10 @@ def test_each_result_of_a_name_is_checked() -> None:
 
 def test_a_pinned_address_stays_whatever_the_worker_claims(world: PlaneWorld) -> None:
     worker = world.worker(address="10.0.0.7", boot_id="1")
-    assert not workers.get(worker.id, world.now).address_pinned
-    workers.patch(worker.id, r.WorkerPatch(address="10.0.0.8"), ADMIN, world.now)
+    assert not admin.get(worker.id, world.now).address_pinned
+    admin.patch(worker.id, r.WorkerPatch(address="10.0.0.8"), ADMIN, world.now)
     worker.register(address="10.0.0.7", boot_id="2")
-    seen = workers.get(worker.id, world.now)
+    seen = admin.get(worker.id, world.now)
     assert (seen.address, seen.address_pinned) == ("10.0.0.8", True)
 
 
@@ -71,15 +72,15 @@ def test_a_claim_is_as_old_as_the_address(world: PlaneWorld) -> None:
     first = world.now
     world.pass_(100)
     worker.register(address="10.0.0.7", boot_id="2")
-    assert address_claims.claimed_at(fleet.get(worker.id).cold) == first
+    assert address_claims.claimed_at(workers.get(worker.id).cold) == first
     worker.register(address="10.0.0.8", boot_id="3")
-    assert address_claims.claimed_at(fleet.get(worker.id).cold) == world.now
+    assert address_claims.claimed_at(workers.get(worker.id).cold) == world.now
     assert (claimants("10.0.0.7"), claimants("10.0.0.8")) == (set(), {worker.id})
 
 
 def test_a_worker_that_is_removed_claims_nothing_any_more(world: PlaneWorld) -> None:
     one, two = world.worker("one", address="10.0.0.7"), world.worker("two", address="10.0.0.7")
-    workers.remove(one.id, False, "admin", world.now)
+    admin.remove(one.id, False, "admin", world.now)
     assert claimants("10.0.0.7") == {two.id}
 
 

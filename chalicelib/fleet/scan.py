@@ -11,7 +11,7 @@ from typing import Any
 
 from pynamodb.attributes import Attribute
 
-from chalicelib.fleet import Machine
+from chalicelib.fleet.workers import Machine
 from chalicelib.store.tables import Cold, Deployment, Hot, Operation, Queued, Slot
 
 HOT = (Hot.worker_id, Hot.last_seen, Hot.status, Hot.interval)

@@ -7,7 +7,7 @@ worker, for which nothing newer is possible.
 
 from __future__ import annotations
 
-from chalicelib.fleet import CLOCKS_DIFFER
+from chalicelib.fleet.workers import CLOCKS_DIFFER
 from chalicelib.store.items import find, update_if
 from chalicelib.store.tables import Hot
 from muster.api.errors import ApiError

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib import conditions, tokens, views, workers
+from chalicelib import tokens, views
+from chalicelib.fleet import conditions
 from chalicelib.store.items import find
 from chalicelib.store.tables import Conditions, Deployment, Hot
 from chalicelib.store.times import when
+from chalicelib.workers import admin
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.conditions import ConditionType
@@ -26,7 +28,7 @@ UNIT = 1024
 
 def shown(world: PlaneWorld, worker: Worker) -> list[tuple[str, float, str]]:
     """What GET returns, `since` in seconds from the beginning of 1,800,000,000."""
-    view = workers.get(worker.id, world.now)
+    view = admin.get(worker.id, world.now)
     return [(each.type, each.since.timestamp() - 1_800_000_000, each.message) for each in view.conditions]
 
 
@@ -55,7 +57,7 @@ def test_a_reported_condition_is_shown_with_the_time_of_the_control_plane(world:
         ("EngineUnavailable", 7, "Docker does not answer"),
         ("GpuLost", 7, "GPU 1 fell off the bus (Xid 79)"),
     ]
-    assert workers.list_(r.PageQuery(), world.now).workers[0].conditions[1].since == when(world.now)
+    assert admin.list_(r.PageQuery(), world.now).workers[0].conditions[1].since == when(world.now)
 
 
 def test_since_stays_while_the_type_is_set_whatever_else_changes(world: PlaneWorld) -> None:
@@ -86,7 +88,7 @@ def test_an_offline_worker_shows_the_conditions_last_known(world: PlaneWorld) ->
     worker = world.worker()
     worker.beat(conditions=[DOWN])
     world.pass_(1000)
-    assert workers.get(worker.id, world.now).status == "offline"
+    assert admin.get(worker.id, world.now).status == "offline"
     assert shown(world, worker) == [("EngineUnavailable", 0, DOWN["message"])]
 
 
@@ -388,7 +390,7 @@ def test_a_host_that_returns_keeps_its_conditions_until_it_reports(world: PlaneW
 def test_nothing_is_left_of_a_worker_that_is_removed(world: PlaneWorld) -> None:
     worker = world.worker()
     worker.beat(conditions=[DOWN])
-    removed = workers.remove(worker.id, True, "an admin", world.now)
+    removed = admin.remove(worker.id, True, "an admin", world.now)
     assert [each.type for each in removed.conditions] == ["EngineUnavailable"]
     assert find(Conditions, worker.id, "conditions") is None
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib import bounds, claims, deployments
-from chalicelib.fleet import CLOCKS_DIFFER
+from chalicelib import claims, deployments
+from chalicelib.fleet import bounds
+from chalicelib.fleet.workers import CLOCKS_DIFFER
 from chalicelib.store.tables import Hot, Slot
 from muster.api import messages as m
 from muster.api import resources as r

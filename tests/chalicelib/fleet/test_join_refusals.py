@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import refusals, tokens
+from chalicelib import tokens
+from chalicelib.fleet import join_refusals
 from muster.api import resources as r
 from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
@@ -46,13 +47,13 @@ def test_a_host_that_goes_on_asking_has_a_line_an_hour(world: PlaneWorld, worker
 
 
 def test_each_hostname_has_its_own_line_up_to_a_number(world: PlaneWorld, worker: Worker, shared: str) -> None:
-    for number in range(refusals.MOST + 10):
+    for number in range(join_refusals.MOST + 10):
         ask(world, worker, f"host-{number}", shared)
-    assert len(told(world, worker)) == refusals.MOST
-    world.pass_(refusals.EVERY)
+    assert len(told(world, worker)) == join_refusals.MOST
+    world.pass_(join_refusals.EVERY)
     worker.beat()
     ask(world, worker, "host-0", shared)
-    assert len(told(world, worker)) == refusals.MOST + 1
+    assert len(told(world, worker)) == join_refusals.MOST + 1
 
 
 def test_whoever_has_no_credential_leaves_no_line(world: PlaneWorld, worker: Worker) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.fleet import Machine
+from chalicelib.fleet.workers import Machine
 from chalicelib.store import events
 from chalicelib.store.items import find, put_if
 from chalicelib.store.tables import Refusals

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec import Struct
 
-from chalicelib.fleet import Machine
+from chalicelib.fleet.workers import Machine
 from chalicelib.store import events
 from chalicelib.store.events import About
 from chalicelib.store.items import find_all, put_if
