@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from chalicelib import tokens
+from chalicelib.auth import tokens
 from chalicelib.fleet.workers import Machine
 from chalicelib.store.tables import Cold, Credential, Hot
 from muster.api import messages as m

@@ -16,11 +16,11 @@ import msgspec
 from pynamodb.transactions import TransactWrite
 
 from chalicelib import claims, serving
+from chalicelib.auth.tokens import Principal
 from chalicelib.fleet import workers
 from chalicelib.store import events, idempotency, slots
 from chalicelib.store.items import Refused, find, grow, retrying, transact
 from chalicelib.store.tables import Deployment, DeploymentName, Hot, Slot
-from chalicelib.tokens import Principal
 from muster.api import resources as r
 from muster.api.credentials import first_credential
 from muster.api.errors import ApiError

@@ -13,8 +13,9 @@ import struct
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import look, provisional, registration, tokens
+from chalicelib import look, registration
 from chalicelib.admission import superseded
+from chalicelib.auth import provisional, tokens
 from chalicelib.fleet import bounds, conditions, workers
 from chalicelib.store import settings
 from chalicelib.store.items import find, retrying, update_if

@@ -22,8 +22,9 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import admission, claims, deployments, inventory, provisional, tokens
+from chalicelib import admission, claims, deployments, inventory
 from chalicelib.admission import Request, Rule, retired_boots, same_boot, short, superseded
+from chalicelib.auth import provisional, tokens
 from chalicelib.fleet import address_claims, join_refusals, workers
 from chalicelib.fleet.workers import Machine
 from chalicelib.store import events, settings, slots

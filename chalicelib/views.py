@@ -8,13 +8,13 @@ from collections.abc import Callable
 import msgspec
 
 from chalicelib import claims, crash_loops, publication
+from chalicelib.auth.tokens import Principal
 from chalicelib.fleet import conditions, workers
 from chalicelib.fleet.workers import Machine
 from chalicelib.serving import served_model_name
 from chalicelib.store import paging
 from chalicelib.store.tables import Deployment
 from chalicelib.store.times import when
-from chalicelib.tokens import Principal
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.credentials import without_credentials

@@ -97,7 +97,7 @@ class DevServer(LocalDevServer):
 
 def introduce(data: DataDirectory, now: float) -> None:
     """Make the first credentials; those that the environment does not give are shown, once. `now`: epoch seconds."""
-    from chalicelib import tokens
+    from chalicelib.auth import tokens
 
     lines = []
     for variable, title, kind, seed in (

@@ -19,14 +19,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Blueprint, Response
 from pynamodb.exceptions import PynamoDBException
 
-from chalicelib import heartbeat, logs, operations, provisional, tokens, waits
+from chalicelib import heartbeat, logs, operations, waits
+from chalicelib.auth import provisional, tokens
+from chalicelib.auth.tokens import Principal
 from chalicelib.fleet import workers
 from chalicelib.routes import parsing
 from chalicelib.routes.matching import MethodNotAllowed
 from chalicelib.store import idempotency
 from chalicelib.store.items import Refused, find
 from chalicelib.store.tables import Hot, Operation
-from chalicelib.tokens import Principal
 from muster.api import endpoints
 from muster.api import resources as r
 from muster.api.endpoints import Access, Endpoint

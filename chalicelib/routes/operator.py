@@ -6,7 +6,8 @@ from typing import Any
 
 from chalice.app import Blueprint, Response
 
-from chalicelib import deployments, discovery, exposition, metrics, operations, tokens, views
+from chalicelib import deployments, discovery, exposition, metrics, operations, views
+from chalicelib.auth import tokens
 from chalicelib.fleet import workers
 from chalicelib.routes.http import Call, dump, route
 from chalicelib.store import events

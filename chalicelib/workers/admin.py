@@ -10,6 +10,7 @@ from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from chalicelib import claims, deployments, publication
+from chalicelib.auth.tokens import Principal
 from chalicelib.fleet import address_claims, conditions, workers
 from chalicelib.fleet.workers import Machine
 from chalicelib.heartbeat import unpack_usage
@@ -18,7 +19,6 @@ from chalicelib.store import events, paging, slots
 from chalicelib.store.items import find, find_all, retrying, transact, update_if
 from chalicelib.store.tables import Cold, Conditions, Deployment, Hot, Provisional, Refusals, Seen, Slot, WorkerName
 from chalicelib.store.times import when
-from chalicelib.tokens import Principal
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.errors import ApiError

@@ -18,7 +18,7 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.exceptions import PynamoDBException
 
-from chalicelib import tokens
+from chalicelib.auth import tokens
 from infra.cloud.account import Account
 from infra.cloud.trouble import Stop, explained
 from muster.api.endpoints import Access

@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import admission, tokens
+from chalicelib import admission
 from chalicelib.admission import Request, Rule
+from chalicelib.auth import tokens
 from chalicelib.fleet import workers
 from chalicelib.fleet.workers import Machine
 from muster.api import messages as m

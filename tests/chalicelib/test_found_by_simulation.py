@@ -7,7 +7,8 @@ import copy
 import msgspec
 import pytest
 
-from chalicelib import deployments, look, tokens
+from chalicelib import deployments, look
+from chalicelib.auth import tokens
 from chalicelib.fleet import scan
 from chalicelib.store import slots
 from chalicelib.store.items import Refused, transact

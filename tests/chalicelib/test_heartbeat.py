@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib import heartbeat, look, tokens
+from chalicelib import heartbeat, look
+from chalicelib.auth import tokens
 from chalicelib.store.items import find
 from chalicelib.store.tables import Hot
 from chalicelib.workers import admin

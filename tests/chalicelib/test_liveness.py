@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import liveness, tokens
+from chalicelib import liveness
+from chalicelib.auth import tokens
 from chalicelib.store.items import find
 from chalicelib.store.tables import Hot
 from chalicelib.workers import admin

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import deployments, look, operations, serving, tokens
+from chalicelib import deployments, look, operations, serving
+from chalicelib.auth import tokens
 from chalicelib.fleet import workers
 from chalicelib.store import slots
 from chalicelib.store.items import find

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from chalicelib import deployments, liveness, operations, tokens
+from chalicelib import deployments, liveness, operations
+from chalicelib.auth import tokens
 from chalicelib.store import events, slots
 from chalicelib.store.idempotency import Key
 from chalicelib.store.items import find

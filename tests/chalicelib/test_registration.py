@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import admission, provisional, registration, tokens
+from chalicelib import admission, registration
+from chalicelib.auth import provisional, tokens
 from chalicelib.store.items import Refused, find
 from chalicelib.store.tables import Cold, Conditions, Hot, Provisional
 from chalicelib.workers import admin

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import claims, deployments, serving, tokens, views
+from chalicelib import claims, deployments, serving, views
+from chalicelib.auth import tokens
 from chalicelib.fleet import workers
 from muster.api import messages as m
 from muster.api import resources as r

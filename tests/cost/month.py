@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib import tokens
+from chalicelib.auth import tokens
 from chalicelib.liveness import LOST_AFTER
 from chalicelib.registration import name_key
 from chalicelib.store.tables import Cold, Deployment, Event, Hot, Listing, Operation, Slot, WorkerName

@@ -11,7 +11,7 @@ import pytest
 from chalice.app import Chalice, Rate
 from chalice.config import Config
 
-from chalicelib import tokens
+from chalicelib.auth import tokens
 from infra.local_server import DevServer, HttpServer, Site, introduce, run_schedule, stop
 from infra.local_store import DataDirectory
 from muster.api.endpoints import Access

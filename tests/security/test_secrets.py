@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from chalicelib.tokens import new_secret
+from chalicelib.auth.tokens import new_secret
 from tests.fixtures.agent_process import ProcessHost
 from tests.fixtures.http_client import Operator, Reply
 from tests.fixtures.http_workers import Worker

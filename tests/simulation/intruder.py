@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import requests
 
-from chalicelib import tokens
+from chalicelib.auth import tokens
 from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.store.tables import Deployment, Hot
 from tests.fixtures.dynamodb_expressions import Item

@@ -333,7 +333,7 @@ MUTANTS = (
         "no fence of sessions",
         "a heartbeat of an older session is refused",
         ("chalicelib/heartbeat.py", "        may &= Hot.session <= body.session\n", ""),
-        ("chalicelib/tokens.py", "    update_if(hot, [*ended, Hot.retired.set(retire(hot, *known))], Hot.digest == presented)", "    pass"),
+        ("chalicelib/auth/tokens.py", "    update_if(hot, [*ended, Hot.retired.set(retire(hot, *known))], Hot.digest == presented)", "    pass"),
         ("chalicelib/registration.py", "Hot.previous_until.set(now + GRACE)", "Hot.previous_until.set(now + 10**9)"),
     ),
     mutant(
@@ -424,26 +424,26 @@ MUTANTS = (
     mutant(
         "a heartbeat of the worker does not end what was kept aside",
         "a worker that lives shows that the other client is not it",
-        ("chalicelib/provisional.py", "hot.session != self.kept.session or hot.last_seen > self.kept.at + IN_FLIGHT", "False"),
-        test="tests/chalicelib/test_provisional.py::test_a_heartbeat_of_the_worker_more_than_ten_seconds_later_ends_it",
+        ("chalicelib/auth/provisional.py", "hot.session != self.kept.session or hot.last_seen > self.kept.at + IN_FLIGHT", "False"),
+        test="tests/chalicelib/auth/test_provisional.py::test_a_heartbeat_of_the_worker_more_than_ten_seconds_later_ends_it",
     ),
     mutant(
         "a promotion does not look whether the worker was heard of",
         "what rests on silence is written on condition that the silence lasts",
         ("chalicelib/registration.py", "_Basis(by, waiting.token, silence=True)", "_Basis(by, waiting.token, silence=False)"),
-        test="tests/chalicelib/test_provisional.py::test_a_heartbeat_of_the_worker_between_reading_and_promoting_wins",
+        test="tests/chalicelib/auth/test_provisional.py::test_a_heartbeat_of_the_worker_between_reading_and_promoting_wins",
     ),
     mutant(
         "a revoked token still opens the workers that registered with it",
         "a revocation clears the token from every heartbeat item",
-        ("chalicelib/tokens.py", "        update_if(hot, [Hot.joined.remove()], Hot.joined == digest)", "        pass"),
-        test="tests/chalicelib/test_tokens.py::test_a_revoked_token_opens_no_worker_that_registered_with_it",
+        ("chalicelib/auth/tokens.py", "        update_if(hot, [Hot.joined.remove()], Hot.joined == digest)", "        pass"),
+        test="tests/chalicelib/auth/test_tokens.py::test_a_revoked_token_opens_no_worker_that_registered_with_it",
     ),
     mutant(
         "a registration overlooks a revocation",
         "each registration checks its token in its transaction",
         ("chalicelib/registration.py", "    transaction.condition_check(Credential, token.credential_id, condition=tokens.NOT_REVOKED)", "    pass"),
-        test="tests/chalicelib/test_tokens.py::test_a_registration_that_read_the_token_before_it_was_revoked_is_refused",
+        test="tests/chalicelib/auth/test_tokens.py::test_a_registration_that_read_the_token_before_it_was_revoked_is_refused",
     ),
     mutant(
         "a takeover leaves the deploys in their slots",

@@ -11,11 +11,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from chalicelib import deployments, operations
+from chalicelib.auth.tokens import Principal
 from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.store.idempotency import Key
 from chalicelib.store.items import Refused
 from chalicelib.store.tables import Deployment, Hot
-from chalicelib.tokens import Principal
 from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.endpoints import Access

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from chalicelib import liveness, tokens
+from chalicelib import liveness
+from chalicelib.auth import tokens
 from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.liveness import BRAKE_FOR, FLEET, LOST_AFTER
 from chalicelib.store import slots

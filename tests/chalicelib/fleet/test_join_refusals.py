@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import tokens
+from chalicelib.auth import tokens
 from chalicelib.fleet import join_refusals
 from muster.api import resources as r
 from muster.api.errors import ApiError

@@ -13,7 +13,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 from chalice.app import Response
 from pynamodb.exceptions import PutError, PynamoDBException
 
-from chalicelib import logs, tokens, waits
+from chalicelib import logs, waits
+from chalicelib.auth import tokens
 from chalicelib.routes import http
 from chalicelib.routes.matching import MethodNotAllowed
 from chalicelib.store import settings

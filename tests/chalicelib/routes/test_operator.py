@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import exposition, tokens
+from chalicelib import exposition
+from chalicelib.auth import tokens
 from chalicelib.routes import operator
 from muster.api import resources as r
 from muster.api.endpoints import Access

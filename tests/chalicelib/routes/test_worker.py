@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib import tokens
+from chalicelib.auth import tokens
+from chalicelib.auth.tokens import Principal
 from chalicelib.routes import worker as routes
-from chalicelib.tokens import Principal
 from muster.api import resources as r
 from muster.api.endpoints import Access
 from muster.api.errors import ApiError

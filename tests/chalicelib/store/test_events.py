@@ -7,7 +7,8 @@ import random
 import msgspec
 import pytest
 
-from chalicelib import deployments, operations, tokens
+from chalicelib import deployments, operations
+from chalicelib.auth import tokens
 from chalicelib.store import events
 from chalicelib.store.tables import Event
 from chalicelib.workers import admin

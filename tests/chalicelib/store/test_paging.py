@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib import tokens
+from chalicelib.auth import tokens
 from chalicelib.store import paging
 from chalicelib.store.tables import Cold, Credential, Deployment
 from muster.api import resources as r

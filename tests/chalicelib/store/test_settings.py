@@ -15,7 +15,11 @@ NAMES = ("TABLE_PREFIX", "HEARTBEAT", "ONLINE_WINDOW", "MAX_WAITS")
 
 def settings(**environment: str) -> list[str]:
     """What a process with this environment has of each of NAMES."""
-    shown = "from chalicelib.store import settings as s; print(*(getattr(s, name) for name in " + repr(NAMES) + "), sep='|')"
+    shown = (
+        "from chalicelib.store import settings as s; print(*(getattr(s, name) for name in "
+        + repr(NAMES)
+        + "), sep='|')"
+    )
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MUSTER_")}
     done = subprocess.run(
         [sys.executable, "-c", shown],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import deployments, tokens
+from chalicelib import deployments
+from chalicelib.auth import tokens
 from chalicelib.fleet import workers
 from chalicelib.store import slots
 from chalicelib.store.items import find

@@ -13,7 +13,8 @@ from chalice.config import Config
 from chalice.local import LocalGateway
 
 from app import app
-from chalicelib import deployments, tokens
+from chalicelib import deployments
+from chalicelib.auth import tokens
 from chalicelib.store.tables import Cold
 from chalicelib.workers import admin
 from muster.api.endpoints import ENDPOINTS, Access

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from app import app
-from chalicelib import tokens
+from chalicelib.auth import tokens
 from chalicelib.store import tables
 from tests.fixtures import dynoxide
 from tests.fixtures.http_workers import Worker

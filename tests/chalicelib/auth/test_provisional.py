@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib import provisional, tokens
+from chalicelib.auth import provisional, tokens
 from chalicelib.routes import http
 from chalicelib.routes import worker as routes
 from chalicelib.store.items import find

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from chalicelib import tokens
 from chalicelib.admission import superseded
+from chalicelib.auth import tokens
 from chalicelib.fleet import workers
 from chalicelib.fleet.workers import Machine
 from chalicelib.store import settings

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib import tokens
+from chalicelib.auth import tokens
 from chalicelib.routes import http
 from chalicelib.store.idempotency import Key
 from chalicelib.store.items import find
