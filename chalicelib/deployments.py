@@ -15,9 +15,10 @@ from typing import Any
 import msgspec
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import claims, serving
+from chalicelib import serving
 from chalicelib.auth.tokens import Principal
 from chalicelib.fleet import workers
+from chalicelib.scheduling import gpu_claims
 from chalicelib.store import events, idempotency, slots
 from chalicelib.store.items import Refused, find, grow, retrying, transact
 from chalicelib.store.tables import Deployment, DeploymentName, Hot, Slot
@@ -66,7 +67,7 @@ def create(body: r.NewDeployment, by: Principal, now: float, key: idempotency.Ke
     if made:
         return load(made)
     events.record(events.on(deployment), "created", f"{body.model} as {deployment.name}", by.label, now)
-    claims.place(deployment.deployment_id, now)
+    gpu_claims.place(deployment.deployment_id, now)
     return load(deployment.deployment_id)
 
 
@@ -127,10 +128,10 @@ def _act(deployment_id: str, key: idempotency.Key | None, change: Change, now: f
         for worker_id in {deployment.worker_id, deployment.leaving} - {None}:
             slots.ring(worker_id, now)
         if deployment.waiting:
-            claims.place(deployment_id, now)
+            gpu_claims.place(deployment_id, now)
             deployment = load(deployment_id)
             if deployment.worker_id:  # it may need fewer devices than before
-                claims.place_waiting(now, on=deployment.worker_id)
+                gpu_claims.place_waiting(now, on=deployment.worker_id)
     return deployment, done
 
 
@@ -158,7 +159,7 @@ def restart(deployment_id: str, by: Principal, now: float, key: idempotency.Key 
 
 def _again(deployment: Deployment, now: float, key: idempotency.Key | None) -> None:
     """A new generation of the same specification. An older release may have stored what is refused by now."""
-    spec = claims.spec_of(deployment)
+    spec = gpu_claims.spec_of(deployment)
     check(spec)
     _replace(deployment, spec, now, key)
 
@@ -172,7 +173,7 @@ def patch(deployment_id: str, body: r.DeploymentPatch, by: Principal, now: float
     replaced = {name: value for name, value in given.items() if name != "add_env"}
 
     def change(deployment: Deployment) -> bool:
-        spec = msgspec.structs.replace(claims.spec_of(deployment), **replaced)
+        spec = msgspec.structs.replace(gpu_claims.spec_of(deployment), **replaced)
         spec.env = {**spec.env, **given.get("add_env", {})}
         check(spec)
         if deployment.desired == "stopped":
@@ -244,7 +245,7 @@ def _replace(deployment: Deployment, spec: r.NewDeployment, now: float, key: ide
 
 def _fits(spec: r.NewDeployment, deployment: Deployment) -> bool:
     """Whether the place that the deployment has is the one that the specification asks for, and can be used."""
-    held = claims.indexes(deployment)
+    held = gpu_claims.indexes(deployment)
     if spec.worker_id not in (None, deployment.worker_id):
         return False
     if not isinstance(spec.gpus, int):
@@ -283,12 +284,12 @@ def stop(deployment_id: str, by: Principal, now: float, key: idempotency.Key | N
 
         transact(build)
         if at_once and deployment.worker_id:
-            claims.release(deployment.worker_id, deployment_id)
+            gpu_claims.release(deployment.worker_id, deployment_id)
         return True
 
     deployment = _recorded(deployment_id, key, change, "stop", by, now)
     if deployment.status == Status.STOPPED and deployment.worker_id:
-        claims.place_waiting(now, on=deployment.worker_id)
+        gpu_claims.place_waiting(now, on=deployment.worker_id)
     return deployment
 
 
@@ -320,7 +321,7 @@ def delete(deployment_id: str, by: Principal, now: float) -> Deployment:
 
         transact(build)
         if deployment.worker_id:
-            claims.release(deployment.worker_id, deployment_id)
+            gpu_claims.release(deployment.worker_id, deployment_id)
             slots.ring(deployment.worker_id, now)
         return deployment
 
@@ -391,7 +392,7 @@ def lose(
     lost: Deployment | None = retrying(attempt)
     if lost is None:
         return False
-    claims.release(worker_id, deployment_id)
+    gpu_claims.release(worker_id, deployment_id)
     about = events.on(lost, error_code=error_code)
     events.record(about, error_code.lower(), message, events.CONTROL_PLANE, now)
     return True
@@ -417,10 +418,10 @@ def take_back(slot: Slot, deployment: Deployment, rivals: list[tuple[Slot, Deplo
         transact(build)
     except Refused:  # somebody else decided on it meanwhile: the next look sees what
         return
-    claims.release(slot.worker_id, slot.deployment_id)
+    gpu_claims.release(slot.worker_id, slot.deployment_id)
     for other, theirs in rivals:
-        claims.confirm(other, theirs, now)
-    claims.place(slot.deployment_id, now)
+        gpu_claims.confirm(other, theirs, now)
+    gpu_claims.place(slot.deployment_id, now)
 
 
 def _unheard(worker_id: str, last_seen: float) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from chalicelib import claims, publication
+from chalicelib import publication
 from chalicelib.fleet import scan
 from chalicelib.fleet.workers import Machine
+from chalicelib.scheduling import gpu_claims
 from chalicelib.store.tables import Deployment
 from muster.api import resources as r
 
@@ -48,7 +49,7 @@ def _labels(deployment: Deployment, machine: Machine) -> dict[str, str]:
     labels = {
         "muster_deployment": str(deployment.name),
         "muster_deployment_id": str(deployment.deployment_id),
-        "model": claims.spec_of(deployment).model,
+        "model": gpu_claims.spec_of(deployment).model,
         "worker": str(machine.cold.name),
     }
     meta = {"__meta_muster_label_" + re.sub(r"\W", "_", name, flags=re.ASCII): v for name, v in machine.labels.items()}

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chalicelib import claims, deployments
+from chalicelib import deployments
 from chalicelib.fleet import workers
+from chalicelib.scheduling import gpu_claims
 from chalicelib.store import events, slots
 from chalicelib.store.items import find, side_by_side, update_if
 from chalicelib.store.tables import Brake, Hot
@@ -37,7 +38,7 @@ def expire(now: float, segments: int = SEGMENTS) -> None:
     fresh = [hot for hot in silent if hot.down_since is None and hot.status != "offline"]
     if not _braked(len(fresh), sum(part.up for part in read), now):
         side_by_side(lambda hot: _record(hot, now), silent, segments)
-    claims.place_waiting(now)
+    gpu_claims.place_waiting(now)
 
 
 def clock_was_put_back(now: float) -> None:

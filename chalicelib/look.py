@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import claims, deployments, inventory, operations, reports
+from chalicelib import deployments, operations, reports
 from chalicelib.fleet import conditions, workers
 from chalicelib.fleet.workers import CLOCKS_DIFFER
+from chalicelib.scheduling import gpu_claims, gpu_inventory
 from chalicelib.store import events, slots
 from chalicelib.store.items import delete_if, find_all, update_if
 from chalicelib.store.tables import Deployment, Hot, Operation, Queued, Seen, Slot
@@ -82,8 +83,8 @@ def look(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.
     this = _Look(hot, body, now, lost, int(hot.inbox))
     changed = hot.looked is None or bytes(hot.looked) != fingerprint
     intents, queued = slots.of_worker(this.worker_id)
-    occupied = inventory.occupied(body, {slot.deployment_id for slot in intents})
-    if changed and inventory.follow(this.worker_id, body.gpu_info, occupied, now):
+    occupied = gpu_inventory.occupied(body, {slot.deployment_id for slot in intents})
+    if changed and gpu_inventory.follow(this.worker_id, body.gpu_info, occupied, now):
         intents, queued = slots.of_worker(this.worker_id)
     known = {str(d.deployment_id): d for d in find_all(Deployment, [slot.deployment_id for slot in intents])}
     this.listed = [
@@ -304,11 +305,11 @@ def _waits(this: _Look, slot: Slot, deployment: Deployment) -> bool:
     It was placed while the worker was silent, or what runs there was thought lost. One that nothing depends on yet is
     placed anew.
     """
-    wanted = set(claims.indexes(deployment))
+    wanted = set(gpu_claims.indexes(deployment))
     if not wanted:
         return False
     rivals = [each for each in this.listed if each[0].deployment_id != slot.deployment_id]
-    rivals = [(other, theirs) for other, theirs in rivals if wanted & set(claims.indexes(theirs, this.worker_id))]
+    rivals = [(other, theirs) for other, theirs in rivals if wanted & set(gpu_claims.indexes(theirs, this.worker_id))]
     alive = [each for each in rivals if each[1].status in LIVE]
     if rivals and not alive:
         return this.body.literal  # an agent's list may be a few seconds old, and it looks itself before it starts
@@ -330,7 +331,7 @@ def _mark_sent(this: _Look, slot: Slot) -> bool:
 
 
 def _deploy(slot: Slot, deployment: Deployment) -> m.Deploy:
-    spec = claims.spec_of(deployment)
+    spec = gpu_claims.spec_of(deployment)
     return m.Deploy(
         command_id=slot.command_id,
         deployment_id=slot.deployment_id,
@@ -389,7 +390,7 @@ def _back(this: _Look) -> None:
     if update_if(Hot(this.worker_id), back, Hot.down_since == this.hot.down_since):
         about = events.About(worker_id=this.worker_id)
         events.record(about, "online", "heard of again", events.CONTROL_PLANE, this.now)
-        claims.place_waiting(this.now, on=this.worker_id)
+        gpu_claims.place_waiting(this.now, on=this.worker_id)
 
 
 def turns(hot: Hot, body: m.Heartbeat) -> bool:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from chalicelib import claims, crash_loops, publication
+from chalicelib import crash_loops, publication
 from chalicelib.exposition import Family
 from chalicelib.fleet import conditions, scan
 from chalicelib.fleet.workers import Machine
 from chalicelib.heartbeat import unpack_usage
+from chalicelib.scheduling import gpu_claims
 from chalicelib.store.tables import Count, Deployment, Operation
 from muster.api import messages as m
 from muster.api.conditions import ConditionType
@@ -138,7 +139,7 @@ def _deployments(found: list[Deployment], workers: dict[str, Machine], now: floa
     for each in found:
         name, machine = str(each.name), workers.get(str(each.worker_id))
         worker = str(machine.cold.name) if machine else None
-        model = claims.spec_of(each).model
+        model = gpu_claims.spec_of(each).model
         info.add(1, deployment=name, deployment_id=each.deployment_id, model=model, worker=worker)
         wanted.add(int(each.desired == "running"), deployment=name)
         status.add(1, deployment=name, status=each.status)

@@ -22,11 +22,12 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import admission, claims, deployments, inventory
+from chalicelib import admission, deployments
 from chalicelib.admission import Request, Rule, retired_boots, same_boot, short, superseded
 from chalicelib.auth import provisional, tokens
 from chalicelib.fleet import address_claims, join_refusals, workers
 from chalicelib.fleet.workers import Machine
+from chalicelib.scheduling import gpu_claims, gpu_inventory
 from chalicelib.store import events, settings, slots
 from chalicelib.store.items import find, grow, retrying, transact
 from chalicelib.store.tables import Cold, Conditions, Credential, Hot, Provisional, WorkerName
@@ -46,7 +47,7 @@ def register(body: m.Registration, bearer: str | None, now: float, resolve: Reso
     address_claims.refuse(body.address)
     answer: m.Registered = retrying(lambda: _attempt(body, bearer, now))
     address_claims.note(answer.worker_id, now, resolve)
-    claims.place_waiting(now, on=answer.worker_id)
+    gpu_claims.place_waiting(now, on=answer.worker_id)
     return answer
 
 
@@ -238,7 +239,7 @@ def _return(
     transact(build)
     if not is_same_boot:
         events.record(machine.about, "returned", "a new session", f"worker {cold.name}", now)
-    inventory.record(machine.about, machine.gpu_info, body.gpu_info, now)
+    gpu_inventory.record(machine.about, machine.gpu_info, body.gpu_info, now)
 
 
 def _check(transaction: TransactWrite, token: Credential) -> None:
@@ -282,7 +283,7 @@ def promote(waiting: provisional.Waiting, presented: bytes, now: float) -> None:
 
     _return(waiting.machine, waiting.body, issue, _Basis(by, waiting.token, silence=True), now, end)
     address_claims.note(waiting.machine.worker_id, now, resolve)
-    claims.place_waiting(now, on=waiting.machine.worker_id)
+    gpu_claims.place_waiting(now, on=waiting.machine.worker_id)
 
 
 def _last_used(hot: Hot, now: float) -> bytes:
@@ -323,7 +324,7 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
 
     transact(build)
     events.record(machine.about, "taken_over", f"by {body.system_info.hostname}", f"worker {cold.name}", now)
-    inventory.record(machine.about, machine.gpu_info, body.gpu_info, now)
+    gpu_inventory.record(machine.about, machine.gpu_info, body.gpu_info, now)
     return _answer(issue, 0, "Worker registered in place of an offline one", now)
 
 

@@ -13,8 +13,9 @@ from datetime import datetime
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import claims, crash_loops, serving
+from chalicelib import crash_loops, serving
 from chalicelib.fleet import bounds
+from chalicelib.scheduling import gpu_claims
 from chalicelib.store import events, slots
 from chalicelib.store.items import Refused, find, grow, retrying, update_if
 from chalicelib.store.tables import Deployment, Slot
@@ -121,7 +122,7 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
     if new in OVER and generation >= deployment.status_generation:
         over(slot, now)
     elif new is Status.RUNNING:
-        claims.confirm(slot, deployment, now)
+        gpu_claims.confirm(slot, deployment, now)
     _tell(deployment, body, by, now)
     return m.Applied(True, new)
 
@@ -138,7 +139,7 @@ def _follow_again(slot: Slot, deployment: Deployment, now: float) -> None:
         if slot.holds or slot.may_live:
             over(slot, now)
     elif deployment.status == Status.RUNNING:
-        claims.confirm(slot, deployment, now)
+        gpu_claims.confirm(slot, deployment, now)
 
 
 def _admit_numbers(slot: Slot, deployment: Deployment | None, body: m.Report, now: float) -> None:
@@ -345,8 +346,8 @@ def over(slot: Slot, now: float, *, may_begin: bool = False) -> None:
     `may_begin` is that of slots.ended.
     """
     if slots.ended(slot, may_begin=may_begin) and not slots.coming(slot):
-        claims.release(slot.worker_id, slot.deployment_id)
-    claims.place_waiting(now, on=slot.worker_id)
+        gpu_claims.release(slot.worker_id, slot.deployment_id)
+    gpu_claims.place_waiting(now, on=slot.worker_id)
 
 
 def presumed_stopped(deployment: Deployment, now: float) -> None:
@@ -364,7 +365,7 @@ def not_listed(deployment: Deployment, worker_id: str, now: float) -> None:
 def found_running(slot: Slot, deployment: Deployment, now: float) -> None:
     """It was thought lost, and a client that reports nothing twice lists it again."""
     if _conclude(deployment, Status.RUNNING, "its worker lists it again", now):
-        claims.confirm(slot, deployment, now)
+        gpu_claims.confirm(slot, deployment, now)
 
 
 def _conclude(deployment: Deployment, status: Status, message: str, now: float) -> bool:

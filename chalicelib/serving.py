@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 from pynamodb.expressions.update import Action
 
-from chalicelib.claims import spec_of
+from chalicelib.scheduling.gpu_claims import spec_of
 from chalicelib.store.tables import Deployment
 from muster.api import messages as m
 from muster.api.lifecycle import ENDING, Status

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from chalicelib import claims, crash_loops, publication
+from chalicelib import crash_loops, publication
 from chalicelib.auth.tokens import Principal
 from chalicelib.fleet import conditions, workers
 from chalicelib.fleet.workers import Machine
+from chalicelib.scheduling import gpu_claims
 from chalicelib.serving import served_model_name
 from chalicelib.store import paging
 from chalicelib.store.tables import Deployment
@@ -54,7 +55,7 @@ def _matching(query: r.DeploymentsQuery) -> Callable[[Deployment], bool]:
             query.status in (None, deployment.status)
             and query.worker_id in (None, deployment.worker_id)
             and query.name in (None, deployment.name)
-            and query.model in (None, claims.spec_of(deployment).model)
+            and query.model in (None, gpu_claims.spec_of(deployment).model)
         )
 
     return keep
@@ -68,7 +69,7 @@ def _view(
     viewer: Principal,
     now: float,
 ) -> r.Deployment:
-    spec = claims.spec_of(deployment)
+    spec = gpu_claims.spec_of(deployment)
     serves = shown.serves if shown else None
     conflict = shown.conflict if shown else None
     view = r.Deployment(

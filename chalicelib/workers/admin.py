@@ -9,12 +9,13 @@ import msgspec
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import claims, deployments, publication
+from chalicelib import deployments, publication
 from chalicelib.auth.tokens import Principal
 from chalicelib.fleet import address_claims, conditions, workers
 from chalicelib.fleet.workers import Machine
 from chalicelib.heartbeat import unpack_usage
 from chalicelib.registration import name_key
+from chalicelib.scheduling import gpu_claims
 from chalicelib.store import events, paging, slots
 from chalicelib.store.items import find, find_all, retrying, transact, update_if
 from chalicelib.store.tables import Cold, Conditions, Deployment, Hot, Provisional, Refusals, Seen, Slot, WorkerName
@@ -132,7 +133,7 @@ def patch(worker_id: str, body: r.WorkerPatch, by: Principal, now: float, resolv
             workers.get(worker_id)
         address_claims.note(worker_id, now, resolve)
         _tell_changes(machine, body, by, now)
-        claims.place_waiting(now, on=worker_id)
+        gpu_claims.place_waiting(now, on=worker_id)
     return get(worker_id, now)
 
 

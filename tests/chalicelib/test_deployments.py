@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from chalicelib import claims, deployments
+from chalicelib import deployments
+from chalicelib.scheduling import gpu_claims
 from chalicelib.store import slots
 from chalicelib.store.idempotency import Key
 from chalicelib.store.items import find
@@ -81,7 +82,7 @@ def test_a_credential_that_an_older_release_stored_goes_to_no_worker_again_until
 ) -> None:
     deployment_id = world.deploy(name="chat")
     stored = deployments.load(deployment_id)
-    spec = msgspec.structs.replace(claims.spec_of(stored), config={"hf_token": "hf_old", "seed": 1})
+    spec = msgspec.structs.replace(gpu_claims.spec_of(stored), config={"hf_token": "hf_old", "seed": 1})
     stored.update(actions=[type(stored).spec.set(deployments._encode(spec))])
     refused = r"^config\.hf_token: .*env\.HF_TOKEN"
     with pytest.raises(ApiError, match=refused) as caught:
@@ -90,7 +91,7 @@ def test_a_credential_that_an_older_release_stored_goes_to_no_worker_again_until
     with pytest.raises(ApiError, match=refused):
         deployments.patch(deployment_id, r.DeploymentPatch(gpus=0), ADMIN, world.now)
     deployments.patch(deployment_id, r.DeploymentPatch(config={"seed": 1}), ADMIN, world.now)
-    assert claims.spec_of(deployments.load(deployment_id)).config == {"seed": 1}
+    assert gpu_claims.spec_of(deployments.load(deployment_id)).config == {"seed": 1}
 
 
 def test_an_idempotency_key_makes_one(world: PlaneWorld) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import claims, deployments, serving, views
+from chalicelib import deployments, serving, views
 from chalicelib.auth import tokens
 from chalicelib.fleet import workers
+from chalicelib.scheduling import gpu_claims
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.credentials import HIDDEN
@@ -70,7 +71,9 @@ def test_the_models_key_is_shown_to_operators_alone_and_no_value_of_the_environm
 
 def test_a_credential_in_a_configuration_of_an_older_release_is_shown_to_nobody(world: PlaneWorld) -> None:
     stored = deployments.load(world.deploy())
-    spec = msgspec.structs.replace(claims.spec_of(stored), config={"seed": 1, "extra_args": ["--hf-token", "hf_old"]})
+    spec = msgspec.structs.replace(
+        gpu_claims.spec_of(stored), config={"seed": 1, "extra_args": ["--hf-token", "hf_old"]}
+    )
     stored.update(actions=[type(stored).spec.set(deployments._encode(spec))])
     for viewer in (ADMIN, VIEWER):
         shown = views.one(deployments.load(stored.deployment_id), viewer, world.now)

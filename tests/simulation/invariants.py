@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chalicelib import claims, operations, placement
+from chalicelib import operations
 from chalicelib.fleet import scan
 from chalicelib.fleet.workers import ONLINE_WINDOW
+from chalicelib.scheduling import gpu_claims, placement
 from chalicelib.store import slots
 from chalicelib.store.tables import Cold, Deployment, Hot, Operation
 from muster.api.lifecycle import LIVE, OPEN, OperationStatus
@@ -190,14 +191,14 @@ def _problem(sim: Simulation, deployment: Deployment) -> str | None:
     if status == "running":
         wanted = _wanted(deployment)
         if not _is_where_it_may_be(sim, deployment, wanted):
-            return f"{described}, which is not what {claims.spec_of(deployment)} asks for"
+            return f"{described}, which is not what {gpu_claims.spec_of(deployment)} asks for"
         if sim.gpus_may_overlap:  # then others may have been given what it runs on
             runs, wanted = [each._replace(gpus=()) for each in runs], wanted._replace(gpus=())
         return None if [wanted] == runs else f"{described} rather than {wanted}"
     if runs:  # a clone may run what its original said had failed for good, or was ended by hand
         return None if sim.cloned and (status == "error" or was_ended) else described
     if status == "error":
-        given_up = code in GIVEN_UP or claims.spec_of(deployment).restart == "never"
+        given_up = code in GIVEN_UP or gpu_claims.spec_of(deployment).restart == "never"
         return None if given_up or (was_ended and code == "CONTAINER_LOST") else described
     if status == "stopped":
         return None if was_ended else described
@@ -209,13 +210,13 @@ def _wanted(deployment: Deployment) -> Running:
     machine = scan.workers().get(str(deployment.worker_id))
     claims_ = machine.claims if machine else {}
     gpus = tuple(sorted(int(gpu) for gpu, holder in claims_.items() if holder == deployment.deployment_id))
-    spec = claims.spec_of(deployment)
+    spec = gpu_claims.spec_of(deployment)
     return Running(str(deployment.worker_id), int(deployment.generation), spec.config, gpus)
 
 
 def _is_where_it_may_be(sim: Simulation, deployment: Deployment, wanted: Running) -> bool:
     """Whether its worker has the labels, and its GPUs are those, that it was deployed for."""
-    spec = claims.spec_of(deployment)
+    spec = gpu_claims.spec_of(deployment)
     if not sim.gpus_may_overlap and isinstance(spec.gpus, list) and wanted.gpus != tuple(sorted(spec.gpus)):
         return False
     machine = scan.workers().get(wanted.worker_id)
@@ -234,10 +235,10 @@ def _has_no_place(sim: Simulation, deployment: Deployment) -> bool:
     """Whether it waits rightly: no worker has what it needs, or the one that it is to run on is gone or silent."""
     if deployment.worker_id:
         return deployment.worker_id not in {host.worker_id for host in sim.active()} - {None}
-    spec = claims.spec_of(deployment)
+    spec = gpu_claims.spec_of(deployment)
     need = placement.Need(spec.gpus if isinstance(spec.gpus, int) else tuple(spec.gpus), spec.worker_id, spec.selector)
     machines = [each for each in scan.workers().values() if each.online(sim.now)]
-    free = [claims._candidate(each, each.claims, deployment, sim.now) for each in machines]
+    free = [gpu_claims._candidate(each, each.claims, deployment, sim.now) for each in machines]
     return not isinstance(placement.place(need, free), placement.Place)
 
 

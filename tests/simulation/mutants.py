@@ -491,26 +491,26 @@ MUTANTS = (
     mutant(
         "GPUs are claimed without looking",
         "a claim is a conditional write",
-        ("chalicelib/claims.py", "    unchanged = Cold.claims == cold.claims\n", "    unchanged = Cold.name.exists()\n"),
-        test="tests/chalicelib/test_claims.py::test_a_place_that_somebody_else_took_meanwhile_is_looked_for_again",
+        ("chalicelib/scheduling/gpu_claims.py", "    unchanged = Cold.claims == cold.claims\n", "    unchanged = Cold.name.exists()\n"),
+        test="tests/chalicelib/scheduling/test_gpu_claims.py::test_a_place_that_somebody_else_took_meanwhile_is_looked_for_again",
     ),
     mutant(
         "a claim is taken away whoever holds it by now",
         "a claim is taken away only where its slot does not hold at that moment",
-        ("chalicelib/claims.py", "    transaction.condition_check(Slot, worker_id, f\"D#{deployment_id}\", condition=slots.LETS_GO)\n", "    pass\n"),
-        ("chalicelib/claims.py", "if (slot is not None and slot.holds) or _rewrite", "if _rewrite"),
+        ("chalicelib/scheduling/gpu_claims.py", "    transaction.condition_check(Slot, worker_id, f\"D#{deployment_id}\", condition=slots.LETS_GO)\n", "    pass\n"),
+        ("chalicelib/scheduling/gpu_claims.py", "if (slot is not None and slot.holds) or _rewrite", "if _rewrite"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_stop_that_is_overtaken_by_a_start_does_not_free_its_gpus",
     ),
     mutant(
         "GPUs are free before the old container has let go",
         "what may live holds its GPUs",
-        ("chalicelib/claims.py", "    if before is not None and before.may_live:  #", "    if False:  #"),
+        ("chalicelib/scheduling/gpu_claims.py", "    if before is not None and before.may_live:  #", "    if False:  #"),
         test="tests/chalicelib/test_found_by_simulation.py::test_gpus_are_not_free_before_the_old_container_has_let_go",
     ),
     mutant(
         "a move does not wait",
         "a container on the worker that it leaves is gone first, where that worker can be asked",
-        ("chalicelib/claims.py", "    if machine and slot and slot.may_live and machine.online(now):", "    if False:"),
+        ("chalicelib/scheduling/gpu_claims.py", "    if machine and slot and slot.may_live and machine.online(now):", "    if False:"),
         storm="restless operators",
     ),
     mutant(
@@ -529,12 +529,12 @@ MUTANTS = (
     mutant(
         "labels do not matter",
         "a deployment runs where its selector matches",
-        ("chalicelib/placement.py", "    if lacking:\n", "    if False:\n"),
+        ("chalicelib/scheduling/placement.py", "    if lacking:\n", "    if False:\n"),
     ),
     mutant(
         "which GPUs does not matter",
         "a deployment that names its GPUs gets those",
-        ("chalicelib/placement.py", "if isinstance(need.gpus, int) else need.gpus\n", "if isinstance(need.gpus, int) else worker.free[: need.count]\n"),
+        ("chalicelib/scheduling/placement.py", "if isinstance(need.gpus, int) else need.gpus\n", "if isinstance(need.gpus, int) else worker.free[: need.count]\n"),
     ),
     mutant(
         "a fleet that falls silent at once is down",
@@ -544,7 +544,7 @@ MUTANTS = (
     mutant(
         "a lost GPU is given away",
         "nothing is placed on a GPU that does not answer",
-        ("chalicelib/claims.py", "    free = tuple(index for index in ours if index not in machine.unusable)\n", "    free = tuple(ours)\n"),
+        ("chalicelib/scheduling/gpu_claims.py", "    free = tuple(index for index in ours if index not in machine.unusable)\n", "    free = tuple(ours)\n"),
     ),
     mutant(
         "what is lost gives up its GPUs",

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib import claims, deployments
+from chalicelib import deployments
 from chalicelib.fleet import bounds
 from chalicelib.fleet.workers import CLOCKS_DIFFER
+from chalicelib.scheduling import gpu_claims
 from chalicelib.store.tables import Hot, Slot
 from muster.api import messages as m
 from muster.api import resources as r
@@ -158,5 +159,5 @@ def test_a_worker_that_was_left_cannot_make_its_stop_too_new_for_the_next(world:
     slot = Slot.get(worker.id, f"D#{deployment_id}")
     assert slot.generation <= deployments.load(deployment_id).generation
     worker.report(deployment_id, "stopped", generation=int(deployments.load(deployment_id).generation) - 1)
-    claims.place_waiting(world.now)
+    gpu_claims.place_waiting(world.now)
     assert "deploy" in other.types()

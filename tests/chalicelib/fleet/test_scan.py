@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from chalicelib import claims, deployments
+from chalicelib import deployments
 from chalicelib.fleet import scan
+from chalicelib.scheduling import gpu_claims
 from chalicelib.workers import admin
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 
@@ -53,7 +54,7 @@ def test_slots_that_hold_gpus_are_those_of_what_may_use_them(world: PlaneWorld) 
     world.stop(over)
     world.ask(worker, "list_models")
     assert [slot.deployment_id for slot in scan.holding()] == [holding]
-    claims.release(worker.id, holding)
+    gpu_claims.release(worker.id, holding)
     assert admin.get(worker.id, world.now).gpu_claims == {"0": holding}
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import claims, deployments
+from chalicelib import deployments
+from chalicelib.scheduling import gpu_claims
 from chalicelib.store import slots
 from chalicelib.store.items import find
 from chalicelib.store.tables import Cold, Deployment, Slot
@@ -39,7 +40,7 @@ def test_what_a_newer_generation_was_given_is_not_taken_by_a_report_that_came_be
     deployments.patch(deployment_id, r.DeploymentPatch(gpus=[1]), ADMIN, world.now)
     both = {"0": deployment_id, "1": deployment_id}
     assert slot is not None and admin.get(worker.id, world.now).gpu_claims == both
-    claims.confirm(slot, reported, world.now)
+    gpu_claims.confirm(slot, reported, world.now)
     assert admin.get(worker.id, world.now).gpu_claims == both
 
 
@@ -71,7 +72,7 @@ def test_a_lost_worker_does_not_hold_up_a_move(world: PlaneWorld) -> None:
 def test_nothing_is_released_while_a_slot_holds_it(world: PlaneWorld) -> None:
     worker = world.worker(gpus=1)
     deployment_id = world.deploy()
-    claims.release(worker.id, deployment_id)
+    gpu_claims.release(worker.id, deployment_id)
     assert held(world, worker.id) == {"0": deployment_id}
 
 
@@ -83,13 +84,13 @@ def test_what_a_slot_lets_go_of_is_released_and_others_keep_theirs(world: PlaneW
     slot.holds = False
     slot.save()
     for _ in range(2):
-        claims.release(worker.id, first)
+        gpu_claims.release(worker.id, first)
         assert held(world, worker.id) == {"1": second}
 
 
 def test_a_release_on_a_worker_that_is_none_is_no_error(world: PlaneWorld) -> None:
     deployment_id = world.deploy()
-    claims.release("nobody", deployment_id)
+    gpu_claims.release("nobody", deployment_id)
     assert find(Cold, "nobody", "cold") is None
 
 
@@ -108,7 +109,7 @@ def test_confirming_takes_back_a_device_only_where_nobody_was_given_it_meanwhile
     slot, cold = slots.get(worker.id, deployment_id), find(Cold, worker.id, "cold")
     assert slot is not None and cold is not None
     cold.update(actions=[Cold.claims.set('{"1":"another"}')])
-    claims.confirm(slot, deployments.load(deployment_id), world.now)
+    gpu_claims.confirm(slot, deployments.load(deployment_id), world.now)
     assert held(world, worker.id) == {"0": deployment_id, "1": "another"}
 
 
@@ -121,7 +122,7 @@ def test_what_waits_is_placed_in_the_order_in_which_it_was_made(world: PlaneWorl
     cold = find(Cold, worker.id, "cold")
     assert cold is not None
     cold.update(actions=[Cold.gpu_info.set('{"count":1,"devices":[]}')])
-    claims.place_waiting(world.now, on=worker.id if on_the_worker_alone else None)
+    gpu_claims.place_waiting(world.now, on=worker.id if on_the_worker_alone else None)
     assert [world.see(each).worker_id for each in (first, second)] == [worker.id, None]
 
 
@@ -142,12 +143,12 @@ def test_a_place_that_somebody_else_took_meanwhile_is_looked_for_again(world: Pl
     for each in (first, second):
         found = find(Deployment, each)
         assert found is not None
-        spec = claims.spec_of(found)
+        spec = gpu_claims.spec_of(found)
         spec.gpus = 1
         found.update(actions=[Deployment.spec.set(deployments._encode(spec))])
     database = world.database
-    with database.counting() as calls, database.overtaken_after(3, lambda: claims.place(second, world.now)):
-        claims.place(first, world.now)
+    with database.counting() as calls, database.overtaken_after(3, lambda: gpu_claims.place(second, world.now)):
+        gpu_claims.place(first, world.now)
         assert database.overtake is None
     assert held(world, worker.id) == {"0": second, "1": first}
     changes = [operation for operation, _ in calls].count("TransactWriteItems")
@@ -181,7 +182,7 @@ def test_a_release_that_a_start_overtakes_takes_nothing_away(world: PlaneWorld, 
     deployment_id = world.deploy()
     let_go(worker.id, deployment_id)
     with world.database.overtaken_after(calls, lambda: hold_again(worker.id, deployment_id)):
-        claims.release(worker.id, deployment_id)
+        gpu_claims.release(worker.id, deployment_id)
         assert world.database.overtake is None
     assert held(world, worker.id) == {"0": deployment_id}
 
@@ -194,7 +195,7 @@ def test_a_release_that_another_change_of_the_claims_overtakes_is_repeated(world
     both, cold = f'{{"0":"{first}","1":"another"}}', find(Cold, worker.id, "cold")
     assert cold is not None
     with world.database.overtaken_after(calls, lambda: cold.update(actions=[Cold.claims.set(both)])):
-        claims.release(worker.id, first)
+        gpu_claims.release(worker.id, first)
         assert world.database.overtake is None
     assert held(world, worker.id) == {"1": "another"}
 
@@ -204,10 +205,10 @@ def test_a_confirmation_that_a_deploy_overtakes_is_repeated(world: PlaneWorld, c
     worker = world.worker(gpus=2)
     first = world.deploy(gpus=[0])
     slot, deployment = let_go(worker.id, first), deployments.load(first)
-    claims.release(worker.id, first)
+    gpu_claims.release(worker.id, first)
     made: list[str] = []
     with world.database.overtaken_after(calls, lambda: made.append(world.deploy(name="second", gpus=[1]))):
-        claims.confirm(slot, deployment, world.now)
+        gpu_claims.confirm(slot, deployment, world.now)
     assert held(world, worker.id) == {"0": first, "1": made[0]}
 
 
@@ -224,11 +225,11 @@ def test_of_a_start_and_a_deploy_for_one_device_one_has_it(world: PlaneWorld, ca
     cold, other = find(Cold, worker.id, "cold"), find(Deployment, second)
     assert cold is not None and other is not None
     cold.update(actions=[Cold.claims.set(f'{{"0":"{first}"}}')])
-    spec = claims.spec_of(other)
+    spec = gpu_claims.spec_of(other)
     spec.gpus = 1
     other.update(actions=[Deployment.spec.set(deployments._encode(spec))])
     with world.database.overtaken_after(calls, lambda: world.start(first)):
-        claims.place(second, world.now)
+        gpu_claims.place(second, world.now)
     holders = [each for each in (first, second) if (slot := slots.get(worker.id, each)) and slot.holds]
     assert holders == list(held(world, worker.id).values())
     assert len(holders) == 1
@@ -241,9 +242,9 @@ def test_what_runs_holds_its_devices_although_its_slot_let_go(world: PlaneWorld)
     worker = world.worker(gpus=2)
     deployment_id = world.deploy(gpus=2)
     slot = let_go(worker.id, deployment_id)
-    claims.release(worker.id, deployment_id)
+    gpu_claims.release(worker.id, deployment_id)
     assert held(world, worker.id) == {}
-    claims.confirm(slot, deployments.load(deployment_id), world.now)
+    gpu_claims.confirm(slot, deployments.load(deployment_id), world.now)
     assert held(world, worker.id) == {"0": deployment_id, "1": deployment_id}
     assert slot_of(worker.id, deployment_id).holds
 
@@ -265,10 +266,10 @@ def test_claims_that_are_right_already_cost_no_write(world: PlaneWorld) -> None:
     worker = world.worker(gpus=2)
     first, second = world.deploy(), world.deploy()
     let_go(worker.id, first)
-    claims.release(worker.id, first)
+    gpu_claims.release(worker.id, first)
     with world.database.counting() as calls:
-        claims.release(worker.id, first)
-        claims.confirm(slot_of(worker.id, second), deployments.load(second), world.now)
+        gpu_claims.release(worker.id, first)
+        gpu_claims.confirm(slot_of(worker.id, second), deployments.load(second), world.now)
     assert {operation for operation, _ in calls} <= {"GetItem", "BatchGetItem"}
 
 
@@ -277,7 +278,7 @@ def test_a_worker_that_was_removed_meanwhile_has_no_claims(world: PlaneWorld) ->
     deployment_id = world.deploy()
     slot, deployment, cold = slot_of(worker.id, deployment_id), deployments.load(deployment_id), Cold(worker.id, "cold")
     cold.delete()
-    claims.confirm(slot, deployment, world.now)
+    gpu_claims.confirm(slot, deployment, world.now)
     assert find(Cold, worker.id, "cold") is None
 
 
@@ -285,7 +286,7 @@ def test_a_claim_whose_slot_is_gone_is_released(world: PlaneWorld) -> None:
     worker = world.worker(gpus=1)
     deployment_id = world.deploy()
     slot_of(worker.id, deployment_id).delete()
-    claims.release(worker.id, deployment_id)
+    gpu_claims.release(worker.id, deployment_id)
     assert held(world, worker.id) == {}
 
 
@@ -295,16 +296,16 @@ def test_a_claim_whose_slot_is_gone_is_released(world: PlaneWorld) -> None:
 def test_a_deployment_has_devices_on_its_own_worker_alone(world: PlaneWorld) -> None:
     worker = world.worker(gpus=2)
     deployment = deployments.load(world.deploy(gpus=[1]))
-    assert claims.indexes(deployment) == claims.indexes(deployment, worker.id) == [1]
-    assert claims.indexes(deployment, "another") == []
+    assert gpu_claims.indexes(deployment) == gpu_claims.indexes(deployment, worker.id) == [1]
+    assert gpu_claims.indexes(deployment, "another") == []
 
 
 def test_only_what_waits_is_placed(world: PlaneWorld) -> None:
     worker = world.worker(gpus=2)
     deployment_id = world.deploy()
     before = world.see(deployment_id)
-    claims.place(deployment_id, world.now)
-    claims.place("deleted-meanwhile", world.now)
+    gpu_claims.place(deployment_id, world.now)
+    gpu_claims.place("deleted-meanwhile", world.now)
     assert world.see(deployment_id) == before
     assert held(world, worker.id) == {"0": deployment_id}
 
@@ -344,7 +345,7 @@ def test_each_placement_of_several_is_one_write_that_holds(world: PlaneWorld) ->
     assert cold is not None
     cold.update(actions=[Cold.gpu_info.set('{"count":3,"devices":[]}')])
     with world.database.counting() as calls:
-        claims.place_waiting(world.now)
+        gpu_claims.place_waiting(world.now)
     assert sorted(held(world, worker.id).values()) == sorted(waiting)
     assert [operation for operation, _ in calls].count("TransactWriteItems") == len(waiting)
 
@@ -353,8 +354,8 @@ def test_what_an_operator_asks_for_is_placed_on_the_fleet_as_it_is_now(world: Pl
     """The sweep reads the fleet at half the price, since it comes again."""
     deployment_id = world.deploy(gpus=1)
     with world.database.counting() as calls:
-        claims.place(deployment_id, world.now)
-        claims.place_waiting(world.now)
+        gpu_claims.place(deployment_id, world.now)
+        gpu_claims.place_waiting(world.now)
     scans = [bool(request.get("ConsistentRead")) for operation, request in calls if operation == "Scan"]
     assert scans == [True, True, False, False]
 

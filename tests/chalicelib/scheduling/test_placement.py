@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.placement import Candidate, Need, Place, place
+from chalicelib.scheduling.placement import Candidate, Need, Place, place
 
 INDEXES = st.lists(st.integers(0, 7), unique=True, max_size=8).map(lambda each: tuple(sorted(each)))
 LABELS = st.dictionaries(st.sampled_from(["site", "gpu"]), st.sampled_from(["lab", "h200"]))

@@ -16,9 +16,9 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import placement
 from chalicelib.fleet import scan, workers
 from chalicelib.fleet.workers import Machine, read_claims, write_claims
+from chalicelib.scheduling import placement
 from chalicelib.store import events, slots
 from chalicelib.store.items import Refused, find, find_all, transact, update_if
 from chalicelib.store.tables import Cold, Deployment, Slot

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import claims, inventory
 from chalicelib.fleet import workers
+from chalicelib.scheduling import gpu_claims, gpu_inventory
 from chalicelib.store.tables import Cold
 from chalicelib.workers import admin
 from muster.api import messages as m
@@ -44,7 +44,7 @@ def body(gpus: m.GpuInfo) -> dict[str, Any]:
     ],
 )
 def test_a_change_is_told_device_by_device(before: m.GpuInfo, after: m.GpuInfo, clauses: list[str]) -> None:
-    assert list(inventory.changed(before, after)) == clauses
+    assert list(gpu_inventory.changed(before, after)) == clauses
 
 
 def test_news_in_a_heartbeat_is_stored_and_told_once(world: PlaneWorld) -> None:
@@ -74,7 +74,7 @@ def test_a_registration_tells_what_changed_since_the_last(world: PlaneWorld) -> 
 
 
 def test_news_of_a_worker_that_was_removed_meanwhile_is_none(world: PlaneWorld) -> None:
-    assert not inventory.follow("nobody", info(device(0)), {}, world.now)
+    assert not gpu_inventory.follow("nobody", info(device(0)), {}, world.now)
     assert not list(Cold.query("nobody"))
 
 
@@ -82,7 +82,7 @@ def test_news_survives_a_placement_at_the_same_time(world: PlaneWorld) -> None:
     """The claims are in the same item: neither undoes the other."""
     worker = world.worker(gpus=2)
     deployment = world.deploy(gpus=1)
-    inventory.follow(worker.id, info(device(0), device(1, lost=True)), {}, world.now)
+    gpu_inventory.follow(worker.id, info(device(0), device(1, lost=True)), {}, world.now)
     machine = workers.get(worker.id)
     assert (machine.claims, machine.gpu_info.devices[1].lost) == ({"0": deployment}, True)
 
@@ -203,7 +203,7 @@ def test_nothing_is_placed_on_a_gpu_that_was_lost_since_its_worker_was_read(worl
     first, second = world.deploy(gpus=1), world.deploy(gpus=1)
     worker.beat()
     with world.database.counting() as calls:
-        claims.place(first, world.now)
+        gpu_claims.place(first, world.now)
     before = [name for name, _ in calls].index("TransactWriteItems")
     told = info(device(0), device(1, lost=True))
 
@@ -211,7 +211,7 @@ def test_nothing_is_placed_on_a_gpu_that_was_lost_since_its_worker_was_read(worl
         Cold(worker.id, part="cold").update(actions=[Cold.gpu_info.set(msgspec.json.encode(told).decode())])
 
     with world.database.overtaken_after(before, lose):
-        claims.place(second, world.now)
+        gpu_claims.place(second, world.now)
         assert world.database.overtake is None
     assert (world.see(first).gpu_indexes, world.see(second).gpu_indexes) == ([0], [])
     assert "GPU 1 of gpu-1 is lost" in (world.see(second).message or "")
