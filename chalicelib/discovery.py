@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from chalicelib import publication
+from chalicelib.deployments import publication
 from chalicelib.fleet import scan
 from chalicelib.fleet.workers import Machine
 from chalicelib.scheduling import gpu_claims

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chalicelib import deployments
+from chalicelib.deployments import intents
 from chalicelib.fleet import workers
 from chalicelib.scheduling import gpu_claims
 from chalicelib.store import events, slots
@@ -104,6 +104,6 @@ def _record(hot: Hot, now: float) -> None:
         message = "its worker has been silent for 24 hours"
         for slot in slots.of_worker(worker_id)[0]:
             last_seen = float(hot.last_seen)
-            deployments.lose(slot.deployment_id, worker_id, "WORKER_LOST", message, now, last_seen=last_seen)
+            intents.lose(slot.deployment_id, worker_id, "WORKER_LOST", message, now, last_seen=last_seen)
         if update_if(hot, [Hot.lost.set(True)], unheard & Hot.lost.does_not_exist()):
             events.record(events.About(worker_id=worker_id), "lost", "silent for 24 hours", events.CONTROL_PLANE, now)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import deployments, operations, reports
+from chalicelib import operations, reports
+from chalicelib.deployments import intents
 from chalicelib.fleet import conditions, workers
 from chalicelib.fleet.workers import CLOCKS_DIFFER
 from chalicelib.scheduling import gpu_claims, gpu_inventory
@@ -82,23 +83,23 @@ def look(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.
     lost = bool(journal and hot.journal and bytes(hot.journal) != journal)
     this = _Look(hot, body, now, lost, int(hot.inbox))
     changed = hot.looked is None or bytes(hot.looked) != fingerprint
-    intents, queued = slots.of_worker(this.worker_id)
-    occupied = gpu_inventory.occupied(body, {slot.deployment_id for slot in intents})
+    deployment_slots, queued = slots.of_worker(this.worker_id)
+    occupied = gpu_inventory.occupied(body, {slot.deployment_id for slot in deployment_slots})
     if changed and gpu_inventory.follow(this.worker_id, body.gpu_info, occupied, now):
-        intents, queued = slots.of_worker(this.worker_id)
-    known = {str(d.deployment_id): d for d in find_all(Deployment, [slot.deployment_id for slot in intents])}
+        deployment_slots, queued = slots.of_worker(this.worker_id)
+    known = {str(d.deployment_id): d for d in find_all(Deployment, [slot.deployment_id for slot in deployment_slots])}
     this.listed = [
         (slot, known[slot.deployment_id])
-        for slot in intents
+        for slot in deployment_slots
         if slot.deployment_id in body.active_deployments and slot.deployment_id in known
     ]
-    for slot in intents:
+    for slot in deployment_slots:
         deployment = known.get(slot.deployment_id)
         if slot.settled_at is not None and (this.journal_lost or this.missed(slot)) and not _is_over(slot, deployment):
             _unsettle(slot)
         _intent(this, slot, deployment)
     _operations(this, queued)
-    here = {slot.deployment_id for slot in intents}
+    here = {slot.deployment_id for slot in deployment_slots}
     _remember_seen(this, here, changed)
     if changed or body.conditions:
         conditions.remember(events.About(worker_id=this.worker_id), body.conditions, here, now)
@@ -232,7 +233,7 @@ def _gone(this: _Look, slot: Slot, deployment: Deployment) -> None:
         reports.presumed_stopped(deployment, this.now)
     else:
         message = "its worker no longer lists it; start it again"
-        deployments.lose(slot.deployment_id, this.worker_id, "CONTAINER_LOST", message, this.now)
+        intents.lose(slot.deployment_id, this.worker_id, "CONTAINER_LOST", message, this.now)
     reports.over(slot, this.now)
 
 
@@ -316,7 +317,7 @@ def _waits(this: _Look, slot: Slot, deployment: Deployment) -> bool:
     machine = workers.several([this.worker_id]).get(this.worker_id)
     unusable = machine.unusable if machine else {}
     if slots.never_sent(slot) and (alive or wanted & unusable.keys()):
-        deployments.take_back(slot, deployment, alive, this.now)
+        intents.take_back(slot, deployment, alive, this.now)
         return True
     return bool(alive)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from chalicelib import crash_loops, publication
+from chalicelib.deployments import crash_loops, publication
 from chalicelib.exposition import Family
 from chalicelib.fleet import conditions, scan
 from chalicelib.fleet.workers import Machine

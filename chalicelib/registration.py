@@ -22,9 +22,10 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import admission, deployments
+from chalicelib import admission
 from chalicelib.admission import Request, Rule, retired_boots, same_boot, short, superseded
 from chalicelib.auth import provisional, tokens
+from chalicelib.deployments import intents
 from chalicelib.fleet import address_claims, join_refusals, workers
 from chalicelib.fleet.workers import Machine
 from chalicelib.scheduling import gpu_claims, gpu_inventory
@@ -315,7 +316,7 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
     ]
     for slot in slots.of_worker(machine.worker_id)[0]:
         message = f"another machine took over the name {cold.name}"
-        deployments.lose(slot.deployment_id, machine.worker_id, "WORKER_LOST", message, now, stop=True)
+        intents.lose(slot.deployment_id, machine.worker_id, "WORKER_LOST", message, now, stop=True)
 
     def build(transaction: TransactWrite) -> None:
         _use(transaction, token)

@@ -13,7 +13,7 @@ from datetime import datetime
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import crash_loops, serving
+from chalicelib.deployments import crash_loops, serving
 from chalicelib.fleet import bounds
 from chalicelib.scheduling import gpu_claims
 from chalicelib.store import events, slots

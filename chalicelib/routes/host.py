@@ -6,7 +6,7 @@ from typing import Any
 
 from chalice.app import Blueprint
 
-from chalicelib import deployments, views
+from chalicelib.deployments import intents, views
 from chalicelib.fleet import workers
 from chalicelib.routes.http import Call, ask, route
 from chalicelib.workers import admin
@@ -25,7 +25,7 @@ def container_logs(call: Call) -> Any:
 @route(blueprint, "deployment_logs")
 def deployment_logs(call: Call) -> Any:
     query = call.params(r.LogsQuery)
-    deployment = deployments.load(call.ids["deployment_id"])
+    deployment = intents.load(call.ids["deployment_id"])
     kept = views.kept_logs(deployment, call.now)
     if kept is not None:
         return kept

@@ -6,8 +6,9 @@ from typing import Any
 
 from chalice.app import Blueprint, Response
 
-from chalicelib import deployments, discovery, exposition, metrics, operations, views
+from chalicelib import discovery, exposition, metrics, operations
 from chalicelib.auth import tokens
+from chalicelib.deployments import intents, views
 from chalicelib.fleet import workers
 from chalicelib.routes.http import Call, dump, route
 from chalicelib.store import events
@@ -83,7 +84,7 @@ def lose_worker(call: Call) -> Any:
 
 @route(blueprint, "create_deployment")
 def create_deployment(call: Call) -> Any:
-    made = deployments.create(call.body(r.NewDeployment), call.by, call.now, call.once)
+    made = intents.create(call.body(r.NewDeployment), call.by, call.now, call.once)
     return views.one(made, call.by, call.now)
 
 
@@ -94,40 +95,40 @@ def list_deployments(call: Call) -> Any:
 
 @route(blueprint, "get_deployment")
 def get_deployment(call: Call) -> Any:
-    return views.one(deployments.load(call.ids["deployment_id"]), call.by, call.now)
+    return views.one(intents.load(call.ids["deployment_id"]), call.by, call.now)
 
 
 @route(blueprint, "patch_deployment")
 def patch_deployment(call: Call) -> Any:
     body = call.body(r.DeploymentPatch)
-    changed = deployments.patch(call.ids["deployment_id"], body, call.by, call.now)
+    changed = intents.patch(call.ids["deployment_id"], body, call.by, call.now)
     return views.one(changed, call.by, call.now)
 
 
 @route(blueprint, "delete_deployment")
 def delete_deployment(call: Call) -> Any:
-    return views.one(deployments.delete(call.ids["deployment_id"], call.by, call.now), call.by, call.now)
+    return views.one(intents.delete(call.ids["deployment_id"], call.by, call.now), call.by, call.now)
 
 
 @route(blueprint, "stop_deployment")
 def stop_deployment(call: Call) -> Any:
-    return views.one(deployments.stop(call.ids["deployment_id"], call.by, call.now, call.once), call.by, call.now)
+    return views.one(intents.stop(call.ids["deployment_id"], call.by, call.now, call.once), call.by, call.now)
 
 
 @route(blueprint, "start_deployment")
 def start_deployment(call: Call) -> Any:
-    return views.one(deployments.start(call.ids["deployment_id"], call.by, call.now, call.once), call.by, call.now)
+    return views.one(intents.start(call.ids["deployment_id"], call.by, call.now, call.once), call.by, call.now)
 
 
 @route(blueprint, "restart_deployment")
 def restart_deployment(call: Call) -> Any:
-    return views.one(deployments.restart(call.ids["deployment_id"], call.by, call.now, call.once), call.by, call.now)
+    return views.one(intents.restart(call.ids["deployment_id"], call.by, call.now, call.once), call.by, call.now)
 
 
 @route(blueprint, "deployment_events")
 def deployment_events(call: Call) -> Any:
     query = call.params(r.EventsQuery)
-    deployments.load(call.ids["deployment_id"])
+    intents.load(call.ids["deployment_id"])
     return events.timeline([call.ids["deployment_id"]], query, call.now)
 
 

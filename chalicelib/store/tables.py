@@ -221,7 +221,7 @@ class Provisional(Item):
 
 
 class Refusals(Item):
-    """The hosts that asked for the name of an online worker in the last hour: JSON, compared as text (join_refusals.py)."""
+    """The hosts that asked for the name of an online worker in the last hour: JSON, as join_refusals.py writes it."""
 
     PART = "refusals"
 

@@ -9,8 +9,8 @@ import msgspec
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import deployments, publication
 from chalicelib.auth.tokens import Principal
+from chalicelib.deployments import intents, publication
 from chalicelib.fleet import address_claims, conditions, workers
 from chalicelib.fleet.workers import Machine
 from chalicelib.heartbeat import unpack_usage
@@ -151,7 +151,7 @@ def lose(worker_id: str, by: Principal, now: float) -> r.LostWorker:
     machine = workers.get(worker_id)
     message = f"{by.label} declared {machine.cold.name} lost"
     held = [slot.deployment_id for slot in slots.of_worker(worker_id)[0]]
-    lost = [each for each in held if deployments.lose(each, worker_id, "WORKER_LOST", message, now)]
+    lost = [each for each in held if intents.lose(each, worker_id, "WORKER_LOST", message, now)]
     events.record(machine.about, "lost", message, by.label, now)
     slots.ring(worker_id, now)
     return r.LostWorker(**msgspec.structs.asdict(get(worker_id, now)), deployments_lost=lost)
@@ -187,7 +187,7 @@ def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
 
 def _lose_all(live: list[Deployment], worker_id: str, why: str, now: float) -> None:
     for each in live:
-        deployments.lose(each.deployment_id, worker_id, "WORKER_REMOVED", why, now)
+        intents.lose(each.deployment_id, worker_id, "WORKER_REMOVED", why, now)
 
 
 def _tombstone(machine: Machine) -> None:
@@ -213,9 +213,9 @@ def _tombstone(machine: Machine) -> None:
 
 def _sweep_up(cold: Cold) -> None:
     worker_id = str(cold.worker_id)
-    intents, queued = slots.of_worker(worker_id)
+    deployment_slots, queued = slots.of_worker(worker_id)
     with Slot.batch_write() as batch:
-        for slot in [*(row.slot for row in intents), *(row.slot for row in queued)]:
+        for slot in [*(row.slot for row in deployment_slots), *(row.slot for row in queued)]:
             batch.delete(Slot(worker_id, slot))
     Seen(worker_id, part="seen").delete()
     Conditions(worker_id, part="conditions").delete()

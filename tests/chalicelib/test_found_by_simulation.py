@@ -7,8 +7,9 @@ import copy
 import msgspec
 import pytest
 
-from chalicelib import deployments, look
+from chalicelib import look
 from chalicelib.auth import tokens
+from chalicelib.deployments import intents
 from chalicelib.fleet import scan
 from chalicelib.store import slots
 from chalicelib.store.items import Refused, transact
@@ -32,7 +33,7 @@ def moved(world: PlaneWorld) -> tuple[Worker, Worker, str]:
     world.pass_(200)
     new.beat()
 
-    deployments.patch(deployment_id, r.DeploymentPatch(worker_id=new.id), ADMIN, world.now)
+    intents.patch(deployment_id, r.DeploymentPatch(worker_id=new.id), ADMIN, world.now)
     new.run(deployment_id)
     return old, new, deployment_id
 
@@ -42,11 +43,11 @@ def deployed_without_ringing(world: PlaneWorld, worker: Worker) -> str:
     for calls in range(20):
         with world.database.killed_after(calls), pytest.raises(Killed):
             world.deploy(gpus=0)
-        if intents := slots.of_worker(worker.id)[0]:
-            return intents[0].deployment_id
+        if left := slots.of_worker(worker.id)[0]:
+            return left[0].deployment_id
         for left in scan.deployments():
             world.stop(left.deployment_id)
-            deployments.delete(left.deployment_id, ADMIN, world.now)
+            intents.delete(left.deployment_id, ADMIN, world.now)
     raise AssertionError("no intent was made")
 
 
@@ -234,7 +235,7 @@ def test_a_stop_outlives_the_loss_of_its_worker_and_the_deletion(world: PlaneWor
     world.pass_(86401)
     world.sweep()
     assert world.see(deployment_id).error_code == "WORKER_LOST"
-    deployments.delete(deployment_id, ADMIN, world.now)
+    intents.delete(deployment_id, ADMIN, world.now)
     assert worker.types() == ["stop"]
 
 
@@ -406,7 +407,7 @@ def test_a_claim_that_was_left_behind_is_taken_up_by_one(world: PlaneWorld, call
 def test_what_is_asked_after_a_restore_is_newer_than_what_was_asked_before_it(world: PlaneWorld) -> None:
     worker = agent(world.worker())
     deployment_id = world.deploy(gpus=0)
-    backup = [deployments.load(deployment_id), slots.get(worker.id, deployment_id)]
+    backup = [intents.load(deployment_id), slots.get(worker.id, deployment_id)]
     for _ in range(3):
         world.pass_(1)
         world.restart(deployment_id)
@@ -426,7 +427,7 @@ def test_gpus_are_not_free_before_the_old_container_has_let_go(world: PlaneWorld
     worker.run(first)
     worker.beat()
 
-    deployments.patch(first, r.DeploymentPatch(gpus=0), ADMIN, world.now)
+    intents.patch(first, r.DeploymentPatch(gpus=0), ADMIN, world.now)
     second = world.deploy(gpus=1)
     assert world.see(second).worker_id is None
     worker.active = []
@@ -468,5 +469,5 @@ def test_a_takeover_that_was_cut_off_leaves_a_stop_for_the_machine_that_returns(
             world.worker("gpu", token=token, system_info={"hostname": "another"})
         if world.see(deployment_id).status == "error":
             break
-    deployments.delete(deployment_id, ADMIN, world.now)
+    intents.delete(deployment_id, ADMIN, world.now)
     assert old.types() == ["stop"]

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import deployments, look, operations, serving
+from chalicelib import look, operations
 from chalicelib.auth import tokens
+from chalicelib.deployments import intents, serving
 from chalicelib.fleet import workers
 from chalicelib.store import slots
 from chalicelib.store.items import find
@@ -92,7 +93,7 @@ def test_a_deleted_deployments_stop_stays_until_absence_is_shown(world: PlaneWor
     worker.run(deployment_id)
     worker.beat()
     worker.report(deployment_id, "error", error_code="CONTAINER_FAILED")
-    deployments.delete(deployment_id, ADMIN, world.now)
+    intents.delete(deployment_id, ADMIN, world.now)
     assert worker.types() in ([], ["stop"])
     sent = [each for _ in range(12) for each in worker.types()]
     assert "stop" in sent
@@ -162,7 +163,7 @@ def test_a_stop_of_what_moved_away_outlives_a_disk_that_is_lost_after_its_ack(wo
     here.journal_id = "before"
     deployment_id = world.deploy(worker_id=here.id)
     here.beat()
-    deployments.patch(deployment_id, r.DeploymentPatch(worker_id=there.id), ADMIN, world.now)
+    intents.patch(deployment_id, r.DeploymentPatch(worker_id=there.id), ADMIN, world.now)
     assert here.types() == ["stop"]
     assert here.types() == []
     here.journal_id, here.acks, here.active = "after", [], [deployment_id]
@@ -324,7 +325,7 @@ def test_what_was_lost_and_deleted_holds_its_gpu_until_its_worker_is_back_withou
     worker.run(old)
     world.pass_(200)
     admin.lose(worker.id, ADMIN, world.now)
-    deployments.delete(old, ADMIN, world.now)
+    intents.delete(old, ADMIN, world.now)
     new = world.deploy(gpus=1, worker_id=worker.id)
     assert beats(worker, world, 2) == [("Stop", old)]
     worker.active = []
@@ -426,7 +427,7 @@ def run(world: PlaneWorld, worker: Worker, **wanted: Any) -> str:
 
 def tell(world: PlaneWorld, worker: Worker, deployment_id: str, status: str, **fields: Any) -> None:
     order = {"generation": world.see(deployment_id).generation, "session": worker.answer.session}
-    sequence = int(deployments.load(deployment_id).status_sequence) + 1
+    sequence = int(intents.load(deployment_id).status_sequence) + 1
     worker.report(deployment_id, status, **order, sequence=sequence, **fields)
 
 
@@ -503,7 +504,7 @@ def test_a_stop_of_what_has_ended_is_sent_again_to_a_journal_that_is_new(world: 
     worker.beat()
     tell(world, worker, deployment_id, "stopped")
     if deleted:
-        deployments.delete(deployment_id, ADMIN, world.now)
+        intents.delete(deployment_id, ADMIN, world.now)
     worker.journal_id = "another"
     assert worker.types() == ["stop"]
 
@@ -712,7 +713,7 @@ def test_a_stop_of_what_was_deleted_is_sent_again_at_the_second_list_that_has_it
     deployment_id = run(world, worker)
     world.pass_(1)
     tell(world, worker, deployment_id, "error")
-    deployments.delete(deployment_id, ADMIN, world.now)
+    intents.delete(deployment_id, ADMIN, world.now)
     assert [worker.types() for _ in range(3)] == [["stop"], [], ["stop"]]
 
 
@@ -721,7 +722,7 @@ def test_a_stop_of_what_was_deleted_is_forgotten_at_once_where_its_end_was_repor
     deployment_id = run(world, worker)
     world.pass_(1)
     tell(world, worker, deployment_id, "error")
-    deployments.delete(deployment_id, ADMIN, world.now)
+    intents.delete(deployment_id, ADMIN, world.now)
     worker.active = []
     assert [worker.types() for _ in range(2)] == [["stop"], []]
     assert slots.get(worker.id, deployment_id) is None
@@ -751,13 +752,13 @@ def test_the_old_instance_serves_until_it_is_not_listed(world: PlaneWorld) -> No
     worker = agent(world)
     deployment_id = run(world, worker)
     worker.beat(active_deployments=[])
-    assert serving.of(deployments.load(deployment_id)) is not None, "one list may be older than a report"
+    assert serving.of(intents.load(deployment_id)) is not None, "one list may be older than a report"
     world.restart(deployment_id)
     worker.beat()
-    assert serving.of(deployments.load(deployment_id)) is not None
+    assert serving.of(intents.load(deployment_id)) is not None
     worker.active = []
     worker.beat()
-    assert serving.of(deployments.load(deployment_id)) is None
+    assert serving.of(intents.load(deployment_id)) is None
 
 
 def test_what_a_basic_client_is_told_to_stop_for_the_new_instance_no_longer_serves(world: PlaneWorld) -> None:
@@ -765,10 +766,10 @@ def test_what_a_basic_client_is_told_to_stop_for_the_new_instance_no_longer_serv
     deployment_id = world.deploy()
     worker.run(deployment_id)
     world.restart(deployment_id)
-    assert serving.of(deployments.load(deployment_id)) is not None
+    assert serving.of(intents.load(deployment_id)) is not None
     (stop,) = worker.beat().commands
     assert isinstance(stop, m.Stop) and stop.command_id.endswith("-clear")
-    assert serving.of(deployments.load(deployment_id)) is None
+    assert serving.of(intents.load(deployment_id)) is None
 
 
 def test_the_stop_of_what_was_deleted_is_kept_until_it_was_not_listed_for_25_seconds(world: PlaneWorld) -> None:
@@ -776,7 +777,7 @@ def test_the_stop_of_what_was_deleted_is_kept_until_it_was_not_listed_for_25_sec
     deployment_id = run(world, worker)
     world.pass_(200)
     admin.lose(worker.id, ADMIN, world.now)
-    deployments.delete(deployment_id, ADMIN, world.now)
+    intents.delete(deployment_id, ADMIN, world.now)
     assert worker.types() == ["stop"]
     worker.active = []
     worker.beat()
@@ -794,7 +795,7 @@ def test_a_deploy_has_all_that_the_worker_needs(world: PlaneWorld) -> None:
     deployment_id = world.deploy(config={"max_model_len": 8}, image="i:1", env={"A": "b"}, gpus=[1, 3], restart="never")
     (deploy,) = worker.beat().commands
     generation = world.see(deployment_id).generation
-    key = str(deployments.load(deployment_id).api_key)
+    key = str(intents.load(deployment_id).api_key)
     assert deploy == m.Deploy(
         command_id=f"{deployment_id}-g{generation}",
         deployment_id=deployment_id,
@@ -875,7 +876,7 @@ def test_a_deploy_is_not_sent_to_a_gpu_that_is_lost_since_it_was_placed(world: P
 def test_a_slot_without_a_deployment_is_sent_nothing(world: PlaneWorld) -> None:
     worker = agent(world)
     deployment_id = world.deploy()
-    deployments.load(deployment_id).delete()
+    intents.load(deployment_id).delete()
     assert worker.types() == []
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from chalicelib import deployments, exposition, metrics
+from chalicelib import exposition, metrics
+from chalicelib.deployments import intents
 from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.version import VERSION
@@ -94,7 +95,7 @@ def test_a_deployment_is_counted_by_what_is_wanted_of_it_and_by_its_status(world
     assert value(samples, "muster_deployment_restarts_total", deployment="chat") == 3
     assert value(samples, "muster_deployment_status", deployment="waiting", status="pending") == 1
     assert value(samples, "muster_deployment_desired_running", deployment="waiting") == 1
-    deployments.stop(waiting, ADMIN, world.now)
+    intents.stop(waiting, ADMIN, world.now)
     assert value(told(world), "muster_deployment_desired_running", deployment="waiting") == 0
     world.pass_(100)
     assert value(told(world), "muster_deployment_reachable", deployment="chat") == 0
@@ -116,7 +117,7 @@ def test_a_crash_loop_is_told_with_its_cause_and_its_next_start(world: PlaneWorl
     worker.report(chat, "running", crash_loop={"error_code": "X", "times": 3})
     assert value(told(world), "muster_deployment_next_start_seconds", deployment="chat") is None
     assert value(told(world), name, deployment="chat", error_code="X") == 1
-    deployments.stop(chat, ADMIN, world.now)
+    intents.stop(chat, ADMIN, world.now)
     assert value(told(world), name, deployment="chat", error_code="X") is None
 
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from chalicelib import deployments, liveness, operations
+from chalicelib import liveness, operations
 from chalicelib.auth import tokens
+from chalicelib.deployments import intents
 from chalicelib.store import events, slots
 from chalicelib.store.idempotency import Key
 from chalicelib.store.items import find
@@ -68,8 +69,8 @@ def remove(world: PlaneWorld, worker: Worker) -> None:
 def forget(world: PlaneWorld, *ids: str) -> None:
     """Stop them, which no worker has to be asked for, and delete them."""
     for each in ids:
-        assert deployments.stop(each, ADMIN, world.now).status in (Status.STOPPED, Status.ERROR)
-        deployments.delete(each, ADMIN, world.now)
+        assert intents.stop(each, ADMIN, world.now).status in (Status.STOPPED, Status.ERROR)
+        intents.delete(each, ADMIN, world.now)
 
 
 # Names
@@ -234,7 +235,7 @@ def test_twins_under_one_idempotency_key_are_one(world: PlaneWorld, race: Race) 
 
     def one_round() -> None:
         key, body = next(keys), r.NewDeployment("org/model", name="name")
-        ended = race.among(2, lambda _: deployments.create(body, ADMIN, world.now, key))
+        ended = race.among(2, lambda _: intents.create(body, ADMIN, world.now, key))
         (only,) = {each.deployment_id for each in ended.values()}
         forget(world, only)
 
@@ -250,7 +251,7 @@ def test_deploys_for_one_gpu(world: PlaneWorld, race: Race) -> None:
     wanted = r.NewDeployment("org/model", worker_id=worker.id)
 
     def one_round() -> str:
-        ended = race.among(2, lambda _: deployments.create(wanted, ADMIN, world.now))
+        ended = race.among(2, lambda _: intents.create(wanted, ADMIN, world.now))
         ids = {name: each.deployment_id for name, each in ended.items()}
         (winner,) = (name for name, each in ended.items() if each.worker_id)
         (loser,) = ids.keys() - {winner}
@@ -275,7 +276,7 @@ def test_moves_to_one_gpu(world: PlaneWorld, race: Race) -> None:
     ids = {name: world.deploy(name=name, worker_id=worker.id, gpus=[i]) for i, name in enumerate(("left", "right"))}
 
     def move(name: str, gpu: int) -> str | None:
-        return deployments.patch(ids[name], r.DeploymentPatch(gpus=[gpu]), ADMIN, world.now).worker_id
+        return intents.patch(ids[name], r.DeploymentPatch(gpus=[gpu]), ADMIN, world.now).worker_id
 
     def one_round() -> str:
         ended = race.between(left=lambda: move("left", 2), right=lambda: move("right", 2))
@@ -326,7 +327,7 @@ def test_deploy_against_remove(world: PlaneWorld, race: Race) -> None:
     wanted = r.NewDeployment("org/model", name="name")
 
     def deploy(worker: Worker) -> str:
-        deployment = deployments.create(msgspec.structs.replace(wanted, worker_id=worker.id), ADMIN, world.now)
+        deployment = intents.create(msgspec.structs.replace(wanted, worker_id=worker.id), ADMIN, world.now)
         return str(deployment.deployment_id)
 
     def one_round() -> str:
@@ -336,7 +337,7 @@ def test_deploy_against_remove(world: PlaneWorld, race: Race) -> None:
         if isinstance(deployed, ApiError):
             assert deployed.error_code == "WORKER_NOT_FOUND" and removed is None
             return "remove"
-        stuck = deployments.load(deployed)
+        stuck = intents.load(deployed)
         if isinstance(removed, ApiError):
             assert removed.error_code == "WORKER_NOT_EMPTY" and stuck.worker_id == worker.id
             forget(world, deployed)
@@ -437,9 +438,9 @@ def test_status_against_stop(world: PlaneWorld, race: Race) -> None:
         assert worker.types() == ["deploy"]
         ended = race.between(
             status=lambda: worker.report(deployment_id, "running"),
-            stop=lambda: deployments.stop(deployment_id, ADMIN, world.now),
+            stop=lambda: intents.stop(deployment_id, ADMIN, world.now),
         )
-        deployment = deployments.load(deployment_id)
+        deployment = intents.load(deployment_id)
         assert (deployment.desired, deployment.status) == ("stopped", "running")
         assert worker.types(active_deployments=[deployment_id]) == ["stop"]
         world.start(deployment_id)
@@ -465,20 +466,20 @@ def test_a_late_report_against_the_next(world: PlaneWorld, race: Race) -> None:
     sequence = itertools.count(1)
 
     def one_round() -> str:
-        word = {"generation": int(deployments.load(deployment_id).generation), "session": worker.answer.session}
+        word = {"generation": int(intents.load(deployment_id).generation), "session": worker.answer.session}
         starting, running = next(sequence), next(sequence)
         ended = race.between(
             late=lambda: worker.report(deployment_id, "starting", **word, sequence=starting),
             next=lambda: worker.report(deployment_id, "running", **word, sequence=running),
         )
-        assert deployments.load(deployment_id).status == "running"
+        assert intents.load(deployment_id).status == "running"
         world.restart(deployment_id)
         return "late" if ended["late"].applied else "next"
 
     race.run(one_round)
     world.stop(deployment_id)
     assert "stop" in worker.types(active_deployments=[deployment_id])
-    worker.report(deployment_id, "stopped", generation=deployments.load(deployment_id).generation)
+    worker.report(deployment_id, "stopped", generation=intents.load(deployment_id).generation)
     forget(world, deployment_id)
     worker.beat()
     remove(world, worker)
@@ -491,7 +492,7 @@ def test_stop_against_the_first_delivery(world: PlaneWorld, race: Race) -> None:
     deployment_id = world.deploy(worker_id=worker.id)
 
     def one_round() -> str:
-        ended = race.between(deliver=worker.beat, stop=lambda: deployments.stop(deployment_id, ADMIN, world.now))
+        ended = race.between(deliver=worker.beat, stop=lambda: intents.stop(deployment_id, ADMIN, world.now))
         heard = any(command.deployment_id == deployment_id for command in ended["deliver"].commands)
         assert ended["stop"].status == ("pending" if heard else "stopped")
         if heard:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib import deployments, reports, serving
+from chalicelib import reports
+from chalicelib.deployments import intents, serving
 from chalicelib.fleet import workers
 from chalicelib.store import slots
 from chalicelib.store.tables import Cold, Slot
@@ -245,7 +246,7 @@ def test_a_report_of_a_deleted_deployment_settles_its_stop(world: PlaneWorld, wo
     worker.run(deployment_id)
     worker.beat()
     worker.report(deployment_id, "error", error_code="X")
-    deployments.delete(deployment_id, ADMIN, world.now)
+    intents.delete(deployment_id, ADMIN, world.now)
     assert worker.types() == ["stop"]
     applied = worker.report(deployment_id, "stopped")
     assert (applied.applied, applied.status) == (False, "stopped")
@@ -285,7 +286,7 @@ def test_an_error_that_the_worker_reports_replaces_one_that_was_concluded(world:
 def test_an_error_without_a_code_replaces_what_was_concluded_too(world: PlaneWorld, worker: Worker, code: str) -> None:
     deployment_id, order = agent_with(world, worker)
     worker.report(deployment_id, "running", **order, sequence=1)
-    deployments.lose(deployment_id, worker.id, code, "why", world.now)
+    intents.lose(deployment_id, worker.id, code, "why", world.now)
     assert worker.report(deployment_id, "error", message="it ended").applied
     seen = world.see(deployment_id)
     assert (seen.status, seen.error_code, seen.message) == ("error", None, "it ended")
@@ -337,7 +338,7 @@ def test_what_was_lost_while_it_stopped_is_stopped_and_free_when_its_worker_repo
     world: PlaneWorld, worker: Worker, code: str
 ) -> None:
     deployment_id, order = stopping(world, worker)
-    deployments.lose(deployment_id, worker.id, code, "why", world.now)
+    intents.lose(deployment_id, worker.id, code, "why", world.now)
     assert worker.report(deployment_id, "stopped", **order, sequence=3).applied
     seen = world.see(deployment_id)
     assert (seen.status, seen.error_code, seen.message) == ("stopped", None, None)
@@ -362,7 +363,7 @@ def test_what_was_lost_while_it_stopped_is_free_when_its_worker_no_longer_lists_
     world: PlaneWorld, worker: Worker
 ) -> None:
     deployment_id, _ = stopping(world, worker)
-    deployments.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now)
+    intents.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now)
     assert set(admin.get(worker.id, world.now).gpu_claims.values()) == {deployment_id}
     worker.active = []
     for _ in range(2):
@@ -638,7 +639,7 @@ def moved(world: PlaneWorld, worker: Worker) -> tuple[str, dict[str, Any], Worke
     worker.active = [deployment_id]
     there = world.worker("there")
     world.pass_(1)
-    deployments.patch(deployment_id, r.DeploymentPatch(worker_id=there.id), ADMIN, world.now)
+    intents.patch(deployment_id, r.DeploymentPatch(worker_id=there.id), ADMIN, world.now)
     assert worker.types() == ["stop"]
     worker.beat()
     return deployment_id, order, there
@@ -649,7 +650,7 @@ def test_what_was_left_serves_until_its_end_is_reported(world: PlaneWorld, worke
     assert worker.report(deployment_id, "running", **order, sequence=2).status == "pending"
     for status, serves in (("running", worker.id), ("stopped", None)):
         assert not worker.report(deployment_id, status, **order, sequence=3).applied
-        found = serving.of(deployments.load(deployment_id))
+        found = serving.of(intents.load(deployment_id))
         assert (found and found.worker_id) == serves
     assert world.see(deployment_id).worker_id == there.id, "its old worker let go of it"
 
@@ -660,10 +661,10 @@ def test_what_a_basic_client_has_to_leave_serves_until_it_says_that_it_stopped(
     deployment_id = world.deploy()
     worker.run(deployment_id)
     there = world.worker("there")
-    deployments.patch(deployment_id, r.DeploymentPatch(worker_id=there.id), ADMIN, world.now)
-    assert serving.of(deployments.load(deployment_id)) is not None
+    intents.patch(deployment_id, r.DeploymentPatch(worker_id=there.id), ADMIN, world.now)
+    assert serving.of(intents.load(deployment_id)) is not None
     worker.report(deployment_id, "stopped")
-    assert serving.of(deployments.load(deployment_id)) is None
+    assert serving.of(intents.load(deployment_id)) is None
 
 
 def test_what_serves_elsewhere_is_not_ended_by_the_worker_that_it_left(world: PlaneWorld, worker: Worker) -> None:
@@ -671,7 +672,7 @@ def test_what_serves_elsewhere_is_not_ended_by_the_worker_that_it_left(world: Pl
     worker.report(deployment_id, "stopped", **order, sequence=2)
     there.run(deployment_id)
     assert not worker.report(deployment_id, "stopped", **order, sequence=3).applied
-    found = serving.of(deployments.load(deployment_id))
+    found = serving.of(intents.load(deployment_id))
     assert found is not None and found.worker_id == there.id
 
 
@@ -685,7 +686,7 @@ def test_the_end_of_the_instance_before_is_the_end_of_what_serves(
     if not late:
         world.restart(deployment_id)
     assert not worker.report(deployment_id, "stopped", **order, sequence=6 if late else 8).applied
-    assert (deployments.load(deployment_id).serving is not None) is late
+    assert (intents.load(deployment_id).serving is not None) is late
 
 
 @pytest.mark.parametrize(
@@ -726,7 +727,7 @@ def test_the_stop_of_what_was_deleted_is_forgotten_with_the_beat_after_the_last_
     deployment_id, order = agent_with(world, worker)
     worker.report(deployment_id, "error", **order, sequence=1)
     slot_of(worker, deployment_id).update(actions=[Slot.may_live.set(True), Slot.holds.set(True)])
-    deployments.delete(deployment_id, ADMIN, world.now)
+    intents.delete(deployment_id, ADMIN, world.now)
     assert worker.types() == ["stop"]
     worker.beat()
     worker.beat()
@@ -755,10 +756,10 @@ def test_the_report_of_a_client_that_is_kept_aside_changes_nothing(world: PlaneW
 def test_what_should_stop_and_is_not_listed_is_presumed_stopped(world: PlaneWorld, worker: Worker) -> None:
     deployment_id, order = agent_with(world, worker)
     worker.report(deployment_id, "running", **order, sequence=1, port=8001)
-    reports.presumed_stopped(deployments.load(deployment_id), world.now)
+    reports.presumed_stopped(intents.load(deployment_id), world.now)
     seen = world.see(deployment_id)
     assert (seen.status, seen.message) == ("stopped", "its worker no longer lists it")
-    assert deployments.load(deployment_id).serving is None
+    assert intents.load(deployment_id).serving is None
     line = lines(world, deployment_id)[-1]
     assert (line.type, line.message, line.by) == ("stopped", seen.message, "control plane")
 
@@ -766,13 +767,13 @@ def test_what_should_stop_and_is_not_listed_is_presumed_stopped(world: PlaneWorl
 def test_what_was_thought_lost_and_is_listed_runs_serves_and_has_its_gpus(world: PlaneWorld, worker: Worker) -> None:
     deployment_id, order = agent_with(world, worker)
     worker.report(deployment_id, "running", **order, sequence=1, port=8001)
-    deployments.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now)
+    intents.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now)
     slot = slot_of(worker, deployment_id)
     slot.holds = False
     slot.save()
     workers.get(worker.id).cold.update(actions=[Cold.claims.set("{}")])
-    reports.found_running(slot, deployments.load(deployment_id), world.now)
-    seen, stored = world.see(deployment_id), deployments.load(deployment_id)
+    reports.found_running(slot, intents.load(deployment_id), world.now)
+    seen, stored = world.see(deployment_id), intents.load(deployment_id)
     assert (seen.status, seen.error_code, stored.serving is not None) == ("running", None, True)
     assert workers.get(worker.id).claims == {"0": deployment_id}
     assert lines(world, deployment_id)[-1].type == "running"
@@ -781,12 +782,12 @@ def test_what_was_thought_lost_and_is_listed_runs_serves_and_has_its_gpus(world:
 def test_what_is_concluded_from_a_list_gives_way_to_a_report(world: PlaneWorld, worker: Worker) -> None:
     deployment_id, order = agent_with(world, worker)
     worker.report(deployment_id, "running", **order, sequence=1, port=8001)
-    before = deployments.load(deployment_id)
+    before = intents.load(deployment_id)
     worker.report(deployment_id, "running", **order, sequence=2, port=8002)
     told = lines(world, deployment_id)
     reports.presumed_stopped(before, world.now)
     reports.not_listed(before, worker.id, world.now)
-    found = serving.of(deployments.load(deployment_id))
+    found = serving.of(intents.load(deployment_id))
     assert found is not None and found.port == 8002
     assert (world.see(deployment_id).status, lines(world, deployment_id)) == ("running", told)
 
@@ -795,7 +796,7 @@ def test_what_is_not_listed_does_not_serve(world: PlaneWorld, worker: Worker) ->
     deployment_id, order = agent_with(world, worker)
     worker.report(deployment_id, "running", **order, sequence=1, port=8001)
     world.restart(deployment_id)
-    reports.not_listed(deployments.load(deployment_id), "another", world.now)
-    assert deployments.load(deployment_id).serving is not None
-    reports.not_listed(deployments.load(deployment_id), worker.id, world.now)
-    assert deployments.load(deployment_id).serving is None
+    reports.not_listed(intents.load(deployment_id), "another", world.now)
+    assert intents.load(deployment_id).serving is not None
+    reports.not_listed(intents.load(deployment_id), worker.id, world.now)
+    assert intents.load(deployment_id).serving is None

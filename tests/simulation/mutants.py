@@ -217,8 +217,8 @@ MUTANTS = (
     mutant(
         "a failure that is reported again moves its next start",
         "repeated and late reports of one failure do not move its next start",
-        ("chalicelib/crash_loops.py", "min(after.next_start, before.next_start or after.next_start)", "after.next_start"),
-        test="tests/chalicelib/test_crash_loops.py::test_repeats_of_a_report_move_no_start",
+        ("chalicelib/deployments/crash_loops.py", "min(after.next_start, before.next_start or after.next_start)", "after.next_start"),
+        test="tests/chalicelib/deployments/test_crash_loops.py::test_repeats_of_a_report_move_no_start",
     ),
     mutant(
         "a start stalls by the wall clock",
@@ -339,7 +339,7 @@ MUTANTS = (
     mutant(
         "a deleted deployment leaves no stop",
         "the stop stays in its slot until absence is shown",
-        ("chalicelib/deployments.py", '            if before is not None and before.intent == "deploy":\n                _put_stop', '            if False:\n                _put_stop'),
+        ("chalicelib/deployments/intents.py", '            if before is not None and before.intent == "deploy":\n                _put_stop', '            if False:\n                _put_stop'),
         plot="silence",
     ),
     mutant(
@@ -455,7 +455,7 @@ MUTANTS = (
     mutant(
         "a deployment is lost with a worker that it left",
         "only what is on a worker is lost with it",
-        ("chalicelib/deployments.py", " or deployment.worker_id != worker_id:\n            return None", ":\n            return None"),
+        ("chalicelib/deployments/intents.py", " or deployment.worker_id != worker_id:\n            return None", ":\n            return None"),
         test="tests/chalicelib/test_found_by_simulation.py::test_what_moved_on_is_not_lost_with_the_worker_that_it_left",
     ),
     mutant(
@@ -549,8 +549,8 @@ MUTANTS = (
     mutant(
         "what is lost gives up its GPUs",
         "a deployment that may live on a worker holds its GPUs there, whatever was concluded from silence",
-        ("chalicelib/deployments.py", "    slot.may_live = slot.holds = bool(slot.may_live or slot.sent_at)\n", "    slot.may_live, slot.holds = bool(slot.may_live or slot.sent_at), False\n"),
-        test="tests/chalicelib/test_deployments.py::test_what_is_lost_says_why_and_holds_its_gpus_for_as_long_as_it_may_run_in_them",
+        ("chalicelib/deployments/intents.py", "    slot.may_live = slot.holds = bool(slot.may_live or slot.sent_at)\n", "    slot.may_live, slot.holds = bool(slot.may_live or slot.sent_at), False\n"),
+        test="tests/chalicelib/deployments/test_intents.py::test_what_is_lost_says_why_and_holds_its_gpus_for_as_long_as_it_may_run_in_them",
     ),
     mutant(
         "an agent starts on a GPU in which another model runs",

@@ -10,8 +10,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from chalicelib import deployments, operations
+from chalicelib import operations
 from chalicelib.auth.tokens import Principal
+from chalicelib.deployments import intents
 from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.store.idempotency import Key
 from chalicelib.store.items import Refused
@@ -77,13 +78,13 @@ class Operators:
         choice(actions)()
 
     def intend(self, deployment_id: str, name: str) -> None:
-        """One intent; `name` is the function of deployments.py."""
+        """One intent; `name` is the function of intents.py."""
         change: dict[str, Callable[[], object]] = {
-            "stop": lambda: deployments.stop(deployment_id, OPERATOR, self.now),
-            "start": lambda: deployments.start(deployment_id, OPERATOR, self.now),
-            "restart": lambda: deployments.restart(deployment_id, OPERATOR, self.now),
-            "delete": lambda: deployments.delete(deployment_id, OPERATOR, self.now),
-            "patch": lambda: deployments.patch(deployment_id, self._patch(), OPERATOR, self.now),
+            "stop": lambda: intents.stop(deployment_id, OPERATOR, self.now),
+            "start": lambda: intents.start(deployment_id, OPERATOR, self.now),
+            "restart": lambda: intents.restart(deployment_id, OPERATOR, self.now),
+            "delete": lambda: intents.delete(deployment_id, OPERATOR, self.now),
+            "patch": lambda: intents.patch(deployment_id, self._patch(), OPERATOR, self.now),
         }
         self.asked.touched.add(deployment_id)
         self._do(name, deployment_id, change[name])
@@ -151,7 +152,7 @@ class Operators:
         made: list[Deployment] = []
 
         def create() -> None:
-            made.append(deployments.create(body, OPERATOR, self.now, key))
+            made.append(intents.create(body, OPERATOR, self.now, key))
 
         for _ in range(3):
             if self._do("deploy", str(self._names), create):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib import deployments
+from chalicelib.deployments import intents
 from chalicelib.fleet import bounds
 from chalicelib.fleet.workers import CLOCKS_DIFFER
 from chalicelib.scheduling import gpu_claims
@@ -78,10 +78,10 @@ def test_a_report_from_the_future_is_refused_and_leaves_nothing(
     world: PlaneWorld, worker: Worker, field: str, by: int
 ) -> None:
     deployment_id = running(world, worker)
-    before = deployments.load(deployment_id)
+    before = intents.load(deployment_id)
     given = {"generation": int(before.generation), "session": worker.answer.session, "sequence": 1}
     refused(lambda: worker.report(deployment_id, "error", **given | {field: ahead(world, by)}), field)
-    after = deployments.load(deployment_id)
+    after = intents.load(deployment_id)
     assert (after.version, after.generation, after.status) == (before.version, before.generation, "running")
     goes_on(world, worker, deployment_id)
 
@@ -154,10 +154,10 @@ def test_a_worker_that_was_left_cannot_make_its_stop_too_new_for_the_next(world:
     deployment_id = running(world, worker)
     other = world.worker("gpu-2")
     other.journal_id = "another journal"
-    deployments.patch(deployment_id, r.DeploymentPatch(worker_id=other.id), ADMIN, world.now)
+    intents.patch(deployment_id, r.DeploymentPatch(worker_id=other.id), ADMIN, world.now)
     refused(lambda: worker.report(deployment_id, "running", generation=2**53), "generation")
     slot = Slot.get(worker.id, f"D#{deployment_id}")
-    assert slot.generation <= deployments.load(deployment_id).generation
-    worker.report(deployment_id, "stopped", generation=int(deployments.load(deployment_id).generation) - 1)
+    assert slot.generation <= intents.load(deployment_id).generation
+    worker.report(deployment_id, "stopped", generation=int(intents.load(deployment_id).generation) - 1)
     gpu_claims.place_waiting(world.now)
     assert "deploy" in other.types()

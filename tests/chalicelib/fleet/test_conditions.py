@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib import views
 from chalicelib.auth import tokens
+from chalicelib.deployments import views
 from chalicelib.fleet import conditions
 from chalicelib.store.items import find
 from chalicelib.store.tables import Conditions, Deployment, Hot

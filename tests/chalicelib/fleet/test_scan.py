@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from chalicelib import deployments
+from chalicelib.deployments import intents
 from chalicelib.fleet import scan
 from chalicelib.scheduling import gpu_claims
 from chalicelib.workers import admin
@@ -43,8 +43,8 @@ def test_deployments_are_in_the_order_in_which_they_were_made(world: PlaneWorld)
     for name in ("c", "a", "b"):
         world.pass_(1)
         made.append(world.deploy(name=name))
-    deployments.stop(made[1], ADMIN, world.now)
-    deployments.delete(made[1], ADMIN, world.now)
+    intents.stop(made[1], ADMIN, world.now)
+    intents.delete(made[1], ADMIN, world.now)
     assert [each.deployment_id for each in scan.deployments()] == [made[0], made[2]]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import deployments
+from chalicelib.deployments import intents
 from chalicelib.scheduling import gpu_claims
 from chalicelib.store import slots
 from chalicelib.store.items import find
@@ -36,8 +36,8 @@ def test_what_a_newer_generation_was_given_is_not_taken_by_a_report_that_came_be
     worker = world.worker(gpus=2)
     deployment_id = world.deploy(gpus=[0])
     worker.run(deployment_id)
-    slot, reported = slots.get(worker.id, deployment_id), deployments.load(deployment_id)
-    deployments.patch(deployment_id, r.DeploymentPatch(gpus=[1]), ADMIN, world.now)
+    slot, reported = slots.get(worker.id, deployment_id), intents.load(deployment_id)
+    intents.patch(deployment_id, r.DeploymentPatch(gpus=[1]), ADMIN, world.now)
     both = {"0": deployment_id, "1": deployment_id}
     assert slot is not None and admin.get(worker.id, world.now).gpu_claims == both
     gpu_claims.confirm(slot, reported, world.now)
@@ -48,7 +48,7 @@ def test_one_that_moves_waits_until_its_old_container_is_gone(world: PlaneWorld)
     here, there = world.worker("here"), world.worker("there")
     deployment_id = world.deploy(worker_id=here.id)
     here.run(deployment_id)
-    deployments.patch(deployment_id, r.DeploymentPatch(worker_id=there.id), ADMIN, world.now)
+    intents.patch(deployment_id, r.DeploymentPatch(worker_id=there.id), ADMIN, world.now)
     assert there.types() == []
     assert world.see(deployment_id).message == "waiting until here has stopped it"
     assert here.types() == ["stop"]
@@ -64,7 +64,7 @@ def test_a_lost_worker_does_not_hold_up_a_move(world: PlaneWorld) -> None:
     here.run(deployment_id)
     world.pass_(200)
     there.beat()
-    deployments.patch(deployment_id, r.DeploymentPatch(worker_id=there.id), ADMIN, world.now)
+    intents.patch(deployment_id, r.DeploymentPatch(worker_id=there.id), ADMIN, world.now)
     assert there.types() == ["deploy"]
     assert here.types() == ["stop"], "a stop is never dropped, however long the worker was away"
 
@@ -109,7 +109,7 @@ def test_confirming_takes_back_a_device_only_where_nobody_was_given_it_meanwhile
     slot, cold = slots.get(worker.id, deployment_id), find(Cold, worker.id, "cold")
     assert slot is not None and cold is not None
     cold.update(actions=[Cold.claims.set('{"1":"another"}')])
-    gpu_claims.confirm(slot, deployments.load(deployment_id), world.now)
+    gpu_claims.confirm(slot, intents.load(deployment_id), world.now)
     assert held(world, worker.id) == {"0": deployment_id, "1": "another"}
 
 
@@ -145,7 +145,7 @@ def test_a_place_that_somebody_else_took_meanwhile_is_looked_for_again(world: Pl
         assert found is not None
         spec = gpu_claims.spec_of(found)
         spec.gpus = 1
-        found.update(actions=[Deployment.spec.set(deployments._encode(spec))])
+        found.update(actions=[Deployment.spec.set(intents._encode(spec))])
     database = world.database
     with database.counting() as calls, database.overtaken_after(3, lambda: gpu_claims.place(second, world.now)):
         gpu_claims.place(first, world.now)
@@ -204,7 +204,7 @@ def test_a_release_that_another_change_of_the_claims_overtakes_is_repeated(world
 def test_a_confirmation_that_a_deploy_overtakes_is_repeated(world: PlaneWorld, calls: int) -> None:
     worker = world.worker(gpus=2)
     first = world.deploy(gpus=[0])
-    slot, deployment = let_go(worker.id, first), deployments.load(first)
+    slot, deployment = let_go(worker.id, first), intents.load(first)
     gpu_claims.release(worker.id, first)
     made: list[str] = []
     with world.database.overtaken_after(calls, lambda: made.append(world.deploy(name="second", gpus=[1]))):
@@ -227,7 +227,7 @@ def test_of_a_start_and_a_deploy_for_one_device_one_has_it(world: PlaneWorld, ca
     cold.update(actions=[Cold.claims.set(f'{{"0":"{first}"}}')])
     spec = gpu_claims.spec_of(other)
     spec.gpus = 1
-    other.update(actions=[Deployment.spec.set(deployments._encode(spec))])
+    other.update(actions=[Deployment.spec.set(intents._encode(spec))])
     with world.database.overtaken_after(calls, lambda: world.start(first)):
         gpu_claims.place(second, world.now)
     holders = [each for each in (first, second) if (slot := slots.get(worker.id, each)) and slot.holds]
@@ -244,7 +244,7 @@ def test_what_runs_holds_its_devices_although_its_slot_let_go(world: PlaneWorld)
     slot = let_go(worker.id, deployment_id)
     gpu_claims.release(worker.id, deployment_id)
     assert held(world, worker.id) == {}
-    gpu_claims.confirm(slot, deployments.load(deployment_id), world.now)
+    gpu_claims.confirm(slot, intents.load(deployment_id), world.now)
     assert held(world, worker.id) == {"0": deployment_id, "1": deployment_id}
     assert slot_of(worker.id, deployment_id).holds
 
@@ -254,7 +254,7 @@ def test_a_device_that_a_new_instance_no_longer_needs_goes_to_what_waits(world: 
     worker.journal_id = "j"
     first = world.deploy(gpus=[0])
     worker.run(first)
-    deployments.patch(first, r.DeploymentPatch(gpus=[1]), ADMIN, world.now)
+    intents.patch(first, r.DeploymentPatch(gpus=[1]), ADMIN, world.now)
     second = world.deploy(name="second")
     assert held(world, worker.id) == {"0": first, "1": first}, "the old instance may use the first one still"
     worker.beat()
@@ -269,14 +269,14 @@ def test_claims_that_are_right_already_cost_no_write(world: PlaneWorld) -> None:
     gpu_claims.release(worker.id, first)
     with world.database.counting() as calls:
         gpu_claims.release(worker.id, first)
-        gpu_claims.confirm(slot_of(worker.id, second), deployments.load(second), world.now)
+        gpu_claims.confirm(slot_of(worker.id, second), intents.load(second), world.now)
     assert {operation for operation, _ in calls} <= {"GetItem", "BatchGetItem"}
 
 
 def test_a_worker_that_was_removed_meanwhile_has_no_claims(world: PlaneWorld) -> None:
     worker = world.worker()
     deployment_id = world.deploy()
-    slot, deployment, cold = slot_of(worker.id, deployment_id), deployments.load(deployment_id), Cold(worker.id, "cold")
+    slot, deployment, cold = slot_of(worker.id, deployment_id), intents.load(deployment_id), Cold(worker.id, "cold")
     cold.delete()
     gpu_claims.confirm(slot, deployment, world.now)
     assert find(Cold, worker.id, "cold") is None
@@ -295,7 +295,7 @@ def test_a_claim_whose_slot_is_gone_is_released(world: PlaneWorld) -> None:
 
 def test_a_deployment_has_devices_on_its_own_worker_alone(world: PlaneWorld) -> None:
     worker = world.worker(gpus=2)
-    deployment = deployments.load(world.deploy(gpus=[1]))
+    deployment = intents.load(world.deploy(gpus=[1]))
     assert gpu_claims.indexes(deployment) == gpu_claims.indexes(deployment, worker.id) == [1]
     assert gpu_claims.indexes(deployment, "another") == []
 
@@ -323,7 +323,7 @@ def test_a_change_stays_on_its_worker_although_another_fits_more_tightly(world: 
     deployment_id = world.deploy(gpus=1)
     home.run(deployment_id)
     world.worker("tight", gpus=2)
-    deployments.patch(deployment_id, r.DeploymentPatch(gpus=2), ADMIN, world.now)
+    intents.patch(deployment_id, r.DeploymentPatch(gpus=2), ADMIN, world.now)
     assert world.see(deployment_id).worker_id == home.id
 
 
@@ -333,7 +333,7 @@ def test_a_change_goes_elsewhere_while_its_worker_is_offline(world: PlaneWorld) 
     home.run(deployment_id)
     world.pass_(200)
     other = world.worker("other", gpus=2)
-    deployments.patch(deployment_id, r.DeploymentPatch(gpus=2), ADMIN, world.now)
+    intents.patch(deployment_id, r.DeploymentPatch(gpus=2), ADMIN, world.now)
     assert world.see(deployment_id).worker_id == other.id
 
 

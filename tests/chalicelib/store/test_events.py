@@ -7,8 +7,9 @@ import random
 import msgspec
 import pytest
 
-from chalicelib import deployments, operations
+from chalicelib import operations
 from chalicelib.auth import tokens
+from chalicelib.deployments import intents
 from chalicelib.store import events
 from chalicelib.store.tables import Event
 from chalicelib.workers import admin
@@ -28,7 +29,7 @@ def test_a_deployments_life_is_in_its_own_its_workers_and_the_fleets_timeline(wo
     world.pass_(1)
     worker.report(deployment_id, "error", error_code="CUDA_OUT_OF_MEMORY", message="lower it")
     world.pass_(1)
-    deployments.delete(deployment_id, ADMIN, world.now)
+    intents.delete(deployment_id, ADMIN, world.now)
     own = lines(world, deployment_id)
     assert types(own) == ["created", "placed", "running", "error", "deleted"]
     assert types(lines(world, worker.id)) == ["joined", "placed", "running", "error", "deleted"]

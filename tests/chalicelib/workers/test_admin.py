@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import deployments
 from chalicelib.auth import tokens
+from chalicelib.deployments import intents
 from chalicelib.fleet import workers
 from chalicelib.store import slots
 from chalicelib.store.items import find
@@ -135,7 +135,7 @@ def test_a_removed_worker_leaves_its_tombstone_and_nothing_else(world: PlaneWorl
 def test_live_deployments_are_those_that_the_worker_has_or_should_have(world: PlaneWorld) -> None:
     here, there = world.worker("here"), world.worker("there")
     moved, stays, over = (world.deploy(worker_id=here.id, gpus=0) for _ in range(3))
-    deployments.patch(moved, r.DeploymentPatch(worker_id=there.id), ADMIN, world.now)
+    intents.patch(moved, r.DeploymentPatch(worker_id=there.id), ADMIN, world.now)
     world.stop(over)
     assert [each.deployment_id for each in admin.live_deployments(here.id)] == [stays]
 

@@ -13,8 +13,8 @@ from chalice.config import Config
 from chalice.local import LocalGateway
 
 from app import app
-from chalicelib import deployments
 from chalicelib.auth import tokens
+from chalicelib.deployments import intents
 from chalicelib.store.tables import Cold
 from chalicelib.workers import admin
 from muster.api.endpoints import ENDPOINTS, Access
@@ -104,7 +104,7 @@ def a_worker_with_models_is_removed_and_a_stopped_model_forgotten(world: PlaneWo
     world.stop(stopped)
     worker.report(stopped, "stopped")
     worker.active = [running]
-    deployments.delete(stopped, ADMIN, world.now)
+    intents.delete(stopped, ADMIN, world.now)
     admin.remove(worker.id, True, ADMIN.label, world.now)
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import serving
 from chalicelib.auth.tokens import Principal
+from chalicelib.deployments import serving
 from chalicelib.fleet import workers
 from chalicelib.scheduling import gpu_claims
 from chalicelib.store import events, idempotency, slots

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from chalicelib import serving
+from chalicelib.deployments import serving
+from chalicelib.deployments.serving import Serving
 from chalicelib.fleet import address_claims, workers
 from chalicelib.fleet.conditions import Held
 from chalicelib.fleet.workers import Machine
-from chalicelib.serving import Serving
 from chalicelib.store import slots
 from chalicelib.store.items import find_all
 from chalicelib.store.tables import AddressClaims, Deployment

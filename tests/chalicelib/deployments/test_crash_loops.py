@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib import deployments
-from chalicelib.crash_loops import LONGEST
+from chalicelib.deployments import intents
+from chalicelib.deployments.crash_loops import LONGEST
 from muster.api import messages as m
 from muster.api import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
@@ -109,11 +109,11 @@ def test_each_crash_of_a_loop_is_one_event_that_names_it(world: PlaneWorld, agen
 def test_what_an_operator_asks_for_ends_the_loop(world: PlaneWorld, agent: Agent, verb: str) -> None:
     agent.crash(12, 1800)
     if verb == "restart":
-        deployments.restart(agent.deployment_id, ADMIN, world.now)
+        intents.restart(agent.deployment_id, ADMIN, world.now)
     elif verb == "stop":
-        deployments.stop(agent.deployment_id, ADMIN, world.now)
+        intents.stop(agent.deployment_id, ADMIN, world.now)
     else:
-        deployments.patch(agent.deployment_id, r.DeploymentPatch(config={"seed": 1}), ADMIN, world.now)
+        intents.patch(agent.deployment_id, r.DeploymentPatch(config={"seed": 1}), ADMIN, world.now)
     assert agent.shown is None
 
 

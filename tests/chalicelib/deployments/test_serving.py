@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import deployments, discovery, liveness, serving
+from chalicelib import discovery, liveness
+from chalicelib.deployments import intents, serving
 from chalicelib.fleet import workers
 from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.store.tables import Deployment
@@ -51,8 +52,8 @@ def agent(world: PlaneWorld) -> Agent:
 
 def change(world: PlaneWorld, deployment_id: str, **fields: Any) -> int:
     world.pass_(1)
-    deployments.patch(deployment_id, msgspec.convert(fields, r.DeploymentPatch), ADMIN, world.now)
-    return int(deployments.load(deployment_id).generation)
+    intents.patch(deployment_id, msgspec.convert(fields, r.DeploymentPatch), ADMIN, world.now)
+    return int(intents.load(deployment_id).generation)
 
 
 def serves(world: PlaneWorld, deployment_id: str) -> tuple[str | None, int | None]:
@@ -199,7 +200,7 @@ def test_a_lost_deployment_serves_again_when_its_worker_lists_it_again(world: Pl
 def test_what_an_older_release_stored_as_running_serves(world: PlaneWorld, agent: Agent) -> None:
     deployment_id = world.deploy(gpus=0)
     old = agent.run(deployment_id)
-    deployments.load(deployment_id).update(actions=[Deployment.serving.remove()])
+    intents.load(deployment_id).update(actions=[Deployment.serving.remove()])
     assert serves(world, deployment_id) == (ENDPOINT, old)
     change(world, deployment_id, config={"seed": 1})
     assert serves(world, deployment_id) == (ENDPOINT, old)
@@ -220,5 +221,5 @@ def test_a_deployment_that_is_to_stop_serves_until_it_does_but_not_through_a_gat
 def test_a_running_instance_without_a_port_serves_nothing(world: PlaneWorld, agent: Agent) -> None:
     deployment_id = world.deploy(gpus=0)
     agent.report(deployment_id, "running", agent.take(), container_id="c")
-    assert serving.of(deployments.load(deployment_id)) is None
+    assert serving.of(intents.load(deployment_id)) is None
     assert serves(world, deployment_id) == (None, None)

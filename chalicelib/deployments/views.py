@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from chalicelib import crash_loops, publication
 from chalicelib.auth.tokens import Principal
+from chalicelib.deployments import crash_loops, publication
+from chalicelib.deployments.serving import served_model_name
 from chalicelib.fleet import conditions, workers
 from chalicelib.fleet.workers import Machine
 from chalicelib.scheduling import gpu_claims
-from chalicelib.serving import served_model_name
 from chalicelib.store import paging
 from chalicelib.store.tables import Deployment
 from chalicelib.store.times import when

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import deployments, serving, views
 from chalicelib.auth import tokens
+from chalicelib.deployments import intents, serving, views
 from chalicelib.fleet import workers
 from chalicelib.scheduling import gpu_claims
 from muster.api import messages as m
@@ -61,7 +61,7 @@ def test_a_model_answers_by_its_first_served_name_else_by_its_own(config: dict[s
 def test_the_models_key_is_shown_to_operators_alone_and_no_value_of_the_environment_to_anyone(
     world: PlaneWorld,
 ) -> None:
-    deployment = deployments.load(world.deploy(env={"HF_TOKEN": "hf_secret", "A": {"from_host": True}}))
+    deployment = intents.load(world.deploy(env={"HF_TOKEN": "hf_secret", "A": {"from_host": True}}))
     for_operators = views.one(deployment, ADMIN, world.now)
     for_viewers = views.one(deployment, VIEWER, world.now)
     assert for_operators.api_key == deployment.api_key and for_viewers.api_key is msgspec.UNSET
@@ -70,18 +70,18 @@ def test_the_models_key_is_shown_to_operators_alone_and_no_value_of_the_environm
 
 
 def test_a_credential_in_a_configuration_of_an_older_release_is_shown_to_nobody(world: PlaneWorld) -> None:
-    stored = deployments.load(world.deploy())
+    stored = intents.load(world.deploy())
     spec = msgspec.structs.replace(
         gpu_claims.spec_of(stored), config={"seed": 1, "extra_args": ["--hf-token", "hf_old"]}
     )
-    stored.update(actions=[type(stored).spec.set(deployments._encode(spec))])
+    stored.update(actions=[type(stored).spec.set(intents._encode(spec))])
     for viewer in (ADMIN, VIEWER):
-        shown = views.one(deployments.load(stored.deployment_id), viewer, world.now)
+        shown = views.one(intents.load(stored.deployment_id), viewer, world.now)
         assert shown.config == {"seed": 1, "extra_args": ["--hf-token", HIDDEN]}
 
 
 def test_a_key_of_the_operators_own_is_shown_to_nobody(world: PlaneWorld) -> None:
-    deployment = deployments.load(world.deploy(env={"VLLM_API_KEY": "mine"}))
+    deployment = intents.load(world.deploy(env={"VLLM_API_KEY": "mine"}))
     assert views.one(deployment, ADMIN, world.now).api_key is msgspec.UNSET
 
 
@@ -119,7 +119,7 @@ def crashed(world: PlaneWorld, worker: Worker) -> str:
 
 def test_logs_of_a_crash_are_kept_where_nobody_can_be_asked_for_more(world: PlaneWorld) -> None:
     worker = world.worker()
-    deployment = deployments.load(crashed(world, worker))
+    deployment = intents.load(crashed(world, worker))
     assert views.kept_logs(deployment, world.now) == m.Logs("the reason"), "a literal client keeps none"
     worker.journal_id = "journal"
     worker.beat()
@@ -132,6 +132,6 @@ def test_logs_of_what_started_again_are_asked_for(world: PlaneWorld) -> None:
     worker = world.worker()
     deployment_id = crashed(world, worker)
     world.start(deployment_id)
-    assert views.kept_logs(deployments.load(deployment_id), world.now) is None
+    assert views.kept_logs(intents.load(deployment_id), world.now) is None
     assert world.see(deployment_id).last_crash is not None
     assert workers.get(worker.id).hot.journal is None

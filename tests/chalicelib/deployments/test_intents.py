@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from chalicelib import deployments
+from chalicelib.deployments import intents
 from chalicelib.scheduling import gpu_claims
 from chalicelib.store import slots
 from chalicelib.store.idempotency import Key
@@ -23,7 +23,7 @@ def code(caught: pytest.ExceptionInfo[ApiError]) -> str:
 
 
 def test_a_new_one_is_pending_and_wanted(world: PlaneWorld) -> None:
-    made = deployments.create(r.NewDeployment("org/model", name="chat"), ADMIN, world.now)
+    made = intents.create(r.NewDeployment("org/model", name="chat"), ADMIN, world.now)
     assert (made.status, made.desired, made.name, made.generation) == ("pending", "running", "chat", world.now * 1000)
 
 
@@ -48,7 +48,7 @@ def test_a_name_is_taken_until_its_deployment_is_deleted(world: PlaneWorld) -> N
         world.deploy(name="chat")
     assert code(caught) == "DEPLOYMENT_NAME_IN_USE"
     world.stop(first)
-    deployments.delete(first, ADMIN, world.now)
+    intents.delete(first, ADMIN, world.now)
     assert find(DeploymentName, "name#chat") is None
     assert world.see(world.deploy(name="chat")).name == "chat"
 
@@ -65,7 +65,7 @@ def test_one_for_a_worker_that_is_none_is_refused_and_leaves_nothing(world: Plan
     [
         (r.NewDeployment("m", gpus=[1, 1]), "INVALID_REQUEST"),
         (r.NewDeployment("m", config={"hf_token": "hf_x"}), "INVALID_REQUEST"),
-        (r.NewDeployment("m", config={"a": "x" * deployments.MAX_CONFIG}), "PAYLOAD_TOO_LARGE"),
+        (r.NewDeployment("m", config={"a": "x" * intents.MAX_CONFIG}), "PAYLOAD_TOO_LARGE"),
         (r.NewDeployment("m", config={"a": "x" * 40_000}, env={"B": "y" * 40_000}), "PAYLOAD_TOO_LARGE"),
     ],
 )
@@ -73,7 +73,7 @@ def test_what_the_types_alone_do_not_refuse_is_refused(
     world: PlaneWorld, body: r.NewDeployment, error_code: str
 ) -> None:
     with pytest.raises(ApiError) as caught:
-        deployments.create(body, ADMIN, world.now)
+        intents.create(body, ADMIN, world.now)
     assert code(caught) == error_code
 
 
@@ -81,22 +81,22 @@ def test_a_credential_that_an_older_release_stored_goes_to_no_worker_again_until
     world: PlaneWorld,
 ) -> None:
     deployment_id = world.deploy(name="chat")
-    stored = deployments.load(deployment_id)
+    stored = intents.load(deployment_id)
     spec = msgspec.structs.replace(gpu_claims.spec_of(stored), config={"hf_token": "hf_old", "seed": 1})
-    stored.update(actions=[type(stored).spec.set(deployments._encode(spec))])
+    stored.update(actions=[type(stored).spec.set(intents._encode(spec))])
     refused = r"^config\.hf_token: .*env\.HF_TOKEN"
     with pytest.raises(ApiError, match=refused) as caught:
-        deployments.restart(deployment_id, ADMIN, world.now)
+        intents.restart(deployment_id, ADMIN, world.now)
     assert "hf_old" not in caught.value.message
     with pytest.raises(ApiError, match=refused):
-        deployments.patch(deployment_id, r.DeploymentPatch(gpus=0), ADMIN, world.now)
-    deployments.patch(deployment_id, r.DeploymentPatch(config={"seed": 1}), ADMIN, world.now)
-    assert gpu_claims.spec_of(deployments.load(deployment_id)).config == {"seed": 1}
+        intents.patch(deployment_id, r.DeploymentPatch(gpus=0), ADMIN, world.now)
+    intents.patch(deployment_id, r.DeploymentPatch(config={"seed": 1}), ADMIN, world.now)
+    assert gpu_claims.spec_of(intents.load(deployment_id)).config == {"seed": 1}
 
 
 def test_an_idempotency_key_makes_one(world: PlaneWorld) -> None:
     key = Key("once#1", "body")
-    first, again = (deployments.create(r.NewDeployment("m"), ADMIN, world.now, key) for _ in range(2))
+    first, again = (intents.create(r.NewDeployment("m"), ADMIN, world.now, key) for _ in range(2))
     assert first.deployment_id == again.deployment_id
     assert len(lines(world)) == 2, "created, and waiting"
 
@@ -109,7 +109,7 @@ def test_an_idempotency_key_acts_once(world: PlaneWorld, act: str) -> None:
     if act == "start":
         world.stop(deployment_id)
     key = Key("once#1", "body")
-    done = [getattr(deployments, act)(deployment_id, ADMIN, world.now, key).generation for _ in range(2)]
+    done = [getattr(intents, act)(deployment_id, ADMIN, world.now, key).generation for _ in range(2)]
     assert done[0] == done[1]
     assert [line.type for line in lines(world, deployment_id)].count(act) == 1
 
@@ -170,7 +170,7 @@ def test_a_patch_of_a_stopped_one_is_for_its_next_start(world: PlaneWorld) -> No
     worker = world.worker()
     deployment_id = world.deploy(config={"port": 1})
     world.stop(deployment_id)
-    changed = deployments.patch(deployment_id, r.DeploymentPatch(config={"port": 2}), ADMIN, world.now)
+    changed = intents.patch(deployment_id, r.DeploymentPatch(config={"port": 2}), ADMIN, world.now)
     assert (changed.desired, changed.status) == ("stopped", "stopped")
     assert worker.types() == []
     world.start(deployment_id)
@@ -181,7 +181,7 @@ def test_a_patch_of_a_stopped_one_is_for_its_next_start(world: PlaneWorld) -> No
 def test_a_patch_replaces_what_is_given_and_keeps_the_rest(world: PlaneWorld) -> None:
     deployment_id = world.deploy(config={"a": 1}, env={"A": "x"}, image="a:b")
     body = r.DeploymentPatch(config={"b": 2}, image=None)
-    deployments.patch(deployment_id, body, ADMIN, world.now)
+    intents.patch(deployment_id, body, ADMIN, world.now)
     seen = world.see(deployment_id)
     assert (seen.config, seen.env, seen.image) == ({"b": 2}, ["A"], None)
     assert lines(world, deployment_id)[-1].message == "config, image"
@@ -190,18 +190,18 @@ def test_a_patch_replaces_what_is_given_and_keeps_the_rest(world: PlaneWorld) ->
 def test_variables_are_added_to_those_that_there_are(world: PlaneWorld) -> None:
     worker = world.worker()
     deployment_id = world.deploy(env={"A": "x", "B": "y"})
-    deployments.patch(deployment_id, r.DeploymentPatch(add_env={"B": "z", "C": "1"}), ADMIN, world.now)
+    intents.patch(deployment_id, r.DeploymentPatch(add_env={"B": "z", "C": "1"}), ADMIN, world.now)
     command = worker.beat().commands[0]
     assert isinstance(command, m.Deploy)
     assert {name: command.env.get(name) for name in "ABC"} == {"A": "x", "B": "z", "C": "1"}
-    deployments.patch(deployment_id, r.DeploymentPatch(env={"D": "2"}, add_env={"E": "3"}), ADMIN, world.now)
+    intents.patch(deployment_id, r.DeploymentPatch(env={"D": "2"}, add_env={"E": "3"}), ADMIN, world.now)
     assert world.see(deployment_id).env == ["D", "E"]
 
 
 def test_added_variables_count_with_those_that_there_are(world: PlaneWorld) -> None:
     deployment_id = world.deploy(env={"A": "x" * 40_000})
     with pytest.raises(ApiError, match="at most 64 KiB"):
-        deployments.patch(deployment_id, r.DeploymentPatch(add_env={"B": "y" * 40_000}), ADMIN, world.now)
+        intents.patch(deployment_id, r.DeploymentPatch(add_env={"B": "y" * 40_000}), ADMIN, world.now)
     assert world.see(deployment_id).env == ["A"]
 
 
@@ -211,7 +211,7 @@ def test_a_patch_that_fits_its_place_stays_there(world: PlaneWorld) -> None:
     deployment_id = world.deploy(worker_id=worker.id)
     worker.run(deployment_id)
     before = world.see(deployment_id)
-    deployments.patch(deployment_id, r.DeploymentPatch(config={"a": 1}), ADMIN, world.now)
+    intents.patch(deployment_id, r.DeploymentPatch(config={"a": 1}), ADMIN, world.now)
     seen = world.see(deployment_id)
     assert (seen.worker_id, seen.gpu_indexes) == (worker.id, before.gpu_indexes)
     assert seen.generation > before.generation
@@ -225,7 +225,7 @@ def test_what_is_alive_is_not_deleted(world: PlaneWorld, status: str) -> None:
     if status != "pending":
         worker.report(deployment_id, status)
     with pytest.raises(ApiError, match=status) as caught:
-        deployments.delete(deployment_id, ADMIN, world.now)
+        intents.delete(deployment_id, ADMIN, world.now)
     assert code(caught) == "ILLEGAL_TRANSITION"
 
 
@@ -236,9 +236,9 @@ def test_what_an_absent_host_holds_is_deleted_once_its_worker_is_declared_lost(w
     world.stop(deployment_id)
     world.pass_(91)
     with pytest.raises(ApiError, match=rf"gpu-1 is offline.+muster workers lost gpu-1.+/{worker.id}/lost"):
-        deployments.delete(deployment_id, ADMIN, world.now)
+        intents.delete(deployment_id, ADMIN, world.now)
     admin.lose(worker.id, ADMIN, world.now)
-    deployments.delete(deployment_id, ADMIN, world.now)
+    intents.delete(deployment_id, ADMIN, world.now)
     with pytest.raises(ApiError):
         world.see(deployment_id)
 
@@ -246,7 +246,7 @@ def test_what_an_absent_host_holds_is_deleted_once_its_worker_is_declared_lost(w
 def test_what_is_deleted_is_not_there(world: PlaneWorld) -> None:
     deployment_id = world.deploy()
     world.stop(deployment_id)
-    deployments.delete(deployment_id, ADMIN, world.now)
+    intents.delete(deployment_id, ADMIN, world.now)
     for act in (world.see, world.start, world.stop, world.restart):
         with pytest.raises(ApiError) as caught:
             act(deployment_id)
@@ -256,7 +256,7 @@ def test_what_is_deleted_is_not_there(world: PlaneWorld) -> None:
 def test_a_name_is_no_deployment(world: PlaneWorld) -> None:
     world.deploy(name="chat")
     with pytest.raises(ApiError) as caught:
-        deployments.load("name#chat")
+        intents.load("name#chat")
     assert code(caught) == "DEPLOYMENT_NOT_FOUND"
 
 
@@ -264,7 +264,7 @@ def test_what_is_lost_says_why_and_holds_its_gpus_for_as_long_as_it_may_run_in_t
     worker = world.worker()
     deployment_id = world.deploy()
     worker.run(deployment_id)
-    assert deployments.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now)
+    assert intents.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now)
     seen = world.see(deployment_id)
     assert (seen.status, seen.error_code, seen.message, seen.desired) == ("error", "WORKER_LOST", "why", "running")
     assert admin.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
@@ -276,7 +276,7 @@ def test_what_is_lost_says_why_and_holds_its_gpus_for_as_long_as_it_may_run_in_t
 def test_what_is_lost_before_its_worker_heard_of_it_holds_nothing(world: PlaneWorld) -> None:
     worker = world.worker()
     deployment_id = world.deploy()
-    assert deployments.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now)
+    assert intents.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now)
     assert admin.get(worker.id, world.now).gpu_claims == {}
 
 
@@ -297,7 +297,7 @@ def test_what_was_lost_does_not_stay_where_it_was_when_it_is_started_again(world
     silent.run(deployment_id)
     world.pass_(200)
     other.beat()
-    deployments.lose(deployment_id, silent.id, "WORKER_LOST", "why", world.now)
+    intents.lose(deployment_id, silent.id, "WORKER_LOST", "why", world.now)
     world.start(deployment_id)
     assert world.see(deployment_id).worker_id == other.id
     assert admin.get(silent.id, world.now).gpu_claims == {"0": deployment_id}, "until it is shown to be gone there"
@@ -307,9 +307,9 @@ def test_what_is_over_or_elsewhere_is_not_lost(world: PlaneWorld) -> None:
     here, there = world.worker("here"), world.worker("there")
     over, elsewhere = world.deploy(worker_id=here.id), world.deploy(worker_id=there.id)
     world.stop(over)
-    assert not deployments.lose(over, here.id, "WORKER_LOST", "why", world.now)
-    assert not deployments.lose(elsewhere, here.id, "WORKER_LOST", "why", world.now)
-    assert not deployments.lose("nothing", here.id, "WORKER_LOST", "why", world.now)
+    assert not intents.lose(over, here.id, "WORKER_LOST", "why", world.now)
+    assert not intents.lose(elsewhere, here.id, "WORKER_LOST", "why", world.now)
+    assert not intents.lose("nothing", here.id, "WORKER_LOST", "why", world.now)
     assert world.see(elsewhere).status == "pending"
 
 
@@ -320,7 +320,7 @@ def test_nothing_is_lost_by_a_silence_that_has_ended(world: PlaneWorld) -> None:
     silent_since = world.now
     world.pass_(1)
     worker.beat()
-    assert not deployments.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now, last_seen=silent_since)
+    assert not intents.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now, last_seen=silent_since)
     assert world.see(deployment_id).status == "running"
 
 
@@ -330,7 +330,7 @@ def test_what_is_lost_for_good_leaves_a_stop_that_a_worker_which_lists_nothing_n
     worker = world.worker()
     deployment_id = world.deploy()
     worker.run(deployment_id)
-    deployments.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now, stop=True)
+    intents.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now, stop=True)
     slot = slots.get(worker.id, deployment_id)
     assert slot is not None and (slot.intent, slot.sent_at, slot.sent_session) == ("stop", world.now, 0)
     assert world.see(deployment_id).desired == "stopped"

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib import discovery, exposition, metrics, publication
+from chalicelib import discovery, exposition, metrics
+from chalicelib.deployments import publication
 from chalicelib.fleet import workers
 from chalicelib.store.tables import Cold
 from chalicelib.workers import admin
