@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import operations, reports
+from chalicelib import reports
 from chalicelib.deployments import intents
 from chalicelib.fleet import conditions, workers
 from chalicelib.fleet.workers import CLOCKS_DIFFER
+from chalicelib.operations import queue
 from chalicelib.scheduling import gpu_claims, gpu_inventory
 from chalicelib.store import events, slots
 from chalicelib.store.items import delete_if, find_all, update_if
@@ -353,16 +354,16 @@ def _operations(this: _Look, queued: list[Queued]) -> None:
     for operation_id, row in rows.items():
         operation = found.get(operation_id)
         if operation is not None:
-            operation = operations.refreshed(operation, this.now)
+            operation = queue.refreshed(operation, this.now)
         if operation is None or OperationStatus(operation.status) not in OPEN:
             row.delete()
             continue
         if this.journal_lost:
-            operations.state_lost(operation, this.now)
+            queue.state_lost(operation, this.now)
         elif operation_id in this.body.acks:
-            operations.acknowledge(operation, this.now)
+            queue.acknowledge(operation, this.now)
         if len(this.commands) < MAX_COMMANDS:
-            command = operations.deliver(operation, this.now)
+            command = queue.deliver(operation, this.now)
             if command is not None:
                 this.commands.append(command)
                 this.unsettled = True

@@ -19,10 +19,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Blueprint, Response
 from pynamodb.exceptions import PynamoDBException
 
-from chalicelib import heartbeat, logs, operations, waits
+from chalicelib import heartbeat, logs
 from chalicelib.auth import provisional, tokens
 from chalicelib.auth.tokens import Principal
 from chalicelib.fleet import workers
+from chalicelib.operations import queue, wait_limit
 from chalicelib.routes import parsing
 from chalicelib.routes.matching import MethodNotAllowed
 from chalicelib.store import idempotency
@@ -234,17 +235,17 @@ def _with_role(key: Principal, endpoint: Endpoint) -> Principal:
 def ask(call: Call, worker_id: str, type_: str, parameters: dict[str, Any], seconds: float) -> Response:
     """Enqueue, wait if there is a place, and answer: the output, 202 with where to look, or the worker's own error."""
     clock = CLOCK.get()
-    operation = operations.enqueue(worker_id, type_, parameters, call.by.label, call.now, call.once)
+    operation = queue.enqueue(worker_id, type_, parameters, call.by.label, call.now, call.once)
     if OperationStatus(operation.status) in OPEN:
-        with waits.place(seconds, clock.now()) as there_is:
-            operation = operations.wait(operation, seconds if there_is else 0, clock.now, clock.sleep)
+        with wait_limit.place(seconds, clock.now()) as there_is:
+            operation = queue.wait(operation, seconds if there_is else 0, clock.now, clock.sleep)
     if OperationStatus(operation.status) in OPEN:
         return _accepted(operation)
-    return dump(operations.output_of(operation))
+    return dump(queue.output_of(operation))
 
 
 def _accepted(operation: Operation) -> Response:
-    view = operations.view(operation)
+    view = queue.view(operation)
     next_heartbeat = max(1, workers.due_in(workers.get(view.worker_id).hot, CLOCK.get().now()))
     body = r.Accepted(view.operation_id, view.status, view.expires_at, next_heartbeat)
     headers = {"Location": f"/api/operations/{view.operation_id}", "Retry-After": str(next_heartbeat)}

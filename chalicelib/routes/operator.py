@@ -6,10 +6,11 @@ from typing import Any
 
 from chalice.app import Blueprint, Response
 
-from chalicelib import discovery, exposition, metrics, operations
+from chalicelib import discovery, exposition, metrics
 from chalicelib.auth import tokens
 from chalicelib.deployments import intents, views
 from chalicelib.fleet import workers
+from chalicelib.operations import queue
 from chalicelib.routes.http import Call, dump, route
 from chalicelib.store import events
 from chalicelib.store.items import find
@@ -146,17 +147,17 @@ def all_events(call: Call) -> Any:
 
 @route(blueprint, "list_operations")
 def list_operations(call: Call) -> Any:
-    return operations.open_of(call.ids["worker_id"], call.now)
+    return queue.open_of(call.ids["worker_id"], call.now)
 
 
 @route(blueprint, "get_operation")
 def get_operation(call: Call) -> Any:
-    return operations.view(operations.load(call.ids["operation_id"], call.now))
+    return queue.view(queue.load(call.ids["operation_id"], call.now))
 
 
 @route(blueprint, "cancel_operation")
 def cancel_operation(call: Call) -> Any:
-    return operations.view(operations.cancel(call.ids["operation_id"], call.by.label, call.now))
+    return queue.view(queue.cancel(call.ids["operation_id"], call.by.label, call.now))
 
 
 @route(blueprint, "metrics")

@@ -6,7 +6,8 @@ from typing import Any
 
 from chalice.app import Blueprint
 
-from chalicelib import heartbeat, operations, registration, reports
+from chalicelib import heartbeat, registration, reports
+from chalicelib.operations import queue
 from chalicelib.routes.http import Call, principal, route
 from muster.api import messages as m
 from muster.api.errors import ApiError
@@ -50,5 +51,5 @@ def report(call: Call) -> Any:
 def result(call: Call) -> Any:
     body, ids = call.body(m.Result), call.ids
     if call.by.provisional:
-        return operations.ignored(ids["worker_id"], ids["command_id"], body)
-    return operations.settle(ids["worker_id"], ids["command_id"], body, call.now)
+        return queue.ignored(ids["worker_id"], ids["command_id"], body)
+    return queue.settle(ids["worker_id"], ids["command_id"], body, call.now)

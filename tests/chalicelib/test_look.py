@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import look, operations
+from chalicelib import look
 from chalicelib.auth import tokens
 from chalicelib.deployments import intents, serving
 from chalicelib.fleet import workers
+from chalicelib.operations import queue
 from chalicelib.store import slots
 from chalicelib.store.items import find
 from chalicelib.store.tables import Cold, Deployment, Hot, Operation, Seen, Slot
@@ -908,7 +909,7 @@ def test_an_operation_that_is_over_leaves_the_queue_and_holds_up_no_other(world:
     """One that expired, or whose item is gone."""
     worker = agent(world)
     for number in range(8):
-        operation = operations.load(world.ask(worker, "pull_image", image=f"a:{number}"), world.now)
+        operation = queue.load(world.ask(worker, "pull_image", image=f"a:{number}"), world.now)
         operation.delete() if is_gone else operation.update(actions=[Operation.expires_at.set(world.now - 1)])
     latest = world.ask(worker, "pull_image", image="b:1")
     assert [each.command_id for each in worker.beat().commands] == [latest]

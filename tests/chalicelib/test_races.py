@@ -12,9 +12,10 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from chalicelib import liveness, operations
+from chalicelib import liveness
 from chalicelib.auth import tokens
 from chalicelib.deployments import intents
+from chalicelib.operations import queue
 from chalicelib.store import events, slots
 from chalicelib.store.idempotency import Key
 from chalicelib.store.items import find
@@ -360,9 +361,7 @@ def test_cancel_against_deliver(world: PlaneWorld, race: Race) -> None:
 
     def one_round() -> str:
         operation_id = world.ask(worker, "pull_image", image="a:b")
-        ended = race.between(
-            cancel=lambda: operations.cancel(operation_id, ADMIN.label, world.now), deliver=worker.beat
-        )
+        ended = race.between(cancel=lambda: queue.cancel(operation_id, ADMIN.label, world.now), deliver=worker.beat)
         sent = [command.command_id for command in ended["deliver"].commands]
         if not isinstance(ended["cancel"], ApiError):
             assert sent == []

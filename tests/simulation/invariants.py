@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chalicelib import operations
 from chalicelib.fleet import scan
 from chalicelib.fleet.workers import ONLINE_WINDOW
+from chalicelib.operations import queue
 from chalicelib.scheduling import gpu_claims, placement
 from chalicelib.store import slots
 from chalicelib.store.tables import Cold, Deployment, Hot, Operation
@@ -256,7 +256,7 @@ def _names(sim: Simulation) -> Iterator[str]:
 def _operations(sim: Simulation) -> Iterator[str]:
     ran = Counter(call for host in sim.hosts for call in set(host.engine.calls))
     for stored in [each for each in Operation.scan() if each.type]:
-        operation = operations.load(stored.operation_id, sim.now + operations.SILENCE + operations.ACTION_EXPIRES)
+        operation = queue.load(stored.operation_id, sim.now + queue.SILENCE + queue.ACTION_EXPIRES)
         status, type_ = S(operation.status), str(operation.type)
         about = f"operation {operation.operation_id} ({type_}) is {status} {operation.error_code or ''}"
         if status in OPEN:

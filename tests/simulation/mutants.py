@@ -562,12 +562,12 @@ MUTANTS = (
     mutant(
         "what was sent can be cancelled",
         "cancelling is on condition that it was not sent",
-        ("chalicelib/operations.py", "_move(operation, S.CANCELLED, now, Operation.sent_at.does_not_exist())", "_move(operation, S.CANCELLED, now, Operation.operation_id.exists(), anyhow=True)"),
+        ("chalicelib/operations/queue.py", "_move(operation, S.CANCELLED, now, Operation.sent_at.does_not_exist())", "_move(operation, S.CANCELLED, now, Operation.operation_id.exists(), anyhow=True)"),
     ),
     mutant(
         "silence is waited for",
         "accepted and silent for 10 minutes is RESULT_LOST",
-        ("chalicelib/operations.py", "elif operation.status in (S.ACCEPTED, S.RUNNING) and now - operation.updated_at > SILENCE:", "elif False:"),
+        ("chalicelib/operations/queue.py", "elif operation.status in (S.ACCEPTED, S.RUNNING) and now - operation.updated_at > SILENCE:", "elif False:"),
     ),
 )  # fmt: skip
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from chalicelib import operations
 from chalicelib.auth.tokens import Principal
 from chalicelib.deployments import intents
 from chalicelib.fleet.workers import ONLINE_WINDOW
+from chalicelib.operations import queue
 from chalicelib.store.idempotency import Key
 from chalicelib.store.items import Refused
 from chalicelib.store.tables import Deployment, Hot
@@ -207,7 +207,7 @@ class Operators:
 
     def _enqueue(self, worker_id: str, type_: str, parameters: dict[str, Any]) -> None:
         def ask() -> None:
-            made = operations.enqueue(worker_id, type_, parameters, OPERATOR.label, self.now)
+            made = queue.enqueue(worker_id, type_, parameters, OPERATOR.label, self.now)
             self.asked.operations.append(str(made.operation_id))
 
         self.asked.prunes += type_ == "prune"
@@ -218,4 +218,4 @@ class Operators:
             # Most often one that was asked for just now: what is older was sent long ago.
             known = self.asked.operations[-3:]
             operation_id = self._weather.random.choice(known)
-            self._do("cancel", operation_id, lambda: operations.cancel(operation_id, OPERATOR.label, self.now))
+            self._do("cancel", operation_id, lambda: queue.cancel(operation_id, OPERATOR.label, self.now))

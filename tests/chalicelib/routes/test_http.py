@@ -13,8 +13,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 from chalice.app import Response
 from pynamodb.exceptions import PutError, PynamoDBException
 
-from chalicelib import logs, waits
+from chalicelib import logs
 from chalicelib.auth import tokens
+from chalicelib.operations import wait_limit
 from chalicelib.routes import http
 from chalicelib.routes.matching import MethodNotAllowed
 from chalicelib.store import settings
@@ -274,7 +275,7 @@ def test_where_too_many_wait_already_the_answer_is_202_without_a_wait(world: Pla
     worker = world.worker()
     with ExitStack() as waiting:
         for _ in range(settings.MAX_WAITS):
-            assert waiting.enter_context(waits.place(100_000, time.time()))
+            assert waiting.enter_context(wait_limit.place(100_000, time.time()))
         with world.database.counting() as calls:
             assert ask(world, worker, 25).status_code == 202
     reads = [c for operation, c in calls if operation == "GetItem" and c["TableName"] == "muster-operations"]

@@ -7,9 +7,9 @@ import random
 import msgspec
 import pytest
 
-from chalicelib import operations
 from chalicelib.auth import tokens
 from chalicelib.deployments import intents
+from chalicelib.operations import queue
 from chalicelib.store import events
 from chalicelib.store.tables import Event
 from chalicelib.workers import admin
@@ -86,7 +86,7 @@ def test_what_a_worker_was_asked_for_has_a_line_when_it_is_asked_and_one_when_it
     worker.result(pull, "failed", error_code="IMAGE_NOT_FOUND", message="no such tag")
     worker.result(pull, "failed", error_code="IMAGE_NOT_FOUND", message="no such tag")
     prune = world.ask(worker, "prune", images=True, dry_run=True)
-    operations.cancel(prune, ADMIN.label, world.now)
+    queue.cancel(prune, ADMIN.label, world.now)
     late = world.ask(worker, "delete_image", image_id="a", force=False)
     world.pass_(601)
     world.operation(late)

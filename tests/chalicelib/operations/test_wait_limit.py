@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
-from chalicelib import waits
+from chalicelib.operations import wait_limit
 from chalicelib.store.items import find
 from chalicelib.store.tables import Waits
 from tests.fixtures.database import Recorder
@@ -20,37 +20,37 @@ def words() -> set[str]:
 
 def test_beyond_the_bound_nobody_waits_and_a_place_that_is_left_is_taken_again(database: Recorder) -> None:
     with ExitStack() as waiting:
-        assert [waiting.enter_context(waits.place(25, NOW, most=2)) for _ in range(3)] == [True, True, False]
+        assert [waiting.enter_context(wait_limit.place(25, NOW, most=2)) for _ in range(3)] == [True, True, False]
     assert words() == set()
-    with waits.place(25, NOW, most=2) as again:
+    with wait_limit.place(25, NOW, most=2) as again:
         assert again
 
 
 def test_the_places_of_killed_functions_run_out(database: Recorder) -> None:
-    killed = waits.place(25, NOW, most=1)
+    killed = wait_limit.place(25, NOW, most=1)
     assert killed.__enter__()
-    with waits.place(25, NOW + 25 + waits.GRACE - 1, most=1) as early:
+    with wait_limit.place(25, NOW + 25 + wait_limit.GRACE - 1, most=1) as early:
         assert not early
-    with waits.place(25, NOW + 25 + waits.GRACE + 1, most=1) as late:
+    with wait_limit.place(25, NOW + 25 + wait_limit.GRACE + 1, most=1) as late:
         assert late
         assert len(words()) == 1, "what ran out was cleared"
 
 
 def test_who_does_not_wait_costs_nothing(database: Recorder) -> None:
-    with database.counting() as calls, waits.place(0, NOW, most=5) as place:
+    with database.counting() as calls, wait_limit.place(0, NOW, most=5) as place:
         assert not place
     assert calls == []
 
 
 def test_a_wait_costs_two_writes(database: Recorder) -> None:
-    with database.counting() as calls, waits.place(25, NOW, most=5):
+    with database.counting() as calls, wait_limit.place(25, NOW, most=5):
         pass
     assert [name for name, _ in calls] == ["UpdateItem", "UpdateItem"]
 
 
 def test_of_many_at_once_no_more_get_a_place_than_there_are(engine: Recorder) -> None:
     with ExitStack() as waiting, ThreadPoolExecutor(16) as threads:
-        places = [waits.place(25, NOW, most=5) for _ in range(16)]
+        places = [wait_limit.place(25, NOW, most=5) for _ in range(16)]
         taken = list(threads.map(lambda place: waiting.enter_context(place), places))
     assert taken.count(True) == 5
     assert words() == set()

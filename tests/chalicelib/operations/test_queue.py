@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import operations
+from chalicelib.operations import queue
 from chalicelib.store import slots
 from chalicelib.store.idempotency import Key
 from chalicelib.store.items import find
@@ -89,9 +89,7 @@ def test_what_changes_something_is_never_shared(world: PlaneWorld, worker: Worke
 
 def test_an_idempotency_key_asks_once(world: PlaneWorld, worker: Worker) -> None:
     key = Key("once#1", "body")
-    asked = [
-        operations.enqueue(worker.id, "pull_image", {"image": "a:b"}, ADMIN.label, world.now, key) for _ in range(2)
-    ]
+    asked = [queue.enqueue(worker.id, "pull_image", {"image": "a:b"}, ADMIN.label, world.now, key) for _ in range(2)]
     assert asked[0].operation_id == asked[1].operation_id
     assert worker.types() == ["pull_image"]
 
@@ -137,10 +135,10 @@ def test_only_what_was_not_sent_is_cancelled(world: PlaneWorld, worker: Worker, 
     if sent:
         worker.beat()
         with pytest.raises(ApiError, match="sent → cancelled") as caught:
-            operations.cancel(operation_id, ADMIN.label, world.now)
+            queue.cancel(operation_id, ADMIN.label, world.now)
         assert code(caught) == "ILLEGAL_TRANSITION"
         return
-    operations.cancel(operation_id, ADMIN.label, world.now)
+    queue.cancel(operation_id, ADMIN.label, world.now)
     assert status(world, operation_id) == ("cancelled", None)
     assert worker.types() == []
 
@@ -184,16 +182,16 @@ def test_an_output_of_another_shape_is_refused(world: PlaneWorld, worker: Worker
 
 @pytest.mark.parametrize("character", ["x", "é", "\x00", '"'])
 def test_of_an_output_that_is_too_long_the_end_is_kept(character: str) -> None:
-    logs = character * operations.MAX_OUTPUT + "the end"
-    kept = operations._tail({"logs": logs, "truncated": False})
+    logs = character * queue.MAX_OUTPUT + "the end"
+    kept = queue._tail({"logs": logs, "truncated": False})
     assert kept["truncated"] is True
     assert logs.endswith(kept["logs"]) and kept["logs"].endswith("the end")
-    assert operations.MAX_OUTPUT * 8 // 10 < len(msgspec.json.encode(kept["logs"])) <= operations.MAX_OUTPUT
+    assert queue.MAX_OUTPUT * 8 // 10 < len(msgspec.json.encode(kept["logs"])) <= queue.MAX_OUTPUT
 
 
 def test_an_output_that_fits_stays_as_it_is() -> None:
     output = {"logs": "x" * 1000, "truncated": False}
-    assert operations._tail(output) is output
+    assert queue._tail(output) is output
 
 
 def test_a_worker_that_lost_its_journal_fails_what_it_was_sent(world: PlaneWorld, worker: Worker) -> None:
@@ -211,12 +209,12 @@ def test_open_operations_of_a_worker_are_listed_newest_first(world: PlaneWorld, 
     world.pass_(1)
     second = pull(world, worker)
     world.ask(world.worker("other"))
-    listed = operations.open_of(worker.id, world.now).operations
+    listed = queue.open_of(worker.id, world.now).operations
     assert [each.operation_id for each in listed] == [second, first]
     world.pass_(600)
-    assert [each.operation_id for each in operations.open_of(worker.id, world.now).operations] == [second]
+    assert [each.operation_id for each in queue.open_of(worker.id, world.now).operations] == [second]
     with pytest.raises(ApiError) as caught:
-        operations.open_of("nobody", world.now)
+        queue.open_of("nobody", world.now)
     assert code(caught) == "WORKER_NOT_FOUND"
 
 
@@ -257,8 +255,8 @@ class Clock:
             self.events.pop(0)[1]()
 
     def wait(self, operation_id: str, seconds: float) -> str:
-        operation = operations.load(operation_id, self.world.now)
-        return str(operations.wait(operation, seconds, lambda: self.world.now, self.sleep).status)
+        operation = queue.load(operation_id, self.world.now)
+        return str(queue.wait(operation, seconds, lambda: self.world.now, self.sleep).status)
 
 
 def test_a_wait_ends_with_its_time(world: PlaneWorld, worker: Worker) -> None:
@@ -289,7 +287,7 @@ def test_a_command_is_never_given_more_time_because_the_clock_was_put_back(world
     pull(world, worker)
     world.pass_(-86400)
     (command,) = worker.beat().commands
-    assert command.expires_in == operations.ACTION_EXPIRES  # type: ignore[union-attr]
+    assert command.expires_in == queue.ACTION_EXPIRES  # type: ignore[union-attr]
 
 
 def test_who_does_not_wait_is_answered_without_a_pause(world: PlaneWorld, worker: Worker) -> None:
@@ -315,7 +313,7 @@ def test_a_failure_there_is_raised_as_the_workers_own(
     worker.beat()
     worker.result(operation_id, **result)
     with pytest.raises(ApiError, match=result.get("message", "failed there")) as caught:
-        operations.output_of(operations.load(operation_id, world.now))
+        queue.output_of(queue.load(operation_id, world.now))
     assert code(caught) == error_code
 
 
@@ -329,11 +327,11 @@ def test_a_code_of_any_length_is_cut(world: PlaneWorld, worker: Worker) -> None:
 
 def test_what_was_cancelled_or_expired_while_it_was_waited_for_says_so(world: PlaneWorld, worker: Worker) -> None:
     cancelled, expired = pull(world, worker), world.ask(worker)
-    operations.cancel(cancelled, ADMIN.label, world.now)
+    queue.cancel(cancelled, ADMIN.label, world.now)
     world.pass_(61)
     for operation_id, error_code in ((cancelled, "ILLEGAL_TRANSITION"), (expired, "WORKER_OFFLINE")):
         with pytest.raises(ApiError) as caught:
-            operations.output_of(operations.load(operation_id, world.now))
+            queue.output_of(queue.load(operation_id, world.now))
         assert code(caught) == error_code
 
 
@@ -341,7 +339,7 @@ def test_a_success_without_an_output_is_an_empty_one(world: PlaneWorld, worker: 
     operation_id = world.ask(worker, "stop_container", container_id="a")
     worker.beat()
     assert worker.result(operation_id).applied
-    assert operations.output_of(operations.load(operation_id, world.now)) == {}
+    assert queue.output_of(queue.load(operation_id, world.now)) == {}
 
 
 def test_a_worker_that_was_removed_has_nothing_open(world: PlaneWorld, worker: Worker) -> None:
@@ -357,7 +355,7 @@ def test_the_timeline_has_who_asked_what_and_how_it_ended(world: PlaneWorld, wor
     done = world.ask(worker, "prune", images=True, dry_run=True)
     failed = pull(world, worker)
     cancelled = world.ask(worker, "pull_image", image="c:d")
-    operations.cancel(cancelled, "key somebody", world.now)
+    queue.cancel(cancelled, "key somebody", world.now)
     worker.beat()
     worker.result(done, output={"space_reclaimed": 0})
     worker.result(failed, "failed", error_code="IMAGE_NOT_FOUND", message="no such tag")
@@ -406,7 +404,7 @@ def test_a_late_failure_replaces_a_lost_result_and_a_late_progress_does_not(worl
 
 def test_a_result_after_a_cancellation_changes_nothing(world: PlaneWorld, worker: Worker) -> None:
     operation_id = pull(world, worker)
-    operations.cancel(operation_id, ADMIN.label, world.now)
+    queue.cancel(operation_id, ADMIN.label, world.now)
     late = worker.result(operation_id, output=PULLED)
     assert (late.applied, late.status) == (False, "cancelled")
 
@@ -421,10 +419,10 @@ def test_a_session_from_the_future_is_refused(world: PlaneWorld, worker: Worker)
 
 def test_the_result_of_a_client_that_is_kept_aside_changes_nothing(world: PlaneWorld, worker: Worker) -> None:
     operation_id = pull(world, worker)
-    assert operations.ignored(worker.id, operation_id, m.Result("succeeded")) == m.Applied(False, "succeeded")
+    assert queue.ignored(worker.id, operation_id, m.Result("succeeded")) == m.Applied(False, "succeeded")
     assert status(world, operation_id) == ("queued", None)
     with pytest.raises(ApiError) as caught:
-        operations.ignored("another", operation_id, m.Result("succeeded"))
+        queue.ignored("another", operation_id, m.Result("succeeded"))
     assert code(caught) == "OPERATION_NOT_FOUND"
 
 
@@ -445,7 +443,7 @@ def test_a_cancellation_while_a_heartbeat_delivers_is_taken_or_refused(
 
     def cancel() -> None:
         with suppress(ApiError):
-            operations.cancel(operation_id, ADMIN.label, world.now)
+            queue.cancel(operation_id, ADMIN.label, world.now)
 
     with world.database.overtaken_after(calls, cancel):
         sent = worker.types()
