@@ -13,10 +13,11 @@ import struct
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import look, registration
+from chalicelib import registration
 from chalicelib.admission import superseded
 from chalicelib.auth import provisional, tokens
 from chalicelib.fleet import bounds, conditions, workers
+from chalicelib.reconcile import reconciler
 from chalicelib.store import settings
 from chalicelib.store.items import find, retrying, update_if
 from chalicelib.store.tables import Hot
@@ -47,9 +48,9 @@ def heartbeat(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.H
     changed = hot.looked is None or bytes(hot.looked) != fingerprint
     commands: list[m.Command] = []
     wanted = behind or changed or bool(body.acks) or hot.unsettled or hot.down_since is not None
-    wanted |= look.turns(hot, body)
+    wanted |= reconciler.turns(hot, body)
     if wanted or hot.beats % LOOK_EVERY == 0:
-        commands = look.look(hot, body, fingerprint, now)
+        commands = reconciler.look(hot, body, fingerprint, now)
     wait = workers.interval(float(hot.activity_at), now)
     return m.HeartbeatAnswer(commands, _inbox(hot, body, len(commands)), wait)
 
@@ -59,7 +60,7 @@ def _inbox(hot: Hot, body: m.Heartbeat, sent: int) -> int:
 
     With the newer value, a journal that was lost or copied would no longer look like one that lacks the rest.
     """
-    if sent >= look.MAX_COMMANDS and body.inbox is not None:
+    if sent >= reconciler.MAX_COMMANDS and body.inbox is not None:
         return min(body.inbox, int(hot.inbox))
     return int(hot.inbox)
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from chalice.app import Blueprint
 
-from chalicelib import heartbeat, registration, reports
+from chalicelib import heartbeat, registration
 from chalicelib.operations import queue
+from chalicelib.reconcile import reports
 from chalicelib.routes.http import Call, principal, route
 from muster.api import messages as m
 from muster.api.errors import ApiError

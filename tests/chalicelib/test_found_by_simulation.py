@@ -7,10 +7,10 @@ import copy
 import msgspec
 import pytest
 
-from chalicelib import look
 from chalicelib.auth import tokens
 from chalicelib.deployments import intents
 from chalicelib.fleet import scan
+from chalicelib.reconcile import reconciler
 from chalicelib.store import slots
 from chalicelib.store.items import Refused, transact
 from chalicelib.workers import admin
@@ -313,7 +313,7 @@ def test_a_journal_that_lacks_more_than_one_answer_holds_is_sent_all_of_it(world
     heard = original.beat(inbox=0).inbox
     clone = copy.copy(original)
     world.pass_(60)
-    deployed = {world.deploy(gpus=0) for _ in range(look.MAX_COMMANDS + 5)}
+    deployed = {world.deploy(gpus=0) for _ in range(reconciler.MAX_COMMANDS + 5)}
     sequence = 0
     while commands := original.beat(inbox=heard).commands:
         for command in commands:

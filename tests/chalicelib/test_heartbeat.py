@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib import heartbeat, look
+from chalicelib import heartbeat
 from chalicelib.auth import tokens
+from chalicelib.reconcile import reconciler
 from chalicelib.store.items import find
 from chalicelib.store.tables import Hot
 from chalicelib.workers import admin
@@ -134,7 +135,9 @@ def test_the_answer_has_the_interval_and_the_inbox(world: PlaneWorld) -> None:
     assert busy.inbox > quiet.inbox > 0
 
 
-@pytest.mark.parametrize(("operations", "is_all"), [(look.MAX_COMMANDS - 1, True), (look.MAX_COMMANDS, False)])
+@pytest.mark.parametrize(
+    ("operations", "is_all"), [(reconciler.MAX_COMMANDS - 1, True), (reconciler.MAX_COMMANDS, False)]
+)
 def test_the_inbox_is_not_heard_before_the_last_of_many_commands(
     world: PlaneWorld, operations: int, is_all: bool
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from chalicelib.reports import FIXABLE, FIXABLE_ENV
+from chalicelib.reconcile.reports import FIXABLE, FIXABLE_ENV
 from muster.api.endpoints import ENDPOINTS, Access
 from muster.api.errors import STATUS
 from muster.api.lifecycle import OperationStatus, Status

@@ -113,12 +113,12 @@ MUTANTS = (
     mutant(
         "an agent does not know how far it has heard",
         "a cloned or put back agent is sent again what its journal lacks",
-        ("chalicelib/look.py", "(this.journal_lost or this.missed(slot))", "this.journal_lost"),
+        ("chalicelib/reconcile/reconciler.py", "(this.journal_lost or this.missed(slot))", "this.journal_lost"),
     ),
     mutant(
         "what is sent for the first time does not raise the inbox",
         "whoever has not been sent an intent has heard less far than who has",
-        ("chalicelib/look.py", "            self.inbox = slots.raise_inbox(self.worker_id, self.now)\n", "            pass\n"),
+        ("chalicelib/reconcile/reconciler.py", "            self.inbox = slots.raise_inbox(self.worker_id, self.now)\n", "            pass\n"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_clone_is_sent_what_its_journal_lacks_although_no_bell_rang_for_it",
     ),
     # Engines and disks that fail for a while
@@ -280,14 +280,14 @@ MUTANTS = (
     mutant(
         "what was concluded stands against the worker's report",
         "an error that the worker reports replaces one that the control plane only concluded",
-        ("chalicelib/reports.py", "return new is Status.ERROR and deployment.error_code in CONTACT_LOST", "return False"),
-        test="tests/chalicelib/test_reports.py::test_what_follows_from_an_end_follows_where_it_was_concluded_before",
+        ("chalicelib/reconcile/reports.py", "return new is Status.ERROR and deployment.error_code in CONTACT_LOST", "return False"),
+        test="tests/chalicelib/reconcile/test_reports.py::test_what_follows_from_an_end_follows_where_it_was_concluded_before",
     ),
     # Delivery
     mutant(
         "the server forgets on delivery",
         "an intent is sent until the worker has shown that it has it",
-        ("chalicelib/look.py", "Slot.sent_session.set(this.session), Slot.odd_since.remove()]", "Slot.sent_session.set(this.session), Slot.settled_at.set(this.now)]"),
+        ("chalicelib/reconcile/reconciler.py", "Slot.sent_session.set(this.session), Slot.odd_since.remove()]", "Slot.sent_session.set(this.session), Slot.settled_at.set(this.now)]"),
     ),
     mutant(
         "no safety net",
@@ -298,7 +298,7 @@ MUTANTS = (
     mutant(
         "a lost journal is not asked about",
         "a new journal_id is sent every intent again",
-        ("chalicelib/look.py", "(this.journal_lost or this.missed(slot))", "False"),
+        ("chalicelib/reconcile/reconciler.py", "(this.journal_lost or this.missed(slot))", "False"),
     ),
     mutant(
         "a part of the commands raises the inbox",
@@ -309,8 +309,8 @@ MUTANTS = (
     mutant(
         "operations are requeued after a disk was lost",
         "what was sent to a journal that is lost is AGENT_STATE_LOST",
-        ("chalicelib/look.py", "        if this.journal_lost:\n            operations.state_lost", "        if False:\n            operations.state_lost"),
-        test="tests/chalicelib/test_look.py::test_an_operation_that_was_sent_is_lost_with_the_journal_and_does_not_run_twice",
+        ("chalicelib/reconcile/reconciler.py", "        if this.journal_lost:\n            operations.state_lost", "        if False:\n            operations.state_lost"),
+        test="tests/chalicelib/reconcile/test_reconciler.py::test_an_operation_that_was_sent_is_lost_with_the_journal_and_does_not_run_twice",
     ),
     mutant(
         "a stop cancels a deploy that was sent",
@@ -345,37 +345,37 @@ MUTANTS = (
     mutant(
         "a stop is never sent again",
         "what runs and is meant to be stopped gets its stop again",
-        ("chalicelib/look.py", "if (over and slot.odd_since is not None) or abs(this.now - slot.settled_at) >= ODD_FOR:", "if False:"),
+        ("chalicelib/reconcile/reconciler.py", "if (over and slot.odd_since is not None) or abs(this.now - slot.settled_at) >= ODD_FOR:", "if False:"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_container_that_came_up_after_its_stop_had_ended_is_stopped_again",
     ),
     mutant(
         "a literal client gets a deploy over what may live",
         "to a literal client a deploy waits until the stop before it is settled",
-        ("chalicelib/look.py", 'if slot.intent == "deploy" and slot.sent_at is None and slot.may_live and this.body.literal:', "if False:"),
+        ("chalicelib/reconcile/reconciler.py", 'if slot.intent == "deploy" and slot.sent_at is None and slot.may_live and this.body.literal:', "if False:"),
     ),
     # Order
     mutant(
         "the order of statuses has no session in it",
         "reports are ordered by generation, session, sequence",
-        ("chalicelib/reports.py", "return (body.session, body.sequence) <= stored", "return bool(body.sequence <= deployment.status_sequence)"),
+        ("chalicelib/reconcile/reports.py", "return (body.session, body.sequence) <= stored", "return bool(body.sequence <= deployment.status_sequence)"),
     ),
     mutant(
         "late reports count",
         "a late report changes nothing",
-        ("chalicelib/reports.py", "    if _is_late(deployment, body, generation):\n", "    if False:\n"),
+        ("chalicelib/reconcile/reports.py", "    if _is_late(deployment, body, generation):\n", "    if False:\n"),
         storm="request delayed",
     ),
     mutant(
         "reports are written blindly",
         "a report is stored on condition that the deployment is as it was read",
-        ("chalicelib/reports.py", "if not update_if(deployment, actions, Deployment.version == deployment.version):\n        raise Refused", "update_if(deployment, actions, Deployment.deployment_id.exists())"),
-        test="tests/chalicelib/test_reports.py::test_a_report_that_a_later_one_overtakes_changes_nothing",
+        ("chalicelib/reconcile/reports.py", "if not update_if(deployment, actions, Deployment.version == deployment.version):\n        raise Refused", "update_if(deployment, actions, Deployment.deployment_id.exists())"),
+        test="tests/chalicelib/reconcile/test_reports.py::test_a_report_that_a_later_one_overtakes_changes_nothing",
     ),
     mutant(
         "what follows from a report is not done when it is repeated",
         "a repeated report does what the function that stored it did not get to",
-        ("chalicelib/reports.py", "        if slot.holds or slot.may_live:\n            over(slot, now)", "        pass"),
-        test="tests/chalicelib/test_reports.py::test_what_follows_from_an_end_follows_when_it_is_reported_again_after_its_function_was_killed",
+        ("chalicelib/reconcile/reports.py", "        if slot.holds or slot.may_live:\n            over(slot, now)", "        pass"),
+        test="tests/chalicelib/reconcile/test_reports.py::test_what_follows_from_an_end_follows_when_it_is_reported_again_after_its_function_was_killed",
     ),
     mutant(
         "numbers grow by one",
@@ -467,7 +467,7 @@ MUTANTS = (
     mutant(
         "what an agent will begin is free when its worker is back",
         "what an agent has journaled and not begun keeps its GPUs: it starts without being told again",
-        ("chalicelib/look.py", " and slot.settled_at is not None and not pending:", " and slot.settled_at is not None:"),
+        ("chalicelib/reconcile/reconciler.py", " and slot.settled_at is not None and not pending:", " and slot.settled_at is not None:"),
         test="tests/chalicelib/test_found_by_simulation.py::test_what_an_agent_will_begin_keeps_its_gpus_when_its_worker_was_lost",
     ),
     mutant(
@@ -479,8 +479,8 @@ MUTANTS = (
     mutant(
         "a container is lost at first sight",
         "one list may be older than what is stored: two beats, 25 seconds apart",
-        ("chalicelib/look.py", "ODD_FOR = 25.0", "ODD_FOR = 0.0"),
-        test="tests/chalicelib/test_look.py::test_lists_that_lack_what_runs_conclude_nothing_within_24_seconds",
+        ("chalicelib/reconcile/reconciler.py", "ODD_FOR = 25.0", "ODD_FOR = 0.0"),
+        test="tests/chalicelib/reconcile/test_reconciler.py::test_lists_that_lack_what_runs_conclude_nothing_within_24_seconds",
     ),
     mutant(
         "an Idempotency-Key is not remembered",

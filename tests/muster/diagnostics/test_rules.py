@@ -8,7 +8,7 @@ from string import Formatter
 import msgspec
 import pytest
 
-from chalicelib.reports import FIXABLE, FIXABLE_ENV
+from chalicelib.reconcile.reports import FIXABLE, FIXABLE_ENV
 from muster.api.messages import MAX_CODE, Fix
 from muster.cli.explain import page, sections
 from muster.diagnostics import docker

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import look
 from chalicelib.auth import tokens
 from chalicelib.deployments import intents, serving
 from chalicelib.fleet import workers
 from chalicelib.operations import queue
+from chalicelib.reconcile import reconciler
 from chalicelib.store import slots
 from chalicelib.store.items import find
 from chalicelib.store.tables import Cold, Deployment, Hot, Operation, Seen, Slot
@@ -32,7 +32,7 @@ def test_what_is_missing_from_two_beats_25_seconds_apart_is_container_lost(world
     worker.beat()
     worker.active = []
     worker.beat()
-    world.pass_(look.ODD_FOR - 1)
+    world.pass_(reconciler.ODD_FOR - 1)
     worker.beat()
     assert world.see(deployment_id).status == "running"
     world.pass_(1)
@@ -194,9 +194,9 @@ def test_the_stopped_of_an_old_container_does_not_free_what_the_new_one_holds(wo
 
 def test_a_heartbeat_brings_as_many_commands_as_it_may_and_the_next_the_rest(world: PlaneWorld) -> None:
     worker = world.worker()
-    asked = {world.ask(worker, "pull_image", image=f"a:{n}") for n in range(look.MAX_COMMANDS + 3)}
+    asked = {world.ask(worker, "pull_image", image=f"a:{n}") for n in range(reconciler.MAX_COMMANDS + 3)}
     first = {command.command_id for command in worker.beat().commands}
-    assert len(first) == look.MAX_COMMANDS and first < asked
+    assert len(first) == reconciler.MAX_COMMANDS and first < asked
     for operation_id in first:
         worker.result(operation_id, "failed", error_code="X")
     assert {command.command_id for command in worker.beat().commands} == asked - first
@@ -215,7 +215,7 @@ def test_a_heartbeat_brings_as_many_commands_as_it_may_and_the_next_the_rest(wor
 )
 def test_a_worker_turns_when_it_says_that_it_drains_or_no_more(drains: bool | None, said: str, turns: bool) -> None:
     body = msgspec.convert({"status": said, "gpu_usage": [], "active_deployments": []}, m.Heartbeat)
-    assert look.turns(Hot("w", drains=drains), body) is turns
+    assert reconciler.turns(Hot("w", drains=drains), body) is turns
 
 
 def test_a_look_that_another_bell_overtook_is_not_remembered(world: PlaneWorld) -> None:
@@ -238,7 +238,7 @@ def test_a_contradiction_noted_before_the_clock_was_put_back_counts_from_then_on
     world.pass_(-86400)
     worker.beat()
     assert world.see(deployment_id).status == "running"
-    world.pass_(look.ODD_FOR)
+    world.pass_(reconciler.ODD_FOR)
     worker.beat()
     assert world.see(deployment_id).error_code == "CONTAINER_LOST"
 
@@ -379,10 +379,10 @@ def test_a_basic_client_that_lists_what_it_has_not_reported_is_sent_the_deploy_a
     worker.active = [deployment_id]  # its report was lost, as one made before its session counted
     world.pass_(5)
     assert worker.types() == [], "one contradiction may be news on its way"
-    world.pass_(look.ODD_FOR)
+    world.pass_(reconciler.ODD_FOR)
     assert worker.types() == ["deploy"]
     worker.report(deployment_id, "running", container_id="c1", port=8001)
-    world.pass_(2 * look.ODD_FOR)
+    world.pass_(2 * reconciler.ODD_FOR)
     assert worker.types() == []
     assert world.see(deployment_id).status == "running"
 
@@ -544,7 +544,7 @@ def test_a_stop_that_no_session_was_sent_is_of_the_machine_that_had_the_name_bef
     sent_session: int | None, journal: bytes | None, never: bool
 ) -> None:
     body = m.Heartbeat("online", [], [], session=6, journal_id="j")
-    one = look._Look(Hot("w", journal=journal), body, 0.0, False, 1)
+    one = reconciler._Look(Hot("w", journal=journal), body, 0.0, False, 1)
     assert one.never_heard(Slot("w", "D#d", sent_session=sent_session)) is never
 
 
@@ -635,7 +635,7 @@ def test_what_an_agent_runs_although_it_was_thought_lost_is_asked_for_again(worl
     world.pass_(200)
     admin.lose(worker.id, ADMIN, world.now)
     assert worker.types() == []
-    world.pass_(look.ODD_FOR)
+    world.pass_(reconciler.ODD_FOR)
     assert worker.types() == ["deploy"], "its report is the answer"
     assert world.see(deployment_id).status == "error"
 
@@ -648,7 +648,7 @@ def test_a_list_that_has_what_was_lost_now_and_then_concludes_nothing(world: Pla
     admin.lose(worker.id, ADMIN, world.now)
     for active in ([], [deployment_id], [], [deployment_id], []):
         assert worker.types(active_deployments=active) == []
-        world.pass_(look.ODD_FOR - 1)
+        world.pass_(reconciler.ODD_FOR - 1)
     assert workers.get(worker.id).claims == {"0": deployment_id}
     worker.active = []
     worker.beat()
@@ -664,7 +664,7 @@ def test_what_a_basic_client_lists_after_it_said_that_it_stopped_runs(world: Pla
     worker.run(deployment_id)
     worker.report(deployment_id, "stopped")
     worker.beat()
-    world.pass_(look.ODD_FOR)
+    world.pass_(reconciler.ODD_FOR)
     worker.beat()
     assert world.see(deployment_id).status == "running"
     assert workers.get(worker.id).claims == {"0": deployment_id}
@@ -678,7 +678,7 @@ def test_what_an_agent_lists_after_it_said_that_it_ended_has_ended(world: PlaneW
     tell(world, worker, deployment_id, status)
     for _ in range(4):
         assert worker.types(acks=["any"]) == []  # an ack makes it look
-        world.pass_(look.ODD_FOR)
+        world.pass_(reconciler.ODD_FOR)
     assert world.see(deployment_id).status == status
 
 
@@ -690,7 +690,7 @@ def test_what_should_stop_while_it_starts_and_is_not_listed_has_stopped(world: P
     world.stop(deployment_id)
     assert worker.types() == ["stop"]
     worker.beat()
-    world.pass_(look.ODD_FOR - 1)
+    world.pass_(reconciler.ODD_FOR - 1)
     worker.beat()
     assert world.see(deployment_id).status == "starting"
     world.pass_(1)
@@ -705,7 +705,7 @@ def test_what_starts_and_is_not_listed_yet_is_not_lost(world: PlaneWorld) -> Non
     tell(world, worker, deployment_id, "starting")
     for _ in range(4):
         worker.beat(acks=["any"])
-        world.pass_(look.ODD_FOR)
+        world.pass_(reconciler.ODD_FOR)
     assert world.see(deployment_id).status == "starting"
 
 
@@ -729,7 +729,7 @@ def test_a_stop_of_what_was_deleted_is_forgotten_at_once_where_its_end_was_repor
     assert slots.get(worker.id, deployment_id) is None
 
 
-@pytest.mark.parametrize(("is_over", "seconds"), [(True, 0.0), (False, look.ODD_FOR)])
+@pytest.mark.parametrize(("is_over", "seconds"), [(True, 0.0), (False, reconciler.ODD_FOR)])
 def test_a_stop_is_sent_again_while_its_worker_lists_what_it_stops(
     world: PlaneWorld, is_over: bool, seconds: float
 ) -> None:
@@ -782,7 +782,7 @@ def test_the_stop_of_what_was_deleted_is_kept_until_it_was_not_listed_for_25_sec
     assert worker.types() == ["stop"]
     worker.active = []
     worker.beat()
-    for seconds, kept in ((look.ODD_FOR - 1, True), (1, False)):
+    for seconds, kept in ((reconciler.ODD_FOR - 1, True), (1, False)):
         world.pass_(seconds)
         worker.beat(acks=["any"])
         assert (slots.get(worker.id, deployment_id) is not None) is kept
@@ -813,9 +813,9 @@ def test_a_deploy_has_all_that_the_worker_needs(world: PlaneWorld) -> None:
 
 def test_no_more_deploys_than_a_heartbeat_may_bring_count_as_sent(world: PlaneWorld) -> None:
     worker = agent(world)
-    deployed = {world.deploy(gpus=0) for _ in range(look.MAX_COMMANDS + 2)}
+    deployed = {world.deploy(gpus=0) for _ in range(reconciler.MAX_COMMANDS + 2)}
     first = {each.deployment_id for each in worker.beat().commands if isinstance(each, m.Deploy)}
-    assert len(first) == look.MAX_COMMANDS == 64
+    assert len(first) == reconciler.MAX_COMMANDS == 64
     assert {each for each in deployed if slot_of(worker, each).sent_at is not None} == first
     assert {each.deployment_id for each in worker.beat().commands if isinstance(each, m.Deploy)} == deployed - first
 

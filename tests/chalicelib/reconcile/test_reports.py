@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib import reports
 from chalicelib.deployments import intents, serving
 from chalicelib.fleet import workers
+from chalicelib.reconcile import reports
 from chalicelib.store import slots
 from chalicelib.store.tables import Cold, Slot
 from chalicelib.workers import admin

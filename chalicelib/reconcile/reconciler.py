@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import reports
 from chalicelib.deployments import intents
 from chalicelib.fleet import conditions, workers
 from chalicelib.fleet.workers import CLOCKS_DIFFER
 from chalicelib.operations import queue
+from chalicelib.reconcile import reports
 from chalicelib.scheduling import gpu_claims, gpu_inventory
 from chalicelib.store import events, slots
 from chalicelib.store.items import delete_if, find_all, update_if
