@@ -18,9 +18,10 @@ if "chalice.cli" in sys.modules:  # the `chalice` command is about to ask the ap
 
     by_chalice.complete()
 
-from chalicelib import liveness, logs
+from chalicelib import logs
 from chalicelib.routes import console, host, install, operator, worker
 from chalicelib.routes.gateways import App
+from chalicelib.workers import liveness
 
 if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
     logs.write_json()
@@ -35,5 +36,5 @@ app.register_blueprint(console.blueprint)
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def expire(event: object) -> None:
-    """Record what silence means (chalicelib.liveness)."""
+    """Record what silence means (chalicelib.workers.liveness)."""
     liveness.expire(time.time())

@@ -12,9 +12,9 @@ from chalicelib.deployments import crash_loops, publication
 from chalicelib.exposition import Family
 from chalicelib.fleet import conditions, scan
 from chalicelib.fleet.workers import Machine
-from chalicelib.heartbeat import unpack_usage
 from chalicelib.scheduling import gpu_claims
 from chalicelib.store.tables import Count, Deployment, Operation
+from chalicelib.workers.heartbeat import unpack_usage
 from muster.api import messages as m
 from muster.api.conditions import ConditionType
 from muster.api.lifecycle import OPEN, OperationStatus, Status

@@ -80,8 +80,8 @@ class DevServer(LocalDevServer):
         self.port = self.server.server_address[1]
 
     def serve_forever(self) -> None:
-        from chalicelib import liveness
         from chalicelib.store import tables  # not before prepare() has set the environment that it reads
+        from chalicelib.workers import liveness
 
         tables.create_tables()
         read_structs()

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from chalicelib.admission import superseded
 from chalicelib.auth import tokens
 from chalicelib.fleet import workers
 from chalicelib.fleet.workers import Machine
 from chalicelib.store import settings
 from chalicelib.store.items import find
 from chalicelib.store.tables import Credential, Hot, Provisional
+from chalicelib.workers.admission import superseded
 from muster.api import messages as m
 
 IN_FLIGHT = 10.0

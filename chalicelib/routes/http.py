@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Blueprint, Response
 from pynamodb.exceptions import PynamoDBException
 
-from chalicelib import heartbeat, logs
+from chalicelib import logs
 from chalicelib.auth import provisional, tokens
 from chalicelib.auth.tokens import Principal
 from chalicelib.fleet import workers
@@ -29,6 +29,7 @@ from chalicelib.routes.matching import MethodNotAllowed
 from chalicelib.store import idempotency
 from chalicelib.store.items import Refused, find
 from chalicelib.store.tables import Hot, Operation
+from chalicelib.workers import heartbeat
 from muster.api import endpoints
 from muster.api import resources as r
 from muster.api.endpoints import Access, Endpoint

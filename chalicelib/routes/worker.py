@@ -6,10 +6,10 @@ from typing import Any
 
 from chalice.app import Blueprint
 
-from chalicelib import heartbeat, registration
 from chalicelib.operations import queue
 from chalicelib.reconcile import reports
 from chalicelib.routes.http import Call, principal, route
+from chalicelib.workers import heartbeat, registration
 from muster.api import messages as m
 from muster.api.errors import ApiError
 

@@ -13,13 +13,13 @@ from chalicelib.auth.tokens import Principal
 from chalicelib.deployments import intents, publication
 from chalicelib.fleet import address_claims, conditions, workers
 from chalicelib.fleet.workers import Machine
-from chalicelib.heartbeat import unpack_usage
-from chalicelib.registration import name_key
 from chalicelib.scheduling import gpu_claims
 from chalicelib.store import events, paging, slots
 from chalicelib.store.items import find, find_all, retrying, transact, update_if
 from chalicelib.store.tables import Cold, Conditions, Deployment, Hot, Provisional, Refusals, Seen, Slot, WorkerName
 from chalicelib.store.times import when
+from chalicelib.workers.heartbeat import unpack_usage
+from chalicelib.workers.registration import name_key
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.errors import ApiError

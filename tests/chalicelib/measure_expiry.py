@@ -11,8 +11,8 @@ import sys
 import time
 
 import tests.fixtures.credentials  # noqa: F401  # credentials, for a database that needs none
-from chalicelib import liveness
 from chalicelib.store.tables import Cold, Hot, Seen
+from chalicelib.workers import liveness
 from tests.fixtures import dynoxide
 from tests.fixtures.database import DATABASE
 from tests.fixtures.large_fleet import Segment, copies, raw, segments, worker_with_history

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from chalicelib import liveness
 from chalicelib.auth import tokens
 from chalicelib.deployments import intents
 from chalicelib.operations import queue
@@ -20,7 +19,7 @@ from chalicelib.store import events, slots
 from chalicelib.store.idempotency import Key
 from chalicelib.store.items import find
 from chalicelib.store.tables import Cold, Credential, Deployment, DeploymentName, Hot, Slot, WorkerName
-from chalicelib.workers import admin
+from chalicelib.workers import admin, liveness
 from muster.api import resources as r
 from muster.api.errors import ApiError
 from muster.api.lifecycle import Status

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chalicelib import liveness
 from chalicelib.store.tables import Cold, Event, Hot
+from chalicelib.workers import liveness
 from tests.fixtures.database import Killed, Recorder
 from tests.fixtures.large_fleet import GPUS, copies, fleet_of, raw, segments, worker_with_history
 from tests.fixtures.plane_world import PlaneWorld, Worker

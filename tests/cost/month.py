@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib.auth import tokens
-from chalicelib.liveness import LOST_AFTER
-from chalicelib.registration import name_key
 from chalicelib.store.tables import Cold, Deployment, Event, Hot, Listing, Operation, Slot, WorkerName
+from chalicelib.workers.liveness import LOST_AFTER
+from chalicelib.workers.registration import name_key
 from tests.cost import function
 from tests.cost.use import Use
 from tests.fixtures import dynoxide

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from chalicelib import liveness
-from chalicelib.heartbeat import unpack_usage
 from chalicelib.store.items import transact
 from chalicelib.store.tables import Hot
+from chalicelib.workers import liveness
+from chalicelib.workers.heartbeat import unpack_usage
 from infra.cloud import prices
 from tests.cost import month
 from tests.cost.__main__ import main

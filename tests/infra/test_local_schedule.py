@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import liveness
 from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.store.tables import Hot
+from chalicelib.workers import liveness
 from infra.local_schedule import EVERY, SETTLE, STEP, Minute
 from tests.fixtures.agent_world import DAY, Clock
 from tests.fixtures.database import Recorder

@@ -292,7 +292,7 @@ MUTANTS = (
     mutant(
         "no safety net",
         "one beat in ten looks anyway",
-        ("chalicelib/heartbeat.py", "LOOK_EVERY = 10", "LOOK_EVERY = 10**9"),
+        ("chalicelib/workers/heartbeat.py", "LOOK_EVERY = 10", "LOOK_EVERY = 10**9"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_clone_is_sent_what_its_journal_lacks_although_no_bell_rang_for_it",
     ),
     mutant(
@@ -303,7 +303,7 @@ MUTANTS = (
     mutant(
         "a part of the commands raises the inbox",
         "a full answer does not raise the inbox: a journal that lacks the rest still shows that",
-        ("chalicelib/heartbeat.py", "    if sent >= look.MAX_COMMANDS and body.inbox is not None:\n", "    if False:\n"),
+        ("chalicelib/workers/heartbeat.py", "    if sent >= look.MAX_COMMANDS and body.inbox is not None:\n", "    if False:\n"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_journal_that_lacks_more_than_one_answer_holds_is_sent_all_of_it",
     ),
     mutant(
@@ -332,9 +332,9 @@ MUTANTS = (
     mutant(
         "no fence of sessions",
         "a heartbeat of an older session is refused",
-        ("chalicelib/heartbeat.py", "        may &= Hot.session <= body.session\n", ""),
+        ("chalicelib/workers/heartbeat.py", "        may &= Hot.session <= body.session\n", ""),
         ("chalicelib/auth/tokens.py", "    update_if(hot, [*ended, Hot.retired.set(retire(hot, *known))], Hot.digest == presented)", "    pass"),
-        ("chalicelib/registration.py", "Hot.previous_until.set(now + GRACE)", "Hot.previous_until.set(now + 10**9)"),
+        ("chalicelib/workers/registration.py", "Hot.previous_until.set(now + GRACE)", "Hot.previous_until.set(now + 10**9)"),
     ),
     mutant(
         "a deleted deployment leaves no stop",
@@ -394,25 +394,25 @@ MUTANTS = (
     mutant(
         "a lost register answer is a second machine",
         "the same boot keeps its session",
-        ("chalicelib/admission.py", "return boot is not None and hot.boot is not None and bytes(hot.boot) == boot", "return False"),
+        ("chalicelib/workers/admission.py", "return boot is not None and hot.boot is not None and bytes(hot.boot) == boot", "return False"),
     ),
     mutant(
         "an online worker's name goes to whoever says its machine",
         "while a worker is online, only a secret of its own lets a client be that worker",
-        ("chalicelib/admission.py", "    if not machine.online(now):\n        yield Rule.NOT_ONLINE", "    if True:\n        yield Rule.NOT_ONLINE"),
-        ("chalicelib/admission.py", "return self in (Rule.NOT_ONLINE, Rule.NEVER_HEARD)", "return False"),
+        ("chalicelib/workers/admission.py", "    if not machine.online(now):\n        yield Rule.NOT_ONLINE", "    if True:\n        yield Rule.NOT_ONLINE"),
+        ("chalicelib/workers/admission.py", "return self in (Rule.NOT_ONLINE, Rule.NEVER_HEARD)", "return False"),
         plot="intruder",
     ),
     mutant(
         "any boot id proves possession",
         "the stored boot id is in the agent's journal, and nowhere else",
-        ("chalicelib/admission.py", "return hot.boot is not None and bytes(hot.boot) in named", "return hot.boot is not None and bool(named)"),
+        ("chalicelib/workers/admission.py", "return hot.boot is not None and bytes(hot.boot) in named", "return hot.boot is not None and bool(named)"),
         plot="intruder",
     ),
     mutant(
         "a client that was kept aside is the worker at once",
         "it gets no commands until the worker is silent",
-        ("chalicelib/heartbeat.py", "        if waiting.machine.online(now):\n            return", "        if False:\n            return"),
+        ("chalicelib/workers/heartbeat.py", "        if waiting.machine.online(now):\n            return", "        if False:\n            return"),
         plot="intruder",
     ),
     mutant(
@@ -430,7 +430,7 @@ MUTANTS = (
     mutant(
         "a promotion does not look whether the worker was heard of",
         "what rests on silence is written on condition that the silence lasts",
-        ("chalicelib/registration.py", "_Basis(by, waiting.token, silence=True)", "_Basis(by, waiting.token, silence=False)"),
+        ("chalicelib/workers/registration.py", "_Basis(by, waiting.token, silence=True)", "_Basis(by, waiting.token, silence=False)"),
         test="tests/chalicelib/auth/test_provisional.py::test_a_heartbeat_of_the_worker_between_reading_and_promoting_wins",
     ),
     mutant(
@@ -442,15 +442,15 @@ MUTANTS = (
     mutant(
         "a registration overlooks a revocation",
         "each registration checks its token in its transaction",
-        ("chalicelib/registration.py", "    transaction.condition_check(Credential, token.credential_id, condition=tokens.NOT_REVOKED)", "    pass"),
+        ("chalicelib/workers/registration.py", "    transaction.condition_check(Credential, token.credential_id, condition=tokens.NOT_REVOKED)", "    pass"),
         test="tests/chalicelib/auth/test_tokens.py::test_a_registration_that_read_the_token_before_it_was_revoked_is_refused",
     ),
     mutant(
         "a takeover leaves the deploys in their slots",
         "a takeover puts stops in the slots: nothing is sent to the new machine until an operator starts it",
-        ("chalicelib/registration.py", "message, now, stop=True)", "message, now)"),
-        ("chalicelib/registration.py", "        Hot.journal.remove(),\n", "        Hot.journal.set(b\"another\"),\n"),
-        test="tests/chalicelib/test_registration.py::test_a_takeover_sends_nothing_to_the_new_machine_until_somebody_starts_it",
+        ("chalicelib/workers/registration.py", "message, now, stop=True)", "message, now)"),
+        ("chalicelib/workers/registration.py", "        Hot.journal.remove(),\n", "        Hot.journal.set(b\"another\"),\n"),
+        test="tests/chalicelib/workers/test_registration.py::test_a_takeover_sends_nothing_to_the_new_machine_until_somebody_starts_it",
     ),
     mutant(
         "a deployment is lost with a worker that it left",
@@ -517,7 +517,7 @@ MUTANTS = (
         "workers' numbers have no bound",
         "a generation or session is at most the stored one, or what the clock allows",
         ("chalicelib/fleet/bounds.py", "    if number is not None and number > most:", "    if False:"),
-        ("chalicelib/heartbeat.py", "        if body.session > bounds.latest(now):", "        if False:"),
+        ("chalicelib/workers/heartbeat.py", "        if body.session > bounds.latest(now):", "        if False:"),
         test="tests/chalicelib/fleet/test_bounds.py::test_a_report_from_the_future_is_refused_and_leaves_nothing",
     ),
     mutant(
@@ -539,7 +539,7 @@ MUTANTS = (
     mutant(
         "a fleet that falls silent at once is down",
         "where most of a fleet falls silent in one sweep, nothing is recorded",
-        ("chalicelib/liveness.py", "    massive = fleet_size >= FLEET and fresh * 2 > fleet_size\n", "    massive = False\n    if fleet_size >= FLEET and fresh * 2 > fleet_size:\n        Brake(\"sweep\", part=\"brake\", until=now + BRAKE_FOR).save()\n        return False\n"),
+        ("chalicelib/workers/liveness.py", "    massive = fleet_size >= FLEET and fresh * 2 > fleet_size\n", "    massive = False\n    if fleet_size >= FLEET and fresh * 2 > fleet_size:\n        Brake(\"sweep\", part=\"brake\", until=now + BRAKE_FOR).save()\n        return False\n"),
     ),
     mutant(
         "a lost GPU is given away",

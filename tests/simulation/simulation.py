@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from chalicelib import liveness
 from chalicelib.auth import tokens
 from chalicelib.fleet.workers import ONLINE_WINDOW
-from chalicelib.liveness import BRAKE_FOR, FLEET, LOST_AFTER
 from chalicelib.store import slots
 from chalicelib.store.items import Refused, find
 from chalicelib.store.tables import Brake, Deployment, Hot, Operation
-from chalicelib.workers import admin
+from chalicelib.workers import admin, liveness
+from chalicelib.workers.liveness import BRAKE_FOR, FLEET, LOST_AFTER
 from muster.api import resources as r
 from muster.api.conditions import ConditionType
 from muster.api.endpoints import Access

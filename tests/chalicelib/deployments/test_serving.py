@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import discovery, liveness
+from chalicelib import discovery
 from chalicelib.deployments import intents, serving
 from chalicelib.fleet import workers
 from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.store.tables import Deployment
-from chalicelib.workers import admin
+from chalicelib.workers import admin, liveness
 from muster import gateway
 from muster.api import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import admission
-from chalicelib.admission import Request, Rule
 from chalicelib.auth import tokens
 from chalicelib.fleet import workers
 from chalicelib.fleet.workers import Machine
+from chalicelib.workers import admission
+from chalicelib.workers.admission import Request, Rule
 from muster.api import messages as m
 from muster.api import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import liveness
 from chalicelib.auth import tokens
 from chalicelib.store.items import find
 from chalicelib.store.tables import Hot
-from chalicelib.workers import admin
+from chalicelib.workers import admin, liveness
 from muster.api import resources as r
 from muster.api.errors import ApiError
 from tests.fixtures.agent_world import DAY

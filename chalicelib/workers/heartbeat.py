@@ -13,14 +13,14 @@ import struct
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib import registration
-from chalicelib.admission import superseded
 from chalicelib.auth import provisional, tokens
 from chalicelib.fleet import bounds, conditions, workers
 from chalicelib.reconcile import reconciler
 from chalicelib.store import settings
 from chalicelib.store.items import find, retrying, update_if
 from chalicelib.store.tables import Hot
+from chalicelib.workers import registration
+from chalicelib.workers.admission import superseded
 from muster.api import messages as m
 from muster.api.errors import ApiError
 

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib import heartbeat
 from chalicelib.auth import tokens
 from chalicelib.reconcile import reconciler
 from chalicelib.store.items import find
 from chalicelib.store.tables import Hot
-from chalicelib.workers import admin
+from chalicelib.workers import admin, heartbeat
 from muster.api import messages as m
 from muster.api.errors import ApiError
 from tests.fixtures.plane_world import JOIN, PlaneWorld, Worker

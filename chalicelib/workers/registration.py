@@ -22,8 +22,6 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib import admission
-from chalicelib.admission import Request, Rule, retired_boots, same_boot, short, superseded
 from chalicelib.auth import provisional, tokens
 from chalicelib.deployments import intents
 from chalicelib.fleet import address_claims, join_refusals, workers
@@ -32,6 +30,8 @@ from chalicelib.scheduling import gpu_claims, gpu_inventory
 from chalicelib.store import events, settings, slots
 from chalicelib.store.items import find, grow, retrying, transact
 from chalicelib.store.tables import Cold, Conditions, Credential, Hot, Provisional, WorkerName
+from chalicelib.workers import admission
+from chalicelib.workers.admission import Request, Rule, retired_boots, same_boot, short, superseded
 from muster.api import messages as m
 from muster.api.errors import ApiError
 from muster.api.resolving import Resolve, resolve

@@ -10,11 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import admission, registration
 from chalicelib.auth import provisional, tokens
 from chalicelib.store.items import Refused, find
 from chalicelib.store.tables import Cold, Conditions, Hot, Provisional
-from chalicelib.workers import admin
+from chalicelib.workers import admin, admission, registration
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.endpoints import Access
