@@ -18,13 +18,13 @@ if "chalice.cli" in sys.modules:  # the `chalice` command is about to ask the ap
 
     by_chalice.complete()
 
-from chalicelib import logs
 from chalicelib.routes import console, host, install, operator, worker
 from chalicelib.routes.gateways import App
+from chalicelib.telemetry import access_log
 from chalicelib.workers import liveness
 
 if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
-    logs.write_json()
+    access_log.write_json()
 
 app = App(app_name="muster", configure_logs=False)
 app.register_blueprint(worker.blueprint)

@@ -14,9 +14,9 @@ from urllib.parse import parse_qs, quote, unquote
 
 from chalice.app import Chalice
 
-from chalicelib import logs
 from chalicelib.routes.http import failure, unexpected
 from chalicelib.routes.matching import MethodNotAllowed, match
+from chalicelib.telemetry import access_log
 from muster.api.errors import ApiError
 
 Event = dict[str, Any]
@@ -25,7 +25,7 @@ Event = dict[str, Any]
 class App(Chalice):
     def __call__(self, event: Event, context: Any) -> Event:
         started = time.monotonic()
-        logs.REQUEST.set(getattr(context, "aws_request_id", None))
+        access_log.REQUEST.set(getattr(context, "aws_request_id", None))
         is_http = event.get("version") == "2.0"
         rest: Event = {}
         try:
@@ -127,7 +127,7 @@ def _log(event: Event, rest: Event, answer: Event, seconds: float) -> None:
     context = rest.get("requestContext", {})
     sent = event.get("requestContext", {})
     method = sent.get("httpMethod") or sent.get("http", {}).get("method")
-    logs.answered(
+    access_log.answered(
         method if method in METHODS else "other",
         context.get("resourcePath"),
         rest.get("pathParameters") or {},

@@ -19,7 +19,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Blueprint, Response
 from pynamodb.exceptions import PynamoDBException
 
-from chalicelib import logs
 from chalicelib.auth import provisional, tokens
 from chalicelib.auth.tokens import Principal
 from chalicelib.fleet import workers
@@ -29,6 +28,7 @@ from chalicelib.routes.matching import MethodNotAllowed
 from chalicelib.store import idempotency
 from chalicelib.store.items import Refused, find
 from chalicelib.store.tables import Hot, Operation
+from chalicelib.telemetry import access_log
 from chalicelib.workers import heartbeat
 from muster.api import endpoints
 from muster.api import resources as r
@@ -160,7 +160,7 @@ def failure(error: ApiError) -> Response:
 
 def unexpected(error: Exception, where: str) -> ApiError:
     """Log an exception that no route foresaw; UNAVAILABLE if the database is the cause, else INTERNAL_ERROR."""
-    request_id = logs.REQUEST.get() or str(uuid.uuid4())
+    request_id = access_log.REQUEST.get() or str(uuid.uuid4())
     cause = getattr(error, "cause", None) or error
     code = cause.response.get("Error", {}).get("Code") if isinstance(cause, ClientError) else None
     unreachable = isinstance(cause, BotoCoreError) or (isinstance(error, PynamoDBException) and code in BUSY)

@@ -6,7 +6,6 @@ from typing import Any
 
 from chalice.app import Blueprint, Response
 
-from chalicelib import discovery, exposition, metrics
 from chalicelib.auth import tokens
 from chalicelib.deployments import intents, views
 from chalicelib.fleet import workers
@@ -15,6 +14,7 @@ from chalicelib.routes.http import Call, dump, route
 from chalicelib.store import events
 from chalicelib.store.items import find
 from chalicelib.store.tables import Brake
+from chalicelib.telemetry import discovery, exposition, metrics
 from chalicelib.workers import admin
 from muster.api import openapi
 from muster.api import resources as r

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 import tests.fixtures.credentials  # noqa: F401  # credentials, for a database that needs none
-from chalicelib import exposition, metrics
+from chalicelib.telemetry import exposition, metrics
 from chalicelib.workers import admin
 from infra.cloud import prices
 from muster.api import resources as r

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib import discovery, exposition, metrics
 from chalicelib.deployments import publication
 from chalicelib.fleet import workers
 from chalicelib.store.tables import Cold
+from chalicelib.telemetry import discovery, exposition, metrics
 from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.conditions import ConditionType

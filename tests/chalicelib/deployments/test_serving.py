@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import discovery
 from chalicelib.deployments import intents, serving
 from chalicelib.fleet import workers
 from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.store.tables import Deployment
+from chalicelib.telemetry import discovery
 from chalicelib.workers import admin, liveness
 from muster import gateway
 from muster.api import resources as r

@@ -13,13 +13,13 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 from chalice.app import Response
 from pynamodb.exceptions import PutError, PynamoDBException
 
-from chalicelib import logs
 from chalicelib.auth import tokens
 from chalicelib.operations import wait_limit
 from chalicelib.routes import http
 from chalicelib.routes.matching import MethodNotAllowed
 from chalicelib.store import settings
 from chalicelib.store.items import Refused
+from chalicelib.telemetry import access_log
 from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.endpoints import Access
@@ -219,11 +219,11 @@ def test_a_database_that_is_busy_or_away_is_unavailable(error: Exception, caplog
 def test_any_other_fault_is_ours_and_the_log_has_it_under_the_requests_id(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    token = logs.REQUEST.set("request-1")
+    token = access_log.REQUEST.set("request-1")
     try:
         made = http.unexpected(error, "a route")
     finally:
-        logs.REQUEST.reset(token)
+        access_log.REQUEST.reset(token)
     assert (made.error_code, made.status) == ("INTERNAL_ERROR", 500)
     assert "request-1" in made.message and "secret" not in made.message
     [record] = caplog.records

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import exposition
 from chalicelib.auth import tokens
 from chalicelib.routes import operator
+from chalicelib.telemetry import exposition
 from muster.api import resources as r
 from muster.api.endpoints import Access
 from muster.api.errors import ApiError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib import discovery
+from chalicelib.telemetry import discovery
 from tests.fixtures.plane_world import PlaneWorld
 
 

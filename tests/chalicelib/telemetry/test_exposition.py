@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib import exposition
-from chalicelib.exposition import Family
+from chalicelib.telemetry import exposition
+from chalicelib.telemetry.exposition import Family
 from tests.fixtures.prometheus import samples_of
 
 HOSTILE = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)

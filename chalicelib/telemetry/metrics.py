@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 
 from chalicelib.deployments import crash_loops, publication
-from chalicelib.exposition import Family
 from chalicelib.fleet import conditions, scan
 from chalicelib.fleet.workers import Machine
 from chalicelib.scheduling import gpu_claims
 from chalicelib.store.tables import Count, Deployment, Operation
+from chalicelib.telemetry.exposition import Family
 from chalicelib.workers.heartbeat import unpack_usage
 from muster.api import messages as m
 from muster.api.conditions import ConditionType

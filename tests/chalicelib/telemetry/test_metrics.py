@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from chalicelib import exposition, metrics
 from chalicelib.deployments import intents
+from chalicelib.telemetry import exposition, metrics
 from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.version import VERSION

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib import logs
+from chalicelib.telemetry import access_log
 
 ID = "5c1d5c1d-0000-4000-8000-000000000000"
 SECRET = "mst_key_do_not_write_this_one"
@@ -20,14 +20,14 @@ SECRET = "mst_key_do_not_write_this_one"
 def written() -> Iterator[io.StringIO]:
     """What is written from now on; logging is afterwards as it was."""
     muster, root = logging.getLogger("muster"), logging.root
-    before = root.handlers, root.level, muster.level, logs.LOG.disabled
-    stream, no_request = io.StringIO(), logs.REQUEST.set(None)
+    before = root.handlers, root.level, muster.level, access_log.LOG.disabled
+    stream, no_request = io.StringIO(), access_log.REQUEST.set(None)
     try:
-        logs.write_json(stream)
+        access_log.write_json(stream)
         yield stream
     finally:
-        logs.REQUEST.reset(no_request)
-        (root.handlers, level, muster_level, logs.LOG.disabled) = before
+        access_log.REQUEST.reset(no_request)
+        (root.handlers, level, muster_level, access_log.LOG.disabled) = before
         root.setLevel(level)
         muster.setLevel(muster_level)
 
@@ -37,7 +37,7 @@ def lines(written: io.StringIO) -> list[dict[str, Any]]:
 
 
 def answered(status: int = 200, body: str = "{}", route: str | None = "/api/x", **ids: str) -> None:
-    logs.answered("GET", route, ids, {"statusCode": status, "body": body}, 0.0123)
+    access_log.answered("GET", route, ids, {"statusCode": status, "body": body}, 0.0123)
 
 
 def test_a_request_is_one_line(written: io.StringIO) -> None:
@@ -87,14 +87,14 @@ def test_our_own_fault_is_an_error_and_others_are_not(written: io.StringIO) -> N
 
 
 def test_a_trace_is_part_of_its_line_and_names_the_request(written: io.StringIO) -> None:
-    token = logs.REQUEST.set("request-1")
+    token = access_log.REQUEST.set("request-1")
     try:
         try:
             raise ValueError("why\nand how")
         except ValueError:
             logging.getLogger("muster").exception("it failed")
     finally:
-        logs.REQUEST.reset(token)
+        access_log.REQUEST.reset(token)
     [line] = lines(written)
     assert (line["message"], line["request_id"], line["level"]) == ("it failed", "request-1", "ERROR")
     assert line["trace"].endswith("ValueError: why\nand how")
@@ -109,4 +109,4 @@ def test_of_libraries_only_warnings_are_written(written: io.StringIO) -> None:
 def test_nothing_is_written_of_requests_until_it_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         answered()
-    assert logs.LOG.disabled and caplog.records == []
+    assert access_log.LOG.disabled and caplog.records == []
