@@ -19,7 +19,7 @@ if "chalice.cli" in sys.modules:  # the `chalice` command is about to ask the ap
     by_chalice.complete()
 
 from chalicelib.routes import console, host, install, operator, worker
-from chalicelib.routes.gateways import App
+from chalicelib.routes.api_gateway import App
 from chalicelib.telemetry import access_log
 from chalicelib.workers import liveness
 

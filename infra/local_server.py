@@ -18,7 +18,7 @@ from chalice.app import Chalice, ScheduledEventConfig
 from chalice.config import Config
 from chalice.local import LocalDevServer, ThreadedHTTPServer
 
-from chalicelib.wheels import lock
+from chalicelib.routes.wheels import lock
 from infra import wheelhouse
 from infra.local_connections import Connections, room
 from infra.local_http import Handler

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import click
 
-from chalicelib import wheels
-from chalicelib.wheels import Lock, Wheel
+from chalicelib.routes import wheels
+from chalicelib.routes.wheels import Lock, Wheel
 
 PROJECT = Path(__file__).resolve().parents[1]
 AT_ONCE = 4

@@ -21,7 +21,7 @@ import tomllib
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from chalicelib.wheels import GLIBC, LOCK, MACHINES, Lock, Wheel, platform
+from chalicelib.routes.wheels import GLIBC, LOCK, MACHINES, Lock, Wheel, platform
 from infra.wheelhouse import for_pip
 
 PROJECT = Path(__file__).resolve().parents[1]

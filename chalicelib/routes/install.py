@@ -10,9 +10,9 @@ from urllib.parse import unquote
 
 from chalice.app import Blueprint, Response
 
-from chalicelib import wheels
+from chalicelib.routes import wheels
 from chalicelib.routes.http import guarded
-from chalicelib.wheels import OwnWheel, Wheel
+from chalicelib.routes.wheels import OwnWheel, Wheel
 from muster.api.errors import ApiError
 
 STATIC = wheels.STATIC

@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from chalicelib.wheels import PREFIX
+from chalicelib.routes.wheels import PREFIX
 from infra.cloud.names import BUCKET
 
 Grants = dict[str, str]

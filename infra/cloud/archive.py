@@ -25,7 +25,7 @@ from pathlib import Path, PurePosixPath
 from chalice.deploy.packager import DependencyBuilder, LambdaDeploymentPackager
 from chalice.utils import UI, OSUtils
 
-from chalicelib import wheels
+from chalicelib.routes import wheels
 from muster.api.version import WHEEL
 
 EPOCH = (1980, 1, 1, 0, 0, 0)

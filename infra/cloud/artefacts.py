@@ -16,7 +16,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from chalicelib.wheels import PREFIX, Wheel
+from chalicelib.routes.wheels import PREFIX, Wheel
 from infra.cloud.account import Account
 from infra.cloud.names import BUCKET
 from infra.cloud.trouble import Stop

@@ -24,7 +24,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from chalicelib import wheels
+from chalicelib.routes import wheels
 from infra import wheelhouse
 from infra.cloud import data, keys, wheel
 from infra.cloud.account import Account, connect

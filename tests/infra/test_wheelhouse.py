@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from chalicelib import wheels
+from chalicelib.routes import wheels
 from infra.wheelhouse import PROJECT, NotFetched, ensure, fill, folder, here, main, missing
 from infra.wheelhouse_lock import resolved
 

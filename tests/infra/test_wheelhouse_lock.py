@@ -9,8 +9,8 @@ import tomllib
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from chalicelib import wheels
-from chalicelib.wheels import MACHINES
+from chalicelib.routes import wheels
+from chalicelib.routes.wheels import MACHINES
 from infra.wheelhouse_lock import HEADER, PYTHONS, NotLocked, dependencies, locked, pins, resolved, versions_of
 from tests.fixtures import ROOT
 

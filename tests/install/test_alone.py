@@ -13,7 +13,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from chalicelib import wheels
+from chalicelib.routes import wheels
 from infra.wheelhouse import here
 from tests.fixtures import ROOT
 from tests.fixtures.agent_process import Operator

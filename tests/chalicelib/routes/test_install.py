@@ -15,8 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import wheels
-from chalicelib.routes import install
+from chalicelib.routes import install, wheels
 from infra.wheelhouse import here
 from muster.api.errors import ApiError
 from muster.api.version import VERSION

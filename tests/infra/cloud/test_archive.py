@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from botocore.session import Session
 
-from chalicelib import wheels
+from chalicelib.routes import wheels
 from infra.cloud.archive import KNOWN, LAMBDA, OWN, Runtime, compiled
 from infra.cloud.package import build
 from tests.fixtures.counting_dynamodb import CountingDynamoDB

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.wheels import Lock, Wheel
+from chalicelib.routes.wheels import Lock, Wheel
 from infra.cloud.account import Account as Where
 from infra.cloud.artefacts import Bucket, content_digest, with_code
 from infra.cloud.stacks import Parameters, Stacks

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from app import app
-from chalicelib import wheels
+from chalicelib.routes import wheels
 from infra.cloud.access import FILES, GRANTS
 from infra.cloud.gateway import SAID
 from muster.api.version import WHEEL

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib import wheels
+from chalicelib.routes import wheels
 from chalicelib.store.settings import TABLE_PREFIX
 from chalicelib.store.tables import MODELS
 from muster.api.endpoints import ENDPOINTS

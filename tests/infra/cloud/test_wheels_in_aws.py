@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from chalicelib import wheels
+from chalicelib.routes import wheels
 from infra.cloud.account import Account as Where
 from infra.cloud.artefacts import Bucket
 from infra.wheelhouse import here

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import app as real
-from chalicelib.routes.gateways import App
+from chalicelib.routes.api_gateway import App
 from infra.local_gateway import Gateway
 from tests.infra.cloud.lambda_emulator import Event, http_event, read, rest_event
 

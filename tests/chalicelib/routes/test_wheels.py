@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from chalicelib import wheels
-from chalicelib.wheels import Lock, OwnWheel, Place, Wheel, parsed
+from chalicelib.routes import wheels
+from chalicelib.routes.wheels import Lock, OwnWheel, Place, Wheel, parsed
 from tests.fixtures import ROOT
 
 LOCK = """\
