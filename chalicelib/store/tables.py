@@ -479,7 +479,7 @@ class Count(Item):
 
 
 class Waits(Item):
-    """Who waits for a worker at this moment (waits.py)."""
+    """Who waits for a worker at this moment (wait_limit.py)."""
 
     class Meta(Meta):
         table_name = TABLE_PREFIX + "operations"

@@ -43,8 +43,8 @@ def deployed_without_ringing(world: PlaneWorld, worker: Worker) -> str:
     for calls in range(20):
         with world.database.killed_after(calls), pytest.raises(Killed):
             world.deploy(gpus=0)
-        if left := slots.of_worker(worker.id)[0]:
-            return left[0].deployment_id
+        if held := slots.of_worker(worker.id)[0]:
+            return held[0].deployment_id
         for left in scan.deployments():
             world.stop(left.deployment_id)
             intents.delete(left.deployment_id, ADMIN, world.now)
