@@ -9,9 +9,9 @@ from threading import Event, Lock
 from muster.api.lifecycle import Status
 from muster.api.messages import Deploy, Stop
 from muster_agent.engines import Cancelled, EngineError
-from muster_agent.identity import StateError
 from muster_agent.life import Life, Tools
-from muster_agent.records import Record
+from muster_agent.state.deployments import Record
+from muster_agent.state.dir import StateError
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from muster_agent.engines import Engine, Instance, LogChunk
 from muster_agent.engines.logs import stored
-from muster_agent.identity import PRIVATE_FOLDER, private_file
-from muster_agent.journal import Database, JournalFull
+from muster_agent.state.db import Database, JournalFull
+from muster_agent.state.dir import PRIVATE_FOLDER, private_file
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 
 from muster_agent.backoff import Backoff
-from muster_agent.spool import Head, Key
+from muster_agent.state.outbox import Head, Key
 
 REST_CAP = 600.0
 """Seconds between two tries of a rest at most: nobody waits for it."""

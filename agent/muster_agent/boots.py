@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-from muster_agent.identity import private_file
-from muster_agent.journal import Database, JournalFull
-from muster_agent.journalfile import IDENTITY
+from muster_agent.state.db import Database, JournalFull
+from muster_agent.state.db_file import IDENTITY
+from muster_agent.state.dir import private_file
 
 KEPT = 8
 

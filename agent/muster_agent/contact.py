@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from muster_agent.clocks import Moment
-from muster_agent.journal import Database, JournalFull
+from muster_agent.state.db import Database, JournalFull
 
 LEASE = 24 * 3600.0
 WRITE_EVERY = 600.0

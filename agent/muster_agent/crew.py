@@ -23,22 +23,22 @@ from muster_agent.growth import Onlooker
 from muster_agent.handlers import Handlers
 from muster_agent.health import HttpProbe, Probe
 from muster_agent.hostrun import HostRun
-from muster_agent.identity import StateError
 from muster_agent.inbox import Inbox
 from muster_agent.inventory import Inventory
-from muster_agent.journal import Database
-from muster_agent.ledger import Ledger
 from muster_agent.life import Tools
 from muster_agent.listening import Listening
-from muster_agent.membership import past_workers
 from muster_agent.operations import Operations
 from muster_agent.policy import HostPolicy
 from muster_agent.preflight import Preflight, Surroundings
 from muster_agent.pulls import PAUSES, Pulls
-from muster_agent.records import Records
 from muster_agent.secrets import Secrets
-from muster_agent.spool import Spool
 from muster_agent.start import FreePort, Starter
+from muster_agent.state.db import Database
+from muster_agent.state.deployments import Records
+from muster_agent.state.dir import StateError
+from muster_agent.state.membership import past_workers
+from muster_agent.state.operations import Ledger
+from muster_agent.state.outbox import Spool
 from muster_agent.watch import Watch
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from muster.api.messages import Deploy, GpuDevice, GpuInfo, Orphan, Stop
 from muster_agent.actor import Actor
 from muster_agent.engines import Instance
 from muster_agent.life import Tools
-from muster_agent.records import Record
+from muster_agent.state.deployments import Record
 
 Spawn = Callable[[str, Callable[[], None]], None]
 

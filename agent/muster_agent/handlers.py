@@ -15,12 +15,12 @@ from muster_agent.devices import Devices
 from muster_agent.engines import Engine, EngineError, Instance, LogChunk
 from muster_agent.fleet import Fleet
 from muster_agent.inventory import Inventory
-from muster_agent.ledger import Ledger
 from muster_agent.logs import bounded, tail
 from muster_agent.models import cached_models, delete_model
 from muster_agent.policy import HostPolicy, named
 from muster_agent.pulls import Pulls
 from muster_agent.secrets import Secrets
+from muster_agent.state.operations import Ledger
 
 STOP_GRACE = 30.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from muster_agent.journal import Database, JournalFull
+from muster_agent.state.db import Database, JournalFull
 
 
 class Inbox:

@@ -14,9 +14,9 @@ from msgspec import Raw, Struct
 
 from muster.api.messages import Command, Count, Deploy, Id, OperationCommand, Report, Result, Stop
 from muster_agent.crew import Crew, Memory
-from muster_agent.journal import JournalFull
 from muster_agent.operations import kind
-from muster_agent.records import Receipt
+from muster_agent.state.db import JournalFull
+from muster_agent.state.deployments import Receipt
 
 log = logging.getLogger(__name__)
 

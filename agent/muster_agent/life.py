@@ -23,15 +23,15 @@ from muster_agent.engines import Cancelled, Engine, EngineError, Instance
 from muster_agent.growth import STALLED_AFTER, Growth, Onlooker
 from muster_agent.health import DEAD_AFTER, Probe, Pulse
 from muster_agent.inventory import Inventory
-from muster_agent.journal import JournalFull
 from muster_agent.labels import instance_name
 from muster_agent.plan import Fetch, Remove, Start, Step, Terminate, of_deployment, outdated, plan, wanted
 from muster_agent.preflight import GpuMissing
 from muster_agent.pulls import Pulls
-from muster_agent.records import Record, Records
 from muster_agent.restarts import Restarts
 from muster_agent.secrets import Secrets
 from muster_agent.start import Starter
+from muster_agent.state.db import JournalFull
+from muster_agent.state.deployments import Record, Records
 
 log = logging.getLogger(__name__)
 

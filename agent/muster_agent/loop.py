@@ -16,16 +16,16 @@ from msgspec.structs import replace
 
 from muster.api.messages import Disk, GpuInfo, GpuUsage, Heartbeat, Image, Registration
 from muster.api.sizes import fitting
-from muster_agent import membership
 from muster_agent.api import TIMEOUT, Answer, Api, Fatal, Retry
 from muster_agent.backoff import Backoff
 from muster_agent.clockcheck import ClockCheck
 from muster_agent.clocks import Moment
 from muster_agent.crew import Crew, Host, Memory
-from muster_agent.identity import Identity, StateDir, StateError
 from muster_agent.intake import Intake
-from muster_agent.journal import JournalFull
-from muster_agent.statecheck import check_state
+from muster_agent.state import membership
+from muster_agent.state.db import JournalFull
+from muster_agent.state.dir import Identity, StateDir, StateError
+from muster_agent.state.state_check import check_state
 from muster_agent.storage import gist
 
 log = logging.getLogger(__name__)

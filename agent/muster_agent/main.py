@@ -20,7 +20,7 @@ from muster.api.messages import GpuInfo, Registration
 from muster.api.structs import read_structs
 from muster.api.version import VERSION
 from muster.sanitize import log_to, shown
-from muster_agent import clocks, host, membership
+from muster_agent import clocks, host
 from muster_agent.api import Api
 from muster_agent.boots import next_boot
 from muster_agent.conditions import Conditions
@@ -30,8 +30,6 @@ from muster_agent.engines import Engine, EngineError
 from muster_agent.fleet import spawn_thread
 from muster_agent.gpu_watch import GpuWatch
 from muster_agent.hostrun import DEFAULT_ADDRESS, HostRun, docker_daemon
-from muster_agent.identity import StateDir, StateError
-from muster_agent.journal import Database, JournalDamaged, JournalFull
 from muster_agent.listening import Listening, Rebind
 from muster_agent.loop import Agent, Refused
 from muster_agent.mounts import AllowedMount
@@ -40,7 +38,6 @@ from muster_agent.policy import TESTED_IMAGE, HostPolicy
 from muster_agent.preflight import Surroundings
 from muster_agent.refusal import Refusal
 from muster_agent.reporter import Reporter
-from muster_agent.reserve import ReserveFile
 from muster_agent.sampler import Sampler
 from muster_agent.settings import (
     SettingError,
@@ -53,6 +50,10 @@ from muster_agent.settings import (
     shared_names,
 )
 from muster_agent.signals import Signals
+from muster_agent.state import membership
+from muster_agent.state.db import Database, JournalDamaged, JournalFull
+from muster_agent.state.dir import StateDir, StateError
+from muster_agent.state.reserve import ReserveFile
 from muster_agent.storage import disk_usage, places
 
 log = logging.getLogger("agent")

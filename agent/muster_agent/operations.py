@@ -14,8 +14,8 @@ from muster.api.messages import OperationCommand, Progress, Result
 from muster_agent.engines import Cancelled, EngineError
 from muster_agent.fleet import Spawn, spawn_thread
 from muster_agent.handlers import Handlers
-from muster_agent.journal import JournalFull
-from muster_agent.ledger import Accepted, Ledger, frees_space, only_looks
+from muster_agent.state.db import JournalFull
+from muster_agent.state.operations import Accepted, Ledger, frees_space, only_looks
 
 log = logging.getLogger(__name__)
 

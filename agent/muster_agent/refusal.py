@@ -11,7 +11,7 @@ import hashlib
 from contextlib import suppress
 
 from muster_agent.clocks import Moment
-from muster_agent.journal import Database, JournalFull
+from muster_agent.state.db import Database, JournalFull
 
 PAUSE = 300.0
 """Seconds: at most two registrations in ten minutes."""

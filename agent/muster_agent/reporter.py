@@ -5,7 +5,7 @@
     no response, or a server error           ──► with backoff; after two failures a smaller version
     no connection at all                     ──► nothing is sent to anybody until a common backoff is over
 
-After a smaller version of a crash report the whole report follows as its rest (`muster_agent.spool`). While reports are
+After a smaller version of a crash report the whole report follows as its rest (`muster_agent.state.outbox`). While reports are
 refused, the worker has the condition ReportsRefused.
 """
 
@@ -23,10 +23,10 @@ from muster_agent.api import PASSING, Api, Fatal, Retry
 from muster_agent.attempts import Attempt, Attempts
 from muster_agent.backoff import Backoff
 from muster_agent.conditions import Conditions
-from muster_agent.identity import Identity, StateError
-from muster_agent.journal import JournalFull
 from muster_agent.shrink import versions
-from muster_agent.spool import Entry, Key, Spool
+from muster_agent.state.db import JournalFull
+from muster_agent.state.dir import Identity, StateError
+from muster_agent.state.outbox import Entry, Key, Spool
 
 log = logging.getLogger(__name__)
 

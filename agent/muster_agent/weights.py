@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from muster_agent.identity import owner, owner_name
 from muster_agent.models import PREFIX
 from muster_agent.policy import is_path
+from muster_agent.state.dir import owner, owner_name
 
 CODE = "CACHE_UNUSABLE"
 MOST_FILES = 2000

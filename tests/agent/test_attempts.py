@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from muster_agent.attempts import LONG, Attempts
-from muster_agent.spool import Head
+from muster_agent.state.outbox import Head
 
 REPORT, NEXT, REST = Head(1, "status", "d1"), Head(2, "status", "d1"), Head(3, "status", "d1", is_rest=True)
 OTHER, RESULT = Head(4, "status", "d2"), Head(5, "result", "d1")

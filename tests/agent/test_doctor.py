@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from muster_agent.doctor import Finding, Subject, examine, journaled, report
-from muster_agent.identity import StateDir
-from muster_agent.journal import Database
-from muster_agent.reserve import ReserveFile
+from muster_agent.state.db import Database
+from muster_agent.state.dir import StateDir
+from muster_agent.state.reserve import ReserveFile
 from tests.fixtures.http_server import HttpServer, serving
 from tests.fixtures.nvml import FakeNvml, fails, gpu, part, says_bytes
 from tests.fixtures.waiting import eventually

@@ -13,7 +13,7 @@ from muster_agent.crew import Crew
 from muster_agent.engines import EngineError, Instance, RunSpec
 from muster_agent.fleet import Fleet
 from muster_agent.gpus import Gpu
-from muster_agent.records import Record
+from muster_agent.state.deployments import Record
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.commands import deploy
 

@@ -9,11 +9,11 @@ import pytest
 import requests
 
 from muster.api.messages import GpuDevice, GpuInfo, Image
-from muster_agent.identity import StateError
-from muster_agent.journal import JournalFull
 from muster_agent.loop import PARKED, Refused
 from muster_agent.policy import TESTED_IMAGE
 from muster_agent.settings import LOOPBACK
+from muster_agent.state.db import JournalFull
+from muster_agent.state.dir import StateError
 from tests.fixtures.agent_world import DISK, AgentWorld
 from tests.fixtures.fake_server import error
 from tests.fixtures.journals import allow_writing, forbid_writing

@@ -15,9 +15,9 @@ from muster.api.conditions import ConditionType
 from muster.api.messages import CrashLoop, Fix, Progress, Report, ReportedCondition, Result
 from muster_agent.api import Api, Fatal
 from muster_agent.conditions import Conditions
-from muster_agent.identity import Identity, StateError
 from muster_agent.reporter import IDLE, Reporter
-from muster_agent.spool import Entry, Head, Spool
+from muster_agent.state.dir import Identity, StateError
+from muster_agent.state.outbox import Entry, Head, Spool
 from tests.fixtures.agent_world import AgentWorld, Clock
 from tests.fixtures.fake_server import Answer, FakeServer, error
 from tests.fixtures.journals import forbid_writing, open_memory

@@ -14,11 +14,11 @@ from infra import local_store
 from infra.local_backup import DATABASE
 from infra.local_damage import Damaged, Newer, check
 from infra.local_store import Store
-from muster_agent import journalfile
 from muster_agent.crew import Memory
-from muster_agent.identity import StateError
-from muster_agent.journal import Database
-from muster_agent.reserve import ReserveFile
+from muster_agent.state import db_file
+from muster_agent.state.db import Database
+from muster_agent.state.dir import StateError
+from muster_agent.state.reserve import ReserveFile
 from tests.fixtures.kept_release import Release
 
 JOURNAL = "journal.sqlite3"
@@ -76,7 +76,7 @@ def test_the_journal_of_0_1_0_is_upgraded_with_all_that_is_in_it_and_kept(state:
     assert deployments == {release.facts[name] for name in ("running", "crashed", "stopped")}
     memory.database.close()
     kept = state / f"{JOURNAL}.version-0"
-    assert (version(state / JOURNAL), version(kept)) == (journalfile.VERSION, 0)
+    assert (version(state / JOURNAL), version(kept)) == (db_file.VERSION, 0)
     assert rows(state / JOURNAL) == rows(kept) == before, "version 1 has the tables of 0.1.0"
     assert not list(state.glob("*.damaged-*"))
 
@@ -111,12 +111,12 @@ def test_a_journal_of_0_1_0_that_lacks_a_column_is_kept_as_damaged(state: Path, 
     assert memory.database.meta("worker_id") == before["worker_id"]
     assert memory.database.journal_id != before["journal_id"]
     memory.database.close()
-    (kept,) = journalfile.damaged(state / JOURNAL)
+    (kept,) = db_file.damaged(state / JOURNAL)
     assert version(kept) == 0
 
 
 def test_a_journal_of_a_newer_agent_is_refused_and_stays_as_it_is(state: Path) -> None:
-    set_version(state / JOURNAL, journalfile.VERSION + 1)
+    set_version(state / JOURNAL, db_file.VERSION + 1)
     before = {path: path.read_bytes() for path in state.iterdir() if path.is_file()}
     with pytest.raises(StateError, match="written by a newer agent"):
         opened(state)

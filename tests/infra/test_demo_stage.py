@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from infra.demo_stage import DemoFailed, _worker_of, attempts
-from muster_agent.journal import Database
-from muster_agent.reserve import ReserveFile
+from muster_agent.state.db import Database
+from muster_agent.state.reserve import ReserveFile
 from tests.fixtures import ROOT
 from tests.fixtures.process_tree import kill_tree
 from tests.fixtures.signals import with_interrupts_ignored

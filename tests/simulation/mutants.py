@@ -108,7 +108,7 @@ MUTANTS = (
     mutant(
         "parking is forgotten at a restart",
         "a parked agent stays quiet across restarts",
-        ("agent/muster_agent/identity.py", 'private_file(self._marker).write_text(reason + "\\n")', "pass"),
+        ("agent/muster_agent/state/dir.py", 'private_file(self._marker).write_text(reason + "\\n")', "pass"),
     ),
     mutant(
         "an agent does not know how far it has heard",
@@ -179,8 +179,8 @@ MUTANTS = (
     mutant(
         "a journal that fails quick_check is used",
         "a damaged journal is kept under another name, and a new one is begun",
-        ("agent/muster_agent/journalfile.py", '    if found != "ok":\n', "    if False:\n"),
-        test="tests/agent/test_journalfile.py::test_a_failed_quick_check_is_damage_also_where_all_that_is_read_can_be_read",
+        ("agent/muster_agent/state/db_file.py", '    if found != "ok":\n', "    if False:\n"),
+        test="tests/agent/state/test_db_file.py::test_a_failed_quick_check_is_damage_also_where_all_that_is_read_can_be_read",
     ),
     mutant(
         "an engine that fails is not reported",
@@ -262,7 +262,7 @@ MUTANTS = (
     mutant(
         "reports are sent in one order",
         "one refused report holds up no other deployment's",
-        ("agent/muster_agent/spool.py", "return sorted(found.values(), key=lambda each: (each.is_rest, each.id < 0, abs(each.id)))", "return sorted(found.values(), key=lambda each: (each.is_rest, each.id < 0, abs(each.id)))[:1]"),
+        ("agent/muster_agent/state/outbox.py", "return sorted(found.values(), key=lambda each: (each.is_rest, each.id < 0, abs(each.id)))", "return sorted(found.values(), key=lambda each: (each.is_rest, each.id < 0, abs(each.id)))[:1]"),
         test="tests/agent/test_reporter.py::test_one_deployments_refused_reports_hold_up_no_other",
     ),
     mutant(
@@ -274,8 +274,8 @@ MUTANTS = (
     mutant(
         "the oldest report goes first",
         "a deployment's last report is not pushed out by another's chatter",
-        ("agent/muster_agent/spool.py", '" ORDER BY is_rest DESC, depth DESC, kind = \'status\', id LIMIT ?)"', '" ORDER BY id LIMIT ?)"'),
-        test="tests/agent/test_spool.py::test_one_deployments_chatter_pushes_out_no_others_last_report",
+        ("agent/muster_agent/state/outbox.py", '" ORDER BY is_rest DESC, depth DESC, kind = \'status\', id LIMIT ?)"', '" ORDER BY id LIMIT ?)"'),
+        test="tests/agent/state/test_outbox.py::test_one_deployments_chatter_pushes_out_no_others_last_report",
     ),
     mutant(
         "what was concluded stands against the worker's report",
@@ -387,8 +387,8 @@ MUTANTS = (
         "an older intent over a newer container",
         "what is newer than an intent leaves the intent behind",
         ("agent/muster_agent/plan.py", "return any((each.generation or 0) > intent.generation for each in instances)", "return False"),
-        ("agent/muster_agent/records.py", 'if row and row["generation"] >= command.generation:', 'if row and row["generation"] == command.generation:'),
-        test="tests/agent/test_records.py::test_an_intent_is_new_only_if_its_generation_is_newer_than_the_journaled_one",
+        ("agent/muster_agent/state/deployments.py", 'if row and row["generation"] >= command.generation:', 'if row and row["generation"] == command.generation:'),
+        test="tests/agent/state/test_deployments.py::test_an_intent_is_new_only_if_its_generation_is_newer_than_the_journaled_one",
     ),
     # Who is who
     mutant(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from muster_agent.engines import EngineError
-from muster_agent.journal import JournalFull
+from muster_agent.state.db import JournalFull
 from tests.simulation.weather import Weather
 
 DOWN, ERRORS, HANGS = "down", "answers 500", "hangs"

@@ -29,7 +29,7 @@ from muster_agent.engines.docker.logs import read_log
 from muster_agent.engines.docker.looks import Looks
 from muster_agent.engines.docker.prune import prune
 from muster_agent.engines.logs import parse_time
-from muster_agent.identity import owner_name
+from muster_agent.state.dir import owner_name
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ import msgspec
 
 from muster.api.lifecycle import Status
 from muster.api.messages import Deploy, Intent, Report, Stop
-from muster_agent.journal import Database, JournalFull, put_meta
 from muster_agent.restarts import Crashes
-from muster_agent.spool import Spool
+from muster_agent.state.db import Database, JournalFull, put_meta
+from muster_agent.state.outbox import Spool
 
 
 class Receipt(Enum):

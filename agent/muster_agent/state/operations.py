@@ -21,8 +21,8 @@ from muster.api.messages import (
     Prune,
     Result,
 )
-from muster_agent.journal import Database, JournalFull
-from muster_agent.spool import Spool
+from muster_agent.state.db import Database, JournalFull
+from muster_agent.state.outbox import Spool
 
 MOST = 500
 """Results kept to answer a repeat with."""

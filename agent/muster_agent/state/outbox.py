@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from muster.api.messages import Report, Result
-from muster_agent.journal import Database, JournalFull, put_meta
+from muster_agent.state.db import Database, JournalFull, put_meta
 
 MOST = 1000
 """Kept while the control plane is away, and as many again in memory where the disk is full."""

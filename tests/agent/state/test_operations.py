@@ -23,9 +23,9 @@ from muster.api.messages import (
     StopContainer,
 )
 from muster_agent.crew import Memory
-from muster_agent.journal import Database, JournalFull
-from muster_agent.ledger import MOST, Ledger, frees_space, only_looks
-from muster_agent.reserve import ReserveFile
+from muster_agent.state.db import Database, JournalFull
+from muster_agent.state.operations import MOST, Ledger, frees_space, only_looks
+from muster_agent.state.reserve import ReserveFile
 from tests.fixtures.journals import BIG, forbid_writing, open_memory
 from tests.fixtures.small_disk import fill, small_disk
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from muster.api.conditions import ConditionType
 from muster_agent.conditions import Conditions
-from muster_agent.journal import Database
-from muster_agent.journalfile import damaged
+from muster_agent.state.db import Database
+from muster_agent.state.db_file import damaged
 
 
 def check_state(database: Database, conditions: Conditions, held_up: list[str]) -> None:

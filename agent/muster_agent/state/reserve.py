@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from muster_agent.identity import private_file
+from muster_agent.state.dir import private_file
 
 SIZE = 16 * 1024 * 1024
 

@@ -9,7 +9,7 @@ import pytest
 
 from muster.api.messages import ReportedCondition
 from muster_agent.conditions import CLEARED_AFTER
-from muster_agent.identity import StateError
+from muster_agent.state.dir import StateError
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import forbid_writing
 from tests.fixtures.small_disk import fill, needs_root, read_only, small_disk

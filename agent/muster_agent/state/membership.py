@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from muster_agent.identity import Identity, StateDir, StateError
-from muster_agent.journal import Database, JournalFull
 from muster_agent.settings import SettingError
+from muster_agent.state.db import Database, JournalFull
+from muster_agent.state.dir import Identity, StateDir, StateError
 
 KEPT = 16
 """Workers that are remembered, the latest first."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent.identity import Identity, StateDir, StateError, owner_name, private_file, refused
+from muster_agent.state.dir import Identity, StateDir, StateError, owner_name, private_file, refused
 from tests.fixtures.small_disk import needs_root, read_only, small_disk
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from muster_agent.reserve import ReserveFile
+from muster_agent.state.reserve import ReserveFile
 
 
 def test_the_reserve_takes_its_blocks_on_the_disk_and_is_given_up_once(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from uuid import uuid4
 
 from muster.files import sqlite_errors
 from muster.files.sqlite_errors import OpenedFile, is_damage, is_unwritable, primary_code_of
-from muster_agent import journalfile
-from muster_agent.identity import StateError
-from muster_agent.reserve import Reserve
+from muster_agent.state import db_file
+from muster_agent.state.dir import StateError
+from muster_agent.state.reserve import Reserve
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -64,11 +64,11 @@ class Database:
         self._damage: str | None = None
         self._reserve = reserve
         self._lock = Lock()
-        self._use(journalfile.opened(path))
-        if journalfile.is_copy(self.connection) and reserve.give_up():  # an older agent's, on a full disk
+        self._use(db_file.opened(path))
+        if db_file.is_copy(self.connection) and reserve.give_up():  # an older agent's, on a full disk
             self.connection.close()
-            self._use(journalfile.opened(path))
-        if journalfile.is_copy(self.connection):
+            self._use(db_file.opened(path))
+        if db_file.is_copy(self.connection):
             self.trouble = f"the journal {path} was opened on a read-only disk, or cannot be upgraded there"
         self._begin()
 
@@ -76,14 +76,14 @@ class Database:
         """What is in the file cannot be used, although the file is whole. Raises StateError."""
         with self._lock:
             self.connection.close()
-            self._use(journalfile.begun_anew(self.path, why))
+            self._use(db_file.begun_anew(self.path, why))
             self._damage = None
         self._begin()
 
     def _use(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self._file: OpenedFile | None = None
-        if not journalfile.is_copy(connection):
+        if not db_file.is_copy(connection):
             with suppress(OSError):
                 self._file = OpenedFile.at(self.path)
 
@@ -165,8 +165,8 @@ class Database:
 
     def _open_again(self) -> None:
         with self._lock:
-            if journalfile.is_copy(self.connection):
-                fresh = journalfile.opened(self.path)
+            if db_file.is_copy(self.connection):
+                fresh = db_file.opened(self.path)
                 self.connection.close()
                 self._use(fresh)
 

@@ -15,8 +15,8 @@ from random import Random
 import pytest
 
 from muster.files.sqlite_errors import is_unwritable
-from muster_agent.identity import StateError
-from muster_agent.journalfile import KEPT, TABLES, VERSION, begun_anew, damaged, is_copy, opened
+from muster_agent.state.db_file import KEPT, TABLES, VERSION, begun_anew, damaged, is_copy, opened
+from muster_agent.state.dir import StateError
 from tests.fixtures.small_disk import fill, needs_root, read_only, small_disk
 
 IDENTITY = {
@@ -321,9 +321,7 @@ def test_a_journal_that_is_no_file_ends_the_start_with_one_sentence(tmp_path: Pa
 @needs_root
 def test_somebody_elses_journal_ends_the_start_with_whose_it_is(journal: Path) -> None:
     journal.chmod(0o600)
-    loaded = (
-        "import os; from pathlib import Path; from muster_agent.journalfile import opened"  # its folder may be private
-    )
+    loaded = "import os; from pathlib import Path; from muster_agent.state.db_file import opened"  # its folder may be private
     script = f"{loaded}; os.setgroups([]); os.setuid(65534); opened(Path({str(journal)!r}))"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "it belongs to root" in ended.stderr or "permission denied" in ended.stderr.lower()

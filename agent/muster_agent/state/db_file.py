@@ -25,7 +25,7 @@ from uuid import uuid4
 
 from muster.files.schema import NewerSchema, Schema
 from muster.files.sqlite_errors import is_unwritable
-from muster_agent.identity import StateError, private_file, refused
+from muster_agent.state.dir import StateError, private_file, refused
 
 log = logging.getLogger(__name__)
 
