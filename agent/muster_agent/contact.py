@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muster_agent.clocks import Moment
+from muster_agent.host.clocks import Moment
 from muster_agent.state.db import Database, JournalFull
 
 LEASE = 24 * 3600.0

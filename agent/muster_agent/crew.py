@@ -13,7 +13,6 @@ import msgspec
 
 from muster.api.messages import Disk
 from muster_agent.archive import Archive
-from muster_agent.clocks import Moment
 from muster_agent.conditions import Conditions
 from muster_agent.contact import Contact
 from muster_agent.devices import Devices
@@ -22,7 +21,8 @@ from muster_agent.fleet import Fleet, Spawn, spawn_thread
 from muster_agent.growth import Onlooker
 from muster_agent.handlers import Handlers
 from muster_agent.health import HttpProbe, Probe
-from muster_agent.hostrun import HostRun
+from muster_agent.host.boot_id import HostRun
+from muster_agent.host.clocks import Moment
 from muster_agent.inbox import Inbox
 from muster_agent.inventory import Inventory
 from muster_agent.life import Tools
@@ -52,7 +52,7 @@ class Host:
     """What the crew works on: the engine and the owner's settings. `host_env` may hold secrets.
 
     `clock` is epoch seconds, for display and for the wire. Durations are measured by `monotonic`, leases and deadlines
-    by `boottime` within the boot `boot_id` (agent/muster_agent/clocks.py).
+    by `boottime` within the boot `boot_id` (agent/muster_agent/host/clocks.py).
     """
 
     engine: Engine

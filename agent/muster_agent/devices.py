@@ -9,7 +9,7 @@ from muster.api.messages import GpuDevice, GpuInfo, GpuUsage
 from muster_agent import nvml
 from muster_agent.cuda import Driver
 from muster_agent.gpus import Gpu, Holder
-from muster_agent.host import container_of, process_name
+from muster_agent.host.facts import container_of, process_name
 from muster_agent.numbers import Known, Numbers
 from muster_agent.quantization import Capability
 

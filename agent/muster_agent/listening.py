@@ -15,9 +15,9 @@ from typing import Literal
 from muster.api import addresses
 from muster.api.addresses import Kind
 from muster.api.conditions import ConditionType
-from muster_agent import host
 from muster_agent.conditions import LOOKS_TO_SET, Conditions
 from muster_agent.engines import EngineError
+from muster_agent.host import facts
 from muster_agent.settings import LOOPBACK, is_loopback
 
 Resolve = Callable[[str], list[str]]
@@ -48,8 +48,8 @@ class Listening:
         conditions: Conditions,
         *,
         rebind: Rebind = "restart",
-        ours: Callable[[], Collection[str]] = host.local_addresses,
-        resolve: Resolve = host.resolve,
+        ours: Callable[[], Collection[str]] = facts.local_addresses,
+        resolve: Resolve = facts.resolve,
     ) -> None:
         self.address = address
         self.rebind = rebind

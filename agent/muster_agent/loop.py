@@ -19,8 +19,8 @@ from muster.api.sizes import fitting
 from muster_agent.api import TIMEOUT, Answer, Api, Fatal, Retry
 from muster_agent.backoff import Backoff
 from muster_agent.clockcheck import ClockCheck
-from muster_agent.clocks import Moment
 from muster_agent.crew import Crew, Host, Memory
+from muster_agent.host.clocks import Moment
 from muster_agent.intake import Intake
 from muster_agent.state import membership
 from muster_agent.state.db import JournalFull

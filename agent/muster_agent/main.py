@@ -20,7 +20,6 @@ from muster.api.messages import GpuInfo, Registration
 from muster.api.structs import read_structs
 from muster.api.version import VERSION
 from muster.sanitize import log_to, shown
-from muster_agent import clocks, host
 from muster_agent.api import Api
 from muster_agent.boots import next_boot
 from muster_agent.conditions import Conditions
@@ -29,7 +28,8 @@ from muster_agent.devices import Devices
 from muster_agent.engines import Engine, EngineError
 from muster_agent.fleet import spawn_thread
 from muster_agent.gpu_watch import GpuWatch
-from muster_agent.hostrun import DEFAULT_ADDRESS, HostRun, docker_daemon
+from muster_agent.host import clocks, facts
+from muster_agent.host.boot_id import DEFAULT_ADDRESS, HostRun, docker_daemon
 from muster_agent.listening import Listening, Rebind
 from muster_agent.loop import Agent, Refused
 from muster_agent.mounts import AllowedMount
@@ -234,7 +234,7 @@ def main(
         listening=Listening(address, conditions, rebind=rebind),
         host_env=policy.environment(os.environ),
         state_dir=state.path,
-        free_port=host.free_port,
+        free_port=facts.free_port,
         disk=lambda: disk_usage(places(chosen, state.path, policy)),
         clock=time.time,
         monotonic=time.monotonic,
@@ -250,8 +250,8 @@ def main(
         name=worker_name,
         token=token or "",
         gpu_info=GpuInfo(0),  # replaced by what the sampler has found when the agent registers
-        system_info=host.system_info(),
-        machine_id=host.machine_id(state.path),
+        system_info=facts.system_info(),
+        machine_id=facts.machine_id(state.path),
         boot_id=boot_id,
         past_boot_ids=past_boot_ids or None,
         agent_version=VERSION,

@@ -16,7 +16,7 @@ from muster_agent.driver_advice import for_device
 from muster_agent.engines import EngineError, Instance, Offer, RunSpec
 from muster_agent.flags import value_of
 from muster_agent.gpus import Gpu
-from muster_agent.host import HostMemory, disk, host_memory
+from muster_agent.host.facts import HostMemory, disk, host_memory
 from muster_agent.hub import MAX_CONFIG, Finding, Hub, HuggingFace, Question, question
 from muster_agent.models import PREFIX, cached_models
 from muster_agent.policy import HostPolicy, is_path

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 
-from muster_agent.clocks import Moment
+from muster_agent.host.clocks import Moment
 from muster_agent.state.db import Database, JournalFull
 
 PAUSE = 300.0

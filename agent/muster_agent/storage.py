@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from muster.api.messages import Disk, DiskPath
-from muster_agent import host
 from muster_agent.engines import Engine
+from muster_agent.host import facts
 from muster_agent.policy import HostPolicy
 
 
@@ -27,13 +27,13 @@ def places(engine: Engine, state_dir: Path, policy: HostPolicy) -> list[Place]:
 
 def disk_usage(places: Sequence[Place]) -> Disk:
     """The first place's disk, with the figures of every place. Raises OSError."""
-    usage = host.disk(places[0].path)
+    usage = facts.disk(places[0].path)
     usage.paths = [_figures(each) for each in places]
     return usage
 
 
 def _figures(place: Place) -> DiskPath:
-    usage = host.disk(place.path)
+    usage = facts.disk(place.path)
     return DiskPath(str(place.path)[:4096], place.purpose, usage.total, usage.used, usage.free)
 
 

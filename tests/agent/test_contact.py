@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent.clocks import Moment
 from muster_agent.contact import LEASE, Contact
+from muster_agent.host.clocks import Moment
 from tests.fixtures.agent_world import DAY, AgentWorld
 from tests.fixtures.journals import forbid_writing, open_memory
 

@@ -13,7 +13,7 @@ from muster.api.messages import Disk, Fix, Report
 from muster_agent.cuda import Driver
 from muster_agent.engines import EngineError, Instance, Offer
 from muster_agent.gpus import Gpu, Holder
-from muster_agent.host import HostMemory
+from muster_agent.host.facts import HostMemory
 from muster_agent.hub import Finding
 from muster_agent.policy import HostPolicy
 from muster_agent.preflight import LEAST_FREE, Cleared, Flight, Preflight, Surroundings, size

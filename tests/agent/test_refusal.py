@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent.clocks import Moment
+from muster_agent.host.clocks import Moment
 from muster_agent.refusal import Refusal
 from tests.fixtures.journals import open_memory
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from threading import Event
 
 from muster.api.messages import Disk, GpuDevice, GpuInfo, GpuUsage
-from muster_agent import host
 from muster_agent.conditions import Conditions
 from muster_agent.devices import Devices, Sight
 from muster_agent.gpu_watch import GpuWatch
+from muster_agent.host import facts
 from muster_agent.sampler import Sampler
 from tests.fixtures.agent_world import DISK, Clock
 from tests.fixtures.waiting import eventually
@@ -41,7 +41,7 @@ def watch(devices: Devices) -> GpuWatch:
 def test_a_sampler_answers_at_once_and_then_has_figures(tmp_path: Path) -> None:
     devices = Switched()
     gpus = watch(devices)
-    sampler = Sampler(lambda: host.disk(tmp_path), gpus, every=0.05)
+    sampler = Sampler(lambda: facts.disk(tmp_path), gpus, every=0.05)
     assert sampler.latest() == ([], None)
     sampler.start()
     try:

@@ -237,7 +237,7 @@ MUTANTS = (
     mutant(
         "the lease ends by the wall clock",
         "within one boot a lease is measured by CLOCK_BOOTTIME",
-        ("agent/muster_agent/clocks.py", "return max(0.0, self.boottime - earlier.boottime) if", "return max(0.0, self.wall - earlier.wall) if"),
+        ("agent/muster_agent/host/clocks.py", "return max(0.0, self.boottime - earlier.boottime) if", "return max(0.0, self.wall - earlier.wall) if"),
         test="tests/agent/test_contact.py::test_a_step_of_the_wall_clock_neither_ends_nor_renews_the_lease",
     ),
     mutant(

@@ -18,10 +18,11 @@ from threading import Event, Lock
 from typing import NoReturn
 
 from muster.api.messages import Image, Kept, Progress, Pruned, Pulled
-from muster_agent import host, labels
+from muster_agent import labels
 from muster_agent.engines import EngineError, Instance, LogChunk, Offer, RunSpec
 from muster_agent.engines.logs import chunk
 from muster_agent.engines.supervised import Supervised
+from muster_agent.host import facts
 
 
 class ProcessEngine:
@@ -148,7 +149,7 @@ class ProcessEngine:
 
     def _launch(self, spec: RunSpec) -> Supervised:
         program = self._program()
-        host.check_port(spec.bind, spec.port)
+        facts.check_port(spec.bind, spec.port)
         made = Supervised.create(self._folder / spec.name, labels.write(spec))
         try:
             made.launch((program, *self._command[1:], *spec.arguments), self._env(spec))

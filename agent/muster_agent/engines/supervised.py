@@ -26,9 +26,9 @@ from typing import TypeVar
 
 import msgspec
 
-from muster_agent import host
 from muster_agent.engines import EngineError
 from muster_agent.engines.logs import Line, backwards
+from muster_agent.host import facts
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ class Supervised:
     def create(cls, folder: Path, labels: dict[str, str]) -> Supervised:
         """Raises FileExistsError: of several who want the same folder, one gets it."""
         folder.mkdir(mode=0o700)
-        record, path = Record(uuid.uuid4().hex, labels, host.boot_id()), folder / "instance.json"
+        record, path = Record(uuid.uuid4().hex, labels, facts.boot_id()), folder / "instance.json"
         _put(path, msgspec.json.encode(record))
         return cls(folder, record, path.stat().st_mtime)
 
@@ -97,8 +97,8 @@ class Supervised:
     @classmethod
     def _rewrite(cls, folder: Path, record: Record) -> Supervised:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        leader, *others = host.marked(MARK, record.id) or [0]
-        pids = Pids(leader, host.start_ticks(leader) or 0, others[0] if others else 0)
+        leader, *others = facts.marked(MARK, record.id) or [0]
+        pids = Pids(leader, facts.start_ticks(leader) or 0, others[0] if others else 0)
         _put(folder / "pid", msgspec.json.encode(pids))
         _put(path := folder / "instance.json", msgspec.json.encode(record))
         return cls(folder, record, path.stat().st_mtime)
@@ -137,7 +137,7 @@ class Supervised:
         leader = self._leader()
         if leader is None and self.ended is not None:
             return False  # the shim's last act was to end its group
-        return leader is not None or bool(host.marked(MARK, self.record.id))
+        return leader is not None or bool(facts.marked(MARK, self.record.id))
 
     def stop(self, grace: float) -> None:
         """SIGTERM to all of it, SIGKILL after `grace` seconds. Raises EngineError CONTAINER_FAILED if it lives on."""
@@ -169,23 +169,23 @@ class Supervised:
     def _leader(self) -> int | None:
         """The shim's pid while it lives. A pid that another process got, or of another boot, is not it."""
         pids = self.pids
-        if pids is None or self.record.boot != host.boot_id():
+        if pids is None or self.record.boot != facts.boot_id():
             return None
-        if host.start_ticks(pids.leader) == pids.start:
+        if facts.start_ticks(pids.leader) == pids.start:
             return pids.leader
-        host.reap_group(pids.leader)
+        facts.reap_group(pids.leader)
         return None
 
     def _is_gone(self) -> bool:
         """Nothing of it lives, not even what left its group."""
-        return self._leader() is None and not host.marked(MARK, self.record.id)
+        return self._leader() is None and not facts.marked(MARK, self.record.id)
 
     def _signal(self, number: signal.Signals) -> None:
         leader = self._leader()
         if leader is not None:
             with suppress(ProcessLookupError):
                 os.killpg(leader, number)
-        for pid in host.marked(MARK, self.record.id):
+        for pid in facts.marked(MARK, self.record.id):
             with suppress(ProcessLookupError):
                 if leader is None or os.getpgid(pid) != leader:
                     os.kill(pid, number)
@@ -199,7 +199,7 @@ class Supervised:
 
 def _shims() -> Iterator[tuple[str, Record]]:
     """The folder and the record of each that runs."""
-    for _, words, environ in host.running(str(SHIM)):
+    for _, words, environ in facts.running(str(SHIM)):
         with suppress(IndexError, msgspec.DecodeError):  # somebody else's, or an older agent's
             folder = words[words.index(str(SHIM)) + 1]
             yield folder, msgspec.json.decode(environ.get(RECORD, ""), type=Record)

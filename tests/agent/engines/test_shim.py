@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent import host
 from muster_agent.engines import Instance
 from muster_agent.engines.logs import backwards
 from muster_agent.engines.shim import LINE_BYTES
 from muster_agent.engines.supervised import MARK, SHIM
+from muster_agent.host import facts
 from tests.fixtures.engine_suite import only, ready
 from tests.fixtures.process_rig import ProcessRig, RigOf
 from tests.fixtures.waiting import PATIENCE, eventually
@@ -86,7 +86,7 @@ def test_it_runs_in_its_folder_and_reads_nothing(tmp_path: Path) -> None:
 def test_who_leads_and_who_runs_is_written_before_the_command_ends(tmp_path: Path) -> None:
     with supervised(tmp_path, "sleep", "300") as process:
         pids = eventually(lambda: json.loads((tmp_path / "pid").read_text()) if (tmp_path / "pid").exists() else [])
-        assert pids[:2] == [process.pid, host.start_ticks(process.pid)]
+        assert pids[:2] == [process.pid, facts.start_ticks(process.pid)]
         command = eventually(lambda: json.loads((tmp_path / "pid").read_text())[2:])
         assert Path(f"/proc/{command[0]}/cmdline").read_bytes() == b"\0".join([b"sleep", b"300", b""])
         assert not (tmp_path / "exit").exists()
@@ -108,7 +108,7 @@ def test_children_of_a_model_that_ended_end_too(rig_of: RigOf) -> None:
     instance = rig.engine.start(rig.spec())
     eventually(lambda: rig.engine.instances()[0].state == "exited")
     assert rig.engine.instances()[0].exit_code == 5
-    eventually(lambda: not host.marked(MARK, instance.id))
+    eventually(lambda: not facts.marked(MARK, instance.id))
 
 
 def test_a_killed_model_has_the_signal_in_its_exit_code(rig: ProcessRig) -> None:

@@ -11,8 +11,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from muster_agent import host
 from muster_agent.engines.supervised import MARK
+from muster_agent.host import facts
 from tests.fixtures.engine_suite import only, ready
 from tests.fixtures.process_rig import PUPPET, ProcessRig, RigOf
 from tests.fixtures.waiting import eventually
@@ -44,7 +44,7 @@ def test_it_is_found_by_its_mark_where_its_pid_was_never_written(rig: ProcessRig
     assert only(rig).state == "running"
     assert rig.reopened().start(rig.spec()).id == instance.id
     rig.engine.stop(instance.id, 5)
-    assert host.marked(MARK, instance.id) == []
+    assert facts.marked(MARK, instance.id) == []
     assert only(rig).state == "exited"
 
 
@@ -55,7 +55,7 @@ def test_what_runs_is_found_where_its_folder_was_deleted(rig: ProcessRig) -> Non
         shutil.rmtree(rig.state_dir)
         (found,) = engine.instances()
         assert (found.id, found.name, found.state) == (instance.id, instance.name, "running")
-        assert found.pid in host.marked(MARK, instance.id)
+        assert found.pid in facts.marked(MARK, instance.id)
         assert (found.worker_id, found.deployment_id, found.port) == ("w1", "d1", instance.port)
         assert engine.start(rig.spec()).id == instance.id
     rig.engine.stop(instance.id, 5)
@@ -78,9 +78,9 @@ def test_the_whole_group_ends(rig_of: RigOf) -> None:
     script = "trap '' TERM; sleep 300 & setsid sleep 300 & echo ready; wait; sleep 300"
     rig = rig_of("/bin/sh", "-c", script)
     instance = ready(rig, rig.engine.start(rig.spec()))
-    eventually(lambda: len(host.marked(MARK, instance.id)) >= 4)
+    eventually(lambda: len(facts.marked(MARK, instance.id)) >= 4)
     rig.engine.stop(instance.id, 0.3)
-    assert host.marked(MARK, instance.id) == []
+    assert facts.marked(MARK, instance.id) == []
 
 
 def test_a_killed_supervisor_takes_no_model_out_of_sight(rig: ProcessRig) -> None:
@@ -88,11 +88,11 @@ def test_a_killed_supervisor_takes_no_model_out_of_sight(rig: ProcessRig) -> Non
     instance = ready(rig, rig.engine.start(rig.spec()))
     leader = rig.leader(instance)
     os.kill(leader, signal.SIGKILL)
-    eventually(lambda: host.start_ticks(leader) is None)
-    assert host.marked(MARK, instance.id), "the model outlives it"
+    eventually(lambda: facts.start_ticks(leader) is None)
+    assert facts.marked(MARK, instance.id), "the model outlives it"
     assert only(rig).state == "running"
     rig.engine.stop(instance.id, 5)
-    assert host.marked(MARK, instance.id) == []
+    assert facts.marked(MARK, instance.id) == []
     assert only(rig).state == "exited"
 
 

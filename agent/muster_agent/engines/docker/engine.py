@@ -20,7 +20,7 @@ import requests
 from docker.types import DeviceRequest, LogConfig, Mount
 
 from muster.api.messages import Image, Progress, Pruned, Pulled
-from muster_agent import host, labels
+from muster_agent import labels
 from muster_agent.engines import EngineError, Instance, LogChunk, Offer, RunSpec
 from muster_agent.engines.docker.daemon import APIError, Daemon, NotFound
 from muster_agent.engines.docker.entrypoint import command_line
@@ -29,6 +29,7 @@ from muster_agent.engines.docker.logs import read_log
 from muster_agent.engines.docker.looks import Looks
 from muster_agent.engines.docker.prune import prune
 from muster_agent.engines.logs import parse_time
+from muster_agent.host import facts
 from muster_agent.state.dir import owner_name
 
 log = logging.getLogger(__name__)
@@ -162,7 +163,7 @@ class DockerEngine:
         assert spec.image is not None, "a spec for an engine with images has one"
         _make_caches(spec)
         if spec.host_network and self._adopted(api, spec) is None:
-            host.check_port(spec.bind, spec.port)  # as Docker does for a port that it publishes
+            facts.check_port(spec.bind, spec.port)  # as Docker does for a port that it publishes
         try:
             made = api.create_container(
                 checked(spec.image),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent import clocks
-from muster_agent.clocks import Moment
+from muster_agent.host import clocks
+from muster_agent.host.clocks import Moment
 from tests.fixtures.agent_world import DAY, AgentWorld
 
 

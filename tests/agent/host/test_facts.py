@@ -11,28 +11,28 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent import host
 from muster_agent.engines import EngineError
+from muster_agent.host import facts
 from muster_agent.vllm import PORTS
 from tests.fixtures.ports import free_port
 from tests.fixtures.waiting import eventually
 
 
 def test_system_and_disk_have_their_figures(tmp_path: Path) -> None:
-    system = host.system_info()
+    system = facts.system_info()
     assert system.hostname == socket.gethostname()
     assert system.cpu_count > 0
     assert system.memory_total > 2**28
-    disk = host.disk(tmp_path / "not" / "yet")
+    disk = facts.disk(tmp_path / "not" / "yet")
     assert 0 < disk.free <= disk.total
     assert 0 <= disk.percent <= 100
-    assert "127.0.0.1" in host.local_addresses()
+    assert "127.0.0.1" in facts.local_addresses()
 
 
 def test_a_machine_keeps_its_id(tmp_path: Path) -> None:
-    first = host.machine_id(tmp_path / "state")
+    first = facts.machine_id(tmp_path / "state")
     assert re.fullmatch(r"[0-9a-f]{32}", first)
-    assert host.machine_id(tmp_path / "state") == first
+    assert facts.machine_id(tmp_path / "state") == first
     assert first not in Path("/etc/machine-id").read_text() if Path("/etc/machine-id").exists() else True
 
 
@@ -40,20 +40,20 @@ def test_a_free_port_is_the_wanted_one_or_the_first_that_nobody_has() -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", port)):
         with pytest.raises(EngineError, match=str(port)) as raised:
-            host.free_port(port, "127.0.0.1", ())
+            facts.free_port(port, "127.0.0.1", ())
         assert raised.value.error_code == "PORT_IN_USE"
-    assert host.free_port(port, "127.0.0.1", ()) == port
+    assert facts.free_port(port, "127.0.0.1", ()) == port
     with pytest.raises(EngineError):
-        host.free_port(port, "127.0.0.1", {port})
-    free = host.free_port(None, "127.0.0.1", ())
+        facts.free_port(port, "127.0.0.1", {port})
+    free = facts.free_port(None, "127.0.0.1", ())
     assert free in PORTS
-    assert host.free_port(None, "127.0.0.1", {free}) > free
+    assert facts.free_port(None, "127.0.0.1", {free}) > free
     with pytest.raises(EngineError) as raised:
-        host.free_port(None, "127.0.0.1", PORTS)
+        facts.free_port(None, "127.0.0.1", PORTS)
     assert raised.value.error_code == "PORT_IN_USE"
     for nowhere in ("203.0.113.9", "no such host"):
         with pytest.raises(EngineError) as raised:
-            host.free_port(None, nowhere, ())
+            facts.free_port(None, nowhere, ())
         assert raised.value.error_code == "ADDRESS_MISSING"
 
 
@@ -62,20 +62,20 @@ def test_a_process_is_known_by_pid_and_start() -> None:
         ["sleep", "infinity"], env={"MARK_FOR_TEST": str(os.getpid()), "PATH": os.environ["PATH"]}
     )
     try:
-        start = host.start_ticks(process.pid)
+        start = facts.start_ticks(process.pid)
         assert start is not None
-        assert host.start_ticks(process.pid) == start
-        eventually(lambda: host.marked("MARK_FOR_TEST", str(os.getpid())) == [process.pid])
+        assert facts.start_ticks(process.pid) == start
+        eventually(lambda: facts.marked("MARK_FOR_TEST", str(os.getpid())) == [process.pid])
         process.kill()
-        eventually(lambda: host.start_ticks(process.pid) is None)  # dead, though nobody has waited for it yet
+        eventually(lambda: facts.start_ticks(process.pid) is None)  # dead, though nobody has waited for it yet
     finally:
         process.kill()
         process.wait()
-    assert host.marked("MARK_FOR_TEST", str(os.getpid())) == []
+    assert facts.marked("MARK_FOR_TEST", str(os.getpid())) == []
 
 
 def test_a_kept_machine_id_is_for_its_owner_alone(tmp_path: Path) -> None:
-    host.machine_id(tmp_path / "state")
+    facts.machine_id(tmp_path / "state")
     for kept in (tmp_path / "state").glob("*"):
         assert not stat.S_IMODE(kept.parent.stat().st_mode) & 0o077
 
@@ -93,9 +93,9 @@ def test_a_kept_machine_id_is_for_its_owner_alone(tmp_path: Path) -> None:
     ],
 )
 def test_a_process_is_in_the_container_that_its_cgroup_names(cgroup: str, container: str | None) -> None:
-    assert host.container_in(cgroup) == container
+    assert facts.container_in(cgroup) == container
 
 
 def test_what_is_not_here_is_in_no_container() -> None:
-    assert host.container_of(4000000) is None
-    assert host.process_name(4000000) == ""
+    assert facts.container_of(4000000) is None
+    assert facts.process_name(4000000) == ""

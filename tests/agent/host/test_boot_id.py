@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from muster_agent.hostrun import HostRun, docker_daemon
+from muster_agent.host.boot_id import HostRun, docker_daemon
 
 
 class Proc:
