@@ -14,7 +14,8 @@ import msgspec
 from muster.api.messages import Disk
 from muster_agent.archive import Archive
 from muster_agent.conditions import Conditions
-from muster_agent.contact import Contact
+from muster_agent.control.cursor import Inbox
+from muster_agent.control.lease import Contact
 from muster_agent.devices import Devices
 from muster_agent.engines import Engine, EngineError
 from muster_agent.fleet import Fleet, Spawn, spawn_thread
@@ -23,7 +24,6 @@ from muster_agent.handlers import Handlers
 from muster_agent.health import HttpProbe, Probe
 from muster_agent.host.boot_id import HostRun
 from muster_agent.host.clocks import Moment
-from muster_agent.inbox import Inbox
 from muster_agent.inventory import Inventory
 from muster_agent.life import Tools
 from muster_agent.listening import Listening

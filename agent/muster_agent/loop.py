@@ -16,9 +16,9 @@ from msgspec.structs import replace
 
 from muster.api.messages import Disk, GpuInfo, GpuUsage, Heartbeat, Image, Registration
 from muster.api.sizes import fitting
-from muster_agent.api import TIMEOUT, Answer, Api, Fatal, Retry
-from muster_agent.backoff import Backoff
-from muster_agent.clockcheck import ClockCheck
+from muster_agent.control.backoff import Backoff
+from muster_agent.control.client import TIMEOUT, Answer, Api, Fatal, Retry
+from muster_agent.control.clock_check import ClockCheck
 from muster_agent.crew import Crew, Host, Memory
 from muster_agent.host.clocks import Moment
 from muster_agent.intake import Intake

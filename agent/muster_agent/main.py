@@ -20,9 +20,11 @@ from muster.api.messages import GpuInfo, Registration
 from muster.api.structs import read_structs
 from muster.api.version import VERSION
 from muster.sanitize import log_to, shown
-from muster_agent.api import Api
-from muster_agent.boots import next_boot
 from muster_agent.conditions import Conditions
+from muster_agent.control.boot_ids import next_boot
+from muster_agent.control.client import Api
+from muster_agent.control.cooldown import Refusal
+from muster_agent.control.reporter import Reporter
 from muster_agent.crew import Host, Memory
 from muster_agent.devices import Devices
 from muster_agent.engines import Engine, EngineError
@@ -36,8 +38,6 @@ from muster_agent.mounts import AllowedMount
 from muster_agent.numbers import Numbers
 from muster_agent.policy import TESTED_IMAGE, HostPolicy
 from muster_agent.preflight import Surroundings
-from muster_agent.refusal import Refusal
-from muster_agent.reporter import Reporter
 from muster_agent.sampler import Sampler
 from muster_agent.settings import (
     SettingError,

@@ -14,7 +14,7 @@ MODULE, TESTS = "agent/muster_agent/plan.py", "tests/agent/test_plan.py"
 def test_findings_are_kept_while_module_and_tests_are_the_same(tmp_path: Path) -> None:
     Findings.of(MODULE, TESTS, tmp_path).note("a -> b", True)
     assert Findings.of(MODULE, TESTS, tmp_path).survived == {"a -> b": True}
-    assert Findings.of(MODULE, "tests/agent/test_api.py", tmp_path).survived == {}, "other tests find anew"
+    assert Findings.of(MODULE, "tests/agent/control/test_client.py", tmp_path).survived == {}, "other tests find anew"
 
 
 def test_a_score_takes_the_place_of_the_earlier_one_and_nothing_else_changes() -> None:

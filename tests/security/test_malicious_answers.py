@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 
 from muster.api.messages import Heartbeat
-from muster_agent.api import MAX_ANSWER, Api, Fatal, Retry
+from muster_agent.control.client import MAX_ANSWER, Api, Fatal, Retry
 from tests.fixtures.waiting import PATIENCE
 from tests.fixtures.wire import http, server
 

@@ -238,7 +238,7 @@ MUTANTS = (
         "the lease ends by the wall clock",
         "within one boot a lease is measured by CLOCK_BOOTTIME",
         ("agent/muster_agent/host/clocks.py", "return max(0.0, self.boottime - earlier.boottime) if", "return max(0.0, self.wall - earlier.wall) if"),
-        test="tests/agent/test_contact.py::test_a_step_of_the_wall_clock_neither_ends_nor_renews_the_lease",
+        test="tests/agent/control/test_lease.py::test_a_step_of_the_wall_clock_neither_ends_nor_renews_the_lease",
     ),
     mutant(
         "an operation's deadline is by the wall clock",
@@ -263,13 +263,13 @@ MUTANTS = (
         "reports are sent in one order",
         "one refused report holds up no other deployment's",
         ("agent/muster_agent/state/outbox.py", "return sorted(found.values(), key=lambda each: (each.is_rest, each.id < 0, abs(each.id)))", "return sorted(found.values(), key=lambda each: (each.is_rest, each.id < 0, abs(each.id)))[:1]"),
-        test="tests/agent/test_reporter.py::test_one_deployments_refused_reports_hold_up_no_other",
+        test="tests/agent/control/test_reporter.py::test_one_deployments_refused_reports_hold_up_no_other",
     ),
     mutant(
         "a report is never shrunk",
         "a final status arrives where its log cannot",
-        ("agent/muster_agent/shrink.py", "        if each != made[-1]:\n", "        if False:\n"),
-        test="tests/agent/test_reporter.py::test_a_final_status_arrives_by_shrinking_and_its_log_once_the_network_takes_it",
+        ("agent/muster_agent/control/shrink.py", "        if each != made[-1]:\n", "        if False:\n"),
+        test="tests/agent/control/test_reporter.py::test_a_final_status_arrives_by_shrinking_and_its_log_once_the_network_takes_it",
     ),
     mutant(
         "the oldest report goes first",

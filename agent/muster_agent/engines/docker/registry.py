@@ -20,8 +20,8 @@ from msgspec import Struct
 from requests.auth import AuthBase, HTTPBasicAuth
 from requests.utils import parse_dict_header
 
-from muster_agent.api import Bearer, read_limited
-from muster_agent.sessions import new_session
+from muster_agent.control.client import Bearer, read_limited
+from muster_agent.control.sessions import new_session
 
 TIMEOUT = (3.0, 5.0)
 MOST_BYTES = 4 * 1024 * 1024

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from muster_agent.attempts import LONG, Attempts
+from muster_agent.control.attempts import LONG, Attempts
 from muster_agent.state.outbox import Head
 
 REPORT, NEXT, REST = Head(1, "status", "d1"), Head(2, "status", "d1"), Head(3, "status", "d1", is_rest=True)

@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster_agent.backoff import MAX_RETRY_AFTER, Backoff
+from muster_agent.control.backoff import MAX_RETRY_AFTER, Backoff
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.fake_server import error
 

@@ -10,7 +10,7 @@ import requests
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
 from muster.api.messages import Heartbeat
-from muster_agent.api import Api, Bearer, Fatal, Retry, failure
+from muster_agent.control.client import Api, Bearer, Fatal, Retry, failure
 from tests.fixtures.certificates import check_trust
 from tests.fixtures.fake_server import FakeServer
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 
-from muster_agent.backoff import Backoff
+from muster_agent.control.backoff import Backoff
 from muster_agent.state.outbox import Head, Key
 
 REST_CAP = 600.0

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.api.messages import OUTPUTS, Result
-from muster_agent.shrink import HEAD, versions
+from muster_agent.control.shrink import HEAD, versions
 
 CRASH = {
     "status": "error",

@@ -17,8 +17,8 @@ from urllib3.exceptions import ProtocolError
 from muster.api.connection import answered_by_something_else, cause
 from muster.api.messages import MAX_CODE, Heartbeat, Registered, Registration, brief
 from muster.api.resources import ErrorBody
-from muster_agent.clockcheck import ahead
-from muster_agent.sessions import new_session
+from muster_agent.control.clock_check import ahead
+from muster_agent.control.sessions import new_session
 
 T = TypeVar("T")
 

@@ -19,11 +19,11 @@ from threading import Event
 from typing import Any, Protocol
 
 from muster.api.conditions import ConditionType
-from muster_agent.api import PASSING, Api, Fatal, Retry
-from muster_agent.attempts import Attempt, Attempts
-from muster_agent.backoff import Backoff
 from muster_agent.conditions import Conditions
-from muster_agent.shrink import versions
+from muster_agent.control.attempts import Attempt, Attempts
+from muster_agent.control.backoff import Backoff
+from muster_agent.control.client import PASSING, Api, Fatal, Retry
+from muster_agent.control.shrink import versions
 from muster_agent.state.db import JournalFull
 from muster_agent.state.dir import Identity, StateError
 from muster_agent.state.outbox import Entry, Key, Spool

@@ -6,8 +6,8 @@ from email.utils import formatdate
 
 import pytest
 
-from muster_agent.clockcheck import TOLERATED, ClockCheck, ahead
 from muster_agent.conditions import CLEARED_AFTER, Conditions
+from muster_agent.control.clock_check import TOLERATED, ClockCheck, ahead
 from tests.fixtures.agent_world import AgentWorld, Clock
 
 NOW = 1_800_000_000.0

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from muster.api.connection import CA_VARIABLES
-from muster_agent.sessions import new_session
+from muster_agent.control.sessions import new_session
 from tests.fixtures.broken_servers import answering, success
 from tests.fixtures.certificates import Authority, authority
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from muster_agent.control.cooldown import Refusal
 from muster_agent.host.clocks import Moment
-from muster_agent.refusal import Refusal
 from tests.fixtures.journals import open_memory
 
 

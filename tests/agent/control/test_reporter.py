@@ -13,9 +13,9 @@ from urllib3.exceptions import ProtocolError
 
 from muster.api.conditions import ConditionType
 from muster.api.messages import CrashLoop, Fix, Progress, Report, ReportedCondition, Result
-from muster_agent.api import Api, Fatal
 from muster_agent.conditions import Conditions
-from muster_agent.reporter import IDLE, Reporter
+from muster_agent.control.client import Api, Fatal
+from muster_agent.control.reporter import IDLE, Reporter
 from muster_agent.state.dir import Identity, StateError
 from muster_agent.state.outbox import Entry, Head, Spool
 from tests.fixtures.agent_world import AgentWorld, Clock

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent.contact import LEASE, Contact
+from muster_agent.control.lease import LEASE, Contact
 from muster_agent.host.clocks import Moment
 from tests.fixtures.agent_world import DAY, AgentWorld
 from tests.fixtures.journals import forbid_writing, open_memory

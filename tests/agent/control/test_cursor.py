@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from muster_agent.inbox import Inbox
+from muster_agent.control.cursor import Inbox
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import forbid_writing, open_memory
 
