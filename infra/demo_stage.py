@@ -21,7 +21,7 @@ import docker
 import psutil
 from docker.errors import DockerException, NotFound
 
-from muster_agent.labels import WORKER
+from muster_agent.engines.labels import WORKER
 
 PR_SET_CHILD_SUBREAPER = 36
 """prctl(2): descendants whose parent has ended become ours, so that none can be lost from sight."""

@@ -2,7 +2,7 @@
 
 requests reads REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE, and trusts one file. OpenSSL's SSL_CERT_FILE is what most other
 programs read. An owner who names an authority by either variable wants it trusted, so all files that are named count.
-The agent has its own (agent/muster_agent/control/sessions.py), which repeats nothing: neither package imports the other.
+The agent has its own (agent/muster_agent/control/sessions.py), which repeats nothing: neither imports the other.
 """
 
 from __future__ import annotations

@@ -20,10 +20,10 @@ from muster.diagnostics.log import EXCERPT_BYTES, Diagnosis, diagnose, excerpt
 from muster_agent.aftermath import aftermath
 from muster_agent.archive import Archive
 from muster_agent.engines import Cancelled, Engine, EngineError, Instance
+from muster_agent.engines.labels import instance_name
 from muster_agent.growth import STALLED_AFTER, Growth, Onlooker
 from muster_agent.health import DEAD_AFTER, Probe, Pulse
 from muster_agent.inventory import Inventory
-from muster_agent.labels import instance_name
 from muster_agent.plan import Fetch, Remove, Start, Step, Terminate, of_deployment, outdated, plan, wanted
 from muster_agent.preflight import GpuMissing
 from muster_agent.pulls import Pulls

@@ -292,7 +292,7 @@ def _engine(kind: str, state_dir: Path, vllm_command: str, memory: Memory) -> En
         from muster_agent.engines.docker import DockerEngine
 
         return DockerEngine(lambda: memory.database.meta("worker_id"))
-    from muster_agent.engines.process import ProcessEngine
+    from muster_agent.engines.process.process_engine import ProcessEngine
 
     try:
         command = tuple(shlex.split(vllm_command))

@@ -9,10 +9,10 @@ from types import MappingProxyType
 from muster.api.messages import Deploy, FromHost
 from muster_agent.container import asked
 from muster_agent.engines import EngineError, RunSpec
+from muster_agent.engines.labels import instance_name
 from muster_agent.flags import flags, given, value_of
 from muster_agent.given_flags import sendable
 from muster_agent.hub import DEFAULT_ENDPOINT
-from muster_agent.labels import instance_name
 from muster_agent.policy import CONTAINER_HUB_CACHE, SHARED, HostPolicy, refusal
 
 __all__ = ["PORTS", "HostPolicy", "desired_port", "refusal", "run_spec", "served_model_name"]

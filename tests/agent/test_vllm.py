@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.api.messages import Deploy, FromHost
-from muster_agent import labels
-from muster_agent.engines import EngineError, Mount, RunSpec
+from muster_agent.engines import EngineError, Mount, RunSpec, labels
 from muster_agent.flags import flags
 from muster_agent.mounts import AllowedMount
 from muster_agent.policy import CONTAINER_HUB_CACHE, TESTED_IMAGE

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from muster_agent.engines.supervised import MARK as INSTANCE
+from muster_agent.engines.process.supervisor import MARK as INSTANCE
 from tests.fixtures.agent_process import MARK as HOST
 
 SLOT = "STANDIN_SLOT"
@@ -41,7 +41,7 @@ def models_of(folder: Path) -> list[Model]:
 
 
 def supervisors_of(folder: Path) -> int:
-    """How many of agent/muster_agent/engines/shim.py run for it."""
+    """How many of agent/muster_agent/engines/process/shim.py run for it."""
     count = 0
     for each in Path("/proc").iterdir():
         if each.name.isdigit():

@@ -69,7 +69,7 @@ MUTANTS = (
     mutant(
         "names are chance, and labels are not read",
         "the container's name is the idempotency key, and labels are the truth",
-        ("agent/muster_agent/labels.py", 'return f"muster-{deployment_id}-g{generation}"', 'return f"muster-{deployment_id}-g{generation}-{__import__(\'os\').urandom(4).hex()}"'),
+        ("agent/muster_agent/engines/labels.py", 'return f"muster-{deployment_id}-g{generation}"', 'return f"muster-{deployment_id}-g{generation}-{__import__(\'os\').urandom(4).hex()}"'),
         ("agent/muster_agent/plan.py", "return min(running, key=lambda each: (each.created, each.id), default=None)", "return None"),
         ("agent/muster_agent/plan.py", 'steps += [Terminate(each.id) for each in ends if each.state == "running"]', "pass"),
         ("agent/muster_agent/plan.py", "steps += [Remove(each.id) for each in ends]", 'steps += [Remove(each.id) for each in ends if each.state != "running"]'),

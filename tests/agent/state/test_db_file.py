@@ -321,7 +321,8 @@ def test_a_journal_that_is_no_file_ends_the_start_with_one_sentence(tmp_path: Pa
 @needs_root
 def test_somebody_elses_journal_ends_the_start_with_whose_it_is(journal: Path) -> None:
     journal.chmod(0o600)
-    loaded = "import os; from pathlib import Path; from muster_agent.state.db_file import opened"  # its folder may be private
+    # its folder may be private
+    loaded = "import os; from pathlib import Path; from muster_agent.state.db_file import opened"
     script = f"{loaded}; os.setgroups([]); os.setuid(65534); opened(Path({str(journal)!r}))"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "it belongs to root" in ended.stderr or "permission denied" in ended.stderr.lower()

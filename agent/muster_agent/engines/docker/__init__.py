@@ -9,6 +9,6 @@
 - `prune`: what may be thrown away.
 """
 
-from muster_agent.engines.docker.engine import DockerEngine
+from muster_agent.engines.docker.docker_engine import DockerEngine
 
 __all__ = ["DockerEngine"]

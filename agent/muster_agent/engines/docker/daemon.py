@@ -22,7 +22,7 @@ from muster.api.connection import wrapped
 from muster.diagnostics.docker import MOST_CHARACTERS, read
 from muster.diagnostics.rules import UNNAMED_REGISTRY
 from muster_agent.engines import EngineError
-from muster_agent.engines.docker.client import Client
+from muster_agent.engines.docker.docker_client import Client
 
 __all__ = ["APIError", "Daemon", "NotFound", "failure"]
 

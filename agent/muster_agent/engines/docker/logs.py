@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import docker
 
 from muster_agent.engines import EngineError, LogChunk
-from muster_agent.engines.logs import CHUNK_BYTES, Line, chunk, parse_time
+from muster_agent.engines.log_lines import CHUNK_BYTES, Line, chunk, parse_time
 
 
 def read_log(api: docker.APIClient, container_id: str, lines: int, since: str | None) -> LogChunk:

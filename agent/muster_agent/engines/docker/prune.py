@@ -10,7 +10,7 @@ from typing import Any
 import docker
 
 from muster.api.messages import Kept, Pruned
-from muster_agent import labels
+from muster_agent.engines import labels
 from muster_agent.engines.docker.daemon import APIError, Daemon, NotFound
 
 _DEAD = ("exited", "dead")

@@ -17,7 +17,7 @@ from docker.errors import DockerException
 from muster_agent.engines import EngineError
 from muster_agent.engines.docker import DockerEngine
 from muster_agent.engines.docker.daemon import APIError, failure, unreachable
-from muster_agent.engines.docker.engine import _run
+from muster_agent.engines.docker.docker_engine import _run
 from tests.fixtures.docker_front import DockerFront
 from tests.fixtures.fake_docker import FakeDocker, fake_docker
 from tests.fixtures.registry import registry

@@ -10,7 +10,7 @@ import pytest
 
 from muster_agent.engines import EngineError
 from muster_agent.engines.docker.logs import read_log
-from muster_agent.engines.logs import CHUNK_BYTES
+from muster_agent.engines.log_lines import CHUNK_BYTES
 from tests.fixtures.docker_rig import DockerRig
 from tests.fixtures.engine_suite import ready
 

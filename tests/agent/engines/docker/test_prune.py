@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from muster_agent import labels
+from muster_agent.engines import labels
 from tests.fixtures import docker_engine, shell_image
 from tests.fixtures.docker_rig import DockerRig
 from tests.fixtures.engine_suite import only, ready

@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from muster_agent.engines.supervised import MARK
+from muster_agent.engines.process.supervisor import MARK
 from muster_agent.host import facts
 from tests.fixtures.engine_suite import only, ready
 from tests.fixtures.process_rig import PUPPET, ProcessRig, RigOf
@@ -25,7 +25,7 @@ def test_it_outlives_the_agent_and_is_adopted_with_its_exit_code(rig: ProcessRig
 import os, signal
 from pathlib import Path
 from muster_agent.engines import RunSpec
-from muster_agent.engines.process import ProcessEngine
+from muster_agent.engines.process.process_engine import ProcessEngine
 spec = RunSpec({spec.name!r}, "w1", "d1", 1, "m", None, {spec.arguments!r}, {{}}, (), "127.0.0.1", {spec.port})
 ProcessEngine(Path({str(rig.state_dir)!r}), {PUPPET!r}).start(spec)
 os.kill(os.getpid(), signal.SIGKILL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from muster_agent.engines import Instance
-from muster_agent.engines.docker.looks import KEPT_SECONDS, Looks
+from muster_agent.engines.docker.inspect_cache import KEPT_SECONDS, Looks
 
 
 class Docker:

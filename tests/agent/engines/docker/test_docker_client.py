@@ -10,7 +10,7 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException
 
-from muster_agent.engines.docker.client import KNOWN_VERSION, Client
+from muster_agent.engines.docker.docker_client import KNOWN_VERSION, Client
 from tests.fixtures.fake_docker import FakeDocker, fake_docker
 
 TOO_NEW = (1, 99)

@@ -1,7 +1,7 @@
 """Models as plain processes, for hosts that are containers themselves and have no Docker inside (rented GPU pods).
 
 Each instance is a folder below `<state_dir>/processes` with the name that a container would have, so that creating one
-is atomic (supervised.py says what is in it). A process that the agent did not see start is adopted where it is found;
+is atomic (supervisor.py says what is in it). A process that the agent did not see start is adopted where it is found;
 one that never ran, because the agent was killed in between, is `created` and starts afresh.
 """
 
@@ -18,10 +18,9 @@ from threading import Event, Lock
 from typing import NoReturn
 
 from muster.api.messages import Image, Kept, Progress, Pruned, Pulled
-from muster_agent import labels
-from muster_agent.engines import EngineError, Instance, LogChunk, Offer, RunSpec
-from muster_agent.engines.logs import chunk
-from muster_agent.engines.supervised import Supervised
+from muster_agent.engines import EngineError, Instance, LogChunk, Offer, RunSpec, labels
+from muster_agent.engines.log_lines import chunk
+from muster_agent.engines.process.supervisor import Supervised
 from muster_agent.host import facts
 
 

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from muster.diagnostics.log import diagnose
-from muster_agent import labels
-from muster_agent.engines import EngineError, Mount
-from muster_agent.engines.docker.engine import SHM_BYTES
+from muster_agent.engines import EngineError, Mount, labels
+from muster_agent.engines.docker.docker_engine import SHM_BYTES
 from tests.fixtures.docker_rig import DockerRig
 from tests.fixtures.engine_suite import EngineSuite, only, own, ready
 from tests.fixtures.shell_image import build

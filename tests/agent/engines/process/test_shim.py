@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from muster_agent.engines import Instance
-from muster_agent.engines.logs import backwards
-from muster_agent.engines.shim import LINE_BYTES
-from muster_agent.engines.supervised import MARK, SHIM
+from muster_agent.engines.log_lines import backwards
+from muster_agent.engines.process.shim import LINE_BYTES
+from muster_agent.engines.process.supervisor import MARK, SHIM
 from muster_agent.host import facts
 from tests.fixtures.engine_suite import only, ready
 from tests.fixtures.process_rig import ProcessRig, RigOf

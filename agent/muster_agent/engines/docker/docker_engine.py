@@ -20,15 +20,14 @@ import requests
 from docker.types import DeviceRequest, LogConfig, Mount
 
 from muster.api.messages import Image, Progress, Pruned, Pulled
-from muster_agent import labels
-from muster_agent.engines import EngineError, Instance, LogChunk, Offer, RunSpec
+from muster_agent.engines import EngineError, Instance, LogChunk, Offer, RunSpec, labels
 from muster_agent.engines.docker.daemon import APIError, Daemon, NotFound
 from muster_agent.engines.docker.entrypoint import command_line
 from muster_agent.engines.docker.images import PATIENCE_SECONDS, Images, checked
+from muster_agent.engines.docker.inspect_cache import Looks
 from muster_agent.engines.docker.logs import read_log
-from muster_agent.engines.docker.looks import Looks
 from muster_agent.engines.docker.prune import prune
-from muster_agent.engines.logs import parse_time
+from muster_agent.engines.log_lines import parse_time
 from muster_agent.host import facts
 from muster_agent.state.dir import owner_name
 

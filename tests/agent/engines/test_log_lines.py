@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster_agent.engines.logs import CHUNK_BYTES, Line, backwards, chunk, format_time, parse_time
-from muster_agent.engines.shim import LINE_BYTES, Log
+from muster_agent.engines.log_lines import CHUNK_BYTES, Line, backwards, chunk, format_time, parse_time
+from muster_agent.engines.process.shim import LINE_BYTES, Log
 
 
 @given(st.integers(0, 4 * 10**18))
