@@ -37,7 +37,7 @@ from infra.demo_stage import (
     remove_containers,
     remove_containers_of_agent,
 )
-from muster_agent.devices import Devices
+from muster_agent.gpus.devices import Devices
 
 console = Console(highlight=False)
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from muster_agent.engines import Instance
-from muster_agent.gpus import Gpu
+from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.preflight import Surroundings, size, told_size
 
 

@@ -16,9 +16,9 @@ from muster_agent.archive import Archive
 from muster_agent.conditions import Conditions
 from muster_agent.control.cursor import Inbox
 from muster_agent.control.lease import Contact
-from muster_agent.devices import Devices
 from muster_agent.engines import Engine, EngineError
 from muster_agent.fleet import Fleet, Spawn, spawn_thread
+from muster_agent.gpus.devices import Devices
 from muster_agent.growth import Onlooker
 from muster_agent.handlers import Handlers
 from muster_agent.health import HttpProbe, Probe

@@ -11,9 +11,9 @@ from msgspec import Struct, structs
 
 from muster.api import messages as m
 from muster_agent.archive import Archive
-from muster_agent.devices import Devices
 from muster_agent.engines import Engine, EngineError, Instance, LogChunk
 from muster_agent.fleet import Fleet
+from muster_agent.gpus.devices import Devices
 from muster_agent.inventory import Inventory
 from muster_agent.logs import bounded, tail
 from muster_agent.models import cached_models, delete_model

@@ -10,7 +10,7 @@ from threading import Lock
 from muster.api.messages import Deploy
 from muster_agent.engines import Engine, EngineError, Instance, RunSpec
 from muster_agent.flags import flags
-from muster_agent.gpus import Gpu
+from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.health import Probe
 from muster_agent.hub import Finding
 from muster_agent.impossible import check_possible

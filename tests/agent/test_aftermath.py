@@ -10,7 +10,7 @@ import pytest
 from muster.api.messages import Disk
 from muster_agent.aftermath import aftermath
 from muster_agent.engines import Instance
-from muster_agent.gpus import Gpu, Holder
+from muster_agent.gpus.gpu_usage import Gpu, Holder
 from muster_agent.preflight import Surroundings
 from tests.fixtures.agent_world import DISK, GIB, AgentWorld, FakeHub
 

@@ -12,7 +12,7 @@ from muster.api.conditions import ConditionType
 from muster.api.messages import Fix, Progress, Pulled, Report
 from muster.diagnostics.log import EXCERPT_BYTES
 from muster_agent.engines import EngineError, Instance, RunSpec
-from muster_agent.gpus import Gpu
+from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.growth import STALLED_AFTER
 from muster_agent.health import DEAD_AFTER
 from muster_agent.life import (

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from muster.api.messages import Disk, Fix, Report
-from muster_agent.cuda import Driver
 from muster_agent.engines import EngineError, Instance, Offer
-from muster_agent.gpus import Gpu, Holder
+from muster_agent.gpus.cuda import Driver
+from muster_agent.gpus.gpu_usage import Gpu, Holder
 from muster_agent.host.facts import HostMemory
 from muster_agent.hub import Finding
 from muster_agent.policy import HostPolicy

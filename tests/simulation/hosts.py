@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeVar
 from muster.api.messages import GpuDevice, GpuInfo, Progress, Pruned, Pulled, Registration, SystemInfo
 from muster_agent.crew import FIRST_LOOK
 from muster_agent.engines import EngineError, Instance, RunSpec
-from muster_agent.gpus import Gpu
+from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.life import HUNG_GRACE
 from muster_agent.loop import Refused
 from muster_agent.state.db import Database, JournalFull

@@ -556,7 +556,7 @@ MUTANTS = (
         "an agent starts on a GPU in which another model runs",
         "the agent looks who runs on a GPU, right before a start",
         ("agent/muster_agent/preflight.py", "    users = gpu.users(there, worker_id, command.deployment_id)\n", "    users: list[Instance] = []\n"),
-        test="tests/agent/test_gpus.py::test_a_model_does_not_start_on_a_gpu_in_which_another_of_musters_runs",
+        test="tests/agent/gpus/test_gpu_usage.py::test_a_model_does_not_start_on_a_gpu_in_which_another_of_musters_runs",
     ),
     # Operations
     mutant(

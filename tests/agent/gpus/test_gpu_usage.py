@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from muster_agent.engines import Instance
-from muster_agent.gpus import Gpu, Holder
+from muster_agent.gpus.gpu_usage import Gpu, Holder
 from tests.fixtures.agent_world import GIB, AgentWorld
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pynvml
 
-from muster_agent.quantization import Capability
+from muster_agent.gpus.quantization import Capability
 
 MOST_BYTES = 2**53
 """A number of bytes that a control plane accepts; anything larger is no size."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from threading import RLock
 
 from muster.api.messages import GpuDevice, GpuInfo, GpuUsage
-from muster_agent import nvml
-from muster_agent.cuda import Driver
-from muster_agent.gpus import Gpu, Holder
+from muster_agent.gpus import nvml
+from muster_agent.gpus.cuda import Driver
+from muster_agent.gpus.gpu_usage import Gpu, Holder
+from muster_agent.gpus.indexes import Known, Numbers
+from muster_agent.gpus.quantization import Capability
 from muster_agent.host.facts import container_of, process_name
-from muster_agent.numbers import Known, Numbers
-from muster_agent.quantization import Capability
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from threading import Event
 
 from muster.api.messages import Disk, GpuDevice, GpuInfo, GpuUsage
 from muster_agent.conditions import Conditions
-from muster_agent.devices import Devices, Sight
-from muster_agent.gpu_watch import GpuWatch
+from muster_agent.gpus.devices import Devices, Sight
+from muster_agent.gpus.gpu_watch import GpuWatch
+from muster_agent.gpus.sampler import Sampler
 from muster_agent.host import facts
-from muster_agent.sampler import Sampler
 from tests.fixtures.agent_world import DISK, Clock
 from tests.fixtures.waiting import eventually
 

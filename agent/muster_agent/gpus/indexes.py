@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from muster_agent.nvml import MOST_DEVICES, NO_MIG_DEVICE, Listed
+from muster_agent.gpus.nvml import MOST_DEVICES, NO_MIG_DEVICE, Listed
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from muster_agent.numbers import Numbers
-from muster_agent.nvml import NO_MIG_DEVICE, Listed
+from muster_agent.gpus.indexes import Numbers
+from muster_agent.gpus.nvml import NO_MIG_DEVICE, Listed
 
 
 def listed(*uuids: str | None) -> list[Listed]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from muster_agent.quantization import method, told
+from muster_agent.gpus.quantization import method, told
 
 
 @pytest.mark.parametrize(

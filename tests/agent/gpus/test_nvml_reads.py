@@ -5,7 +5,7 @@ from __future__ import annotations
 import pynvml
 import pytest
 
-from muster_agent import nvml_reads as reads
+from muster_agent.gpus import nvml_reads as reads
 
 
 @pytest.mark.parametrize(

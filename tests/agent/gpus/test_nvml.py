@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent import nvml as real
+from muster_agent.gpus import nvml as real
 from tests.fixtures.nvml import GIB, FakeNvml, compile_nvml, fails, gpu, part, says_bytes, told
 from tests.fixtures.waiting import deadline
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pynvml
 
-from muster_agent.nvml import NO_MIG_DEVICE, NO_MIG_UUID
+from muster_agent.gpus.nvml import NO_MIG_DEVICE, NO_MIG_UUID
 
 _NO_ACCESS = "run the agent as root, or give its user access to /dev/nvidia*; an agent in a container needs --gpus all"
 _DRIVER = {

@@ -22,8 +22,8 @@ from typing import Any
 import pynvml
 
 from muster.api.messages import GpuProcess
-from muster_agent import nvml_reads as reads
-from muster_agent.quantization import Capability
+from muster_agent.gpus import nvml_reads as reads
+from muster_agent.gpus.quantization import Capability
 
 log = logging.getLogger(__name__)
 

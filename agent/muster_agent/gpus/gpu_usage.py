@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from muster_agent.engines import Instance
-from muster_agent.quantization import Capability
+from muster_agent.gpus.quantization import Capability
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 from muster.api.conditions import ConditionType
 from muster.api.messages import GpuInfo, GpuUsage
-from muster_agent import nvml
 from muster_agent.conditions import Conditions
-from muster_agent.devices import Devices, Sight
-from muster_agent.driver_advice import for_device, for_driver
-from muster_agent.numbers import Known
+from muster_agent.gpus import nvml
+from muster_agent.gpus.devices import Devices, Sight
+from muster_agent.gpus.driver_advice import for_device, for_driver
+from muster_agent.gpus.indexes import Known
 
 HUNG_AFTER = 30.0
 """Seconds after which a driver that has not answered is a condition; after a boot the first answer may take ten."""

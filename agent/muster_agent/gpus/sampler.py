@@ -7,7 +7,7 @@ from collections.abc import Callable
 from threading import Event, Thread
 
 from muster.api.messages import Disk, GpuUsage
-from muster_agent.gpu_watch import GpuWatch
+from muster_agent.gpus.gpu_watch import GpuWatch
 
 log = logging.getLogger(__name__)
 

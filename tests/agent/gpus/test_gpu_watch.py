@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from muster.api.messages import GpuDevice, GpuInfo, GpuUsage, ReportedCondition
 from muster_agent.conditions import Conditions
-from muster_agent.devices import Devices, Sight
-from muster_agent.gpu_watch import HUNG_AFTER, GpuWatch
-from muster_agent.numbers import Known
-from muster_agent.nvml import NO_MIG_DEVICE
+from muster_agent.gpus.devices import Devices, Sight
+from muster_agent.gpus.gpu_watch import HUNG_AFTER, GpuWatch
+from muster_agent.gpus.indexes import Known
+from muster_agent.gpus.nvml import NO_MIG_DEVICE
 from tests.fixtures.agent_world import Clock
 
 A, B = Known(0, "GPU-a", "H200", 140, 0), Known(1, "GPU-b", "H200", 140, 1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from muster_agent.driver_advice import for_device, for_driver
-from muster_agent.nvml import NO_MIG_DEVICE, NO_MIG_UUID
+from muster_agent.gpus.driver_advice import for_device, for_driver
+from muster_agent.gpus.nvml import NO_MIG_DEVICE, NO_MIG_UUID
 
 
 @pytest.mark.parametrize(

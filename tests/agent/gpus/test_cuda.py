@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from muster_agent.cuda import Driver, unsatisfied
+from muster_agent.gpus.cuda import Driver, unsatisfied
 
 OLD, NEW = Driver("550.54.15", "12.4"), Driver("580.82.07", "13.0")
 REAL = "cuda>=12.9 brand=unknown,driver>=535,driver<536 brand=tesla,driver>=535,driver<536"
