@@ -12,7 +12,6 @@ from threading import Event
 import msgspec
 
 from muster.api.messages import Disk
-from muster_agent.archive import Archive
 from muster_agent.conditions import Conditions
 from muster_agent.control.cursor import Inbox
 from muster_agent.control.lease import Contact
@@ -27,11 +26,12 @@ from muster_agent.host.clocks import Moment
 from muster_agent.inventory import Inventory
 from muster_agent.life import Tools
 from muster_agent.listening import Listening
+from muster_agent.logs.archive import Archive
+from muster_agent.logs.redaction import Secrets
 from muster_agent.operations import Operations
 from muster_agent.policy import HostPolicy
 from muster_agent.preflight import Preflight, Surroundings
 from muster_agent.pulls import PAUSES, Pulls
-from muster_agent.secrets import Secrets
 from muster_agent.start import FreePort, Starter
 from muster_agent.state.db import Database
 from muster_agent.state.deployments import Records

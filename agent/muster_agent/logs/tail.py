@@ -8,9 +8,9 @@ import msgspec
 
 from muster.api.messages import Logs
 from muster.diagnostics.log import excerpt
-from muster_agent.archive import SavedLog
 from muster_agent.engines import LogChunk
 from muster_agent.engines.log_lines import backwards, chunk, format_time
+from muster_agent.logs.archive import SavedLog
 
 MAX_BYTES = 240 * 1024
 """Of text in one answer, as JSON has it (six bytes for some): below what the control plane keeps of a result."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from muster.api.credentials import HIDDEN
 from muster.api.messages import FromHost, Stop
-from muster_agent.secrets import Secrets
+from muster_agent.logs.redaction import Secrets
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.commands import deploy
 

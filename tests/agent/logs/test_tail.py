@@ -7,7 +7,7 @@ import pytest
 
 from muster.api.messages import Logs
 from muster_agent.engines import LogChunk
-from muster_agent.logs import MAX_BYTES, bounded
+from muster_agent.logs.tail import MAX_BYTES, bounded
 from tests.fixtures.agent_world import AgentWorld
 
 CAUSE = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
