@@ -12,6 +12,7 @@ from threading import Event
 import msgspec
 
 from muster.api.messages import Disk
+from muster_agent.backends.policy import HostPolicy
 from muster_agent.conditions import Conditions
 from muster_agent.control.cursor import Inbox
 from muster_agent.control.lease import Contact
@@ -29,7 +30,6 @@ from muster_agent.listening import Listening
 from muster_agent.logs.archive import Archive
 from muster_agent.logs.redaction import Secrets
 from muster_agent.operations import Operations
-from muster_agent.policy import HostPolicy
 from muster_agent.preflight import Preflight, Surroundings
 from muster_agent.pulls import PAUSES, Pulls
 from muster_agent.start import FreePort, Starter

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from muster.api.messages import Deploy, Progress
 from muster.diagnostics.lines import READ_CHARACTERS
+from muster_agent.backends.hub_cache import cached_models
 from muster_agent.engines import Engine, Instance
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.models import cached_models
 from muster_agent.phases import LINES, phase_of
 
 STALLED_AFTER = 600.0

@@ -10,6 +10,8 @@ from threading import Event
 from msgspec import Struct, structs
 
 from muster.api import messages as m
+from muster_agent.backends.hub_cache import cached_models, delete_model
+from muster_agent.backends.policy import HostPolicy, named
 from muster_agent.engines import Engine, EngineError, Instance, LogChunk
 from muster_agent.fleet import Fleet
 from muster_agent.gpus.devices import Devices
@@ -17,8 +19,6 @@ from muster_agent.inventory import Inventory
 from muster_agent.logs.archive import Archive
 from muster_agent.logs.redaction import Secrets
 from muster_agent.logs.tail import bounded, tail
-from muster_agent.models import cached_models, delete_model
-from muster_agent.policy import HostPolicy, named
 from muster_agent.pulls import Pulls
 from muster_agent.state.operations import Ledger
 

@@ -20,6 +20,8 @@ from muster.api.messages import GpuInfo, Registration
 from muster.api.structs import read_structs
 from muster.api.version import VERSION
 from muster.sanitize import log_to, shown
+from muster_agent.backends.mounts import AllowedMount
+from muster_agent.backends.policy import TESTED_IMAGE, HostPolicy
 from muster_agent.conditions import Conditions
 from muster_agent.control.boot_ids import next_boot
 from muster_agent.control.client import Api
@@ -36,8 +38,6 @@ from muster_agent.host import clocks, facts
 from muster_agent.host.boot_id import DEFAULT_ADDRESS, HostRun, docker_daemon
 from muster_agent.listening import Listening, Rebind
 from muster_agent.loop import Agent, Refused
-from muster_agent.mounts import AllowedMount
-from muster_agent.policy import TESTED_IMAGE, HostPolicy
 from muster_agent.preflight import Surroundings
 from muster_agent.settings import (
     SettingError,

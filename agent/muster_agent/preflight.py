@@ -10,18 +10,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from muster.api.messages import Deploy, Disk, Fix
+from muster_agent.backends.flags import value_of
+from muster_agent.backends.hub import MAX_CONFIG, Finding, Hub, HuggingFace, Question, question
+from muster_agent.backends.hub_cache import PREFIX, cached_models
+from muster_agent.backends.policy import HostPolicy, is_path
+from muster_agent.backends.weights import CODE, has_snapshot, unusable
 from muster_agent.engines import EngineError, Instance, Offer, RunSpec
-from muster_agent.flags import value_of
 from muster_agent.gpus.cuda import Driver, unsatisfied
 from muster_agent.gpus.devices import Devices
 from muster_agent.gpus.driver_advice import for_device
 from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.gpus.quantization import LEAST, LEAST_OF_VLLM, method, told
 from muster_agent.host.facts import HostMemory, disk, host_memory
-from muster_agent.hub import MAX_CONFIG, Finding, Hub, HuggingFace, Question, question
-from muster_agent.models import PREFIX, cached_models
-from muster_agent.policy import HostPolicy, is_path
-from muster_agent.weights import CODE, has_snapshot, unusable
 
 UTILIZATION = 0.9
 """The share of a GPU's memory that vLLM wants free where `gpu_memory_utilization` does not say."""

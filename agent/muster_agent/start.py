@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from muster.api.messages import Deploy
+from muster_agent.backends.command import PORTS, desired_port, refusal, run_spec, served_model_name
+from muster_agent.backends.flags import flags
+from muster_agent.backends.hub import Finding
+from muster_agent.backends.impossible_flags import check_possible
+from muster_agent.backends.policy import HostPolicy
 from muster_agent.engines import Engine, EngineError, Instance, RunSpec
-from muster_agent.flags import flags
 from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.health import Probe
-from muster_agent.hub import Finding
-from muster_agent.impossible import check_possible
 from muster_agent.inventory import Inventory
 from muster_agent.listening import Listening
-from muster_agent.policy import HostPolicy
 from muster_agent.preflight import Cleared, Flight, Preflight
-from muster_agent.vllm import PORTS, desired_port, refusal, run_spec, served_model_name
 
 FreePort = Callable[[int | None, str, Collection[int]], int]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from muster.api.messages import Disk, DiskPath
+from muster_agent.backends.policy import HostPolicy
 from muster_agent.engines import Engine
 from muster_agent.host import facts
-from muster_agent.policy import HostPolicy
 
 
 class Place(NamedTuple):

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from threading import Event
 
 from muster.api.conditions import ConditionType
+from muster_agent.backends.weights import CODE as CACHE_UNUSABLE
 from muster_agent.conditions import Conditions
 from muster_agent.engines import EngineError
 from muster_agent.fleet import Fleet
 from muster_agent.inventory import Inventory
 from muster_agent.listening import Listening
-from muster_agent.weights import CODE as CACHE_UNUSABLE
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ import pytest
 from muster.api.conditions import ConditionType
 from muster.api.messages import Fix, Progress, Pulled, Report
 from muster.diagnostics.log import EXCERPT_BYTES
+from muster_agent.backends.policy import TESTED_IMAGE
 from muster_agent.engines import EngineError, Instance, RunSpec
 from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.growth import STALLED_AFTER
@@ -24,7 +25,6 @@ from muster_agent.life import (
     WAITS,
     WATCH_EVERY,
 )
-from muster_agent.policy import TESTED_IMAGE
 from tests.fixtures import markdown
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.hub_cache import downloading

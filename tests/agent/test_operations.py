@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from muster.api.messages import OUTPUTS, DeleteImage, DiskUsage, PullImage
+from muster_agent.backends.policy import TESTED_IMAGE
 from muster_agent.operations import POOL_OF, POOLS, Operations, kind
-from muster_agent.policy import TESTED_IMAGE
 from tests.fixtures.agent_world import DAY, AgentWorld
 from tests.fixtures.journals import BIG, fill, forbid_writing
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from muster.api.messages import Disk, Fix, Report
+from muster_agent.backends.command import run_spec
+from muster_agent.backends.hub import Finding
+from muster_agent.backends.policy import HostPolicy
 from muster_agent.engines import EngineError, Instance, Offer
 from muster_agent.gpus.cuda import Driver
 from muster_agent.gpus.gpu_usage import Gpu, Holder
 from muster_agent.host.facts import HostMemory
-from muster_agent.hub import Finding
-from muster_agent.policy import HostPolicy
 from muster_agent.preflight import LEAST_FREE, Cleared, Flight, Preflight, Surroundings, size
-from muster_agent.vllm import run_spec
 from tests.fixtures.agent_world import DISK, GIB, AgentWorld, FakeHub
 from tests.fixtures.commands import deploy
 from tests.fixtures.hub_cache import downloading

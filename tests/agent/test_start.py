@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from muster.api.messages import Disk, FromHost, Image
+from muster_agent.backends.policy import TESTED_IMAGE, HostPolicy
 from muster_agent.conditions import Conditions
 from muster_agent.engines import EngineError, Instance, RunSpec
 from muster_agent.inventory import Inventory
 from muster_agent.listening import Listening
-from muster_agent.policy import TESTED_IMAGE, HostPolicy
 from muster_agent.preflight import Preflight, Surroundings
 from muster_agent.start import PORT_RACES, Starter
 from tests.fixtures.agent_world import AgentWorld, Clock, FakeHub, Probes, free_port

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from muster_agent.policy import HostPolicy
+from muster_agent.backends.policy import HostPolicy
 from tests.fixtures.agent_world import AgentWorld
 
 SECRETS = {"AWS_SECRET_ACCESS_KEY": "aws-secret-of-the-host", "HF_TOKEN": "hf_of_the_host", "SSH_AUTH_SOCK": "/s"}

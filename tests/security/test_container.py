@@ -10,10 +10,10 @@ import docker
 import pytest
 
 from muster.api.messages import Deploy
+from muster_agent.backends.command import run_spec
+from muster_agent.backends.policy import CONTAINER_HUB_CACHE, HostPolicy, refusal
 from muster_agent.engines import EngineError
 from muster_agent.engines.docker import DockerEngine
-from muster_agent.policy import CONTAINER_HUB_CACHE, HostPolicy, refusal
-from muster_agent.vllm import run_spec
 from tests.fixtures import shell_image
 from tests.fixtures.ports import free_port
 

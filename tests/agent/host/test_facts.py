@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from muster_agent.backends.command import PORTS
 from muster_agent.engines import EngineError
 from muster_agent.host import facts
-from muster_agent.vllm import PORTS
 from tests.fixtures.ports import free_port
 from tests.fixtures.waiting import eventually
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from muster_agent.backends.policy import TESTED_IMAGE
 from muster_agent.engines import Instance
-from muster_agent.policy import TESTED_IMAGE
 from tests.fixtures.operators import Operators
 from tests.fixtures.tables import columns
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from muster.api.messages import CachedModel, Deleted
+from muster_agent.backends.hub_cache import cached_models, delete_model
 from muster_agent.engines import EngineError
-from muster_agent.models import cached_models, delete_model
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.hub_cache import cache
 

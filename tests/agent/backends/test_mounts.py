@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent.container import AskedMount
-from muster_agent.mounts import AllowedMount, is_absent, lies_in, seen_at, why_not
+from muster_agent.backends.container_settings import AskedMount
+from muster_agent.backends.mounts import AllowedMount, is_absent, lies_in, seen_at, why_not
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from muster_agent.backends.given_flags import extra_args, given_flags, is_flag, sendable
 from muster_agent.engines import EngineError
-from muster_agent.given_flags import extra_args, given_flags, is_flag, sendable
 
 EXTRA = "config.extra_args: --"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from muster_agent.backends.weights import unusable
 from muster_agent.conditions import CLEARED_AFTER
 from muster_agent.engines import EngineError, RunSpec
-from muster_agent.weights import unusable
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.hub_cache import downloading
 from tests.fixtures.small_disk import needs_root, read_only, small_disk
@@ -20,7 +20,9 @@ from tests.fixtures.small_disk import needs_root, read_only, small_disk
 
 def as_nobody(model: str, hub_cache: Path) -> str:
     """What a user that owns nothing finds: the program is loaded before, since its folder may be private."""
-    loaded = "from muster_agent.weights import unusable; import pwd; pwd.getpwuid(65534); from pathlib import Path;"
+    loaded = (
+        "from muster_agent.backends.weights import unusable; import pwd; pwd.getpwuid(65534); from pathlib import Path;"
+    )
     code = (
         f"{loaded} import os; os.setgid(65534); os.setuid(65534); print(unusable({model!r}, Path({str(hub_cache)!r})))"
     )

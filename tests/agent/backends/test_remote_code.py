@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from muster_agent.remote_code import chosen_by_config, chosen_by_variable
+from muster_agent.backends.remote_code import chosen_by_config, chosen_by_variable
 
 CODE: list[tuple[dict[str, Any], str]] = [
     ({"kv_transfer_config": {"kv_connector_module_path": "evil.mod"}}, "kv_transfer_config.kv_connector_module_path"),

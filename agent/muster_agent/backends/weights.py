@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from muster_agent.models import PREFIX
-from muster_agent.policy import is_path
+from muster_agent.backends.hub_cache import PREFIX
+from muster_agent.backends.policy import is_path
 from muster_agent.state.dir import owner, owner_name
 
 CODE = "CACHE_UNUSABLE"

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from muster_agent.container import AskedMount, covers_programs
-from muster_agent.host_paths import is_below, plain
+from muster_agent.backends.container_settings import AskedMount, covers_programs
+from muster_agent.backends.host_paths import is_below, plain
 
 
 @dataclass(frozen=True)

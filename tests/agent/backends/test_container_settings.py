@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from muster_agent.container import Asked, AskedMount, asked, covers_programs
+from muster_agent.backends.container_settings import Asked, AskedMount, asked, covers_programs
 from muster_agent.engines import EngineError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from muster_agent.hub import Finding, HuggingFace, Question, question
+from muster_agent.backends.hub import Finding, HuggingFace, Question, question
 from tests.fixtures.hub_server import HubServer
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from muster.api.messages import FromHost
-from muster_agent.given_flags import given_flags
+from muster_agent.backends.given_flags import given_flags
 
 NAMES_NO_FILE = frozenset(
     {

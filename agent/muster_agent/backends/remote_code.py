@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from muster.api.credentials import is_credential
-from muster_agent.given_flags import given_flags
-from muster_agent.harmless import (
+from muster_agent.backends.given_flags import given_flags
+from muster_agent.backends.harmless_flags import (
     CODE_FLAG,
     CODE_FLAGS,
     ENV_PLAIN,
@@ -28,7 +28,7 @@ from muster_agent.harmless import (
     Listed,
     OneOf,
 )
-from muster_agent.impossible import is_one_node
+from muster_agent.backends.impossible_flags import is_one_node
 
 _CLASS = re.compile(r"[A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)*[.:][A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 """`package.module.Class`, `package.module:attribute`, `module.py`: with a dot in it."""

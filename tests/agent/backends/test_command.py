@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.api.messages import Deploy, FromHost
+from muster_agent.backends.command import PORTS, HostPolicy, desired_port, run_spec, served_model_name
+from muster_agent.backends.flags import flags
+from muster_agent.backends.mounts import AllowedMount
+from muster_agent.backends.policy import CONTAINER_HUB_CACHE, TESTED_IMAGE
 from muster_agent.engines import EngineError, Mount, RunSpec, labels
-from muster_agent.flags import flags
-from muster_agent.mounts import AllowedMount
-from muster_agent.policy import CONTAINER_HUB_CACHE, TESTED_IMAGE
-from muster_agent.vllm import PORTS, HostPolicy, desired_port, run_spec, served_model_name
 from tests.fixtures.commands import deploy
 
 DEFAULT = HostPolicy()

@@ -8,9 +8,9 @@ from typing import Any
 
 from muster.api.credentials import OWN_KEY
 from muster.api.messages import Fix
+from muster_agent.backends.given_flags import CONTAINER_KEYS, Given, given_flags, is_reserved
+from muster_agent.backends.harmless_flags import HOST_FLAGS
 from muster_agent.engines import EngineError
-from muster_agent.given_flags import CONTAINER_KEYS, Given, given_flags, is_reserved
-from muster_agent.harmless import HOST_FLAGS
 
 _DECIDED = {
     "model": "the deployment's own `model` decides",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from muster_agent.harmless import CODE_FLAGS, ENV_PLAIN, ENV_TEXT, FLAGS, HOST_FLAGS, NESTED, SHORT_FLAGS
-from muster_agent.remote_code import chosen_by_config
+from muster_agent.backends.harmless_flags import CODE_FLAGS, ENV_PLAIN, ENV_TEXT, FLAGS, HOST_FLAGS, NESTED, SHORT_FLAGS
+from muster_agent.backends.remote_code import chosen_by_config
 from tests.fixtures.vllm_logs import LOGS
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from muster.api.messages import Deploy, FromHost
-from muster_agent.container import asked
+from muster_agent.backends.container_settings import asked
+from muster_agent.backends.flags import flags, given, value_of
+from muster_agent.backends.given_flags import sendable
+from muster_agent.backends.hub import DEFAULT_ENDPOINT
+from muster_agent.backends.policy import CONTAINER_HUB_CACHE, SHARED, HostPolicy, refusal
 from muster_agent.engines import EngineError, RunSpec
 from muster_agent.engines.labels import instance_name
-from muster_agent.flags import flags, given, value_of
-from muster_agent.given_flags import sendable
-from muster_agent.hub import DEFAULT_ENDPOINT
-from muster_agent.policy import CONTAINER_HUB_CACHE, SHARED, HostPolicy, refusal
 
 __all__ = ["PORTS", "HostPolicy", "desired_port", "refusal", "run_spec", "served_model_name"]
 

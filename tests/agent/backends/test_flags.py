@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from muster_agent.backends.flags import flags
 from muster_agent.engines import EngineError
-from muster_agent.flags import flags
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.api.messages import FromHost
-from muster_agent.host_paths import in_config, in_env, is_below, looks_like_path, plain
+from muster_agent.backends.host_paths import in_config, in_env, is_below, looks_like_path, plain
 
 FOUND: list[tuple[dict[str, Any], str, list[str]]] = [
     ({"lora_modules": ["a=/data/a", "b=/data/b"]}, "lora_modules", ["/data/a", "/data/b"]),
