@@ -74,7 +74,7 @@ simulate: setup ## Control plane and agents over faults at random (SEEDS=3000, F
 mutants: setup ## Each protection taken away: something must notice (MOST=seeds for each at most)
 	@$(BIN)/python -m tests.simulation.mutants $(if $(MOST),--most $(MOST))
 
-mutation: setup ## Each small change of a module: its own tests must notice (MODULE=agent/muster_agent/plan.py; it resumes)
+mutation: setup ## Each small change of a module: its own tests must notice (MODULE=agent/muster_agent/runner/plan.py; it resumes)
 	@$(BIN)/python -m tests.mutation $(MODULE)
 
 reliability: setup ## What docs/reliability.md promises, in full: simulation, mutants, faults, races, scale, attacks

@@ -17,29 +17,29 @@ from muster_agent.conditions import Conditions
 from muster_agent.control.cursor import Inbox
 from muster_agent.control.lease import Contact
 from muster_agent.engines import Engine, EngineError
-from muster_agent.fleet import Fleet, Spawn, spawn_thread
 from muster_agent.gpus.devices import Devices
-from muster_agent.growth import Onlooker
 from muster_agent.handlers import Handlers
-from muster_agent.health import HttpProbe, Probe
 from muster_agent.host.boot_id import HostRun
 from muster_agent.host.clocks import Moment
-from muster_agent.inventory import Inventory
-from muster_agent.life import Tools
-from muster_agent.listening import Listening
 from muster_agent.logs.archive import Archive
 from muster_agent.logs.redaction import Secrets
 from muster_agent.operations import Operations
-from muster_agent.preflight import Preflight, Surroundings
-from muster_agent.pulls import PAUSES, Pulls
-from muster_agent.start import FreePort, Starter
+from muster_agent.runner.instances import Inventory
+from muster_agent.runner.listening import Listening
+from muster_agent.runner.manager import Fleet, Spawn, spawn_thread
+from muster_agent.runner.poller import Watch
+from muster_agent.runner.preflight import Preflight, Surroundings
+from muster_agent.runner.probes import HttpProbe, Probe
+from muster_agent.runner.pulls import PAUSES, Pulls
+from muster_agent.runner.reconciler import Tools
+from muster_agent.runner.starter import FreePort, Starter
+from muster_agent.runner.startup import Onlooker
 from muster_agent.state.db import Database
 from muster_agent.state.deployments import Records
 from muster_agent.state.dir import StateError
 from muster_agent.state.membership import past_workers
 from muster_agent.state.operations import Ledger
 from muster_agent.state.outbox import Spool
-from muster_agent.watch import Watch
 
 log = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from muster.api import messages as m
 from muster_agent.backends.hub_cache import cached_models, delete_model
 from muster_agent.backends.policy import HostPolicy, named
 from muster_agent.engines import Engine, EngineError, Instance, LogChunk
-from muster_agent.fleet import Fleet
 from muster_agent.gpus.devices import Devices
-from muster_agent.inventory import Inventory
 from muster_agent.logs.archive import Archive
 from muster_agent.logs.redaction import Secrets
 from muster_agent.logs.tail import bounded, tail
-from muster_agent.pulls import Pulls
+from muster_agent.runner.instances import Inventory
+from muster_agent.runner.manager import Fleet
+from muster_agent.runner.pulls import Pulls
 from muster_agent.state.operations import Ledger
 
 STOP_GRACE = 30.0

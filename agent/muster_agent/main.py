@@ -29,16 +29,16 @@ from muster_agent.control.cooldown import Refusal
 from muster_agent.control.reporter import Reporter
 from muster_agent.crew import Host, Memory
 from muster_agent.engines import Engine, EngineError
-from muster_agent.fleet import spawn_thread
 from muster_agent.gpus.devices import Devices
 from muster_agent.gpus.gpu_watch import GpuWatch
 from muster_agent.gpus.indexes import Numbers
 from muster_agent.gpus.sampler import Sampler
 from muster_agent.host import clocks, facts
 from muster_agent.host.boot_id import DEFAULT_ADDRESS, HostRun, docker_daemon
-from muster_agent.listening import Listening, Rebind
 from muster_agent.loop import Agent, Refused
-from muster_agent.preflight import Surroundings
+from muster_agent.runner.listening import Listening, Rebind
+from muster_agent.runner.manager import spawn_thread
+from muster_agent.runner.preflight import Surroundings
 from muster_agent.settings import (
     SettingError,
     check_address,

@@ -1,6 +1,6 @@
 """Change a module in every small way, one at a time: its own tests have to notice.
 
-python -m tests.mutation agent/muster_agent/plan.py
+python -m tests.mutation agent/muster_agent/runner/plan.py
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.mutation.scores import PAGE, Findings, Score, reasons, recorded
 def main(module: str, jobs: int, least: float, record: bool) -> None:
     """Run MODULE's own tests against each of its mutations; list those that survive.
 
-    MODULE is a path such as agent/muster_agent/plan.py. An interrupted run resumes: results stay in build/mutation
+    MODULE is a path such as agent/muster_agent/runner/plan.py. An interrupted run resumes: results stay in build/mutation
     until the module or its tests change. Survivors with a reason are in tests/mutation/survivors.toml.
     """
     os.chdir(ROOT)
@@ -34,7 +34,9 @@ def main(module: str, jobs: int, least: float, record: bool) -> None:
     tests = f"tests/{folder.replace('agent/muster_agent', 'agent')}/test_{name}"
     for path in (module, tests):
         if not (ROOT / path).is_file():
-            raise click.ClickException(f"{path}: no such file; MODULE is a path such as agent/muster_agent/plan.py")
+            raise click.ClickException(
+                f"{path}: no such file; MODULE is a path such as agent/muster_agent/runner/plan.py"
+            )
     console = Console()
     findings = Findings.of(module, tests)
     found = list(mutations((ROOT / module).read_text()))

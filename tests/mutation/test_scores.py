@@ -8,7 +8,7 @@ from tests.fixtures import ROOT
 from tests.mutation.mutations import mutations
 from tests.mutation.scores import HEAD, REASONS, Findings, Score, reasons, recorded
 
-MODULE, TESTS = "agent/muster_agent/plan.py", "tests/agent/test_plan.py"
+MODULE, TESTS = "agent/muster_agent/runner/plan.py", "tests/agent/runner/test_plan.py"
 
 
 def test_findings_are_kept_while_module_and_tests_are_the_same(tmp_path: Path) -> None:

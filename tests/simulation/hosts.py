@@ -22,8 +22,8 @@ from muster.api.messages import GpuDevice, GpuInfo, Progress, Pruned, Pulled, Re
 from muster_agent.crew import FIRST_LOOK
 from muster_agent.engines import EngineError, Instance, RunSpec
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.life import HUNG_GRACE
 from muster_agent.loop import Refused
+from muster_agent.runner.reconciler import HUNG_GRACE
 from muster_agent.state.db import Database, JournalFull
 from tests.fixtures.agent_world import GIB, AgentWorld, Probes
 from tests.fixtures.memory_engine import MemoryEngine

@@ -16,7 +16,7 @@ from chalicelib.store import slots
 from chalicelib.store.tables import Cold, Deployment, Hot, Operation
 from muster.api.lifecycle import LIVE, OPEN, OperationStatus
 from muster.api.messages import GpuDevice, GpuInfo
-from muster_agent.life import MOST_ATTEMPTS
+from muster_agent.runner.reconciler import MOST_ATTEMPTS
 from tests.fixtures.dynamodb_expressions import Item
 from tests.simulation.hosts import Host, Running
 from tests.simulation.outages import REFUSED

@@ -70,9 +70,9 @@ MUTANTS = (
         "names are chance, and labels are not read",
         "the container's name is the idempotency key, and labels are the truth",
         ("agent/muster_agent/engines/labels.py", 'return f"muster-{deployment_id}-g{generation}"', 'return f"muster-{deployment_id}-g{generation}-{__import__(\'os\').urandom(4).hex()}"'),
-        ("agent/muster_agent/plan.py", "return min(running, key=lambda each: (each.created, each.id), default=None)", "return None"),
-        ("agent/muster_agent/plan.py", 'steps += [Terminate(each.id) for each in ends if each.state == "running"]', "pass"),
-        ("agent/muster_agent/plan.py", "steps += [Remove(each.id) for each in ends]", 'steps += [Remove(each.id) for each in ends if each.state != "running"]'),
+        ("agent/muster_agent/runner/plan.py", "return min(running, key=lambda each: (each.created, each.id), default=None)", "return None"),
+        ("agent/muster_agent/runner/plan.py", 'steps += [Terminate(each.id) for each in ends if each.state == "running"]', "pass"),
+        ("agent/muster_agent/runner/plan.py", "steps += [Remove(each.id) for each in ends]", 'steps += [Remove(each.id) for each in ends if each.state != "running"]'),
     ),
     mutant(
         "ack without the journal",
@@ -97,13 +97,13 @@ MUTANTS = (
     mutant(
         "start before the old one has ended",
         "whatever is not the wanted instance is gone before the wanted one starts",
-        ("agent/muster_agent/plan.py", "    if starts:\n        steps.append(Start(intent.generation))\n    return tuple(steps)", "    if starts:\n        steps.insert(0, Start(intent.generation))\n    return tuple(steps)"),
+        ("agent/muster_agent/runner/plan.py", "    if starts:\n        steps.append(Start(intent.generation))\n    return tuple(steps)", "    if starts:\n        steps.insert(0, Start(intent.generation))\n    return tuple(steps)"),
     ),
     mutant(
         "other workers' containers are one's own",
         "labels carry the worker id: two agents never touch each other's containers",
-        ("agent/muster_agent/plan.py", "return [each for each in instances if each.deployment_id == deployment_id and each.worker_id == worker_id]", "return [each for each in instances if each.deployment_id == deployment_id]"),
-        test="tests/agent/test_plan.py::test_an_instance_is_a_deployments_own_only_with_the_labels_of_both_deployment_and_worker",
+        ("agent/muster_agent/runner/plan.py", "return [each for each in instances if each.deployment_id == deployment_id and each.worker_id == worker_id]", "return [each for each in instances if each.deployment_id == deployment_id]"),
+        test="tests/agent/runner/test_plan.py::test_an_instance_is_a_deployments_own_only_with_the_labels_of_both_deployment_and_worker",
     ),
     mutant(
         "parking is forgotten at a restart",
@@ -125,32 +125,32 @@ MUTANTS = (
     mutant(
         "a deployment crashes when its engine fails",
         "an engine that cannot list what runs has failed, and no deployment",
-        ("agent/muster_agent/life.py", "            self._look_again(error)\n", "            pass\n"),
+        ("agent/muster_agent/runner/reconciler.py", "            self._look_again(error)\n", "            pass\n"),
         storm="engine outage",
     ),
     mutant(
         "a look that fails has seen nothing",
         "what was seen last stays until the engine answers again",
-        ("agent/muster_agent/inventory.py", "                self.seen = tuple(self._engine.instances())\n", "                self.seen = ()\n                self.seen = tuple(self._engine.instances())\n"),
+        ("agent/muster_agent/runner/instances.py", "                self.seen = tuple(self._engine.instances())\n", "                self.seen = ()\n                self.seen = tuple(self._engine.instances())\n"),
         storm="engine outage",
     ),
     mutant(
         "what was started since the last look does not run",
         "what may have been started counts as running until somebody could look",
-        ("agent/muster_agent/fleet.py", "        return live | self._tools.inventory.unlisted\n", "        return live\n"),
-        test="tests/agent/test_fleet.py::test_what_was_started_before_the_engine_failed_is_active_also_once_it_is_to_stop",
+        ("agent/muster_agent/runner/manager.py", "        return live | self._tools.inventory.unlisted\n", "        return live\n"),
+        test="tests/agent/runner/test_manager.py::test_what_was_started_before_the_engine_failed_is_active_also_once_it_is_to_stop",
     ),
     mutant(
         "a step that the engine refuses counts as an attempt",
         "only the agent's own death in the middle of a step counts",
-        ("agent/muster_agent/life.py", "        finally:\n            # Reached on every error", "        except ZeroDivisionError:\n            raise\n        else:\n            # Reached on every error"),
-        test="tests/agent/test_life.py::test_an_engine_that_refuses_a_step_again_and_again_poisons_no_command",
+        ("agent/muster_agent/runner/reconciler.py", "        finally:\n            # Reached on every error", "        except ZeroDivisionError:\n            raise\n        else:\n            # Reached on every error"),
+        test="tests/agent/runner/test_reconciler.py::test_an_engine_that_refuses_a_step_again_and_again_poisons_no_command",
     ),
     mutant(
         "time in which nobody could look counts as a standstill",
         "a start stalls only while somebody looks, and nothing grows",
-        ("agent/muster_agent/growth.py", "GAP = 120.0", 'GAP = float("inf")'),
-        test="tests/agent/test_growth.py::test_time_in_which_nobody_could_look_is_no_standstill",
+        ("agent/muster_agent/runner/startup.py", "GAP = 120.0", 'GAP = float("inf")'),
+        test="tests/agent/runner/test_startup.py::test_time_in_which_nobody_could_look_is_no_standstill",
     ),
     mutant(
         "a stop that cannot be journaled has failed",
@@ -185,8 +185,8 @@ MUTANTS = (
     mutant(
         "an engine that fails is not reported",
         "a worker reports the condition while its engine fails",
-        ("agent/muster_agent/watch.py", "        self._trouble(self._said)\n", "        pass\n"),
-        test="tests/agent/test_watch.py::test_an_engine_that_is_down_is_a_condition_that_names_what_it_holds_up_until_it_was_up_for_a_minute",
+        ("agent/muster_agent/runner/poller.py", "        self._trouble(self._said)\n", "        pass\n"),
+        test="tests/agent/runner/test_poller.py::test_an_engine_that_is_down_is_a_condition_that_names_what_it_holds_up_until_it_was_up_for_a_minute",
     ),
     mutant(
         "a condition lasts for ten minutes after its trouble",
@@ -198,21 +198,21 @@ MUTANTS = (
     mutant(
         "restarts wait by the wall clock",
         "a crashed model is started again after its backoff, whatever the wall clock does",
-        ("agent/muster_agent/life.py", "        backoff = self._restarts.again(now, code)\n", "        backoff = self._restarts.again(self._tools.clock(), code)\n"),
-        ("agent/muster_agent/life.py", "may_start = self._restarts.wait(now) == 0", "may_start = self._restarts.wait(self._tools.clock()) == 0"),
+        ("agent/muster_agent/runner/reconciler.py", "        backoff = self._restarts.again(now, code)\n", "        backoff = self._restarts.again(self._tools.clock(), code)\n"),
+        ("agent/muster_agent/runner/reconciler.py", "may_start = self._restarts.wait(now) == 0", "may_start = self._restarts.wait(self._tools.clock()) == 0"),
         storm="clock stepped",
     ),
     mutant(
         "a restarted agent forgets the failures in a row",
         "the count, the cause and the wait of a crash loop outlive the agent",
-        ("agent/muster_agent/life.py", "Restarts(record.crashes, tools.boot_id())", "Restarts(None, tools.boot_id())"),
-        test="tests/agent/test_restarts.py::test_a_restarted_agent_keeps_the_count_the_cause_and_the_wait",
+        ("agent/muster_agent/runner/reconciler.py", "Restarts(record.crashes, tools.boot_id())", "Restarts(None, tools.boot_id())"),
+        test="tests/agent/runner/test_restarts.py::test_a_restarted_agent_keeps_the_count_the_cause_and_the_wait",
     ),
     mutant(
         "a wait goes on after a reboot",
         "no clock measures a wait over a reboot, so the start after it comes at once",
-        ("agent/muster_agent/restarts.py", "if self.crashes is None or self.crashes.boot_id != self._boot_id:", "if self.crashes is None:"),
-        test="tests/agent/test_restarts.py::test_a_reboot_keeps_the_count_and_starts_at_once",
+        ("agent/muster_agent/runner/restarts.py", "if self.crashes is None or self.crashes.boot_id != self._boot_id:", "if self.crashes is None:"),
+        test="tests/agent/runner/test_restarts.py::test_a_reboot_keeps_the_count_and_starts_at_once",
     ),
     mutant(
         "a failure that is reported again moves its next start",
@@ -223,15 +223,15 @@ MUTANTS = (
     mutant(
         "a start stalls by the wall clock",
         "a start has stalled when nothing grew for ten minutes of the monotonic clock",
-        ("agent/muster_agent/life.py", "growth = self._growth = self._growth or Growth(now, self._weights)", "now = self._tools.clock()\n        growth = self._growth = self._growth or Growth(now, self._weights)"),
-        ("agent/muster_agent/growth.py", "GAP = 120.0", 'GAP = float("inf")'),
+        ("agent/muster_agent/runner/reconciler.py", "growth = self._growth = self._growth or Growth(now, self._weights)", "now = self._tools.clock()\n        growth = self._growth = self._growth or Growth(now, self._weights)"),
+        ("agent/muster_agent/runner/startup.py", "GAP = 120.0", 'GAP = float("inf")'),
         storm="clock stepped",
     ),
     mutant(
         "a model hangs by the wall clock",
         "a model hangs when it answered no probe for 30 seconds of the monotonic clock",
-        ("agent/muster_agent/life.py", "self._pulse.has_stopped(now, ", "self._pulse.has_stopped(self._tools.clock(), "),
-        ("agent/muster_agent/health.py", "        if now - self._asked_at > DEAD_AFTER:\n", "        if False:\n"),
+        ("agent/muster_agent/runner/reconciler.py", "self._pulse.has_stopped(now, ", "self._pulse.has_stopped(self._tools.clock(), "),
+        ("agent/muster_agent/runner/probes.py", "        if now - self._asked_at > DEAD_AFTER:\n", "        if False:\n"),
         storm="clock stepped",
     ),
     mutant(
@@ -386,7 +386,7 @@ MUTANTS = (
     mutant(
         "an older intent over a newer container",
         "what is newer than an intent leaves the intent behind",
-        ("agent/muster_agent/plan.py", "return any((each.generation or 0) > intent.generation for each in instances)", "return False"),
+        ("agent/muster_agent/runner/plan.py", "return any((each.generation or 0) > intent.generation for each in instances)", "return False"),
         ("agent/muster_agent/state/deployments.py", 'if row and row["generation"] >= command.generation:', 'if row and row["generation"] == command.generation:'),
         test="tests/agent/state/test_deployments.py::test_an_intent_is_new_only_if_its_generation_is_newer_than_the_journaled_one",
     ),
@@ -473,8 +473,8 @@ MUTANTS = (
     mutant(
         "what ran before a reboot is not listed before somebody could look",
         "a list has what will run again, so that its GPUs are not given to another",
-        ("agent/muster_agent/actor.py", "self.record.status in (Status.STARTING, Status.RUNNING)", "self.record.status is Status.STARTING"),
-        test="tests/agent/test_fleet.py::test_what_ran_before_a_reboot_is_active_while_the_engine_is_down_and_says_why_it_does_not_run",
+        ("agent/muster_agent/runner/runner.py", "self.record.status in (Status.STARTING, Status.RUNNING)", "self.record.status is Status.STARTING"),
+        test="tests/agent/runner/test_manager.py::test_what_ran_before_a_reboot_is_active_while_the_engine_is_down_and_says_why_it_does_not_run",
     ),
     mutant(
         "a container is lost at first sight",
@@ -555,7 +555,7 @@ MUTANTS = (
     mutant(
         "an agent starts on a GPU in which another model runs",
         "the agent looks who runs on a GPU, right before a start",
-        ("agent/muster_agent/preflight.py", "    users = gpu.users(there, worker_id, command.deployment_id)\n", "    users: list[Instance] = []\n"),
+        ("agent/muster_agent/runner/preflight.py", "    users = gpu.users(there, worker_id, command.deployment_id)\n", "    users: list[Instance] = []\n"),
         test="tests/agent/gpus/test_gpu_usage.py::test_a_model_does_not_start_on_a_gpu_in_which_another_of_musters_runs",
     ),
     # Operations

@@ -11,7 +11,7 @@ import msgspec
 
 from muster.api.lifecycle import Status
 from muster.api.messages import Deploy, Intent, Report, Stop
-from muster_agent.restarts import Crashes
+from muster_agent.runner.restarts import Crashes
 from muster_agent.state.db import Database, JournalFull, put_meta
 from muster_agent.state.outbox import Spool
 

@@ -11,8 +11,8 @@ from muster.api.lifecycle import Status
 from muster.api.messages import GpuDevice, GpuInfo, Orphan, Stop
 from muster_agent.crew import Crew
 from muster_agent.engines import EngineError, Instance, RunSpec
-from muster_agent.fleet import Fleet
 from muster_agent.gpus.gpu_usage import Gpu
+from muster_agent.runner.manager import Fleet
 from muster_agent.state.deployments import Record
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.commands import deploy

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from threading import Lock, Thread
 
 from muster.api.messages import Deploy, GpuDevice, GpuInfo, Orphan, Stop
-from muster_agent.actor import Actor
 from muster_agent.engines import Instance
-from muster_agent.life import Tools
+from muster_agent.runner.reconciler import Tools
+from muster_agent.runner.runner import Actor
 from muster_agent.state.deployments import Record
 
 Spawn = Callable[[str, Callable[[], None]], None]

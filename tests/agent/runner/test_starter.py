@@ -13,10 +13,10 @@ from muster.api.messages import Disk, FromHost, Image
 from muster_agent.backends.policy import TESTED_IMAGE, HostPolicy
 from muster_agent.conditions import Conditions
 from muster_agent.engines import EngineError, Instance, RunSpec
-from muster_agent.inventory import Inventory
-from muster_agent.listening import Listening
-from muster_agent.preflight import Preflight, Surroundings
-from muster_agent.start import PORT_RACES, Starter
+from muster_agent.runner.instances import Inventory
+from muster_agent.runner.listening import Listening
+from muster_agent.runner.preflight import Preflight, Surroundings
+from muster_agent.runner.starter import PORT_RACES, Starter
 from tests.fixtures.agent_world import AgentWorld, Clock, FakeHub, Probes, free_port
 from tests.fixtures.commands import deploy
 from tests.fixtures.memory_engine import MemoryEngine

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from muster.api.messages import Progress
-from muster_agent.phases import phase_of
+from muster_agent.runner.phases import phase_of
 from tests.fixtures.vllm_logs import log
 
 # Of vLLM 0.6 to 0.32, in the order in which one start has them.

@@ -6,7 +6,7 @@ import pytest
 
 from muster.api.messages import Image
 from muster_agent.engines import EngineError, Instance
-from muster_agent.inventory import IMAGES_EVERY, MAX_AGE, Inventory
+from muster_agent.runner.instances import IMAGES_EVERY, MAX_AGE, Inventory
 from tests.fixtures.agent_world import DAY, Clock
 from tests.fixtures.memory_engine import MemoryEngine
 

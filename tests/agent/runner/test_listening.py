@@ -9,8 +9,8 @@ import pytest
 from muster.api.conditions import ConditionType
 from muster_agent.conditions import Conditions
 from muster_agent.engines import EngineError
-from muster_agent.health import DEAD_AFTER
-from muster_agent.listening import Listening
+from muster_agent.runner.listening import Listening
+from muster_agent.runner.probes import DEAD_AFTER
 from tests.fixtures.agent_world import AgentWorld, Clock
 
 VPN, OTHER = "10.99.7.7", "10.99.7.8"

@@ -15,10 +15,10 @@ from muster_agent.backends.impossible_flags import check_possible
 from muster_agent.backends.policy import HostPolicy
 from muster_agent.engines import Engine, EngineError, Instance, RunSpec
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.health import Probe
-from muster_agent.inventory import Inventory
-from muster_agent.listening import Listening
-from muster_agent.preflight import Cleared, Flight, Preflight
+from muster_agent.runner.instances import Inventory
+from muster_agent.runner.listening import Listening
+from muster_agent.runner.preflight import Cleared, Flight, Preflight
+from muster_agent.runner.probes import Probe
 
 FreePort = Callable[[int | None, str, Collection[int]], int]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from muster.api.lifecycle import Status
-from muster_agent.actor import Actor
 from muster_agent.engines import EngineError
-from muster_agent.inventory import MAX_AGE
-from muster_agent.life import ENDED_WITHIN
+from muster_agent.runner.instances import MAX_AGE
+from muster_agent.runner.reconciler import ENDED_WITHIN
+from muster_agent.runner.runner import Actor
 from tests.fixtures.agent_world import DAY, AgentWorld
 
 

@@ -14,9 +14,8 @@ from muster.diagnostics.log import EXCERPT_BYTES
 from muster_agent.backends.policy import TESTED_IMAGE
 from muster_agent.engines import EngineError, Instance, RunSpec
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.growth import STALLED_AFTER
-from muster_agent.health import DEAD_AFTER
-from muster_agent.life import (
+from muster_agent.runner.probes import DEAD_AFTER
+from muster_agent.runner.reconciler import (
     DOING,
     LONGEST_LOOK_AWAY,
     MOST_ATTEMPTS,
@@ -25,6 +24,7 @@ from muster_agent.life import (
     WAITS,
     WATCH_EVERY,
 )
+from muster_agent.runner.startup import STALLED_AFTER
 from tests.fixtures import markdown
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.hub_cache import downloading

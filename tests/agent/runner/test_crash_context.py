@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from muster.api.messages import Disk
-from muster_agent.aftermath import aftermath
 from muster_agent.engines import Instance
 from muster_agent.gpus.gpu_usage import Gpu, Holder
-from muster_agent.preflight import Surroundings
+from muster_agent.runner.crash_context import aftermath
+from muster_agent.runner.preflight import Surroundings
 from tests.fixtures.agent_world import DISK, GIB, AgentWorld, FakeHub
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from muster.api.messages import Progress, Pulled
 from muster_agent.engines import Cancelled, EngineError
-from muster_agent.inventory import Inventory
-from muster_agent.pulls import Pulls
+from muster_agent.runner.instances import Inventory
+from muster_agent.runner.pulls import Pulls
 from tests.fixtures.agent_world import Clock
 from tests.fixtures.journals import open_memory
 from tests.fixtures.memory_engine import MemoryEngine

@@ -7,7 +7,7 @@ import pytest
 from muster.api.messages import Progress
 from muster_agent.engines import Instance
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.growth import GAP, LOOK_EVERY, STALLED_AFTER, Growth, Onlooker, Sight
+from muster_agent.runner.startup import GAP, LOOK_EVERY, STALLED_AFTER, Growth, Onlooker, Sight
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.commands import deploy
 from tests.fixtures.hub_cache import cache

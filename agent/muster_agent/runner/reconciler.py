@@ -17,19 +17,19 @@ import msgspec
 from muster.api.lifecycle import COMING_UP, ENDING, Status
 from muster.api.messages import CrashLoop, Deploy, Fix, Progress, Report, Stop
 from muster.diagnostics.log import EXCERPT_BYTES, Diagnosis, diagnose, excerpt
-from muster_agent.aftermath import aftermath
 from muster_agent.engines import Cancelled, Engine, EngineError, Instance
 from muster_agent.engines.labels import instance_name
-from muster_agent.growth import STALLED_AFTER, Growth, Onlooker
-from muster_agent.health import DEAD_AFTER, Probe, Pulse
-from muster_agent.inventory import Inventory
 from muster_agent.logs.archive import Archive
 from muster_agent.logs.redaction import Secrets
-from muster_agent.plan import Fetch, Remove, Start, Step, Terminate, of_deployment, outdated, plan, wanted
-from muster_agent.preflight import GpuMissing
-from muster_agent.pulls import Pulls
-from muster_agent.restarts import Restarts
-from muster_agent.start import Starter
+from muster_agent.runner.crash_context import aftermath
+from muster_agent.runner.instances import Inventory
+from muster_agent.runner.plan import Fetch, Remove, Start, Step, Terminate, of_deployment, outdated, plan, wanted
+from muster_agent.runner.preflight import GpuMissing
+from muster_agent.runner.probes import DEAD_AFTER, Probe, Pulse
+from muster_agent.runner.pulls import Pulls
+from muster_agent.runner.restarts import Restarts
+from muster_agent.runner.starter import Starter
+from muster_agent.runner.startup import STALLED_AFTER, Growth, Onlooker
 from muster_agent.state.db import JournalFull
 from muster_agent.state.deployments import Record, Records
 

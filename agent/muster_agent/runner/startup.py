@@ -16,7 +16,7 @@ from muster.diagnostics.lines import READ_CHARACTERS
 from muster_agent.backends.hub_cache import cached_models
 from muster_agent.engines import Engine, Instance
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.phases import LINES, phase_of
+from muster_agent.runner.phases import LINES, phase_of
 
 STALLED_AFTER = 600.0
 LOOK_EVERY = 5.0

@@ -17,7 +17,7 @@ from muster_agent.engines import EngineError, Instance, Offer
 from muster_agent.gpus.cuda import Driver
 from muster_agent.gpus.gpu_usage import Gpu, Holder
 from muster_agent.host.facts import HostMemory
-from muster_agent.preflight import LEAST_FREE, Cleared, Flight, Preflight, Surroundings, size
+from muster_agent.runner.preflight import LEAST_FREE, Cleared, Flight, Preflight, Surroundings, size
 from tests.fixtures.agent_world import DISK, GIB, AgentWorld, FakeHub
 from tests.fixtures.commands import deploy
 from tests.fixtures.hub_cache import downloading

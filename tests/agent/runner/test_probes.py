@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import pytest
 
-from muster_agent.health import HttpProbe, Pulse
+from muster_agent.runner.probes import HttpProbe, Pulse
 from tests.fixtures.http_server import HttpServer, serving
 from tests.fixtures.waiting import eventually
 

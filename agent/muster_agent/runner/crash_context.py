@@ -7,7 +7,7 @@ from pathlib import Path
 
 from muster_agent.engines import Instance
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.preflight import Surroundings, size, told_size
+from muster_agent.runner.preflight import Surroundings, size, told_size
 
 
 def aftermath(instance: Instance, around: Surroundings, root: Path, there: Collection[Instance]) -> str:

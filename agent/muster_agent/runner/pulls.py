@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from muster.api.messages import Progress, Pulled
 from muster_agent.engines import Cancelled, Engine, EngineError
-from muster_agent.inventory import Inventory
+from muster_agent.runner.instances import Inventory
 from muster_agent.state.operations import Ledger
 
 log = logging.getLogger(__name__)
