@@ -18,12 +18,12 @@ from muster_agent.control.cursor import Inbox
 from muster_agent.control.lease import Contact
 from muster_agent.engines import Engine, EngineError
 from muster_agent.gpus.devices import Devices
-from muster_agent.handlers import Handlers
 from muster_agent.host.boot_id import HostRun
 from muster_agent.host.clocks import Moment
 from muster_agent.logs.archive import Archive
 from muster_agent.logs.redaction import Secrets
-from muster_agent.operations import Operations
+from muster_agent.operations.executor import Operations
+from muster_agent.operations.handlers import Handlers
 from muster_agent.runner.instances import Inventory
 from muster_agent.runner.listening import Listening
 from muster_agent.runner.manager import Fleet, Spawn, spawn_thread

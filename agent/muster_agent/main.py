@@ -36,6 +36,7 @@ from muster_agent.gpus.sampler import Sampler
 from muster_agent.host import clocks, facts
 from muster_agent.host.boot_id import DEFAULT_ADDRESS, HostRun, docker_daemon
 from muster_agent.loop import Agent, Refused
+from muster_agent.operations.disk import disk_usage, places
 from muster_agent.runner.listening import Listening, Rebind
 from muster_agent.runner.manager import spawn_thread
 from muster_agent.runner.preflight import Surroundings
@@ -54,7 +55,6 @@ from muster_agent.state import membership
 from muster_agent.state.db import Database, JournalDamaged, JournalFull
 from muster_agent.state.dir import StateDir, StateError
 from muster_agent.state.reserve import ReserveFile
-from muster_agent.storage import disk_usage, places
 
 log = logging.getLogger("agent")
 

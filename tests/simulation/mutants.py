@@ -82,7 +82,7 @@ MUTANTS = (
     mutant(
         "an interrupted operation runs again",
         "an operation that had begun is INTERRUPTED after a crash",
-        ("agent/muster_agent/operations.py", "            if accepted.begun:\n", "            if False:\n"),
+        ("agent/muster_agent/operations/executor.py", "            if accepted.begun:\n", "            if False:\n"),
     ),
     mutant(
         "an operation that is known runs again",
@@ -244,13 +244,13 @@ MUTANTS = (
         "an operation's deadline is by the wall clock",
         "deadlines of operations are measured by CLOCK_BOOTTIME",
         ("agent/muster_agent/crew.py", "Operations(handlers, memory.ledger, host.boottime,", "Operations(handlers, memory.ledger, host.clock,"),
-        test="tests/agent/test_operations.py::test_a_step_of_the_wall_clock_moves_no_deadline",
+        test="tests/agent/operations/test_executor.py::test_a_step_of_the_wall_clock_moves_no_deadline",
     ),
     mutant(
         "what had not begun runs after a reboot",
         "after a reboot no clock tells whether a deadline has passed, so nothing destructive runs",
-        ("agent/muster_agent/operations.py", "rebooted = self._ledger.boot_id != self._boot_id", "rebooted = False"),
-        test="tests/agent/test_operations.py::test_what_had_not_begun_before_a_reboot_does_not_run_after_it",
+        ("agent/muster_agent/operations/executor.py", "rebooted = self._ledger.boot_id != self._boot_id", "rebooted = False"),
+        test="tests/agent/operations/test_executor.py::test_what_had_not_begun_before_a_reboot_does_not_run_after_it",
     ),
     mutant(
         "a step of the server's clock is silence",

@@ -12,7 +12,7 @@ import msgspec
 
 from muster.api.messages import OperationCommand, Progress, Result
 from muster_agent.engines import Cancelled, EngineError
-from muster_agent.handlers import Handlers
+from muster_agent.operations.handlers import Handlers
 from muster_agent.runner.manager import Spawn, spawn_thread
 from muster_agent.state.db import JournalFull
 from muster_agent.state.operations import Accepted, Ledger, frees_space, only_looks

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from muster.api.messages import Disk, DiskPath, GpuUsage
 from muster_agent.backends.policy import HostPolicy
-from muster_agent.storage import disk_usage, places
+from muster_agent.operations.disk import disk_usage, places
 from tests.fixtures.agent_world import DISK, AgentWorld
 from tests.fixtures.memory_engine import MemoryEngine
 

@@ -23,7 +23,7 @@ from muster.api.messages import (
 )
 from muster_agent.backends.policy import TESTED_IMAGE
 from muster_agent.engines import EngineError, Instance
-from muster_agent.handlers import Handlers
+from muster_agent.operations.handlers import Handlers
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.hub_cache import cache
 from tests.fixtures.journals import forbid_writing

@@ -6,7 +6,7 @@ import pytest
 
 from muster.api.messages import OUTPUTS, DeleteImage, DiskUsage, PullImage
 from muster_agent.backends.policy import TESTED_IMAGE
-from muster_agent.operations import POOL_OF, POOLS, Operations, kind
+from muster_agent.operations.executor import POOL_OF, POOLS, Operations, kind
 from tests.fixtures.agent_world import DAY, AgentWorld
 from tests.fixtures.journals import BIG, fill, forbid_writing
 
