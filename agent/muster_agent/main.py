@@ -23,24 +23,7 @@ from muster.sanitize import log_to, shown
 from muster_agent.backends.mounts import AllowedMount
 from muster_agent.backends.policy import TESTED_IMAGE, HostPolicy
 from muster_agent.conditions import Conditions
-from muster_agent.control.boot_ids import next_boot
-from muster_agent.control.client import Api
-from muster_agent.control.cooldown import Refusal
-from muster_agent.control.reporter import Reporter
-from muster_agent.crew import Host, Memory
-from muster_agent.engines import Engine, EngineError
-from muster_agent.gpus.devices import Devices
-from muster_agent.gpus.gpu_watch import GpuWatch
-from muster_agent.gpus.indexes import Numbers
-from muster_agent.gpus.sampler import Sampler
-from muster_agent.host import clocks, facts
-from muster_agent.host.boot_id import DEFAULT_ADDRESS, HostRun, docker_daemon
-from muster_agent.loop import Agent, Refused
-from muster_agent.operations.disk import disk_usage, places
-from muster_agent.runner.listening import Listening, Rebind
-from muster_agent.runner.manager import spawn_thread
-from muster_agent.runner.preflight import Surroundings
-from muster_agent.settings import (
+from muster_agent.config import (
     SettingError,
     check_address,
     check_url,
@@ -50,11 +33,28 @@ from muster_agent.settings import (
     mountable_folders,
     shared_names,
 )
+from muster_agent.control.boot_ids import next_boot
+from muster_agent.control.client import Api
+from muster_agent.control.cooldown import Refusal
+from muster_agent.control.reporter import Reporter
+from muster_agent.engines import Engine, EngineError
+from muster_agent.gpus.devices import Devices
+from muster_agent.gpus.gpu_watch import GpuWatch
+from muster_agent.gpus.indexes import Numbers
+from muster_agent.gpus.sampler import Sampler
+from muster_agent.heartbeat import Agent, Refused
+from muster_agent.host import clocks, facts
+from muster_agent.host.boot_id import DEFAULT_ADDRESS, HostRun, docker_daemon
+from muster_agent.operations.disk import disk_usage, places
+from muster_agent.runner.listening import Listening, Rebind
+from muster_agent.runner.manager import spawn_thread
+from muster_agent.runner.preflight import Surroundings
 from muster_agent.signals import Signals
 from muster_agent.state import membership
 from muster_agent.state.db import Database, JournalDamaged, JournalFull
 from muster_agent.state.dir import StateDir, StateError
 from muster_agent.state.reserve import ReserveFile
+from muster_agent.wiring import Host, Memory
 
 log = logging.getLogger("agent")
 

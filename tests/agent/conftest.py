@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent.crew import Memory
+from muster_agent.wiring import Memory
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import full_memory
 from tests.fixtures.nvml import FakeNvml, compile_nvml

@@ -14,11 +14,11 @@ from infra import local_store
 from infra.local_backup import DATABASE
 from infra.local_damage import Damaged, Newer, check
 from infra.local_store import Store
-from muster_agent.crew import Memory
 from muster_agent.state import db_file
 from muster_agent.state.db import Database
 from muster_agent.state.dir import StateError
 from muster_agent.state.reserve import ReserveFile
+from muster_agent.wiring import Memory
 from tests.fixtures.kept_release import Release
 
 JOURNAL = "journal.sqlite3"

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from muster_agent.intake import MOST
+from muster_agent.commands import MOST
 from tests.fixtures.agent_world import AgentWorld
 from tests.security.hostile_host import goes_on, world_of
 

@@ -19,12 +19,12 @@ from threading import Event
 from typing import NamedTuple, TypeVar
 
 from muster.api.messages import GpuDevice, GpuInfo, Progress, Pruned, Pulled, Registration, SystemInfo
-from muster_agent.crew import FIRST_LOOK
 from muster_agent.engines import EngineError, Instance, RunSpec
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.loop import Refused
+from muster_agent.heartbeat import Refused
 from muster_agent.runner.reconciler import HUNG_GRACE
 from muster_agent.state.db import Database, JournalFull
+from muster_agent.wiring import FIRST_LOOK
 from tests.fixtures.agent_world import GIB, AgentWorld, Probes
 from tests.fixtures.memory_engine import MemoryEngine
 from tests.simulation.cloud import Line, Network

@@ -77,7 +77,7 @@ MUTANTS = (
     mutant(
         "ack without the journal",
         "fsync the journal, then ack, then act",
-        ("agent/muster_agent/intake.py", "receipt = self._memory.records.accept(command)", "receipt = Receipt.NEW"),
+        ("agent/muster_agent/commands.py", "receipt = self._memory.records.accept(command)", "receipt = Receipt.NEW"),
     ),
     mutant(
         "an interrupted operation runs again",
@@ -87,12 +87,12 @@ MUTANTS = (
     mutant(
         "an operation that is known runs again",
         "the agent answers a repeat from its journal",
-        ("agent/muster_agent/intake.py", "        if known is not None:\n", "        if False:\n"),
+        ("agent/muster_agent/commands.py", "        if known is not None:\n", "        if False:\n"),
     ),
     mutant(
         "late operations run",
         "the agent refuses an operation that reaches it later than expires_in",
-        ("agent/muster_agent/intake.py", "elif self._boottime() > deadline:", "elif False:"),
+        ("agent/muster_agent/commands.py", "elif self._boottime() > deadline:", "elif False:"),
     ),
     mutant(
         "start before the old one has ended",
@@ -155,26 +155,26 @@ MUTANTS = (
     mutant(
         "a stop that cannot be journaled has failed",
         "what it is to end runs on, and is stopped when there is room",
-        ("agent/muster_agent/intake.py", 'Report(status="stopping", generation=command.generation, message=message)', 'Report(status="error", generation=command.generation, message=message, error_code=error.error_code)'),
-        test="tests/agent/test_intake.py::test_a_stop_that_cannot_be_journaled_has_not_failed",
+        ("agent/muster_agent/commands.py", 'Report(status="stopping", generation=command.generation, message=message)', 'Report(status="error", generation=command.generation, message=message, error_code=error.error_code)'),
+        test="tests/agent/test_commands.py::test_a_stop_that_cannot_be_journaled_has_not_failed",
     ),
     mutant(
         "a change that cannot be journaled has failed",
         "a deployment that runs, or comes up, keeps its GPUs until its change can be journaled",
-        ("agent/muster_agent/intake.py", "waits = isinstance(command, Deploy) and crew.fleet.has_something_of(command.deployment_id)", "waits = False"),
-        test="tests/agent/test_intake.py::test_a_change_that_cannot_be_journaled_has_not_failed_and_what_runs_goes_on",
+        ("agent/muster_agent/commands.py", "waits = isinstance(command, Deploy) and crew.fleet.has_something_of(command.deployment_id)", "waits = False"),
+        test="tests/agent/test_commands.py::test_a_change_that_cannot_be_journaled_has_not_failed_and_what_runs_goes_on",
     ),
     mutant(
         "a deploy that has failed runs when there is room",
         "a deploy that was reported as failed is not run: an operator may have started it elsewhere",
-        ("agent/muster_agent/intake.py", "if isinstance(command, Deploy) and self._has_failed(command):", "if False:"),
+        ("agent/muster_agent/commands.py", "if isinstance(command, Deploy) and self._has_failed(command):", "if False:"),
         storm="disk outage",
     ),
     mutant(
         "a registration that could not be journaled is forgotten",
         "the agent journals its registration as soon as there is room",
-        ("agent/muster_agent/loop.py", "            if self._unjournaled is identity:\n                self._journal(identity)\n            return", "            return"),
-        test="tests/agent/test_loop.py::test_a_registration_that_could_not_be_journaled_is_journaled_as_soon_as_that_is_possible",
+        ("agent/muster_agent/heartbeat.py", "            if self._unjournaled is identity:\n                self._journal(identity)\n            return", "            return"),
+        test="tests/agent/test_heartbeat.py::test_a_registration_that_could_not_be_journaled_is_journaled_as_soon_as_that_is_possible",
     ),
     mutant(
         "a journal that fails quick_check is used",
@@ -243,7 +243,7 @@ MUTANTS = (
     mutant(
         "an operation's deadline is by the wall clock",
         "deadlines of operations are measured by CLOCK_BOOTTIME",
-        ("agent/muster_agent/crew.py", "Operations(handlers, memory.ledger, host.boottime,", "Operations(handlers, memory.ledger, host.clock,"),
+        ("agent/muster_agent/wiring.py", "Operations(handlers, memory.ledger, host.boottime,", "Operations(handlers, memory.ledger, host.clock,"),
         test="tests/agent/operations/test_executor.py::test_a_step_of_the_wall_clock_moves_no_deadline",
     ),
     mutant(

@@ -16,9 +16,9 @@ from muster.api import addresses
 from muster.api.addresses import Kind
 from muster.api.conditions import ConditionType
 from muster_agent.conditions import LOOKS_TO_SET, Conditions
+from muster_agent.config import LOOPBACK, is_loopback
 from muster_agent.engines import EngineError
 from muster_agent.host import facts
-from muster_agent.settings import LOOPBACK, is_loopback
 
 Resolve = Callable[[str], list[str]]
 Rebind = Literal["restart", "leave"]

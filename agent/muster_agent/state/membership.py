@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from muster_agent.settings import SettingError
+from muster_agent.config import SettingError
 from muster_agent.state.db import Database, JournalFull
 from muster_agent.state.dir import Identity, StateDir, StateError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from muster_agent.control.boot_ids import next_boot
-from muster_agent.crew import Memory
+from muster_agent.wiring import Memory
 from tests.fixtures.journals import open_memory
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from muster.api.lifecycle import Status
 from muster.api.messages import GpuDevice, GpuInfo, Orphan, Stop
-from muster_agent.crew import Crew
 from muster_agent.engines import EngineError, Instance, RunSpec
 from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.runner.manager import Fleet
 from muster_agent.state.deployments import Record
+from muster_agent.wiring import Crew
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.commands import deploy
 

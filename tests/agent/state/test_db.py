@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from muster.files.sqlite_errors import FULL, IOERR, READONLY
-from muster_agent.crew import Memory
 from muster_agent.state.db import NO_ROOM, Database, JournalDamaged, JournalFull, put_meta, unwritable
 from muster_agent.state.db_file import VERSION
 from muster_agent.state.reserve import ReserveFile
+from muster_agent.wiring import Memory
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import BIG, DEPLOY, Room, big_stop, fill, forbid_writing, open_memory
 from tests.fixtures.small_disk import fill as fill_disk

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent.crew import Memory
-from muster_agent.settings import SettingError
+from muster_agent.config import SettingError
 from muster_agent.state import membership
 from muster_agent.state.db import Database
 from muster_agent.state.dir import Identity, StateDir
+from muster_agent.wiring import Memory
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import full_memory, open_memory
 

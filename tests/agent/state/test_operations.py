@@ -22,10 +22,10 @@ from muster.api.messages import (
     Result,
     StopContainer,
 )
-from muster_agent.crew import Memory
 from muster_agent.state.db import Database, JournalFull
 from muster_agent.state.operations import MOST, Ledger, frees_space, only_looks
 from muster_agent.state.reserve import ReserveFile
+from muster_agent.wiring import Memory
 from tests.fixtures.journals import BIG, forbid_writing, open_memory
 from tests.fixtures.small_disk import fill, small_disk
 

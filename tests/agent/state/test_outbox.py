@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from muster.api.messages import Report, Result
-from muster_agent.crew import Memory
 from muster_agent.state.db import JournalFull
 from muster_agent.state.outbox import MOST, Spool
+from muster_agent.wiring import Memory
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import forbid_writing, open_memory
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from muster.api.messages import PullImage, Report
-from muster_agent.crew import Crew
+from muster_agent.wiring import Crew
 from tests.fixtures.agent_world import AgentWorld, no_thread
 
 

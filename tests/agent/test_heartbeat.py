@@ -10,8 +10,8 @@ import requests
 
 from muster.api.messages import GpuDevice, GpuInfo, Image
 from muster_agent.backends.policy import TESTED_IMAGE
-from muster_agent.loop import PARKED, Refused
-from muster_agent.settings import LOOPBACK
+from muster_agent.config import LOOPBACK
+from muster_agent.heartbeat import PARKED, Refused
 from muster_agent.state.db import JournalFull
 from muster_agent.state.dir import StateError
 from tests.fixtures.agent_world import DISK, AgentWorld

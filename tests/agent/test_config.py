@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent.settings import (
+from muster_agent.config import (
     SettingError,
     check_address,
     check_url,

@@ -16,17 +16,17 @@ from msgspec.structs import replace
 
 from muster.api.messages import Disk, GpuInfo, GpuUsage, Heartbeat, Image, Registration
 from muster.api.sizes import fitting
+from muster_agent.commands import Intake
 from muster_agent.control.backoff import Backoff
 from muster_agent.control.client import TIMEOUT, Answer, Api, Fatal, Retry
 from muster_agent.control.clock_check import ClockCheck
-from muster_agent.crew import Crew, Host, Memory
 from muster_agent.host.clocks import Moment
-from muster_agent.intake import Intake
 from muster_agent.operations.disk import gist
 from muster_agent.state import membership
 from muster_agent.state.db import JournalFull
 from muster_agent.state.dir import Identity, StateDir, StateError
 from muster_agent.state.state_check import check_state
+from muster_agent.wiring import Crew, Host, Memory
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec import Raw, json
 
+from muster_agent.commands import MOST, Intake
 from muster_agent.engines import Instance
-from muster_agent.intake import MOST, Intake
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import BIG, allow_writing, fill, forbid_writing
 

@@ -13,10 +13,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from muster.api.messages import Command, Count, Deploy, Id, OperationCommand, Report, Result, Stop
-from muster_agent.crew import Crew, Memory
 from muster_agent.operations.executor import kind
 from muster_agent.state.db import JournalFull
 from muster_agent.state.deployments import Receipt
+from muster_agent.wiring import Crew, Memory
 
 log = logging.getLogger(__name__)
 
