@@ -24,7 +24,7 @@ from muster.files.schema import NewerSchema
 from muster_agent.config import SettingError, check_url, default_state_dir, hub_cache
 from muster_agent.control.client import Bearer
 from muster_agent.control.sessions import new_session
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 from muster_agent.gpus.devices import Devices, Sight
 from muster_agent.gpus.driver_advice import for_device, for_driver
 from muster_agent.host.facts import disk

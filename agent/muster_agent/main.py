@@ -37,7 +37,7 @@ from muster_agent.control.boot_ids import next_boot
 from muster_agent.control.client import Api
 from muster_agent.control.cooldown import Refusal
 from muster_agent.control.reporter import Reporter
-from muster_agent.engines import Engine, EngineError
+from muster_agent.engines.base import Engine, EngineError
 from muster_agent.gpus.devices import Devices
 from muster_agent.gpus.gpu_watch import GpuWatch
 from muster_agent.gpus.indexes import Numbers

@@ -16,7 +16,7 @@ from muster_agent.backends.policy import HostPolicy
 from muster_agent.conditions import Conditions
 from muster_agent.control.cursor import Inbox
 from muster_agent.control.lease import Contact
-from muster_agent.engines import Engine, EngineError
+from muster_agent.engines.base import Engine, EngineError
 from muster_agent.gpus.devices import Devices
 from muster_agent.host.boot_id import HostRun
 from muster_agent.host.clocks import Moment

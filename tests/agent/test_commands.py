@@ -6,7 +6,7 @@ import pytest
 from msgspec import Raw, json
 
 from muster_agent.commands import MOST, Intake
-from muster_agent.engines import Instance
+from muster_agent.engines.base import Instance
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import BIG, allow_writing, fill, forbid_writing
 

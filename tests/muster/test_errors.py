@@ -17,7 +17,7 @@ from muster import (
 )
 from muster.api.errors import STATUS
 from muster.errors import error
-from muster_agent.engines import Instance
+from muster_agent.engines.base import Instance
 from tests.fixtures.operators import Operators
 
 MODEL = NewDeployment(model="org/model", gpus=0, name="m")

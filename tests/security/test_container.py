@@ -12,7 +12,7 @@ import pytest
 from muster.api.messages import Deploy
 from muster_agent.backends.command import run_spec
 from muster_agent.backends.policy import CONTAINER_HUB_CACHE, HostPolicy, refusal
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 from muster_agent.engines.docker import DockerEngine
 from tests.fixtures import shell_image
 from tests.fixtures.ports import free_port

@@ -10,7 +10,7 @@ import pytest
 
 from muster.api.messages import Image
 from muster_agent.backends.policy import TESTED_IMAGE, HostPolicy
-from muster_agent.engines import Instance
+from muster_agent.engines.base import Instance
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.security.hostile_host import MISSING, REFUSED, is_refused, world_of
 

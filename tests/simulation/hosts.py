@@ -19,7 +19,7 @@ from threading import Event
 from typing import NamedTuple, TypeVar
 
 from muster.api.messages import GpuDevice, GpuInfo, Progress, Pruned, Pulled, Registration, SystemInfo
-from muster_agent.engines import EngineError, Instance, RunSpec
+from muster_agent.engines.base import EngineError, Instance, RunSpec
 from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.heartbeat import Refused
 from muster_agent.runner.reconciler import HUNG_GRACE

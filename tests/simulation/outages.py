@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 from muster_agent.state.db import JournalFull
 from tests.simulation.weather import Weather
 

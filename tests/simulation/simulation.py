@@ -23,7 +23,7 @@ from muster.api import resources as r
 from muster.api.conditions import ConditionType
 from muster.api.endpoints import Access
 from muster.api.errors import ApiError
-from muster_agent.engines import Instance
+from muster_agent.engines.base import Instance
 from tests.simulation import invariants
 from tests.simulation.cloud import Cloud, Network
 from tests.simulation.database import UnreliableDynamoDB

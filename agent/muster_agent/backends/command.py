@@ -12,7 +12,7 @@ from muster_agent.backends.flags import flags, given, value_of
 from muster_agent.backends.given_flags import sendable
 from muster_agent.backends.hub import DEFAULT_ENDPOINT
 from muster_agent.backends.policy import CONTAINER_HUB_CACHE, SHARED, HostPolicy, refusal
-from muster_agent.engines import EngineError, RunSpec
+from muster_agent.engines.base import EngineError, RunSpec
 from muster_agent.engines.labels import instance_name
 
 __all__ = ["PORTS", "HostPolicy", "desired_port", "refusal", "run_spec", "served_model_name"]

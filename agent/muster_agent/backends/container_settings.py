@@ -13,7 +13,7 @@ from typing import Any
 
 from muster_agent.backends.given_flags import is_reserved, sendable
 from muster_agent.backends.host_paths import HUB_CACHE, SYSTEM, is_below, plain
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 
 _KERNEL = ("/dev", "/proc", "/sys")
 _CACHES = ("/root/.cache", "/var/cache", "/tmp", "/home", "/var/lib", "/var/tmp")

@@ -15,7 +15,7 @@ from typing import Any
 from muster.api.credentials import first_credential
 from muster_agent.backends.given_flags import extra_args, is_flag, sendable
 from muster_agent.backends.impossible_flags import check_possible
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 
 _FLAG = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _SHORT = {"tensor-parallel-size": "-tp", "pipeline-parallel-size": "-pp", "data-parallel-size": "-dp"}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from muster_agent.backends.harmless_flags import SHORT_FLAGS
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 
 CONTAINER_KEYS = ("container_entrypoint", "container_mounts", "container_network")
 """What a deployment asks of its container. Every name that begins like these is reserved: vLLM has no such flag."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from muster.api.messages import CachedModel, Deleted
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 
 PREFIX = "models--"
 

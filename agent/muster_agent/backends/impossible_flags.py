@@ -10,7 +10,7 @@ from muster.api.credentials import OWN_KEY
 from muster.api.messages import Fix
 from muster_agent.backends.given_flags import CONTAINER_KEYS, Given, given_flags, is_reserved
 from muster_agent.backends.harmless_flags import HOST_FLAGS
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 
 _DECIDED = {
     "model": "the deployment's own `model` decides",

@@ -15,7 +15,7 @@ from muster_agent.backends.given_flags import given_flags
 from muster_agent.backends.host_paths import Named, is_below, plain
 from muster_agent.backends.mounts import AllowedMount, is_absent, lies_in, seen_at, why_not
 from muster_agent.backends.remote_code import chosen_by_config, chosen_by_variable
-from muster_agent.engines import EngineError, Mount
+from muster_agent.engines.base import EngineError, Mount
 
 CONTAINER_HUB_CACHE = host_paths.HUB_CACHE
 TESTED_IMAGE = "vllm/vllm-openai:v0.32.0"

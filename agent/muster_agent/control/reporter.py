@@ -5,8 +5,8 @@
     no response, or a server error           ──► with backoff; after two failures a smaller version
     no connection at all                     ──► nothing is sent to anybody until a common backoff is over
 
-After a smaller version of a crash report the whole report follows as its rest (state/outbox.py). While reports are refused,
-the worker has the condition ReportsRefused.
+After a smaller version of a crash report the whole report follows as its rest (state/outbox.py).
+While reports are refused, the worker has the condition ReportsRefused.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from muster_agent.engines import EngineError, RunSpec
+from muster_agent.engines.base import EngineError, RunSpec
 
 WORKER = "muster.worker"
 DEPLOYMENT = "muster.deployment"

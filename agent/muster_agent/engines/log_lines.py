@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from muster_agent.engines import EngineError, LogChunk
+from muster_agent.engines.base import EngineError, LogChunk
 
 CHUNK_BYTES = 1024 * 1024
 """More than this is not held in memory for one answer, however many lines were asked for."""

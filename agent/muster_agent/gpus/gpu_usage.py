@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from muster_agent.engines import Instance
+from muster_agent.engines.base import Instance
 from muster_agent.gpus.quantization import Capability
 
 

@@ -19,7 +19,7 @@ import psutil
 
 from muster.api.messages import Disk, SystemInfo
 from muster_agent.backends.command import PORTS
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 
 _CONTAINER = re.compile(r"(?:^|[/:-])([0-9a-f]{64})(?:\.scope)?(?:/|$)", re.MULTILINE)
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from muster_agent.engines import Engine, Instance, LogChunk
+from muster_agent.engines.base import Engine, Instance, LogChunk
 from muster_agent.engines.log_lines import stored
 from muster_agent.state.db import Database, JournalFull
 from muster_agent.state.dir import PRIVATE_FOLDER, private_file

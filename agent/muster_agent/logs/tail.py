@@ -8,7 +8,7 @@ import msgspec
 
 from muster.api.messages import Logs
 from muster.diagnostics.log import excerpt
-from muster_agent.engines import LogChunk
+from muster_agent.engines.base import LogChunk
 from muster_agent.engines.log_lines import backwards, chunk, format_time
 from muster_agent.logs.archive import SavedLog
 

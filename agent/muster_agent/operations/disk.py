@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from muster.api.messages import Disk, DiskPath
 from muster_agent.backends.policy import HostPolicy
-from muster_agent.engines import Engine
+from muster_agent.engines.base import Engine
 from muster_agent.host import facts
 
 

@@ -11,7 +11,7 @@ from threading import Event
 import msgspec
 
 from muster.api.messages import OperationCommand, Progress, Result
-from muster_agent.engines import Cancelled, EngineError
+from muster_agent.engines.base import Cancelled, EngineError
 from muster_agent.operations.handlers import Handlers
 from muster_agent.runner.manager import Spawn, spawn_thread
 from muster_agent.state.db import JournalFull

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from muster.api import messages as m
 from muster_agent.backends.hub_cache import cached_models, delete_model
 from muster_agent.backends.policy import HostPolicy, named
-from muster_agent.engines import Engine, EngineError, Instance, LogChunk
+from muster_agent.engines.base import Engine, EngineError, Instance, LogChunk
 from muster_agent.gpus.devices import Devices
 from muster_agent.logs.archive import Archive
 from muster_agent.logs.redaction import Secrets

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from muster_agent.engines import Instance
+from muster_agent.engines.base import Instance
 from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.runner.preflight import Surroundings, size, told_size
 

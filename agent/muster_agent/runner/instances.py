@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import Lock
 
 from muster.api.messages import Image
-from muster_agent.engines import Engine, Instance
+from muster_agent.engines.base import Engine, Instance
 
 MAX_AGE = 3.5
 """Seconds for which a listing serves: many actors look, and each listing costs the engine. What the agent does itself

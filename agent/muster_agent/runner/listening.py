@@ -17,7 +17,7 @@ from muster.api.addresses import Kind
 from muster.api.conditions import ConditionType
 from muster_agent.conditions import LOOKS_TO_SET, Conditions
 from muster_agent.config import LOOPBACK, is_loopback
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 from muster_agent.host import facts
 
 Resolve = Callable[[str], list[str]]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from threading import Lock, Thread
 
 from muster.api.messages import Deploy, GpuDevice, GpuInfo, Orphan, Stop
-from muster_agent.engines import Instance
+from muster_agent.engines.base import Instance
 from muster_agent.runner.reconciler import Tools
 from muster_agent.runner.runner import Actor
 from muster_agent.state.deployments import Record

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from muster.api.messages import Deploy, Stop
-from muster_agent.engines import Instance
+from muster_agent.engines.base import Instance
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from threading import Event
 from muster.api.conditions import ConditionType
 from muster_agent.backends.weights import CODE as CACHE_UNUSABLE
 from muster_agent.conditions import Conditions
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 from muster_agent.runner.instances import Inventory
 from muster_agent.runner.listening import Listening
 from muster_agent.runner.manager import Fleet

@@ -15,7 +15,7 @@ from muster_agent.backends.hub import MAX_CONFIG, Finding, Hub, HuggingFace, Que
 from muster_agent.backends.hub_cache import PREFIX, cached_models
 from muster_agent.backends.policy import HostPolicy, is_path
 from muster_agent.backends.weights import CODE, has_snapshot, unusable
-from muster_agent.engines import EngineError, Instance, Offer, RunSpec
+from muster_agent.engines.base import EngineError, Instance, Offer, RunSpec
 from muster_agent.gpus.cuda import Driver, unsatisfied
 from muster_agent.gpus.devices import Devices
 from muster_agent.gpus.driver_advice import for_device

@@ -12,7 +12,7 @@ from threading import Event, Semaphore
 from msgspec.structs import replace
 
 from muster.api.messages import Progress, Pulled
-from muster_agent.engines import Cancelled, Engine, EngineError
+from muster_agent.engines.base import Cancelled, Engine, EngineError
 from muster_agent.runner.instances import Inventory
 from muster_agent.state.operations import Ledger
 

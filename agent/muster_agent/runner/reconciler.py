@@ -17,7 +17,7 @@ import msgspec
 from muster.api.lifecycle import COMING_UP, ENDING, Status
 from muster.api.messages import CrashLoop, Deploy, Fix, Progress, Report, Stop
 from muster.diagnostics.log import EXCERPT_BYTES, Diagnosis, diagnose, excerpt
-from muster_agent.engines import Cancelled, Engine, EngineError, Instance
+from muster_agent.engines.base import Cancelled, Engine, EngineError, Instance
 from muster_agent.engines.labels import instance_name
 from muster_agent.logs.archive import Archive
 from muster_agent.logs.redaction import Secrets

@@ -8,7 +8,7 @@ from threading import Event, Lock
 
 from muster.api.lifecycle import Status
 from muster.api.messages import Deploy, Stop
-from muster_agent.engines import Cancelled, EngineError
+from muster_agent.engines.base import Cancelled, EngineError
 from muster_agent.runner.reconciler import Life, Tools
 from muster_agent.state.deployments import Record
 from muster_agent.state.dir import StateError

@@ -13,7 +13,7 @@ from muster_agent.backends.flags import flags
 from muster_agent.backends.hub import Finding
 from muster_agent.backends.impossible_flags import check_possible
 from muster_agent.backends.policy import HostPolicy
-from muster_agent.engines import Engine, EngineError, Instance, RunSpec
+from muster_agent.engines.base import Engine, EngineError, Instance, RunSpec
 from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.runner.instances import Inventory
 from muster_agent.runner.listening import Listening

@@ -14,7 +14,7 @@ from pathlib import Path
 from muster.api.messages import Deploy, Progress
 from muster.diagnostics.lines import READ_CHARACTERS
 from muster_agent.backends.hub_cache import cached_models
-from muster_agent.engines import Engine, Instance
+from muster_agent.engines.base import Engine, Instance
 from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.runner.phases import LINES, phase_of
 

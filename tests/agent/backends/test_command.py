@@ -15,7 +15,8 @@ from muster_agent.backends.command import PORTS, HostPolicy, desired_port, run_s
 from muster_agent.backends.flags import flags
 from muster_agent.backends.mounts import AllowedMount
 from muster_agent.backends.policy import CONTAINER_HUB_CACHE, TESTED_IMAGE
-from muster_agent.engines import EngineError, Mount, RunSpec, labels
+from muster_agent.engines import labels
+from muster_agent.engines.base import EngineError, Mount, RunSpec
 from tests.fixtures.commands import deploy
 
 DEFAULT = HostPolicy()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from muster_agent.backends.container_settings import Asked, AskedMount, asked, covers_programs
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 
 
 def test_without_a_word_nothing_is_asked() -> None:

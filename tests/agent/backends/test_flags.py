@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from muster_agent.backends.flags import flags
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 
 
 @pytest.mark.parametrize(

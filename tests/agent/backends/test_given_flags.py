@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from muster_agent.backends.given_flags import extra_args, given_flags, is_flag, sendable
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 
 EXTRA = "config.extra_args: --"
 

@@ -9,7 +9,7 @@ import pytest
 
 from muster.api.messages import CachedModel, Deleted
 from muster_agent.backends.hub_cache import cached_models, delete_model
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.hub_cache import cache
 

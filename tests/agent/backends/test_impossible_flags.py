@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from muster_agent.backends.impossible_flags import check_possible
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 
 IMPOSSIBLE: list[tuple[dict[str, Any], str, str]] = [
     ({"nnodes": 2}, "config.nnodes", "one deployment is one container"),

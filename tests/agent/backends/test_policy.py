@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from muster.api.messages import FromHost, Image
 from muster_agent.backends.mounts import AllowedMount
 from muster_agent.backends.policy import CONTAINER_HUB_CACHE, TESTED_IMAGE, HostPolicy, named, refusal
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 from tests.fixtures.commands import deploy
 
 DEFAULT = HostPolicy()

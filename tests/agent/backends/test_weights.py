@@ -12,7 +12,7 @@ import pytest
 
 from muster_agent.backends.weights import unusable
 from muster_agent.conditions import CLEARED_AFTER
-from muster_agent.engines import EngineError, RunSpec
+from muster_agent.engines.base import EngineError, RunSpec
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.hub_cache import downloading
 from tests.fixtures.small_disk import needs_root, read_only, small_disk

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster_agent.engines import EngineError, RunSpec, labels
+from muster_agent.engines import labels
+from muster_agent.engines.base import EngineError, RunSpec
 from muster_agent.engines.labels import Owner, instance_name
 
 DEVICES = st.lists(st.sampled_from(["GPU-6f1c", "GPU-a02b", "1"]), unique=True).map(tuple)

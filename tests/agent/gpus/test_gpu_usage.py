@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from muster_agent.engines import Instance
+from muster_agent.engines.base import Instance
 from muster_agent.gpus.gpu_usage import Gpu, Holder
 from tests.fixtures.agent_world import GIB, AgentWorld
 

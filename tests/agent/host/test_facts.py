@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from muster_agent.backends.command import PORTS
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 from muster_agent.host import facts
 from tests.fixtures.ports import free_port
 from tests.fixtures.waiting import eventually

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster_agent.engines import Instance, LogChunk
+from muster_agent.engines.base import Instance, LogChunk
 from muster_agent.engines.log_lines import Line, backwards, chunk, stored
 from muster_agent.logs.archive import PER_DEPLOYMENT, Archive
 from muster_agent.state.db import Database

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from muster.api.messages import Logs
-from muster_agent.engines import LogChunk
+from muster_agent.engines.base import LogChunk
 from muster_agent.logs.tail import MAX_BYTES, bounded
 from tests.fixtures.agent_world import AgentWorld
 

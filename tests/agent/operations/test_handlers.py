@@ -22,7 +22,7 @@ from muster.api.messages import (
     StopContainer,
 )
 from muster_agent.backends.policy import TESTED_IMAGE
-from muster_agent.engines import EngineError, Instance
+from muster_agent.engines.base import EngineError, Instance
 from muster_agent.operations.handlers import Handlers
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.hub_cache import cache

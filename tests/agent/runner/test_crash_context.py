@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from muster.api.messages import Disk
-from muster_agent.engines import Instance
+from muster_agent.engines.base import Instance
 from muster_agent.gpus.gpu_usage import Gpu, Holder
 from muster_agent.runner.crash_context import aftermath
 from muster_agent.runner.preflight import Surroundings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from muster.api.messages import Image
-from muster_agent.engines import EngineError, Instance
+from muster_agent.engines.base import EngineError, Instance
 from muster_agent.runner.instances import IMAGES_EVERY, MAX_AGE, Inventory
 from tests.fixtures.agent_world import DAY, Clock
 from tests.fixtures.memory_engine import MemoryEngine

@@ -8,7 +8,7 @@ import pytest
 
 from muster.api.conditions import ConditionType
 from muster_agent.conditions import Conditions
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 from muster_agent.runner.listening import Listening
 from muster_agent.runner.probes import DEAD_AFTER
 from tests.fixtures.agent_world import AgentWorld, Clock

@@ -9,7 +9,7 @@ import pytest
 
 from muster.api.lifecycle import Status
 from muster.api.messages import GpuDevice, GpuInfo, Orphan, Stop
-from muster_agent.engines import EngineError, Instance, RunSpec
+from muster_agent.engines.base import EngineError, Instance, RunSpec
 from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.runner.manager import Fleet
 from muster_agent.state.deployments import Record

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.api.messages import Deploy, Stop
-from muster_agent.engines import Instance
+from muster_agent.engines.base import Instance
 from muster_agent.runner.plan import Fetch, Remove, Start, Step, Terminate, of_deployment, plan, wanted
 
 ME = "me"

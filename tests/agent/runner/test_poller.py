@@ -8,7 +8,7 @@ import pytest
 
 from muster.api.messages import ReportedCondition
 from muster_agent.conditions import CLEARED_AFTER
-from muster_agent.engines import EngineError, Instance
+from muster_agent.engines.base import EngineError, Instance
 from muster_agent.runner.instances import MAX_AGE
 from muster_agent.runner.poller import HUNG_AFTER, Watch
 from tests.fixtures.agent_world import AgentWorld

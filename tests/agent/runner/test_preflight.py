@@ -13,7 +13,7 @@ from muster.api.messages import Disk, Fix, Report
 from muster_agent.backends.command import run_spec
 from muster_agent.backends.hub import Finding
 from muster_agent.backends.policy import HostPolicy
-from muster_agent.engines import EngineError, Instance, Offer
+from muster_agent.engines.base import EngineError, Instance, Offer
 from muster_agent.gpus.cuda import Driver
 from muster_agent.gpus.gpu_usage import Gpu, Holder
 from muster_agent.host.facts import HostMemory

@@ -11,7 +11,7 @@ from threading import Event, Lock
 import pytest
 
 from muster.api.messages import Progress, Pulled
-from muster_agent.engines import Cancelled, EngineError
+from muster_agent.engines.base import Cancelled, EngineError
 from muster_agent.runner.instances import Inventory
 from muster_agent.runner.pulls import Pulls
 from tests.fixtures.agent_world import Clock

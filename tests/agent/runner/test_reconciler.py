@@ -12,7 +12,7 @@ from muster.api.conditions import ConditionType
 from muster.api.messages import Fix, Progress, Pulled, Report
 from muster.diagnostics.log import EXCERPT_BYTES
 from muster_agent.backends.policy import TESTED_IMAGE
-from muster_agent.engines import EngineError, Instance, RunSpec
+from muster_agent.engines.base import EngineError, Instance, RunSpec
 from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.runner.probes import DEAD_AFTER
 from muster_agent.runner.reconciler import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from muster.api.lifecycle import Status
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 from muster_agent.runner.instances import MAX_AGE
 from muster_agent.runner.reconciler import ENDED_WITHIN
 from muster_agent.runner.runner import Actor

@@ -12,7 +12,7 @@ import pytest
 from muster.api.messages import Disk, FromHost, Image
 from muster_agent.backends.policy import TESTED_IMAGE, HostPolicy
 from muster_agent.conditions import Conditions
-from muster_agent.engines import EngineError, Instance, RunSpec
+from muster_agent.engines.base import EngineError, Instance, RunSpec
 from muster_agent.runner.instances import Inventory
 from muster_agent.runner.listening import Listening
 from muster_agent.runner.preflight import Preflight, Surroundings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from muster.api.messages import Progress
-from muster_agent.engines import Instance
+from muster_agent.engines.base import Instance
 from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.runner.startup import GAP, LOOK_EVERY, STALLED_AFTER, Growth, Onlooker, Sight
 from tests.fixtures.agent_world import GIB, AgentWorld

@@ -8,7 +8,7 @@ import pytest
 
 from muster.api import resources as r
 from muster.api.lifecycle import Status
-from muster_agent.engines import RunSpec
+from muster_agent.engines.base import RunSpec
 from tests.fixtures.memory_engine import MemoryEngine
 from tests.fixtures.operators import Operators
 

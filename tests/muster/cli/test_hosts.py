@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from muster_agent.backends.policy import TESTED_IMAGE
-from muster_agent.engines import Instance
+from muster_agent.engines.base import Instance
 from tests.fixtures.operators import Operators
 from tests.fixtures.tables import columns
 

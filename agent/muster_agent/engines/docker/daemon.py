@@ -21,7 +21,7 @@ from docker.errors import APIError, DockerException, InvalidConfigFile, NotFound
 from muster.api.connection import wrapped
 from muster.diagnostics.docker import MOST_CHARACTERS, read
 from muster.diagnostics.rules import UNNAMED_REGISTRY
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 from muster_agent.engines.docker.docker_client import Client
 
 __all__ = ["APIError", "Daemon", "NotFound", "failure"]

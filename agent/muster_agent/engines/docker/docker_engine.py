@@ -20,7 +20,8 @@ import requests
 from docker.types import DeviceRequest, LogConfig, Mount
 
 from muster.api.messages import Image, Progress, Pruned, Pulled
-from muster_agent.engines import EngineError, Instance, LogChunk, Offer, RunSpec, labels
+from muster_agent.engines import labels
+from muster_agent.engines.base import EngineError, Instance, LogChunk, Offer, RunSpec
 from muster_agent.engines.docker.daemon import APIError, Daemon, NotFound
 from muster_agent.engines.docker.entrypoint import command_line
 from muster_agent.engines.docker.images import PATIENCE_SECONDS, Images, checked

@@ -22,7 +22,8 @@ from docker.utils import parse_repository_tag
 from requests import Response
 
 from muster.api.messages import Image, Progress, Pulled
-from muster_agent.engines import Cancelled, EngineError, Offer, labels
+from muster_agent.engines import labels
+from muster_agent.engines.base import Cancelled, EngineError, Offer
 from muster_agent.engines.docker.daemon import Daemon, NotFound, failure
 from muster_agent.engines.docker.progress import PullProgress
 from muster_agent.engines.docker.registry import Described, Login, Name, Unheard, describe

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from muster_agent.engines import Instance
+from muster_agent.engines.base import Instance
 
 KEPT_SECONDS = 15.0
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import docker
 
-from muster_agent.engines import EngineError, LogChunk
+from muster_agent.engines.base import EngineError, LogChunk
 from muster_agent.engines.log_lines import CHUNK_BYTES, Line, chunk, parse_time
 
 

@@ -18,7 +18,8 @@ from threading import Event, Lock
 from typing import NoReturn
 
 from muster.api.messages import Image, Kept, Progress, Pruned, Pulled
-from muster_agent.engines import EngineError, Instance, LogChunk, Offer, RunSpec, labels
+from muster_agent.engines import labels
+from muster_agent.engines.base import EngineError, Instance, LogChunk, Offer, RunSpec
 from muster_agent.engines.log_lines import chunk
 from muster_agent.engines.process.supervisor import Supervised
 from muster_agent.host import facts

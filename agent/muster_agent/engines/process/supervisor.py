@@ -26,7 +26,7 @@ from typing import TypeVar
 
 import msgspec
 
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 from muster_agent.engines.log_lines import Line, backwards
 from muster_agent.host import facts
 

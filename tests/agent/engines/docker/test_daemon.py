@@ -14,7 +14,7 @@ import requests
 import urllib3
 from docker.errors import DockerException
 
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 from muster_agent.engines.docker import DockerEngine
 from muster_agent.engines.docker.daemon import APIError, failure, unreachable
 from muster_agent.engines.docker.docker_engine import _run

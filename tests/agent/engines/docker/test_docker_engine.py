@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from muster.diagnostics.log import diagnose
-from muster_agent.engines import EngineError, Mount, labels
+from muster_agent.engines import labels
+from muster_agent.engines.base import EngineError, Mount
 from muster_agent.engines.docker.docker_engine import SHM_BYTES
 from tests.fixtures.docker_rig import DockerRig
 from tests.fixtures.engine_suite import EngineSuite, only, own, ready

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 from tests.fixtures import shell_image
 from tests.fixtures.docker_daemon import OwnDaemon, own_daemon
 from tests.fixtures.docker_rig import DockerRig

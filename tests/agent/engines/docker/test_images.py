@@ -11,7 +11,7 @@ import docker
 import pytest
 
 from muster.api.messages import Progress
-from muster_agent.engines import Cancelled, EngineError
+from muster_agent.engines.base import Cancelled, EngineError
 from muster_agent.engines.docker import DockerEngine
 from tests.fixtures import shell_image
 from tests.fixtures.docker_engine import NAME

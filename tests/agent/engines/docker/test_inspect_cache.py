@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from muster_agent.engines import Instance
+from muster_agent.engines.base import Instance
 from muster_agent.engines.docker.inspect_cache import KEPT_SECONDS, Looks
 
 

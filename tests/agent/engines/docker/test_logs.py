@@ -8,7 +8,7 @@ from typing import Any
 import docker
 import pytest
 
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 from muster_agent.engines.docker.logs import read_log
 from muster_agent.engines.log_lines import CHUNK_BYTES
 from tests.fixtures.docker_rig import DockerRig

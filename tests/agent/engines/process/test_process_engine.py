@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent.engines import EngineError
+from muster_agent.engines.base import EngineError
 from muster_agent.engines.process.process_engine import ProcessEngine
 from tests.fixtures.engine_suite import EngineSuite, only, ready
 from tests.fixtures.process_rig import PUPPET, ProcessRig, RigOf

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent.engines import Instance
+from muster_agent.engines.base import Instance
 from muster_agent.engines.log_lines import backwards
 from muster_agent.engines.process.shim import LINE_BYTES
 from muster_agent.engines.process.supervisor import MARK, SHIM
