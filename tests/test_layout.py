@@ -1,4 +1,4 @@
-"""The tests of a module are found by its name: those of agent/muster_agent/runner/plan.py in tests/agent/runner/test_plan.py."""
+"""The tests of a module are found by its name: those of agent/muster_agent/runner/plan.py in tests/agent/runner."""
 
 from __future__ import annotations
 

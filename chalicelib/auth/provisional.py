@@ -19,13 +19,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from chalicelib.auth import tokens
+from chalicelib.auth import refusals, tokens
 from chalicelib.fleet import workers
 from chalicelib.fleet.workers import Machine
 from chalicelib.store import settings
 from chalicelib.store.items import find
 from chalicelib.store.tables import Credential, Hot, Provisional
-from chalicelib.workers.admission import superseded
 from muster.api import messages as m
 
 IN_FLIGHT = 10.0
@@ -91,7 +90,7 @@ def waits(worker_id: str, presented: bytes) -> bool:
     """Whether `presented` belongs to a kept registration. Raises SESSION_SUPERSEDED where that has ended."""
     found = waiting(worker_id, presented)
     if found is not None and found.ended:
-        raise superseded()
+        raise refusals.superseded()
     return found is not None
 
 

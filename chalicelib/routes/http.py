@@ -19,17 +19,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Blueprint, Response
 from pynamodb.exceptions import PynamoDBException
 
-from chalicelib.auth import provisional, tokens
+from chalicelib.auth import access, refusals
 from chalicelib.auth.tokens import Principal
 from chalicelib.fleet import workers
 from chalicelib.operations import queue, wait_limit
 from chalicelib.routes import parsing
 from chalicelib.routes.matching import MethodNotAllowed
 from chalicelib.store import idempotency
-from chalicelib.store.items import Refused, find
-from chalicelib.store.tables import Hot, Operation
+from chalicelib.store.items import Refused
+from chalicelib.store.tables import Operation
 from chalicelib.telemetry import access_log
-from chalicelib.workers import heartbeat
 from muster.api import endpoints
 from muster.api import resources as r
 from muster.api.endpoints import Access, Endpoint
@@ -79,6 +78,17 @@ class Call:
     def bearer(self) -> str | None:
         scheme, _, secret = str(self.headers.get("authorization", "")).partition(" ")
         return secret.strip() or None if scheme.lower() == "bearer" else None
+
+    @property
+    def secret(self) -> str:
+        """The credential. Raises UNAUTHENTICATED if there is none."""
+        if self.bearer is None:
+            raise refusals.missing()
+        return self.bearer
+
+    def authenticate(self) -> Principal:
+        """Who presents the credential. Raises what `chalicelib.auth.access.principal` raises."""
+        return access.principal(self.secret, self.endpoint, self.ids.get("worker_id"), self.now)
 
     @property
     def by(self) -> Principal:
@@ -177,57 +187,16 @@ def unexpected(error: Exception, where: str) -> ApiError:
 
 
 def authenticated(call: Call) -> Call:
-    """The call with its principal. Raises UNAUTHENTICATED, FORBIDDEN, SESSION_SUPERSEDED, WORKER_REMOVED.
+    """The call with its principal, unless its endpoint is open to anyone or authenticates itself.
 
-    The heartbeat checks its own token in its one write, and comes here only to explain a refusal.
+    Raises UNAUTHENTICATED, FORBIDDEN, SESSION_SUPERSEDED, WORKER_REMOVED, INVALID_REQUEST.
     """
     endpoint = call.endpoint
-    if endpoint.access is not Access.ANYONE and endpoint.name != "heartbeat":
-        call = replace(call, principal=principal(call))
+    if endpoint.access is not Access.ANYONE and not endpoint.authenticates_itself:
+        call = replace(call, principal=call.authenticate())
     if endpoint.body is None and endpoint.method != "GET" and call.raw:
         call.body(r.Nothing)
     return call
-
-
-def principal(call: Call) -> Principal:
-    """Who calls: a worker on its own routes, or an API key. Raises what `authenticated` raises."""
-    secret, endpoint = call.bearer, call.endpoint
-    if not secret:
-        raise ApiError("UNAUTHENTICATED", "expected the header `Authorization: Bearer …`")
-    presented = tokens.digest(secret)
-    worker_id = call.ids.get("worker_id")
-    if worker_id and (endpoint.access is Access.WORKER or endpoint.own_worker):
-        hot = find(Hot, worker_id)
-        if hot and tokens.opens(hot, presented, call.now):
-            tokens.first_use(hot, presented)
-            return Principal(f"worker {worker_id}", Access.WORKER, worker_id)
-    key = tokens.api_key(secret)
-    if key is not None:
-        return _with_role(key, endpoint)
-    if worker_id and provisional.waits(worker_id, presented):
-        return _kept_aside(worker_id, endpoint)
-    named = tokens.worker_named_by(secret) or worker_id  # the token that it registered with names none
-    owner = find(Hot, named) if named else None
-    if owner and tokens.opens(owner, presented, call.now):
-        raise ApiError("FORBIDDEN", "a worker's token opens that worker's own routes and nothing else")
-    raise heartbeat.refusal(worker_id or "", presented, call.now)
-
-
-def _kept_aside(worker_id: str, endpoint: Endpoint) -> Principal:
-    """A client that registered while the worker was online: it may report, which changes nothing, and no more."""
-    if endpoint.access is not Access.WORKER:
-        raise ApiError("FORBIDDEN", "this client registered provisionally; the worker itself is online")
-    return Principal(f"worker {worker_id}", Access.WORKER, worker_id, provisional=True)
-
-
-def _with_role(key: Principal, endpoint: Endpoint) -> Principal:
-    if endpoint.access is Access.WORKER:
-        raise ApiError("FORBIDDEN", "this route is for workers; an API key does not open it")
-    if key.access < endpoint.access:
-        raise ApiError(
-            "FORBIDDEN", f"this needs the role {endpoint.access.name.lower()}; the key's is {key.access.name.lower()}"
-        )
-    return key
 
 
 # Operations that look synchronous

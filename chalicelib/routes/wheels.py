@@ -16,7 +16,7 @@ from typing import Any
 
 from muster.api.version import WHEEL
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parents[1] / "static"
 LOCK = STATIC / "wheels.lock"
 NOTE = "own-wheel"
 """The file in the place of the own wheel in the functions' archive: its name and SHA-256 (infra/cloud/archive.py)."""

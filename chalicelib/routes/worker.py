@@ -8,7 +8,7 @@ from chalice.app import Blueprint
 
 from chalicelib.operations import queue
 from chalicelib.reconcile import reports
-from chalicelib.routes.http import Call, principal, route
+from chalicelib.routes.http import Call, route
 from chalicelib.workers import heartbeat, registration
 from muster.api import messages as m
 from muster.api.errors import ApiError
@@ -23,21 +23,12 @@ def register(call: Call) -> Any:
 
 @route(blueprint, "heartbeat")
 def beat(call: Call) -> Any:
-    """Checks its credential in its one write; a body that cannot be read must not hide a bad credential."""
-    worker_id, secret = call.ids["worker_id"], call.bearer
     try:
         body = call.body(m.Heartbeat)
     except ApiError:
-        principal(call)
+        call.authenticate()  # a body that cannot be read must not hide a bad credential
         raise
-    try:
-        if secret is None:
-            raise ApiError("UNAUTHENTICATED", "expected the header `Authorization: Bearer …`")
-        return heartbeat.heartbeat(worker_id, secret, body, call.now)
-    except ApiError as error:
-        if error.error_code == "UNAUTHENTICATED":
-            principal(call)
-        raise
+    return heartbeat.heartbeat(call.ids["worker_id"], call.secret, body, call.now)
 
 
 @route(blueprint, "report")

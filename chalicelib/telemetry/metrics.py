@@ -12,9 +12,9 @@ from chalicelib.deployments import crash_loops, publication
 from chalicelib.fleet import conditions, scan
 from chalicelib.fleet.workers import Machine
 from chalicelib.scheduling import gpu_claims
+from chalicelib.store import usage as usage_figures
 from chalicelib.store.tables import Count, Deployment, Operation
 from chalicelib.telemetry.exposition import Family
-from chalicelib.workers.heartbeat import unpack_usage
 from muster.api import messages as m
 from muster.api.conditions import ConditionType
 from muster.api.lifecycle import OPEN, OperationStatus, Status
@@ -119,7 +119,7 @@ def _disks(workers: list[Machine], now: float) -> Iterable[Family]:
 
 
 def _usage(machine: Machine, now: float) -> tuple[m.Disk | None, list[m.GpuUsage]]:
-    return unpack_usage(bytes(machine.hot.usage) if machine.hot.usage and machine.online(now) else None)
+    return usage_figures.unpack(bytes(machine.hot.usage) if machine.hot.usage and machine.online(now) else None)
 
 
 def _deployments(found: list[Deployment], workers: dict[str, Machine], now: float) -> Iterable[Family]:

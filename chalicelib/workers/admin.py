@@ -15,10 +15,10 @@ from chalicelib.fleet import address_claims, conditions, workers
 from chalicelib.fleet.workers import Machine
 from chalicelib.scheduling import gpu_claims
 from chalicelib.store import events, paging, slots
+from chalicelib.store import usage as usage_figures
 from chalicelib.store.items import find, find_all, retrying, transact, update_if
 from chalicelib.store.tables import Cold, Conditions, Deployment, Hot, Provisional, Refusals, Seen, Slot, WorkerName
 from chalicelib.store.times import when
-from chalicelib.workers.heartbeat import unpack_usage
 from chalicelib.workers.registration import name_key
 from muster.api import messages as m
 from muster.api import resources as r
@@ -55,7 +55,7 @@ def _held(machines: dict[str, Machine], now: float) -> dict[str, list[conditions
 def view(machine: Machine, seen: Seen | None, held: list[conditions.Held], now: float) -> r.Worker:
     """The worker as the API shows it. `seen` is its last report in full; `held` are its conditions."""
     cold, hot = machine.cold, machine.hot
-    disk, usage = unpack_usage(bytes(hot.usage) if hot.usage else None)
+    disk, usage = usage_figures.unpack(bytes(hot.usage) if hot.usage else None)
     if disk:
         disk.as_of = _rfc3339(hot.last_seen)
         disk.paths = _paths(seen)
@@ -96,7 +96,7 @@ def last_images(worker_id: str, now: float) -> m.Images | None:
 
 def last_disk(machine: Machine, now: float) -> m.Disk | None:
     """The disk usage of the worker's last heartbeat, if that was under 5 minutes ago."""
-    disk, _ = unpack_usage(bytes(machine.hot.usage) if machine.hot.usage else None)
+    disk, _ = usage_figures.unpack(bytes(machine.hot.usage) if machine.hot.usage else None)
     if disk is None or now - machine.hot.last_seen > REPORT_AGE:
         return None
     disk.as_of = _rfc3339(machine.hot.last_seen)

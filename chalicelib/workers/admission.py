@@ -27,7 +27,6 @@ from chalicelib.fleet.workers import Machine
 from chalicelib.store.tables import Cold, Credential, Hot
 from muster.api import messages as m
 from muster.api.compat import StrEnum
-from muster.api.errors import ApiError
 
 
 class Rule(StrEnum):
@@ -133,10 +132,6 @@ def _same_machine(cold: Cold, body: m.Registration) -> bool:
     if cold.machine_id:
         return bool(cold.machine_id == body.machine_id)
     return bool(cold.hostname == body.system_info.hostname)
-
-
-def superseded() -> ApiError:
-    return ApiError("SESSION_SUPERSEDED", "a newer session of this worker registered; this one must rest")
 
 
 def short(value: str | None) -> bytes | None:

@@ -8,29 +8,22 @@ net under a function that was killed between writing and ringing. An idle beat i
 from __future__ import annotations
 
 import hashlib
-import struct
 
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib.auth import provisional, tokens
+from chalicelib.auth import provisional, refusals, tokens
 from chalicelib.fleet import bounds, conditions, workers
 from chalicelib.reconcile import reconciler
-from chalicelib.store import settings
+from chalicelib.store import settings, usage
 from chalicelib.store.items import find, retrying, update_if
 from chalicelib.store.tables import Hot
 from chalicelib.workers import registration
-from chalicelib.workers.admission import superseded
 from muster.api import messages as m
-from muster.api.errors import ApiError
+from muster.api.endpoints import BY_NAME
 
-LOOK_EVERY = 10
-_GPU = struct.Struct("<Q")
-_DISK = struct.Struct("<QQQ")
-UNKNOWN_MEMORY, UNKNOWN_UTILIZATION = 2**51 - 1, 127
-"""In place of a figure that the worker does not have."""
-MAX_MEMORY = UNKNOWN_MEMORY - 1
-"""Bytes of one GPU, 2 PiB, that a heartbeat's figures have room for; more is taken for as much."""
+RECONCILE_EVERY_HEARTBEATS = 10
+ENDPOINT = BY_NAME["heartbeat"]
 
 
 def heartbeat(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.HeartbeatAnswer:
@@ -39,20 +32,30 @@ def heartbeat(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.H
     hot = Hot(worker_id)
     if not _stamp(hot, presented, body, now):
         _check_session(worker_id, presented, body, now)
-        waits: m.HeartbeatAnswer | None = retrying(lambda: _kept_aside(hot, presented, body, now))
+        waits: m.HeartbeatAnswer | None = retrying(lambda: _kept_aside(hot, secret, body, now))
         if waits is not None:
             return waits
     tokens.first_use(hot, presented)
     fingerprint = _fingerprint(hot, body)
-    behind = body.inbox is not None and body.inbox != hot.inbox
-    changed = hot.looked is None or bytes(hot.looked) != fingerprint
     commands: list[m.Command] = []
-    wanted = behind or changed or bool(body.acks) or hot.unsettled or hot.down_since is not None
-    wanted |= reconciler.turns(hot, body)
-    if wanted or hot.beats % LOOK_EVERY == 0:
+    if _needs_reconcile(hot, body, fingerprint):
         commands = reconciler.look(hot, body, fingerprint, now)
     wait = workers.interval(float(hot.activity_at), now)
     return m.HeartbeatAnswer(commands, _inbox(hot, body, len(commands)), wait)
+
+
+def _needs_reconcile(hot: Hot, body: m.Heartbeat, fingerprint: bytes) -> bool:
+    """Whether the worker's slots are to be read. `hot` is as this heartbeat's write returned it."""
+    return bool(
+        (body.inbox is not None and body.inbox != hot.inbox)
+        or hot.looked is None
+        or bytes(hot.looked) != fingerprint
+        or body.acks
+        or hot.unsettled
+        or hot.down_since is not None
+        or reconciler.turns(hot, body)
+        or hot.beats % RECONCILE_EVERY_HEARTBEATS == 0
+    )
 
 
 def _inbox(hot: Hot, body: m.Heartbeat, sent: int) -> int:
@@ -77,7 +80,7 @@ def _stamp(hot: Hot, presented: bytes, body: m.Heartbeat, now: float) -> bool:
         Hot.interval.set(settings.HEARTBEAT),
         Hot.activity_before.remove(),
         Hot.beats.add(1),
-        Hot.usage.set(pack_usage(body)),
+        Hot.usage.set(usage.pack(body)),
         Hot.usage_before.remove(),
         Hot.conditions.set(bits) if bits else Hot.conditions.remove(),
     ]
@@ -96,34 +99,23 @@ def _check_session(worker_id: str, presented: bytes, body: m.Heartbeat, now: flo
         bounds.check("session", body.session, hot.session, now)
 
 
-def _kept_aside(hot: Hot, presented: bytes, body: m.Heartbeat, now: float) -> m.HeartbeatAnswer | None:
+def _kept_aside(hot: Hot, secret: str, body: m.Heartbeat, now: float) -> m.HeartbeatAnswer | None:
     """What a client gets that registered while the worker was online; None where it is the worker now, and stamped.
 
     Raises Refused, and what `heartbeat` raises.
     """
+    presented = tokens.digest(secret)
     waiting = provisional.waiting(hot.worker_id, presented)
     if waiting is not None and not tokens.opens(waiting.machine.hot, presented, now):
         if waiting.ended:
-            raise superseded()
+            raise refusals.superseded()
         if waiting.machine.online(now):
             return m.HeartbeatAnswer([], 0, waiting.pause(now))
         registration.promote(waiting, presented, now)
     owner = find(Hot, hot.worker_id)
     if owner is None or not tokens.opens(owner, presented, now) or not _stamp(hot, presented, body, now):
-        raise refusal(hot.worker_id, presented, now)
+        raise refusals.explain(secret, ENDPOINT, hot.worker_id, now)
     return None
-
-
-def refusal(worker_id: str, presented: bytes, now: float) -> ApiError:
-    """Why a worker's credential did not open its own routes."""
-    hot = find(Hot, worker_id)
-    if hot and hot.gone and tokens.was_retired(hot, presented):
-        return registration.removed()
-    if hot and tokens.opens(hot, presented, now):
-        return superseded()
-    if hot and tokens.was_retired(hot, presented):
-        return superseded()
-    return ApiError("UNAUTHENTICATED", "the credential is unknown, expired or revoked; register again")
 
 
 def _fingerprint(hot: Hot, body: m.Heartbeat) -> bytes:
@@ -135,37 +127,3 @@ def _fingerprint(hot: Hot, body: m.Heartbeat) -> bytes:
     said += [body.orphans] if body.orphans else []
     said += [{"pending": sorted(set(body.pending_deployments))}] if body.pending_deployments else []
     return hashlib.sha256(msgspec.json.encode(said)).digest()[:8]
-
-
-def pack_usage(body: m.Heartbeat) -> bytes:
-    """Three figures a GPU and three of the disk, as bytes: as JSON they alone would be 775 of the item's 1,024.
-
-    A GPU is 8 bytes: 51 bits of memory, 6 of its index, and 7 of its utilization. So 64 leave room for the rest.
-    """
-    disk = body.disk or m.Disk(0, 0, 0)
-    return _DISK.pack(disk.total, disk.used, disk.free) + b"".join(map(_packed, body.gpu_usage))
-
-
-def _packed(gpu: m.GpuUsage) -> bytes:
-    memory = UNKNOWN_MEMORY if gpu.memory_used is None else min(gpu.memory_used, MAX_MEMORY)
-    utilization = UNKNOWN_UTILIZATION if gpu.utilization is None else round(gpu.utilization)
-    return _GPU.pack(memory << 13 | gpu.index << 7 | utilization)
-
-
-def _unpacked(packed: int) -> m.GpuUsage:
-    memory, utilization = packed >> 13, packed & 127
-    return m.GpuUsage(
-        packed >> 7 & 63,
-        None if memory == UNKNOWN_MEMORY else memory,
-        None if utilization == UNKNOWN_UTILIZATION else float(utilization),
-    )
-
-
-def unpack_usage(packed: bytes | None) -> tuple[m.Disk | None, list[m.GpuUsage]]:
-    """What `pack_usage` packed: the disk, where one was reported, and the GPUs."""
-    if not packed:
-        return None, []
-    total, used, free = _DISK.unpack_from(packed)
-    gpus = [_unpacked(each) for (each,) in _GPU.iter_unpack(packed[_DISK.size :])]
-    disk = m.Disk(total, used, free, round(100 * used / (used + free or 1), 1)) if total else None
-    return disk, gpus

@@ -22,7 +22,7 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib.auth import provisional, tokens
+from chalicelib.auth import provisional, refusals, tokens
 from chalicelib.deployments import intents
 from chalicelib.fleet import address_claims, join_refusals, workers
 from chalicelib.fleet.workers import Machine
@@ -31,7 +31,7 @@ from chalicelib.store import events, settings, slots
 from chalicelib.store.items import find, grow, retrying, transact
 from chalicelib.store.tables import Cold, Conditions, Credential, Hot, Provisional, WorkerName
 from chalicelib.workers import admission
-from chalicelib.workers.admission import Request, Rule, retired_boots, same_boot, short, superseded
+from chalicelib.workers.admission import Request, Rule, retired_boots, same_boot, short
 from muster.api import messages as m
 from muster.api.errors import ApiError
 from muster.api.resolving import Resolve, resolve
@@ -76,7 +76,7 @@ def _attempt(body: m.Registration, bearer: str | None, now: float) -> m.Register
 def _refused(machine: Machine, request: Request, now: float) -> m.Registered:
     """No rule lets it be this worker: it may take the name of an offline one over, or is told when to ask again."""
     if request.is_of_the_past(machine):
-        raise superseded()
+        raise refusals.superseded()
     body = request.body
     if not machine.online(now):
         token = _usable(body.token, now)
@@ -119,11 +119,7 @@ def _refuse_the_removed(presented: Iterable[str]) -> None:
         worker_id = tokens.worker_named_by(secret)
         hot = find(Hot, worker_id) if worker_id else None
         if hot and hot.gone and tokens.was_retired(hot, tokens.digest(secret)):
-            raise removed()
-
-
-def removed() -> ApiError:
-    return ApiError("WORKER_REMOVED", "an operator removed this worker; it may join again with a registration token")
+            raise refusals.removed()
 
 
 @dataclass(frozen=True)
@@ -218,7 +214,7 @@ def _return(
     hot, cold = machine.hot, machine.cold
     boot = short(body.boot_id)
     if boot is not None and boot in retired_boots(cold):
-        raise superseded()
+        raise refusals.superseded()
     is_same_boot = same_boot(hot, body)
     actions: list[Action] = [
         *_renewal(issue, boot, now),

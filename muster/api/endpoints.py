@@ -25,6 +25,8 @@ class Access(IntEnum):
 class Endpoint:
     """`own_worker` opens an operators' route to the worker whose id is in the path; `waits` may answer 202.
 
+    `authenticates_itself`: the handler checks the credential, in the write that it makes anyway.
+
     `answer` is a struct, or a list of one.
     """
 
@@ -40,6 +42,7 @@ class Endpoint:
     own_worker: bool = False
     waits: bool = False
     idempotent: bool = False
+    authenticates_itself: bool = False
     media: str = "application/json"
 
 
@@ -52,7 +55,7 @@ A = Access
 ENDPOINTS: tuple[Endpoint, ...] = (
     # What a worker calls
     Endpoint("register", "POST", "/api/workers/register", A.ANYONE, "Join, or come back, with a token", m.Registered, m.Registration),
-    Endpoint("heartbeat", "POST", f"{WORKER}/heartbeat", A.WORKER, "Say that the worker lives; take its commands", m.HeartbeatAnswer, m.Heartbeat),
+    Endpoint("heartbeat", "POST", f"{WORKER}/heartbeat", A.WORKER, "Say that the worker lives; take its commands", m.HeartbeatAnswer, m.Heartbeat, authenticates_itself=True),
     Endpoint("report", "POST", f"{WORKER}/deployments/{{deployment_id}}/status", A.WORKER, "Report a deployment's status", m.Applied, m.Report),
     Endpoint("result", "POST", f"{WORKER}/commands/{{command_id}}/result", A.WORKER, "Report an operation's result", m.Applied, m.Result),
     # Containers, images, storage

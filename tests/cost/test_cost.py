@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from chalicelib.store import usage as usage_figures
 from chalicelib.store.items import transact
 from chalicelib.store.tables import Hot
 from chalicelib.workers import liveness
-from chalicelib.workers.heartbeat import unpack_usage
 from infra.cloud import prices
 from tests.cost import month
 from tests.cost.__main__ import main
@@ -86,7 +86,9 @@ def test_a_sweep_is_what_the_fleet_weighs(fleet: tuple[PlaneWorld, Agent]) -> No
     assert swept.reads == pytest.approx(sum(part.charged for part in read) + brake + waiting)
     assert swept.calls == sum(part.pages for part in read) + 2
     assert sum(part.items for part in read) == SIZE and swept.writes == 0
-    assert {len(unpack_usage(bytes(each.usage))[1]) for each in Hot.scan()} == {GPUS}, "each says what its GPUs do"
+    assert {len(usage_figures.unpack(bytes(each.usage))[1]) for each in Hot.scan()} == {GPUS}, (
+        "each says what its GPUs do"
+    )
 
 
 def test_the_engines_account_is_amazons(fleet: tuple[PlaneWorld, Agent]) -> None:

@@ -26,8 +26,8 @@ from tests.mutation.scores import PAGE, Findings, Score, reasons, recorded
 def main(module: str, jobs: int, least: float, record: bool) -> None:
     """Run MODULE's own tests against each of its mutations; list those that survive.
 
-    MODULE is a path such as agent/muster_agent/runner/plan.py. An interrupted run resumes: results stay in build/mutation
-    until the module or its tests change. Survivors with a reason are in tests/mutation/survivors.toml.
+    MODULE is a path such as agent/muster_agent/runner/plan.py. An interrupted run resumes: results stay in
+    build/mutation until the module or its tests change. Survivors with a reason are in tests/mutation/survivors.toml.
     """
     os.chdir(ROOT)
     folder, _, name = module.rpartition("/")

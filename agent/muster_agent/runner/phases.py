@@ -4,7 +4,7 @@
     "compiling" ── torch.compile, CUDA graphs, warmup
     "serving" ── the API server starts; not ready before it answers
 
-What is downloaded is not in the log of a container, whose bars end in no newline: the cache shows it (see growth.py).
+What is downloaded is not in the log of a container, whose bars end in no newline: the cache shows it (see startup.py).
 """
 
 from __future__ import annotations

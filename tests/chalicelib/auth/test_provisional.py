@@ -154,12 +154,12 @@ def test_its_reports_and_results_change_nothing(world: PlaneWorld, original: Wor
 @pytest.mark.parametrize("name", ["container_logs", "list_images", "disk_usage", "pull_image", "prune", "get_worker"])
 def test_it_opens_none_of_the_workers_other_routes(world: PlaneWorld, original: Worker, name: str) -> None:
     other = again(world, original)
-    refused = code(http.principal, call(name, world.now, bearer=other.token, ids={"worker_id": other.id}))
+    refused = code(call(name, world.now, bearer=other.token, ids={"worker_id": other.id}).authenticate)
     assert refused == "FORBIDDEN"
     world.pass_(11)
     original.beat()
     request = call(name, world.now, bearer=other.token, ids={"worker_id": other.id})
-    assert code(http.principal, request) == "SESSION_SUPERSEDED"
+    assert code(request.authenticate) == "SESSION_SUPERSEDED"
 
 
 def test_a_revoked_registration_token_ends_it(world: PlaneWorld, original: Worker, shared: r.RegistrationToken) -> None:

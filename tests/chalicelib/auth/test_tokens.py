@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from chalicelib.auth import tokens
-from chalicelib.routes import http
 from chalicelib.store.idempotency import Key
 from chalicelib.store.items import find
 from chalicelib.store.tables import Credential, Hot
@@ -191,7 +190,7 @@ def test_a_revoked_token_opens_no_worker_that_registered_with_it(world: PlaneWor
         assert code(worker.beat) == "UNAUTHENTICATED"
         for name in ("report", "result", "list_images", "container_logs", "disk_usage", "prune"):
             request = call(name, world.now, bearer=worker.token, ids={"worker_id": worker.id})
-            assert code(http.principal, request) == "UNAUTHENTICATED"
+            assert code(request.authenticate) == "UNAUTHENTICATED"
         assert code(worker.register) == "UNAUTHENTICATED"
         worker.token = issued
     for worker in (*others, *fleet):
