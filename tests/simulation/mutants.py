@@ -292,7 +292,7 @@ MUTANTS = (
     mutant(
         "no safety net",
         "one beat in ten looks anyway",
-        ("chalicelib/workers/heartbeat.py", "LOOK_EVERY = 10", "LOOK_EVERY = 10**9"),
+        ("chalicelib/workers/heartbeat.py", "RECONCILE_EVERY_HEARTBEATS = 10", "RECONCILE_EVERY_HEARTBEATS = 10**9"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_clone_is_sent_what_its_journal_lacks_although_no_bell_rang_for_it",
     ),
     mutant(
@@ -303,13 +303,13 @@ MUTANTS = (
     mutant(
         "a part of the commands raises the inbox",
         "a full answer does not raise the inbox: a journal that lacks the rest still shows that",
-        ("chalicelib/workers/heartbeat.py", "    if sent >= look.MAX_COMMANDS and body.inbox is not None:\n", "    if False:\n"),
+        ("chalicelib/workers/heartbeat.py", "    if sent >= reconciler.MAX_COMMANDS and body.inbox is not None:\n", "    if False:\n"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_journal_that_lacks_more_than_one_answer_holds_is_sent_all_of_it",
     ),
     mutant(
         "operations are requeued after a disk was lost",
         "what was sent to a journal that is lost is AGENT_STATE_LOST",
-        ("chalicelib/reconcile/reconciler.py", "        if this.journal_lost:\n            operations.state_lost", "        if False:\n            operations.state_lost"),
+        ("chalicelib/reconcile/reconciler.py", "        if this.journal_lost:\n            queue.state_lost", "        if False:\n            queue.state_lost"),
         test="tests/chalicelib/reconcile/test_reconciler.py::test_an_operation_that_was_sent_is_lost_with_the_journal_and_does_not_run_twice",
     ),
     mutant(

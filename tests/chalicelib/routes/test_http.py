@@ -89,7 +89,7 @@ def test_an_open_route_asks_for_no_credential() -> None:
 def test_a_route_that_takes_no_body_takes_an_empty_one_alone(
     world: PlaneWorld, body: bytes, error_code: str | None
 ) -> None:
-    key = tokens.create_key(r.NewApiKey("admin", "admin"), ADMIN, world.now).key
+    key = str(tokens.create_key(r.NewApiKey("admin", "admin"), ADMIN, world.now).key)
     request = call("stop_deployment", world.now, bearer=key, body=body)
     if error_code is None:
         assert http.authenticated(request).by.access is Access.ADMIN
