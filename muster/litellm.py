@@ -9,8 +9,7 @@ import requests
 
 from muster.api.connection import cause
 from muster.gateway import Model
-from muster.sessions import new_session
-from muster.transport import Bearer
+from muster.http import Bearer, new_session
 
 TIMEOUT = (5.0, 30.0)
 GONE = "not found"

@@ -15,14 +15,13 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 import requests
-from requests.auth import AuthBase
 from urllib3.util import Retry
 
 from muster.api.connection import answered_by_something_else, cause
 from muster.api.endpoints import BY_NAME
 from muster.api.resources import Accepted, ErrorBody
 from muster.errors import Invalid, MusterError, Unreachable, error
-from muster.sessions import new_session
+from muster.http import Bearer, TooLong, new_session, read_limited
 
 T = TypeVar("T")
 
@@ -38,17 +37,6 @@ RETRIES = Retry(
     retry_after_max=30,
     raise_on_status=False,
 )
-
-
-class Bearer(AuthBase):
-    """As an AuthBase, because requests prefers a ~/.netrc entry to a header."""
-
-    def __init__(self, api_key: str) -> None:
-        self._api_key = api_key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._api_key}"
-        return request
 
 
 class Transport:
@@ -97,7 +85,9 @@ class Transport:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                content = _read(response)
+                content = read_limited(response, MAX_ANSWER)
+        except TooLong as failed:
+            raise Unreachable("NOT_MUSTER", str(failed)) from failed
         except (requests.RequestException, OSError) as failed:
             reason = cause(failed, self.url, os.environ)
             raise Unreachable("UNREACHABLE", f"cannot reach {self.url}: {reason}") from failed
@@ -128,15 +118,6 @@ def _query(query: Mapping[str, Any] | None) -> str:
     given = {name: value for name, value in (query or {}).items() if value is not None}
     texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
     return "?" + urlencode(texts, quote_via=quote) if texts else ""
-
-
-def _read(response: requests.Response) -> bytes:
-    content = bytearray()
-    for chunk in response.iter_content(65536):
-        content += chunk
-        if len(content) > MAX_ANSWER:
-            raise Unreachable("NOT_MUSTER", f"an answer of more than {MAX_ANSWER} bytes")
-    return bytes(content)
 
 
 def _decode(content: bytes, answer: type[T]) -> T:

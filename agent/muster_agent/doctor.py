@@ -21,9 +21,8 @@ import requests
 
 from muster.api.connection import answered_by_something_else, cause
 from muster.files.schema import NewerSchema
+from muster.http import Bearer, new_session
 from muster_agent.config import SettingError, check_url, default_state_dir, hub_cache
-from muster_agent.control.client import Bearer
-from muster_agent.control.sessions import new_session
 from muster_agent.engines.base import EngineError
 from muster_agent.gpus.devices import Devices, Sight
 from muster_agent.gpus.driver_advice import for_device, for_driver

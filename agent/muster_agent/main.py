@@ -37,6 +37,7 @@ from muster_agent.control.boot_ids import next_boot
 from muster_agent.control.client import Api
 from muster_agent.control.cooldown import Refusal
 from muster_agent.control.reporter import Reporter
+from muster_agent.engines import ports
 from muster_agent.engines.base import Engine, EngineError
 from muster_agent.gpus.devices import Devices
 from muster_agent.gpus.gpu_watch import GpuWatch
@@ -234,7 +235,7 @@ def main(
         listening=Listening(address, conditions, rebind=rebind),
         host_env=policy.environment(os.environ),
         state_dir=state.path,
-        free_port=facts.free_port,
+        free_port=ports.free_port,
         disk=lambda: disk_usage(places(chosen, state.path, policy)),
         clock=time.time,
         monotonic=time.monotonic,

@@ -11,15 +11,9 @@ from muster_agent.backends.container_settings import asked
 from muster_agent.backends.flags import flags, given, value_of
 from muster_agent.backends.given_flags import sendable
 from muster_agent.backends.hub import DEFAULT_ENDPOINT
-from muster_agent.backends.policy import CONTAINER_HUB_CACHE, SHARED, HostPolicy, refusal
+from muster_agent.backends.policy import CONTAINER_HUB_CACHE, SHARED, HostPolicy
 from muster_agent.engines.base import EngineError, RunSpec
 from muster_agent.engines.labels import instance_name
-
-__all__ = ["PORTS", "HostPolicy", "desired_port", "refusal", "run_spec", "served_model_name"]
-
-PORTS = range(20000, 30000)
-"""Where a port is taken from when the deployment wants none in particular: below those that Linux gives out by itself
-(32768 to 60999), or a connection of anybody's might hold it."""
 
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 

@@ -19,9 +19,8 @@ from msgspec import Struct
 
 from muster.api.connection import cause
 from muster.api.messages import Fix
+from muster.http import Bearer, new_session, read_limited
 from muster_agent.backends.policy import is_path
-from muster_agent.control.client import Bearer, read_limited
-from muster_agent.control.sessions import new_session
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 TIMEOUT = (3.0, 5.0)

@@ -11,14 +11,13 @@ from urllib.parse import quote
 import msgspec
 import requests
 from msgspec import Raw, Struct
-from requests.auth import AuthBase
 from urllib3.exceptions import ProtocolError
 
 from muster.api.connection import answered_by_something_else, cause
 from muster.api.messages import MAX_CODE, Heartbeat, Registered, Registration, brief
 from muster.api.resources import ErrorBody
+from muster.http import Bearer, new_session, read_limited
 from muster_agent.control.clock_check import ahead
-from muster_agent.control.sessions import new_session
 
 T = TypeVar("T")
 
@@ -96,18 +95,6 @@ def failure(status: int, body: bytes, retry_after: str | None = None) -> Retry |
     return Fatal(status, error.error_code, error.message)
 
 
-class Bearer(AuthBase):
-    """As an AuthBase, because requests prefers a ~/.netrc entry to a header."""
-
-    def __init__(self, token: str | None) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token is not None:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
 class Api:
     """One per thread. Every method raises Retry or Fatal.
 
@@ -177,16 +164,6 @@ def _was_connected(error: Exception) -> bool:
         return True
     # "Connection aborted": a reset or an end while the request was sent, or before its response.
     return isinstance(error, requests.ConnectionError) and any(isinstance(each, ProtocolError) for each in error.args)
-
-
-def read_limited(response: requests.Response, limit: int) -> bytes:
-    """The body, decompressed. Raises requests.RequestException when it is longer than `limit` bytes."""
-    content = bytearray()
-    for chunk in response.iter_content(65536):
-        content += chunk
-        if len(content) > limit:
-            raise requests.exceptions.ContentDecodingError(f"an answer of more than {limit} bytes")
-    return bytes(content)
 
 
 def _decode(content: bytes, shape: type[T]) -> T | None:

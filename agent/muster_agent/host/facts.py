@@ -1,8 +1,7 @@
-"""Facts about this host: disk, addresses, ports, processes. The only import of psutil."""
+"""Facts about this host: disk, addresses, processes. The only import of psutil."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import platform
@@ -10,7 +9,7 @@ import re
 import shutil
 import socket
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,6 @@ from pathlib import Path
 import psutil
 
 from muster.api.messages import Disk, SystemInfo
-from muster_agent.backends.command import PORTS
-from muster_agent.engines.base import EngineError
 
 _CONTAINER = re.compile(r"(?:^|[/:-])([0-9a-f]{64})(?:\.scope)?(?:/|$)", re.MULTILINE)
 
@@ -99,49 +96,6 @@ def local_addresses() -> set[str]:
 def resolve(name: str) -> list[str]:
     """Every IP address of a host's name. Raises OSError where it does not resolve, UnicodeError where it is no name."""
     return [str(each[4][0]) for each in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
-
-
-# Ports
-
-
-def check_port(bind: str, port: int) -> None:
-    """Raises EngineError PORT_IN_USE, or ADDRESS_MISSING where `bind` is no address of this host at the moment."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            # Connections of a dead predecessor may linger; they keep nobody from listening.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            probe.listen(1)
-    except socket.gaierror as error:
-        raise EngineError("ADDRESS_MISSING", f"{bind}: not an address of this host: {error.strerror}") from error
-    except OSError as error:
-        taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
-        code = "PORT_IN_USE" if taken else "ADDRESS_MISSING"
-        raise EngineError(code, f"port {port} on {bind}: {error.strerror}") from error
-
-
-def free_port(wanted: int | None, bind: str, taken: Collection[int]) -> int:
-    """`wanted`, or else the first of `PORTS` that is free and not in `taken`. Raises EngineError PORT_IN_USE."""
-    if wanted is not None:
-        if wanted in taken:
-            raise EngineError("PORT_IN_USE", f"port {wanted} is another deployment's: choose another config.port")
-        check_port(bind, wanted)
-        return wanted
-    for port in PORTS:
-        if port not in taken and _is_free(bind, port):
-            return port
-    raise EngineError("PORT_IN_USE", f"no free port from {PORTS[0]} to {PORTS[-1]} on {bind}")
-
-
-def _is_free(bind: str, port: int) -> bool:
-    try:
-        check_port(bind, port)
-    except EngineError as error:
-        if error.error_code != "PORT_IN_USE":
-            raise
-        return False
-    return True
 
 
 # Processes

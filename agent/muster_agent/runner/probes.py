@@ -11,7 +11,7 @@ import msgspec
 import requests
 from msgspec import Struct
 
-from muster_agent.control.client import Bearer, read_limited
+from muster.http import Bearer, read_limited
 
 TIMEOUT = (2.0, 5.0)
 MAX_LIST = 1024 * 1024

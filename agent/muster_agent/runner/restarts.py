@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from math import ceil
 
-from msgspec import Struct
-
 from muster.api.crash_loops import PERSISTENT
 from muster.api.messages import CrashLoop
+from muster_agent.state.deployments import Crashes
 
 FIRST = 10.0
 LONGEST = 300.0
@@ -25,21 +24,6 @@ PROVEN_AFTER = 600.0
 """A model that ran this long has shown that it can: its next crash is the first again."""
 LOOP = 2
 """Failures in a row from which on they are a loop."""
-
-
-class Crashes(Struct, frozen=True):
-    """Failures in a row, as the journal keeps them; `times` counts the last ones, which had the same cause.
-
-    `next_start` is in seconds of CLOCK_MONOTONIC, in the boot `boot_id`; `wait` are the seconds from the last failure
-    until then.
-    """
-
-    in_a_row: int
-    error_code: str
-    times: int
-    wait: float
-    next_start: float
-    boot_id: str
 
 
 class Restarts:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from muster.api.messages import Deploy
-from muster_agent.backends.command import PORTS, desired_port, refusal, run_spec, served_model_name
+from muster_agent.backends.command import desired_port, run_spec, served_model_name
 from muster_agent.backends.flags import flags
 from muster_agent.backends.hub import Finding
 from muster_agent.backends.impossible_flags import check_possible
-from muster_agent.backends.policy import HostPolicy
+from muster_agent.backends.policy import HostPolicy, refusal
 from muster_agent.engines.base import Engine, EngineError, Instance, RunSpec
+from muster_agent.engines.ports import PORTS
 from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.runner.instances import Inventory
 from muster_agent.runner.listening import Listening
@@ -28,7 +29,7 @@ PORT_RACES = 3
 
 @dataclass(frozen=True)
 class Starter:
-    """`listening` knows the address that models listen at; `free_port` is host.free_port."""
+    """`listening` knows the address that models listen at; `free_port` is that of muster_agent.engines.ports."""
 
     engine: Engine
     inventory: Inventory

@@ -11,7 +11,6 @@ import msgspec
 
 from muster.api.lifecycle import Status
 from muster.api.messages import Deploy, Intent, Report, Stop
-from muster_agent.runner.restarts import Crashes
 from muster_agent.state.db import Database, JournalFull, put_meta
 from muster_agent.state.outbox import Spool
 
@@ -22,6 +21,21 @@ class Receipt(Enum):
     NEW = "new"
     REPEATED = "repeated"
     STALE = "stale"
+
+
+class Crashes(msgspec.Struct, frozen=True):
+    """Failures in a row, as the journal keeps them; `times` counts the last ones, which had the same cause.
+
+    `next_start` is in seconds of CLOCK_MONOTONIC, in the boot `boot_id`; `wait` are the seconds from the last failure
+    until then.
+    """
+
+    in_a_row: int
+    error_code: str
+    times: int
+    wait: float
+    next_start: float
+    boot_id: str
 
 
 @dataclass(frozen=True)

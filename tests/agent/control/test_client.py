@@ -10,7 +10,7 @@ import requests
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
 from muster.api.messages import Heartbeat
-from muster_agent.control.client import Api, Bearer, Fatal, Retry, failure
+from muster_agent.control.client import Api, Fatal, Retry, failure
 from tests.fixtures.certificates import check_trust
 from tests.fixtures.fake_server import FakeServer
 
@@ -102,12 +102,6 @@ def test_trouble_on_the_way_is_retried(trouble: Exception | tuple[int, bytes, di
     server.failures = [trouble]
     with pytest.raises(Retry):
         Api("https://muster.example", server.session_to_here()).heartbeat("w1", "t", BEAT)
-
-
-def test_netrc_does_not_replace_the_token() -> None:
-    """What requests does with ~/.netrc, it does not do where a request brings an AuthBase of its own."""
-    request = requests.Request("POST", "https://muster.example", auth=Bearer("t")).prepare()
-    assert request.headers["Authorization"] == "Bearer t"
 
 
 def test_ids_are_escaped_in_paths() -> None:

@@ -11,10 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent.backends.command import PORTS
-from muster_agent.engines.base import EngineError
 from muster_agent.host import facts
-from tests.fixtures.ports import free_port
 from tests.fixtures.waiting import eventually
 
 
@@ -34,27 +31,6 @@ def test_a_machine_keeps_its_id(tmp_path: Path) -> None:
     assert re.fullmatch(r"[0-9a-f]{32}", first)
     assert facts.machine_id(tmp_path / "state") == first
     assert first not in Path("/etc/machine-id").read_text() if Path("/etc/machine-id").exists() else True
-
-
-def test_a_free_port_is_the_wanted_one_or_the_first_that_nobody_has() -> None:
-    port = free_port()
-    with socket.create_server(("127.0.0.1", port)):
-        with pytest.raises(EngineError, match=str(port)) as raised:
-            facts.free_port(port, "127.0.0.1", ())
-        assert raised.value.error_code == "PORT_IN_USE"
-    assert facts.free_port(port, "127.0.0.1", ()) == port
-    with pytest.raises(EngineError):
-        facts.free_port(port, "127.0.0.1", {port})
-    free = facts.free_port(None, "127.0.0.1", ())
-    assert free in PORTS
-    assert facts.free_port(None, "127.0.0.1", {free}) > free
-    with pytest.raises(EngineError) as raised:
-        facts.free_port(None, "127.0.0.1", PORTS)
-    assert raised.value.error_code == "PORT_IN_USE"
-    for nowhere in ("203.0.113.9", "no such host"):
-        with pytest.raises(EngineError) as raised:
-            facts.free_port(None, nowhere, ())
-        assert raised.value.error_code == "ADDRESS_MISSING"
 
 
 def test_a_process_is_known_by_pid_and_start() -> None:

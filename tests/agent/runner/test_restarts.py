@@ -6,7 +6,8 @@ import pytest
 
 from muster.api.crash_loops import PERSISTENT
 from muster.api.messages import CrashLoop
-from muster_agent.runner.restarts import FIRST, LONGEST, LONGEST_PERSISTENT, PROVEN_AFTER, Crashes, Restarts
+from muster_agent.runner.restarts import FIRST, LONGEST, LONGEST_PERSISTENT, PROVEN_AFTER, Restarts
+from muster_agent.state.deployments import Crashes
 from tests.fixtures.agent_world import AgentWorld
 
 OOM = "torch.OutOfMemoryError: CUDA out of memory."

@@ -9,9 +9,8 @@ import pytest
 
 from muster.api.lifecycle import Status
 from muster.api.messages import Progress, Report, Stop
-from muster_agent.runner.restarts import Crashes
 from muster_agent.state.db import JournalFull
-from muster_agent.state.deployments import Receipt, Record
+from muster_agent.state.deployments import Crashes, Receipt, Record
 from muster_agent.wiring import Memory
 from tests.fixtures.commands import deploy
 from tests.fixtures.journals import BIG, DEPLOY, big_stop, open_memory

@@ -20,7 +20,7 @@ import requests
 from docker.types import DeviceRequest, LogConfig, Mount
 
 from muster.api.messages import Image, Progress, Pruned, Pulled
-from muster_agent.engines import labels
+from muster_agent.engines import labels, ports
 from muster_agent.engines.base import EngineError, Instance, LogChunk, Offer, RunSpec
 from muster_agent.engines.docker.daemon import APIError, Daemon, NotFound
 from muster_agent.engines.docker.entrypoint import command_line
@@ -29,7 +29,6 @@ from muster_agent.engines.docker.inspect_cache import Looks
 from muster_agent.engines.docker.logs import read_log
 from muster_agent.engines.docker.prune import prune
 from muster_agent.engines.log_lines import parse_time
-from muster_agent.host import facts
 from muster_agent.state.dir import owner_name
 
 log = logging.getLogger(__name__)
@@ -163,7 +162,7 @@ class DockerEngine:
         assert spec.image is not None, "a spec for an engine with images has one"
         _make_caches(spec)
         if spec.host_network and self._adopted(api, spec) is None:
-            facts.check_port(spec.bind, spec.port)  # as Docker does for a port that it publishes
+            ports.check_port(spec.bind, spec.port)  # as Docker does for a port that it publishes
         try:
             made = api.create_container(
                 checked(spec.image),

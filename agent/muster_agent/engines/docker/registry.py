@@ -20,8 +20,7 @@ from msgspec import Struct
 from requests.auth import AuthBase, HTTPBasicAuth
 from requests.utils import parse_dict_header
 
-from muster_agent.control.client import Bearer, read_limited
-from muster_agent.control.sessions import new_session
+from muster.http import Bearer, new_session, read_limited
 
 TIMEOUT = (3.0, 5.0)
 MOST_BYTES = 4 * 1024 * 1024

@@ -18,11 +18,10 @@ from threading import Event, Lock
 from typing import NoReturn
 
 from muster.api.messages import Image, Kept, Progress, Pruned, Pulled
-from muster_agent.engines import labels
+from muster_agent.engines import labels, ports
 from muster_agent.engines.base import EngineError, Instance, LogChunk, Offer, RunSpec
 from muster_agent.engines.log_lines import chunk
 from muster_agent.engines.process.supervisor import Supervised
-from muster_agent.host import facts
 
 
 class ProcessEngine:
@@ -149,7 +148,7 @@ class ProcessEngine:
 
     def _launch(self, spec: RunSpec) -> Supervised:
         program = self._program()
-        facts.check_port(spec.bind, spec.port)
+        ports.check_port(spec.bind, spec.port)
         made = Supervised.create(self._folder / spec.name, labels.write(spec))
         try:
             made.launch((program, *self._command[1:], *spec.arguments), self._env(spec))

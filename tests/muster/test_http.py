@@ -1,4 +1,4 @@
-"""Sessions that trust the authorities of the environment, whichever variables name them."""
+"""Whom a session trusts, whichever variables name the authorities; what it repeats; and how it presents a token."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 import requests
 
 from muster.api.connection import CA_VARIABLES
-from muster_agent.control.sessions import new_session
+from muster.http import Bearer, new_session
+from muster.transport import RETRIES
 from tests.fixtures.broken_servers import answering, success
 from tests.fixtures.certificates import Authority, authority
 
@@ -71,3 +72,16 @@ def test_a_proxy_changes_nothing_about_who_is_trusted(own: Authority, other: Aut
 def test_without_variables_nobody_of_ones_own_is_trusted(url: str) -> None:
     with pytest.raises(requests.exceptions.SSLError):
         status(url, {})
+
+
+def test_it_repeats_what_may_be_repeated() -> None:
+    with new_session({}, RETRIES) as session:
+        adapter = session.get_adapter("https://muster.example")
+    assert isinstance(adapter, requests.adapters.HTTPAdapter)
+    assert adapter.max_retries.total == RETRIES.total
+
+
+def test_netrc_does_not_replace_the_token() -> None:
+    """What requests does with ~/.netrc, it does not do where a request brings an AuthBase of its own."""
+    request = requests.Request("POST", "https://muster.example", auth=Bearer("t")).prepare()
+    assert request.headers["Authorization"] == "Bearer t"

@@ -1,8 +1,7 @@
-"""Sessions of requests that trust the authorities which the environment names, and repeat what may be repeated.
+"""What every client of ours does with requests: whom it trusts, how it presents a credential, and how much it reads.
 
 requests reads REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE, and trusts one file. OpenSSL's SSL_CERT_FILE is what most other
 programs read. An owner who names an authority by either variable wants it trusted, so all files that are named count.
-The agent has its own (agent/muster_agent/control/sessions.py), which repeats nothing: neither imports the other.
 """
 
 from __future__ import annotations
@@ -13,9 +12,36 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
 from urllib3.util import Retry
 
 from muster.api.connection import authorities, more_authorities
+
+
+class TooLong(requests.exceptions.ContentDecodingError):
+    """A body of more bytes than its reader takes."""
+
+
+class Bearer(AuthBase):
+    """As an AuthBase, because requests prefers a ~/.netrc entry to a header. Without `token`, no credential is sent."""
+
+    def __init__(self, token: str | None) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token is not None:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def read_limited(response: requests.Response, limit: int) -> bytes:
+    """The body, decompressed. Raises TooLong for more than `limit` bytes, and requests.RequestException."""
+    content = bytearray()
+    for chunk in response.iter_content(65536):
+        content += chunk
+        if len(content) > limit:
+            raise TooLong(f"an answer of more than {limit} bytes")
+    return bytes(content)
 
 
 def new_session(environ: Mapping[str, str], retries: Retry | int = 0) -> requests.Session:
