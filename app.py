@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
+from importlib import import_module
+from importlib.util import find_spec
 
 from chalice.app import Rate
 
-if os.environ.get("MUSTER_STAGE") == "local":
-    from infra import local
-
-    local.prepare()
-
-if "chalice.cli" in sys.modules:  # the `chalice` command is about to ask the app for its routes
-    from infra.cloud import by_chalice
-
-    by_chalice.complete()
+if "AWS_LAMBDA_FUNCTION_NAME" not in os.environ and find_spec("infra"):
+    import_module("infra.chalice_hooks").before_the_app()
 
 from chalicelib.routes import console, host, install, operator, worker
 from chalicelib.routes.api_gateway import App

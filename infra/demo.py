@@ -2,7 +2,7 @@
 
 Environment: ONCE=1 ends after the answer; PROMPT is what the model is asked; MODEL is what is deployed, CONFIG its
 settings as JSON. It serves a real model where vLLM is on the PATH, or where there are a GPU and Docker; else it uses
-infra/standin.py, and says so.
+infra/fake_vllm.py, and says so.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def look_at_host() -> Host:
         return Host("process", ("--engine", "process"), gpus, real=True)
     if gpus and _docker_answers():
         return Host("docker", ("--engine", "docker"), gpus, real=True)
-    command = f"{sys.executable} {PROJECT / 'infra' / 'standin.py'}"
+    command = f"{sys.executable} {PROJECT / 'infra' / 'fake_vllm.py'}"
     return Host("process", ("--engine", "process", "--vllm-command", command), 0, real=False)
 
 

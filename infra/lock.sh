@@ -32,8 +32,8 @@ printf 'pytest\npytest-xdist\nhypothesis\nmoto[server]\nsetuptools>=78\n' >.venv
 lock requirements-310.txt --python-version 3.10 --extra agent --extra cli --extra server pyproject.toml .venv/python310.in
 lock infra/server/requirements.txt --python-version 3.11 --extra server --constraint requirements-dev.txt pyproject.toml
 # LiteLLM's versions are chosen by hand, since some were withdrawn: here they get their hashes.
-grep -oE '^[^ #]+==[^ ;\\]+' tests/gateway/requirements.txt >.venv/gateway.in
-lock tests/gateway/requirements.txt --python-version 3.11 --no-deps .venv/gateway.in
+grep -oE '^[^ #]+==[^ ;\\]+' tests/litellm/requirements.txt >.venv/litellm.in
+lock tests/litellm/requirements.txt --python-version 3.11 --no-deps .venv/litellm.in
 # Lambda has Botocore: of what the app needs it gets these alone.
 printf 'msgspec\npynamodb\n' >.venv/lambda.in
 lock requirements.txt --python-version 3.11 --no-deps --constraint requirements-dev.txt .venv/lambda.in

@@ -14,7 +14,7 @@ from typing import Any
 import docker
 import psutil
 
-from infra import standin_image
+from infra import fake_vllm_image
 from infra.demo import MODEL, Demo, Host, say, step
 from infra.demo_api import Api
 from infra.demo_stage import DemoFailed, Stage, attempts, ignore_signals, on_stage
@@ -38,9 +38,9 @@ def main() -> int:
 def _measure(stage: Stage) -> int:
     seconds = float(os.environ.get("SECONDS") or SECONDS)
     with contextlib.closing(docker.from_env()) as client:
-        standin_image.build(client)
-    arguments = ("--engine", "docker", "--allow-image", standin_image.REFERENCE)
-    host = Host("docker", arguments, 0, real=False, image=standin_image.REFERENCE)
+        fake_vllm_image.build(client)
+    arguments = ("--engine", "docker", "--allow-image", fake_vllm_image.REFERENCE)
+    host = Host("docker", arguments, 0, real=False, image=fake_vllm_image.REFERENCE)
     demo = Demo(stage, host, MODEL, heartbeat=float(os.environ.get("HEARTBEAT") or HEARTBEAT))
     try:
         api = demo.start_control_plane()

@@ -2,7 +2,7 @@
 
 Either becomes one form before Chalice sees it, so that nothing behind this module knows which gateway there is. What a
 gateway or Chalice would refuse in words of its own is refused in ours. The local server has its own way to Chalice
-(infra/local_gateway.py), with the same routes and refusals.
+(infra/local/lambda_events.py), with the same routes and refusals.
 """
 
 from __future__ import annotations

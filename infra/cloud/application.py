@@ -20,7 +20,7 @@ from chalice.deploy.swagger import CFNSwaggerGenerator
 from chalice.package import ResourceBuilder
 from chalice.utils import to_cfn_resource_name
 
-from infra.cloud import access, alarms, gateway
+from infra.cloud import access, alarms, api_gateway
 from infra.cloud.archive import Archiver, Runtime
 from infra.cloud.names import prefix
 
@@ -67,8 +67,8 @@ def template(app: Chalice, stage: str, planned: list[models.Model], rest: bool) 
             resources |= _schedule(each)
     api = next(each for each in planned if isinstance(each, models.RestAPI))
     name = prefix(stage).rstrip("-")
-    resources |= gateway.rest_api(name, api) if rest else gateway.http_api(name, app)
-    url = gateway.rest_url(api.api_gateway_stage) if rest else gateway.http_url()
+    resources |= api_gateway.rest_api(name, api) if rest else api_gateway.http_api(name, app)
+    url = api_gateway.rest_url(api.api_gateway_stage) if rest else api_gateway.http_url()
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"Muster, stage {stage}: its application. The data is a stack of its own.",
@@ -148,4 +148,4 @@ def _schedule(event: models.ScheduledEvent) -> Json:
 def _resource(function: models.LambdaFunction) -> str:
     """The REST API's document, which chalice writes, has this name for its function."""
     handler = function.resource_name == "api_handler"
-    return gateway.FUNCTION if handler else str(to_cfn_resource_name(function.resource_name))
+    return api_gateway.FUNCTION if handler else str(to_cfn_resource_name(function.resource_name))

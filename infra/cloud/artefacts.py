@@ -17,9 +17,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from chalicelib.routes.wheels import PREFIX, Wheel
-from infra.cloud.account import Account
+from infra.cloud.errors import Stop
 from infra.cloud.names import BUCKET
-from infra.cloud.trouble import Stop
+from infra.cloud.session import Account
 
 DAYS_KEPT = 30
 """For what somebody deleted or overwrote by hand."""

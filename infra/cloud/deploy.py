@@ -27,11 +27,11 @@ from rich.console import Console
 from chalicelib.routes import wheels
 from infra import wheelhouse
 from infra.cloud import data, keys, wheel
-from infra.cloud.account import Account, connect
 from infra.cloud.artefacts import Bucket, with_code
+from infra.cloud.errors import Interrupted, Misuse, explained
 from infra.cloud.names import STAGE
+from infra.cloud.session import Account, connect
 from infra.cloud.stacks import Stack, Stacks
-from infra.cloud.trouble import Interrupted, Misuse, explained
 from muster.api.resources import ApiKey
 
 PROJECT = Path(__file__).resolve().parents[2]

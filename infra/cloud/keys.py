@@ -19,8 +19,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.exceptions import PynamoDBException
 
 from chalicelib.auth import tokens
-from infra.cloud.account import Account
-from infra.cloud.trouble import Stop, explained
+from infra.cloud.errors import Stop, explained
+from infra.cloud.session import Account
 from muster.api.endpoints import Access
 from muster.api.resources import ApiKey, NewApiKey
 

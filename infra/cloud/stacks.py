@@ -18,7 +18,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from infra.cloud.trouble import Interrupted, Stop, advice
+from infra.cloud.errors import Interrupted, Stop, advice
 
 NEVER_MADE = {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"}
 UNCHANGED = ("didn't contain changes", "No updates are to be performed")

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from infra.cloud.trouble import Misuse
+from infra.cloud.errors import Misuse
 from muster.api.version import WHEEL
 
 PROJECT = Path(__file__).resolve().parents[2]

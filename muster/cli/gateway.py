@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import click
 from msgspec import UNSET, Struct
 
-from muster import gateway as g
 from muster.api import addresses
 from muster.api import resources as r
 from muster.api.addresses import Kind
@@ -18,7 +17,8 @@ from muster.api.resolving import resolve
 from muster.cli import pairs
 from muster.cli.shell import AUTH, FAILED, INTERRUPTED, Group, Shell, Stop, command
 from muster.errors import Unreachable
-from muster.litellm import LiteLLM, LiteLLMError
+from muster.litellm import plan as g
+from muster.litellm.proxy import LiteLLM, LiteLLMError
 
 
 class Change(Struct):

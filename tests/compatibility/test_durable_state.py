@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from infra import local_store
-from infra.local_backup import DATABASE
-from infra.local_damage import Damaged, Newer, check
-from infra.local_store import Store
+from infra.local import store
+from infra.local.backup import DATABASE
+from infra.local.damage import Damaged, Newer, check
+from infra.local.store import Store
 from muster_agent.state import db_file
 from muster_agent.state.db import Database
 from muster_agent.state.dir import StateError
@@ -132,7 +132,7 @@ def test_the_data_of_0_1_0_is_upgraded_with_all_that_is_in_it_and_kept(data: Pat
     assert version(database) == 0, "a check changes nothing"
     Store(database).close()
     kept = data / f"{DATABASE}.version-0"
-    assert (version(database), version(kept)) == (local_store.SCHEMA.version, 0)
+    assert (version(database), version(kept)) == (store.SCHEMA.version, 0)
     assert rows(database) == rows(kept) == before
     assert check(database, NOW, was_used=True) is None
     kept.unlink()
@@ -148,6 +148,6 @@ def test_data_of_0_1_0_that_lacks_a_column_is_damaged(data: Path) -> None:
 
 
 def test_data_of_a_newer_release_is_refused(data: Path) -> None:
-    set_version(data / DATABASE, local_store.SCHEMA.version + 1)
+    set_version(data / DATABASE, store.SCHEMA.version + 1)
     with pytest.raises(Newer, match="written by a newer release"):
         check(data / DATABASE, NOW, was_used=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from docker.models.containers import Container
 
-from infra.standin_image import ENTRYPOINT
+from infra.fake_vllm_image import ENTRYPOINT
 from tests.fixtures.docker_agent import IMAGE, MODEL, DockerHost, answers, docker_host, nothing_is_left, only
 from tests.fixtures.docker_daemon import OwnDaemon
 from tests.fixtures.hub_server import HubServer

@@ -31,7 +31,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 def model() -> Iterator[int]:
     """A stand-in for vLLM, on that port."""
     port = free_port()
-    command = [sys.executable, "infra/standin.py", "org/model", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "infra/fake_vllm.py", "org/model", "--host", "127.0.0.1", "--port", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     yield port
     process.kill()

@@ -54,7 +54,7 @@ def supervisors_of(folder: Path) -> int:
 def _model(pid: int, folder: str) -> list[Model]:
     process = Path("/proc") / str(pid)
     words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-    if len(words) < 2 or not words[1].endswith("standin.py"):
+    if len(words) < 2 or not words[1].endswith(("fake_vllm.py", "standin.py")):
         return []
     started = _started(pid)
     if started is None or _env(process, HOST) != folder:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from infra import standin_image
+from infra import fake_vllm_image
 from muster.api.lifecycle import OPEN
 from tests.faults.conftest import Planes
 from tests.faults.proxy import Deck, Proxy
@@ -37,7 +37,7 @@ class StandinRegistry(Registry):
     """Has an image that runs. Its weights are what a daemon that had such an image before still has to fetch."""
 
     def _make(self, sizes: tuple[int, ...]) -> bytes:
-        return self._image([standin_image.root(), *self._weights(sizes)], standin_image.ENTRYPOINT)
+        return self._image([fake_vllm_image.root(), *self._weights(sizes)], fake_vllm_image.ENTRYPOINT)
 
 
 @contextmanager

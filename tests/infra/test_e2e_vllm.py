@@ -17,7 +17,7 @@ import docker
 import psutil
 import pytest
 
-from infra import standin_image
+from infra import fake_vllm_image
 from infra.e2e_vllm import as_child, as_container
 from tests.fixtures import ROOT
 from tests.fixtures.process_tree import kill_tree
@@ -25,7 +25,7 @@ from tests.fixtures.waiting import deadline, eventually
 
 LAST_WORDS = "Nothing was left behind."
 INTERPRETER = f"""#!/bin/sh
-if [ "$1" = -m ]; then shift 2; exec {sys.executable} {ROOT}/infra/standin.py "$@"; fi
+if [ "$1" = -m ]; then shift 2; exec {sys.executable} {ROOT}/infra/fake_vllm.py "$@"; fi
 echo making >&2
 [ -z "$NO_MODEL" ] || exit 3
 [ -z "$SLOW_MODEL" ] || sleep 1000
@@ -138,8 +138,8 @@ def test_a_failure_ends_it_with_the_reason_and_leaves_nothing(
 @pytest.mark.parametrize("is_alone", [False, True], ids=["", "control plane killed"])
 def test_no_container_is_left_although_nobody_can_be_asked_to_stop_it(run: Run, tmp_path: Path, is_alone: bool) -> None:
     with closing(docker.from_env()) as client:
-        standin_image.build(client)
-        running = run(standin_image.REFERENCE)
+        fake_vllm_image.build(client)
+        running = run(fake_vllm_image.REFERENCE)
         with deadline(running):
             said = until(running, "worker ")
             worker_id = said.rpartition("worker ")[2].partition(":")[0]

@@ -14,7 +14,7 @@ import docker
 import pytest
 from docker.errors import NotFound
 
-from infra import standin_image
+from infra import fake_vllm_image
 from tests.fixtures import ROOT
 from tests.fixtures.agent_process import Operator
 from tests.fixtures.markdown import blocks
@@ -65,7 +65,7 @@ def agent(
     tmp_path: Path,
 ) -> Iterator[str]:
     """Its container's name; the engine is left as it was found."""
-    standin_image.build(docker_engine, STANDIN)
+    fake_vllm_image.build(docker_engine, STANDIN)
     line = documented(tmp_path, control_plane.url)
     try:
         subprocess.run(["bash", "-c", line], env=os.environ | {"MUSTER_TOKEN": registration_token}, check=True)

@@ -24,7 +24,7 @@ from tests.install.debian import Machine
 
 pytestmark = pytest.mark.docker
 
-SETTINGS = "--name joined --engine process --address 127.0.0.1 --vllm-command 'python3 /standin.py'"
+SETTINGS = "--name joined --engine process --address 127.0.0.1 --vllm-command 'python3 /fake_vllm.py'"
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:1"}
 NO_INDEX = {"PIP_NO_INDEX": "", "PIP_FIND_LINKS": ""}
 """pip asks its usual index, which it cannot reach. The image's own setting is a folder: a stand-in for an index."""
@@ -70,7 +70,7 @@ def new_host(docker_engine: docker.DockerClient, debian_image: str, tmp_path: Pa
             host = Host(Machine(docker_engine, systemd=systemd, network="none"), tmp_path)
             ends.callback(host.end)
             ends.enter_context(host.machine.in_its_network())
-            host.machine.copy(ROOT / "infra" / "standin.py")
+            host.machine.copy(ROOT / "infra" / "fake_vllm.py")
             if systemd:
                 host.machine.is_up()
             return host
@@ -100,7 +100,7 @@ def test_a_host_of_0_1_0_upgrades_without_an_index_and_keeps_its_state_and_its_m
         (worker_id,) = eventually(lambda: list(workers(operator).values()), bool, "the worker joined")
         deployment_id = operator.deploy(env=NO_HUB, worker_id=worker_id)
         operator.reach(deployment_id, "running")
-    model, agent = machine.ok("pgrep -f '^/usr/bin/python3 /standin.py'"), host.main_pid()
+    model, agent = machine.ok("pgrep -f '^/usr/bin/python3 /fake_vllm.py'"), host.main_pid()
     journal = machine.ok("ls /var/lib/muster-agent")
     machine.ok("rm -r /opt/wheels")
 
@@ -121,7 +121,7 @@ def test_a_host_of_0_1_0_upgrades_without_an_index_and_keeps_its_state_and_its_m
     assert seen["agent_version"] and list(workers(operator).values()) == [worker_id]
     deployment = operator.reach(deployment_id, "running")
     assert (deployment["restarts"], deployment["worker_id"]) == (0, worker_id)
-    assert machine.ok("pgrep -f '^/usr/bin/python3 /standin.py'") == model, "neither stopped nor started again"
+    assert machine.ok("pgrep -f '^/usr/bin/python3 /fake_vllm.py'") == model, "neither stopped nor started again"
     operator.call("POST", f"/api/deployments/{deployment_id}/stop")
     operator.reach(deployment_id, "stopped")
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.docker
 MODELS = """/var/lib/muster models/it's 100% "of" $HOME"""
 SETTINGS = (
     f"--models {shlex.quote(MODELS)} --name joined --engine process --address 127.0.0.1"
-    " --vllm-command 'python3 /standin.py'"
+    " --vllm-command 'python3 /fake_vllm.py'"
 )
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:1"}
 
@@ -45,7 +45,7 @@ def joined(operator: Operator) -> list[str]:
 
 @pytest.fixture(scope="module")
 def host(machine: Machine, control_plane: Serve, operator: Operator, registration_token: str) -> Host:
-    machine.copy(ROOT / "infra" / "standin.py")
+    machine.copy(ROOT / "infra" / "fake_vllm.py")
     machine.is_up()
     join(machine, control_plane.url, SETTINGS, registration_token)
     (worker_id,) = eventually(lambda: joined(operator), bool, "the worker joined")
@@ -67,7 +67,7 @@ def main_pid(machine: Machine) -> str:
 
 
 def models(machine: Machine) -> list[str]:
-    return machine.sh("pgrep -f '^/usr/bin/python3 /standin.py'")[1].split()
+    return machine.sh("pgrep -f '^/usr/bin/python3 /fake_vllm.py'")[1].split()
 
 
 def test_a_host_joins_upgrades_and_keeps_its_model(host: Host, control_plane: Serve, operator: Operator) -> None:

@@ -150,7 +150,7 @@ def test_a_control_plane_on_one_machine(site: Site, machine: Machine) -> None:
     goes_on(site)
     assert ask(site, "marmalade") == before
     site.ok("muster stop tiny" + WAIT)
-    assert machine.sh("pgrep -f '^/usr/bin/python3 /standin.py'")[1] == "", "the agent does what it is told"
+    assert machine.sh("pgrep -f '^/usr/bin/python3 /fake_vllm.py'")[1] == "", "the agent does what it is told"
 
 
 def join(machine: Machine, site: Site, authority: Path, key: str) -> None:
@@ -159,12 +159,12 @@ def join(machine: Machine, site: Site, authority: Path, key: str) -> None:
         (key,) = re.findall(r"^mst_key_\S+$", site.ok(line, stdin=f"{key}\n"), re.M) or [key]
     machine.is_up()
     machine.ok("""printf '#!/bin/sh\\nexec env "$@"\\n' > /usr/bin/sudo && chmod +x /usr/bin/sudo""")
-    machine.copy(ROOT / "infra" / "standin.py")
+    machine.copy(ROOT / "infra" / "fake_vllm.py")
     machine.copy(authority)
     line = site.ok("muster join --name gpu-1 --address 127.0.0.1").rstrip()
     assert "certificate" in machine.sh(line)[1], "it does not trust yet"
     machine.ok(documented("trust"))
-    machine.ok(f"{line} --engine process --vllm-command 'python3 /standin.py'")
+    machine.ok(f"{line} --engine process --vllm-command 'python3 /fake_vllm.py'")
     site.key = key
     eventually(site.workers, bool, "the worker joined")
     assert [each["name"] for each in site.json("muster workers")["workers"]] == ["gpu-1"]

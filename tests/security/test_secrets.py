@@ -177,7 +177,7 @@ def test_no_log_holds_a_secret(run: Run) -> None:
 
 def test_no_command_line_holds_a_secret_though_environments_do(run: Run) -> None:
     lines = "\n".join(" ".join(line) for line in run.processes.values())
-    assert "standin.py" in lines and "-m muster_agent" in lines
+    assert "fake_vllm.py" in lines and "-m muster_agent" in lines
     assert [what for what, secret in run.secrets.items() if secret in lines] == []
     for what in ("value", "model-key", "host-token"):
         assert run.secrets[what] in run.environments

@@ -244,7 +244,7 @@ def test_a_device_that_does_not_tell_a_figure_is_well(nvml: FakeNvml) -> None:
 
 STEPS = """
 import sys
-from muster_agent import nvml
+from muster_agent.gpus import nvml
 for line in sys.stdin:
     try:
         print(len(nvml.listing()), flush=True)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from app import app as real
 from chalicelib.routes.api_gateway import App
-from infra.local_gateway import Gateway
+from infra.local.lambda_events import Gateway
 from tests.infra.cloud.lambda_emulator import Event, http_event, read, rest_event
 
 SECRET = "mst_key_do_not_echo_this_one"

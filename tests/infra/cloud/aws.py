@@ -10,7 +10,7 @@ from typing import Any
 
 import botocore.session
 
-from infra.cloud.account import Client
+from infra.cloud.session import Client
 
 
 def run(client_of: Client, service: str, operation: str, *words: str) -> None:

@@ -13,16 +13,12 @@ from pathlib import Path
 import pytest
 
 from app import app
-from infra.cloud.deploy import Build
 from infra.cloud.package import ARCHIVE, build
 from tests.fixtures import ROOT, dynoxide
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN
 from tests.infra.cloud.emulated import ACCOUNT, INTRODUCE, Cloud
 from tests.infra.cloud.lambda_emulator import Form, Function, gateway, runtime_beside
-from tests.infra.cloud.moto_account import Account, moto
 from tests.infra.cloud.unpacked_archive import HERE
-
-NewAccount = Callable[[Build], Account]
 
 
 @pytest.fixture(scope="session")
@@ -55,24 +51,6 @@ def task(packaged_here: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def brought(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What Lambda's Python has beside an archive."""
     return runtime_beside(tmp_path_factory.mktemp("brought"))
-
-
-@pytest.fixture(scope="session")
-def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with moto(tmp_path_factory.mktemp("moto") / "moto.log") as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def new_account(moto_url: str, wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> NewAccount:
-    """An account in which there is nothing; what packages a stage for it is the tests' to say. One for each module."""
-
-    def make(package: Build) -> Account:
-        account = Account(moto_url, tmp_path_factory.mktemp("home"), package, wheelhouse)
-        account.forget_everything()
-        return account
-
-    return make
 
 
 @pytest.fixture(scope="module")

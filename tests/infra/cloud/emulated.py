@@ -9,7 +9,8 @@ from tests.infra.cloud.lambda_emulator import Function
 ACCOUNT = {"AWS_DEFAULT_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
 INTRODUCE = """
 import sys, time
-from chalicelib import tables, tokens
+from chalicelib.auth import tokens
+from chalicelib.store import tables
 tables.create_tables()
 tokens.seed_admin_key(sys.argv[1], time.time())
 tokens.seed_registration_token(sys.argv[2], time.time())

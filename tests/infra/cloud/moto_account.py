@@ -196,3 +196,6 @@ def moto(log: Path) -> Iterator[str]:
     finally:
         server.kill()
         server.communicate()
+
+
+NewAccount = Callable[[Build], Account]

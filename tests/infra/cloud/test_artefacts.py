@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from chalicelib.routes.wheels import Lock, Wheel
-from infra.cloud.account import Account as Where
 from infra.cloud.artefacts import Bucket, content_digest, with_code
+from infra.cloud.session import Account as Where
 from infra.cloud.stacks import Parameters, Stacks
 from tests.infra.cloud import small
-from tests.infra.cloud.conftest import NewAccount
-from tests.infra.cloud.moto_account import NUMBER, REGION, Account
+from tests.infra.cloud.moto_account import NUMBER, REGION, Account, NewAccount
 
 
 @pytest.fixture(scope="module")

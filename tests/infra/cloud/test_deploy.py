@@ -19,8 +19,7 @@ from chalicelib.store.settings import TABLE_PREFIX
 from chalicelib.store.tables import MODELS
 from muster.api.endpoints import ENDPOINTS
 from tests.infra.cloud import small
-from tests.infra.cloud.conftest import NewAccount
-from tests.infra.cloud.moto_account import NUMBER, REGION, Done
+from tests.infra.cloud.moto_account import NUMBER, REGION, Done, NewAccount
 from tests.infra.cloud.moto_stage import Stage
 
 BUCKET = f"muster-artefacts-{NUMBER}-{REGION}"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 
 from infra.cloud import data, keys
-from infra.cloud.account import Account
-from infra.cloud.trouble import Stop
+from infra.cloud.errors import Stop
+from infra.cloud.session import Account
 from tests.infra.cloud import small
-from tests.infra.cloud.conftest import NewAccount
-from tests.infra.cloud.moto_account import NUMBER, REGION
+from tests.infra.cloud.moto_account import NUMBER, REGION, NewAccount
 from tests.infra.cloud.templates import create_tables
 
 TABLES = ["muster-keys-workers", "muster-keys-credentials"]

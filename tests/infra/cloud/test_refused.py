@@ -12,8 +12,7 @@ import pytest
 from tests.fixtures import ROOT
 from tests.fixtures.signals import with_interrupts_ignored
 from tests.fixtures.waiting import PATIENCE, deadline
-from tests.infra.cloud.conftest import NewAccount
-from tests.infra.cloud.moto_account import NUMBER, REGION, Account
+from tests.infra.cloud.moto_account import NUMBER, REGION, Account, NewAccount
 from tests.infra.cloud.refusing import Refusal, Refusing, refusing
 from tests.infra.cloud.small import build
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from infra.cloud.errors import Stop
 from infra.cloud.stacks import Stacks
-from infra.cloud.trouble import Stop
 
 NAME, URL = "muster-prod-app", "https://s3/template"
 ID = f"arn:aws:cloudformation:eu-central-1:123456789012:stack/{NAME}/1"

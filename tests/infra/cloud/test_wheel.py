@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.cloud.trouble import Misuse
+from infra.cloud.errors import Misuse
 from infra.cloud.wheel import ensure
 from muster.api.version import WHEEL
 from tests.fixtures import ROOT

@@ -11,15 +11,14 @@ import pytest
 import requests
 
 from chalicelib.routes import wheels
-from infra.cloud.account import Account as Where
 from infra.cloud.artefacts import Bucket
+from infra.cloud.session import Account as Where
 from infra.wheelhouse import here
 from tests.fixtures.waiting import PATIENCE
 from tests.infra.cloud import small
-from tests.infra.cloud.conftest import NewAccount
 from tests.infra.cloud.emulated import Cloud
 from tests.infra.cloud.lambda_emulator import Form
-from tests.infra.cloud.moto_account import NUMBER, REGION
+from tests.infra.cloud.moto_account import NUMBER, REGION, NewAccount
 
 BYTES = {"Accept": "application/octet-stream"}
 

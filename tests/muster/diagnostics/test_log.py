@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.standin import CRASHES
+from infra.fake_vllm import CRASHES
 from muster.diagnostics.log import EXCERPT_BYTES, diagnose, excerpt
 from tests.fixtures.vllm_logs import LOGS, SOURCES, log
 
