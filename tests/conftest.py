@@ -29,10 +29,10 @@ pytest_plugins = [
 ]
 
 WITH_DOCKER = """
-agent/engines/docker/test_daemon.py agent/engines/docker/test_engine.py agent/engines/docker/test_images.py
-agent/engines/docker/test_logs.py agent/engines/docker/test_prune.py gateway infra/test_e2e_vllm.py
-install/test_agent_image.py install/test_alone.py
-install/test_join.py install/test_server.py security/test_container.py
+agent/engines/docker/test_daemon.py agent/engines/docker/test_docker_engine.py agent/engines/docker/test_images.py
+agent/engines/docker/test_logs.py agent/engines/docker/test_prune.py infra/test_e2e_vllm.py
+install/test_agent_image.py install/test_alone.py install/test_join.py install/test_server.py litellm
+security/test_container.py
 """.split()
 """Where this machine's Docker changes the host's network, and gives out its ports."""
 WITH_A_DAEMON = """
@@ -41,9 +41,9 @@ end_to_end/test_full_host.py end_to_end/test_gpus.py end_to_end/test_pulls.py fa
 """.split()
 """Whose Docker daemon is their own, in their own network; they share it."""
 WITH_AGENTS = """
-agent/engines/test_process.py agent/engines/test_shim.py agent/engines/test_supervised.py agent/test_host.py
-compatibility console end_to_end/test_processes.py end_to_end/test_prometheus.py end_to_end/test_refused_reports.py
-faults infra/test_ install/test_doctor.py muster/cli/test_processes.py security/test_secrets.py
+agent/engines/process agent/engines/test_ports.py agent/host compatibility console end_to_end/test_processes.py
+end_to_end/test_prometheus.py end_to_end/test_refused_reports.py faults infra/local infra/test_demo
+infra/test_fake_vllm install/test_doctor.py muster/cli/test_processes.py security/test_secrets.py
 """.split()
 """Where agents take ports for models, or a browser gives up on its pages when the network changes. Where a process can
 have a network of its own, they may be beside others."""

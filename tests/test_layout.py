@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from muster.api.version import VERSION
-from tests.conftest import WITH_A_DAEMON
+from tests.conftest import FOLDERS, WITH_A_DAEMON, WITH_AGENTS, WITH_DOCKER
 from tests.fixtures import ROOT
 
 PACKAGES = ("agent", "chalicelib", "infra", "muster")
@@ -52,6 +52,13 @@ def test_what_has_a_docker_daemon_of_its_own_runs_in_that_daemons_network() -> N
     files = (path for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__))
     users = {str(path.relative_to(ROOT / "tests")) for path in files if "OwnDaemon" in path.read_text()}
     assert users - {"fixtures/test_docker_daemon.py"} <= set(WITH_A_DAEMON)
+
+
+@pytest.mark.parametrize("start", sorted({*WITH_DOCKER, *WITH_A_DAEMON, *WITH_AGENTS, *FOLDERS}))
+def test_what_has_a_place_of_its_own_in_a_run_is_there(start: str) -> None:
+    """A list that names a file by its former name would let it run anywhere."""
+    names = (str(path.relative_to(ROOT / "tests")) for path in (ROOT / "tests").rglob("test_*.py"))
+    assert any(name.startswith(start) for name in names)
 
 
 def test_in_a_checkout_the_agent_starts_by_its_former_name_too() -> None:

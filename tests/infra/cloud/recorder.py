@@ -13,9 +13,9 @@ from typing import Any
 from chalicelib.store.settings import TABLE_PREFIX
 from tests.fixtures.database import Recorder
 
-PLUMBING = {"items.py", "tables.py", "paging.py"}
+PLUMBING = {"store/items.py", "store/tables.py", "store/paging.py"}
 """Of chalicelib: tests use these as well, to look at what is stored."""
-SWEEP = "liveness.py"
+SWEEP = "workers/liveness.py"
 """Its threads have nothing of the function that started them on their stacks."""
 SERVICES = str(Path(__file__).resolve().parents[3] / "chalicelib") + "/"
 IN_A_TRANSACTION = {
