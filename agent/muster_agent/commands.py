@@ -16,7 +16,7 @@ from muster.api.messages import Command, Count, Deploy, Id, OperationCommand, Re
 from muster_agent.operations.executor import kind
 from muster_agent.state.db import JournalFull
 from muster_agent.state.deployments import Receipt
-from muster_agent.wiring import Crew, Memory
+from muster_agent.wiring import Journal, Runtime
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +34,11 @@ class _Envelope(Struct):
     generation: Count | None = None
 
 
-class Intake:
+class CommandReceiver:
     """`acks` are the ids to send with the next heartbeat. Deadlines are on the clock `boottime`."""
 
-    def __init__(self, memory: Memory, boottime: Callable[[], float]) -> None:
-        self._memory = memory
+    def __init__(self, journal: Journal, boottime: Callable[[], float]) -> None:
+        self._journal = journal
         self._boottime = boottime
         self.acks: list[str] = []
         # What was said of each command that could not be journaled.
@@ -53,15 +53,15 @@ class Intake:
         gone = set(sent)
         self.acks = [each for each in self.acks if each not in gone]
 
-    def receive(self, commands: list[Raw], sent_at: float, crew: Crew) -> bool:
+    def receive(self, commands: list[Raw], sent_at: float, runtime: Runtime) -> bool:
         """Take what came in answer to a heartbeat that was sent at `sent_at` (boottime).
 
         False when something was not stored.
         """
-        stored = [self._receive_one(each, sent_at, crew) for each in commands[:MOST]]
+        stored = [self._receive_one(each, sent_at, runtime) for each in commands[:MOST]]
         return all(stored) and len(commands) <= MOST
 
-    def _receive_one(self, raw: Raw, sent_at: float, crew: Crew) -> bool:
+    def _receive_one(self, raw: Raw, sent_at: float, runtime: Runtime) -> bool:
         try:
             command = msgspec.json.decode(raw, type=Command)
         except (msgspec.DecodeError, RecursionError) as error:
@@ -70,11 +70,11 @@ class Intake:
             return False
         try:
             if isinstance(command, Deploy | Stop):
-                self._receive_intent(command, crew)
+                self._receive_intent(command, runtime)
             else:
-                self._receive_operation(command, sent_at, crew)
+                self._receive_operation(command, sent_at, runtime)
         except JournalFull as error:
-            self._refuse(command, error, crew)
+            self._refuse(command, error, runtime)
             return False
         self._refused.clear()
         self._ack(command.command_id)
@@ -88,39 +88,39 @@ class Intake:
         failed = self._failed.get(command.deployment_id)
         if failed is None or failed[0] != command.generation:
             return False
-        spool = self._memory.spool
-        if spool.take_back(command.deployment_id, command.generation):
+        outbox = self._journal.outbox
+        if outbox.take_back(command.deployment_id, command.generation):
             del self._failed[command.deployment_id]
             return False
-        if not spool.holds(command.deployment_id):
+        if not outbox.holds(command.deployment_id):
             self._refuse_intent(command.deployment_id, *failed)
         return True
 
-    def _receive_intent(self, command: Deploy | Stop, crew: Crew) -> None:
-        receipt = self._memory.records.accept(command)
+    def _receive_intent(self, command: Deploy | Stop, runtime: Runtime) -> None:
+        receipt = self._journal.deployments_table.accept(command)
         self.waiting.discard(command.deployment_id)
         if receipt is Receipt.NEW:
             log.info("deployment %s: %s, generation %d", command.deployment_id, _verb(command), command.generation)
-        crew.fleet.submit(command)
+        runtime.manager.submit(command)
 
-    def _receive_operation(self, command: OperationCommand, sent_at: float, crew: Crew) -> None:
+    def _receive_operation(self, command: OperationCommand, sent_at: float, runtime: Runtime) -> None:
         deadline = sent_at + command.expires_in
-        known = self._memory.ledger.accept(command, deadline)
+        known = self._journal.operations_table.accept(command, deadline)
         if known is not None:
-            crew.operations.answer_again(known)
+            runtime.operations.answer_again(known)
         elif self._boottime() > deadline:
-            crew.operations.refuse_late(command)
+            runtime.operations.refuse_late(command)
         else:
             log.info("operation %s: %s", command.command_id, kind(command))
-            crew.operations.submit(command)
+            runtime.operations.submit(command)
 
-    def _refuse(self, command: Deploy | Stop | OperationCommand, error: JournalFull, crew: Crew) -> None:
+    def _refuse(self, command: Deploy | Stop | OperationCommand, error: JournalFull, runtime: Runtime) -> None:
         """From memory, since nothing can be written, and once: a command comes again with every heartbeat.
 
         A deploy has failed, unless something of its deployment is here: that runs on with its GPUs, and is changed when
         there is room. A report would count as a receipt. Nor has a stop failed: what it is to end runs on until then.
         """
-        waits = isinstance(command, Deploy) and crew.fleet.has_something_of(command.deployment_id)
+        waits = isinstance(command, Deploy) and runtime.manager.has_something_of(command.deployment_id)
         said = self._refused.setdefault(command.command_id, "")
         self._refused[command.command_id] = error.told
         if said != error.told:
@@ -130,7 +130,7 @@ class Intake:
         if isinstance(command, Stop):
             message = f"Not stopped yet. {error.error_code}: {error.told}"
             report = Report(status="stopping", generation=command.generation, message=message)
-            self._memory.spool.hold(command.deployment_id, report)
+            self._journal.outbox.hold(command.deployment_id, report)
         elif isinstance(command, Deploy) and waits:
             self.waiting.add(command.deployment_id)
         elif isinstance(command, Deploy):
@@ -139,11 +139,11 @@ class Intake:
             self._refuse_intent(command.deployment_id, *failed)
         else:
             result = Result(status="failed", error_code=error.error_code, message=error.told)
-            self._memory.spool.hold(command.command_id, result)
+            self._journal.outbox.hold(command.command_id, result)
 
     def _refuse_intent(self, deployment_id: str, generation: int, error_code: str, message: str) -> None:
         report = Report(status="error", generation=generation, error_code=error_code, message=message)
-        self._memory.spool.hold(deployment_id, report)
+        self._journal.outbox.hold(deployment_id, report)
 
     def _refuse_unknown(self, raw: Raw, why: str) -> bool:
         try:
@@ -157,7 +157,7 @@ class Intake:
             self._refuse_intent(command.deployment_id, command.generation, "UNSUPPORTED_COMMAND", message)
         else:
             result = Result(status="failed", error_code="UNSUPPORTED_COMMAND", message=message)
-            self._memory.spool.put(command.command_id, result)
+            self._journal.outbox.put(command.command_id, result)
         self._ack(command.command_id)
         return True
 

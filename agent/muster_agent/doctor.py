@@ -24,7 +24,7 @@ from muster.files.schema import NewerSchema
 from muster.http import Bearer, new_session
 from muster_agent.config import SettingError, check_url, default_state_dir, hub_cache
 from muster_agent.engines.base import EngineError
-from muster_agent.gpus.devices import Devices, Sight
+from muster_agent.gpus.devices import Devices, DeviceSnapshot
 from muster_agent.gpus.driver_advice import for_device, for_driver
 from muster_agent.host.facts import disk
 from muster_agent.state.db_file import SCHEMA
@@ -108,7 +108,7 @@ def _engine(subject: Subject) -> Iterator[Finding]:
     yield from _gpus(sight)
 
 
-def _gpus(sight: Sight) -> Iterator[Finding]:
+def _gpus(sight: DeviceSnapshot) -> Iterator[Finding]:
     devices = sight.info.devices
     if sight.failure is not None:
         what = f"NVIDIA's driver does not answer ({sight.failure}): only models with gpus: 0 can run here"

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from muster.api.messages import Disk, GpuInfo, GpuUsage, Heartbeat, Image, Registration
 from muster.api.sizes import fitting
-from muster_agent.commands import Intake
+from muster_agent.commands import CommandReceiver
 from muster_agent.control.backoff import Backoff
 from muster_agent.control.client import TIMEOUT, Answer, Api, Fatal, Retry
 from muster_agent.control.clock_check import ClockCheck
@@ -26,7 +26,7 @@ from muster_agent.state import membership
 from muster_agent.state.db import JournalFull
 from muster_agent.state.dir import Identity, StateDir, StateError
 from muster_agent.state.state_check import check_state
-from muster_agent.wiring import Crew, Host, Memory
+from muster_agent.wiring import HostConfig, Journal, Runtime
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +45,11 @@ MOST_IMAGE_BYTES = 512 * 1024
 Sample = Callable[[], tuple[list[GpuUsage], Disk | None]]
 
 
-class Refused(Exception):
+class RegistrationRejected(Exception):
     """The control plane will not have this agent, which has never been a worker: nothing to do but to say so."""
 
 
-class Agent:
+class HeartbeatLoop:
     """`registration` is the body of every registration of this process; `sample` is Sampler.latest, `gpus` what is
     known of the host's GPUs, in place of what `registration` has of them.
     """
@@ -58,8 +58,8 @@ class Agent:
         self,
         api: Api,
         registration: Registration,
-        host: Host,
-        memory: Memory,
+        host: HostConfig,
+        journal: Journal,
         state: StateDir,
         sample: Sample,
         random: Random,
@@ -68,13 +68,13 @@ class Agent:
         self._api = api
         self._registration = registration
         self._host = host
-        self._memory = memory
+        self._journal = journal
         self._state = state
         self._sample = sample
         self._gpus = gpus
         self._backoff = Backoff(random)
         self._clock_check = ClockCheck(host.conditions)
-        self._intake = Intake(memory, host.boottime)
+        self._receiver = CommandReceiver(journal, host.boottime)
         self._lock = Lock()
         self._images_sent: tuple[Image, ...] | None = None
         self._paths_sent: object = None
@@ -82,7 +82,7 @@ class Agent:
         self._gpus_doubted_until = self._gpus_due = float("-inf")
         self.identity: Identity | None = None
         self._unjournaled: Identity | None = None
-        self.crew: Crew | None = None
+        self.runtime: Runtime | None = None
 
     def start(self) -> None:
         """Take up the journal's work, before and without any word from the control plane."""
@@ -90,10 +90,10 @@ class Agent:
         if parked is not None:
             log.error("parked (%s): this agent does nothing until it is started with --rejoin", parked)
             return
-        worker_id = self._memory.database.meta("worker_id")
+        worker_id = self._journal.database.meta("worker_id")
         # Without its token (--rejoin) it may become another worker: what it is then is for the registration to say.
-        if worker_id is not None and self._memory.database.meta("token") is not None:
-            self._hire(worker_id)
+        if worker_id is not None and self._journal.database.meta("token") is not None:
+            self._build_runtime(worker_id)
 
     def run(self, clock: Callable[[], float], wait: Callable[[float], bool]) -> None:
         """Beat until `wait(seconds)` says that it is over. `clock` is monotonic; a slow beat moves no later one."""
@@ -101,11 +101,11 @@ class Agent:
         while not wait(max(0.0, due - clock())):
             try:
                 delay = self.tick(self._host.moment())
-            except Refused:
+            except RegistrationRejected:
                 raise
             except StateError:
-                if self.crew is not None:
-                    self.crew.close()
+                if self.runtime is not None:
+                    self.runtime.close()
                 self.goodbye()  # so that the agent that is started next registers at once
                 raise
             except Exception:
@@ -119,12 +119,12 @@ class Agent:
         if self._state.parked is not None:
             return PARKED
         self._state.check()
-        held_up = sorted({*self.crew.fleet.held_up(), *self._intake.waiting}) if self.crew is not None else []
-        check_state(self._memory.database, self._host.conditions, held_up)
+        held_up = sorted({*self.runtime.manager.held_up(), *self._receiver.waiting}) if self.runtime is not None else []
+        check_state(self._journal.database, self._host.conditions, held_up)
         try:
             identity = self.identity or self._register()
             if self._unjournaled is identity:
-                self._journal(identity)
+                self._store_identity(identity)
             return self._beat(identity, now)
         except Retry as error:
             wait = self._backoff.next(error.after)
@@ -137,8 +137,8 @@ class Agent:
                 self.refused(self.identity, error)
             elif error.superseded:
                 self._refused_as_another(error)
-            elif self.crew is None:
-                raise Refused(str(error)) from error
+            elif self.runtime is None:
+                raise RegistrationRejected(str(error)) from error
             return self._backoff.next()
 
     def refused(self, identity: Identity, error: Fatal) -> None:
@@ -156,9 +156,9 @@ class Agent:
 
     def next_start_in(self, deployment_id: str, generation: int | None) -> int | None:
         """Seconds until a deployment's next start; None where that is not known. Any thread."""
-        crew = self.crew
-        actor = crew.fleet.actors.get(deployment_id) if crew is not None else None
-        return actor.next_start_in(generation) if actor is not None else None
+        runtime = self.runtime
+        runner = runtime.manager.runners.get(deployment_id) if runtime is not None else None
+        return runner.next_start_in(generation) if runner is not None else None
 
     def goodbye(self) -> None:
         """Report that this worker goes offline, in one attempt. Needs only memory: the state folder may be gone."""
@@ -168,8 +168,8 @@ class Agent:
         if self._unjournaled is identity:
             # The disk may be mended since the last heartbeat. The next start is refused with the token before this one.
             with suppress(StateError):
-                self._memory.database.look()
-                self._journal(identity)
+                self._journal.database.look()
+                self._store_identity(identity)
         try:
             self._send_goodbye(identity)
         except (Retry, Fatal) as error:
@@ -183,7 +183,7 @@ class Agent:
             raise
         except Exception:
             log.info("the goodbye lists no more than the deployments: the journal cannot be read")
-            body = Heartbeat("offline", [], self.crew.fleet.active()[:MAX_LISTED] if self.crew else [])
+            body = Heartbeat("offline", [], self.runtime.manager.active()[:MAX_LISTED] if self.runtime else [])
             body.session = identity.session
             self._api.heartbeat(identity.worker_id, identity.token, body, GOODBYE_TIMEOUT)
 
@@ -191,7 +191,7 @@ class Agent:
 
     def _register(self) -> Identity:
         """Raises Retry, Fatal."""
-        database = self._memory.database
+        database = self._journal.database
         before_rejoin = database.meta("token_before_rejoin")
         earlier = database.meta("token") or before_rejoin
         gpus = self._gpus() or self._registration.gpu_info
@@ -212,27 +212,29 @@ class Agent:
         return identity
 
     def _become(self, identity: Identity) -> None:
-        if self.crew is not None and self.crew.worker_id != identity.worker_id:
-            log.warning("this is another worker than before; what runs for %s goes on as orphans", self.crew.worker_id)
-            self.crew.close()
-            self.crew = None
-        if membership.is_another(self._memory.database, identity.worker_id):
+        if self.runtime is not None and self.runtime.worker_id != identity.worker_id:
+            log.warning(
+                "this is another worker than before; what runs for %s goes on as orphans", self.runtime.worker_id
+            )
+            self.runtime.close()
+            self.runtime = None
+        if membership.is_another(self._journal.database, identity.worker_id):
             try:
-                self._memory.records.clear()
-                self._memory.database.set_meta(inbox=None)
+                self._journal.deployments_table.clear()
+                self._journal.database.set_meta(inbox=None)
             except JournalFull as error:
                 # What is journaled is another worker's: as this one, the agent would run all of it again.
                 raise Retry(f"this host is another worker now, and its journal cannot be written: {error}") from error
-        self._journal(identity)
+        self._store_identity(identity)
         self._images_sent = self._paths_sent = None
         self.identity = identity
-        self._memory.contact.note(self._host.moment())
-        if self.crew is None:
-            self._hire(identity.worker_id)
+        self._journal.lease.note(self._host.moment())
+        if self.runtime is None:
+            self._build_runtime(identity.worker_id)
 
-    def _journal(self, identity: Identity) -> None:
+    def _store_identity(self, identity: Identity) -> None:
         try:
-            membership.become(self._memory.database, identity)
+            membership.become(self._journal.database, identity)
         except JournalFull:
             if identity is not self._unjournaled:
                 log.error("the new registration could not be journaled yet: it is tried with every heartbeat")
@@ -240,17 +242,17 @@ class Agent:
         else:
             self._unjournaled = None
 
-    def _hire(self, worker_id: str) -> None:
-        self.crew = Crew.hire(worker_id, self._host, self._memory)
-        self.crew.look(self._host.spawn)
-        self.crew.resume(self._host.spawn)
+    def _build_runtime(self, worker_id: str) -> None:
+        self.runtime = Runtime.build(worker_id, self._host, self._journal)
+        self.runtime.look(self._host.spawn)
+        self.runtime.resume(self._host.spawn)
 
     def _refused_as_another(self, error: Fatal) -> None:
         """Park, unless the journal cannot be written: it may then lack what an earlier process registered as.
 
         The control plane accepts this host again once it has not heard of that process for a while.
         """
-        if self._memory.database.trouble is None:
+        if self._journal.database.trouble is None:
             self._park(error)
         else:
             log.warning("not parked, since the journal cannot be written, and may not know the last registration")
@@ -261,8 +263,8 @@ class Agent:
             self._state.park(str(error))
         except OSError as failure:
             log.error("that it is parked cannot be written down (%s): after a restart it asks again", failure.strerror)
-        if self.crew is not None:
-            self.crew.close()
+        if self.runtime is not None:
+            self.runtime.close()
 
     # Heartbeat
 
@@ -272,38 +274,38 @@ class Agent:
             log.info("heartbeat again%s", self._since(now))
         self._backoff.reset()
         self._clock_check.note(self._api.clock_ahead)
-        self._memory.contact.note(now)
-        if self.crew is not None and self._intake.receive(answer.commands, now.boottime, self.crew):
-            self._memory.inbox.note(answer.inbox)
+        self._journal.lease.note(now)
+        if self.runtime is not None and self._receiver.receive(answer.commands, now.boottime, self.runtime):
+            self._journal.inbox.note(answer.inbox)
         return min(max(1.0, answer.next_heartbeat_in), LONGEST_INTERVAL)
 
     def _send(self, identity: Identity, status: Literal["online", "offline"], timeout: tuple[float, float]) -> Answer:
         usage, disk = self._sample()
         paths = gist(disk)
-        images = self.crew.inventory.images if self.crew else None
-        acks = self._intake.acks[:MAX_LISTED]
-        if self.crew is not None:
-            self.crew.watch.check()
+        images = self.runtime.instance_cache.images if self.runtime else None
+        acks = self._receiver.acks[:MAX_LISTED]
+        if self.runtime is not None:
+            self.runtime.poller.check()
         gpus = self._gpus()
         body = Heartbeat(
             status=status,
             gpu_usage=usage,
-            active_deployments=self.crew.fleet.active()[:MAX_LISTED] if self.crew else [],
+            active_deployments=self.runtime.manager.active()[:MAX_LISTED] if self.runtime else [],
             session=identity.session,
-            journal_id=self._memory.database.journal_id,
-            inbox=self._memory.inbox.last,
+            journal_id=self._journal.database.journal_id,
+            inbox=self._journal.inbox.last,
             acks=acks,
             disk=replace(disk, paths=None) if disk is not None and paths == self._paths_sent else disk,
             images=fitting(images[:MAX_LISTED], MOST_IMAGE_BYTES)
             if images is not None and images != self._images_sent
             else None,
             conditions=self._host.conditions.current() or None,
-            orphans=(self.crew.fleet.orphans(gpus)[:MAX_LISTED] or None) if self.crew else None,
+            orphans=(self.runtime.manager.orphans(gpus)[:MAX_LISTED] or None) if self.runtime else None,
             gpu_info=gpus if self._are_gpus_due(gpus) else None,
-            pending_deployments=self.crew.fleet.pending()[:MAX_LISTED] if self.crew else [],
+            pending_deployments=self.runtime.manager.pending()[:MAX_LISTED] if self.runtime else [],
         )
         answer = self._api.heartbeat(identity.worker_id, identity.token, body, timeout)
-        self._intake.acked(acks)
+        self._receiver.acked(acks)
         self._images_sent, self._paths_sent, self._gpus_sent = images, paths, gpus
         return answer
 
@@ -319,5 +321,5 @@ class Agent:
         self._gpus_doubted_until, self._gpus_due = now + DOUBTED_FOR, now + GPUS_EVERY
 
     def _since(self, now: Moment) -> str:
-        age = self._memory.contact.age(now)
+        age = self._journal.lease.age(now)
         return f"; the last one was {age:.0f} s ago" if age is not None else ""

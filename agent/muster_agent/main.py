@@ -35,27 +35,27 @@ from muster_agent.config import (
 )
 from muster_agent.control.boot_ids import next_boot
 from muster_agent.control.client import Api
-from muster_agent.control.cooldown import Refusal
+from muster_agent.control.cooldown import RegistrationCooldown
 from muster_agent.control.reporter import Reporter
 from muster_agent.engines import ports
 from muster_agent.engines.base import Engine, EngineError
 from muster_agent.gpus.devices import Devices
 from muster_agent.gpus.gpu_watch import GpuWatch
-from muster_agent.gpus.indexes import Numbers
+from muster_agent.gpus.indexes import GpuIndexes
 from muster_agent.gpus.sampler import Sampler
-from muster_agent.heartbeat import Agent, Refused
+from muster_agent.heartbeat import HeartbeatLoop, RegistrationRejected
 from muster_agent.host import clocks, facts
 from muster_agent.host.boot_id import DEFAULT_ADDRESS, HostRun, docker_daemon
 from muster_agent.operations.disk import disk_usage, places
 from muster_agent.runner.listening import Listening, Rebind
 from muster_agent.runner.manager import spawn_thread
-from muster_agent.runner.preflight import Surroundings
+from muster_agent.runner.preflight import HostProbe
 from muster_agent.signals import Signals
 from muster_agent.state import membership
 from muster_agent.state.db import Database, JournalDamaged, JournalFull
 from muster_agent.state.dir import StateDir, StateError
 from muster_agent.state.reserve import ReserveFile
-from muster_agent.wiring import Host, Memory
+from muster_agent.wiring import HostConfig, Journal
 
 log = logging.getLogger("agent")
 
@@ -206,14 +206,14 @@ def main(
         shared = shared_names(share_env)
         mountable = tuple(AllowedMount(*each) for each in mountable_folders(allow_mount))
         state = StateDir(state_dir.absolute())
-        memory = Memory.checked(Database(state.path / "journal.sqlite3", ReserveFile(state.path / "reserve")))
+        journal = Journal.checked(Database(state.path / "journal.sqlite3", ReserveFile(state.path / "reserve")))
         if rejoin:
-            membership.rejoin(memory.database, state)
-        worker_name = membership.prepare(memory.database, state, name=name, hostname=socket.gethostname(), token=token)
+            membership.rejoin(journal.database, state)
+        worker_name = membership.prepare(journal.database, state, name=name, hostname=socket.gethostname(), token=token)
         daemon = os.environ.get("DOCKER_HOST") or DEFAULT_ADDRESS
         run = HostRun(lambda: docker_daemon(daemon)) if engine == "docker" else HostRun()
-        memory.records.begin_run(run())
-        chosen = _engine(engine, state.path, vllm_command, memory)
+        journal.deployments_table.begin_run(run())
+        chosen = _engine(engine, state.path, vllm_command, journal)
     except (SettingError, StateError, EngineError) as error:
         raise click.ClickException(str(error)) from error
     policy = HostPolicy(
@@ -228,8 +228,8 @@ def main(
         allow_host_network=allow_host_network,
     )
     conditions = Conditions(time.monotonic)
-    devices = Devices(_numbers(memory.database))
-    place = Host(
+    devices = Devices(_numbers(journal.database))
+    place = HostConfig(
         engine=chosen,
         policy=policy,
         listening=Listening(address, conditions, rebind=rebind),
@@ -244,9 +244,9 @@ def main(
         conditions=conditions,
         run=run,
         devices=devices,
-        around=Surroundings(gpus=devices.gpus, driver=devices.driver),
+        host_probe=HostProbe(gpus=devices.gpus, driver=devices.driver),
     )
-    boot_id, past_boot_ids = next_boot(memory.database)
+    boot_id, past_boot_ids = next_boot(journal.database)
     registration = Registration(
         name=worker_name,
         token=token or "",
@@ -260,7 +260,7 @@ def main(
         address=address,
     )
     try:
-        _run(control_plane, registration, place, memory, state, forget_gpus)
+        _run(control_plane, registration, place, journal, state, forget_gpus)
     except JournalDamaged as error:
         log.error("%s: this agent starts again, which keeps what is left of it and begins a new one", shown(str(error)))
         _start_again(token)
@@ -277,22 +277,22 @@ def _start_again(token: str | None) -> NoReturn:
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def _numbers(database: Database) -> Numbers:
+def _numbers(database: Database) -> GpuIndexes:
     """The indexes of this host's GPUs, which outlive the agent."""
 
     def save(text: str) -> None:
         with contextlib.suppress(JournalFull):  # the indexes then last for this process only
             database.set_meta(gpus=text)
 
-    return Numbers(lambda: database.meta("gpus"), save)
+    return GpuIndexes(lambda: database.meta("gpus"), save)
 
 
-def _engine(kind: str, state_dir: Path, vllm_command: str, memory: Memory) -> Engine:
+def _engine(kind: str, state_dir: Path, vllm_command: str, journal: Journal) -> Engine:
     """Imported late: a host without Docker needs no Docker library, and the other way round. Raises SettingError."""
     if kind == "docker":
         from muster_agent.engines.docker import DockerEngine
 
-        return DockerEngine(lambda: memory.database.meta("worker_id"))
+        return DockerEngine(lambda: journal.database.meta("worker_id"))
     from muster_agent.engines.process.process_engine import ProcessEngine
 
     try:
@@ -304,7 +304,9 @@ def _engine(kind: str, state_dir: Path, vllm_command: str, memory: Memory) -> En
     return ProcessEngine(state_dir, command)
 
 
-def _run(url: str, registration: Registration, place: Host, memory: Memory, state: StateDir, forget_gpus: bool) -> None:
+def _run(
+    url: str, registration: Registration, place: HostConfig, journal: Journal, state: StateDir, forget_gpus: bool
+) -> None:
     """Until a signal. Ends with 1 where the control plane will not have this worker at all, or its state is gone."""
     read_structs()
     signals = Signals()
@@ -314,18 +316,18 @@ def _run(url: str, registration: Registration, place: Host, memory: Memory, stat
     if not sampler.wait(FIRST_LOOK_SECONDS):
         log.warning("NVIDIA's driver does not answer: this host joins without its GPUs, until it does")
     random = SystemRandom()
-    agent = Agent(Api(url), registration, place, memory, state, sampler.latest, random, lambda: gpus.info)
-    reporter = Reporter(Api(url), memory.spool, agent, random, place.conditions, place.clock, place.monotonic)
-    refusal = Refusal(memory.database, url, registration.name, registration.token)
+    agent = HeartbeatLoop(Api(url), registration, place, journal, state, sampler.latest, random, lambda: gpus.info)
+    reporter = Reporter(Api(url), journal.outbox, agent, random, place.conditions, place.clock, place.monotonic)
+    refusal = RegistrationCooldown(journal.database, url, registration.name, registration.token)
     agent.start()
     spawn_thread("reporter", reporter.run)
-    pause = refusal.pause(place.moment()) if agent.crew is None else 0.0
+    pause = refusal.pause(place.moment()) if agent.runtime is None else 0.0
     if pause:
         log.warning("the control plane refused this worker; it is asked again in %.0f s, or at once by --rejoin", pause)
         signals.wait(pause)
     try:
         agent.run(time.monotonic, signals.wait)
-    except Refused as error:
+    except RegistrationRejected as error:
         refusal.note(place.moment())
         raise click.ClickException(f"the control plane did not take this worker: {shown(str(error))}") from error
     except JournalDamaged:  # a StateError that does not end the agent: main starts it again
@@ -333,13 +335,13 @@ def _run(url: str, registration: Registration, place: Host, memory: Memory, stat
     except StateError as error:
         raise click.ClickException(str(error)) from error
     log.info("ending; models go on running")
-    if agent.crew is not None:
-        agent.crew.close()
+    if agent.runtime is not None:
+        agent.runtime.close()
     if agent.identity is not None:
         reporter.flush(FLUSH_SECONDS)
     agent.goodbye()
     with contextlib.suppress(JournalFull, JournalDamaged):  # at worst a command counts one attempt more
-        memory.records.forgive()
+        journal.deployments_table.forgive()
 
 
 def program() -> None:

@@ -14,8 +14,8 @@ import msgspec
 from muster.api.messages import Disk
 from muster_agent.backends.policy import HostPolicy
 from muster_agent.conditions import Conditions
-from muster_agent.control.cursor import Inbox
-from muster_agent.control.lease import Contact
+from muster_agent.control.cursor import InboxCursor
+from muster_agent.control.lease import Lease
 from muster_agent.engines.base import Engine, EngineError
 from muster_agent.gpus.devices import Devices
 from muster_agent.host.boot_id import HostRun
@@ -24,22 +24,22 @@ from muster_agent.logs.archive import Archive
 from muster_agent.logs.redaction import Secrets
 from muster_agent.operations.executor import Operations
 from muster_agent.operations.handlers import Handlers
-from muster_agent.runner.instances import Inventory
+from muster_agent.runner.instances import InstanceCache
 from muster_agent.runner.listening import Listening
-from muster_agent.runner.manager import Fleet, Spawn, spawn_thread
-from muster_agent.runner.poller import Watch
-from muster_agent.runner.preflight import Preflight, Surroundings
+from muster_agent.runner.manager import DeploymentManager, Spawn, spawn_thread
+from muster_agent.runner.poller import Poller
+from muster_agent.runner.preflight import HostProbe, Preflight
 from muster_agent.runner.probes import HttpProbe, Probe
 from muster_agent.runner.pulls import PAUSES, Pulls
 from muster_agent.runner.reconciler import Tools
 from muster_agent.runner.starter import FreePort, Starter
-from muster_agent.runner.startup import Onlooker
+from muster_agent.runner.startup import StartupObserver
 from muster_agent.state.db import Database
-from muster_agent.state.deployments import Records
+from muster_agent.state.deployments import DeploymentsTable
 from muster_agent.state.dir import StateError
 from muster_agent.state.membership import past_workers
-from muster_agent.state.operations import Ledger
-from muster_agent.state.outbox import Spool
+from muster_agent.state.operations import OperationsTable
+from muster_agent.state.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ FIRST_LOOK = 5.0
 
 
 @dataclass(frozen=True)
-class Host:
+class HostConfig:
     """What the crew works on: the engine and the owner's settings. `host_env` may hold secrets.
 
     `clock` is epoch seconds, for display and for the wire. Durations are measured by `monotonic`, leases and deadlines
@@ -68,7 +68,7 @@ class Host:
     boot_id: Callable[[], str]
     conditions: Conditions
     probe: Probe = field(default_factory=HttpProbe)
-    around: Surroundings = field(default_factory=Surroundings)
+    host_probe: HostProbe = field(default_factory=HostProbe)
     devices: Devices = field(default_factory=Devices)
     run: Callable[[], str] = field(default_factory=HostRun)
     spawn: Spawn = spawn_thread
@@ -79,90 +79,90 @@ class Host:
 
 
 @dataclass(frozen=True)
-class Memory:
+class Journal:
     """The journal's parts."""
 
     database: Database
-    spool: Spool
-    records: Records
-    ledger: Ledger
-    contact: Contact
-    inbox: Inbox
+    outbox: Outbox
+    deployments_table: DeploymentsTable
+    operations_table: OperationsTable
+    lease: Lease
+    inbox: InboxCursor
 
     @classmethod
-    def of(cls, database: Database) -> Memory:
-        spool = Spool(database)
-        records, ledger = Records(database, spool), Ledger(database, spool)
-        return cls(database, spool, records, ledger, Contact(database), Inbox(database))
+    def of(cls, database: Database) -> Journal:
+        outbox = Outbox(database)
+        deployments_table, operations_table = DeploymentsTable(database, outbox), OperationsTable(database, outbox)
+        return cls(database, outbox, deployments_table, operations_table, Lease(database), InboxCursor(database))
 
     @classmethod
-    def checked(cls, database: Database) -> Memory:
+    def checked(cls, database: Database) -> Journal:
         """The parts of a journal after everything in it was read once; if that fails, of a new journal.
 
         SQLite does not notice every damaged page. Raises StateError.
         """
         try:
-            memory = cls.of(database)
-            memory.records.all()
-            memory.ledger.all()
-            memory.spool.all()
+            journal = cls.of(database)
+            journal.deployments_table.all()
+            journal.operations_table.all()
+            journal.outbox.all()
         except (StateError, sqlite3.DatabaseError, msgspec.MsgspecError, ValueError, TypeError) as error:
             database.begin_anew(f"it holds something else: {error.__cause__ or error}"[:300])
             return cls.of(database)
-        return memory
+        return journal
 
 
 @dataclass(frozen=True)
-class Crew:
+class Runtime:
     worker_id: str
-    inventory: Inventory
-    fleet: Fleet
+    instance_cache: InstanceCache
+    manager: DeploymentManager
     operations: Operations
-    watch: Watch
+    poller: Poller
 
     @classmethod
-    def hire(cls, worker_id: str, host: Host, memory: Memory) -> Crew:
+    def build(cls, worker_id: str, host: HostConfig, journal: Journal) -> Runtime:
         """Build the parts of an agent that act as worker `worker_id`; none of them runs yet (see `resume`)."""
-        past = past_workers(memory.database)
-        inventory = Inventory(host.engine, host.monotonic)
-        pulls = Pulls(host.engine, memory.ledger, inventory, host.monotonic, host.pull_pauses)
-        archive = Archive(memory.database, host.state_dir / "logs")
-        secrets = Secrets(lambda: [each.command for each in memory.records.all()], host.host_env)
+        past = past_workers(journal.database)
+        instance_cache = InstanceCache(host.engine, host.monotonic)
+        pulls = Pulls(host.engine, journal.operations_table, instance_cache, host.monotonic, host.pull_pauses)
+        archive = Archive(journal.database, host.state_dir / "logs")
+        secrets = Secrets(lambda: [each.command for each in journal.deployments_table.all()], host.host_env)
         tools = Tools(
             engine=host.engine,
-            inventory=inventory,
-            records=memory.records,
+            instance_cache=instance_cache,
+            deployments_table=journal.deployments_table,
             archive=archive,
             pulls=pulls,
             starter=Starter(
                 engine=host.engine,
-                inventory=inventory,
+                instance_cache=instance_cache,
                 policy=host.policy,
-                preflight=Preflight(host.policy, host.around),
+                preflight=Preflight(host.policy, host.host_probe),
                 worker_id=worker_id,
                 listening=host.listening,
                 host_env=host.host_env,
                 free_port=host.free_port,
             ),
-            onlooker=Onlooker(host.engine, host.policy.hub_cache, host.around.gpus),
+            startup_observer=StartupObserver(host.engine, host.policy.hub_cache, host.host_probe.gpus),
             probe=host.probe,
             worker_id=worker_id,
             past_workers=past,
             clock=host.clock,
             monotonic=host.monotonic,
-            may_start=lambda: memory.contact.may_start(host.moment()),
+            may_start=lambda: journal.lease.may_start(host.moment()),
             host_run=host.run,
             boot_id=host.boot_id,
             secrets=secrets,
         )
-        fleet = Fleet(tools, host.spawn)
+        manager = DeploymentManager(tools, host.spawn)
         handlers = Handlers(
             engine=host.engine,
-            inventory=inventory,
-            fleet=fleet,
+            instance_cache=instance_cache,
+            manager=manager,
             archive=archive,
             pulls=pulls,
-            ledger=memory.ledger,
+            operations_table=journal.operations_table,
             worker_id=worker_id,
             past_workers=past,
             policy=host.policy,
@@ -171,9 +171,9 @@ class Crew:
             clock=host.clock,
             secrets=secrets,
         )
-        operations = Operations(handlers, memory.ledger, host.boottime, host.boot_id(), host.spawn)
-        watch = Watch(inventory, fleet, host.listening, host.conditions, host.monotonic)
-        return cls(worker_id, inventory, fleet, operations, watch)
+        operations = Operations(handlers, journal.operations_table, host.boottime, host.boot_id(), host.spawn)
+        poller = Poller(instance_cache, manager, host.listening, host.conditions, host.monotonic)
+        return cls(worker_id, instance_cache, manager, operations, poller)
 
     def look(self, spawn: Spawn, patience: float = FIRST_LOOK) -> None:
         """Once before the first heartbeat: an agent without its journal would say that nothing runs where models do.
@@ -184,7 +184,7 @@ class Crew:
 
         def look() -> None:
             try:
-                self.inventory.instances()
+                self.instance_cache.instances()
             except (EngineError, OSError) as error:
                 log.warning("the engine does not answer yet, so the journal says what runs: %s", error)
             finally:
@@ -196,12 +196,12 @@ class Crew:
 
     def resume(self, spawn: Spawn) -> None:
         """Go on where the journal says that the agent was."""
-        spawn("watch", self.watch.run)
-        self.fleet.resume()
+        spawn("watch", self.poller.run)
+        self.manager.resume()
         self.operations.resume()
 
     def close(self) -> None:
         """What runs goes on running."""
-        self.watch.close()
+        self.poller.close()
         self.operations.close()
-        self.fleet.close()
+        self.manager.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent.wiring import Memory
+from muster_agent.wiring import Journal
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import full_memory
 from tests.fixtures.nvml import FakeNvml, compile_nvml
@@ -43,7 +43,7 @@ def boot(world: AgentWorld) -> Callable[..., AgentWorld]:
 
 
 @pytest.fixture
-def full(tmp_path: Path) -> Memory:
+def full(tmp_path: Path) -> Journal:
     """A journal on a full disk."""
     return full_memory(tmp_path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec import Raw, json
 
-from muster_agent.commands import MOST, Intake
+from muster_agent.commands import MOST, CommandReceiver
 from muster_agent.engines.base import Instance
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import BIG, allow_writing, fill, forbid_writing
@@ -57,11 +57,11 @@ def test_what_cannot_be_journaled_is_said_once_and_taken_when_it_can(
     world.deploy(env={"BIG": BIG})
     for _ in range(3):
         world.beat()
-    assert [each.about for each in world.memory.spool.heads()] == ["d1"]
+    assert [each.about for each in world.memory.outbox.heads()] == ["d1"]
     assert caplog.text.count("command deploy-d1-1 is not taken") == 1
     world.database.connection.execute("PRAGMA max_page_count = 1000000")
     world.beat()
-    assert world.memory.records.get("d1") is not None, "it came again"
+    assert world.memory.deployments_table.get("d1") is not None, "it came again"
 
 
 def test_a_stop_that_cannot_be_journaled_has_not_failed(world: AgentWorld) -> None:
@@ -76,45 +76,49 @@ def test_a_stop_that_cannot_be_journaled_has_not_failed(world: AgentWorld) -> No
 
 
 @pytest.fixture
-def intake(world: AgentWorld) -> Intake:
-    return Intake(world.memory, world.clock.boottime)
+def receiver(world: AgentWorld) -> CommandReceiver:
+    return CommandReceiver(world.memory, world.clock.boottime)
 
 
 def raw(**command: object) -> Raw:
     return Raw(json.encode(command))
 
 
-def test_what_is_no_command_is_dropped_and_costs_the_others_nothing(world: AgentWorld, intake: Intake) -> None:
+def test_what_is_no_command_is_dropped_and_costs_the_others_nothing(
+    world: AgentWorld, receiver: CommandReceiver
+) -> None:
     no_generation = raw(type="stop", command_id="c1", deployment_id="d1", generation=2**63)
     strange = [Raw(b"7"), Raw(b"[" * 100_000), Raw(b"null"), raw(type="deploy"), raw(command_id="o9"), no_generation]
     ours = raw(type="disk_usage", command_id="o1", expires_in=60)
-    assert intake.receive([*strange, ours], world.clock.boottime(), world.crew)
-    assert intake.acks == ["o1"]
+    assert receiver.receive([*strange, ours], world.clock.boottime(), world.runtime)
+    assert receiver.acks == ["o1"]
 
 
-def test_a_command_is_acked_once_until_the_control_plane_has_the_ack(world: AgentWorld, intake: Intake) -> None:
+def test_a_command_is_acked_once_until_the_control_plane_has_the_ack(
+    world: AgentWorld, receiver: CommandReceiver
+) -> None:
     commands = [raw(type="disk_usage", command_id=f"o{number}", expires_in=60) for number in range(3)]
     for _ in range(2):
-        assert intake.receive(commands, world.clock.boottime(), world.crew)
-    assert intake.acks == ["o0", "o1", "o2"]
-    intake.acked(["o0", "o2", "another"])
-    assert intake.acks == ["o1"]
+        assert receiver.receive(commands, world.clock.boottime(), world.runtime)
+    assert receiver.acks == ["o0", "o1", "o2"]
+    receiver.acked(["o0", "o2", "another"])
+    assert receiver.acks == ["o1"]
 
 
-def test_more_than_fits_between_two_heartbeats_comes_again(world: AgentWorld, intake: Intake) -> None:
+def test_more_than_fits_between_two_heartbeats_comes_again(world: AgentWorld, receiver: CommandReceiver) -> None:
     commands = [raw(type="disk_usage", command_id=f"o{number}", expires_in=60) for number in range(MOST + 1)]
-    assert not intake.receive(commands, world.clock.boottime(), world.crew)
-    assert len(intake.acks) == MOST
-    assert intake.receive(commands[MOST:], world.clock.boottime(), world.crew)
-    assert intake.acks[-1] == f"o{MOST}"
+    assert not receiver.receive(commands, world.clock.boottime(), world.runtime)
+    assert len(receiver.acks) == MOST
+    assert receiver.receive(commands[MOST:], world.clock.boottime(), world.runtime)
+    assert receiver.acks[-1] == f"o{MOST}"
 
 
-def test_a_repeated_operation_is_answered_and_not_run_again(world: AgentWorld, intake: Intake) -> None:
+def test_a_repeated_operation_is_answered_and_not_run_again(world: AgentWorld, receiver: CommandReceiver) -> None:
     world.engine.add(Instance("i1", "muster-d9-g1", "i", "running", "w1", "d9", 1))
     command = raw(type="stop_container", command_id="o1", expires_in=60, container_id="d9")
     for _ in range(3):
-        assert intake.receive([command], world.clock.boottime(), world.crew)
-        world.crew.operations.run_all()
+        assert receiver.receive([command], world.clock.boottime(), world.runtime)
+        world.runtime.operations.run_all()
         world.deliver()
     assert world.engine.calls == ["stop i1"]
     assert [result.status for _, result in world.server.results] == ["succeeded"] * 3
@@ -130,7 +134,7 @@ def test_a_deploy_that_was_told_to_have_failed_is_not_run_when_it_comes_again(wo
     world.server.pending["deploy-d1-1"] = deploy("d1", 1)
     world.beat()
     world.settle()
-    assert (world.engine.calls, world.memory.records.all()) == ([], [])
+    assert (world.engine.calls, world.memory.deployments_table.all()) == ([], [])
     assert world.last_report().status == "error"
     world.deploy(generation=2)
     world.settle()

@@ -11,7 +11,7 @@ import requests
 from muster.api.messages import GpuDevice, GpuInfo, Image
 from muster_agent.backends.policy import TESTED_IMAGE
 from muster_agent.config import LOOPBACK
-from muster_agent.heartbeat import PARKED, Refused
+from muster_agent.heartbeat import PARKED, RegistrationRejected
 from muster_agent.state.db import JournalFull
 from muster_agent.state.dir import StateError
 from tests.fixtures.agent_world import DISK, AgentWorld
@@ -162,7 +162,7 @@ def test_superseded_parks_for_good(world: AgentWorld, refusal: tuple[int, bytes,
     world.boot()
     assert world.beat() == PARKED
     assert len(world.server.requests) == asked
-    assert world.agent.crew is None
+    assert world.agent.runtime is None
     assert world.engine.only().deployment_id == "d1"
 
 
@@ -176,7 +176,7 @@ def test_rejoin_ends_parking(world: AgentWorld) -> None:
 def test_first_registration_that_is_refused_ends_the_agent(tmp_path: Path) -> None:
     world = AgentWorld(tmp_path).boot()
     world.server.failures = [error(401, "UNAUTHENTICATED")]
-    with pytest.raises(Refused):
+    with pytest.raises(RegistrationRejected):
         world.beat()
 
 
@@ -231,7 +231,7 @@ def test_a_name_that_is_in_use_for_now_is_waited_for(tmp_path: Path, caplog: pyt
 def test_a_name_that_is_in_use_for_good_ends_the_agent(tmp_path: Path) -> None:
     world = AgentWorld(tmp_path).boot()
     world.server.failures = [error(409, "WORKER_NAME_IN_USE")]
-    with pytest.raises(Refused):
+    with pytest.raises(RegistrationRejected):
         world.beat()
 
 
@@ -267,7 +267,7 @@ def test_becoming_another_worker_leaves_the_old_ones_alone(world: AgentWorld) ->
     world.beat()
     world.settle()
     world.beat()
-    assert world.crew.worker_id == "w2"
+    assert world.runtime.worker_id == "w2"
     assert world.server.beats[-1].active_deployments == ["d1"], "an orphan, which operators may stop"
     assert world.engine.only().worker_id == "w1"
 
@@ -315,12 +315,12 @@ def test_a_host_becomes_another_worker_only_when_its_journal_has_room(world: Age
     forbid_writing(world.database)
     for _ in range(2):
         world.beat()
-    assert (world.agent.identity, world.agent.crew) == (None, None)
+    assert (world.agent.identity, world.agent.runtime) == (None, None)
     allow_writing(world.database)
     world.beat()
     world.settle()
-    assert (world.crew.worker_id, world.engine.only()) == ("w2", before)
-    assert world.memory.records.all() == []
+    assert (world.runtime.worker_id, world.engine.only()) == ("w2", before)
+    assert world.memory.deployments_table.all() == []
 
 
 def test_a_refusal_for_who_it_is_is_not_final_while_the_journal_cannot_be_written(world: AgentWorld) -> None:

@@ -25,7 +25,7 @@ def test_an_agent_killed_in_the_middle_of_a_pull_pulls_again(world: AgentWorld) 
     world.deploy()
     world.engine.on_pull = world.kill
     with pytest.raises(sqlite3.ProgrammingError):
-        world.actor().step(world.clock.monotonic())
+        world.runner().step(world.clock.monotonic())
     world.engine.on_pull = lambda: None
     world.boot().beat()
     world.settle()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from muster.api.messages import PullImage, Report
-from muster_agent.wiring import Crew
+from muster_agent.wiring import Runtime
 from tests.fixtures.agent_world import AgentWorld, no_thread
 
 
@@ -40,28 +40,28 @@ def test_an_engine_that_is_down_at_the_start_does_not_keep_the_agent_from_beatin
 
 
 def test_what_a_crew_is_made_of_works_for_one_worker_on_one_journal(world: AgentWorld) -> None:
-    crew = Crew.hire("w7", world.host, world.memory)
-    assert crew.worker_id == "w7"
+    runtime = Runtime.build("w7", world.host, world.memory)
+    assert runtime.worker_id == "w7"
     world.deploy()
     world.settle()
-    crew.look(no_thread)
-    assert crew.inventory.seen == (world.engine.only(),)
-    assert crew.fleet.active() == [], "what runs is another worker's"
+    runtime.look(no_thread)
+    assert runtime.instance_cache.seen == (world.engine.only(),)
+    assert runtime.manager.active() == [], "what runs is another worker's"
 
 
 def test_a_crew_resumes_what_the_journal_has_and_starts_nothing_after_it_is_closed(world: AgentWorld) -> None:
     world.deploy()
     world.order(type="disk_usage", command_id="o1", expires_in=60)
     started: list[str] = []
-    crew = Crew.hire("w1", world.host, world.memory)
-    crew.resume(lambda name, target: started.append(name))
+    runtime = Runtime.build("w1", world.host, world.memory)
+    runtime.resume(lambda name, target: started.append(name))
     assert started == ["watch"]
-    assert list(crew.fleet.actors) == ["d1"]
-    crew.close()
-    crew.watch.run()
-    crew.fleet.actors["d1"].run()
+    assert list(runtime.manager.runners) == ["d1"]
+    runtime.close()
+    runtime.poller.run()
+    runtime.manager.runners["d1"].run()
     assert world.engine.all == {}
-    crew.operations.run_all()
+    runtime.operations.run_all()
     world.deliver()
     assert world.result("o1")["status"] == "succeeded"
 
@@ -72,20 +72,20 @@ def test_a_look_that_hangs_does_not_keep_the_agent_from_beating(
     waiting: list[Callable[[], None]] = []
     world.deploy()
     world.settle()
-    crew = Crew.hire("w1", world.host, world.memory)
-    crew.look(lambda name, target: waiting.append(target), patience=0.0)
+    runtime = Runtime.build("w1", world.host, world.memory)
+    runtime.look(lambda name, target: waiting.append(target), patience=0.0)
     assert "does not answer within 0 s, so the journal says what runs" in caplog.text
-    assert crew.fleet.active() == ["d1"]
+    assert runtime.manager.active() == ["d1"]
     waiting[0]()
-    assert crew.inventory.seen == (world.engine.only(),), "it may return later"
+    assert runtime.instance_cache.seen == (world.engine.only(),), "it may return later"
 
 
 @pytest.mark.parametrize("down", [True, False])
 def test_a_look_never_raises_what_the_engine_does(world: AgentWorld, down: bool) -> None:
     world.engine.down = down
-    crew = Crew.hire("w1", world.host, world.memory)
-    crew.look(no_thread)
-    assert crew.inventory.seen == (None if down else ())
+    runtime = Runtime.build("w1", world.host, world.memory)
+    runtime.look(no_thread)
+    assert runtime.instance_cache.seen == (None if down else ())
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_a_journal_with_something_that_cannot_be_read_is_begun_anew(world: Agent
     world.settle()
     world.server.failures = [ConnectionError()] * 1000
     world.order(type="disk_usage", command_id="o1", expires_in=60)
-    world.memory.ledger.accept(PullImage("o1", 600, "image"), 0)
-    world.memory.spool.put("d1", Report(status="running", generation=1))
+    world.memory.operations_table.accept(PullImage("o1", 600, "image"), 0)
+    world.memory.outbox.put("d1", Report(status="running", generation=1))
     world.database.connection.execute(statement)
     before = world.database.journal_id
     world.kill()

@@ -18,7 +18,7 @@ from muster_agent.state import db_file
 from muster_agent.state.db import Database
 from muster_agent.state.dir import StateError
 from muster_agent.state.reserve import ReserveFile
-from muster_agent.wiring import Memory
+from muster_agent.wiring import Journal
 from tests.fixtures.kept_release import Release
 
 JOURNAL = "journal.sqlite3"
@@ -47,9 +47,9 @@ def data(release: Release, tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def opened(state: Path) -> Memory:
+def opened(state: Path) -> Journal:
     """What an agent makes of its journal when it starts."""
-    return Memory.checked(Database(state / JOURNAL, ReserveFile(state / "reserve")))
+    return Journal.checked(Database(state / JOURNAL, ReserveFile(state / "reserve")))
 
 
 def version(path: Path) -> int:
@@ -72,7 +72,7 @@ def test_the_journal_of_0_1_0_is_upgraded_with_all_that_is_in_it_and_kept(state:
     before = rows(state / JOURNAL)
     assert version(state / JOURNAL) == 0
     memory = opened(state)
-    deployments = {each.deployment_id for each in memory.records.all()}
+    deployments = {each.deployment_id for each in memory.deployments_table.all()}
     assert deployments == {release.facts[name] for name in ("running", "crashed", "stopped")}
     memory.database.close()
     kept = state / f"{JOURNAL}.version-0"

@@ -205,10 +205,10 @@ def test_no_log_keeps_the_agent_from_everything_else(thorough: bool) -> None:
         "import resource\n"
         f"resource.setrlimit(resource.RLIMIT_CPU, ({PATIENCE:.0f}, {PATIENCE:.0f}))\n"
         "from muster.diagnostics.log import diagnose, excerpt\n"
-        "from muster_agent.runner.startup import Sight\n"
+        "from muster_agent.runner.startup import Observation\n"
         "from muster_agent.runner.phases import phase_of\n"
         f"for text in {SLOW!r}:\n"
         f"    log = text * ({size} // len(text))\n"
-        "    diagnose(log, 1, False), excerpt(log), phase_of(log), Sight(log).news\n"
+        "    diagnose(log, 1, False), excerpt(log), phase_of(log), Observation(log).news\n"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

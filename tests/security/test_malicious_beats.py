@@ -62,7 +62,7 @@ def test_after_an_answer_that_is_none_the_agent_goes_on(
     world = world_of(tmp_path)
     world.server.failures.append(said)
     assert 1 <= world.beat() <= 60
-    world.crew.operations.run_all()
+    world.runtime.operations.run_all()
     world.settle()
     goes_on(world)
 
@@ -95,7 +95,7 @@ def test_a_crowd_of_commands_is_taken_a_thousand_at_a_time(tmp_path: Path, thoro
     beat = world.server.beats[-1]
     assert len(beat.acks) == MOST
     assert beat.inbox != 77, "so that the rest is sent again"
-    world.crew.operations.run_all()
+    world.runtime.operations.run_all()
     for _ in range(MOST // 50 + 1):
         world.deliver()
     goes_on(world)

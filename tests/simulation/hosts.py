@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeVar
 from muster.api.messages import GpuDevice, GpuInfo, Progress, Pruned, Pulled, Registration, SystemInfo
 from muster_agent.engines.base import EngineError, Instance, RunSpec
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.heartbeat import Refused
+from muster_agent.heartbeat import RegistrationRejected
 from muster_agent.runner.reconciler import HUNG_GRACE
 from muster_agent.state.db import Database, JournalFull
 from muster_agent.wiring import FIRST_LOOK
@@ -70,7 +70,7 @@ class Mortal:
             raise Crashed
 
 
-class Journal(Database):
+class MortalDatabase(Database):
     def __init__(self, path: Path, mortal: Mortal, disk: Disk) -> None:
         self._mortal, self._disk = mortal, disk
         super().__init__(path, disk)
@@ -348,7 +348,7 @@ class Host(AgentWorld):
             self.end_agent()
         except EngineError as error:
             self.weather.note(f"{self.machine} tries that again: {error.message}")
-        except Refused as refused:
+        except RegistrationRejected as refused:
             self.weather.note(f"{self.machine} is not taken, and ends: {refused}")
             self.end_agent()
 
@@ -423,37 +423,37 @@ class Host(AgentWorld):
 
     def work(self) -> None:
         """One step of one thread."""
-        crew = self.agent.crew
-        if crew is None:
+        runtime = self.agent.runtime
+        if runtime is None:
             return
-        steps: list[Callable[[], object]] = [crew.watch.step, crew.operations.run_all, self.reporter.step]
-        steps += [lambda each=each: each.step(self.clock.monotonic()) for each in crew.fleet.actors.values()]  # type: ignore[misc]
+        steps: list[Callable[[], object]] = [runtime.poller.step, runtime.operations.run_all, self.reporter.step]
+        steps += [lambda each=each: each.step(self.clock.monotonic()) for each in runtime.manager.runners.values()]  # type: ignore[misc]
         self.attempt(self.weather.random.choice(steps))
 
     def work_through(self) -> None:
         """Everything that there is to do, once."""
-        crew = self.agent.crew
-        if crew is None:
+        runtime = self.agent.runtime
+        if runtime is None:
             return
-        self.attempt(crew.watch.step)
+        self.attempt(runtime.poller.step)
         self.look_after_deployments()
-        self.attempt(crew.operations.run_all)
+        self.attempt(runtime.operations.run_all)
         self.attempt(self.deliver)
 
     def engine_was_looked_at_long_ago(self) -> None:
         """So that the next step sees what there is."""
-        if self.up and self.agent.crew:
-            self.agent.crew.inventory.changed()
+        if self.up and self.agent.runtime:
+            self.agent.runtime.instance_cache.changed()
 
     def look_after_deployments(self) -> None:
         """A step of each deployment."""
-        crew = self.agent.crew if self.up else None
-        for actor in list(crew.fleet.actors.values()) if crew else []:
+        runtime = self.agent.runtime if self.up else None
+        for runner in list(runtime.manager.runners.values()) if runtime else []:
             if self.up:
-                self.attempt(lambda actor=actor: actor.step(self.clock.monotonic()))  # type: ignore[misc]
+                self.attempt(lambda runner=runner: runner.step(self.clock.monotonic()))  # type: ignore[misc]
 
     def deliver(self) -> None:
-        while self.memory.spool.first() is not None and self.reporter.step() == 0.0:
+        while self.memory.outbox.first() is not None and self.reporter.step() == 0.0:
             pass
 
     # Looking
@@ -483,7 +483,7 @@ class Host(AgentWorld):
         return self.engine.started[instance.id].devices
 
     def _database(self) -> Database:
-        return Journal(self.state.path / "journal", self.mortal, self.disk)
+        return MortalDatabase(self.state.path / "journal", self.mortal, self.disk)
 
     def _registration(self, token: str) -> Registration:
         boot_id, past = f"{self.machine}-boot-{self.boots}", self.journaled_boots[:8]

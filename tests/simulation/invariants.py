@@ -68,9 +68,9 @@ def at_every_instant(sim: Simulation) -> Iterator[str]:
 
 def _nothing_is_called_crashed(sim: Simulation, host: Host) -> Iterator[str]:
     """What did not end by itself, and was not refused a start, has no error: an outage is no fault of a model."""
-    crew = host.agent.crew if host.up and not sim.catastrophe else None
-    for deployment_id, actor in crew.fleet.actors.items() if crew else []:
-        report = actor.record.report
+    runtime = host.agent.runtime if host.up and not sim.catastrophe else None
+    for deployment_id, runner in runtime.manager.runners.items() if runtime else []:
+        report = runner.record.report
         if report is None or report.error_code in (None, *NOT_JOURNALED) or REFUSED in (report.message or ""):
             continue
         if report.error_code == "POISON_COMMAND" and host.ends >= MOST_ATTEMPTS:
@@ -225,9 +225,9 @@ def _is_where_it_may_be(sim: Simulation, deployment: Deployment, wanted: Running
 
 
 def _waits_for_a_gpu(sim: Simulation, deployment: Deployment) -> bool:
-    crews = [host.agent.crew for host in sim.active() if host.worker_id == deployment.worker_id]
-    actors = [crew.fleet.actors.get(str(deployment.deployment_id)) for crew in crews if crew]
-    said = [each.record.report.message or "" for each in actors if each and each.record.report]
+    crews = [host.agent.runtime for host in sim.active() if host.worker_id == deployment.worker_id]
+    runners = [runtime.manager.runners.get(str(deployment.deployment_id)) for runtime in crews if runtime]
+    said = [each.record.report.message or "" for each in runners if each and each.record.report]
     return any(each.startswith("Waits for its GPU") for each in said)
 
 

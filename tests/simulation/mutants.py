@@ -77,7 +77,7 @@ MUTANTS = (
     mutant(
         "ack without the journal",
         "fsync the journal, then ack, then act",
-        ("agent/muster_agent/commands.py", "receipt = self._memory.records.accept(command)", "receipt = Receipt.NEW"),
+        ("agent/muster_agent/commands.py", "receipt = self._journal.deployments_table.accept(command)", "receipt = Receipt.NEW"),
     ),
     mutant(
         "an interrupted operation runs again",
@@ -137,7 +137,7 @@ MUTANTS = (
     mutant(
         "what was started since the last look does not run",
         "what may have been started counts as running until somebody could look",
-        ("agent/muster_agent/runner/manager.py", "        return live | self._tools.inventory.unlisted\n", "        return live\n"),
+        ("agent/muster_agent/runner/manager.py", "        return live | self._tools.instance_cache.unlisted\n", "        return live\n"),
         test="tests/agent/runner/test_manager.py::test_what_was_started_before_the_engine_failed_is_active_also_once_it_is_to_stop",
     ),
     mutant(
@@ -161,7 +161,7 @@ MUTANTS = (
     mutant(
         "a change that cannot be journaled has failed",
         "a deployment that runs, or comes up, keeps its GPUs until its change can be journaled",
-        ("agent/muster_agent/commands.py", "waits = isinstance(command, Deploy) and crew.fleet.has_something_of(command.deployment_id)", "waits = False"),
+        ("agent/muster_agent/commands.py", "waits = isinstance(command, Deploy) and runtime.manager.has_something_of(command.deployment_id)", "waits = False"),
         test="tests/agent/test_commands.py::test_a_change_that_cannot_be_journaled_has_not_failed_and_what_runs_goes_on",
     ),
     mutant(
@@ -173,7 +173,7 @@ MUTANTS = (
     mutant(
         "a registration that could not be journaled is forgotten",
         "the agent journals its registration as soon as there is room",
-        ("agent/muster_agent/heartbeat.py", "            if self._unjournaled is identity:\n                self._journal(identity)\n            return", "            return"),
+        ("agent/muster_agent/heartbeat.py", "            if self._unjournaled is identity:\n                self._store_identity(identity)\n            return", "            return"),
         test="tests/agent/test_heartbeat.py::test_a_registration_that_could_not_be_journaled_is_journaled_as_soon_as_that_is_possible",
     ),
     mutant(
@@ -223,7 +223,7 @@ MUTANTS = (
     mutant(
         "a start stalls by the wall clock",
         "a start has stalled when nothing grew for ten minutes of the monotonic clock",
-        ("agent/muster_agent/runner/reconciler.py", "growth = self._growth = self._growth or Growth(now, self._weights)", "now = self._tools.clock()\n        growth = self._growth = self._growth or Growth(now, self._weights)"),
+        ("agent/muster_agent/runner/reconciler.py", "watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, self._weights)", "now = self._tools.clock()\n        watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, self._weights)"),
         ("agent/muster_agent/runner/startup.py", "GAP = 120.0", 'GAP = float("inf")'),
         storm="clock stepped",
     ),
@@ -243,13 +243,13 @@ MUTANTS = (
     mutant(
         "an operation's deadline is by the wall clock",
         "deadlines of operations are measured by CLOCK_BOOTTIME",
-        ("agent/muster_agent/wiring.py", "Operations(handlers, memory.ledger, host.boottime,", "Operations(handlers, memory.ledger, host.clock,"),
+        ("agent/muster_agent/wiring.py", "Operations(handlers, journal.operations_table, host.boottime,", "Operations(handlers, memory.operations_table, host.clock,"),
         test="tests/agent/operations/test_executor.py::test_a_step_of_the_wall_clock_moves_no_deadline",
     ),
     mutant(
         "what had not begun runs after a reboot",
         "after a reboot no clock tells whether a deadline has passed, so nothing destructive runs",
-        ("agent/muster_agent/operations/executor.py", "rebooted = self._ledger.boot_id != self._boot_id", "rebooted = False"),
+        ("agent/muster_agent/operations/executor.py", "rebooted = self._operations_table.boot_id != self._boot_id", "rebooted = False"),
         test="tests/agent/operations/test_executor.py::test_what_had_not_begun_before_a_reboot_does_not_run_after_it",
     ),
     mutant(

@@ -307,10 +307,10 @@ class Simulation:
         """Whether all of so many heartbeats, 20 seconds apart, were answered."""
         for _ in range(beats):
             self._pass(20)
-            crew = host.agent.crew if host.up else None
-            if crew is None or host.parked:
+            runtime = host.agent.runtime if host.up else None
+            if runtime is None or host.parked:
                 return False
-            host.attempt(crew.watch.step)
+            host.attempt(runtime.poller.step)
             host.call_in()
             self._check()
             hot = find(Hot, str(host.worker_id))
@@ -469,9 +469,9 @@ class Simulation:
         """What runs there and is not about to be ended or replaced by an intent that its agent has, or is to get."""
         if not host.up:
             host.start_agent()
-        records = {each.deployment_id: each.command for each in host.memory.records.all()}
+        deployments_table = {each.deployment_id: each.command for each in host.memory.deployments_table.all()}
         for each in host.running():
-            command = records.get(str(each.deployment_id))
+            command = deployments_table.get(str(each.deployment_id))
             slot = slots.get(str(each.worker_id), str(each.deployment_id))
             newer = slot is not None and slot.generation > (each.generation or 0)
             asked_to_end = each.deployment_id in self.operators.asked.ended

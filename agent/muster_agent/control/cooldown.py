@@ -17,7 +17,7 @@ PAUSE = 300.0
 """Seconds: at most two registrations in ten minutes."""
 
 
-class Refusal:
+class RegistrationCooldown:
     """`settings` are what was refused; only a digest of them is kept."""
 
     def __init__(self, database: Database, *settings: str) -> None:

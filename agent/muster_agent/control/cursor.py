@@ -8,7 +8,7 @@ from contextlib import suppress
 from muster_agent.state.db import Database, JournalFull
 
 
-class Inbox:
+class InboxCursor:
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -10,7 +10,7 @@ WRITE_EVERY = 600.0
 """Seconds: an idle agent need not write to its disk with every heartbeat."""
 
 
-class Contact:
+class Lease:
     """Within one boot of the host, only CLOCK_BOOTTIME counts. Across boots, see `age`."""
 
     def __init__(self, database: Database) -> None:

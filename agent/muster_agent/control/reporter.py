@@ -26,7 +26,7 @@ from muster_agent.control.client import PASSING, Api, Fatal, Retry
 from muster_agent.control.shrink import versions
 from muster_agent.state.db import JournalFull
 from muster_agent.state.dir import Identity, StateError
-from muster_agent.state.outbox import Entry, Key, Spool
+from muster_agent.state.outbox import Entry, Key, Outbox
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Reporter:
     def __init__(
         self,
         api: Api,
-        spool: Spool,
+        outbox: Outbox,
         membership: Membership,
         random: Random,
         conditions: Conditions,
@@ -66,7 +66,7 @@ class Reporter:
         monotonic: Callable[[], float],
     ) -> None:
         self._api = api
-        self._spool = spool
+        self._outbox = outbox
         self._membership = membership
         self._conditions = conditions
         self._clock = clock
@@ -80,7 +80,7 @@ class Reporter:
 
     def step(self) -> float:
         """Send one; seconds to wait before the next, unless something new arrives."""
-        heads = self._spool.heads()
+        heads = self._outbox.heads()
         self._attempts.keep_only(heads)
         if not heads:
             self._conditions.in_order(ConditionType.REPORTS_REFUSED)
@@ -95,13 +95,13 @@ class Reporter:
         head = next((each for each in heads if due[each.id] <= now), None)
         if head is None:
             return min(due.values()) - now
-        entry = self._spool.load(head)
+        entry = self._outbox.load(head)
         return self._try(identity, entry) if entry else 0.0
 
     def run(self) -> None:
         """A thread's whole life."""
         while True:
-            self._spool.arrived.clear()
+            self._outbox.arrived.clear()
             try:
                 delay = self.step()
             except StateError as error:  # the next heartbeat finds it too, and the agent begins a new journal
@@ -112,14 +112,14 @@ class Reporter:
                 log.exception("a report could not be sent")
                 delay = self._wait_for_everybody(self._unreachable.next())
             if delay:
-                if self._monotonic() >= self._nobody_before and not self._spool.arrived.is_set():
+                if self._monotonic() >= self._nobody_before and not self._outbox.arrived.is_set():
                     self._drained.set()
-                self._spool.arrived.wait(delay)
+                self._outbox.arrived.wait(delay)
 
     def flush(self, seconds: float) -> None:
         """Give the thread that long to send what can be sent now; the rest is sent after the next start."""
         self._drained.clear()
-        self._spool.arrived.set()
+        self._outbox.arrived.set()
         self._drained.wait(seconds)
 
     # One request
@@ -192,7 +192,7 @@ class Reporter:
         else:
             self._attempts.rest_follows(entry, self._monotonic())
         try:
-            self._spool.done(entry, rest)
+            self._outbox.done(entry, rest)
         except JournalFull:
             # It will be sent again after a restart, which changes nothing over there.
             log.warning("the disk is full: a %s of %s that was sent stays in the journal", entry.kind, entry.about)

@@ -9,13 +9,13 @@ from muster.api.messages import GpuDevice, GpuInfo, GpuUsage
 from muster_agent.gpus import nvml
 from muster_agent.gpus.cuda import Driver
 from muster_agent.gpus.gpu_usage import Gpu, Holder
-from muster_agent.gpus.indexes import Known, Numbers
+from muster_agent.gpus.indexes import GpuIndexes, Known
 from muster_agent.gpus.quantization import Capability
 from muster_agent.host.facts import container_of, process_name
 
 
 @dataclass(frozen=True)
-class Sight:
+class DeviceSnapshot:
     """One look at all devices. `lost` are those that NVML lists and that cannot be used, by index, with the reason;
     `gone` are those that it no longer lists, `shared` the indexes of those whose memory is the host's. `capabilities`
     are CUDA's, by index, where they are told. `failure` is why NVML does not answer at all, `code` its number of that.
@@ -38,8 +38,8 @@ class Sight:
 class Devices:
     """Used by any thread. A call waits for as long as the driver does."""
 
-    def __init__(self, numbers: Numbers | None = None) -> None:
-        self._numbers = numbers or Numbers()
+    def __init__(self, numbers: GpuIndexes | None = None) -> None:
+        self._numbers = numbers or GpuIndexes()
         self._lock = RLock()
 
     @property
@@ -53,13 +53,13 @@ class Devices:
             for each in gone:
                 self._numbers.forget(each.index)
 
-    def look(self, closely: bool = False) -> Sight:
+    def look(self, closely: bool = False) -> DeviceSnapshot:
         """A host without a GPU or a driver has none. `closely` adds temperature, power, and processes."""
         with self._lock:
             try:
                 return self._look(closely)
             except nvml.DriverError as error:
-                return Sight(GpuInfo(0), failure=str(error), code=error.code)
+                return DeviceSnapshot(GpuInfo(0), failure=str(error), code=error.code)
 
     def driver(self) -> Driver | None:
         """None on a host without a GPU, or whose driver does not answer."""
@@ -81,7 +81,7 @@ class Devices:
             found += [Gpu(each.index, each.memory or None, None, uuid=each.uuid, lost=why) for each in missing]
             return sorted(found, key=lambda each: each.index)
 
-    def _look(self, closely: bool) -> Sight:
+    def _look(self, closely: bool) -> DeviceSnapshot:
         found = self._numbers.assign(nvml.listing())
         driver, cuda = nvml.versions() if found else (None, None)
         usage, lost, devices = [], {}, []
@@ -106,7 +106,7 @@ class Devices:
         gone = [each for each in self.known if each.index not in found]
         shared = frozenset(index for index, listed in found.items() if listed.shared)
         able = {index: listed.capability for index, listed in found.items() if listed.capability is not None}
-        return Sight(GpuInfo(len(devices), devices), usage, lost, gone, shared=shared, capabilities=able)
+        return DeviceSnapshot(GpuInfo(len(devices), devices), usage, lost, gone, shared=shared, capabilities=able)
 
 
 def _usage(index: int, figures: nvml.Figures, closely: bool) -> GpuUsage:
@@ -117,7 +117,7 @@ def _usage(index: int, figures: nvml.Figures, closely: bool) -> GpuUsage:
     return usage
 
 
-def _gpu(device: GpuDevice, usage: GpuUsage | None, positions: dict[int, int], sight: Sight) -> Gpu:
+def _gpu(device: GpuDevice, usage: GpuUsage | None, positions: dict[int, int], sight: DeviceSnapshot) -> Gpu:
     processes = (usage.processes or []) if usage else []
     return Gpu(
         index=device.index,

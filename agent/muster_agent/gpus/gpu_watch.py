@@ -12,7 +12,7 @@ from muster.api.conditions import ConditionType
 from muster.api.messages import GpuInfo, GpuUsage
 from muster_agent.conditions import Conditions
 from muster_agent.gpus import nvml
-from muster_agent.gpus.devices import Devices, Sight
+from muster_agent.gpus.devices import Devices, DeviceSnapshot
 from muster_agent.gpus.driver_advice import for_device, for_driver
 from muster_agent.gpus.indexes import Known
 
@@ -43,7 +43,7 @@ class GpuWatch:
         self._forget_gone = forget_gone
         self._asked_at: float | None = None
         self._doubted: GpuInfo | None = None
-        self._believed: Sight | None = None
+        self._believed: DeviceSnapshot | None = None
         self._usage: list[GpuUsage] = []
 
     @property
@@ -77,7 +77,7 @@ class GpuWatch:
         self._believed, self._doubted = sight, None
         return False
 
-    def _note(self, sight: Sight) -> None:
+    def _note(self, sight: DeviceSnapshot) -> None:
         if sight.failure is not None:
             if self._devices.known or self._hardware():
                 self._conditions.trouble(DRIVER, _driver_message(sight.failure, sight.code), gpus=self._indexes())

@@ -43,7 +43,7 @@ def is_mig(uuid: str | None) -> bool:
     return uuid is not None and uuid.startswith(MIG)
 
 
-class Numbers:
+class GpuIndexes:
     """`load` and `save` are the journal's; without them the numbers end with the process."""
 
     def __init__(

@@ -15,7 +15,7 @@ from muster_agent.engines.base import Cancelled, EngineError
 from muster_agent.operations.handlers import Handlers
 from muster_agent.runner.manager import Spawn, spawn_thread
 from muster_agent.state.db import JournalFull
-from muster_agent.state.operations import Accepted, Ledger, frees_space, only_looks
+from muster_agent.state.operations import Accepted, OperationsTable, frees_space, only_looks
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +41,13 @@ class Operations:
     def __init__(
         self,
         handlers: Handlers,
-        ledger: Ledger,
+        operations_table: OperationsTable,
         boottime: Callable[[], float],
         boot_id: str,
         spawn: Spawn = spawn_thread,
     ) -> None:
         self._handlers = handlers
-        self._ledger = ledger
+        self._operations_table = operations_table
         self._boottime = boottime
         self._boot_id = boot_id
         self._closing = Event()
@@ -61,15 +61,15 @@ class Operations:
 
         After a reboot nobody can tell whether its deadline has passed, so it does not run: it may be destructive.
         """
-        rebooted = self._ledger.boot_id != self._boot_id
-        for accepted in self._ledger.unfinished():
+        rebooted = self._operations_table.boot_id != self._boot_id
+        for accepted in self._operations_table.unfinished():
             if accepted.begun:
                 self._fail(accepted.command, "INTERRUPTED", "The agent ended while this ran; it does not run again")
             elif rebooted or self._boottime() > accepted.deadline:
                 self.refuse_late(accepted.command)
             else:
                 self.submit(accepted.command)
-        self._ledger.begin_boot(self._boot_id)
+        self._operations_table.begin_boot(self._boot_id)
 
     def submit(self, command: OperationCommand) -> None:
         self._queues[POOL_OF.get(kind(command), "quick")].put(command)
@@ -77,7 +77,7 @@ class Operations:
     def answer_again(self, accepted: Accepted) -> None:
         """A command that is known came again: if it has its result, here it is; it does not run twice."""
         if accepted.result is not None:
-            self._ledger.finish(accepted.command.command_id, accepted.result)
+            self._operations_table.finish(accepted.command.command_id, accepted.result)
 
     def refuse_late(self, command: OperationCommand) -> None:
         self._fail(command, "EXPIRED", "It reached the agent too late, and was not run")
@@ -88,8 +88,8 @@ class Operations:
     def run(self, command: OperationCommand) -> None:
         try:
             if not only_looks(command):
-                self._ledger.begin(command.command_id)
-            with self._ledger.room() if frees_space(command) else nullcontext():
+                self._operations_table.begin(command.command_id)
+            with self._operations_table.room() if frees_space(command) else nullcontext():
                 output = self._handlers.run(command, lambda progress: self._progress(command, progress), self._closing)
         except EngineError as error:
             self._fail(command, error.error_code, error.message)
@@ -104,7 +104,7 @@ class Operations:
             self._fail(command, "OPERATION_FAILED", f"{type(error).__name__}; the worker's log says more")
         else:
             fields = {name: value for name, value in msgspec.to_builtins(output).items() if value is not None}
-            self._ledger.finish(command.command_id, Result(status="succeeded", output=fields))
+            self._operations_table.finish(command.command_id, Result(status="succeeded", output=fields))
 
     def _work(self, queue: SimpleQueue[OperationCommand]) -> None:
         while True:
@@ -123,7 +123,7 @@ class Operations:
 
     def _fail(self, command: OperationCommand, error_code: str, message: str) -> None:
         result = Result(status="failed", error_code=error_code[:64], message=message[:16000])
-        self._ledger.finish(command.command_id, result)
+        self._operations_table.finish(command.command_id, result)
 
     def _progress(self, command: OperationCommand, progress: Progress) -> None:
-        self._ledger.progress(command.command_id, Result(status="running", progress=progress))
+        self._operations_table.progress(command.command_id, Result(status="running", progress=progress))

@@ -17,10 +17,10 @@ from muster_agent.gpus.devices import Devices
 from muster_agent.logs.archive import Archive
 from muster_agent.logs.redaction import Secrets
 from muster_agent.logs.tail import bounded, tail
-from muster_agent.runner.instances import Inventory
-from muster_agent.runner.manager import Fleet
+from muster_agent.runner.instances import InstanceCache
+from muster_agent.runner.manager import DeploymentManager
 from muster_agent.runner.pulls import Pulls
-from muster_agent.state.operations import Ledger
+from muster_agent.state.operations import OperationsTable
 
 STOP_GRACE = 30.0
 
@@ -32,11 +32,11 @@ class Handlers:
     """`disk` samples the disk that fills up."""
 
     engine: Engine
-    inventory: Inventory
-    fleet: Fleet
+    instance_cache: InstanceCache
+    manager: DeploymentManager
     archive: Archive
     pulls: Pulls
-    ledger: Ledger
+    operations_table: OperationsTable
     worker_id: str
     past_workers: Collection[str]
     policy: HostPolicy
@@ -123,18 +123,18 @@ class Handlers:
 
     def _stop_container(self, command: m.StopContainer) -> m.Container:
         instance = self._owned(self._find(command.container_id), command.container_id)
-        attended = self.fleet.expect_end(instance)
+        attended = self.manager.expect_end(instance)
         self.engine.stop(instance.id, STOP_GRACE)
         if not attended:
             self.archive.save_and_remove(self.engine, instance, self.clock())
-        self.inventory.changed()
+        self.instance_cache.changed()
         return self._shown(replace(instance, state="exited", pid=None))
 
     # Images and weights
 
     def _images(self) -> list[m.Image]:
         """Also those are users that have no container just now: they wait to start again."""
-        wanted = [(each.image or self.policy.default_image, each.deployment_id) for each in self.fleet.wanted()]
+        wanted = [(each.image or self.policy.default_image, each.deployment_id) for each in self.manager.wanted()]
 
         def used_by(image: m.Image) -> list[str]:
             return sorted({*image.used_by, *(user for name, user in wanted if name in (image.id, *image.tags))})
@@ -157,14 +157,16 @@ class Handlers:
         image = named(self.engine.images(), reference)
         if image is None:
             raise EngineError("IMAGE_NOT_FOUND", f"no image {reference[:300]} here")
-        ours = image.id in self.ledger.pulled() or any(map(self.policy.allows_image, (*image.tags, *image.digests)))
+        ours = image.id in self.operations_table.pulled() or any(
+            map(self.policy.allows_image, (*image.tags, *image.digests))
+        )
         if not ours:
             raise EngineError("REFUSED_BY_HOST", f"image: {self.policy.told_not_allowed(reference)}")
 
     def _delete_model(self, command: m.DeleteModel) -> m.Deleted:
         # Other workers of this host share the cache.
         users = [(each.model, each.deployment_id) for each in self.engine.instances() if each.state == "running"]
-        users += [(each.model, each.deployment_id) for each in self.fleet.wanted()]
+        users += [(each.model, each.deployment_id) for each in self.manager.wanted()]
         user = next((user for model, user in users if model == command.model), None)
         if user is not None:
             raise EngineError("MODEL_IN_USE", f"deployment {user} uses {command.model}: stop it first")
@@ -177,7 +179,7 @@ class Handlers:
     def _prune(self, command: m.Prune) -> m.Pruned:
         if command.containers and not command.dry_run:
             self._keep_logs()
-        ours = self.ledger.pulled() if command.images else frozenset()
+        ours = self.operations_table.pulled() if command.images else frozenset()
         in_use = self._images_in_use()
         pruned = self.engine.prune(
             images=frozenset(each for each in ours if each not in in_use),
@@ -202,7 +204,7 @@ class Handlers:
 
     def _images_in_use(self) -> dict[str, str]:
         """Every name of every image that a live deployment runs, with that deployment: ids, tags, the default's too."""
-        users = {each.image or self.policy.default_image: each.deployment_id for each in self.fleet.wanted()}
+        users = {each.image or self.policy.default_image: each.deployment_id for each in self.manager.wanted()}
         for image in self.engine.images():
             names = (image.id, *image.tags)
             user = next((users[name] for name in names if name in users), None)
@@ -211,8 +213,8 @@ class Handlers:
         return users
 
     def _freed(self) -> None:
-        self.inventory.images_changed()
-        self.inventory.changed()
+        self.instance_cache.images_changed()
+        self.instance_cache.changed()
 
 
 def _rfc3339(seconds: float) -> str | None:

@@ -7,25 +7,25 @@ from pathlib import Path
 
 from muster_agent.engines.base import Instance
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.runner.preflight import Surroundings, size, told_size
+from muster_agent.runner.preflight import HostProbe, size, told_size
 
 
-def aftermath(instance: Instance, around: Surroundings, root: Path, there: Collection[Instance]) -> str:
+def crash_context(instance: Instance, host_probe: HostProbe, root: Path, there: Collection[Instance]) -> str:
     """Lines to stand after the log: exit code, OOM flag, free disk, and each GPU's memory by process.
 
     `root` is the engine's folder, `there` everything that the engine lists.
     """
     lines = [
         f"exit code {instance.exit_code}, {'' if instance.oom_killed else 'not '}killed for memory",
-        *_disk(around, root),
-        *(_gpu(each, there) for each in around.gpus()),
+        *_disk(host_probe, root),
+        *(_gpu(each, there) for each in host_probe.gpus()),
     ]
     return "".join(f"\n[muster] {line}" for line in lines)
 
 
-def _disk(around: Surroundings, root: Path) -> Iterator[str]:
+def _disk(host_probe: HostProbe, root: Path) -> Iterator[str]:
     try:
-        yield f"{size(around.disk(root).free)} free on {root}"
+        yield f"{size(host_probe.disk(root).free)} free on {root}"
     except OSError:
         return  # a disk that does not answer has no figures
 

@@ -23,7 +23,7 @@ class _Start:
         self.has_ended = False
 
 
-class Inventory:
+class InstanceCache:
     """`seen` and `images` are the last listings, None before the first; reading them never waits."""
 
     def __init__(self, engine: Engine, monotonic: Callable[[], float]) -> None:

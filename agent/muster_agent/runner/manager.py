@@ -8,7 +8,7 @@ from threading import Lock, Thread
 from muster.api.messages import Deploy, GpuDevice, GpuInfo, Orphan, Stop
 from muster_agent.engines.base import Instance
 from muster_agent.runner.reconciler import Tools
-from muster_agent.runner.runner import Actor
+from muster_agent.runner.runner import DeploymentRunner
 from muster_agent.state.deployments import Record
 
 Spawn = Callable[[str, Callable[[], None]], None]
@@ -19,7 +19,7 @@ def spawn_thread(name: str, target: Callable[[], None]) -> None:
     Thread(target=target, name=name, daemon=True).start()
 
 
-class Fleet:
+class DeploymentManager:
     """Tests give a `spawn` that does nothing, and step the actors themselves."""
 
     def __init__(self, tools: Tools, spawn: Spawn = spawn_thread) -> None:
@@ -27,38 +27,38 @@ class Fleet:
         self._spawn = spawn
         self._lock = Lock()
         self._closed = False
-        self.actors: dict[str, Actor] = {}
+        self.runners: dict[str, DeploymentRunner] = {}
 
     def resume(self) -> None:
         """Go on with what the journal says, with or without a control plane."""
-        for record in self._tools.records.all():
+        for record in self._tools.deployments_table.all():
             if not record.at_rest:
                 self._go(self._actor(record))
 
     def submit(self, command: Deploy | Stop) -> None:
         """An intent that is journaled, or was journaled before and is said again. Of one that is older than what is
         journaled, nothing is done but to say what is."""
-        record = self._tools.records.get(command.deployment_id) or Record(command)
-        actor = self._actor(record)
-        actor.submit(record.command)
-        self._go(actor)
+        record = self._tools.deployments_table.get(command.deployment_id) or Record(command)
+        runner = self._actor(record)
+        runner.submit(record.command)
+        self._go(runner)
 
     def notice(self) -> None:
         """Wake those whose instance has ended, and deployments at rest that have something running after all."""
         running = {each.id for each in self._ours() if each.state == "running"}
-        for each in self.actors.copy().values():
+        for each in self.runners.copy().values():
             if each.misses(running):
                 each.wake()
         for deployment_id in {each.deployment_id for each in self._ours()}:
             if deployment_id is None:
                 continue
-            actor = self.actors.get(deployment_id)
-            record = actor.record if actor else self._tools.records.get(deployment_id)
+            runner = self.runners.get(deployment_id)
+            record = runner.record if runner else self._tools.deployments_table.get(deployment_id)
             # Without a record it is an orphan: shown, and never touched unasked.
             if record is not None and record.at_rest:
-                actor = self._actor(record)
-                actor.wake()
-                self._go(actor)
+                runner = self._actor(record)
+                runner.wake()
+                self._go(runner)
 
     def active(self) -> list[str]:
         """Deployments with an instance of ours that runs, or is about to; from what was seen last, without waiting.
@@ -66,22 +66,22 @@ class Fleet:
         Where nobody could look since something may have been started, that counts as running: the control plane takes
         what is not listed for gone, and gives its GPUs away.
         """
-        starting = {id for id, actor in self.actors.copy().items() if actor.coming_up}
+        starting = {id for id, runner in self.runners.copy().items() if runner.coming_up}
         return sorted(self._running() | starting | self._orphans())
 
     def pending(self) -> list[str]:
         """Deployments that have nothing running, and that are started here without being told again."""
-        expected = {id for id, actor in self.actors.copy().items() if actor.is_expected}
+        expected = {id for id, runner in self.runners.copy().items() if runner.is_expected}
         return sorted(expected.difference(self.active()))
 
     def held_up(self) -> list[str]:
         """Deployments that wait for the engine: what runs goes on without it, and what is at rest needs nothing."""
-        return sorted(id for id, actor in self.actors.copy().items() if actor.is_on_its_way)
+        return sorted(id for id, runner in self.runners.copy().items() if runner.is_on_its_way)
 
     def has_something_of(self, deployment_id: str) -> bool:
         """Whether an instance of it may run here, or come up, whatever becomes of a newer intent."""
-        actor = self.actors.get(deployment_id)
-        record = actor.record if actor else self._tools.records.get(deployment_id)
+        runner = self.runners.get(deployment_id)
+        record = runner.record if runner else self._tools.deployments_table.get(deployment_id)
         comes_up = record is not None and isinstance(record.command, Deploy) and not record.at_rest
         return comes_up or deployment_id in self._running()
 
@@ -92,7 +92,7 @@ class Fleet:
         does not tell its GPUs is left out: the control plane then takes it that it may hold any.
         """
         found = []
-        for each in self._tools.inventory.seen or ():
+        for each in self._tools.instance_cache.seen or ():
             if each.state != "running" or each.deployment_id is None or each.gpus is None or self._knows(each):
                 continue
             held = [device.index for device in gpus.devices if _ids(device) & set(each.gpus)] if gpus else []
@@ -103,64 +103,67 @@ class Fleet:
     def _knows(self, instance: Instance) -> bool:
         if instance.worker_id != self._tools.worker_id or instance.deployment_id is None:
             return False
-        return instance.deployment_id in self.actors or self._tools.records.get(instance.deployment_id) is not None
+        return (
+            instance.deployment_id in self.runners
+            or self._tools.deployments_table.get(instance.deployment_id) is not None
+        )
 
     def failed_with(self, error_code: str) -> dict[str, str]:
         """What was reported last of the deployments that do not run, or may not yet, for this cause: by their ids."""
         found = {}
-        for deployment_id, actor in sorted(self.actors.copy().items()):
-            report = actor.record.report
-            if report is not None and report.error_code == error_code and isinstance(actor.record.command, Deploy):
+        for deployment_id, runner in sorted(self.runners.copy().items()):
+            report = runner.record.report
+            if report is not None and report.error_code == error_code and isinstance(runner.record.command, Deploy):
                 found[deployment_id] = report.message or ""
         return found
 
     def expect_end(self, instance: Instance) -> bool:
         """An operator is about to end it. False when no deployment here cares for it: an orphan."""
-        actor = self.actors.get(instance.deployment_id or "")
-        if actor is None or instance.worker_id != self._tools.worker_id:
+        runner = self.runners.get(instance.deployment_id or "")
+        if runner is None or instance.worker_id != self._tools.worker_id:
             return False
-        actor.expect_end(instance.id)
+        runner.expect_end(instance.id)
         return True
 
     def wanted(self) -> list[Deploy]:
         """The deploys that are alive here, or shall be: what uses images and weights."""
-        live = (each.command for each in self._tools.records.all() if not each.at_rest)
+        live = (each.command for each in self._tools.deployments_table.all() if not each.at_rest)
         return [command for command in live if isinstance(command, Deploy)]
 
     def close(self) -> None:
         """Let go of all of them; what runs goes on running."""
         with self._lock:
             self._closed = True
-            actors = list(self.actors.values())
-        for actor in actors:
-            actor.close()
+            runners = list(self.runners.values())
+        for runner in runners:
+            runner.close()
 
     def _ours(self) -> Iterable[Instance]:
-        seen = self._tools.inventory.seen or ()
+        seen = self._tools.instance_cache.seen or ()
         return [each for each in seen if each.worker_id == self._tools.worker_id and each.deployment_id is not None]
 
     def _running(self) -> set[str]:
         """Deployments of which an instance of ours runs, as far as anybody could look."""
-        if self._tools.inventory.seen is None:
+        if self._tools.instance_cache.seen is None:
             # Before the first look at the host the journal is the best guess.
-            live = {each.deployment_id for each in self._tools.records.all() if _may_run(each)}
+            live = {each.deployment_id for each in self._tools.deployments_table.all() if _may_run(each)}
         else:
             live = {each.deployment_id for each in self._ours() if each.deployment_id and each.state == "running"}
-        return live | self._tools.inventory.unlisted
+        return live | self._tools.instance_cache.unlisted
 
     def _orphans(self) -> set[str]:
         """Deployments of workers that this agent was, which still run here."""
-        seen, past = self._tools.inventory.seen or (), self._tools.past_workers
+        seen, past = self._tools.instance_cache.seen or (), self._tools.past_workers
         running = (each for each in seen if each.worker_id in past and each.state == "running")
         return {each.deployment_id for each in running if each.deployment_id}
 
-    def _actor(self, record: Record) -> Actor:
+    def _actor(self, record: Record) -> DeploymentRunner:
         with self._lock:
-            return self.actors.setdefault(record.deployment_id, Actor(record, self._tools))
+            return self.runners.setdefault(record.deployment_id, DeploymentRunner(record, self._tools))
 
-    def _go(self, actor: Actor) -> None:
-        if not self._closed and actor.take_thread():
-            self._spawn(f"deployment-{actor.record.deployment_id[:8]}", actor.run)
+    def _go(self, runner: DeploymentRunner) -> None:
+        if not self._closed and runner.take_thread():
+            self._spawn(f"deployment-{runner.record.deployment_id[:8]}", runner.run)
 
 
 def _may_run(record: Record) -> bool:

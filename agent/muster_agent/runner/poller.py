@@ -10,9 +10,9 @@ from muster.api.conditions import ConditionType
 from muster_agent.backends.weights import CODE as CACHE_UNUSABLE
 from muster_agent.conditions import Conditions
 from muster_agent.engines.base import EngineError
-from muster_agent.runner.instances import Inventory
+from muster_agent.runner.instances import InstanceCache
 from muster_agent.runner.listening import Listening
-from muster_agent.runner.manager import Fleet
+from muster_agent.runner.manager import DeploymentManager
 
 log = logging.getLogger(__name__)
 
@@ -21,19 +21,19 @@ HUNG_AFTER = 10.0
 """Seconds after which a look that has not returned counts as one that found trouble."""
 
 
-class Watch:
+class Poller:
     """`monotonic` is in seconds. `check` belongs to the heartbeat, the rest to a thread of its own (or a test)."""
 
     def __init__(
         self,
-        inventory: Inventory,
-        fleet: Fleet,
+        instance_cache: InstanceCache,
+        manager: DeploymentManager,
         listening: Listening,
         conditions: Conditions,
         monotonic: Callable[[], float],
     ) -> None:
-        self._inventory = inventory
-        self._fleet = fleet
+        self._instance_cache = instance_cache
+        self._manager = manager
         self._listening = listening
         self._conditions = conditions
         self._monotonic = monotonic
@@ -48,14 +48,14 @@ class Watch:
         self._note_weights()
         self._began = self._monotonic()
         try:
-            self._inventory.refresh()
+            self._instance_cache.refresh()
         except Exception as error:
             # Docker may be restarting: what was seen last stays.
             self._note_trouble(error)
         else:
             self._said = None
             self._conditions.in_order(ConditionType.ENGINE_UNAVAILABLE)
-            self._attempt(self._fleet.notice, "the deployments cannot be told what runs")
+            self._attempt(self._manager.notice, "the deployments cannot be told what runs")
         finally:
             self._began = None
 
@@ -77,7 +77,7 @@ class Watch:
 
     def _note_weights(self) -> None:
         """Deployments say by themselves whether they could use their weights."""
-        held_up = self._fleet.failed_with(CACHE_UNUSABLE)
+        held_up = self._manager.failed_with(CACHE_UNUSABLE)
         if held_up:
             message = next(iter(held_up.values())).partition(" (starts again in ")[0]
             self._conditions.trouble(ConditionType.WEIGHTS_UNREADABLE, message[:1000], deployments=list(held_up))
@@ -95,7 +95,7 @@ class Watch:
         self._trouble(self._said)
 
     def _trouble(self, message: str) -> None:
-        self._conditions.trouble(ConditionType.ENGINE_UNAVAILABLE, message[:1000], deployments=self._fleet.held_up())
+        self._conditions.trouble(ConditionType.ENGINE_UNAVAILABLE, message[:1000], deployments=self._manager.held_up())
 
     def _attempt(self, act: Callable[[], object], failed: str) -> None:
         """What was found last stays where this fails."""

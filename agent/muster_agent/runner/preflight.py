@@ -41,7 +41,7 @@ class GpuMissing(EngineError):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class HostProbe:
     """What preflight looks at: the hub, the GPUs, their driver, the file system of a path, the host's memory."""
 
     hub: Hub = field(default_factory=HuggingFace)
@@ -52,7 +52,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
-class Flight:
+class StartRequest:
     """A start that is to be, and what is there: `own` are the deployment's instances that it replaces, `there` is
     everything on the host, `root` the engine's disk, `offer` what a pull of its image would bring, if one is needed.
     """
@@ -67,7 +67,7 @@ class Flight:
 
 
 @dataclass(frozen=True)
-class Cleared:
+class PreflightResult:
     """Nothing is in the way. `caution` is what to know all the same, `weights` the bytes to download, if known."""
 
     caution: str = ""
@@ -77,20 +77,20 @@ class Cleared:
 @dataclass(frozen=True)
 class Preflight:
     policy: HostPolicy
-    around: Surroundings
+    host_probe: HostProbe
 
-    def check(self, flight: Flight, found: Collection[Finding] = ()) -> Cleared:
+    def check(self, request: StartRequest, found: Collection[Finding] = ()) -> PreflightResult:
         """`found` is what others found already. Raises EngineError with the first code and every message."""
-        asked = self._question(flight)
-        obstacle = self.around.hub.obstacle(asked) if asked is not None else None
-        weights = self.around.hub.weights(asked) if asked is not None and obstacle is None else None
-        findings = [*([obstacle] if obstacle else []), *found, *self._gpus(flight), *self._disks(flight, weights)]
-        findings += self._quantization(flight, asked if obstacle is None else None)
-        findings += [*self._weights(flight), *self._image(flight)]
+        asked = self._question(request)
+        obstacle = self.host_probe.hub.obstacle(asked) if asked is not None else None
+        weights = self.host_probe.hub.weights(asked) if asked is not None and obstacle is None else None
+        findings = [*([obstacle] if obstacle else []), *found, *self._gpus(request), *self._disks(request, weights)]
+        findings += self._quantization(request, asked if obstacle is None else None)
+        findings += [*self._weights(request), *self._image(request)]
         obstacles = [each for each in findings if not each.warns_only]
         if obstacles:
             raise _as_error(obstacles)
-        return Cleared(_told(findings), weights)
+        return PreflightResult(_told(findings), weights)
 
     def check_gpus(self, command: Deploy, worker_id: str, there: Collection[Instance]) -> Sequence[Gpu]:
         """The host's GPUs, where those of the command are there and no other deployment of Muster runs on them.
@@ -99,37 +99,37 @@ class Preflight:
         """
         if not command.gpus:
             return ()
-        gpus = self.around.gpus()
+        gpus = self.host_probe.gpus()
         asked = [gpu for gpu in gpus if gpu.index in command.gpus]
         missing = [text for gpu in asked if (text := _missing(gpu, command, worker_id, there))]
         if missing:
             raise GpuMissing("; ".join(missing))
         return gpus
 
-    def _question(self, flight: Flight) -> Question | None:
+    def _question(self, request: StartRequest) -> Question | None:
         """What to ask the hub; None where the model does not come from there, or is here already."""
-        env = {**self._login(flight), **flight.host_env, **flight.spec.env}
-        asked = question(flight.spec.model, value_of(flight.command.config, "revision"), env)
-        return None if asked is None or self._cached(flight.spec.model) else asked
+        env = {**self._login(request), **request.host_env, **request.spec.env}
+        asked = question(request.spec.model, value_of(request.command.config, "revision"), env)
+        return None if asked is None or self._cached(request.spec.model) else asked
 
-    def _quantization(self, flight: Flight, asked: Question | None) -> Iterator[Finding]:
+    def _quantization(self, request: StartRequest, asked: Question | None) -> Iterator[Finding]:
         """GPUs that are too old for vLLM, or for the model's quantization where its `config.json` can be read."""
-        gpus = [gpu for gpu in self._asked_gpus(flight) if gpu.capability is not None]
+        gpus = [gpu for gpu in self._asked_gpus(request) if gpu.capability is not None]
         if not gpus:
             return
-        config = self._config(flight.spec.model) or (self.around.hub.config(asked) if asked is not None else None)
+        config = self._config(request.spec.model) or (self.host_probe.hub.config(asked) if asked is not None else None)
         named = method(config) if config is not None else None
         least = LEAST[named] if named is not None else LEAST_OF_VLLM
-        what = f"{flight.spec.model} is quantized with {named}, which" if named is not None else "vLLM"
+        what = f"{request.spec.model} is quantized with {named}, which" if named is not None else "vLLM"
         advice = "deploy another quantization of it, or choose another worker" if named else "choose another worker"
         for gpu in gpus:
             if gpu.capability is not None and gpu.capability < least:
                 has = f"needs compute capability {told(least)}, and GPU {gpu.index} has {told(gpu.capability)}"
                 yield Finding("INVALID_CONFIG", f"{what} {has}: {advice}")
 
-    def _asked_gpus(self, flight: Flight) -> list[Gpu]:
-        wanted = flight.command.gpus
-        return [gpu for gpu in self.around.gpus() if gpu.index in wanted] if wanted else []
+    def _asked_gpus(self, request: StartRequest) -> list[Gpu]:
+        wanted = request.command.gpus
+        return [gpu for gpu in self.host_probe.gpus() if gpu.index in wanted] if wanted else []
 
     def _config(self, model: str) -> bytes | None:
         """The `config.json` that is on this host: that of a folder, or of the newest snapshot in the cache."""
@@ -143,13 +143,13 @@ class Preflight:
         except OSError:
             return None
 
-    def _weights(self, flight: Flight) -> Iterator[Finding]:
-        if flight.spec.image is None and (trouble := unusable(flight.spec.model, self.policy.hub_cache)) is not None:
+    def _weights(self, request: StartRequest) -> Iterator[Finding]:
+        if request.spec.image is None and (trouble := unusable(request.spec.model, self.policy.hub_cache)) is not None:
             yield Finding(CODE, trouble)
 
-    def _image(self, flight: Flight) -> Iterator[Finding]:
+    def _image(self, request: StartRequest) -> Iterator[Finding]:
         """What the image's registry tells before it is pulled."""
-        offer = flight.offer
+        offer = request.offer
         if offer is None:
             return
         if offer.platform not in offer.platforms:
@@ -157,16 +157,16 @@ class Preflight:
             advice = "choose an image or a tag that has it"
             message = f"{offer.image} is there for {has}, and this host is {offer.platform}: {advice}"
             yield Finding("IMAGE_UNSUITABLE", message)
-        driver = self.around.driver() if flight.command.gpus else None
-        wants = unsatisfied({**offer.env, **flight.spec.env}, driver) if driver is not None else None
+        driver = self.host_probe.driver() if request.command.gpus else None
+        wants = unsatisfied({**offer.env, **request.spec.env}, driver) if driver is not None else None
         if driver is not None and wants is not None:
             has = f"driver {driver.version} supports CUDA up to {driver.cuda}"
             yield Finding(
                 "DRIVER_TOO_OLD",
                 f"{offer.image} wants {wants}, and this host's {has}: update it, or choose an older image",
             )
-        yield from self._disk(flight.root, offer.fetch, f"the image {offer.image}")
-        yield from self._unpacked(flight.root, offer)
+        yield from self._disk(request.root, offer.fetch, f"the image {offer.image}")
+        yield from self._unpacked(request.root, offer)
 
     def _unpacked(self, root: Path, offer: Offer) -> Iterator[Finding]:
         """How much an image grows is not known before it is unpacked, so this is no obstacle."""
@@ -174,9 +174,9 @@ class Preflight:
         for each in self._disk(root, int(about), f"the image {offer.image}, unpacked, about"):
             yield replace(each, warns_only=True)
 
-    def _login(self, flight: Flight) -> dict[str, str]:
+    def _login(self, request: StartRequest) -> dict[str, str]:
         """The token of `hf auth login`, beside the cache: for processes alone, since no container sees it."""
-        if flight.spec.image is not None or self.policy.hub_cache is None:
+        if request.spec.image is not None or self.policy.hub_cache is None:
             return {}
         try:
             return {"HF_TOKEN": (self.policy.hub_cache.parent / "token").read_text(encoding="ascii").strip()}
@@ -188,26 +188,26 @@ class Preflight:
         cache = self.policy.hub_cache
         return cache is not None and has_snapshot(cache / f"{PREFIX}{model.replace('/', '--')}")
 
-    def _gpus(self, flight: Flight) -> Iterator[Finding]:
-        if not flight.command.gpus:
+    def _gpus(self, request: StartRequest) -> Iterator[Finding]:
+        if not request.command.gpus:
             return
-        there = {each.index: each for each in self.around.gpus()}
+        there = {each.index: each for each in self.host_probe.gpus()}
         listed = ", ".join(map(str, sorted(there))) or "none"
-        share = _utilization(flight.command)
-        for index in flight.command.gpus:
+        share = _utilization(request.command)
+        for index in request.command.gpus:
             gpu = there.get(index)
             if gpu is None:
                 advice = "check nvidia-smi there"
                 yield Finding("GPU_UNAVAILABLE", f"GPU {index} is not on this host (it has: {listed}): {advice}")
             elif gpu.shared:
-                yield self._shared(gpu, share, flight)
+                yield self._shared(gpu, share, request)
             else:
-                yield from _memory(gpu, share, flight)
+                yield from _memory(gpu, share, request)
 
-    def _shared(self, gpu: Gpu, share: float, flight: Flight) -> Finding:
+    def _shared(self, gpu: Gpu, share: float, request: StartRequest) -> Finding:
         """Of a GPU that takes the host's memory vLLM wants its share of all of that, as it is available then."""
-        host = self.around.memory()
-        free = min(host.total, host.available + gpu.held_by(flight.own))
+        host = self.host_probe.memory()
+        free = min(host.total, host.available + gpu.held_by(request.own))
         message = (
             f"the memory of GPU {gpu.index} is unknown to NVML, since it is the host's: {size(free)} of"
             f" {size(host.total)} is available, and vLLM wants {share:.0%} of it"
@@ -217,16 +217,16 @@ class Preflight:
             return Finding("CUDA_OUT_OF_MEMORY", f"{message}: {advice}", fix=_smaller(free, host.total))
         return Finding("GPU_MEMORY_UNKNOWN", message, warns_only=True)
 
-    def _disks(self, flight: Flight, weights: int | None) -> Iterator[Finding]:
+    def _disks(self, request: StartRequest, weights: int | None) -> Iterator[Finding]:
         cache = self.policy.hub_cache
         if weights is not None and cache is not None:
-            here = sum(each.size for each in cached_models(cache) if each.model == flight.spec.model)
-            yield from self._disk(cache, max(weights - here, LEAST_FREE), f"the weights of {flight.spec.model}")
-        yield from self._disk(flight.root, LEAST_FREE, "a container")
+            here = sum(each.size for each in cached_models(cache) if each.model == request.spec.model)
+            yield from self._disk(cache, max(weights - here, LEAST_FREE), f"the weights of {request.spec.model}")
+        yield from self._disk(request.root, LEAST_FREE, "a container")
 
     def _disk(self, path: Path, needed: int, what: str) -> Iterator[Finding]:
         try:
-            free = self.around.disk(path).free
+            free = self.host_probe.disk(path).free
         except OSError:
             return  # a disk that does not answer has no figures
         if free < needed:
@@ -259,19 +259,19 @@ def _utilization(command: Deploy) -> float:
         return UTILIZATION  # vLLM will say what is wrong with it
 
 
-def _memory(gpu: Gpu, share: float, flight: Flight) -> Iterator[Finding]:
-    used = gpu.used_by_others(flight.own)
+def _memory(gpu: Gpu, share: float, request: StartRequest) -> Iterator[Finding]:
+    used = gpu.used_by_others(request.own)
     if not gpu.total or used is None:
         advice = "whether the model fits is not known before it is loaded"
         message = f"NVML does not report how much memory GPU {gpu.index} has free: {advice}"
         yield Finding("GPU_MEMORY_UNKNOWN", message, warns_only=True)
     elif gpu.total - used < share * gpu.total:
         free = gpu.total - used
-        yield Finding("CUDA_OUT_OF_MEMORY", _occupied(gpu, free, share, flight), fix=_smaller(free, gpu.total))
+        yield Finding("CUDA_OUT_OF_MEMORY", _occupied(gpu, free, share, request), fix=_smaller(free, gpu.total))
 
 
-def _occupied(gpu: Gpu, free: int, share: float, flight: Flight) -> str:
-    holders = ", ".join(f"{each.told(flight.there)} ({told_size(each.memory)})" for each in gpu.others(flight.own))
+def _occupied(gpu: Gpu, free: int, share: float, request: StartRequest) -> str:
+    holders = ", ".join(f"{each.told(request.there)} ({told_size(each.memory)})" for each in gpu.others(request.own))
     by = f", held by {holders}" if holders else ""
     return (
         f"GPU {gpu.index} has {size(free)} of {told_size(gpu.total)} free{by}, and vLLM wants {share:.0%} of"

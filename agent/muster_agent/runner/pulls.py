@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from muster.api.messages import Progress, Pulled
 from muster_agent.engines.base import Cancelled, Engine, EngineError
-from muster_agent.runner.instances import Inventory
-from muster_agent.state.operations import Ledger
+from muster_agent.runner.instances import InstanceCache
+from muster_agent.state.operations import OperationsTable
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +35,14 @@ class Pulls:
     def __init__(
         self,
         engine: Engine,
-        ledger: Ledger,
-        inventory: Inventory,
+        operations_table: OperationsTable,
+        instance_cache: InstanceCache,
         monotonic: Callable[[], float],
         pauses: Sequence[float] = PAUSES,
     ) -> None:
         self._engine = engine
-        self._ledger = ledger
-        self._inventory = inventory
+        self._operations_table = operations_table
+        self._instance_cache = instance_cache
         self._monotonic = monotonic
         self._pauses = pauses
         self._slots = Semaphore(AT_ONCE)
@@ -58,8 +58,8 @@ class Pulls:
             was_there = self._engine.has_image(image)
             pulled = self._persistently(image, _Told(on_progress, on_retry, self._monotonic), cancelled)
         if not was_there:
-            self._ledger.add_pulled(pulled.id)
-        self._inventory.images_changed()
+            self._operations_table.add_pulled(pulled.id)
+        self._instance_cache.images_changed()
         return pulled
 
     @contextmanager

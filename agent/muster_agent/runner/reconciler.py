@@ -21,17 +21,17 @@ from muster_agent.engines.base import Cancelled, Engine, EngineError, Instance
 from muster_agent.engines.labels import instance_name
 from muster_agent.logs.archive import Archive
 from muster_agent.logs.redaction import Secrets
-from muster_agent.runner.crash_context import aftermath
-from muster_agent.runner.instances import Inventory
+from muster_agent.runner.crash_context import crash_context
+from muster_agent.runner.instances import InstanceCache
 from muster_agent.runner.plan import Fetch, Remove, Start, Step, Terminate, of_deployment, outdated, plan, wanted
 from muster_agent.runner.preflight import GpuMissing
 from muster_agent.runner.probes import DEAD_AFTER, Probe, Pulse
 from muster_agent.runner.pulls import Pulls
 from muster_agent.runner.restarts import Restarts
 from muster_agent.runner.starter import Starter
-from muster_agent.runner.startup import STALLED_AFTER, Growth, Onlooker
+from muster_agent.runner.startup import STALLED_AFTER, StartupObserver, StartupWatchdog
 from muster_agent.state.db import JournalFull
-from muster_agent.state.deployments import Record, Records
+from muster_agent.state.deployments import DeploymentsTable, Record
 
 log = logging.getLogger(__name__)
 
@@ -81,12 +81,12 @@ class Tools:
     """What every actor works with. `clock` is epoch seconds; the `now` of each step is of `monotonic`."""
 
     engine: Engine
-    inventory: Inventory
-    records: Records
+    instance_cache: InstanceCache
+    deployments_table: DeploymentsTable
     archive: Archive
     pulls: Pulls
     starter: Starter
-    onlooker: Onlooker
+    startup_observer: StartupObserver
     probe: Probe
     worker_id: str
     past_workers: Collection[str]
@@ -98,7 +98,7 @@ class Tools:
     secrets: Secrets
 
 
-class Life:
+class Reconciler:
     """`cancelled` ends a pull, and lets nothing start any more."""
 
     def __init__(self, record: Record, tools: Tools) -> None:
@@ -106,7 +106,7 @@ class Life:
         self.cancelled = Event()
         self._tools = tools
         self._restarts = Restarts(record.crashes, tools.boot_id())
-        self._growth: Growth | None = None
+        self._watchdog: StartupWatchdog | None = None
         self._pulse = Pulse()
         self._weights: int | None = None
         self._caution = ""
@@ -197,7 +197,7 @@ class Life:
         """Raises EngineError if the engine failed rather than the deployment's step: then no crash is counted."""
         if error.error_code == "DOCKER_UNAVAILABLE":
             raise error
-        self._tools.inventory.changed()
+        self._tools.instance_cache.changed()
         self._instances()
 
     def _plan(self, command: Deploy, instances: list[Instance], now: float) -> tuple[Step, ...]:
@@ -254,7 +254,7 @@ class Life:
         self._misplaced_since = None
         self._report(Status.STARTING, message, gone=True)
         self._tools.engine.stop(instance.id, STOP_GRACE)
-        self._tools.inventory.changed()
+        self._tools.instance_cache.changed()
 
     def _await_host(self, message: str) -> float:
         """Report that the host lacks an address or a GPU. Nothing has failed: the deployment starts when it is back."""
@@ -306,16 +306,16 @@ class Life:
             self._report(Status.STARTING, "Loading the model")
         if self._tools.starter.is_out_of_reach(instance):
             # It may be ready: nobody can tell, and the 10 minutes begin anew when somebody can.
-            self._growth = None
+            self._watchdog = None
             return PROBE_EVERY
-        growth = self._growth = self._growth or Growth(now, self._weights)
-        if growth.is_due(now):
-            before = growth.progress
-            growth.note(now, self._tools.onlooker.look(command, instance))
-            if growth.progress is not None and growth.progress != before:
-                self._report(Status.STARTING, DOING[growth.progress.phase], progress=growth.progress)
-        if growth.has_ended(now):
-            message = f"Nothing of it grew for {STALLED_AFTER / 60:.0f} minutes: {growth.watched}"
+        watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, self._weights)
+        if watchdog.is_due(now):
+            before = watchdog.progress
+            watchdog.note(now, self._tools.startup_observer.look(command, instance))
+            if watchdog.progress is not None and watchdog.progress != before:
+                self._report(Status.STARTING, DOING[watchdog.progress.phase], progress=watchdog.progress)
+        if watchdog.has_ended(now):
+            message = f"Nothing of it grew for {STALLED_AFTER / 60:.0f} minutes: {watchdog.watched}"
             text = self._kill_hung(instance)
             self._failed(command, Diagnosis("START_STALLED", message, False), now, excerpt(text))
         return PROBE_EVERY
@@ -331,7 +331,7 @@ class Life:
                 self._take(step)
         finally:
             # Reached on every error but the agent's own death, which is what attempts count.
-            self._tools.inventory.changed()
+            self._tools.instance_cache.changed()
             self._save(replace(self.record, attempts=0))
 
     def _take(self, step: Step) -> None:
@@ -367,8 +367,8 @@ class Life:
             raise Cancelled
         if self.record.status is not Status.STARTING or self._waited or self._counts_down or self._caution:
             self._report(Status.STARTING, f"Starting. {self._caution}" if self._caution else "Starting")
-        self._growth = self._name = None
-        with self._tools.inventory.start(command.deployment_id):
+        self._watchdog = self._name = None
+        with self._tools.instance_cache.start(command.deployment_id):
             instance = self._tools.starter.start(command, self.record.port)
         self._expected_in = self._tools.host_run()
         self._save(replace(self.record, container_id=instance.id, port=instance.port))
@@ -404,10 +404,10 @@ class Life:
             self._failed(command, gone, now)
             return
         text = self._tools.engine.logs(ended.id, LOG_LINES, None).text
-        there = self._tools.inventory.instances()
-        around = aftermath(ended, self._tools.starter.preflight.around, self._tools.engine.root(), there)
+        there = self._tools.instance_cache.instances()
+        host_probe = crash_context(ended, self._tools.starter.preflight.host_probe, self._tools.engine.root(), there)
         diagnosis = diagnose(text, ended.exit_code, ended.oom_killed)
-        self._failed(command, diagnosis, now, excerpt(text, EXCERPT_BYTES - len(around.encode())) + around)
+        self._failed(command, diagnosis, now, excerpt(text, EXCERPT_BYTES - len(host_probe.encode())) + host_probe)
 
     def _failed(self, command: Deploy, diagnosis: Diagnosis, now: float, logs: str = "") -> None:
         code, message = diagnosis.error_code, self._tools.secrets.hide(diagnosis.message, command)
@@ -426,7 +426,7 @@ class Life:
         """End an instance that hangs, and give the end of its log."""
         text = self._tools.engine.logs(instance.id, LOG_LINES, None).text
         self._tools.engine.stop(instance.id, HUNG_GRACE)
-        self._tools.inventory.changed()
+        self._tools.instance_cache.changed()
         return text
 
     def _give_up_poison(self) -> None:
@@ -452,7 +452,7 @@ class Life:
         return None if status in ENDING else self._restarts.loop(self._tools.monotonic())
 
     def _instances(self) -> list[Instance]:
-        return of_deployment(self.record.deployment_id, self._tools.worker_id, self._tools.inventory.instances())
+        return of_deployment(self.record.deployment_id, self._tools.worker_id, self._tools.instance_cache.instances())
 
     def _report(
         self,
@@ -487,7 +487,7 @@ class Life:
 
     def _serving(self) -> int:
         """The generation of an older instance, which runs until this one takes its place; 0 if there is none."""
-        seen = self._tools.inventory.seen or ()
+        seen = self._tools.instance_cache.seen or ()
         older = [
             each.generation or 0
             for each in of_deployment(self.record.deployment_id, self._tools.worker_id, seen)
@@ -498,4 +498,4 @@ class Life:
     def _save(self, record: Record, report: Report | None = None) -> None:
         if record != self.record or report is not None:
             self.record = record
-            self._tools.records.save(record, report)
+            self._tools.deployments_table.save(record, report)

@@ -9,7 +9,7 @@ from threading import Event, Lock
 from muster.api.lifecycle import Status
 from muster.api.messages import Deploy, Stop
 from muster_agent.engines.base import Cancelled, EngineError
-from muster_agent.runner.reconciler import Life, Tools
+from muster_agent.runner.reconciler import Reconciler, Tools
 from muster_agent.state.deployments import Record
 from muster_agent.state.dir import StateError
 
@@ -18,12 +18,12 @@ log = logging.getLogger(__name__)
 RETRY_EVERY = 5.0
 
 
-class Actor:
+class DeploymentRunner:
     """`step` and `run` belong to its own thread (or a test); the rest may be called from any."""
 
     def __init__(self, record: Record, tools: Tools) -> None:
         self._tools = tools
-        self._life = Life(record, tools)
+        self._reconciler = Reconciler(record, tools)
         self._lock = Lock()
         self._orders: Deploy | Stop | None = None
         self._wake = Event()
@@ -35,7 +35,7 @@ class Actor:
 
     @property
     def record(self) -> Record:
-        return self._life.record
+        return self._reconciler.record
 
     @property
     def coming_up(self) -> bool:
@@ -56,31 +56,31 @@ class Actor:
 
     def next_start_in(self, generation: int | None) -> int | None:
         """Seconds until the next start; None for another generation than it is at."""
-        life = self._life
-        return life.next_start_in() if life.record.command.generation == generation else None
+        reconciler = self._reconciler
+        return reconciler.next_start_in() if reconciler.record.command.generation == generation else None
 
     def submit(self, command: Deploy | Stop) -> None:
         """Take this intent next. The same again means: say how it is."""
         with self._lock:
             self._orders = command
             if command.generation > self.record.command.generation:
-                self._life.cancelled.set()
+                self._reconciler.cancelled.set()
         self._wake.set()
 
     def wake(self) -> None:
         self._wake.set()
 
     def misses(self, running: Collection[str]) -> bool:
-        return self._life.misses(running)
+        return self._reconciler.misses(running)
 
     def expect_end(self, instance_id: str) -> None:
-        self._life.expect_end(instance_id)
+        self._reconciler.expect_end(instance_id)
 
     def close(self) -> None:
         """Let go of it: the instance stays as it is, and nothing is started any more."""
         with self._lock:
             self._closed = True
-            self._life.cancelled.set()
+            self._reconciler.cancelled.set()
         self._wake.set()
 
     def take_thread(self) -> bool:
@@ -112,7 +112,7 @@ class Actor:
         self._take_orders()
         said = self.record.report
         try:
-            delay = self._life.step(now)
+            delay = self._reconciler.step(now)
         except Cancelled:
             return 0.0
         except EngineError as error:
@@ -122,7 +122,7 @@ class Actor:
         if self._say_again:
             self._say_again = False
             if self.record.report is said:
-                self._life.say_again()
+                self._reconciler.say_again()
         return delay
 
     def _note_trouble(self, trouble: str, engine: bool = False) -> None:
@@ -130,7 +130,7 @@ class Actor:
         if trouble != self._trouble:
             log.warning("deployment %s: %s", self.record.deployment_id, trouble)
         elif self.is_on_its_way and engine:
-            self._life.wait_for_engine(trouble)
+            self._reconciler.wait_for_engine(trouble)
         self._trouble = trouble
 
     def _take_orders(self) -> None:
@@ -140,8 +140,8 @@ class Actor:
                 return
             self._say_again = True
             if orders.generation > self.record.command.generation:
-                record = self._tools.records.get(orders.deployment_id)
-                self._life = Life(record or Record(orders), self._tools)
+                record = self._tools.deployments_table.get(orders.deployment_id)
+                self._reconciler = Reconciler(record or Record(orders), self._tools)
 
     def _leave_thread(self) -> bool:
         with self._lock:

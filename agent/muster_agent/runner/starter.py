@@ -16,9 +16,9 @@ from muster_agent.backends.policy import HostPolicy, refusal
 from muster_agent.engines.base import Engine, EngineError, Instance, RunSpec
 from muster_agent.engines.ports import PORTS
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.runner.instances import Inventory
+from muster_agent.runner.instances import InstanceCache
 from muster_agent.runner.listening import Listening
-from muster_agent.runner.preflight import Cleared, Flight, Preflight
+from muster_agent.runner.preflight import Preflight, PreflightResult, StartRequest
 from muster_agent.runner.probes import Probe
 
 FreePort = Callable[[int | None, str, Collection[int]], int]
@@ -32,7 +32,7 @@ class Starter:
     """`listening` knows the address that models listen at; `free_port` is that of muster_agent.engines.ports."""
 
     engine: Engine
-    inventory: Inventory
+    instance_cache: InstanceCache
     policy: HostPolicy
     preflight: Preflight
     worker_id: str
@@ -42,7 +42,7 @@ class Starter:
     # Two starts at once would be given the same free port.
     _one_at_a_time: Lock = field(default_factory=Lock)
 
-    def clear(self, command: Deploy, own: Collection[Instance]) -> Cleared:
+    def clear(self, command: Deploy, own: Collection[Instance]) -> PreflightResult:
         """Look at everything that could be in the way, before anything is fetched or ended for it.
 
         Raises GpuMissing; EngineError REFUSED_BY_HOST, INVALID_CONFIG, ADDRESS_MISSING, else what preflight found.
@@ -52,13 +52,13 @@ class Starter:
         refused = refusal(command, self.policy, self.engine.uses_images)
         if refused is not None:
             raise EngineError("REFUSED_BY_HOST", refused)
-        there = self.inventory.instances()
+        there = self.instance_cache.instances()
         spec = self._spec(
             command, desired_port(command) or PORTS[0], self.preflight.check_gpus(command, self.worker_id, there)
         )
         image = self.missing_image(command)
         offer = self.engine.offer(image) if image is not None else None
-        flight = Flight(command, spec, self.host_env, own, there, self.engine.root(), offer)
+        flight = StartRequest(command, spec, self.host_env, own, there, self.engine.root(), offer)
         return self.preflight.check(flight, [*self._port_findings(command, own), *self._path_findings(command)])
 
     def missing_image(self, command: Deploy) -> str | None:
@@ -76,7 +76,7 @@ class Starter:
             while True:
                 port = self._port(command, last_port, lost)
                 # Again: while an image was pulled, another deployment may have started on that GPU.
-                gpus = self.preflight.check_gpus(command, self.worker_id, self.inventory.instances())
+                gpus = self.preflight.check_gpus(command, self.worker_id, self.instance_cache.instances())
                 spec = self._spec(command, port, gpus)
                 try:
                     instance = self.engine.start(spec)
@@ -85,7 +85,7 @@ class Starter:
                     if error.error_code != "PORT_IN_USE" or desired_port(command) or len(lost) > PORT_RACES:
                         raise
                 else:
-                    self.inventory.changed()
+                    self.instance_cache.changed()
                     return instance
 
     def is_ready(self, command: Deploy, instance: Instance, probe: Probe) -> bool:
@@ -145,8 +145,10 @@ class Starter:
                 yield Finding("INVALID_CONFIG", f"{where}: there is no {path} on this host: {advice}")
 
     def _port(self, command: Deploy, last_port: int | None, lost: Collection[int] = ()) -> int:
-        self.inventory.changed()
-        taken = {each.port for each in self.inventory.instances() if each.port is not None and each.state != "exited"}
+        self.instance_cache.changed()
+        taken = {
+            each.port for each in self.instance_cache.instances() if each.port is not None and each.state != "exited"
+        }
         taken.update(lost)
         wanted, bind = desired_port(command), self.listening.bind()
         if wanted is None and last_port is not None:

@@ -30,7 +30,7 @@ _NO_NEWS = re.compile(
 
 
 @dataclass(frozen=True)
-class Sight:
+class Observation:
     """`cached` and `on_gpus` are bytes: of the model's weights on disk, of memory on its GPUs, which may be unknown."""
 
     log: str
@@ -43,17 +43,17 @@ class Sight:
 
 
 @dataclass(frozen=True)
-class Onlooker:
+class StartupObserver:
     """Looks at an instance that is on its way up."""
 
     engine: Engine
     hub_cache: Path | None
     gpus: Callable[[], Sequence[Gpu]]
 
-    def look(self, command: Deploy, instance: Instance) -> Sight:
+    def look(self, command: Deploy, instance: Instance) -> Observation:
         """Raises EngineError where the engine cannot be asked."""
         cached = cached_models(self.hub_cache) if self.hub_cache is not None else []
-        return Sight(
+        return Observation(
             log=self.engine.logs(instance.id, LINES, None).text,
             cached=sum(each.size for each in cached if each.model == command.model),
             on_gpus=self._on_gpus(command) if command.gpus else 0,
@@ -64,20 +64,20 @@ class Onlooker:
         return sum(known) if known else None
 
 
-class Growth:
+class StartupWatchdog:
     """One start's. `weights` are the bytes to download, where they are known."""
 
     def __init__(self, now: float, weights: int | None = None) -> None:
         self._grew_at = now
         self._looked_at = float("-inf")
         self._weights = weights
-        self._last: Sight | None = None
+        self._last: Observation | None = None
         self.progress: Progress | None = None
 
     def is_due(self, now: float) -> bool:
         return now - self._looked_at >= LOOK_EVERY
 
-    def note(self, now: float, sight: Sight) -> None:
+    def note(self, now: float, sight: Observation) -> None:
         """Take in a look. A long gap between looks (an engine that hangs, a host that sleeps) does not count."""
         if self._last is not None and now - self._looked_at > GAP:
             self._grew_at += now - self._looked_at
@@ -99,7 +99,7 @@ class Growth:
     def has_ended(self, now: float) -> bool:
         return now - self._grew_at >= STALLED_AFTER
 
-    def _read(self, before: Sight | None, sight: Sight) -> Progress | None:
+    def _read(self, before: Observation | None, sight: Observation) -> Progress | None:
         phase = phase_of(sight.log)
         downloads = before is not None and sight.cached > before.cached
         if downloads and (phase is None or (phase.phase == "loading" and phase.current is None)):

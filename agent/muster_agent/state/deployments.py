@@ -12,7 +12,7 @@ import msgspec
 from muster.api.lifecycle import Status
 from muster.api.messages import Deploy, Intent, Report, Stop
 from muster_agent.state.db import Database, JournalFull, put_meta
-from muster_agent.state.outbox import Spool
+from muster_agent.state.outbox import Outbox
 
 
 class Receipt(Enum):
@@ -69,10 +69,10 @@ class _Kept(Report):
     crashes: Crashes | None = None
 
 
-class Records:
-    def __init__(self, database: Database, spool: Spool) -> None:
+class DeploymentsTable:
+    def __init__(self, database: Database, outbox: Outbox) -> None:
         self._database = database
-        self._spool = spool
+        self._outbox = outbox
 
     def accept(self, command: Deploy | Stop) -> Receipt:
         """Journal an intent unless what is there is as new. Raises JournalFull."""
@@ -123,16 +123,16 @@ class Records:
                 # How far it is, and no more.
                 passing = report.progress is not None and report.error_code is None
                 replaces = f"{record.deployment_id} {record.command.generation} {report.status}" if passing else None
-                self._spool.insert(connection, record.deployment_id, report, replaces)
+                self._outbox.insert(connection, record.deployment_id, report, replaces)
 
         try:
             self._database.write(change, urgent=isinstance(record.command, Stop))
         except JournalFull:
             # The work goes on from the actor's memory; after a restart it is found again from the instances' labels.
             if report is not None:
-                self._spool.hold(record.deployment_id, report)
+                self._outbox.hold(record.deployment_id, report)
         if report is not None:
-            self._spool.arrived.set()
+            self._outbox.arrived.set()
 
     def begin_run(self, host_run: str) -> None:
         """After the host started anew, that instances are gone is no crash, and no command's fault.

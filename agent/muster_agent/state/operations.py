@@ -22,7 +22,7 @@ from muster.api.messages import (
     Result,
 )
 from muster_agent.state.db import Database, JournalFull
-from muster_agent.state.outbox import Spool
+from muster_agent.state.outbox import Outbox
 
 MOST = 500
 """Results kept to answer a repeat with."""
@@ -40,7 +40,7 @@ def frees_space(command: OperationCommand) -> bool:
 
 @dataclass(frozen=True)
 class Accepted:
-    """`deadline` in seconds of CLOCK_BOOTTIME, in the boot that `Ledger.boot_id` names; `result` once there is one."""
+    """`deadline` in seconds of CLOCK_BOOTTIME, in the boot `OperationsTable.boot_id`; `result` once there is one."""
 
     command: OperationCommand
     deadline: float
@@ -48,10 +48,10 @@ class Accepted:
     result: Result | None
 
 
-class Ledger:
-    def __init__(self, database: Database, spool: Spool) -> None:
+class OperationsTable:
+    def __init__(self, database: Database, outbox: Outbox) -> None:
         self._database = database
-        self._spool = spool
+        self._outbox = outbox
         self._unwritten: set[str] = set()
 
     def accept(self, command: OperationCommand, deadline: float) -> Accepted | None:
@@ -103,25 +103,25 @@ class Ledger:
             connection.execute(
                 "UPDATE operations SET result = ? WHERE command_id = ?", (msgspec.json.encode(result), command_id)
             )
-            self._spool.insert(connection, command_id, result, command_id)
+            self._outbox.insert(connection, command_id, result, command_id)
 
         try:
             self._database.write(change)
         except JournalFull:
-            self._spool.hold(command_id, result)
-        self._spool.arrived.set()
+            self._outbox.hold(command_id, result)
+        self._outbox.arrived.set()
 
     def progress(self, command_id: str, result: Result) -> None:
         """A result that is none yet; a later one, or the result itself, takes its place."""
 
         def change(connection: sqlite3.Connection) -> None:
-            self._spool.insert(connection, command_id, result, command_id)
+            self._outbox.insert(connection, command_id, result, command_id)
 
         try:
             self._database.write(change)
         except JournalFull:
             return
-        self._spool.arrived.set()
+        self._outbox.arrived.set()
 
     @property
     def boot_id(self) -> str | None:

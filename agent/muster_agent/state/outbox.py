@@ -46,7 +46,7 @@ class Entry(Head):
     body: dict[str, Any] = field(default_factory=dict)
 
 
-class Spool:
+class Outbox:
     """`arrived` is set whenever there is something new to send. One thread sends; any thread adds."""
 
     def __init__(self, database: Database) -> None:

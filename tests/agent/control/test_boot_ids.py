@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from muster_agent.control.boot_ids import next_boot
-from muster_agent.wiring import Memory
+from muster_agent.wiring import Journal
 from tests.fixtures.journals import open_memory
 
 
-def test_a_process_knows_those_before_it(tmp_path: Path, full: Memory) -> None:
+def test_a_process_knows_those_before_it(tmp_path: Path, full: Journal) -> None:
     boots = [next_boot(open_memory(tmp_path).database) for _ in range(12)]
     ids = [boot for boot, _ in boots]
     assert len(set(ids)) == 12

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from muster_agent.control.cursor import Inbox
+from muster_agent.control.cursor import InboxCursor
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import forbid_writing, open_memory
 
 
 def test_nothing_was_heard_before_the_first_heartbeat(tmp_path: Path) -> None:
-    assert Inbox(open_memory(tmp_path).database).last == 0
+    assert InboxCursor(open_memory(tmp_path).database).last == 0
 
 
 def test_what_was_heard_last_outlives_the_process(tmp_path: Path) -> None:
-    inbox = Inbox(open_memory(tmp_path).database)
+    inbox = InboxCursor(open_memory(tmp_path).database)
     inbox.note(7)
     inbox.note(12)
-    assert Inbox(open_memory(tmp_path).database).last == inbox.last == 12
+    assert InboxCursor(open_memory(tmp_path).database).last == inbox.last == 12
 
 
 def test_on_a_full_disk_the_older_value_stays_and_nothing_is_raised(tmp_path: Path) -> None:
     database = open_memory(tmp_path).database
-    inbox = Inbox(database)
+    inbox = InboxCursor(database)
     inbox.note(7)
     forbid_writing(database)
     inbox.note(12)

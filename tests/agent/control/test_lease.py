@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent.control.lease import LEASE, Contact
+from muster_agent.control.lease import LEASE, Lease
 from muster_agent.host.clocks import Moment
 from tests.fixtures.agent_world import DAY, AgentWorld
 from tests.fixtures.journals import forbid_writing, open_memory
@@ -18,15 +18,15 @@ def at(boottime: float, wall: float = 1_800_000_000.0, boot_id: str = "this boot
     return Moment(wall, boottime, boot_id)
 
 
-def contact_of(folder: Path) -> Contact:
-    return Contact(open_memory(folder).database)
+def contact_of(folder: Path) -> Lease:
+    return Lease(open_memory(folder).database)
 
 
 def test_contact_is_a_lease_that_outlives_the_process(tmp_path: Path) -> None:
-    contact = contact_of(tmp_path)
-    assert not contact.may_start(at(0))
-    contact.note(at(1000))
-    for each in (contact, contact_of(tmp_path)):
+    lease = contact_of(tmp_path)
+    assert not lease.may_start(at(0))
+    lease.note(at(1000))
+    for each in (lease, contact_of(tmp_path)):
         assert each.may_start(at(1000 + LEASE - 1))
         assert not each.may_start(at(1000 + LEASE))
 
@@ -57,18 +57,18 @@ def test_after_a_reboot_the_longer_of_uptime_and_wall_clock_counts(
 ) -> None:
     contact_of(tmp_path).note(at(50_000))
     rebooted = at(uptime, 1_800_000_000.0 + off, "next boot")
-    contact = contact_of(tmp_path)
-    assert contact.may_start(rebooted) is may
-    contact.note(rebooted)
-    assert contact.may_start(rebooted), "contact is contact, whatever the wall clock says"
+    lease = contact_of(tmp_path)
+    assert lease.may_start(rebooted) is may
+    lease.note(rebooted)
+    assert lease.may_start(rebooted), "contact is contact, whatever the wall clock says"
 
 
 def test_what_an_older_agent_journaled_counts_by_the_wall_clock(tmp_path: Path) -> None:
     """It may be updated in the same boot, whose uptime then says nothing."""
     open_memory(tmp_path).database.set_meta(last_contact=repr(1_800_000_000.0))
-    contact = contact_of(tmp_path)
-    assert contact.may_start(at(30 * DAY, 1_800_000_000.0 + LEASE - 1))
-    assert not contact.may_start(at(30 * DAY, 1_800_000_000.0 + LEASE))
+    lease = contact_of(tmp_path)
+    assert lease.may_start(at(30 * DAY, 1_800_000_000.0 + LEASE - 1))
+    assert not lease.may_start(at(30 * DAY, 1_800_000_000.0 + LEASE))
 
 
 def test_an_older_agent_finds_epoch_seconds(tmp_path: Path) -> None:
@@ -123,19 +123,19 @@ def test_a_rebooted_host_starts_its_models_before_the_first_contact(world: Agent
 
 
 def test_contact_is_written_down_every_ten_minutes_and_known_at_once(tmp_path: Path) -> None:
-    contact = contact_of(tmp_path)
+    lease = contact_of(tmp_path)
     ages = []
     for moment in (at(1000), at(1001), at(1599, wall=0.0), at(1600), at(10, boot_id="next boot")):
-        contact.note(moment)
-        assert contact.age(moment) == 0
+        lease.note(moment)
+        assert lease.age(moment) == 0
         ages.append(contact_of(tmp_path).age(moment))
     assert ages == [0, 1, 599, 0, 0]
 
 
 def test_contact_that_cannot_be_written_down_counts_until_the_process_ends(tmp_path: Path) -> None:
     database = open_memory(tmp_path).database
-    contact = Contact(database)
+    lease = Lease(database)
     forbid_writing(database)
-    contact.note(at(1000))
-    assert contact.may_start(at(1000))
+    lease.note(at(1000))
+    assert lease.may_start(at(1000))
     assert contact_of(tmp_path).age(at(1000)) is None

@@ -17,7 +17,7 @@ from muster_agent.conditions import Conditions
 from muster_agent.control.client import Api, Fatal
 from muster_agent.control.reporter import IDLE, Reporter
 from muster_agent.state.dir import Identity, StateError
-from muster_agent.state.outbox import Entry, Head, Spool
+from muster_agent.state.outbox import Entry, Head, Outbox
 from tests.fixtures.agent_world import AgentWorld, Clock
 from tests.fixtures.fake_server import Answer, FakeServer, error
 from tests.fixtures.journals import forbid_writing, open_memory
@@ -112,21 +112,21 @@ class Sending:
 
     def __init__(self, folder: Path) -> None:
         self.database = open_memory(folder).database
-        self.spool = Spool(self.database)
+        self.outbox = Outbox(self.database)
         self.server = Gateway()
         self.member = Member()
         self.clock, self.wall = Clock(0.0), Clock(EPOCH)
         self.conditions = Conditions(self.clock)
         api = Api("https://muster.example", self.server.session_to_here())
-        self.reporter = Reporter(api, self.spool, self.member, Random(1), self.conditions, self.wall, self.clock)
+        self.reporter = Reporter(api, self.outbox, self.member, Random(1), self.conditions, self.wall, self.clock)
         self.database.connection.execute("PRAGMA synchronous = OFF")  # nothing here is about a disk
         for name in ("d1", "d2"):
-            self.spool.put(name, Report("running", generation=1))
+            self.outbox.put(name, Report("running", generation=1))
 
     def tell_progress(self, about: str, number: int) -> None:
         """In the place of progress that was not sent yet."""
         report = Report("downloading", generation=2, progress=Progress("downloading", number))
-        self.database.write(lambda connection: self.spool.insert(connection, about, report, f"{about} downloading"))
+        self.database.write(lambda connection: self.outbox.insert(connection, about, report, f"{about} downloading"))
 
     @property
     def told(self) -> list[tuple[str, int | None]]:
@@ -184,16 +184,16 @@ def test_an_agent_that_has_to_register_first_sends_nothing(sending: Sending) -> 
 
 
 def test_a_report_that_was_replaced_when_its_turn_came_costs_no_wait(sending: Sending) -> None:
-    heads = sending.spool.heads
+    heads = sending.outbox.heads
 
     def replaced() -> list[Head]:
         found = heads()
-        sending.spool.heads = heads  # type: ignore[method-assign]
+        sending.outbox.heads = heads  # type: ignore[method-assign]
         first = found[0].id
         sending.database.write(lambda connection: connection.execute("DELETE FROM spool WHERE id = ?", (first,)))
         return found
 
-    sending.spool.heads = replaced  # type: ignore[method-assign]
+    sending.outbox.heads = replaced  # type: ignore[method-assign]
     assert sending.reporter.step() == 0.0
     assert sending.server.requests == []
     assert sending.drain() == IDLE
@@ -228,7 +228,7 @@ def test_what_was_not_delivered_is_sent_again_after_its_own_backoff(
 def test_without_a_connection_one_attempt_stands_for_all(sending: Sending) -> None:
     sending.server.refuses = lambda path, size: requests.ConnectTimeout("nobody there")
     for number in range(50):
-        sending.spool.put(f"more-{number}", Report("running"))
+        sending.outbox.put(f"more-{number}", Report("running"))
     sending.work(300)
     assert len(sending.server.requests) < 30
     assert sending.condition is None
@@ -240,7 +240,7 @@ def test_without_a_connection_one_attempt_stands_for_all(sending: Sending) -> No
 def test_connections_that_end_without_a_response_are_a_common_trouble_from_the_second_on(sending: Sending) -> None:
     sending.server.refuses = lambda path, size: cut_off()
     for number in range(50):
-        sending.spool.put(f"more-{number}", Report("running"))
+        sending.outbox.put(f"more-{number}", Report("running"))
     sending.work(60)
     assert len(sending.server.requests) < 30
     sending.server.refuses = lambda path, size: None
@@ -250,7 +250,7 @@ def test_connections_that_end_without_a_response_are_a_common_trouble_from_the_s
 
 def test_after_two_connections_that_end_without_a_response_nothing_is_sent_for_a_while(sending: Sending) -> None:
     sending.server.refuses = lambda path, size: None if "/d3/" in path else cut_off()
-    sending.spool.put("d3", Report("running", generation=1))
+    sending.outbox.put("d3", Report("running", generation=1))
     assert sending.drain() >= 1.0
     assert (sending.told, len(sending.server.requests)) == ([], 2)
     sending.work(60)
@@ -266,7 +266,7 @@ def test_a_common_backoff_begins_anew_once_the_control_plane_answered(sending: S
     assert len(sending.told) == 2
     sending.server.refuses = lambda path, size: trouble
     for name in ("d3", "d4"):
-        sending.spool.put(name, Report("running", generation=1))
+        sending.outbox.put(name, Report("running", generation=1))
     assert sending.drain() <= 2.0
 
 
@@ -277,22 +277,22 @@ def test_connections_that_end_without_a_response_are_no_common_trouble_where_oth
     answers = {"d1": cut_off(), "d2": answer, "d3": cut_off()}
     sending.server.refuses = lambda path, size: answers.get(path.split("/")[-2])
     for name in ("d3", "d4"):
-        sending.spool.put(name, Report("running", generation=1))
+        sending.outbox.put(name, Report("running", generation=1))
     sending.drain()
     assert sending.told[-1][0] == "d4"
 
 
 def test_a_log_whose_connections_end_without_a_response_is_no_sign_of_a_common_trouble(sending: Sending) -> None:
     sending.server.refuses = above(6000, (413, HTML, {}))
-    sending.spool.put("d3", CRASH)
+    sending.outbox.put("d3", CRASH)
     rest_due = sending.drain()
     sending.server.refuses = lambda path, size: cut_off()
     sending.clock.pass_time(rest_due)
-    sending.spool.put("d4", Report("running", generation=1))
+    sending.outbox.put("d4", Report("running", generation=1))
     sending.drain()
     assert sending.sizes("d3")[-1] == sending.sizes("d3")[0], "the log was tried"
     sending.server.refuses = lambda path, size: None
-    sending.spool.put("d5", Report("running", generation=1))
+    sending.outbox.put("d5", Report("running", generation=1))
     sending.drain()
     assert sending.told[-1][0] == "d5"
 
@@ -300,12 +300,12 @@ def test_a_log_whose_connections_end_without_a_response_is_no_sign_of_a_common_t
 @pytest.mark.parametrize("answer", ANSWERS, ids=str)
 def test_one_deployments_refused_reports_hold_up_no_other(sending: Sending, answer: Answer | Exception) -> None:
     sending.server.refuses = of("d1", answer)
-    sending.spool.put("d3", Report("starting", generation=1))
-    sending.spool.put("d3", Report("running", generation=1))
+    sending.outbox.put("d3", Report("starting", generation=1))
+    sending.outbox.put("d3", Report("running", generation=1))
     sending.drain()
     assert [about for about, _ in sending.told] == ["d2", "d3", "d3"]
     sending.work(3600)
-    sending.spool.put("d4", Report("running", generation=1))
+    sending.outbox.put("d4", Report("running", generation=1))
     sending.drain()
     assert sending.told[-1][0] == "d4"
     sending.server.refuses = lambda path, size: None
@@ -330,7 +330,7 @@ def test_news_of_a_deployment_do_not_shorten_its_backoff(sending: Sending) -> No
 
 def test_order_is_kept_within_a_deployment(sending: Sending) -> None:
     sending.server.failures = [error(503, "UNAVAILABLE")]
-    sending.spool.put("d1", Report("stopping", generation=1))
+    sending.outbox.put("d1", Report("stopping", generation=1))
     sending.work(60)
     assert [report.status for report in sending.of("d1")] == ["running", "stopping"]
 
@@ -359,7 +359,7 @@ def test_a_final_status_arrives_by_shrinking_and_its_log_once_the_network_takes_
     sending: Sending, answer: Answer | Exception, limit: int
 ) -> None:
     sending.server.refuses = above(limit, answer)
-    sending.spool.put("d3", CRASH)
+    sending.outbox.put("d3", CRASH)
     sending.work(60)
     arrived = sending.of("d3")[0]
     assert (arrived.status, arrived.error_code, arrived.generation) == ("error", "CONTAINER_FAILED", 7)
@@ -377,7 +377,7 @@ def test_a_final_status_arrives_by_shrinking_and_its_log_once_the_network_takes_
 
 def test_a_log_that_a_smaller_version_left_out_is_tried_after_a_pause(sending: Sending) -> None:
     sending.server.refuses = above(6000, (413, HTML, {}))
-    sending.spool.put("d3", CRASH)
+    sending.outbox.put("d3", CRASH)
     pause = sending.drain()
     assert [size > 6000 for size in sending.sizes("d3")] == [True, False]
     sending.clock.pass_time(pause)
@@ -387,9 +387,9 @@ def test_a_log_that_a_smaller_version_left_out_is_tried_after_a_pause(sending: S
 
 def test_a_log_is_not_sent_where_the_deployment_has_something_newer_to_report(sending: Sending) -> None:
     sending.server.refuses = above(6000, (413, HTML, {}))
-    sending.spool.put("d3", CRASH)
+    sending.outbox.put("d3", CRASH)
     sending.work(1000)
-    sending.spool.put("d3", Report("starting", generation=8))
+    sending.outbox.put("d3", Report("starting", generation=8))
     assert sending.drain() == IDLE, "a backoff of the log holds up nothing"
     sending.server.refuses = lambda path, size: None
     sending.work(1200)
@@ -398,16 +398,16 @@ def test_a_log_is_not_sent_where_the_deployment_has_something_newer_to_report(se
 
 def test_a_log_that_is_owed_survives_a_restart(sending: Sending, tmp_path: Path) -> None:
     sending.server.refuses = above(6000, (413, HTML, {}))
-    sending.spool.put("d3", CRASH)
+    sending.outbox.put("d3", CRASH)
     sending.drain()
     sending.database.close()
-    entry = open_memory(tmp_path).spool.first()
+    entry = open_memory(tmp_path).outbox.first()
     assert entry is not None and entry.is_rest and entry.body["logs"] == CRASH.logs
 
 
 def test_a_report_that_is_refused_is_made_smaller_step_by_step_and_at_once(sending: Sending) -> None:
     sending.server.refuses = of("d3", (403, HTML, {}))
-    sending.spool.put("d3", CRASH)
+    sending.outbox.put("d3", CRASH)
     sending.drain()
     sizes = sending.sizes("d3")
     assert len(sizes) == 4 and sizes == sorted(set(sizes), reverse=True)
@@ -424,7 +424,7 @@ def test_what_may_be_refused_for_its_size_is_made_smaller_after_two_failures_and
         ("o1", Result("succeeded", output={"logs": "line\n" * 10_000}), 3),
     ):
         sending.server.refuses = of(name, answer)
-        sending.spool.put(name, body)
+        sending.outbox.put(name, body)
         sending.work(600)
         whole, *smaller = sending.sizes(name)[failures - 1 :]
         assert set(sending.sizes(name)[:failures]) == {whole}
@@ -436,7 +436,7 @@ def test_what_may_be_refused_for_its_size_is_made_smaller_after_two_failures_and
 
 def test_a_report_is_not_made_smaller_for_an_outage_of_the_control_plane(sending: Sending) -> None:
     sending.server.refuses = of("d3", error(503, "UNAVAILABLE"))
-    sending.spool.put("d3", CRASH)
+    sending.outbox.put("d3", CRASH)
     sending.work(600)
     assert len(sending.sizes("d3")) > 5 and len(set(sending.sizes("d3"))) == 1
 
@@ -445,7 +445,7 @@ def test_news_that_has_fewer_versions_than_what_it_takes_the_place_of_is_sent(se
     sending.server.refuses = of("d3", (403, HTML, {}))
     for report in (CRASH, Report("running", generation=7)):
         sending.database.write(
-            lambda connection, report=report: sending.spool.insert(connection, "d3", report, "the latest")  # type: ignore[misc]
+            lambda connection, report=report: sending.outbox.insert(connection, "d3", report, "the latest")  # type: ignore[misc]
         )
         sending.work(5)
     sending.server.refuses = lambda path, size: None
@@ -464,7 +464,7 @@ def test_news_that_has_fewer_versions_than_what_it_takes_the_place_of_is_sent(se
 )
 def test_nothing_follows(sending: Sending, body: Report | Result, limit: int) -> None:
     sending.server.refuses = above(limit, (413, HTML, {}))
-    sending.spool.put("x1", body)
+    sending.outbox.put("x1", body)
     sending.work(60)
     assert sending.drain() == IDLE
     arrived: list[Report | Result] = [*sending.of("x1"), *(result for _, result in sending.server.results)]
@@ -476,7 +476,7 @@ def test_a_report_that_the_control_plane_itself_refuses_for_its_form_is_shrunk_t
     sending: Sending, refusal: Answer
 ) -> None:
     sending.server.refuses = above(6000, refusal)
-    sending.spool.put("d3", CRASH)
+    sending.outbox.put("d3", CRASH)
     sending.drain()
     assert [report.status for report in sending.of("d3")] == ["error"]
 
@@ -499,7 +499,7 @@ def test_what_no_smaller_version_would_mend_is_dropped_at_once(
     sending: Sending, body: Report | Result, refusal: Answer
 ) -> None:
     sending.server.refuses = of("x1", refusal)
-    sending.spool.put("x1", body)
+    sending.outbox.put("x1", body)
     assert sending.drain() == IDLE
     assert len(sending.sizes("x1")) == 1
 
@@ -507,10 +507,10 @@ def test_what_no_smaller_version_would_mend_is_dropped_at_once(
 @pytest.mark.parametrize("answer", [(403, HTML, {}), (413, HTML, {}), error(413, "PAYLOAD_TOO_LARGE")], ids=str)
 def test_a_result_that_is_refused_holds_up_no_other_and_arrives_as_what_fits(sending: Sending, answer: Answer) -> None:
     sending.server.refuses = above(6000, answer)
-    sending.spool.put("o1", Result("succeeded", output={"images": ["x" * 10_000]}))
-    sending.spool.put("o2", Result("succeeded", output={"logs": "a" * 10_000 + "the end"}))
-    sending.spool.put("o3", Result("succeeded", output={"space_reclaimed": 7, "kept": ["x" * 10_000]}))
-    sending.spool.put("o4", Result("succeeded", output={"deleted": ["i"]}))
+    sending.outbox.put("o1", Result("succeeded", output={"images": ["x" * 10_000]}))
+    sending.outbox.put("o2", Result("succeeded", output={"logs": "a" * 10_000 + "the end"}))
+    sending.outbox.put("o3", Result("succeeded", output={"space_reclaimed": 7, "kept": ["x" * 10_000]}))
+    sending.outbox.put("o4", Result("succeeded", output={"deleted": ["i"]}))
     sending.drain()
     assert [about for about, _ in sending.server.results] == ["o4"]
     sending.work(60)
@@ -522,7 +522,7 @@ def test_a_result_that_is_refused_holds_up_no_other_and_arrives_as_what_fits(sen
 
 
 def test_a_short_refusal_does_not_cost_a_result_its_output(sending: Sending) -> None:
-    sending.spool.put("o1", Result("succeeded", output={"images": ["x" * 10_000]}))
+    sending.outbox.put("o1", Result("succeeded", output={"images": ["x" * 10_000]}))
     sending.server.refuses = lambda path, size: (403, HTML, {})
     sending.drain()
     sending.server.refuses = lambda path, size: None
@@ -535,7 +535,7 @@ def test_a_short_refusal_does_not_cost_a_result_its_output(sending: Sending) -> 
 
 def test_a_refusal_names_the_status_and_since_when_and_whose_reports(sending: Sending) -> None:
     sending.server.refuses = lambda path, size: (403, HTML, {})
-    sending.spool.put("o1", Result("succeeded"))
+    sending.outbox.put("o1", Result("succeeded"))
     sending.work(60)
     found = sending.condition
     assert found is not None and found.type == "ReportsRefused"
@@ -550,7 +550,7 @@ def test_a_refusal_names_the_status_and_since_when_and_whose_reports(sending: Se
 
 def test_a_log_that_does_not_arrive_is_a_refused_report(sending: Sending) -> None:
     sending.server.refuses = above(6000, (413, HTML, {}))
-    sending.spool.put("d3", CRASH)
+    sending.outbox.put("d3", CRASH)
     sending.work(10)
     found = sending.condition
     assert found is not None and found.deployments == ["d3"]
@@ -562,7 +562,7 @@ def test_the_condition_has_the_answer_to_what_is_refused_last_and_the_time_of_th
     sending.work(60)
     sending.wall.pass_time(60)
     sending.server.refuses = lambda path, size: (413 if "/d3/" in path else 403, HTML, {})
-    sending.spool.put("d3", Report("running", generation=1))
+    sending.outbox.put("d3", Report("running", generation=1))
     sending.work(60)
     found = sending.condition
     assert found is not None
@@ -577,7 +577,7 @@ def test_the_condition_names_only_what_still_waits(sending: Sending) -> None:
         if not sending.told:
             sending.clock.pass_time(sending.reporter.step())
     assert sending.condition is not None and sending.condition.deployments == ["d2"]
-    sending.spool.put("d3", Report("running", generation=1))
+    sending.outbox.put("d3", Report("running", generation=1))
     sending.server.refuses = lambda path, size: (403, HTML, {})
     sending.work(60)
     assert sending.condition is not None and sending.condition.deployments == ["d2", "d3"]
@@ -623,7 +623,7 @@ def test_a_worker_that_is_refused_for_who_it_is_keeps_its_reports(
     sending.server.failures = [refusal]
     assert sending.reporter.step() > 0
     assert sending.member.refusals == [str(refusal[0])]
-    entry = sending.spool.first()
+    entry = sending.outbox.first()
     assert entry is not None and entry.about == "d1"
 
 
@@ -651,14 +651,14 @@ def work_as_thread(sending: Sending, waits: int) -> list[float]:
             raise Ended
         return True
 
-    clear, steps = sending.spool.arrived.clear, iter(range(MANY))
+    clear, steps = sending.outbox.arrived.clear, iter(range(MANY))
 
     def step() -> None:
         assert next(steps, None) is not None, "the reporter never waits"
         clear()
 
-    sending.spool.arrived.wait = wait  # type: ignore[method-assign]
-    sending.spool.arrived.clear = step  # type: ignore[method-assign]
+    sending.outbox.arrived.wait = wait  # type: ignore[method-assign]
+    sending.outbox.arrived.clear = step  # type: ignore[method-assign]
     with pytest.raises(Ended):
         sending.reporter.run()
     return waited
@@ -670,7 +670,7 @@ def flushed(sending: Sending) -> bool:
 
     def wait(timeout: float | None = None) -> bool:
         assert timeout == 5.0
-        assert sending.spool.arrived.is_set(), "the thread is woken"
+        assert sending.outbox.arrived.is_set(), "the thread is woken"
         work_as_thread(sending, 1)
         ended.append(sending.reporter._drained.is_set())
         return ended[-1]
@@ -683,19 +683,19 @@ def flushed(sending: Sending) -> bool:
 def test_the_thread_sends_everything_and_then_waits_for_something_new(sending: Sending) -> None:
     assert work_as_thread(sending, 1) == [IDLE]
     assert [about for about, _ in sending.told] == ["d1", "d2"]
-    assert not sending.spool.arrived.is_set(), "what arrives from here on wakes it"
+    assert not sending.outbox.arrived.is_set(), "what arrives from here on wakes it"
 
 
 @pytest.mark.parametrize("trouble", [StateError("the journal is damaged"), RuntimeError("a bug")], ids=str)
 def test_whatever_happens_to_the_thread_it_goes_on_after_a_while(sending: Sending, trouble: Exception) -> None:
-    done, troubles = sending.spool.done, [trouble]
+    done, troubles = sending.outbox.done, [trouble]
 
     def fail(entry: Entry, rest: dict[str, Any] | None = None) -> None:
         if troubles:
             raise troubles.pop()
         done(entry, rest)
 
-    sending.spool.done = fail  # type: ignore[method-assign]
+    sending.outbox.done = fail  # type: ignore[method-assign]
     waited = work_as_thread(sending, 2)
     assert waited[0] > 0
     assert waited[1] == IDLE
@@ -706,7 +706,7 @@ def test_a_journal_that_cannot_be_read_any_more_stops_the_sending_and_not_one_re
     def damaged(entry: Entry, rest: dict[str, Any] | None = None) -> None:
         raise StateError("the journal is damaged")
 
-    sending.spool.done = damaged  # type: ignore[method-assign]
+    sending.outbox.done = damaged  # type: ignore[method-assign]
     with pytest.raises(StateError):
         sending.reporter.step()
 
@@ -725,7 +725,7 @@ def test_a_flush_does_not_wait_for_what_is_refused_again_and_again(sending: Send
 
 def test_a_flush_goes_on_for_its_time_where_nobody_can_be_reached(sending: Sending) -> None:
     assert flushed(sending)
-    sending.spool.put("d3", Report("stopped", generation=1))
+    sending.outbox.put("d3", Report("stopped", generation=1))
     sending.server.refuses = lambda path, size: requests.ConnectTimeout("nobody there")
     assert not flushed(sending)
 
@@ -735,10 +735,10 @@ def test_a_flush_does_not_end_before_what_arrives_at_its_end(sending: Sending) -
 
     def arrives(type_: ConditionType) -> None:
         in_order(type_)
-        noted.append(len(sending.spool.heads()))
+        noted.append(len(sending.outbox.heads()))
         if noted[-2:] == [0, 0]:  # after the last delivery, and when nothing more was found
             sending.conditions.in_order = in_order  # type: ignore[method-assign]
-            sending.spool.put("d3", Report("stopped", generation=1))
+            sending.outbox.put("d3", Report("stopped", generation=1))
 
     sending.conditions.in_order = arrives  # type: ignore[method-assign]
     assert not flushed(sending)
@@ -753,7 +753,7 @@ def looping(sending: Sending, **left: int) -> CrashLoop | None:
     """What is told of a report of 40 s, where so many are left of that generation."""
     sending.drain()
     sending.member.left = {("d1", int(generation[1:])): seconds for generation, seconds in left.items()}
-    sending.spool.put("d1", Report("starting", generation=2, crash_loop=CrashLoop("X", 3, 40)))
+    sending.outbox.put("d1", Report("starting", generation=2, crash_loop=CrashLoop("X", 3, 40)))
     sending.drain()
     return sending.of("d1")[-1].crash_loop
 

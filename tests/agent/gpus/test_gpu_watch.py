@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from muster.api.messages import GpuDevice, GpuInfo, GpuUsage, ReportedCondition
 from muster_agent.conditions import Conditions
-from muster_agent.gpus.devices import Devices, Sight
+from muster_agent.gpus.devices import Devices, DeviceSnapshot
 from muster_agent.gpus.gpu_watch import HUNG_AFTER, GpuWatch
 from muster_agent.gpus.indexes import Known
 from muster_agent.gpus.nvml import NO_MIG_DEVICE
@@ -15,17 +15,17 @@ from tests.fixtures.agent_world import Clock
 A, B = Known(0, "GPU-a", "H200", 140, 0), Known(1, "GPU-b", "H200", 140, 1)
 
 
-def sight(*indexes: int, lost: dict[int, str] | None = None, gone: tuple[Known, ...] = ()) -> Sight:
+def sight(*indexes: int, lost: dict[int, str] | None = None, gone: tuple[Known, ...] = ()) -> DeviceSnapshot:
     lost = lost or {}
     devices = [GpuDevice(index, lost=index in lost) for index in sorted({*indexes, *lost})]
-    return Sight(GpuInfo(len(devices), devices), [GpuUsage(index) for index in indexes], lost, list(gone))
+    return DeviceSnapshot(GpuInfo(len(devices), devices), [GpuUsage(index) for index in indexes], lost, list(gone))
 
 
 class Scripted(Devices):
     """The looks that are to come. The last stays."""
 
     def __init__(self, *known: Known) -> None:
-        self.looks: list[Sight] = []
+        self.looks: list[DeviceSnapshot] = []
         self.all = list(known)
         self.during: Callable[[], None] = lambda: None
 
@@ -33,7 +33,7 @@ class Scripted(Devices):
     def known(self) -> list[Known]:
         return self.all
 
-    def look(self, closely: bool = False) -> Sight:
+    def look(self, closely: bool = False) -> DeviceSnapshot:
         self.during()
         return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
 
@@ -46,11 +46,11 @@ class Watched:
         self.clock = Clock()
         self.devices = Scripted(*known)
         self.conditions = Conditions(self.clock)
-        self.watch = GpuWatch(self.devices, self.conditions, self.clock, lambda: hardware, forget_gone)
+        self.poller = GpuWatch(self.devices, self.conditions, self.clock, lambda: hardware, forget_gone)
 
-    def see(self, *looks: Sight) -> list[bool]:
+    def see(self, *looks: DeviceSnapshot) -> list[bool]:
         self.devices.looks = list(looks)
-        return [self.watch.step() for _ in looks]
+        return [self.poller.step() for _ in looks]
 
     @property
     def reported(self) -> list[ReportedCondition]:
@@ -58,29 +58,33 @@ class Watched:
 
 
 def test_before_the_first_look_nothing_is_known() -> None:
-    assert (Watched().watch.info, Watched().watch.usage()) == (None, [])
+    assert (Watched().poller.info, Watched().poller.usage()) == (None, [])
 
 
 def test_what_a_look_finds_is_believed_at_once() -> None:
     watched = Watched()
     assert watched.see(sight(), sight(0, 1)) == [False, False]
-    assert watched.watch.info == sight(0, 1).info
-    assert [each.index for each in watched.watch.usage()] == [0, 1]
+    assert watched.poller.info == sight(0, 1).info
+    assert [each.index for each in watched.poller.usage()] == [0, 1]
 
 
 def test_what_a_look_loses_is_believed_when_the_next_one_finds_the_same() -> None:
-    for worse in (sight(1, lost={0: "GPU is lost"}), sight(1, gone=(A,)), Sight(GpuInfo(0), failure="Unknown Error")):
+    for worse in (
+        sight(1, lost={0: "GPU is lost"}),
+        sight(1, gone=(A,)),
+        DeviceSnapshot(GpuInfo(0), failure="Unknown Error"),
+    ):
         watched = Watched(A, B)
         assert watched.see(sight(0, 1), worse) == [False, True]
-        assert watched.watch.info == sight(0, 1).info
+        assert watched.poller.info == sight(0, 1).info
         assert watched.see(worse) == [False]
-        assert watched.watch.info == worse.info
+        assert watched.poller.info == worse.info
 
 
 def test_one_bad_look_among_good_ones_changes_nothing() -> None:
     watched = Watched(A, B)
     assert watched.see(sight(0, 1), sight(1), sight(0, 1), sight(1)) == [False, True, False, True]
-    assert watched.watch.info == sight(0, 1).info
+    assert watched.poller.info == sight(0, 1).info
     assert watched.reported == []
 
 
@@ -118,7 +122,7 @@ def test_several_are_named_in_order() -> None:
 
 def test_gpus_that_were_taken_out_can_be_forgotten() -> None:
     watched = Watched(A, B, forget_gone=True)
-    watched.see(Sight(GpuInfo(0), failure="Driver Not Loaded"))
+    watched.see(DeviceSnapshot(GpuInfo(0), failure="Driver Not Loaded"))
     assert watched.devices.known == [A, B], "nothing can be known of them while NVML does not answer"
     watched.see(sight(1, gone=(A,)), sight(1))
     assert watched.devices.known == [B]
@@ -126,7 +130,7 @@ def test_gpus_that_were_taken_out_can_be_forgotten() -> None:
 
 
 def test_a_driver_that_does_not_answer_is_a_condition_where_there_should_be_gpus() -> None:
-    down = Sight(GpuInfo(0), failure="Driver Not Loaded")
+    down = DeviceSnapshot(GpuInfo(0), failure="Driver Not Loaded")
     for watched, gpus in ((Watched(hardware=True), []), (Watched(A, B), [0, 1])):
         watched.see(down, down)
         (condition,) = watched.reported
@@ -139,7 +143,7 @@ def test_a_driver_that_does_not_answer_is_a_condition_where_there_should_be_gpus
 
 def test_a_gpu_that_was_lost_stays_so_while_the_driver_does_not_answer() -> None:
     watched = Watched(A, B)
-    lost, down = sight(1, lost={0: "GPU is lost"}), Sight(GpuInfo(0), failure="Unknown Error")
+    lost, down = sight(1, lost={0: "GPU is lost"}), DeviceSnapshot(GpuInfo(0), failure="Unknown Error")
     watched.see(lost, lost, down, down)
     assert [each.type for each in watched.reported] == ["GpuDriverUnavailable", "GpuLost"]
 
@@ -152,7 +156,7 @@ def test_a_driver_that_hangs_is_a_condition_and_what_was_seen_last_stays() -> No
     def hang() -> None:
         for _ in range(3):
             watched.clock.pass_time(HUNG_AFTER)
-            seen.append(([each.index for each in watched.watch.usage()], [each.type for each in watched.reported]))
+            seen.append(([each.index for each in watched.poller.usage()], [each.type for each in watched.reported]))
 
     watched.devices.during = hang
     watched.see(sight(0, 1))
@@ -179,7 +183,7 @@ def test_mig_without_a_mig_device_is_a_condition_that_says_how_to_make_one() -> 
 
 def test_a_library_that_is_older_than_the_driver_needs_a_reboot() -> None:
     watched = Watched(A)
-    mismatch = Sight(GpuInfo(0), failure="RM has detected an NVML/RM version mismatch.", code=18)
+    mismatch = DeviceSnapshot(GpuInfo(0), failure="RM has detected an NVML/RM version mismatch.", code=18)
     watched.see(mismatch, mismatch)
     (condition,) = watched.reported
     assert "version mismatch" in condition.message and "reboot" in condition.message

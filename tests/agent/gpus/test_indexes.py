@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from muster_agent.gpus.indexes import Numbers
+from muster_agent.gpus.indexes import GpuIndexes
 from muster_agent.gpus.nvml import NO_MIG_DEVICE, Listed
 
 
@@ -20,19 +20,19 @@ class Journal:
     text: str | None = None
     writes = 0
 
-    def numbers(self) -> Numbers:
-        return Numbers(lambda: self.text, self.save)
+    def numbers(self) -> GpuIndexes:
+        return GpuIndexes(lambda: self.text, self.save)
 
     def save(self, text: str) -> None:
         self.text, self.writes = text, self.writes + 1
 
 
-def indexes(numbers: Numbers, *uuids: str | None) -> dict[int, str | None]:
+def indexes(numbers: GpuIndexes, *uuids: str | None) -> dict[int, str | None]:
     return {index: each.uuid for index, each in numbers.assign(listed(*uuids)).items()}
 
 
 def test_the_first_indexes_are_nvmls() -> None:
-    assert indexes(Numbers(), "a", "b", "c") == {0: "a", 1: "b", 2: "c"}
+    assert indexes(GpuIndexes(), "a", "b", "c") == {0: "a", 1: "b", 2: "c"}
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -59,28 +59,28 @@ def test_a_lost_gpu_is_known_by_the_place_that_it_had(restarted: bool) -> None:
 
 
 def test_a_lost_gpu_that_was_never_seen_in_order_has_nvmls_index() -> None:
-    assert indexes(Numbers(), None, "b") == {0: None, 1: "b"}
-    numbers = Numbers()
+    assert indexes(GpuIndexes(), None, "b") == {0: None, 1: "b"}
+    numbers = GpuIndexes()
     indexes(numbers, "a")
     assert indexes(numbers, "a", None) == {0: "a", 1: None}
 
 
 def test_a_new_gpu_in_the_place_of_one_that_is_gone_takes_its_index() -> None:
-    numbers = Numbers()
+    numbers = GpuIndexes()
     indexes(numbers, "a", "b")
     assert indexes(numbers, "new", "b") == {0: "new", 1: "b"}
     assert [each.uuid for each in numbers.known] == ["new", "b"]
 
 
 def test_a_new_gpu_elsewhere_takes_an_index_that_no_gpu_had() -> None:
-    numbers = Numbers()
+    numbers = GpuIndexes()
     indexes(numbers, "a", "b")
     assert indexes(numbers, "b", "new") == {1: "b", 2: "new"}
     assert indexes(numbers, "a", "b", "new") == {0: "a", 1: "b", 2: "new"}
 
 
 def test_there_are_always_as_many_indexes_as_gpus() -> None:
-    numbers = Numbers()
+    numbers = GpuIndexes()
     indexes(numbers, "z", *(f"a{n}" for n in range(63)))
     assert len(indexes(numbers, *(f"b{n}" for n in range(10)), "z")) == 11
     assert set(indexes(numbers, *(f"c{n}" for n in range(63)), "z")) == set(range(64))
@@ -106,14 +106,14 @@ def test_the_journal_is_written_when_something_changed() -> None:
 
 
 def test_a_journal_that_makes_no_sense_begins_anew() -> None:
-    assert Numbers(lambda: "[{").known == []
+    assert GpuIndexes(lambda: "[{").known == []
 
 
 # Devices without a UUID of their own
 
 
 def test_a_gpu_whose_uuid_cannot_be_read_for_once_is_known_by_its_place() -> None:
-    numbers = Numbers()
+    numbers = GpuIndexes()
     indexes(numbers, "a", "b")
     indexes(numbers, "b", "a")
     unread = [Listed(0, uuid=None, memory=140), Listed(1, uuid="a", memory=140)]
@@ -121,7 +121,7 @@ def test_a_gpu_whose_uuid_cannot_be_read_for_once_is_known_by_its_place() -> Non
 
 
 def test_gpus_that_all_have_the_same_uuid_are_as_many_as_there_are() -> None:
-    assert list(Numbers().assign(listed("zero", "zero", "zero"))) == [0, 1, 2]
+    assert list(GpuIndexes().assign(listed("zero", "zero", "zero"))) == [0, 1, 2]
 
 
 def test_a_name_and_a_size_that_cannot_be_read_for_once_stay_known() -> None:
@@ -151,7 +151,7 @@ def names(found: dict[int, Listed]) -> dict[int, str | None]:
 
 
 def test_gpus_have_nvmls_indexes_and_mig_devices_the_others_in_nvmls_order() -> None:
-    numbers = Numbers()
+    numbers = GpuIndexes()
     there = [*parts(0, "x", "y"), Listed(1, uuid="b"), *parts(2, "z")]
     first = {0: "MIG-x", 1: "b", 2: "MIG-y", 3: "MIG-z"}
     assert names(numbers.assign(there)) == first
@@ -159,7 +159,7 @@ def test_gpus_have_nvmls_indexes_and_mig_devices_the_others_in_nvmls_order() -> 
 
 
 def test_mig_devices_take_the_index_of_the_gpu_that_they_are_parts_of() -> None:
-    numbers = Numbers()
+    numbers = GpuIndexes()
     indexes(numbers, "a", "b")
     indexes(numbers, "b", "a")  # NVML calls it 1 now
     assert names(numbers.assign([Listed(0, uuid="b"), *parts(1, "x", "y")])) == {0: "MIG-x", 1: "b", 2: "MIG-y"}
@@ -167,7 +167,7 @@ def test_mig_devices_take_the_index_of_the_gpu_that_they_are_parts_of() -> None:
 
 
 def test_new_mig_devices_take_the_indexes_of_those_that_their_gpu_no_longer_has() -> None:
-    numbers = Numbers()
+    numbers = GpuIndexes()
     numbers.assign([*parts(0, "x", "y"), Listed(1, uuid="b")])
     assert names(numbers.assign([*parts(0, "p", "q", "r"), Listed(1, uuid="b")])) == {
         **{0: "MIG-p", 1: "b"},
@@ -178,7 +178,7 @@ def test_new_mig_devices_take_the_indexes_of_those_that_their_gpu_no_longer_has(
 
 @pytest.mark.parametrize("uuid", [None, "GPU-parent"])
 def test_a_gpu_that_is_lost_takes_all_its_mig_devices_with_it(uuid: str | None) -> None:
-    numbers = Numbers()
+    numbers = GpuIndexes()
     numbers.assign([*parts(0, "x", "y"), *parts(1, "z")])
     found = numbers.assign([Listed(0, uuid=uuid, error="GPU is lost"), *parts(1, "z")])
     assert {index: (each.uuid, each.error) for index, each in found.items()} == {
@@ -188,7 +188,7 @@ def test_a_gpu_that_is_lost_takes_all_its_mig_devices_with_it(uuid: str | None) 
 
 
 def test_a_gpu_whose_mig_devices_were_removed_is_one_device_that_cannot_be_used() -> None:
-    numbers = Numbers()
+    numbers = GpuIndexes()
     numbers.assign(parts(0, "x", "y"))
     found = numbers.assign([Listed(0, uuid="GPU-parent", error=NO_MIG_DEVICE)])
     assert names(found) == {0: "GPU-parent"}

@@ -24,7 +24,7 @@ def test_repeat_while_it_runs_does_not_run_it_again(world: AgentWorld) -> None:
 
     world.engine.on_pull = again
     world.ask("pull_image", image=TESTED_IMAGE)
-    world.crew.operations.run_all()
+    world.runtime.operations.run_all()
     assert world.engine.calls.count(f"pull {TESTED_IMAGE}") == 1
 
 
@@ -40,10 +40,10 @@ def test_a_command_that_arrives_too_late_is_refused(world: AgentWorld) -> None:
 
 def test_an_interrupted_operation_does_not_run_again(world: AgentWorld) -> None:
     world.order(type="prune", command_id="o1", expires_in=600)
-    world.memory.ledger.begin("o1")
+    world.memory.operations_table.begin("o1")
     world.kill()
     world.boot().beat()
-    world.crew.operations.run_all()
+    world.runtime.operations.run_all()
     world.deliver()
     assert world.result("o1")["error_code"] == "INTERRUPTED"
 
@@ -56,7 +56,7 @@ def test_an_operation_that_had_not_begun_runs_after_a_restart_until_it_expires(
     world.kill()
     world.clock.pass_time(away)
     world.boot().beat(1)
-    world.crew.operations.run_all()
+    world.runtime.operations.run_all()
     world.deliver()
     assert world.result("o1")["status"] == outcome
 
@@ -71,7 +71,7 @@ def test_a_step_of_the_wall_clock_moves_no_deadline(
     world.clock.pass_time(away)
     world.restart()
     world.beat(1)
-    world.crew.operations.run_all()
+    world.runtime.operations.run_all()
     world.deliver()
     assert world.result("o1")["status"] == outcome
 
@@ -91,13 +91,13 @@ def test_what_had_not_begun_before_a_reboot_does_not_run_after_it(world: AgentWo
     world.order(type="prune", command_id="o1", expires_in=600)
     world.reboot(seconds=20)
     world.beat(1)
-    world.crew.operations.run_all()
+    world.runtime.operations.run_all()
     world.deliver()
     assert world.result("o1")["error_code"] == "EXPIRED"
     assert "prune" not in world.engine.calls
     world.order(type="prune", command_id="o2", expires_in=600)
     world.restart()
-    world.crew.operations.run_all()
+    world.runtime.operations.run_all()
     world.beat(1)
     world.deliver()
     assert world.result("o2")["status"] == "succeeded", "its deadline is of this boot"
@@ -132,13 +132,13 @@ def test_a_bug_in_one_operation_fails_that_operation_alone(world: AgentWorld) ->
 
 def test_full_disk_can_be_looked_at_and_freed_even_without_a_reserve(world: AgentWorld) -> None:
     world.ask("pull_image", command_id="o0", image="vllm/vllm-openai:latest")
-    world.memory.ledger.accept(DeleteImage("gives up the reserve", 60, BIG), 0)
+    world.memory.operations_table.accept(DeleteImage("gives up the reserve", 60, BIG), 0)
     fill(world.database)
     assert world.ask("list_images", command_id="o1")["output"]["images"]
     assert world.ask("prune", command_id="o2", images=True, dry_run=True)["output"]["space_reclaimed"] == 1000
     assert world.ask("prune", command_id="o3", images=True)["output"]["space_reclaimed"] == 1000
     world.order(type="prune", command_id="o3", expires_in=60, images=True)
-    world.crew.operations.run_all()
+    world.runtime.operations.run_all()
     assert world.engine.calls.count("prune") == 1, "again is not twice"
 
 
@@ -159,20 +159,24 @@ def test_every_operation_has_a_pool_with_threads_and_pulls_have_their_own() -> N
 
 def test_a_thread_is_started_for_each_place_in_a_pool(world: AgentWorld) -> None:
     started: list[str] = []
-    handlers = world.crew.operations._handlers
+    handlers = world.runtime.operations._handlers
     Operations(
-        handlers, world.memory.ledger, world.clock.boottime, world.boot_id, lambda name, target: started.append(name)
+        handlers,
+        world.memory.operations_table,
+        world.clock.boottime,
+        world.boot_id,
+        lambda name, target: started.append(name),
     )
     assert sorted(started) == sorted(f"{name}-{number}" for name, size in POOLS.items() for number in range(size))
 
 
 def test_an_operation_that_the_agents_end_cancels_is_interrupted_after_the_restart(world: AgentWorld) -> None:
     def end() -> None:
-        world.crew.operations.close()
+        world.runtime.operations.close()
 
     world.engine.on_pull = end
     world.order(type="pull_image", command_id="o1", expires_in=600, image=TESTED_IMAGE)
-    world.crew.operations.run_all()
+    world.runtime.operations.run_all()
     world.deliver()
     assert [result.status for _, result in world.server.results] == ["running"], "it has no result yet"
     world.engine.on_pull = lambda: None
@@ -183,9 +187,9 @@ def test_an_operation_that_the_agents_end_cancels_is_interrupted_after_the_resta
 
 
 def test_a_disk_that_cannot_be_written_when_it_begins_fails_what_changes_something(world: AgentWorld) -> None:
-    world.memory.ledger.accept(PullImage("o1", 600, TESTED_IMAGE), world.clock.boottime() + 600)
+    world.memory.operations_table.accept(PullImage("o1", 600, TESTED_IMAGE), world.clock.boottime() + 600)
     forbid_writing(world.database)
-    world.crew.operations.run(PullImage("o1", 600, TESTED_IMAGE))
+    world.runtime.operations.run(PullImage("o1", 600, TESTED_IMAGE))
     assert world.engine.calls == []
-    held = world.memory.spool.first()
+    held = world.memory.outbox.first()
     assert held is not None and held.body["error_code"] == "STATE_UNAVAILABLE"

@@ -147,7 +147,7 @@ def test_engine_without_images_says_so(world: AgentWorld) -> None:
 
 @pytest.fixture
 def handlers(world: AgentWorld) -> Handlers:
-    return world.crew.operations._handlers
+    return world.runtime.operations._handlers
 
 
 def run(handlers: Handlers, command: OperationCommand, told: list[Progress] | None = None) -> Struct:

@@ -11,9 +11,9 @@ from muster.api.lifecycle import Status
 from muster.api.messages import GpuDevice, GpuInfo, Orphan, Stop
 from muster_agent.engines.base import EngineError, Instance, RunSpec
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.runner.manager import Fleet
+from muster_agent.runner.manager import DeploymentManager
 from muster_agent.state.deployments import Record
-from muster_agent.wiring import Crew
+from muster_agent.wiring import Runtime
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.commands import deploy
 
@@ -53,7 +53,7 @@ def test_heartbeat_names_what_is_active(world: AgentWorld) -> None:
     assert world.server.beats[-1].active_deployments == []
 
 
-def fleet_of(world: AgentWorld) -> tuple[Fleet, list[str]]:
+def fleet_of(world: AgentWorld) -> tuple[DeploymentManager, list[str]]:
     """A fleet on the journal and the host of `world`, and the names of its deployments' threads."""
     started: list[str] = []
 
@@ -61,60 +61,60 @@ def fleet_of(world: AgentWorld) -> tuple[Fleet, list[str]]:
         if name.startswith("deployment-"):
             started.append(name)
 
-    world.agent.crew = Crew.hire("w1", replace(world.host, spawn=spawn), world.memory)
-    return world.crew.fleet, started
+    world.agent.runtime = Runtime.build("w1", replace(world.host, spawn=spawn), world.memory)
+    return world.runtime.manager, started
 
 
 def test_after_a_start_every_deployment_that_is_not_at_rest_has_a_thread(world: AgentWorld) -> None:
     for number, status in enumerate([None, Status.RUNNING, Status.STARTING, Status.STOPPED, Status.ERROR]):
         command = deploy()
         command.deployment_id = f"d{number}"
-        world.memory.records.accept(command)
-        world.memory.records.save(Record(command, status))
-    fleet, started = fleet_of(world)
-    fleet.resume()
+        world.memory.deployments_table.accept(command)
+        world.memory.deployments_table.save(Record(command, status))
+    manager, started = fleet_of(world)
+    manager.resume()
     assert started == ["deployment-d0", "deployment-d1", "deployment-d2"]
-    assert [each.deployment_id for each in fleet.wanted()] == ["d0", "d1", "d2"]
+    assert [each.deployment_id for each in manager.wanted()] == ["d0", "d1", "d2"]
 
 
 def test_intents_for_one_deployment_share_one_thread(world: AgentWorld) -> None:
-    fleet, started = fleet_of(world)
+    manager, started = fleet_of(world)
     for command in (deploy(), deploy(), Stop("c2", "d1", 2)):
-        world.memory.records.accept(command)
-        fleet.submit(command)
+        world.memory.deployments_table.accept(command)
+        manager.submit(command)
     assert started == ["deployment-d1"]
 
 
 def test_a_closed_fleet_starts_no_thread(world: AgentWorld) -> None:
-    fleet, started = fleet_of(world)
-    fleet.close()
-    world.memory.records.accept(deploy())
-    fleet.submit(deploy())
+    manager, started = fleet_of(world)
+    manager.close()
+    world.memory.deployments_table.accept(deploy())
+    manager.submit(deploy())
     assert started == []
 
 
 def test_what_runs_for_a_deployment_at_rest_wakes_it_and_an_orphan_wakes_nobody(world: AgentWorld) -> None:
-    world.memory.records.accept(deploy())
-    world.memory.records.save(Record(deploy(), Status.STOPPED))
-    fleet, started = fleet_of(world)
+    world.memory.deployments_table.accept(deploy())
+    world.memory.deployments_table.save(Record(deploy(), Status.STOPPED))
+    manager, started = fleet_of(world)
     for number, owner in enumerate([("w1", "orphan"), ("w2", "d1")]):
         world.engine.add(Instance(f"i{number}", f"n{number}", "i", "running", *owner, 1))
-    world.crew.inventory.changed()
-    world.crew.inventory.instances()
-    fleet.notice()
+    world.runtime.instance_cache.changed()
+    world.runtime.instance_cache.instances()
+    manager.notice()
     assert started == []
     world.engine.add(Instance("i2", "n2", "i", "running", "w1", "d1", 1))
-    world.crew.inventory.changed()
-    world.crew.inventory.instances()
-    fleet.notice()
+    world.runtime.instance_cache.changed()
+    world.runtime.instance_cache.instances()
+    manager.notice()
     assert started == ["deployment-d1"]
 
 
 def test_before_the_first_look_at_the_host_the_journal_tells_what_is_active(world: AgentWorld) -> None:
     world.deploy()
     world.settle()
-    world.crew.inventory.seen = None
-    assert world.crew.fleet.active() == ["d1"]
+    world.runtime.instance_cache.seen = None
+    assert world.runtime.manager.active() == ["d1"]
 
 
 def test_what_ran_before_a_reboot_is_active_while_the_engine_is_down_and_says_why_it_does_not_run(
@@ -174,7 +174,7 @@ def test_what_was_started_before_the_engine_failed_is_active_also_once_it_is_to_
     world.deploy()
     world.settle()
     world.stop()
-    assert world.crew.fleet.has_something_of("d1")
+    assert world.runtime.manager.has_something_of("d1")
     for _ in range(3):
         world.settle(1)
         world.beat()
@@ -203,8 +203,8 @@ def test_after_a_restart_what_is_to_stop_is_active_until_somebody_could_look(wor
 def test_an_end_is_expected_by_the_deployment_and_by_nobody_for_an_orphan(world: AgentWorld) -> None:
     world.deploy()
     world.settle()
-    assert world.crew.fleet.expect_end(world.engine.only())
-    assert not world.crew.fleet.expect_end(Instance("i9", "n9", "i", "running", "w1", "d9", 1))
+    assert world.runtime.manager.expect_end(world.engine.only())
+    assert not world.runtime.manager.expect_end(Instance("i9", "n9", "i", "running", "w1", "d9", 1))
 
 
 def test_the_engine_holds_up_what_neither_runs_nor_is_at_rest(world: AgentWorld) -> None:
@@ -217,9 +217,9 @@ def test_the_engine_holds_up_what_neither_runs_nor_is_at_rest(world: AgentWorld)
     world.settle()
     world.stop(deployment_id="ends")
     world.engine.down = True
-    world.crew.inventory.changed()
-    world.actor("ends").step(world.clock.now)
-    assert world.crew.fleet.held_up() == ["comes-up", "ends"]
+    world.runtime.instance_cache.changed()
+    world.runner("ends").step(world.clock.now)
+    assert world.runtime.manager.held_up() == ["comes-up", "ends"]
 
 
 def there(id_: str, deployment_id: str, worker_id: str, gpus: tuple[str, ...] | None) -> Instance:
@@ -267,4 +267,4 @@ def test_a_deployment_that_the_journal_knows_is_no_orphan(world: AgentWorld) -> 
     world.settle()
     world.restart()
     world.beat()
-    assert world.crew.fleet.orphans(world.inventory) == []
+    assert world.runtime.manager.orphans(world.inventory) == []

@@ -10,20 +10,20 @@ from muster.api.messages import ReportedCondition
 from muster_agent.conditions import CLEARED_AFTER
 from muster_agent.engines.base import EngineError, Instance
 from muster_agent.runner.instances import MAX_AGE
-from muster_agent.runner.poller import HUNG_AFTER, Watch
+from muster_agent.runner.poller import HUNG_AFTER, Poller
 from tests.fixtures.agent_world import AgentWorld
 
 
 @pytest.fixture
-def watch(world: AgentWorld) -> Watch:
-    world.crew.inventory.changed()
-    return world.crew.watch
+def poller(world: AgentWorld) -> Poller:
+    world.runtime.instance_cache.changed()
+    return world.runtime.poller
 
 
 def look(world: AgentWorld, times: int = 1) -> None:
     for _ in range(times):
         world.clock.pass_time(MAX_AGE)
-        world.crew.watch.step()
+        world.runtime.poller.step()
 
 
 def reported(world: AgentWorld, seconds: float = 30.0) -> list[ReportedCondition]:
@@ -32,10 +32,10 @@ def reported(world: AgentWorld, seconds: float = 30.0) -> list[ReportedCondition
     return world.server.beats[-1].conditions or []
 
 
-def test_a_step_leaves_what_is_there_for_the_heartbeat(world: AgentWorld, watch: Watch) -> None:
+def test_a_step_leaves_what_is_there_for_the_heartbeat(world: AgentWorld, poller: Poller) -> None:
     world.engine.add(Instance("i1", "muster-d1-g1", "image", "running", "w1", "d1", 1))
-    watch.step()
-    assert world.crew.inventory.seen == (world.engine.only(),)
+    poller.step()
+    assert world.runtime.instance_cache.seen == (world.engine.only(),)
     world.beat()
     assert world.server.beats[-1].active_deployments == ["d1"]
 
@@ -59,14 +59,14 @@ def test_an_engine_that_is_down_is_a_condition_that_names_what_it_holds_up_until
     assert reported(world) == []
 
 
-def test_an_engine_that_answers_with_errors_is_a_condition_in_its_own_words(world: AgentWorld, watch: Watch) -> None:
+def test_an_engine_that_answers_with_errors_is_a_condition_in_its_own_words(world: AgentWorld, poller: Poller) -> None:
     world.engine.trouble = EngineError("CONTAINER_FAILED", "context deadline exceeded")
     look(world, 2)
     (condition,) = reported(world)
     assert "cannot list what runs: context deadline exceeded: see its own log" in condition.message
 
 
-def test_a_look_that_does_not_return_is_a_condition_by_its_age(world: AgentWorld, watch: Watch) -> None:
+def test_a_look_that_does_not_return_is_a_condition_by_its_age(world: AgentWorld, poller: Poller) -> None:
     during: list[list[ReportedCondition]] = []
 
     def hang() -> None:
@@ -88,7 +88,7 @@ def test_the_message_of_a_hang_stays_the_engines_own_so_that_it_does_not_change_
 
     def hang() -> None:
         world.clock.pass_time(HUNG_AFTER)
-        world.crew.watch.check()
+        world.runtime.poller.check()
 
     world.engine.on_look = hang
     look(world)
@@ -122,8 +122,8 @@ def test_what_else_fails_in_a_look_is_logged_once_with_its_traceback(
     assert "ZeroDivisionError: odd" in reported(world)[0].message
 
 
-def test_a_closed_watch_ends_and_looks_no_more(world: AgentWorld, watch: Watch) -> None:
+def test_a_closed_watch_ends_and_looks_no_more(world: AgentWorld, poller: Poller) -> None:
     world.engine.add(Instance("i1", "n1", "image", "running"))
-    watch.close()
-    watch.run()
-    assert world.crew.inventory.seen == ()
+    poller.close()
+    poller.run()
+    assert world.runtime.instance_cache.seen == ()

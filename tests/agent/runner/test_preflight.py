@@ -17,7 +17,7 @@ from muster_agent.engines.base import EngineError, Instance, Offer
 from muster_agent.gpus.cuda import Driver
 from muster_agent.gpus.gpu_usage import Gpu, Holder
 from muster_agent.host.facts import HostMemory
-from muster_agent.runner.preflight import LEAST_FREE, Cleared, Flight, Preflight, Surroundings, size
+from muster_agent.runner.preflight import LEAST_FREE, HostProbe, Preflight, PreflightResult, StartRequest, size
 from tests.fixtures.agent_world import DISK, GIB, AgentWorld, FakeHub
 from tests.fixtures.commands import deploy
 from tests.fixtures.hub_cache import downloading
@@ -127,13 +127,15 @@ class Runway:
         self.memory = HostMemory(120 * GIB, 110 * GIB)
         self.policy = HostPolicy(hub_cache=folder / "hub")
 
-    def check(self, *found: Finding, own: tuple[Instance, ...] = (), **command: Any) -> Cleared:
+    def check(self, *found: Finding, own: tuple[Instance, ...] = (), **command: Any) -> PreflightResult:
         wanted = deploy(**command)
         spec = run_spec(
             wanted, worker_id="w1", bind="127.0.0.1", port=20000, policy=self.policy, host_env={}, uses_images=True
         )
-        around = Surroundings(self.hub, lambda: self.gpus, self._disk, lambda: self.driver, lambda: self.memory)
-        return Preflight(self.policy, around).check(Flight(wanted, spec, {}, own, own, Path("/"), self.offer), found)
+        host_probe = HostProbe(self.hub, lambda: self.gpus, self._disk, lambda: self.driver, lambda: self.memory)
+        return Preflight(self.policy, host_probe).check(
+            StartRequest(wanted, spec, {}, own, own, Path("/"), self.offer), found
+        )
 
     def refuse(self, *found: Finding, own: tuple[Instance, ...] = (), **command: Any) -> EngineError:
         with pytest.raises(EngineError) as raised:
@@ -153,12 +155,12 @@ def runway(tmp_path: Path) -> Runway:
 
 def test_a_start_that_nothing_is_in_the_way_of_knows_what_it_will_download(runway: Runway) -> None:
     runway.hub.bytes = 5 * GIB
-    assert runway.check(gpus=[0, 1]) == Cleared("", 5 * GIB)
+    assert runway.check(gpus=[0, 1]) == PreflightResult("", 5 * GIB)
 
 
 def test_a_warning_is_told_and_stops_nothing(runway: Runway) -> None:
     runway.hub.obstacles = {"org/model": Finding("HUB_UNREACHABLE", "down", warns_only=True)}
-    assert runway.check() == Cleared("HUB_UNREACHABLE: down")
+    assert runway.check() == PreflightResult("HUB_UNREACHABLE: down")
 
 
 def test_one_obstacle_keeps_its_own_message_and_fix_and_several_are_listed(runway: Runway) -> None:
@@ -186,7 +188,7 @@ def test_a_gpu_has_as_much_free_as_the_model_will_want(
 ) -> None:
     runway.gpus = [Gpu(0, 80 * GIB, used)]
     if fits:
-        assert runway.check(gpus=[0], config=config) == Cleared()
+        assert runway.check(gpus=[0], config=config) == PreflightResult()
     else:
         assert runway.refuse(gpus=[0], config=config).error_code == "CUDA_OUT_OF_MEMORY"
 
@@ -247,14 +249,14 @@ def test_what_is_downloaded_already_needs_no_room(runway: Runway) -> None:
     refused = runway.refuse()
     assert refused.error_code == "DISK_FULL" and "the weights of org/model needs 100.0 GiB" in refused.message
     downloading(runway.folder / "hub", "org/model", 50 * GIB)
-    assert runway.check() == Cleared("", 100 * GIB)
+    assert runway.check() == PreflightResult("", 100 * GIB)
 
 
 def test_a_disk_without_room_for_a_log_is_full_and_one_that_does_not_answer_is_not(runway: Runway) -> None:
     runway.free = LEAST_FREE - 1
     assert runway.refuse().message.startswith("/ has 64 MiB free, and a container needs 64 MiB")
     runway.free = None
-    assert runway.check() == Cleared()
+    assert runway.check() == PreflightResult()
 
 
 @pytest.mark.parametrize(
@@ -287,7 +289,7 @@ def test_an_image_that_does_not_fit_the_disk_is_refused_and_one_that_may_not_is_
     runway.free = 20 * GIB
     assert "the image vllm/vllm-openai:x, unpacked, about needs 25.0 GiB" in runway.check().caution
     runway.free = 26 * GIB
-    assert runway.check() == Cleared()
+    assert runway.check() == PreflightResult()
 
 
 def test_an_image_that_wants_a_newer_driver_is_refused_where_gpus_are_asked_for(runway: Runway) -> None:
@@ -295,12 +297,12 @@ def test_an_image_that_wants_a_newer_driver_is_refused_where_gpus_are_asked_for(
     error = runway.refuse(gpus=[0])
     assert error.error_code == "DRIVER_TOO_OLD"
     assert "wants cuda>=12.9, and this host's driver 550.54.15 supports CUDA up to 12.4" in error.message
-    assert runway.check() == Cleared(), "no GPU, no driver"
-    assert runway.check(gpus=[0], env={"NVIDIA_DISABLE_REQUIRE": "1"}) == Cleared()
+    assert runway.check() == PreflightResult(), "no GPU, no driver"
+    assert runway.check(gpus=[0], env={"NVIDIA_DISABLE_REQUIRE": "1"}) == PreflightResult()
     runway.driver = None
-    assert runway.check(gpus=[0]) == Cleared()
+    assert runway.check(gpus=[0]) == PreflightResult()
     runway.driver = Driver("580.82.07", "13.0")
-    assert runway.check(gpus=[0]) == Cleared()
+    assert runway.check(gpus=[0]) == PreflightResult()
 
 
 def test_an_image_that_is_here_is_not_asked_for(world: AgentWorld) -> None:
@@ -322,14 +324,14 @@ def test_a_gpu_that_is_too_old_for_the_models_quantization_is_refused_with_both_
     error = runway.refuse(gpus=[0])
     assert error.error_code == "INVALID_CONFIG"
     assert "org/model is quantized with fp8, which needs compute capability 7.5, and GPU 0 has 7.0" in error.message
-    assert runway.check(gpus=[1]) == Cleared()
-    assert runway.check() == Cleared()
+    assert runway.check(gpus=[1]) == PreflightResult()
+    assert runway.check() == PreflightResult()
 
 
 def test_a_gpu_that_is_too_old_for_vllm_is_refused_whatever_the_model(runway: Runway) -> None:
     runway.gpus = [Gpu(0, 80 * GIB, 0, capability=(6, 1)), Gpu(1, 80 * GIB, 0)]
     assert "vLLM needs compute capability 7.0, and GPU 0 has 6.1" in runway.refuse(gpus=[0]).message
-    assert runway.check(gpus=[1]) == Cleared(), "what is not known is no obstacle"
+    assert runway.check(gpus=[1]) == PreflightResult(), "what is not known is no obstacle"
 
 
 def test_the_config_of_weights_that_are_here_is_read_here(runway: Runway, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from muster.api.messages import Progress, Pulled
 from muster_agent.engines.base import Cancelled, EngineError
-from muster_agent.runner.instances import Inventory
+from muster_agent.runner.instances import InstanceCache
 from muster_agent.runner.pulls import Pulls
 from tests.fixtures.agent_world import Clock
 from tests.fixtures.journals import open_memory
@@ -51,7 +51,9 @@ class Line(MemoryEngine):
 
 def pulls_of(engine: MemoryEngine, folder: Path, pauses: tuple[float, ...] = (0.0, 0.0)) -> Pulls:
     clock = Clock()
-    return Pulls(engine, open_memory(folder).ledger, Inventory(engine, clock.monotonic), clock.monotonic, pauses)
+    return Pulls(
+        engine, open_memory(folder).operations_table, InstanceCache(engine, clock.monotonic), clock.monotonic, pauses
+    )
 
 
 def fails(code: str, *told: Progress) -> Callable[[Callable[[Progress], None]], None]:

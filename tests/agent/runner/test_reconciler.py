@@ -58,7 +58,7 @@ def test_running_means_that_the_model_is_listed(world: AgentWorld) -> None:
 
 def test_progress_of_a_pull_is_reported(world: AgentWorld) -> None:
     world.deploy()
-    world.actor().step(world.clock.monotonic())
+    world.runner().step(world.clock.monotonic())
     world.deliver()
     assert [report.progress is None for _, report in world.server.reports][:2] == [True, False]
 
@@ -286,8 +286,8 @@ def test_a_renamed_container_is_still_the_one(world: AgentWorld) -> None:
 def test_command_that_killed_the_agent_three_times_is_poison(world: AgentWorld) -> None:
     world.deploy()
     for _ in range(3):
-        record = world.actor().record
-        world.memory.records.save(type(record)(record.command, attempts=record.attempts + 1))
+        record = world.runner().record
+        world.memory.deployments_table.save(type(record)(record.command, attempts=record.attempts + 1))
         world.restart()
     world.beat()
     world.settle()
@@ -303,7 +303,7 @@ def test_an_attempt_is_journaled_before_anything_is_done_and_taken_back_after_it
     counted: list[int] = []
 
     def attempts() -> int:
-        record = world.memory.records.get("d1")
+        record = world.memory.deployments_table.get("d1")
         return record.attempts if record else -1
 
     def note(spec: RunSpec) -> None:
@@ -311,7 +311,7 @@ def test_an_attempt_is_journaled_before_anything_is_done_and_taken_back_after_it
 
     world.engine.on_start = note
     world.deploy()
-    world.memory.records.save(replace(world.actor().record, attempts=1))
+    world.memory.deployments_table.save(replace(world.runner().record, attempts=1))
     world.restart()
     world.settle()
     assert set(counted) == {2}, "an agent that dies of the start has tried once more than before"
@@ -340,9 +340,9 @@ def test_a_start_that_would_fail_again_is_an_error_and_any_other_is_tried_again(
 @pytest.mark.parametrize("attempts", range(MOST_ATTEMPTS + 2))
 def test_a_command_is_tried_until_the_agent_has_died_of_it_too_often(world: AgentWorld, attempts: int) -> None:
     world.deploy()
-    world.memory.records.save(replace(world.actor().record, attempts=attempts))
+    world.memory.deployments_table.save(replace(world.runner().record, attempts=attempts))
     world.restart()
-    world.actor().step(world.clock.monotonic())
+    world.runner().step(world.clock.monotonic())
     assert bool(world.engine.specs) is (attempts < MOST_ATTEMPTS)
 
 
@@ -611,7 +611,7 @@ def test_a_start_that_loses_the_address_is_no_failure(
     boot(VPN, VPN).deploy(restart=restart)
     world.host.listening.look()
     world.addresses = {"127.0.0.1"}
-    world.actor().step(world.clock.monotonic())
+    world.runner().step(world.clock.monotonic())
     world.settle(3)
     assert world.statuses()[-1] == "starting"
     world.addresses.add(VPN)
@@ -738,7 +738,7 @@ def test_the_end_that_an_operator_asked_for_is_no_crash(world: AgentWorld) -> No
     world.deploy()
     world.settle()
     instance = world.engine.only()
-    world.actor().expect_end(instance.id)
+    world.runner().expect_end(instance.id)
     world.engine.die(instance.id, 137)
     world.settle()
     assert (world.last_report().status, world.last_report().error_code) == ("stopped", None)
@@ -790,8 +790,8 @@ GONE = (None, None)
 def look(world: AgentWorld, seconds: float = 0.0) -> float | None:
     """One step of d1 after so long: the seconds until its next one."""
     world.clock.pass_time(seconds)
-    world.crew.inventory.changed()
-    delay = world.actor().step(world.clock.monotonic())
+    world.runtime.instance_cache.changed()
+    delay = world.runner().step(world.clock.monotonic())
     world.deliver()
     return delay
 
@@ -820,10 +820,10 @@ def test_what_failed_is_looked_at_again_at_once_and_then_left_until_the_next_try
 
 def test_an_instance_is_missed_once_it_was_there(world: AgentWorld) -> None:
     world.deploy()
-    assert not world.actor().misses([])
+    assert not world.runner().misses([])
     world.settle()
-    assert world.actor().misses(["another"])
-    assert not world.actor().misses([world.engine.only().id])
+    assert world.runner().misses(["another"])
+    assert not world.runner().misses([world.engine.only().id])
 
 
 def test_after_a_restart_of_the_agent_a_deployment_says_again_how_it_is(world: AgentWorld) -> None:
@@ -890,7 +890,7 @@ def test_a_crash_is_counted_once_however_soon_it_is_looked_at_again(world: Agent
     world.engine.die(world.engine.only().id, 1, CAUSE)
     look(world, 5)
     for _ in range(2):
-        world.actor().step(world.clock.monotonic())  # before anybody looked at the host anew
+        world.runner().step(world.clock.monotonic())  # before anybody looked at the host anew
     world.deliver()
     assert (world.last_report().error_code, world.last_report().restarts) == ("CUDA_OUT_OF_MEMORY", 1)
     assert world.engine.all == {}
@@ -951,7 +951,7 @@ def test_a_pull_that_is_tried_again_is_reported_with_the_reason(world: AgentWorl
 
 def test_poison_is_reported_once(world: AgentWorld) -> None:
     world.deploy()
-    world.memory.records.save(replace(world.actor().record, attempts=MOST_ATTEMPTS))
+    world.memory.deployments_table.save(replace(world.runner().record, attempts=MOST_ATTEMPTS))
     world.restart()
     world.beat()
     world.settle()
@@ -989,10 +989,10 @@ def test_what_the_agent_ended_itself_did_not_crash(world: AgentWorld) -> None:
     world.settle()
     world.probe.hung = True
     delays = [look(world, 10), look(world, 10), look(world, 10), look(world, 10)]
-    world.actor().step(world.clock.monotonic())  # before anybody looked at the host anew
+    world.runner().step(world.clock.monotonic())  # before anybody looked at the host anew
     world.deliver()
     assert delays == [WATCH_EVERY] * 4
-    assert world.actor().record.container_id is None
+    assert world.runner().record.container_id is None
     assert (world.last_report().error_code, world.last_report().restarts) == ("CONTAINER_FAILED", 1)
 
 
@@ -1068,7 +1068,7 @@ def test_what_listens_elsewhere_is_moved_after_a_while_and_not_before(
     assert world.engine.only() == before
     assert look(world, 1) == 0.0, "the next step starts it"
     assert (world.last_report().status, world.last_report().container_id) == ("starting", None)
-    world.actor().step(world.clock.monotonic())  # before anybody looked at the host anew
+    world.runner().step(world.clock.monotonic())  # before anybody looked at the host anew
     world.settle(1)
     assert (world.engine.only().bind, world.last_report().error_code) == (OTHER, None)
 

@@ -8,7 +8,7 @@ from muster.api.lifecycle import Status
 from muster_agent.engines.base import EngineError
 from muster_agent.runner.instances import MAX_AGE
 from muster_agent.runner.reconciler import ENDED_WITHIN
-from muster_agent.runner.runner import Actor
+from muster_agent.runner.runner import DeploymentRunner
 from tests.fixtures.agent_world import DAY, AgentWorld
 
 
@@ -36,12 +36,12 @@ def test_an_actor_has_one_thread_at_most_and_leaves_it_when_nothing_is_left_to_d
     world.deploy()
     world.settle()
     world.stop()
-    actor = world.actor()
-    assert isinstance(actor, Actor)
-    assert not actor.take_thread(), "the fleet gave it one"
-    actor.run()
-    assert actor.record.status is Status.STOPPED
-    assert [actor.take_thread(), actor.take_thread()] == [True, False]
+    runner = world.runner()
+    assert isinstance(runner, DeploymentRunner)
+    assert not runner.take_thread(), "the fleet gave it one"
+    runner.run()
+    assert runner.record.status is Status.STOPPED
+    assert [runner.take_thread(), runner.take_thread()] == [True, False]
 
 
 @pytest.mark.parametrize("seconds", [-DAY, DAY])
@@ -51,17 +51,17 @@ def test_a_thread_measures_its_waits_by_the_monotonic_clock(world: AgentWorld, s
     world.engine.die(world.engine.only().id, 1, "RuntimeError: something odd")
     world.settle(1, seconds=1)
     world.clock.step(seconds)
-    actor, looks = world.actor(), list[float]()
+    runner, looks = world.runner(), list[float]()
 
     def next_look(delay: float | None = None) -> None:
         """In the place of the wait between two steps: time passes, until the model runs again."""
         world.clock.pass_time(delay or 0.0)
         looks.append(delay or 0.0)
         if any(each.state == "running" for each in world.engine.all.values()) or len(looks) > 20:
-            actor.close()
+            runner.close()
 
-    actor._wake.wait = next_look  # type: ignore[assignment, method-assign]
-    actor.run()
+    runner._wake.wait = next_look  # type: ignore[assignment, method-assign]
+    runner.run()
     assert world.engine.only().deployment_id == "d1"
     assert 5 <= sum(looks) <= 15, "ten seconds after its crash"
 
@@ -71,10 +71,10 @@ def test_a_closed_actor_starts_nothing_and_ends_nothing(world: AgentWorld) -> No
     world.settle()
     world.deploy()
     for deployment_id in ("d1", "d2"):
-        world.actor(deployment_id).close()
-        world.actor(deployment_id).run()
+        world.runner(deployment_id).close()
+        world.runner(deployment_id).run()
     world.stop(deployment_id="d2")
-    world.actor("d2").step(world.clock.monotonic())
+    world.runner("d2").step(world.clock.monotonic())
     assert [each.deployment_id for each in world.engine.all.values()] == ["d2"]
     assert world.engine.only().state == "running"
 
@@ -82,22 +82,22 @@ def test_a_closed_actor_starts_nothing_and_ends_nothing(world: AgentWorld) -> No
 def test_a_deployment_comes_up_from_its_start_until_it_ends(world: AgentWorld) -> None:
     world.probe.ready = set()
     world.deploy()
-    assert (world.actor().is_expected, world.actor().coming_up) == (True, False), "it has yet to be started"
+    assert (world.runner().is_expected, world.runner().coming_up) == (True, False), "it has yet to be started"
     world.settle()
-    assert world.actor().coming_up
+    assert world.runner().coming_up
     world.probe.ready = {"org/model"}
     world.settle()
-    assert world.actor().coming_up, "after a reboot it is started again"
+    assert world.runner().coming_up, "after a reboot it is started again"
     world.stop()
     world.settle()
-    assert (world.actor().is_expected, world.actor().coming_up) == (False, False)
+    assert (world.runner().is_expected, world.runner().coming_up) == (False, False)
 
 
 def test_a_stop_that_the_engine_refused_is_no_excuse_for_a_later_crash(world: AgentWorld) -> None:
     world.deploy()
     world.settle()
     instance = world.engine.only()
-    world.actor().expect_end(instance.id)
+    world.runner().expect_end(instance.id)
     world.settle(seconds=ENDED_WITHIN / 4)
     world.engine.die(instance.id, 1, "RuntimeError: it died")
     world.settle(20)
@@ -108,20 +108,20 @@ def test_an_engine_that_does_not_answer_is_logged_once_for_each_of_its_messages(
     world: AgentWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.deploy()
-    actor, said = world.actor(), iter(["down", "down", "hangs", "hangs", "down"])
+    runner, said = world.runner(), iter(["down", "down", "hangs", "hangs", "down"])
 
     def look() -> None:
         message = next(said, None)
         world.engine.trouble = EngineError("DOCKER_UNAVAILABLE", message) if message else None
         world.clock.pass_time(MAX_AGE)
         if world.engine.all:
-            actor.close()
+            runner.close()
         else:
-            actor.wake()
+            runner.wake()
 
     world.engine.on_look = look
-    world.crew.inventory.changed()
-    actor.run()
+    world.runtime.instance_cache.changed()
+    runner.run()
     assert [each for each in caplog.messages if "DOCKER" in each] == [
         f"deployment d1: DOCKER_UNAVAILABLE: {message}" for message in ("down", "hangs", "down")
     ]

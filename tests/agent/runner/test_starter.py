@@ -13,9 +13,9 @@ from muster.api.messages import Disk, FromHost, Image
 from muster_agent.backends.policy import TESTED_IMAGE, HostPolicy
 from muster_agent.conditions import Conditions
 from muster_agent.engines.base import EngineError, Instance, RunSpec
-from muster_agent.runner.instances import Inventory
+from muster_agent.runner.instances import InstanceCache
 from muster_agent.runner.listening import Listening
-from muster_agent.runner.preflight import Preflight, Surroundings
+from muster_agent.runner.preflight import HostProbe, Preflight
 from muster_agent.runner.starter import PORT_RACES, Starter
 from tests.fixtures.agent_world import AgentWorld, Clock, FakeHub, Probes, free_port
 from tests.fixtures.commands import deploy
@@ -152,10 +152,10 @@ def engine() -> MemoryEngine:
 
 def starter_of(engine: MemoryEngine, **host_env: str) -> Starter:
     policy = HostPolicy()
-    around = Surroundings(FakeHub(), list, lambda path: Disk(10**12, 0, 10**12, 0))
-    inventory = Inventory(engine, Clock())
+    host_probe = HostProbe(FakeHub(), list, lambda path: Disk(10**12, 0, 10**12, 0))
+    instance_cache = InstanceCache(engine, Clock())
     listening = Listening(None, Conditions(Clock()))
-    return Starter(engine, inventory, policy, Preflight(policy, around), "w1", listening, host_env, free_port)
+    return Starter(engine, instance_cache, policy, Preflight(policy, host_probe), "w1", listening, host_env, free_port)
 
 
 def other(port: int, state: str = "running") -> Instance:

@@ -7,7 +7,7 @@ import pytest
 from muster.api.messages import Progress
 from muster_agent.engines.base import Instance
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.runner.startup import GAP, LOOK_EVERY, STALLED_AFTER, Growth, Onlooker, Sight
+from muster_agent.runner.startup import GAP, LOOK_EVERY, STALLED_AFTER, Observation, StartupObserver, StartupWatchdog
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.commands import deploy
 from tests.fixtures.hub_cache import cache
@@ -29,48 +29,48 @@ NEVER_NEWS = [
 @pytest.mark.parametrize(
     ("sight", "grows"),
     [
-        (Sight("a", 1, 1), False),
-        (Sight("a\nb", 1, 1), True),
-        (Sight("a", 2, 1), True),
-        (Sight("a", 1, 2), True),
-        (Sight("a", 0, 0), False),
-        (Sight("a", 1, None), False),
-        *((Sight(f"a\n{line}", 1, 1), False) for line in NEVER_NEWS),
+        (Observation("a", 1, 1), False),
+        (Observation("a\nb", 1, 1), True),
+        (Observation("a", 2, 1), True),
+        (Observation("a", 1, 2), True),
+        (Observation("a", 0, 0), False),
+        (Observation("a", 1, None), False),
+        *((Observation(f"a\n{line}", 1, 1), False) for line in NEVER_NEWS),
     ],
 )
-def test_a_start_gets_on_as_long_as_log_weights_or_memory_grow(sight: Sight, grows: bool) -> None:
-    growth = Growth(0.0)
+def test_a_start_gets_on_as_long_as_log_weights_or_memory_grow(sight: Observation, grows: bool) -> None:
+    watchdog = StartupWatchdog(0.0)
     for now in range(0, int(STALLED_AFTER), 60):
-        growth.note(now, Sight("a", 1, 1))
-    growth.note(STALLED_AFTER - 1, sight)
-    assert growth.has_ended(STALLED_AFTER) is not grows
-    assert growth.has_ended(2 * STALLED_AFTER - 1)
+        watchdog.note(now, Observation("a", 1, 1))
+    watchdog.note(STALLED_AFTER - 1, sight)
+    assert watchdog.has_ended(STALLED_AFTER) is not grows
+    assert watchdog.has_ended(2 * STALLED_AFTER - 1)
 
 
 def test_time_in_which_nobody_could_look_is_no_standstill() -> None:
-    growth = Growth(0.0)
-    growth.note(0.0, Sight("a", 1, 1))
-    growth.note(5.0, Sight("a", 1, 1))
+    watchdog = StartupWatchdog(0.0)
+    watchdog.note(0.0, Observation("a", 1, 1))
+    watchdog.note(5.0, Observation("a", 1, 1))
     back = 5.0 + 10 * STALLED_AFTER
-    growth.note(back, Sight("a", 1, 1))
-    assert not growth.has_ended(back)
-    growth.note(back + GAP, Sight("a", 1, 1))
-    assert growth.has_ended(back + STALLED_AFTER)
+    watchdog.note(back, Observation("a", 1, 1))
+    assert not watchdog.has_ended(back)
+    watchdog.note(back + GAP, Observation("a", 1, 1))
+    assert watchdog.has_ended(back + STALLED_AFTER)
 
 
 def test_a_start_is_looked_at_every_few_seconds() -> None:
-    growth = Growth(0.0)
-    assert growth.is_due(0.0)
-    growth.note(0.0, Sight(""))
-    assert [growth.is_due(now) for now in (LOOK_EVERY - 0.1, LOOK_EVERY)] == [False, True]
+    watchdog = StartupWatchdog(0.0)
+    assert watchdog.is_due(0.0)
+    watchdog.note(0.0, Observation(""))
+    assert [watchdog.is_due(now) for now in (LOOK_EVERY - 0.1, LOOK_EVERY)] == [False, True]
 
 
 def test_weights_are_downloaded_until_all_are_there_though_the_log_says_loading() -> None:
-    growth = Growth(0.0, weights=100)
+    watchdog = StartupWatchdog(0.0, weights=100)
     told = []
     for cached in (0, 40, 40, 100, 100):
-        growth.note(0.0, Sight(LOADING, cached))
-        told.append(growth.progress)
+        watchdog.note(0.0, Observation(LOADING, cached))
+        told.append(watchdog.progress)
     assert told == [
         Progress("loading"),
         Progress("downloading_weights", 40, 100),
@@ -87,23 +87,23 @@ def test_an_onlooker_sees_log_weights_and_memory_of_the_deployment_alone(world: 
     instance = world.engine.add(Instance("i1", "n", "i", "running", "w1", "d1", 1))
     world.engine.say("i1", LOADING)
     used = [Gpu(0, 80 * GIB, 1), Gpu(1, 80 * GIB, 20), Gpu(2, 80 * GIB, 300)]
-    sight = Onlooker(world.engine, hub, lambda: used).look(deploy(gpus=[0, 2]), instance)
-    assert sight == Sight(f"{LOADING}\n", 10, 301)
-    assert Onlooker(world.engine, None, lambda: used).look(deploy(), instance) == Sight(f"{LOADING}\n")
+    sight = StartupObserver(world.engine, hub, lambda: used).look(deploy(gpus=[0, 2]), instance)
+    assert sight == Observation(f"{LOADING}\n", 10, 301)
+    assert StartupObserver(world.engine, None, lambda: used).look(deploy(), instance) == Observation(f"{LOADING}\n")
 
 
 def test_memory_that_is_unknown_is_no_growth_and_no_standstill_of_the_memory() -> None:
-    growth = Growth(0.0)
-    growth.note(0.0, Sight("a", 1, None))
-    assert growth.watched == "neither its log nor its weights; how much memory it has on its GPUs is unknown"
-    growth.note(60.0, Sight("a", 1, 5))
-    assert growth.has_ended(STALLED_AFTER), "what becomes known has not grown"
-    assert growth.watched == "neither its log nor its weights nor its memory on a GPU"
+    watchdog = StartupWatchdog(0.0)
+    watchdog.note(0.0, Observation("a", 1, None))
+    assert watchdog.watched == "neither its log nor its weights; how much memory it has on its GPUs is unknown"
+    watchdog.note(60.0, Observation("a", 1, 5))
+    assert watchdog.has_ended(STALLED_AFTER), "what becomes known has not grown"
+    assert watchdog.watched == "neither its log nor its weights nor its memory on a GPU"
 
 
 def test_an_onlooker_does_not_take_unknown_memory_for_none(world: AgentWorld) -> None:
     instance = world.engine.add(Instance("i1", "n", "i", "running", "w1", "d1", 1))
     for used, seen in (([None, None], None), ([None, 20], 20)):
         world.gpus = [Gpu(index, None, each) for index, each in enumerate(used)]
-        onlooker = Onlooker(world.engine, None, lambda: world.gpus)
-        assert onlooker.look(deploy(gpus=[0, 1]), instance).on_gpus == seen
+        startup_observer = StartupObserver(world.engine, None, lambda: world.gpus)
+        assert startup_observer.look(deploy(gpus=[0, 1]), instance).on_gpus == seen

@@ -16,7 +16,7 @@ from muster.files.sqlite_errors import FULL, IOERR, READONLY
 from muster_agent.state.db import NO_ROOM, Database, JournalDamaged, JournalFull, put_meta, unwritable
 from muster_agent.state.db_file import VERSION
 from muster_agent.state.reserve import ReserveFile
-from muster_agent.wiring import Memory
+from muster_agent.wiring import Journal
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import BIG, DEPLOY, Room, big_stop, fill, forbid_writing, open_memory
 from tests.fixtures.small_disk import fill as fill_disk
@@ -41,7 +41,7 @@ def test_a_journal_without_an_id_gets_one_when_it_is_opened(tmp_path: Path) -> N
 
 def test_files_are_for_our_user_alone(tmp_path: Path) -> None:
     memory = open_memory(tmp_path)
-    memory.records.accept(DEPLOY)
+    memory.deployments_table.accept(DEPLOY)
     for file in tmp_path.iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
@@ -53,11 +53,11 @@ def test_an_agent_whose_journal_is_broken_registers_again(world: AgentWorld) -> 
     assert world.server.session == 2
 
 
-def test_reserve_is_given_up_once(full: Memory) -> None:
-    full.records.accept(big_stop("d1"))
+def test_reserve_is_given_up_once(full: Journal) -> None:
+    full.deployments_table.accept(big_stop("d1"))
     fill(full.database)
     with pytest.raises(JournalFull):
-        full.records.accept(big_stop("d2"))
+        full.deployments_table.accept(big_stop("d2"))
 
 
 def test_every_change_is_on_the_disk_before_the_call_returns(tmp_path: Path) -> None:

@@ -11,18 +11,18 @@ from muster_agent.config import SettingError
 from muster_agent.state import membership
 from muster_agent.state.db import Database
 from muster_agent.state.dir import Identity, StateDir
-from muster_agent.wiring import Memory
+from muster_agent.wiring import Journal
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import full_memory, open_memory
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Memory:
+def memory(tmp_path: Path) -> Journal:
     return open_memory(tmp_path)
 
 
 @pytest.fixture
-def database(memory: Memory) -> Database:
+def database(memory: Journal) -> Database:
     return memory.database
 
 

@@ -74,7 +74,7 @@ def test_an_agent_that_starts_on_a_read_only_folder_is_the_same_worker_and_write
     assert world.last_report().status == "stopped"
     assert reported(world, int(CLEARED_AFTER / 30) + 1) == {}
     world.restart()
-    record = world.memory.records.get("d1")
+    record = world.memory.deployments_table.get("d1")
     assert record is not None and record.status == "stopped", "it is journaled"
 
 

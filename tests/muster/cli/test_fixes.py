@@ -73,6 +73,6 @@ def test_the_command_that_is_said_applies_the_fix_and_keeps_the_variables(operat
     assert (seen.env, seen.config) == (["HF_TOKEN", "NCCL_P2P_DISABLE"], {"seed": 3})
     operators.beat()
     operators.settle()
-    ordered = operators.actor(seen.deployment_id).record.command
+    ordered = operators.runner(seen.deployment_id).record.command
     assert isinstance(ordered, m.Deploy)
     assert {name: ordered.env.get(name) for name in ("HF_TOKEN", "NCCL_P2P_DISABLE")} == {"HF_TOKEN": "t", **P2P}

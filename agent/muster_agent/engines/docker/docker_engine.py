@@ -25,7 +25,7 @@ from muster_agent.engines.base import EngineError, Instance, LogChunk, Offer, Ru
 from muster_agent.engines.docker.daemon import APIError, Daemon, NotFound
 from muster_agent.engines.docker.entrypoint import command_line
 from muster_agent.engines.docker.images import PATIENCE_SECONDS, Images, checked
-from muster_agent.engines.docker.inspect_cache import Looks
+from muster_agent.engines.docker.inspect_cache import InspectCache
 from muster_agent.engines.docker.logs import read_log
 from muster_agent.engines.docker.prune import prune
 from muster_agent.engines.log_lines import parse_time
@@ -80,7 +80,7 @@ class DockerEngine:
         self._daemon = Daemon(timeout)
         self._looked_at = Daemon(min(timeout, LOOK_SECONDS))
         self._images = Images(self._daemon, patience)
-        self._looks = Looks()
+        self._looks = InspectCache()
         self._root: Path | None = None
         self._root_asked_at = float("-inf")
 

@@ -17,7 +17,7 @@ KEPT_SECONDS = 15.0
 Inspect = Callable[[dict[str, Any]], Instance | None]
 
 
-class Looks:
+class InspectCache:
     """`take` is given each list as Docker tells it, and asks `inspect` for what is new, changed, at rest or old."""
 
     def __init__(self) -> None:

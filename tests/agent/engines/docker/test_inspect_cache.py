@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from muster_agent.engines.base import Instance
-from muster_agent.engines.docker.inspect_cache import KEPT_SECONDS, Looks
+from muster_agent.engines.docker.inspect_cache import KEPT_SECONDS, InspectCache
 
 
 class Docker:
@@ -14,7 +14,7 @@ class Docker:
     def __init__(self) -> None:
         self.there: dict[str, str] = {}
         self.asked = 0
-        self.looks = Looks()
+        self.looks = InspectCache()
 
     def look(self, now: float, gone: str = "") -> list[str]:
         listed = [{"Id": each, "State": state, "Names": [f"/{each}"]} for each, state in self.there.items()]

@@ -24,7 +24,7 @@ def test_it_outlives_the_agent_and_is_adopted_with_its_exit_code(rig: ProcessRig
     script = f"""
 import os, signal
 from pathlib import Path
-from muster_agent.engines import RunSpec
+from muster_agent.engines.base import RunSpec
 from muster_agent.engines.process.process_engine import ProcessEngine
 spec = RunSpec({spec.name!r}, "w1", "d1", 1, "m", None, {spec.arguments!r}, {{}}, (), "127.0.0.1", {spec.port})
 ProcessEngine(Path({str(rig.state_dir)!r}), {PUPPET!r}).start(spec)
