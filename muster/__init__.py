@@ -2,8 +2,21 @@
 
     from muster import Client, NewDeployment
 
-Names are imported when they are first used, so that `import muster` alone loads no other module. `_HOMES` is the one
+Names are imported when they are first used, so that `import muster` alone loads no other module. `_HOME` is the one
 place that names the modules; type checkers read the same imports below. tests/muster/test_public.py holds them equal.
+
+| module or room | what it owns |
+|---|---|
+| `client` | `Client`, a method for each route |
+| `transport`, `http` | requests and what is sent again; sessions, credentials, and limits of every client |
+| `errors` | the exceptions |
+| `api` | the wire, shared by everyone |
+| `cli` | the command line |
+| `litellm` | a LiteLLM proxy that follows what runs |
+| `diagnostics` | from a log to a code and a fix |
+| `files` | SQLite files that outlive a release |
+| `sanitize` | texts from outside, for terminals and logs |
+| `extras` | the optional parts of the distribution |
 """
 
 TYPE_CHECKING = False  # type checkers take a variable of this name as true; importing it would load `typing`

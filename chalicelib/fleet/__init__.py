@@ -1,0 +1,13 @@
+"""What is known of workers, read by everyone else.
+
+| module | what it owns |
+|---|---|
+| `workers` | one worker or several: their two items, and whether they are online |
+| `scan` | all workers and deployments at once |
+| `conditions` | what workers report that they cannot do |
+| `address_claims` | which worker claims which address |
+| `bounds` | how far ahead a worker's numbers may be |
+| `join_refusals` | the timeline's lines about clients that asked for another's name |
+
+Imports `store`.
+"""

@@ -1,1 +1,13 @@
-"""The HTTP side: each route parses, calls one service function and dumps what it returns."""
+"""The HTTP side: each route parses, calls one function of the domain, and dumps what that returns.
+
+| module | what it owns |
+|---|---|
+| `worker`, `host`, `operator`, `install`, `console` | the routes, by who calls them |
+| `http` | what every route shares: credential, body, one shape for errors |
+| `parsing` | a body or query as a type of the wire, or what is wrong with it |
+| `matching` | which route a path names |
+| `api_gateway` | the app as Lambda calls it |
+| `wheels` | which wheels a host's platform needs |
+
+Imports every other room; no room imports this one.
+"""

@@ -1,0 +1,10 @@
+"""Which GPUs of which worker a deployment gets.
+
+| module | what it owns |
+|---|---|
+| `placement` | the placement rule: pure, from needs and candidates to a place or the reasons why not |
+| `gpu_claims` | which deployment holds which GPU: conditional writes |
+| `gpu_inventory` | the GPUs that a worker reports, and the timeline's lines about changes |
+
+Imports `fleet` and `store`.
+"""

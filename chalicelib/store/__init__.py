@@ -1,0 +1,16 @@
+"""Reads and writes of the state in DynamoDB: everything else asks this room.
+
+| module | what it owns |
+|---|---|
+| `tables` | the seven tables, and what an item of each is |
+| `items` | consistent reads, conditional writes, transactions, retries |
+| `slots` | the slots of a worker, and the signal that its next heartbeat must read them |
+| `events` | timelines |
+| `idempotency` | what an Idempotency-Key made |
+| `paging` | pages of a listing |
+| `usage` | a heartbeat's figures as bytes |
+| `settings` | the control plane's settings, from the environment |
+| `times` | epoch seconds to RFC 3339 |
+
+Imports no other room.
+"""

@@ -3,11 +3,19 @@
 Both artifacts carry this package: the Lambda function and the wheel for GPU hosts. It imports neither
 AWS nor Docker, so that either side can be read, tested and installed without the other.
 
-- `messages`: what a worker sends and receives.
-- `resources`: what an operator sends and receives.
-- `lifecycle`: the states of deployments and operations, and the moves between them.
-- `errors`: every error code and its HTTP status.
-- `endpoints`: every route, who may call it, and the types above that it takes and answers with.
-- `openapi`: the document made from all of these.
-- `structs`: what a process with threads does to them first.
+| module | what it owns |
+|---|---|
+| `messages` | what a worker sends and receives |
+| `resources` | what an operator sends and receives |
+| `lifecycle` | the states of deployments and operations, and the moves between them |
+| `errors` | every error code and its HTTP status |
+| `endpoints` | every route, who may call it, and its types |
+| `openapi` | the document made from all of these |
+| `conditions`, `crash_loops` | what a host cannot do; crash loops in words |
+| `addresses`, `resolving` | where a worker's address may lead |
+| `connection` | why a request had no answer |
+| `credentials` | credentials in `config` |
+| `sizes` | lists that fit into a request or an item |
+| `structs`, `compat` | msgspec in a process with threads; what Python 3.10 lacks |
+| `version` | the release and the distribution's name |
 """

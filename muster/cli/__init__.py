@@ -1,4 +1,19 @@
-"""`muster`, the command line. Everything else is imported inside, so that a Ctrl-C while it loads is no traceback."""
+"""`muster`, the command line. Everything else is imported inside, so that a Ctrl-C while it loads is no traceback.
+
+| module | what it owns |
+|---|---|
+| `main` | all commands under one name, and how any of them ends badly |
+| `deploy`, `deployments`, `logs`, `events`, `top` | models: start one, change or stop it, read its log, watch |
+| `apply`, `plan` | `muster apply`, and what it would do; pure |
+| `workers`, `hosts`, `operations` | workers, what is on their hosts, what they were asked to do |
+| `credentials`, `login`, `account` | tokens and keys; which control plane and which key |
+| `explain`, `fixes` | what a code means, and the command that applies a proposed fix |
+| `gateway` | `muster gateway sync` |
+| `completion` | shell completion |
+| `shell` | what every command shares |
+| `names`, `pairs`, `wanted`, `confirm`, `follow` | arguments, options, questions, and progress that commands share |
+| `text`, `attention` | words, figures, and conditions for people |
+"""
 
 from __future__ import annotations
 

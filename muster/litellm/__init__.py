@@ -1,0 +1,9 @@
+"""A LiteLLM proxy that always has the models that run: `muster gateway sync`.
+
+| module | what it owns |
+|---|---|
+| `plan` | which models the proxy should have, and what to add and delete; pure |
+| `proxy` | LiteLLM's own API |
+
+`proxy` imports `plan`.
+"""
