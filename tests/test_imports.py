@@ -148,6 +148,22 @@ def test_a_package_imports_of_others_what_it_may(root: str) -> None:
     assert used - set(sys.stdlib_module_names) - ROOTS.keys() == OF_OTHERS[root]
 
 
+def test_the_wire_imports_nothing_but_msgspec_and_itself() -> None:
+    """Both artifacts carry it: the Lambda function, and the wheel for hosts."""
+    wire = [(name, path) for name, path in modules("muster") if f"{name}.".startswith("muster.api.")]
+    found = {target for name, path in wire for target in imported(path) if not target.startswith("muster.api.")}
+    assert {target.partition(".")[0] for target in found} - set(sys.stdlib_module_names) == {
+        "msgspec",
+        "typing_extensions",  # for type checkers alone
+    }
+
+
+def test_operators_need_neither_a_control_plane_nor_an_engine() -> None:
+    used = {target.partition(".")[0] for name, path in modules("muster") for target in imported(path)}
+    libraries = {"click", "msgspec", "requests", "rich", "typing_extensions", "urllib3", "yaml"}
+    assert used - set(sys.stdlib_module_names) == libraries | {"muster"}
+
+
 @pytest.mark.parametrize(("library", "owner"), ONE_IMPORTER.items())
 def test_one_place_knows_the_library(library: str, owner: str) -> None:
     importers = {

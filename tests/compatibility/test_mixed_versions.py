@@ -70,7 +70,7 @@ def deployment(pair: Pair) -> Iterator[Any]:
 
 def test_only_the_kept_files_of_the_release_can_be_imported(release: Release, tmp_path: Path) -> None:
     agent = release.origins(release.agent, "agent", "agent.__main__", "muster", "chalicelib.contract")
-    control_plane = release.origins(release.control_plane, "app", "infra.local", "agent", "chalicelib.store.tables")
+    control_plane = release.origins(release.control_plane, "app", "infra.local", "agent", "chalicelib.tables")
     assert all(Path(origin).is_relative_to(release.agent) for origin in agent), agent
     assert all(Path(origin).is_relative_to(release.control_plane) for origin in control_plane), control_plane
     assert release.origins(tmp_path, "agent", "app", "chalicelib", "infra", "tests") == [""] * 5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -43,35 +42,3 @@ def test_the_document_is_served(app: Any, database: Recorder) -> None:
 
     answer = LocalGateway(app, Config()).handle_request("GET", "/api/openapi.json", {}, None)
     assert msgspec.json.decode(answer["body"])["info"]["title"] == "Muster"
-
-
-CONTROL_PLANE = ("chalice", "chalicelib", "boto3", "botocore", "pynamodb", "moto", "infra", "app")
-
-
-def test_dependencies_point_one_way() -> None:
-    """app → routes → services → tables → muster.api ← muster_agent, muster: nobody imports what it must not carry."""
-    import ast
-
-    root = Path(__file__).resolve().parents[3]
-    forbidden = {
-        "muster/api": (*CONTROL_PLANE, "docker", "requests", "muster_agent", "muster"),
-        "chalicelib": ("docker", "psutil", "pynvml", "muster_agent", "muster", "infra", "boto3", "requests", "moto"),
-        "agent": (*CONTROL_PLANE, "muster"),
-        "muster": (*CONTROL_PLANE, "docker", "psutil", "pynvml", "muster_agent"),
-    }
-    allowed = {
-        "muster/api": ("muster.api",),
-        "chalicelib": ("muster.api",),
-        "agent": ("muster.api", "muster.diagnostics", "muster.extras", "muster.files", "muster.sanitize"),
-    }
-    for folder, names in forbidden.items():
-        for path in (root / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                found = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-                found += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-                for module in found:
-                    if ".".join(module.split(".")[:2]) in allowed.get(folder, ()):
-                        continue
-                    assert module.split(".")[0] not in names, f"{path.relative_to(root)} imports {module}"
-                    if path.parent == root / "chalicelib" and module.startswith("chalicelib.routes"):
-                        raise AssertionError(f"a service imports a route: {path}")
