@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import click
 from rich.text import Text
 
 from muster.api import crash_loops
-from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.lifecycle import LIVE, Status
 from muster.cli import attention, confirm, fixes, follow, names, pairs, text, wanted, workers
 from muster.cli.deploy import report
-from muster.cli.shell import CONFLICT, USAGE, Cell, Shell, Stop, command
+from muster.cli.shell import CONFLICT, Cell, Shell, Stop, command
 
 LOCAL = "local only: no address"
 HIDDEN = "none: muster show says why"
@@ -202,54 +202,16 @@ def restart(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
 @click.option("--keep-env", is_flag=True, help="Keep the variables that are not given again.")
 @wanted.options
 @wanted.waiting
-def set_(
-    shell: Shell,
-    name: str,
-    flags: tuple[str, ...],
-    gpus: r.GpuRequest | None,
-    replace_env: bool,
-    keep_env: bool,
-    worker: str | None,
-    image: str | None,
-    env: tuple[str, ...],
-    env_from_host: tuple[str, ...],
-    wait: bool,
-    timeout: int | None,
-) -> None:
+def set_(shell: Shell, name: str, wait: bool, timeout: int | None, **options: Any) -> None:
     """Change a model, and replace its container.
 
     A stopped one has the change for its next start. FLAG- takes a flag away.
     """
     found = names.deployment(shell.client, name)
-    patch = r.DeploymentPatch()
-    if flags:
-        gone = {pairs.flag(each[:-1]) for each in flags if each.endswith("-") and "=" not in each}
-        given = pairs.config(each for each in flags if not (each.endswith("-") and "=" not in each))
-        patch.config = {flag: value for flag, value in {**found.config, **given}.items() if flag not in gone}
-    if gpus is not None:
-        patch.gpus = gpus
-    if image is not None:
-        patch.image = image or None
-    if worker:
-        patch.worker_id = names.worker(shell.client, worker).worker_id
-    if keep_env and (replace_env or not (env or env_from_host)):
-        raise click.UsageError("--keep-env goes with --env or --env-from-host, and without --replace-env")
-    if keep_env:
-        patch.add_env = wanted.environment(env, env_from_host, shell.environment)
-    elif env or env_from_host or replace_env:
-        patch.env = _all_of(found, wanted.environment(env, env_from_host, shell.environment), replace_env)
-    if patch == r.DeploymentPatch():
-        raise click.UsageError("name something to change: FLAG=VALUE, --gpus, --image, --env, --on")
+    changes = wanted.Changes(**options)
+    worker_id = names.worker(shell.client, changes.worker).worker_id if changes.worker else None
+    patch = wanted.patch(changes, found, worker_id, shell.environment)
     report(shell, shell.client.change(found.deployment_id, patch), wait, timeout)
-
-
-def _all_of(found: r.Deployment, env: m.Env, replace: bool) -> m.Env:
-    """Variables are replaced as a whole and their values cannot be read back: none may be lost unsaid. Raises Stop."""
-    missing = sorted(set(found.env) - set(env) - {"VLLM_API_KEY"})
-    if missing and not replace:
-        which = f"{found.name} also has {', '.join(missing)}"
-        raise Stop(f"{which}, whose value nobody can read: give it again, or --replace-env; --keep-env keeps it", USAGE)
-    return env
 
 
 @command("rm", examples="muster rm qwen\nmuster rm qwen --stop --yes")
@@ -260,11 +222,23 @@ def rm(shell: Shell, name: str, stop: bool, yes: bool) -> None:
     """Forget a model that is stopped or has failed. Its weights and images stay on the worker."""
     found = names.deployment(shell.client, name)
     if found.status in LIVE:
+        _require_online(shell, found)
         if not stop:
             raise Stop(f"{found.name} is {found.status}: muster rm {found.name} --stop stops it first", CONFLICT)
         confirm.ask(shell, yes, f"Stop and forget {found.name}?")
         follow.deployment(shell, shell.client.stop(found.deployment_id), None)
     shell.show(shell.client.delete(found.deployment_id), f"{found.name} is forgotten")
+
+
+def _require_online(shell: Shell, found: r.Deployment) -> None:
+    """Raise Stop if the model's worker is offline: then nothing shows that the model ended, however long one waits."""
+    worker = shell.client.worker(found.worker_id) if found.worker_id else None
+    if worker is not None and worker.status == "offline":
+        raise Stop(
+            f"{found.name} is {found.status}, and its worker {worker.name} is offline, so nothing shows that the model"
+            f" ended. If that host does not come back: muster workers lost {worker.name}, then muster rm {found.name}",
+            CONFLICT,
+        )
 
 
 COMMANDS = (ps, show, stop, start, restart, set_, rm)

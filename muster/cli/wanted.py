@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from muster.api import messages as m
 from muster.api import resources as r
-from muster.cli import text
+from muster.cli import pairs, text
 from muster.cli.shell import USAGE, Stop
 
 
@@ -70,3 +71,57 @@ def environment(env: tuple[str, ...], from_host: tuple[str, ...], here: Mapping[
             raise Stop(f"--env {name}: it is not set here; give {name}=VALUE, or --env-from-host {name}", USAGE)
         made[name] = value if equals else here[name]
     return made
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The options of `muster set`. `worker` is a name; an `image` of "" is the worker's default."""
+
+    flags: tuple[str, ...] = ()
+    gpus: r.GpuRequest | None = None
+    image: str | None = None
+    worker: str | None = None
+    env: tuple[str, ...] = ()
+    env_from_host: tuple[str, ...] = ()
+    replace_env: bool = False
+    keep_env: bool = False
+
+
+def patch(changes: Changes, found: r.Deployment, worker_id: str | None, here: Mapping[str, str]) -> r.DeploymentPatch:
+    """The patch of `found` that makes `changes`; `here` are the variables of this shell. Raises UsageError, Stop."""
+    made = r.DeploymentPatch()
+    if changes.flags:
+        made.config = _config(changes.flags, found)
+    if changes.gpus is not None:
+        made.gpus = changes.gpus
+    if changes.image is not None:
+        made.image = changes.image or None
+    if worker_id is not None:
+        made.worker_id = worker_id
+    given = environment(changes.env, changes.env_from_host, here)
+    if changes.keep_env and (changes.replace_env or not given):
+        raise click.UsageError("--keep-env goes with --env or --env-from-host, and without --replace-env")
+    if changes.keep_env:
+        made.add_env = given
+    elif given or changes.replace_env:
+        made.env = _all_of(found, given, changes.replace_env)
+    if made == r.DeploymentPatch():
+        raise click.UsageError("name something to change: FLAG=VALUE, --gpus, --image, --env, --on")
+    return made
+
+
+def _config(flags: tuple[str, ...], found: r.Deployment) -> dict[str, Any]:
+    """The settings of `found` with FLAG=VALUE set and FLAG- taken away."""
+    removals = [flag for flag in flags if flag.endswith("-") and "=" not in flag]
+    gone = {pairs.flag(flag[:-1]) for flag in removals}
+    given = pairs.config(flag for flag in flags if flag not in removals)
+    return {flag: value for flag, value in {**found.config, **given}.items() if flag not in gone}
+
+
+def _all_of(found: r.Deployment, env: m.Env, replace: bool) -> m.Env:
+    """Variables are replaced as a whole and their values cannot be read back: none may be lost unsaid. Raises Stop."""
+    missing = sorted(set(found.env) - set(env) - {"VLLM_API_KEY"})
+    if missing and not replace:
+        which = f"{found.name} also has {', '.join(missing)}"
+        raise Stop(f"{which}, whose value nobody can read: give it again, or --replace-env; --keep-env keeps it", USAGE)
+    return env

@@ -334,13 +334,18 @@ class Simulation:
         """Nobody is heard of for a while: the fault is likelier the control plane's, and nothing is concluded of it."""
         up = [item["worker_id"]["S"] for item in self.database.items(Hot) if not {"dn", "g"} & item.keys()]
         self._pass(ONLINE_WINDOW + 30)
+        held_before = self._brakes()
         self._sweep()
-        if not any(brake.until == self.now + BRAKE_FOR for brake in Brake.scan(Brake.part == "brake")):
+        if held_before or self.now + BRAKE_FOR not in self._brakes():
             return  # not this sweep's: it holds for five minutes, and then lets go
         self.weather.happened["sweep braked"] += 1
         down = {item["worker_id"]["S"] for item in self.database.items(Hot) if "dn" in item}
         if down & set(up):
             raise Violation(f"{sorted(down & set(up))} are down, though most of the fleet fell silent at once")
+
+    def _brakes(self) -> list[float]:
+        """Until when they hold, those included that have let go."""
+        return [float(brake.until) for brake in Brake.scan(Brake.part == "brake")]
 
     def _overtake(self) -> None:
         """Other functions run between two database calls of the one that is under way."""

@@ -141,6 +141,19 @@ def test_a_model_is_stopped_started_replaced_and_forgotten(operators: Operators)
     assert operators.out("ps") == "No models yet: muster deploy MODEL\n"
 
 
+@pytest.mark.parametrize("options", ["", " --stop --yes"])
+def test_a_model_of_a_worker_that_is_away_is_forgotten_when_the_worker_is_declared_lost(
+    operators: Operators, options: str
+) -> None:
+    operators.out("deploy org/model --name m --gpus 0 --wait")
+    operators.clock.pass_time(725)
+    said = operators.out(f"rm m{options}", 5)
+    assert "m is running, and its worker gpu-1 is offline, so nothing shows that the model ended." in said
+    assert "muster workers lost gpu-1, then muster rm m" in said
+    operators.out("workers lost gpu-1 --yes")
+    assert operators.out("rm m").splitlines()[-1] == "m is forgotten"
+
+
 def test_set_changes_what_is_named_and_keeps_the_rest(operators: Operators) -> None:
     operators.out("deploy org/model --name m --gpus 0 --set max_model_len=4096 --set enforce_eager=true --env A=b")
     changed = operators.json("set m --wait max-model-len=2048 enforce_eager- seed=7", r.Deployment)
