@@ -120,9 +120,9 @@ def _make_data() -> None:
     if profile := _option("profile"):
         os.environ["AWS_PROFILE"] = profile
     try:
-        from infra.cloud import deploy  # which reads the prefix of the tables
+        from infra.cloud import stage_data  # which reads the prefix of the tables
 
-        os.environ[BUCKET] = deploy.make_data(stage)
+        os.environ[BUCKET] = stage_data.make_data(stage)
     except ModuleNotFoundError as error:
         raise Misuse(
             f"{error.name} is not installed: run `make setup`, then .venv/bin/chalice deploy --stage {stage}"

@@ -3,6 +3,7 @@
 | module | what it owns |
 |---|---|
 | `deploy` | the commands deploy, destroy, and admin-key |
+| `stage_data` | the data of a stage: its stack, its first key, and the wheels for hosts |
 | `package` | a stage packaged offline |
 | `application`, `data` | the templates of the two stacks |
 | `api_gateway` | the API in front of the function |

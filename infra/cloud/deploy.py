@@ -22,17 +22,15 @@ from typing import Any
 
 import click
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 
 from chalicelib.routes import wheels
-from infra import wheelhouse
-from infra.cloud import data, keys, wheel
+from infra.cloud import keys, wheel
 from infra.cloud.artefacts import Bucket, with_code
 from infra.cloud.errors import Interrupted, Misuse, explained
 from infra.cloud.names import STAGE
-from infra.cloud.session import Account, connect
+from infra.cloud.session import Account
 from infra.cloud.stacks import Stack, Stacks
-from muster.api.resources import ApiKey
+from infra.cloud.stage_data import Tell, data_stack, first_key, show, sign_in, upload_wheels
 
 PROJECT = Path(__file__).resolve().parents[2]
 URL = "EndpointURL"
@@ -55,19 +53,6 @@ class Uploaded:
         """The application's, as far as they are known here or said by the data stack."""
         known = {**self.known, **kept.outputs}
         return {name: known.get(name) for name in self.asked}
-
-
-class Tell:
-    """Progress, for people. Without colors where nobody looks."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, soft_wrap=True)
-
-    def __call__(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False)
-
-    def step(self, title: str) -> None:
-        self._console.print(f"==> {title}", style="bold", markup=False, highlight=False)
 
 
 def stage_name(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -118,25 +103,25 @@ def deploy(
 ) -> None:
     """Make the stage, or bring it up to date."""
     tell = Tell()
-    where = _connect(account, tell)
+    where = sign_in(account, tell)
     stacks = Stacks(where.client("cloudformation"), tell)
-    for name in (_data(stage), _app(stage)):
+    for name in (data_stack(stage), _app(stage)):
         stacks.refuse_if_busy(stacks.look(name))
     uploaded = _upload(build, where, stage, rest, alarm_topic, tell)
     if dry_run:
         _preview(stacks, stage, uploaded, tell)
         return
-    tell.step(f"Data: stack {_data(stage)}")
-    kept = stacks.put(_data(stage), uploaded.data_url, {}, holds_data=True)
+    tell.step(f"Data: stack {data_stack(stage)}")
+    kept = stacks.put(data_stack(stage), uploaded.data_url, {}, holds_data=True)
     url = ""
     if not data_only:
         tell.step(f"Application: stack {_app(stage)}")
         running = stacks.put(_app(stage), uploaded.app_url, uploaded.parameters(kept), holds_data=False)
         url = running.outputs[URL].rstrip("/")
-    made = _first_key(where, stacks, stage, tell)
+    made = first_key(where, stacks, stage, tell)
     if url:
         click.echo(f"URL            {url}")
-    _show(made)
+    show(made)
     if data_only:
         tell(f"The application: .venv/bin/chalice deploy --stage {stage}")
 
@@ -146,11 +131,11 @@ def deploy(
 def admin_key(stage: str, account: str | None) -> None:
     """Make another admin key, where all are lost."""
     tell = Tell()
-    where = _connect(account, tell)
+    where = sign_in(account, tell)
     stacks = Stacks(where.client("cloudformation"), tell)
-    if not stacks.look(_data(stage)).exists:
+    if not stacks.look(data_stack(stage)).exists:
         raise Misuse(f"there is no stage {stage} in this account and region: make deploy STAGE={stage} makes it")
-    made = keys.another(where, stacks.tables(_data(stage)))
+    made = keys.another(where, stacks.tables(data_stack(stage)))
     click.echo(f"Admin API key  {made.key}\nKeep it; it is not shown again.")
     tell(f"Its name is {made.name!r}. A lost one still opens everything, so revoke it: `muster keys` lists them,")
     tell("`muster keys revoke NAME` ends one.")
@@ -161,7 +146,7 @@ def admin_key(stage: str, account: str | None) -> None:
 def destroy(stage: str, account: str | None) -> None:
     """Delete the application; the data stays."""
     tell = Tell()
-    where = _connect(account, tell)
+    where = sign_in(account, tell)
     stacks = Stacks(where.client("cloudformation"), tell)
     tell(f"This deletes the stack {_app(stage)}, the API and its functions: nobody gets an answer any more,")
     tell("and what is deployed again later has another URL, unless it has a name of yours.")
@@ -169,50 +154,10 @@ def destroy(stage: str, account: str | None) -> None:
         raise Misuse(f"that is not {stage}: nothing was deleted")
     if not stacks.delete(_app(stage)):
         tell(f"there is no stack {_app(stage)}: nothing to delete")
-    tell(f"The data is kept, in the stack {_data(stage)}: make deploy STAGE={stage} makes the application over it.")
+    tell(
+        f"The data is kept, in the stack {data_stack(stage)}: make deploy STAGE={stage} makes the application over it."
+    )
     tell("How to delete it for good: docs/cloud.md, Destroy.")
-
-
-def make_data(stage: str) -> str:
-    """Make the stage's tables and first admin key, for `chalice deploy`, which makes the application.
-
-    Returns the bucket that has the wheels for hosts.
-
-    Raises Stop, BotoCoreError, ClientError.
-    """
-    tell = Tell()
-    where = _connect(None, tell)
-    stacks = Stacks(where.client("cloudformation"), tell)
-    stacks.refuse_if_busy(stacks.look(_data(stage)))
-    tell.step(f"Data: stack {_data(stage)}")
-    bucket = Bucket(where)
-    bucket.ensure()
-    _upload_wheels(bucket, tell)
-    stacks.put(_data(stage), bucket.put_template(stage, data.template(stage)), {}, holds_data=True)
-    _show(_first_key(where, stacks, stage, tell))
-    return bucket.name
-
-
-def _first_key(where: Account, stacks: Stacks, stage: str, tell: Tell) -> ApiKey | None:
-    tell.step("First admin key")
-    made = keys.first(where, stacks.tables(_data(stage)))
-    tell("made" if made else f"is there; for a lost one: make admin-key STAGE={stage}")
-    return made
-
-
-def _show(made: ApiKey | None) -> None:
-    if made:
-        click.echo(f"Admin API key  {made.key}\nKeep it; it is not shown again.")
-
-
-def _connect(expected: str | None, tell: Tell) -> Account:
-    where = connect(expected)
-    tell.step(f"Account {where.number}, region {where.region}")
-    return where
-
-
-def _data(stage: str) -> str:
-    return f"muster-{stage}-data"
 
 
 def _app(stage: str) -> str:
@@ -229,7 +174,7 @@ def _upload(build: Build, where: Account, stage: str, rest: bool, alarm_topic: s
     bucket = Bucket(where)
     tell.step(f"Bucket {bucket.name}")
     tell("made: private, encrypted, versioned" if bucket.ensure() else "is there")
-    _upload_wheels(bucket, tell)
+    upload_wheels(bucket, tell)
     tell.step(f"Packaging {stage}")
     own = wheel.ensure()
     bucket.put_wheels(own.parent, filter(None, [wheels.own(own.parent)]))  # the archive has a note in its place
@@ -241,19 +186,13 @@ def _upload(build: Build, where: Account, stage: str, rest: bool, alarm_topic: s
     return Uploaded(data_url, bucket.put_template(stage, app), list(app.get("Parameters", {})), known)
 
 
-def _upload_wheels(bucket: Bucket, tell: Tell) -> None:
-    """Before the application: it redirects hosts to them."""
-    uploaded = bucket.put_wheels(wheelhouse.ensure(), wheels.lock().wheels)
-    tell(f"{uploaded} wheels for hosts uploaded" if uploaded else "has the wheels for hosts")
-
-
 def _preview(stacks: Stacks, stage: str, uploaded: Uploaded, tell: Tell) -> None:
-    stacks.preview(_data(stage), uploaded.data_url, {})
-    kept = stacks.look(_data(stage))
+    stacks.preview(data_stack(stage), uploaded.data_url, {})
+    kept = stacks.look(data_stack(stage))
     if kept.exists:
         stacks.preview(_app(stage), uploaded.app_url, uploaded.parameters(kept))
     else:
-        tell(f"{_app(stage)}: comes after {_data(stage)}, with what that says")
+        tell(f"{_app(stage)}: comes after {data_stack(stage)}, with what that says")
 
 
 def run(build: Build) -> None:
