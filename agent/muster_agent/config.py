@@ -5,7 +5,9 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,6 +18,8 @@ from muster.api.messages import Labels
 
 LOOPBACK = "127.0.0.1"
 
+Rebind = Literal["restart", "leave"]
+
 
 class SettingError(Exception):
     """`flag` is the option at fault."""
@@ -23,6 +27,44 @@ class SettingError(Exception):
     def __init__(self, flag: str, message: str) -> None:
         super().__init__(f"{flag}: {message}")
         self.flag = flag
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """The agent's settings, checked. Each field has the name of its option (main.py)."""
+
+    url: str
+    token: str | None = field(repr=False)
+    name: str | None
+    state_dir: Path
+    engine: str
+    address: str | None
+    rebind: Rebind
+    allow_image: tuple[str, ...]
+    default_image: str
+    model_root: Path | None
+    share_env: tuple[str, ...]
+    allow_remote_code: bool
+    allow_mount: tuple[tuple[Path, bool], ...]
+    allow_entrypoint: bool
+    allow_host_network: bool
+    vllm_command: str
+    label: Mapping[str, str]
+    insecure: bool
+    rejoin: bool
+    forget_gpus: bool
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> AgentConfig:
+        """The settings that click read as `options`. Raises SettingError."""
+        checked = {
+            "url": check_url(options["url"], options["insecure"]),
+            "address": check_address(options["address"]),
+            "label": labels(options["label"]),
+            "share_env": shared_names(options["share_env"]),
+            "allow_mount": mountable_folders(options["allow_mount"]),
+        }
+        return cls(**{**options, **checked})
 
 
 def default_state_dir() -> Path:

@@ -22,11 +22,12 @@ from muster_agent.control.client import TIMEOUT, Answer, Api, Fatal, Retry
 from muster_agent.control.clock_check import ClockCheck
 from muster_agent.host.clocks import Moment
 from muster_agent.operations.disk import gist
+from muster_agent.runner.context import HostConfig
 from muster_agent.state import membership
 from muster_agent.state.db import JournalFull
 from muster_agent.state.dir import Identity, StateDir, StateError
 from muster_agent.state.state_check import check_state
-from muster_agent.wiring import HostConfig, Journal, Runtime
+from muster_agent.wiring import Journal, Runtime
 
 log = logging.getLogger(__name__)
 
@@ -212,10 +213,9 @@ class HeartbeatLoop:
         return identity
 
     def _become(self, identity: Identity) -> None:
-        if self.runtime is not None and self.runtime.worker_id != identity.worker_id:
-            log.warning(
-                "this is another worker than before; what runs for %s goes on as orphans", self.runtime.worker_id
-            )
+        before = self.runtime.context.worker_id if self.runtime is not None else identity.worker_id
+        if self.runtime is not None and before != identity.worker_id:
+            log.warning("this is another worker than before; what runs for %s goes on as orphans", before)
             self.runtime.close()
             self.runtime = None
         if membership.is_another(self._journal.database, identity.worker_id):
@@ -282,7 +282,7 @@ class HeartbeatLoop:
     def _send(self, identity: Identity, status: Literal["online", "offline"], timeout: tuple[float, float]) -> Answer:
         usage, disk = self._sample()
         paths = gist(disk)
-        images = self.runtime.instance_cache.images if self.runtime else None
+        images = self.runtime.context.instance_cache.images if self.runtime else None
         acks = self._receiver.acks[:MAX_LISTED]
         if self.runtime is not None:
             self.runtime.poller.check()

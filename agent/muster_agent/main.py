@@ -10,9 +10,10 @@ import shutil
 import socket
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -24,14 +25,10 @@ from muster_agent.backends.mounts import AllowedMount
 from muster_agent.backends.policy import TESTED_IMAGE, HostPolicy
 from muster_agent.conditions import Conditions
 from muster_agent.config import (
+    AgentConfig,
     SettingError,
-    check_address,
-    check_url,
     default_state_dir,
     hub_cache,
-    labels,
-    mountable_folders,
-    shared_names,
 )
 from muster_agent.control.boot_ids import next_boot
 from muster_agent.control.client import Api
@@ -47,15 +44,16 @@ from muster_agent.heartbeat import HeartbeatLoop, RegistrationRejected
 from muster_agent.host import clocks, facts
 from muster_agent.host.boot_id import DEFAULT_ADDRESS, HostRun, docker_daemon
 from muster_agent.operations.disk import disk_usage, places
-from muster_agent.runner.listening import Listening, Rebind
-from muster_agent.runner.manager import spawn_thread
+from muster_agent.runner.context import HostConfig
+from muster_agent.runner.listening import Listening
 from muster_agent.runner.preflight import HostProbe
+from muster_agent.runner.threads import spawn_thread
 from muster_agent.signals import Signals
 from muster_agent.state import membership
 from muster_agent.state.db import Database, JournalDamaged, JournalFull
 from muster_agent.state.dir import StateDir, StateError
 from muster_agent.state.reserve import ReserveFile
-from muster_agent.wiring import HostConfig, Journal
+from muster_agent.wiring import Journal
 
 log = logging.getLogger("agent")
 
@@ -167,28 +165,7 @@ RESTART_SECONDS = 2.0
 )
 @click.option("--forget-gpus", is_flag=True, help="Forget GPUs that are no longer in this host.")
 @click.version_option(VERSION)
-def main(
-    url: str,
-    token: str | None,
-    name: str | None,
-    state_dir: Path,
-    engine: str,
-    address: str | None,
-    rebind: Rebind,
-    allow_image: tuple[str, ...],
-    default_image: str,
-    model_root: Path | None,
-    share_env: tuple[str, ...],
-    allow_remote_code: bool,
-    allow_mount: tuple[str, ...],
-    allow_entrypoint: bool,
-    allow_host_network: bool,
-    vllm_command: str,
-    label: tuple[str, ...],
-    insecure: bool,
-    rejoin: bool,
-    forget_gpus: bool,
-) -> None:
+def main(**options: Any) -> None:
     """Make this host a worker: register it, run what it is asked to, report how that goes.
 
     Each option is also a variable: MUSTER_URL, MUSTER_TOKEN, MUSTER_STATE_DIR and so on. Models go on running when the
@@ -200,70 +177,107 @@ def main(
     # Models are children of this process, or are given variables of it: the agent's credential is not among them.
     os.environ.pop("MUSTER_TOKEN", None)
     try:
-        control_plane = check_url(url, insecure)
-        check_address(address)
-        worker_labels = labels(label)
-        shared = shared_names(share_env)
-        mountable = tuple(AllowedMount(*each) for each in mountable_folders(allow_mount))
-        state = StateDir(state_dir.absolute())
-        journal = Journal.checked(Database(state.path / "journal.sqlite3", ReserveFile(state.path / "reserve")))
-        if rejoin:
-            membership.rejoin(journal.database, state)
-        worker_name = membership.prepare(journal.database, state, name=name, hostname=socket.gethostname(), token=token)
-        daemon = os.environ.get("DOCKER_HOST") or DEFAULT_ADDRESS
-        run = HostRun(lambda: docker_daemon(daemon)) if engine == "docker" else HostRun()
-        journal.deployments_table.begin_run(run())
-        chosen = _engine(engine, state.path, vllm_command, journal)
+        config = AgentConfig.from_options(options)
+    except SettingError as error:
+        raise click.ClickException(str(error)) from error
+    run(config)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """An agent's state folder and journal, opened; its name as a worker; the host that it works on."""
+
+    state: StateDir
+    journal: Journal
+    name: str
+    host: HostConfig
+
+
+def run(config: AgentConfig) -> None:
+    """Run the agent until a signal. Raises ClickException if it cannot start, is refused, or loses its state folder."""
+    try:
+        opened = _open(config)
     except (SettingError, StateError, EngineError) as error:
         raise click.ClickException(str(error)) from error
-    policy = HostPolicy(
-        allow_images=allow_image or HostPolicy.allow_images,
-        model_root=model_root,
-        hub_cache=hub_cache(os.environ),
-        default_image=default_image,
-        share_env=shared,
-        allow_remote_code=allow_remote_code,
-        allow_mounts=mountable,
-        allow_entrypoint=allow_entrypoint,
-        allow_host_network=allow_host_network,
+    registration = _registration(config, opened)
+    try:
+        _run(config, opened, registration)
+    except JournalDamaged as error:
+        log.error("%s: this agent starts again, which keeps what is left of it and begins a new one", shown(str(error)))
+        _start_again(config.token)
+
+
+def _open(config: AgentConfig) -> _Opened:
+    """Raises SettingError, StateError, EngineError."""
+    state = StateDir(config.state_dir.absolute())
+    journal = Journal.checked(Database(state.path / "journal.sqlite3", ReserveFile(state.path / "reserve")))
+    if config.rejoin:
+        membership.rejoin(journal.database, state)
+    name = membership.prepare(
+        journal.database, state, name=config.name, hostname=socket.gethostname(), token=config.token
     )
+    host_run = _host_run(config)
+    journal.deployments_table.begin_run(host_run())
+    engine = _engine(config, state.path, journal)
+    return _Opened(state, journal, name, _host(config, state, journal.database, engine, host_run))
+
+
+def _host_run(config: AgentConfig) -> HostRun:
+    address = os.environ.get("DOCKER_HOST") or DEFAULT_ADDRESS
+    return HostRun(lambda: docker_daemon(address)) if config.engine == "docker" else HostRun()
+
+
+def _host(config: AgentConfig, state: StateDir, database: Database, engine: Engine, host_run: HostRun) -> HostConfig:
+    policy = _policy(config)
     conditions = Conditions(time.monotonic)
-    devices = Devices(_numbers(journal.database))
-    place = HostConfig(
-        engine=chosen,
+    devices = Devices(_gpu_indexes(database))
+    return HostConfig(
+        engine=engine,
         policy=policy,
-        listening=Listening(address, conditions, rebind=rebind),
+        listening=Listening(config.address, conditions, rebind=config.rebind),
         host_env=policy.environment(os.environ),
         state_dir=state.path,
         free_port=ports.free_port,
-        disk=lambda: disk_usage(places(chosen, state.path, policy)),
+        disk=lambda: disk_usage(places(engine, state.path, policy)),
         clock=time.time,
         monotonic=time.monotonic,
         boottime=clocks.boottime,
         boot_id=clocks.boot_id,
         conditions=conditions,
-        run=run,
+        run=host_run,
         devices=devices,
         host_probe=HostProbe(gpus=devices.gpus, driver=devices.driver),
     )
-    boot_id, past_boot_ids = next_boot(journal.database)
-    registration = Registration(
-        name=worker_name,
-        token=token or "",
+
+
+def _policy(config: AgentConfig) -> HostPolicy:
+    return HostPolicy(
+        allow_images=config.allow_image or HostPolicy.allow_images,
+        model_root=config.model_root,
+        hub_cache=hub_cache(os.environ),
+        default_image=config.default_image,
+        share_env=config.share_env,
+        allow_remote_code=config.allow_remote_code,
+        allow_mounts=tuple(AllowedMount(path, is_read_only) for path, is_read_only in config.allow_mount),
+        allow_entrypoint=config.allow_entrypoint,
+        allow_host_network=config.allow_host_network,
+    )
+
+
+def _registration(config: AgentConfig, opened: _Opened) -> Registration:
+    boot_id, past_boot_ids = next_boot(opened.journal.database)
+    return Registration(
+        name=opened.name,
+        token=config.token or "",
         gpu_info=GpuInfo(0),  # replaced by what the sampler has found when the agent registers
         system_info=facts.system_info(),
-        machine_id=facts.machine_id(state.path),
+        machine_id=facts.machine_id(opened.state.path),
         boot_id=boot_id,
         past_boot_ids=past_boot_ids or None,
         agent_version=VERSION,
-        labels=worker_labels or None,
-        address=address,
+        labels=dict(config.label) or None,
+        address=config.address,
     )
-    try:
-        _run(control_plane, registration, place, journal, state, forget_gpus)
-    except JournalDamaged as error:
-        log.error("%s: this agent starts again, which keeps what is left of it and begins a new one", shown(str(error)))
-        _start_again(token)
 
 
 def _start_again(token: str | None) -> NoReturn:
@@ -277,7 +291,7 @@ def _start_again(token: str | None) -> NoReturn:
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def _numbers(database: Database) -> GpuIndexes:
+def _gpu_indexes(database: Database) -> GpuIndexes:
     """The indexes of this host's GPUs, which outlive the agent."""
 
     def save(text: str) -> None:
@@ -287,48 +301,49 @@ def _numbers(database: Database) -> GpuIndexes:
     return GpuIndexes(lambda: database.meta("gpus"), save)
 
 
-def _engine(kind: str, state_dir: Path, vllm_command: str, journal: Journal) -> Engine:
+def _engine(config: AgentConfig, state_dir: Path, journal: Journal) -> Engine:
     """Imported late: a host without Docker needs no Docker library, and the other way round. Raises SettingError."""
-    if kind == "docker":
+    if config.engine == "docker":
         from muster_agent.engines.docker import DockerEngine
 
         return DockerEngine(lambda: journal.database.meta("worker_id"))
     from muster_agent.engines.process.process_engine import ProcessEngine
 
     try:
-        command = tuple(shlex.split(vllm_command))
+        command = tuple(shlex.split(config.vllm_command))
     except ValueError as error:
         raise SettingError("--vllm-command", str(error)) from error
     if not command or shutil.which(command[0]) is None:
-        raise SettingError("--vllm-command", f"{vllm_command!r}: there is no such program on the PATH")
+        raise SettingError("--vllm-command", f"{config.vllm_command!r}: there is no such program on the PATH")
     return ProcessEngine(state_dir, command)
 
 
-def _run(
-    url: str, registration: Registration, place: HostConfig, journal: Journal, state: StateDir, forget_gpus: bool
-) -> None:
+def _run(config: AgentConfig, opened: _Opened, registration: Registration) -> None:
     """Until a signal. Ends with 1 where the control plane will not have this worker at all, or its state is gone."""
     read_structs()
+    host, journal = opened.host, opened.journal
     signals = Signals()
-    gpus = GpuWatch(place.devices, place.conditions, place.monotonic, forget_gone=forget_gpus)
-    sampler = Sampler(place.disk, gpus)
+    gpus = GpuWatch(host.devices, host.conditions, host.monotonic, forget_gone=config.forget_gpus)
+    sampler = Sampler(host.disk, gpus)
     sampler.start()
     if not sampler.wait(FIRST_LOOK_SECONDS):
         log.warning("NVIDIA's driver does not answer: this host joins without its GPUs, until it does")
     random = SystemRandom()
-    agent = HeartbeatLoop(Api(url), registration, place, journal, state, sampler.latest, random, lambda: gpus.info)
-    reporter = Reporter(Api(url), journal.outbox, agent, random, place.conditions, place.clock, place.monotonic)
-    refusal = RegistrationCooldown(journal.database, url, registration.name, registration.token)
+    agent = HeartbeatLoop(
+        Api(config.url), registration, host, journal, opened.state, sampler.latest, random, lambda: gpus.info
+    )
+    reporter = Reporter(Api(config.url), journal.outbox, agent, random, host.conditions, host.clock, host.monotonic)
+    refusal = RegistrationCooldown(journal.database, config.url, registration.name, registration.token)
     agent.start()
     spawn_thread("reporter", reporter.run)
-    pause = refusal.pause(place.moment()) if agent.runtime is None else 0.0
+    pause = refusal.pause(host.moment()) if agent.runtime is None else 0.0
     if pause:
         log.warning("the control plane refused this worker; it is asked again in %.0f s, or at once by --rejoin", pause)
         signals.wait(pause)
     try:
         agent.run(time.monotonic, signals.wait)
     except RegistrationRejected as error:
-        refusal.note(place.moment())
+        refusal.note(host.moment())
         raise click.ClickException(f"the control plane did not take this worker: {shown(str(error))}") from error
     except JournalDamaged:  # a StateError that does not end the agent: main starts it again
         raise

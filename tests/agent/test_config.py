@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from muster_agent.config import (
+    AgentConfig,
     SettingError,
     check_address,
     check_url,
@@ -15,6 +18,7 @@ from muster_agent.config import (
     mountable_folders,
     shared_names,
 )
+from muster_agent.main import main
 
 
 @pytest.mark.parametrize(
@@ -83,3 +87,43 @@ def test_a_folder_for_mounts_is_there_and_may_be_read_only(tmp_path: Path) -> No
     for wrong in ("relative", "", ":ro", f"{tmp_path}:", f"{tmp_path}:z", f"{tmp_path}/none", "/etc/passwd"):
         with pytest.raises(SettingError, match="--allow-mount"):
             mountable_folders([wrong])
+
+
+def options_of(url: str, **given: Any) -> dict[str, Any]:
+    """The options of a command line with `--url` alone, as click reads them, and those that are `given`."""
+    return {**main.make_context("muster-agent", ["--url", url]).params, **given}
+
+
+def test_each_option_has_its_field() -> None:
+    options = {parameter.name for parameter in main.params} - {"version"}
+    assert {field.name for field in fields(AgentConfig)} == options
+
+
+def test_a_configuration_holds_what_the_options_mean(tmp_path: Path) -> None:
+    options = options_of(
+        "https://muster.example",
+        token="very-secret",
+        label=("gpu=a100",),
+        allow_mount=(f"{tmp_path}:ro",),
+        share_env=("LANG",),
+    )
+    config = AgentConfig.from_options(options)
+    assert (config.url, config.label) == ("https://muster.example", {"gpu": "a100"})
+    assert (config.allow_mount, config.share_env) == (((tmp_path, True),), ("LANG",))
+    assert "very-secret" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [
+        ({"url": "http://muster.example"}, "--url"),
+        ({"address": "0.0.0.0"}, "--address"),
+        ({"label": ("wrong",)}, "--label"),
+        ({"share_env": ("MUSTER_TOKEN",)}, "--share-env"),
+        ({"allow_mount": ("relative",)}, "--allow-mount"),
+    ],
+)
+def test_a_wrong_option_makes_no_configuration(options: dict[str, Any], flag: str) -> None:
+    with pytest.raises(SettingError) as raised:
+        AgentConfig.from_options({**options_of("https://muster.example"), **options})
+    assert raised.value.flag == flag

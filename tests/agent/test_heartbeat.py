@@ -267,7 +267,7 @@ def test_becoming_another_worker_leaves_the_old_ones_alone(world: AgentWorld) ->
     world.beat()
     world.settle()
     world.beat()
-    assert world.runtime.worker_id == "w2"
+    assert world.runtime.context.worker_id == "w2"
     assert world.server.beats[-1].active_deployments == ["d1"], "an orphan, which operators may stop"
     assert world.engine.only().worker_id == "w1"
 
@@ -319,7 +319,7 @@ def test_a_host_becomes_another_worker_only_when_its_journal_has_room(world: Age
     allow_writing(world.database)
     world.beat()
     world.settle()
-    assert (world.runtime.worker_id, world.engine.only()) == ("w2", before)
+    assert (world.runtime.context.worker_id, world.engine.only()) == ("w2", before)
     assert world.memory.deployments_table.all() == []
 
 

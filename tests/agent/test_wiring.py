@@ -41,11 +41,11 @@ def test_an_engine_that_is_down_at_the_start_does_not_keep_the_agent_from_beatin
 
 def test_what_a_crew_is_made_of_works_for_one_worker_on_one_journal(world: AgentWorld) -> None:
     runtime = Runtime.build("w7", world.host, world.memory)
-    assert runtime.worker_id == "w7"
+    assert runtime.context.worker_id == "w7"
     world.deploy()
     world.settle()
     runtime.look(no_thread)
-    assert runtime.instance_cache.seen == (world.engine.only(),)
+    assert runtime.context.instance_cache.seen == (world.engine.only(),)
     assert runtime.manager.active() == [], "what runs is another worker's"
 
 
@@ -77,7 +77,7 @@ def test_a_look_that_hangs_does_not_keep_the_agent_from_beating(
     assert "does not answer within 0 s, so the journal says what runs" in caplog.text
     assert runtime.manager.active() == ["d1"]
     waiting[0]()
-    assert runtime.instance_cache.seen == (world.engine.only(),), "it may return later"
+    assert runtime.context.instance_cache.seen == (world.engine.only(),), "it may return later"
 
 
 @pytest.mark.parametrize("down", [True, False])
@@ -85,7 +85,7 @@ def test_a_look_never_raises_what_the_engine_does(world: AgentWorld, down: bool)
     world.engine.down = down
     runtime = Runtime.build("w1", world.host, world.memory)
     runtime.look(no_thread)
-    assert runtime.instance_cache.seen == (None if down else ())
+    assert runtime.context.instance_cache.seen == (None if down else ())
 
 
 @pytest.mark.parametrize(

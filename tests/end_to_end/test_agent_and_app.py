@@ -88,7 +88,7 @@ def test_an_agent_with_a_wrong_token_comes_back_at_once_by_its_boot_id(whole: Ag
     whole.kill()
     whole.boot(REGISTRATION_TOKEN)
     whole.round()
-    assert whole.runtime.worker_id == worker_id
+    assert whole.runtime.context.worker_id == worker_id
     assert (whole.running, whole.see(deployment_id)["status"]) == (before, "running")
 
 

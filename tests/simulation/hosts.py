@@ -443,7 +443,7 @@ class Host(AgentWorld):
     def engine_was_looked_at_long_ago(self) -> None:
         """So that the next step sees what there is."""
         if self.up and self.agent.runtime:
-            self.agent.runtime.instance_cache.changed()
+            self.agent.runtime.context.instance_cache.changed()
 
     def look_after_deployments(self) -> None:
         """A step of each deployment."""

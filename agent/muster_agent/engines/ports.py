@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from muster_agent.engines.base import EngineError
+
+FreePort = Callable[[int | None, str, Collection[int]], int]
+"""The type of `free_port`."""
 
 PORTS = range(20000, 30000)
 """Where a port is taken from when the deployment wants none in particular: below those that Linux gives out by itself

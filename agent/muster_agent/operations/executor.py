@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import nullcontext
 from queue import SimpleQueue
 from threading import Event
@@ -13,9 +12,9 @@ import msgspec
 from muster.api.messages import OperationCommand, Progress, Result
 from muster_agent.engines.base import Cancelled, EngineError
 from muster_agent.operations.handlers import Handlers
-from muster_agent.runner.manager import Spawn, spawn_thread
+from muster_agent.runner.context import WorkerContext
 from muster_agent.state.db import JournalFull
-from muster_agent.state.operations import Accepted, OperationsTable, frees_space, only_looks
+from muster_agent.state.operations import Accepted, frees_space, only_looks
 
 log = logging.getLogger(__name__)
 
@@ -38,23 +37,16 @@ def kind(command: OperationCommand) -> str:
 class Operations:
     """Tests give a `spawn` that does nothing, and call `run_all`."""
 
-    def __init__(
-        self,
-        handlers: Handlers,
-        operations_table: OperationsTable,
-        boottime: Callable[[], float],
-        boot_id: str,
-        spawn: Spawn = spawn_thread,
-    ) -> None:
+    def __init__(self, context: WorkerContext, handlers: Handlers) -> None:
         self._handlers = handlers
-        self._operations_table = operations_table
-        self._boottime = boottime
-        self._boot_id = boot_id
+        self._operations_table = context.operations_table
+        self._boottime = context.host.boottime
+        self._boot_id = context.host.boot_id()
         self._closing = Event()
         self._queues: dict[str, SimpleQueue[OperationCommand]] = {name: SimpleQueue() for name in POOLS}
         for name, size in POOLS.items():
             for number in range(size):
-                spawn(f"{name}-{number}", lambda queue=self._queues[name]: self._work(queue))  # type: ignore[misc]
+                context.host.spawn(f"{name}-{number}", lambda queue=self._queues[name]: self._work(queue))  # type: ignore[misc]
 
     def resume(self) -> None:
         """After a restart: what had begun was interrupted, and does not run again; what had not, runs now.

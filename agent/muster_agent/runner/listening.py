@@ -10,18 +10,16 @@ import ipaddress
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from threading import Lock
-from typing import Literal
 
 from muster.api import addresses
 from muster.api.addresses import Kind
 from muster.api.conditions import ConditionType
 from muster_agent.conditions import LOOKS_TO_SET, Conditions
-from muster_agent.config import LOOPBACK, is_loopback
+from muster_agent.config import LOOPBACK, Rebind, is_loopback
 from muster_agent.engines.base import EngineError
 from muster_agent.host import facts
 
 Resolve = Callable[[str], list[str]]
-Rebind = Literal["restart", "leave"]
 
 MOST_TOLD = 16
 """Addresses of this host that a message lists."""

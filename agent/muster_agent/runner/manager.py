@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from threading import Lock, Thread
+from collections.abc import Iterable
+from threading import Lock
 
 from muster.api.messages import Deploy, GpuDevice, GpuInfo, Orphan, Stop
 from muster_agent.engines.base import Instance
-from muster_agent.runner.reconciler import Tools
+from muster_agent.runner.context import WorkerContext
 from muster_agent.runner.runner import DeploymentRunner
+from muster_agent.runner.starter import Starter
 from muster_agent.state.deployments import Record
-
-Spawn = Callable[[str, Callable[[], None]], None]
-
-
-def spawn_thread(name: str, target: Callable[[], None]) -> None:
-    # A daemon: an agent that ends does not wait for a pull.
-    Thread(target=target, name=name, daemon=True).start()
 
 
 class DeploymentManager:
     """Tests give a `spawn` that does nothing, and step the actors themselves."""
 
-    def __init__(self, tools: Tools, spawn: Spawn = spawn_thread) -> None:
-        self._tools = tools
-        self._spawn = spawn
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._starter = Starter(context)
         self._lock = Lock()
         self._closed = False
         self.runners: dict[str, DeploymentRunner] = {}
 
     def resume(self) -> None:
         """Go on with what the journal says, with or without a control plane."""
-        for record in self._tools.deployments_table.all():
+        for record in self._context.deployments_table.all():
             if not record.at_rest:
                 self._go(self._actor(record))
 
     def submit(self, command: Deploy | Stop) -> None:
         """An intent that is journaled, or was journaled before and is said again. Of one that is older than what is
         journaled, nothing is done but to say what is."""
-        record = self._tools.deployments_table.get(command.deployment_id) or Record(command)
+        record = self._context.deployments_table.get(command.deployment_id) or Record(command)
         runner = self._actor(record)
         runner.submit(record.command)
         self._go(runner)
@@ -53,7 +47,7 @@ class DeploymentManager:
             if deployment_id is None:
                 continue
             runner = self.runners.get(deployment_id)
-            record = runner.record if runner else self._tools.deployments_table.get(deployment_id)
+            record = runner.record if runner else self._context.deployments_table.get(deployment_id)
             # Without a record it is an orphan: shown, and never touched unasked.
             if record is not None and record.at_rest:
                 runner = self._actor(record)
@@ -81,7 +75,7 @@ class DeploymentManager:
     def has_something_of(self, deployment_id: str) -> bool:
         """Whether an instance of it may run here, or come up, whatever becomes of a newer intent."""
         runner = self.runners.get(deployment_id)
-        record = runner.record if runner else self._tools.deployments_table.get(deployment_id)
+        record = runner.record if runner else self._context.deployments_table.get(deployment_id)
         comes_up = record is not None and isinstance(record.command, Deploy) and not record.at_rest
         return comes_up or deployment_id in self._running()
 
@@ -92,20 +86,20 @@ class DeploymentManager:
         does not tell its GPUs is left out: the control plane then takes it that it may hold any.
         """
         found = []
-        for each in self._tools.instance_cache.seen or ():
+        for each in self._context.instance_cache.seen or ():
             if each.state != "running" or each.deployment_id is None or each.gpus is None or self._knows(each):
                 continue
             held = [device.index for device in gpus.devices if _ids(device) & set(each.gpus)] if gpus else []
-            if held or each.worker_id in (self._tools.worker_id, *self._tools.past_workers):
+            if held or self._context.is_own(each):
                 found.append(Orphan(each.deployment_id, held))
         return found
 
     def _knows(self, instance: Instance) -> bool:
-        if instance.worker_id != self._tools.worker_id or instance.deployment_id is None:
+        if instance.worker_id != self._context.worker_id or instance.deployment_id is None:
             return False
         return (
             instance.deployment_id in self.runners
-            or self._tools.deployments_table.get(instance.deployment_id) is not None
+            or self._context.deployments_table.get(instance.deployment_id) is not None
         )
 
     def failed_with(self, error_code: str) -> dict[str, str]:
@@ -120,14 +114,14 @@ class DeploymentManager:
     def expect_end(self, instance: Instance) -> bool:
         """An operator is about to end it. False when no deployment here cares for it: an orphan."""
         runner = self.runners.get(instance.deployment_id or "")
-        if runner is None or instance.worker_id != self._tools.worker_id:
+        if runner is None or instance.worker_id != self._context.worker_id:
             return False
         runner.expect_end(instance.id)
         return True
 
     def wanted(self) -> list[Deploy]:
         """The deploys that are alive here, or shall be: what uses images and weights."""
-        live = (each.command for each in self._tools.deployments_table.all() if not each.at_rest)
+        live = (each.command for each in self._context.deployments_table.all() if not each.at_rest)
         return [command for command in live if isinstance(command, Deploy)]
 
     def close(self) -> None:
@@ -139,31 +133,31 @@ class DeploymentManager:
             runner.close()
 
     def _ours(self) -> Iterable[Instance]:
-        seen = self._tools.instance_cache.seen or ()
-        return [each for each in seen if each.worker_id == self._tools.worker_id and each.deployment_id is not None]
+        seen = self._context.instance_cache.seen or ()
+        return [each for each in seen if each.worker_id == self._context.worker_id and each.deployment_id is not None]
 
     def _running(self) -> set[str]:
         """Deployments of which an instance of ours runs, as far as anybody could look."""
-        if self._tools.instance_cache.seen is None:
+        if self._context.instance_cache.seen is None:
             # Before the first look at the host the journal is the best guess.
-            live = {each.deployment_id for each in self._tools.deployments_table.all() if _may_run(each)}
+            live = {each.deployment_id for each in self._context.deployments_table.all() if _may_run(each)}
         else:
             live = {each.deployment_id for each in self._ours() if each.deployment_id and each.state == "running"}
-        return live | self._tools.instance_cache.unlisted
+        return live | self._context.instance_cache.unlisted
 
     def _orphans(self) -> set[str]:
         """Deployments of workers that this agent was, which still run here."""
-        seen, past = self._tools.instance_cache.seen or (), self._tools.past_workers
+        seen, past = self._context.instance_cache.seen or (), self._context.past_workers
         running = (each for each in seen if each.worker_id in past and each.state == "running")
         return {each.deployment_id for each in running if each.deployment_id}
 
     def _actor(self, record: Record) -> DeploymentRunner:
         with self._lock:
-            return self.runners.setdefault(record.deployment_id, DeploymentRunner(record, self._tools))
+            return self.runners.setdefault(record.deployment_id, DeploymentRunner(record, self._context, self._starter))
 
     def _go(self, runner: DeploymentRunner) -> None:
         if not self._closed and runner.take_thread():
-            self._spawn(f"deployment-{runner.record.deployment_id[:8]}", runner.run)
+            self._context.host.spawn(f"deployment-{runner.record.deployment_id[:8]}", runner.run)
 
 
 def _may_run(record: Record) -> bool:

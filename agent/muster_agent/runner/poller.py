@@ -8,10 +8,8 @@ from threading import Event
 
 from muster.api.conditions import ConditionType
 from muster_agent.backends.weights import CODE as CACHE_UNUSABLE
-from muster_agent.conditions import Conditions
 from muster_agent.engines.base import EngineError
-from muster_agent.runner.instances import InstanceCache
-from muster_agent.runner.listening import Listening
+from muster_agent.runner.context import WorkerContext
 from muster_agent.runner.manager import DeploymentManager
 
 log = logging.getLogger(__name__)
@@ -22,21 +20,14 @@ HUNG_AFTER = 10.0
 
 
 class Poller:
-    """`monotonic` is in seconds. `check` belongs to the heartbeat, the rest to a thread of its own (or a test)."""
+    """`check` belongs to the heartbeat, the rest to a thread of its own (or a test)."""
 
-    def __init__(
-        self,
-        instance_cache: InstanceCache,
-        manager: DeploymentManager,
-        listening: Listening,
-        conditions: Conditions,
-        monotonic: Callable[[], float],
-    ) -> None:
-        self._instance_cache = instance_cache
+    def __init__(self, context: WorkerContext, manager: DeploymentManager) -> None:
+        self._instance_cache = context.instance_cache
         self._manager = manager
-        self._listening = listening
-        self._conditions = conditions
-        self._monotonic = monotonic
+        self._listening = context.host.listening
+        self._conditions = context.host.conditions
+        self._monotonic = context.host.monotonic
         self._closed = Event()
         self._began: float | None = None
         self._faults: dict[str, str] = {}

@@ -7,8 +7,8 @@ taken again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import replace
 from math import ceil
 from threading import Event
 
@@ -17,21 +17,18 @@ import msgspec
 from muster.api.lifecycle import COMING_UP, ENDING, Status
 from muster.api.messages import CrashLoop, Deploy, Fix, Progress, Report, Stop
 from muster.diagnostics.log import EXCERPT_BYTES, Diagnosis, diagnose, excerpt
-from muster_agent.engines.base import Cancelled, Engine, EngineError, Instance
+from muster_agent.engines.base import Cancelled, EngineError, Instance
 from muster_agent.engines.labels import instance_name
-from muster_agent.logs.archive import Archive
-from muster_agent.logs.redaction import Secrets
+from muster_agent.runner.context import WorkerContext
 from muster_agent.runner.crash_context import crash_context
-from muster_agent.runner.instances import InstanceCache
 from muster_agent.runner.plan import Fetch, Remove, Start, Step, Terminate, of_deployment, outdated, plan, wanted
 from muster_agent.runner.preflight import GpuMissing
-from muster_agent.runner.probes import DEAD_AFTER, Probe, Pulse
-from muster_agent.runner.pulls import Pulls
+from muster_agent.runner.probes import DEAD_AFTER, Pulse
 from muster_agent.runner.restarts import Restarts
 from muster_agent.runner.starter import Starter
 from muster_agent.runner.startup import STALLED_AFTER, StartupObserver, StartupWatchdog
 from muster_agent.state.db import JournalFull
-from muster_agent.state.deployments import DeploymentsTable, Record
+from muster_agent.state.deployments import Record
 
 log = logging.getLogger(__name__)
 
@@ -76,50 +73,33 @@ DOING = {
 }
 
 
-@dataclass(frozen=True)
-class Tools:
-    """What every actor works with. `clock` is epoch seconds; the `now` of each step is of `monotonic`."""
-
-    engine: Engine
-    instance_cache: InstanceCache
-    deployments_table: DeploymentsTable
-    archive: Archive
-    pulls: Pulls
-    starter: Starter
-    startup_observer: StartupObserver
-    probe: Probe
-    worker_id: str
-    past_workers: Collection[str]
-    clock: Callable[[], float]
-    monotonic: Callable[[], float]
-    may_start: Callable[[], bool]
-    host_run: Callable[[], str]
-    boot_id: Callable[[], str]
-    secrets: Secrets
-
-
 class Reconciler:
     """`cancelled` ends a pull, and lets nothing start any more."""
 
-    def __init__(self, record: Record, tools: Tools) -> None:
+    def __init__(self, record: Record, context: WorkerContext, starter: Starter) -> None:
         self.record = record
         self.cancelled = Event()
-        self._tools = tools
-        self._restarts = Restarts(record.crashes, tools.boot_id())
+        self._context = context
+        self._host = context.host
+        self._starter = starter
+        self._startup_observer = StartupObserver(
+            context.host.engine, context.host.policy.hub_cache, context.host.host_probe.gpus
+        )
+        self._restarts = Restarts(record.crashes, context.host.boot_id())
         self._watchdog: StartupWatchdog | None = None
         self._pulse = Pulse()
         self._weights: int | None = None
         self._caution = ""
         self._name: str | None = None
         # The run of the host in which the expected instance was there.
-        self._expected_in = tools.host_run()
+        self._expected_in = context.host.run()
         self._asked_to_end: dict[str, float] = {}
         self._misplaced_since: float | None = None
         self._ending: set[str] = set()
 
     def expect_end(self, instance_id: str) -> None:
         """An operator ends this instance; that is no crash."""
-        self._asked_to_end[instance_id] = self._tools.monotonic()
+        self._asked_to_end[instance_id] = self._host.monotonic()
 
     def step(self, now: float) -> float | None:
         """Seconds until the next step; None when there is nothing to do until something changes.
@@ -138,7 +118,7 @@ class Reconciler:
 
     def next_start_in(self) -> int:
         """Seconds until the next start; 0 where none is waited for. Any thread."""
-        return ceil(self._restarts.wait(self._tools.monotonic()))
+        return ceil(self._restarts.wait(self._host.monotonic()))
 
     def say_again(self) -> None:
         """Report once more what was reported last, with the time that is left by now until the next start."""
@@ -197,19 +177,19 @@ class Reconciler:
         """Raises EngineError if the engine failed rather than the deployment's step: then no crash is counted."""
         if error.error_code == "DOCKER_UNAVAILABLE":
             raise error
-        self._tools.instance_cache.changed()
+        self._context.instance_cache.changed()
         self._instances()
 
     def _plan(self, command: Deploy, instances: list[Instance], now: float) -> tuple[Step, ...]:
-        may_start = self._restarts.wait(now) == 0 and self._tools.may_start()
+        may_start = self._restarts.wait(now) == 0 and self._context.may_start()
         missing = None
         if may_start and wanted(command, instances) is None:
-            cleared = self._tools.starter.clear(command, instances)
+            cleared = self._starter.clear(command, instances)
             if cleared.caution:
                 log.warning("deployment %s: %s", command.deployment_id, cleared.caution)
             self._caution = cleared.caution
             self._weights = cleared.weights
-            missing = self._tools.starter.missing_image(command)
+            missing = self._starter.missing_image(command)
         return plan(command, instances, may_start=may_start, missing_image=missing)
 
     def _attend(self, command: Deploy, instance: Instance, now: float) -> float:
@@ -217,7 +197,7 @@ class Reconciler:
         if now - self._asked_to_end.get(instance.id, now) > ENDED_WITHIN:
             del self._asked_to_end[instance.id]
         if self.record.container_id != instance.id:
-            self._expected_in = self._tools.host_run()
+            self._expected_in = self._host.run()
             self._save(replace(self.record, container_id=instance.id, port=instance.port))
         name = self._name or instance_name(command.deployment_id, command.generation)
         if instance.name != name:
@@ -228,7 +208,7 @@ class Reconciler:
             return 0.0
         if self.record.status is Status.RUNNING:
             return self._watch(command, instance, now)
-        if self._tools.starter.is_ready(command, instance, self._tools.probe):
+        if self._starter.is_ready(command, instance):
             self._restarts.note_running(now)
             self._pulse = Pulse()
             self._report(Status.RUNNING, "Model loaded successfully", reach=self._reach(instance))
@@ -237,7 +217,7 @@ class Reconciler:
 
     def _is_misplaced(self, instance: Instance, now: float) -> bool:
         """Whether it has listened elsewhere than `--address` means for long enough to be moved."""
-        listening = self._tools.starter.listening
+        listening = self._host.listening
         if listening.fits(instance.bind) is not False or listening.is_missing():
             self._misplaced_since = None
         elif self._misplaced_since is None:
@@ -247,14 +227,14 @@ class Reconciler:
 
     def _rebind(self, instance: Instance) -> None:
         """Announce the restart, then end the instance: the next step starts it at the address of today."""
-        address = self._tools.starter.listening.address
-        where = f"at {self._tools.starter.listening.bind()}{f' (--address {address})' if address else ''}"
+        address = self._host.listening.address
+        where = f"at {self._host.listening.bind()}{f' (--address {address})' if address else ''}"
         message = f"It listens at {instance.bind}, and models of this worker now listen {where}: it restarts there"
         log.warning("deployment %s: %s", self.record.deployment_id, message)
         self._misplaced_since = None
         self._report(Status.STARTING, message, gone=True)
-        self._tools.engine.stop(instance.id, STOP_GRACE)
-        self._tools.instance_cache.changed()
+        self._host.engine.stop(instance.id, STOP_GRACE)
+        self._context.instance_cache.changed()
 
     def _await_host(self, message: str) -> float:
         """Report that the host lacks an address or a GPU. Nothing has failed: the deployment starts when it is back."""
@@ -268,7 +248,7 @@ class Reconciler:
             self._end_row(instance)
         if self._reach(instance) != self._reported_reach():
             self._report(Status.RUNNING, self._told_reach(instance), reach=self._reach(instance))
-        if self._pulse.has_stopped(now, lambda: self._tools.starter.is_alive(instance, self._tools.probe)):
+        if self._pulse.has_stopped(now, lambda: self._starter.is_alive(instance)):
             text = self._kill_hung(instance)
             # It did run with this configuration, so whatever its log has is not for good.
             found = diagnose(text, None, False)._replace(permanent=False)
@@ -287,14 +267,14 @@ class Reconciler:
 
     def _reach(self, instance: Instance) -> str:
         """The worker's address, if the instance can be reached by it at this moment."""
-        return self._tools.starter.listening.reach(instance.bind, self._reported_reach() or "")
+        return self._host.listening.reach(instance.bind, self._reported_reach() or "")
 
     def _reported_reach(self) -> str | None:
         report = self.record.report
         return report.address if report is not None and self.record.status is Status.RUNNING else None
 
     def _told_reach(self, instance: Instance) -> str:
-        listening = self._tools.starter.listening
+        listening = self._host.listening
         if listening.fits(instance.bind) is False:
             return f"It listens at {instance.bind}, which is not this worker's address any more: restart it to move it"
         if listening.is_missing():
@@ -304,14 +284,14 @@ class Reconciler:
     def _await(self, command: Deploy, instance: Instance, now: float) -> float:
         if self.record.status is not Status.STARTING or self._waited:
             self._report(Status.STARTING, "Loading the model")
-        if self._tools.starter.is_out_of_reach(instance):
+        if self._starter.is_out_of_reach(instance):
             # It may be ready: nobody can tell, and the 10 minutes begin anew when somebody can.
             self._watchdog = None
             return PROBE_EVERY
         watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, self._weights)
         if watchdog.is_due(now):
             before = watchdog.progress
-            watchdog.note(now, self._tools.startup_observer.look(command, instance))
+            watchdog.note(now, self._startup_observer.look(command, instance))
             if watchdog.progress is not None and watchdog.progress != before:
                 self._report(Status.STARTING, DOING[watchdog.progress.phase], progress=watchdog.progress)
         if watchdog.has_ended(now):
@@ -331,7 +311,7 @@ class Reconciler:
                 self._take(step)
         finally:
             # Reached on every error but the agent's own death, which is what attempts count.
-            self._tools.instance_cache.changed()
+            self._context.instance_cache.changed()
             self._save(replace(self.record, attempts=0))
 
     def _take(self, step: Step) -> None:
@@ -341,7 +321,7 @@ class Reconciler:
                 self._fetch(image)
             case Terminate(instance_id):
                 self._announce_end(instance_id)
-                self._tools.engine.stop(instance_id, STOP_GRACE)
+                self._host.engine.stop(instance_id, STOP_GRACE)
             case Remove(instance_id):
                 self._remove(instance_id)
             case Start():
@@ -349,7 +329,7 @@ class Reconciler:
 
     def _fetch(self, image: str) -> None:
         try:
-            self._tools.pulls.pull(image, self._downloading, self.cancelled, self._pull_retried)
+            self._context.pulls.pull(image, self._downloading, self.cancelled, self._pull_retried)
         except JournalFull as error:
             log.warning("image %s was pulled, and prune will not count it as this agent's: %s", image, error)
 
@@ -368,15 +348,15 @@ class Reconciler:
         if self.record.status is not Status.STARTING or self._waited or self._counts_down or self._caution:
             self._report(Status.STARTING, f"Starting. {self._caution}" if self._caution else "Starting")
         self._watchdog = self._name = None
-        with self._tools.instance_cache.start(command.deployment_id):
-            instance = self._tools.starter.start(command, self.record.port)
-        self._expected_in = self._tools.host_run()
+        with self._context.instance_cache.start(command.deployment_id):
+            instance = self._starter.start(command, self.record.port)
+        self._expected_in = self._host.run()
         self._save(replace(self.record, container_id=instance.id, port=instance.port))
 
     def _remove(self, instance_id: str) -> None:
         instance = next((each for each in self._instances() if each.id == instance_id), None)
         if instance is not None:
-            self._tools.archive.save_and_remove(self._tools.engine, instance, self._tools.clock())
+            self._context.archive.save_and_remove(self._host.engine, instance, self._host.clock())
 
     def _downloading(self, progress: Progress) -> None:
         self._report(Status.DOWNLOADING, "Pulling the image", progress=progress)
@@ -396,22 +376,22 @@ class Reconciler:
             del self._asked_to_end[expected]
             self._report(Status.STOPPED, "Its container was stopped by an operator", gone=True)
             return
-        if self._tools.host_run() != self._expected_in:
+        if self._host.run() != self._expected_in:
             self._report(Status.STARTING, "It ended with its host or its Docker daemon, and starts again", gone=True)
             return
         if ended is None:
             gone = Diagnosis("CONTAINER_FAILED", "Its container is gone: something else removed it", False)
             self._failed(command, gone, now)
             return
-        text = self._tools.engine.logs(ended.id, LOG_LINES, None).text
-        there = self._tools.instance_cache.instances()
-        host_probe = crash_context(ended, self._tools.starter.preflight.host_probe, self._tools.engine.root(), there)
+        text = self._host.engine.logs(ended.id, LOG_LINES, None).text
+        there = self._context.instance_cache.instances()
+        host_probe = crash_context(ended, self._host.host_probe, self._host.engine.root(), there)
         diagnosis = diagnose(text, ended.exit_code, ended.oom_killed)
         self._failed(command, diagnosis, now, excerpt(text, EXCERPT_BYTES - len(host_probe.encode())) + host_probe)
 
     def _failed(self, command: Deploy, diagnosis: Diagnosis, now: float, logs: str = "") -> None:
-        code, message = diagnosis.error_code, self._tools.secrets.hide(diagnosis.message, command)
-        logs = self._tools.secrets.hide(logs, command)
+        code, message = diagnosis.error_code, self._context.secrets.hide(diagnosis.message, command)
+        logs = self._context.secrets.hide(logs, command)
         log.warning("deployment %s: %s: %s", command.deployment_id, code, message)
         is_final = command.restart == "never" and code != ADDRESS_MISSING  # that is the host's trouble
         if diagnosis.permanent or is_final:
@@ -424,9 +404,9 @@ class Reconciler:
 
     def _kill_hung(self, instance: Instance) -> str:
         """End an instance that hangs, and give the end of its log."""
-        text = self._tools.engine.logs(instance.id, LOG_LINES, None).text
-        self._tools.engine.stop(instance.id, HUNG_GRACE)
-        self._tools.instance_cache.changed()
+        text = self._host.engine.logs(instance.id, LOG_LINES, None).text
+        self._host.engine.stop(instance.id, HUNG_GRACE)
+        self._context.instance_cache.changed()
         return text
 
     def _give_up_poison(self) -> None:
@@ -449,10 +429,11 @@ class Reconciler:
 
     def _crash_loop(self, status: Status) -> CrashLoop | None:
         """What ends has none: nothing starts again."""
-        return None if status in ENDING else self._restarts.loop(self._tools.monotonic())
+        return None if status in ENDING else self._restarts.loop(self._host.monotonic())
 
     def _instances(self) -> list[Instance]:
-        return of_deployment(self.record.deployment_id, self._tools.worker_id, self._tools.instance_cache.instances())
+        listed = self._context.instance_cache.instances()
+        return of_deployment(self.record.deployment_id, self._context.worker_id, listed)
 
     def _report(
         self,
@@ -487,10 +468,10 @@ class Reconciler:
 
     def _serving(self) -> int:
         """The generation of an older instance, which runs until this one takes its place; 0 if there is none."""
-        seen = self._tools.instance_cache.seen or ()
+        seen = self._context.instance_cache.seen or ()
         older = [
             each.generation or 0
-            for each in of_deployment(self.record.deployment_id, self._tools.worker_id, seen)
+            for each in of_deployment(self.record.deployment_id, self._context.worker_id, seen)
             if each.state == "running" and each.id not in self._ending
         ]
         return max((each for each in older if each < self.record.command.generation), default=0)
@@ -498,4 +479,4 @@ class Reconciler:
     def _save(self, record: Record, report: Report | None = None) -> None:
         if record != self.record or report is not None:
             self.record = record
-            self._tools.deployments_table.save(record, report)
+            self._context.deployments_table.save(record, report)

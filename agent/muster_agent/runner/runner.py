@@ -9,7 +9,9 @@ from threading import Event, Lock
 from muster.api.lifecycle import Status
 from muster.api.messages import Deploy, Stop
 from muster_agent.engines.base import Cancelled, EngineError
-from muster_agent.runner.reconciler import Reconciler, Tools
+from muster_agent.runner.context import WorkerContext
+from muster_agent.runner.reconciler import Reconciler
+from muster_agent.runner.starter import Starter
 from muster_agent.state.deployments import Record
 from muster_agent.state.dir import StateError
 
@@ -21,9 +23,10 @@ RETRY_EVERY = 5.0
 class DeploymentRunner:
     """`step` and `run` belong to its own thread (or a test); the rest may be called from any."""
 
-    def __init__(self, record: Record, tools: Tools) -> None:
-        self._tools = tools
-        self._reconciler = Reconciler(record, tools)
+    def __init__(self, record: Record, context: WorkerContext, starter: Starter) -> None:
+        self._context = context
+        self._starter = starter
+        self._reconciler = Reconciler(record, context, starter)
         self._lock = Lock()
         self._orders: Deploy | Stop | None = None
         self._wake = Event()
@@ -93,7 +96,7 @@ class DeploymentRunner:
         """Step and wait, until there is nothing to do or it is closed."""
         while not self._closed:
             try:
-                delay = self.step(self._tools.monotonic())
+                delay = self.step(self._context.host.monotonic())
             except StateError as error:
                 # The next heartbeat finds it too, and the agent begins a new journal.
                 self._note_trouble(str(error))
@@ -140,8 +143,8 @@ class DeploymentRunner:
                 return
             self._say_again = True
             if orders.generation > self.record.command.generation:
-                record = self._tools.deployments_table.get(orders.deployment_id)
-                self._reconciler = Reconciler(record or Record(orders), self._tools)
+                record = self._context.deployments_table.get(orders.deployment_id)
+                self._reconciler = Reconciler(record or Record(orders), self._context, self._starter)
 
     def _leave_thread(self) -> bool:
         with self._lock:

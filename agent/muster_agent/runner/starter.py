@@ -3,8 +3,7 @@ ready."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
 from threading import Lock
 
 from muster.api.messages import Deploy
@@ -12,35 +11,28 @@ from muster_agent.backends.command import desired_port, run_spec, served_model_n
 from muster_agent.backends.flags import flags
 from muster_agent.backends.hub import Finding
 from muster_agent.backends.impossible_flags import check_possible
-from muster_agent.backends.policy import HostPolicy, refusal
-from muster_agent.engines.base import Engine, EngineError, Instance, RunSpec
+from muster_agent.backends.policy import refusal
+from muster_agent.engines.base import EngineError, Instance, RunSpec
 from muster_agent.engines.ports import PORTS
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.runner.instances import InstanceCache
-from muster_agent.runner.listening import Listening
+from muster_agent.runner.context import WorkerContext
 from muster_agent.runner.preflight import Preflight, PreflightResult, StartRequest
-from muster_agent.runner.probes import Probe
-
-FreePort = Callable[[int | None, str, Collection[int]], int]
 
 PORT_RACES = 3
 """Starts with another port, where somebody else on this host took the free one first."""
 
 
-@dataclass(frozen=True)
 class Starter:
-    """`listening` knows the address that models listen at; `free_port` is that of muster_agent.engines.ports."""
+    """Starts instances for every deployment of a worker."""
 
-    engine: Engine
-    instance_cache: InstanceCache
-    policy: HostPolicy
-    preflight: Preflight
-    worker_id: str
-    listening: Listening
-    host_env: Mapping[str, str] = field(repr=False)
-    free_port: FreePort
-    # Two starts at once would be given the same free port.
-    _one_at_a_time: Lock = field(default_factory=Lock)
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._host = context.host
+        self._engine = context.host.engine
+        self._instance_cache = context.instance_cache
+        self._preflight = Preflight(context.host.policy, context.host.host_probe)
+        # Two starts at once would be given the same free port.
+        self._one_at_a_time = Lock()
 
     def clear(self, command: Deploy, own: Collection[Instance]) -> PreflightResult:
         """Look at everything that could be in the way, before anything is fetched or ended for it.
@@ -49,22 +41,24 @@ class Starter:
         """
         tuple(flags(command.config))  # what cannot be, before what may not be: a refusal may quote a value
         check_possible(command.config, command.gpus)
-        refused = refusal(command, self.policy, self.engine.uses_images)
+        refused = refusal(command, self._host.policy, self._engine.uses_images)
         if refused is not None:
             raise EngineError("REFUSED_BY_HOST", refused)
-        there = self.instance_cache.instances()
+        there = self._instance_cache.instances()
         spec = self._spec(
-            command, desired_port(command) or PORTS[0], self.preflight.check_gpus(command, self.worker_id, there)
+            command,
+            desired_port(command) or PORTS[0],
+            self._preflight.check_gpus(command, self._context.worker_id, there),
         )
         image = self.missing_image(command)
-        offer = self.engine.offer(image) if image is not None else None
-        flight = StartRequest(command, spec, self.host_env, own, there, self.engine.root(), offer)
-        return self.preflight.check(flight, [*self._port_findings(command, own), *self._path_findings(command)])
+        offer = self._engine.offer(image) if image is not None else None
+        flight = StartRequest(command, spec, self._host.host_env, own, there, self._engine.root(), offer)
+        return self._preflight.check(flight, [*self._port_findings(command, own), *self._path_findings(command)])
 
     def missing_image(self, command: Deploy) -> str | None:
         """The image to pull first."""
-        image = command.image or self.policy.default_image
-        return image if self.engine.uses_images and not self.engine.has_image(image) else None
+        image = command.image or self._host.policy.default_image
+        return image if self._engine.uses_images and not self._engine.has_image(image) else None
 
     def start(self, command: Deploy, last_port: int | None) -> Instance:
         """On the port that is asked for, else on `last_port` if it is free, so that an endpoint outlives a crash.
@@ -76,50 +70,50 @@ class Starter:
             while True:
                 port = self._port(command, last_port, lost)
                 # Again: while an image was pulled, another deployment may have started on that GPU.
-                gpus = self.preflight.check_gpus(command, self.worker_id, self.instance_cache.instances())
+                gpus = self._preflight.check_gpus(command, self._context.worker_id, self._instance_cache.instances())
                 spec = self._spec(command, port, gpus)
                 try:
-                    instance = self.engine.start(spec)
+                    instance = self._engine.start(spec)
                 except EngineError as error:
                     lost.add(spec.port)
                     if error.error_code != "PORT_IN_USE" or desired_port(command) or len(lost) > PORT_RACES:
                         raise
                 else:
-                    self.instance_cache.changed()
+                    self._instance_cache.changed()
                     return instance
 
-    def is_ready(self, command: Deploy, instance: Instance, probe: Probe) -> bool:
+    def is_ready(self, command: Deploy, instance: Instance) -> bool:
         """Whether the instance serves the command's model, asked with the deployment's own key."""
         if instance.port is None:
             return False
         key = command.env.get("VLLM_API_KEY")
         if key is not None and not isinstance(key, str):
-            key = self.host_env.get("VLLM_API_KEY")
-        return probe.is_ready(self._bind_of(instance), instance.port, served_model_name(command), key)
+            key = self._host.host_env.get("VLLM_API_KEY")
+        return self._host.probe.is_ready(self._bind_of(instance), instance.port, served_model_name(command), key)
 
-    def is_alive(self, instance: Instance, probe: Probe) -> bool:
+    def is_alive(self, instance: Instance) -> bool:
         """Whether it answers. While the host lacks the address where it listens, it counts as alive: nobody can ask."""
         if instance.port is None:
             return False
         bind = self._bind_of(instance)
-        return probe.is_alive(bind, instance.port) or not self.listening.is_here(bind)
+        return self._host.probe.is_alive(bind, instance.port) or not self._host.listening.is_here(bind)
 
     def is_out_of_reach(self, instance: Instance) -> bool:
         """Whether the host lost the address that the instance listens at, so that no probe can tell how it is."""
-        return not self.listening.is_here(self._bind_of(instance))
+        return not self._host.listening.is_here(self._bind_of(instance))
 
     def _bind_of(self, instance: Instance) -> str:
-        return instance.bind or self.listening.bind()
+        return instance.bind or self._host.listening.bind()
 
     def _spec(self, command: Deploy, port: int, gpus: Collection[Gpu]) -> RunSpec:
         return run_spec(
             command,
-            worker_id=self.worker_id,
-            bind=self.listening.bind(),
+            worker_id=self._context.worker_id,
+            bind=self._host.listening.bind(),
             port=port,
-            policy=self.policy,
-            host_env=self.host_env,
-            uses_images=self.engine.uses_images,
+            policy=self._host.policy,
+            host_env=self._host.host_env,
+            uses_images=self._engine.uses_images,
             uuids={each.index: each.uuid for each in gpus if each.uuid is not None},
             positions={each.index: each.position for each in gpus if each.position is not None},
         )
@@ -139,22 +133,22 @@ class Starter:
 
     def _path_findings(self, command: Deploy) -> Iterator[Finding]:
         """Of the files that a container is to see: one that is not there would be told by vLLM in many ways."""
-        if self.engine.uses_images:
-            for where, path in self.policy.missing(command):
+        if self._engine.uses_images:
+            for where, path in self._host.policy.missing(command):
                 advice = "put it there, or correct the path"
                 yield Finding("INVALID_CONFIG", f"{where}: there is no {path} on this host: {advice}")
 
     def _port(self, command: Deploy, last_port: int | None, lost: Collection[int] = ()) -> int:
-        self.instance_cache.changed()
+        self._instance_cache.changed()
         taken = {
-            each.port for each in self.instance_cache.instances() if each.port is not None and each.state != "exited"
+            each.port for each in self._instance_cache.instances() if each.port is not None and each.state != "exited"
         }
         taken.update(lost)
-        wanted, bind = desired_port(command), self.listening.bind()
+        wanted, bind = desired_port(command), self._host.listening.bind()
         if wanted is None and last_port is not None:
             try:
-                return self.free_port(last_port, bind, taken)
+                return self._host.free_port(last_port, bind, taken)
             except EngineError:
                 # It was only a preference.
                 pass
-        return self.free_port(wanted, bind, taken)
+        return self._host.free_port(wanted, bind, taken)

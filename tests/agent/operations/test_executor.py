@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from muster.api.messages import OUTPUTS, DeleteImage, DiskUsage, PullImage
@@ -159,14 +161,8 @@ def test_every_operation_has_a_pool_with_threads_and_pulls_have_their_own() -> N
 
 def test_a_thread_is_started_for_each_place_in_a_pool(world: AgentWorld) -> None:
     started: list[str] = []
-    handlers = world.runtime.operations._handlers
-    Operations(
-        handlers,
-        world.memory.operations_table,
-        world.clock.boottime,
-        world.boot_id,
-        lambda name, target: started.append(name),
-    )
+    host = replace(world.host, spawn=lambda name, target: started.append(name))
+    Operations(replace(world.runtime.context, host=host), world.runtime.operations._handlers)
     assert sorted(started) == sorted(f"{name}-{number}" for name, size in POOLS.items() for number in range(size))
 
 

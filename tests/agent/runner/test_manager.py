@@ -99,13 +99,13 @@ def test_what_runs_for_a_deployment_at_rest_wakes_it_and_an_orphan_wakes_nobody(
     manager, started = fleet_of(world)
     for number, owner in enumerate([("w1", "orphan"), ("w2", "d1")]):
         world.engine.add(Instance(f"i{number}", f"n{number}", "i", "running", *owner, 1))
-    world.runtime.instance_cache.changed()
-    world.runtime.instance_cache.instances()
+    world.runtime.context.instance_cache.changed()
+    world.runtime.context.instance_cache.instances()
     manager.notice()
     assert started == []
     world.engine.add(Instance("i2", "n2", "i", "running", "w1", "d1", 1))
-    world.runtime.instance_cache.changed()
-    world.runtime.instance_cache.instances()
+    world.runtime.context.instance_cache.changed()
+    world.runtime.context.instance_cache.instances()
     manager.notice()
     assert started == ["deployment-d1"]
 
@@ -113,7 +113,7 @@ def test_what_runs_for_a_deployment_at_rest_wakes_it_and_an_orphan_wakes_nobody(
 def test_before_the_first_look_at_the_host_the_journal_tells_what_is_active(world: AgentWorld) -> None:
     world.deploy()
     world.settle()
-    world.runtime.instance_cache.seen = None
+    world.runtime.context.instance_cache.seen = None
     assert world.runtime.manager.active() == ["d1"]
 
 
@@ -217,7 +217,7 @@ def test_the_engine_holds_up_what_neither_runs_nor_is_at_rest(world: AgentWorld)
     world.settle()
     world.stop(deployment_id="ends")
     world.engine.down = True
-    world.runtime.instance_cache.changed()
+    world.runtime.context.instance_cache.changed()
     world.runner("ends").step(world.clock.now)
     assert world.runtime.manager.held_up() == ["comes-up", "ends"]
 

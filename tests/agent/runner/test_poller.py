@@ -16,7 +16,7 @@ from tests.fixtures.agent_world import AgentWorld
 
 @pytest.fixture
 def poller(world: AgentWorld) -> Poller:
-    world.runtime.instance_cache.changed()
+    world.runtime.context.instance_cache.changed()
     return world.runtime.poller
 
 
@@ -35,7 +35,7 @@ def reported(world: AgentWorld, seconds: float = 30.0) -> list[ReportedCondition
 def test_a_step_leaves_what_is_there_for_the_heartbeat(world: AgentWorld, poller: Poller) -> None:
     world.engine.add(Instance("i1", "muster-d1-g1", "image", "running", "w1", "d1", 1))
     poller.step()
-    assert world.runtime.instance_cache.seen == (world.engine.only(),)
+    assert world.runtime.context.instance_cache.seen == (world.engine.only(),)
     world.beat()
     assert world.server.beats[-1].active_deployments == ["d1"]
 
@@ -126,4 +126,4 @@ def test_a_closed_watch_ends_and_looks_no_more(world: AgentWorld, poller: Poller
     world.engine.add(Instance("i1", "n1", "image", "running"))
     poller.close()
     poller.run()
-    assert world.runtime.instance_cache.seen == ()
+    assert world.runtime.context.instance_cache.seen == ()

@@ -790,7 +790,7 @@ GONE = (None, None)
 def look(world: AgentWorld, seconds: float = 0.0) -> float | None:
     """One step of d1 after so long: the seconds until its next one."""
     world.clock.pass_time(seconds)
-    world.runtime.instance_cache.changed()
+    world.runtime.context.instance_cache.changed()
     delay = world.runner().step(world.clock.monotonic())
     world.deliver()
     return delay

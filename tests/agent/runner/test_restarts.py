@@ -220,7 +220,7 @@ def test_a_report_that_waited_tells_what_is_left_when_it_is_sent(world: AgentWor
     until_started(world)
     world.settle(2)
     world.engine.die(world.engine.only().id, 1, OOM)
-    world.runtime.instance_cache.changed()
+    world.runtime.context.instance_cache.changed()
     world.runner().step(world.clock.monotonic())
     world.clock.pass_time(15)
     world.deliver()

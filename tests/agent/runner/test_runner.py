@@ -120,7 +120,7 @@ def test_an_engine_that_does_not_answer_is_logged_once_for_each_of_its_messages(
             runner.wake()
 
     world.engine.on_look = look
-    world.runtime.instance_cache.changed()
+    world.runtime.context.instance_cache.changed()
     runner.run()
     assert [each for each in caplog.messages if "DOCKER" in each] == [
         f"deployment d1: DOCKER_UNAVAILABLE: {message}" for message in ("down", "hangs", "down")

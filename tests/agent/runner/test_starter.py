@@ -9,15 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from muster.api.messages import Disk, FromHost, Image
+from muster.api.messages import FromHost, Image
 from muster_agent.backends.policy import TESTED_IMAGE, HostPolicy
-from muster_agent.conditions import Conditions
 from muster_agent.engines.base import EngineError, Instance, RunSpec
-from muster_agent.runner.instances import InstanceCache
-from muster_agent.runner.listening import Listening
-from muster_agent.runner.preflight import HostProbe, Preflight
 from muster_agent.runner.starter import PORT_RACES, Starter
-from tests.fixtures.agent_world import AgentWorld, Clock, FakeHub, Probes, free_port
+from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.commands import deploy
 from tests.fixtures.memory_engine import MemoryEngine
 
@@ -146,16 +142,15 @@ def repr_of(spec: object) -> bytes:
 
 
 @pytest.fixture
-def engine() -> MemoryEngine:
-    return MemoryEngine(uses_images=False)
+def engine(world: AgentWorld) -> MemoryEngine:
+    world.engine.uses_images = False
+    return world.engine
 
 
-def starter_of(engine: MemoryEngine, **host_env: str) -> Starter:
-    policy = HostPolicy()
-    host_probe = HostProbe(FakeHub(), list, lambda path: Disk(10**12, 0, 10**12, 0))
-    instance_cache = InstanceCache(engine, Clock())
-    listening = Listening(None, Conditions(Clock()))
-    return Starter(engine, instance_cache, policy, Preflight(policy, host_probe), "w1", listening, host_env, free_port)
+@pytest.fixture
+def starter(world: AgentWorld, engine: MemoryEngine) -> Starter:
+    """A starter on the host of `world`, whose engine has no images."""
+    return Starter(world.runtime.context)
 
 
 def other(port: int, state: str = "running") -> Instance:
@@ -174,27 +169,33 @@ def other(port: int, state: str = "running") -> Instance:
     ],
 )
 def test_a_port_is_the_wanted_one_or_the_last_one_or_the_first_that_is_free(
-    engine: MemoryEngine, config: dict[str, Any], last_port: int | None, there: list[Instance], port: int
+    engine: MemoryEngine,
+    starter: Starter,
+    config: dict[str, Any],
+    last_port: int | None,
+    there: list[Instance],
+    port: int,
 ) -> None:
-    for each in there:
-        engine.add(each)
-    assert starter_of(engine).start(deploy(config=config), last_port).port == port
+    for instance in there:
+        engine.add(instance)
+    assert starter.start(deploy(config=config), last_port).port == port
 
 
 @pytest.mark.parametrize(("taken", "starts"), [(PORT_RACES, True), (PORT_RACES + 1, False)])
 def test_ports_that_others_take_first_are_lost_a_few_times_and_not_for_ever(
-    engine: MemoryEngine, taken: int, starts: bool
+    engine: MemoryEngine, starter: Starter, taken: int, starts: bool
 ) -> None:
     engine.taken_ports = set(range(20000, 20000 + taken))
     if starts:
-        assert starter_of(engine).start(deploy(), None).port == 20000 + taken
+        assert starter.start(deploy(), None).port == 20000 + taken
     else:
         with pytest.raises(EngineError, match="in use"):
-            starter_of(engine).start(deploy(), None)
+            starter.start(deploy(), None)
 
 
-def test_an_image_is_missing_until_it_was_pulled_and_never_for_an_engine_without_images(engine: MemoryEngine) -> None:
-    starter = starter_of(engine)
+def test_an_image_is_missing_until_it_was_pulled_and_never_for_an_engine_without_images(
+    engine: MemoryEngine, starter: Starter
+) -> None:
     assert starter.missing_image(deploy()) is None
     engine.uses_images = True
     assert starter.missing_image(deploy()) == TESTED_IMAGE
@@ -212,25 +213,23 @@ def test_an_image_is_missing_until_it_was_pulled_and_never_for_an_engine_without
     ],
 )
 def test_a_model_is_asked_with_the_key_that_it_was_given(
-    engine: MemoryEngine, env: dict[str, str | FromHost], key: str | None
+    world: AgentWorld, starter: Starter, env: dict[str, str | FromHost], key: str | None
 ) -> None:
-    probe = Probes({"org/model"})
-    starter = starter_of(engine, VLLM_API_KEY="of-the-host")
-    assert starter.is_ready(deploy(env=env), other(20001), probe)
-    assert probe.keys == [key]
+    world.host_env["VLLM_API_KEY"] = "of-the-host"
+    assert starter.is_ready(deploy(env=env), other(20001))
+    assert world.probe.keys == [key]
 
 
-def test_an_instance_without_a_port_is_neither_ready_nor_alive(engine: MemoryEngine) -> None:
+def test_an_instance_without_a_port_is_neither_ready_nor_alive(starter: Starter) -> None:
     nowhere = Instance("i1", "n1", "i", "running", "w1", "d1", 1)
-    probe = Probes({"org/model"})
-    assert not starter_of(engine).is_ready(deploy(), nowhere, probe)
-    assert not starter_of(engine).is_alive(nowhere, probe)
+    assert not starter.is_ready(deploy(), nowhere)
+    assert not starter.is_alive(nowhere)
 
 
-def test_a_port_that_the_deployment_itself_holds_is_in_nobodys_way(engine: MemoryEngine) -> None:
+def test_a_port_that_the_deployment_itself_holds_is_in_nobodys_way(engine: MemoryEngine, starter: Starter) -> None:
     own = engine.add(Instance("i1", "n1", "i", "running", "w1", "d1", 1, port=8123))
     command = deploy(config={"port": 8123})
-    assert starter_of(engine).clear(command, [own]).caution == ""
+    assert starter.clear(command, [own]).caution == ""
     with pytest.raises(EngineError) as raised:
-        starter_of(engine).clear(command, [])
+        starter.clear(command, [])
     assert raised.value.error_code == "PORT_IN_USE"

@@ -1,0 +1,77 @@
+"""What the parts of an agent share: the host that they work on, and the tables and caches of the worker that it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from muster.api.messages import Disk
+from muster_agent.backends.policy import HostPolicy
+from muster_agent.conditions import Conditions
+from muster_agent.engines.base import Engine, Instance
+from muster_agent.engines.ports import FreePort
+from muster_agent.gpus.devices import Devices
+from muster_agent.host.boot_id import HostRun
+from muster_agent.host.clocks import Moment
+from muster_agent.logs.archive import Archive
+from muster_agent.logs.redaction import Secrets
+from muster_agent.runner.instances import InstanceCache
+from muster_agent.runner.listening import Listening
+from muster_agent.runner.preflight import HostProbe
+from muster_agent.runner.probes import HttpProbe, Probe
+from muster_agent.runner.pulls import PAUSES, Pulls
+from muster_agent.runner.threads import Spawn, spawn_thread
+from muster_agent.state.deployments import DeploymentsTable
+from muster_agent.state.operations import OperationsTable
+
+
+@dataclass(frozen=True)
+class HostConfig:
+    """The host of an agent: its engine, the owner's settings, and its clocks. `host_env` may hold secrets.
+
+    `clock` is epoch seconds, for display and for the wire. Durations are measured by `monotonic`, leases and deadlines
+    by `boottime` within the boot `boot_id` (host/clocks.py). `disk` samples the disk that fills up.
+    """
+
+    engine: Engine
+    policy: HostPolicy
+    listening: Listening
+    host_env: Mapping[str, str] = field(repr=False)
+    state_dir: Path
+    free_port: FreePort
+    disk: Callable[[], Disk]
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    boottime: Callable[[], float]
+    boot_id: Callable[[], str]
+    conditions: Conditions
+    probe: Probe = field(default_factory=HttpProbe)
+    host_probe: HostProbe = field(default_factory=HostProbe)
+    devices: Devices = field(default_factory=Devices)
+    run: Callable[[], str] = field(default_factory=HostRun)
+    spawn: Spawn = spawn_thread
+    pull_pauses: Sequence[float] = PAUSES
+
+    def moment(self) -> Moment:
+        return Moment(self.clock(), self.boottime(), self.boot_id())
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """What every part that acts for the worker `worker_id` works with; `past_workers` are the ids it had before."""
+
+    host: HostConfig
+    worker_id: str
+    past_workers: Collection[str]
+    deployments_table: DeploymentsTable
+    operations_table: OperationsTable
+    instance_cache: InstanceCache
+    archive: Archive
+    pulls: Pulls
+    secrets: Secrets
+    may_start: Callable[[], bool]
+
+    def is_own(self, instance: Instance) -> bool:
+        """Whether the instance is of this worker, under its id of today or an earlier one."""
+        return instance.worker_id in (self.worker_id, *self.past_workers)
