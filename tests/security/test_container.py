@@ -10,7 +10,7 @@ import docker
 import pytest
 
 from muster.api.messages import Deploy
-from muster_agent.backends.command import run_spec
+from muster_agent.backends.command import run_template
 from muster_agent.backends.policy import CONTAINER_HUB_CACHE, HostPolicy, refusal
 from muster_agent.engines.base import EngineError
 from muster_agent.engines.docker import DockerEngine
@@ -46,15 +46,8 @@ def started(client: docker.DockerClient, folder: Path, **order: Any) -> dict[str
     policy = HostPolicy(allow_images=("muster-test/puppet",), hub_cache=folder / "hub", allow_remote_code=True)
     command = Deploy("c", "security-hostile", 1, "vllm", "org/model", image=shell_image.REFERENCE, **order)
     assert refusal(command, policy, uses_images=True) is None
-    spec = run_spec(
-        command,
-        worker_id="security",
-        bind="127.0.0.1",
-        port=free_port(),
-        policy=policy,
-        host_env={"AWS_SECRET_ACCESS_KEY": "s", "HTTPS_PROXY": "http://proxy"},
-        uses_images=True,
-    )
+    host_env = {"AWS_SECRET_ACCESS_KEY": "s", "HTTPS_PROXY": "http://proxy"}
+    spec = run_template(command, policy, host_env, True).spec("security", "127.0.0.1", free_port())
     DockerEngine(lambda: "security").start(spec)
     found: dict[str, Any] = client.api.inspect_container(NAME)
     return found

@@ -223,7 +223,7 @@ MUTANTS = (
     mutant(
         "a start stalls by the wall clock",
         "a start has stalled when nothing grew for ten minutes of the monotonic clock",
-        ("agent/muster_agent/runner/reconciler.py", "watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, self._weights)", "now = self._host.clock()\n        watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, self._weights)"),
+        ("agent/muster_agent/runner/reconciler.py", "watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, weights)", "now = self._host.clock()\n        watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, weights)"),
         ("agent/muster_agent/runner/startup.py", "GAP = 120.0", 'GAP = float("inf")'),
         storm="clock stepped",
     ),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from muster.api.messages import Deploy, FromHost
-from muster_agent.backends.container_settings import asked
+from muster_agent.backends.container_settings import Asked, asked
 from muster_agent.backends.flags import flags, given, value_of
 from muster_agent.backends.given_flags import sendable
 from muster_agent.backends.hub import DEFAULT_ENDPOINT
 from muster_agent.backends.policy import CONTAINER_HUB_CACHE, SHARED, HostPolicy
-from muster_agent.engines.base import EngineError, RunSpec
+from muster_agent.engines.base import EngineError, Mount, RunSpec
 from muster_agent.engines.labels import instance_name
 
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -35,45 +36,70 @@ def served_model_name(command: Deploy) -> str:
     return value_of(command.config, "served-model-name") or command.model
 
 
-def run_spec(
-    command: Deploy,
-    *,
-    worker_id: str,
-    bind: str,
-    port: int,
-    policy: HostPolicy,
-    host_env: Mapping[str, str],
-    uses_images: bool,
-    uuids: Mapping[int, str] = MappingProxyType({}),
-    positions: Mapping[int, int] = MappingProxyType({}),
-) -> RunSpec:
-    """What to start for `command`. `uuids` and `positions` are of this host's GPUs, by the index that placement knows.
+@dataclass(frozen=True)
+class RunTemplate:
+    """A deploy command in the terms of this host: a RunSpec but for the address, the port and the GPUs of its start.
 
-    Raises EngineError INVALID_CONFIG, naming the field.
+    `env` may hold secrets. `image` is None for an engine without images, `location` is where that engine or image finds
+    the model.
     """
-    asks = asked(command.config)
-    location = policy.location(command.model, asks.targets)
-    # Containers are given the model by flag, and the engine by position where their image has it so. On a network of
-    # their own they listen at all of its addresses; the engine publishes the port on `bind` alone.
-    listens = () if uses_images and not asks.host_network else ("--host", bind)
-    head = (*(("--model",) if uses_images else ()), location, *listens)
-    return RunSpec(
-        name=instance_name(command.deployment_id, command.generation),
-        worker_id=worker_id,
-        deployment_id=command.deployment_id,
-        generation=command.generation,
-        model=command.model,
+
+    command: Deploy
+    location: str
+    settings: Asked
+    image: str | None
+    flags: tuple[str, ...]
+    env: Mapping[str, str] = field(repr=False)
+    mounts: tuple[Mount, ...]
+
+    def spec(
+        self,
+        worker_id: str,
+        bind: str,
+        port: int,
+        *,
+        uuids: Mapping[int, str] = MappingProxyType({}),
+        positions: Mapping[int, int] = MappingProxyType({}),
+    ) -> RunSpec:
+        """`uuids` and `positions` are of this host's GPUs, by the index that placement knows."""
+        # Containers are given the model by flag, and the engine by position where their image has it so. On a network
+        # of their own they listen at all of its addresses; the engine publishes the port on `bind` alone.
+        is_container = self.image is not None
+        listens = () if is_container and not self.settings.host_network else ("--host", bind)
+        head = (*(("--model",) if is_container else ()), self.location, *listens)
+        command = self.command
+        return RunSpec(
+            name=instance_name(command.deployment_id, command.generation),
+            worker_id=worker_id,
+            deployment_id=command.deployment_id,
+            generation=command.generation,
+            model=command.model,
+            image=self.image,
+            arguments=(*head, "--port", str(port), *self.flags),
+            env=self.env,
+            gpus=tuple(command.gpus),
+            bind=bind,
+            port=port,
+            mounts=self.mounts,
+            devices=tuple(uuids.get(gpu, str(positions.get(gpu, gpu))) for gpu in command.gpus),
+            positions=tuple(positions.get(gpu, gpu) for gpu in command.gpus),
+            entrypoint=self.settings.entrypoint,
+            host_network=self.settings.host_network,
+        )
+
+
+def run_template(command: Deploy, policy: HostPolicy, host_env: Mapping[str, str], uses_images: bool) -> RunTemplate:
+    """What to start for `command`. Raises EngineError INVALID_CONFIG, naming the field."""
+    settings = asked(command.config)
+    location = policy.location(command.model, settings.targets)
+    return RunTemplate(
+        command=command,
+        location=location,
+        settings=settings,
         image=(command.image or policy.default_image) if uses_images else None,
-        arguments=(*head, "--port", str(port), *flags(command.config), *_implied(command, location)),
+        flags=(*flags(command.config), *_implied(command, location)),
         env=_environment(command, policy, host_env, uses_images),
-        gpus=tuple(command.gpus),
-        bind=bind,
-        port=port,
         mounts=policy.mounts(command) if uses_images else (),
-        devices=tuple(uuids.get(gpu, str(positions.get(gpu, gpu))) for gpu in command.gpus),
-        positions=tuple(positions.get(gpu, gpu) for gpu in command.gpus),
-        entrypoint=asks.entrypoint,
-        host_network=asks.host_network,
     )
 
 

@@ -34,7 +34,7 @@ class DeploymentManager:
         journaled, nothing is done but to say what is."""
         record = self._context.deployments_table.get(command.deployment_id) or Record(command)
         runner = self._actor(record)
-        runner.submit(record.command)
+        runner.submit(record)
         self._go(runner)
 
     def notice(self) -> None:

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from muster.api.messages import Deploy, Disk, Fix
+from muster_agent.backends.command import RunTemplate
 from muster_agent.backends.flags import value_of
 from muster_agent.backends.hub import MAX_CONFIG, Finding, Hub, HuggingFace, Question, question
 from muster_agent.backends.hub_cache import PREFIX, cached_models
 from muster_agent.backends.policy import HostPolicy, is_path
 from muster_agent.backends.weights import CODE, has_snapshot, unusable
-from muster_agent.engines.base import EngineError, Instance, Offer, RunSpec
+from muster_agent.engines.base import EngineError, Instance, Offer
 from muster_agent.gpus.cuda import Driver, unsatisfied
 from muster_agent.gpus.devices import Devices
 from muster_agent.gpus.driver_advice import for_device
@@ -57,13 +58,16 @@ class StartRequest:
     everything on the host, `root` the engine's disk, `offer` what a pull of its image would bring, if one is needed.
     """
 
-    command: Deploy
-    spec: RunSpec
+    template: RunTemplate
     host_env: Mapping[str, str] = field(repr=False)
     own: Collection[Instance]
     there: Collection[Instance]
     root: Path
     offer: Offer | None = None
+
+    @property
+    def command(self) -> Deploy:
+        return self.template.command
 
 
 @dataclass(frozen=True)
@@ -108,19 +112,20 @@ class Preflight:
 
     def _question(self, request: StartRequest) -> Question | None:
         """What to ask the hub; None where the model does not come from there, or is here already."""
-        env = {**self._login(request), **request.host_env, **request.spec.env}
-        asked = question(request.spec.model, value_of(request.command.config, "revision"), env)
-        return None if asked is None or self._cached(request.spec.model) else asked
+        env = {**self._login(request), **request.host_env, **request.template.env}
+        asked = question(request.command.model, value_of(request.command.config, "revision"), env)
+        return None if asked is None or self._cached(request.command.model) else asked
 
     def _quantization(self, request: StartRequest, asked: Question | None) -> Iterator[Finding]:
         """GPUs that are too old for vLLM, or for the model's quantization where its `config.json` can be read."""
         gpus = [gpu for gpu in self._asked_gpus(request) if gpu.capability is not None]
         if not gpus:
             return
-        config = self._config(request.spec.model) or (self.host_probe.hub.config(asked) if asked is not None else None)
+        config = self._config(request.command.model)
+        config = config or (self.host_probe.hub.config(asked) if asked is not None else None)
         named = method(config) if config is not None else None
         least = LEAST[named] if named is not None else LEAST_OF_VLLM
-        what = f"{request.spec.model} is quantized with {named}, which" if named is not None else "vLLM"
+        what = f"{request.command.model} is quantized with {named}, which" if named is not None else "vLLM"
         advice = "deploy another quantization of it, or choose another worker" if named else "choose another worker"
         for gpu in gpus:
             if gpu.capability is not None and gpu.capability < least:
@@ -144,7 +149,10 @@ class Preflight:
             return None
 
     def _weights(self, request: StartRequest) -> Iterator[Finding]:
-        if request.spec.image is None and (trouble := unusable(request.spec.model, self.policy.hub_cache)) is not None:
+        if request.template.image is not None:
+            return
+        trouble = unusable(request.command.model, self.policy.hub_cache)
+        if trouble is not None:
             yield Finding(CODE, trouble)
 
     def _image(self, request: StartRequest) -> Iterator[Finding]:
@@ -158,7 +166,7 @@ class Preflight:
             message = f"{offer.image} is there for {has}, and this host is {offer.platform}: {advice}"
             yield Finding("IMAGE_UNSUITABLE", message)
         driver = self.host_probe.driver() if request.command.gpus else None
-        wants = unsatisfied({**offer.env, **request.spec.env}, driver) if driver is not None else None
+        wants = unsatisfied({**offer.env, **request.template.env}, driver) if driver is not None else None
         if driver is not None and wants is not None:
             has = f"driver {driver.version} supports CUDA up to {driver.cuda}"
             yield Finding(
@@ -176,7 +184,7 @@ class Preflight:
 
     def _login(self, request: StartRequest) -> dict[str, str]:
         """The token of `hf auth login`, beside the cache: for processes alone, since no container sees it."""
-        if request.spec.image is not None or self.policy.hub_cache is None:
+        if request.template.image is not None or self.policy.hub_cache is None:
             return {}
         try:
             return {"HF_TOKEN": (self.policy.hub_cache.parent / "token").read_text(encoding="ascii").strip()}
@@ -220,8 +228,8 @@ class Preflight:
     def _disks(self, request: StartRequest, weights: int | None) -> Iterator[Finding]:
         cache = self.policy.hub_cache
         if weights is not None and cache is not None:
-            here = sum(each.size for each in cached_models(cache) if each.model == request.spec.model)
-            yield from self._disk(cache, max(weights - here, LEAST_FREE), f"the weights of {request.spec.model}")
+            here = sum(each.size for each in cached_models(cache) if each.model == request.command.model)
+            yield from self._disk(cache, max(weights - here, LEAST_FREE), f"the weights of {request.command.model}")
         yield from self._disk(request.root, LEAST_FREE, "a container")
 
     def _disk(self, path: Path, needed: int, what: str) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ from muster_agent.runner.plan import Fetch, Remove, Start, Step, Terminate, of_d
 from muster_agent.runner.preflight import GpuMissing
 from muster_agent.runner.probes import DEAD_AFTER, Pulse
 from muster_agent.runner.restarts import Restarts
-from muster_agent.runner.starter import Starter
+from muster_agent.runner.starter import PreparedStart, Starter
 from muster_agent.runner.startup import STALLED_AFTER, StartupObserver, StartupWatchdog
 from muster_agent.state.db import JournalFull
 from muster_agent.state.deployments import Record
@@ -88,8 +88,7 @@ class Reconciler:
         self._restarts = Restarts(record.crashes, context.host.boot_id())
         self._watchdog: StartupWatchdog | None = None
         self._pulse = Pulse()
-        self._weights: int | None = None
-        self._caution = ""
+        self._prepared: PreparedStart | None = None
         self._name: str | None = None
         # The run of the host in which the expected instance was there.
         self._expected_in = context.host.run()
@@ -184,12 +183,10 @@ class Reconciler:
         may_start = self._restarts.wait(now) == 0 and self._context.may_start()
         missing = None
         if may_start and wanted(command, instances) is None:
-            cleared = self._starter.clear(command, instances)
-            if cleared.caution:
-                log.warning("deployment %s: %s", command.deployment_id, cleared.caution)
-            self._caution = cleared.caution
-            self._weights = cleared.weights
-            missing = self._starter.missing_image(command)
+            self._prepared = self._starter.prepare(command, instances)
+            if self._prepared.preflight.caution:
+                log.warning("deployment %s: %s", command.deployment_id, self._prepared.preflight.caution)
+            missing = self._prepared.missing_image
         return plan(command, instances, may_start=may_start, missing_image=missing)
 
     def _attend(self, command: Deploy, instance: Instance, now: float) -> float:
@@ -288,7 +285,8 @@ class Reconciler:
             # It may be ready: nobody can tell, and the 10 minutes begin anew when somebody can.
             self._watchdog = None
             return PROBE_EVERY
-        watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, self._weights)
+        weights = self._prepared.preflight.weights if self._prepared is not None else None
+        watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, weights)
         if watchdog.is_due(now):
             before = watchdog.progress
             watchdog.note(now, self._startup_observer.look(command, instance))
@@ -342,14 +340,14 @@ class Reconciler:
             self._report(Status.STARTING, "Ending the instance of the generation before")
 
     def _start(self) -> None:
-        command = self.record.command
-        if self.cancelled.is_set() or not isinstance(command, Deploy):
+        if self.cancelled.is_set() or self._prepared is None:
             raise Cancelled
-        if self.record.status is not Status.STARTING or self._waited or self._counts_down or self._caution:
-            self._report(Status.STARTING, f"Starting. {self._caution}" if self._caution else "Starting")
+        caution = self._prepared.preflight.caution
+        if self.record.status is not Status.STARTING or self._waited or self._counts_down or caution:
+            self._report(Status.STARTING, f"Starting. {caution}" if caution else "Starting")
         self._watchdog = self._name = None
-        with self._context.instance_cache.start(command.deployment_id):
-            instance = self._starter.start(command, self.record.port)
+        with self._context.instance_cache.start(self.record.deployment_id):
+            instance = self._starter.start(self._prepared.template, self.record.port)
         self._expected_in = self._host.run()
         self._save(replace(self.record, container_id=instance.id, port=instance.port))
 

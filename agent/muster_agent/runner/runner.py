@@ -7,7 +7,7 @@ from collections.abc import Collection
 from threading import Event, Lock
 
 from muster.api.lifecycle import Status
-from muster.api.messages import Deploy, Stop
+from muster.api.messages import Deploy
 from muster_agent.engines.base import Cancelled, EngineError
 from muster_agent.runner.context import WorkerContext
 from muster_agent.runner.reconciler import Reconciler
@@ -28,7 +28,7 @@ class DeploymentRunner:
         self._starter = starter
         self._reconciler = Reconciler(record, context, starter)
         self._lock = Lock()
-        self._orders: Deploy | Stop | None = None
+        self._submitted: Record | None = None
         self._wake = Event()
         self._closed = False
         self._has_thread = False
@@ -62,11 +62,11 @@ class DeploymentRunner:
         reconciler = self._reconciler
         return reconciler.next_start_in() if reconciler.record.command.generation == generation else None
 
-    def submit(self, command: Deploy | Stop) -> None:
-        """Take this intent next. The same again means: say how it is."""
+    def submit(self, record: Record) -> None:
+        """Take the intent of `record` next, as the journal has it. The same again means: report how it is."""
         with self._lock:
-            self._orders = command
-            if command.generation > self.record.command.generation:
+            self._submitted = record
+            if record.command.generation > self.record.command.generation:
                 self._reconciler.cancelled.set()
         self._wake.set()
 
@@ -112,7 +112,7 @@ class DeploymentRunner:
 
     def step(self, now: float) -> float | None:
         """`now` is monotonic. Seconds until the next step; None when there is nothing to do until something changes."""
-        self._take_orders()
+        self._take_submitted()
         said = self.record.report
         try:
             delay = self._reconciler.step(now)
@@ -136,17 +136,16 @@ class DeploymentRunner:
             self._reconciler.wait_for_engine(trouble)
         self._trouble = trouble
 
-    def _take_orders(self) -> None:
+    def _take_submitted(self) -> None:
         with self._lock:
-            orders, self._orders = self._orders, None
-            if orders is None or self._closed:
+            record, self._submitted = self._submitted, None
+            if record is None or self._closed:
                 return
             self._say_again = True
-            if orders.generation > self.record.command.generation:
-                record = self._context.deployments_table.get(orders.deployment_id)
-                self._reconciler = Reconciler(record or Record(orders), self._context, self._starter)
+            if record.command.generation > self.record.command.generation:
+                self._reconciler = Reconciler(record, self._context, self._starter)
 
     def _leave_thread(self) -> bool:
         with self._lock:
-            self._has_thread = self._orders is not None or self._wake.is_set()
+            self._has_thread = self._submitted is not None or self._wake.is_set()
             return not self._has_thread

@@ -4,22 +4,31 @@ ready."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from threading import Lock
 
 from muster.api.messages import Deploy
-from muster_agent.backends.command import desired_port, run_spec, served_model_name
+from muster_agent.backends.command import RunTemplate, desired_port, run_template, served_model_name
 from muster_agent.backends.flags import flags
 from muster_agent.backends.hub import Finding
 from muster_agent.backends.impossible_flags import check_possible
 from muster_agent.backends.policy import refusal
 from muster_agent.engines.base import EngineError, Instance, RunSpec
-from muster_agent.engines.ports import PORTS
 from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.runner.context import WorkerContext
 from muster_agent.runner.preflight import Preflight, PreflightResult, StartRequest
 
 PORT_RACES = 3
 """Starts with another port, where somebody else on this host took the free one first."""
+
+
+@dataclass(frozen=True)
+class PreparedStart:
+    """A start that nothing is in the way of; `missing_image` is to be pulled first."""
+
+    template: RunTemplate
+    missing_image: str | None
+    preflight: PreflightResult
 
 
 class Starter:
@@ -34,44 +43,44 @@ class Starter:
         # Two starts at once would be given the same free port.
         self._one_at_a_time = Lock()
 
-    def clear(self, command: Deploy, own: Collection[Instance]) -> PreflightResult:
+    def prepare(self, command: Deploy, own: Collection[Instance]) -> PreparedStart:
         """Look at everything that could be in the way, before anything is fetched or ended for it.
 
         Raises GpuMissing; EngineError REFUSED_BY_HOST, INVALID_CONFIG, ADDRESS_MISSING, else what preflight found.
         """
+        self._check(command)
+        there = self._instance_cache.instances()
+        self._preflight.check_gpus(command, self._context.worker_id, there)
+        self._host.listening.bind()  # while it is missing, the deployment waits for it
+        template = run_template(command, self._host.policy, self._host.host_env, self._engine.uses_images)
+        missing = template.image if template.image is not None and not self._engine.has_image(template.image) else None
+        offer = self._engine.offer(missing) if missing is not None else None
+        request = StartRequest(template, self._host.host_env, own, there, self._engine.root(), offer)
+        found = [*self._port_findings(command, own), *self._path_findings(command)]
+        return PreparedStart(template, missing, self._preflight.check(request, found))
+
+    def _check(self, command: Deploy) -> None:
+        """Raises EngineError for what cannot be, or may not be, whatever the host has at the moment."""
         tuple(flags(command.config))  # what cannot be, before what may not be: a refusal may quote a value
         check_possible(command.config, command.gpus)
         refused = refusal(command, self._host.policy, self._engine.uses_images)
         if refused is not None:
             raise EngineError("REFUSED_BY_HOST", refused)
-        there = self._instance_cache.instances()
-        spec = self._spec(
-            command,
-            desired_port(command) or PORTS[0],
-            self._preflight.check_gpus(command, self._context.worker_id, there),
-        )
-        image = self.missing_image(command)
-        offer = self._engine.offer(image) if image is not None else None
-        flight = StartRequest(command, spec, self._host.host_env, own, there, self._engine.root(), offer)
-        return self._preflight.check(flight, [*self._port_findings(command, own), *self._path_findings(command)])
+        desired_port(command)
 
-    def missing_image(self, command: Deploy) -> str | None:
-        """The image to pull first."""
-        image = command.image or self._host.policy.default_image
-        return image if self._engine.uses_images and not self._engine.has_image(image) else None
-
-    def start(self, command: Deploy, last_port: int | None) -> Instance:
+    def start(self, template: RunTemplate, last_port: int | None) -> Instance:
         """On the port that is asked for, else on `last_port` if it is free, so that an endpoint outlives a crash.
 
         Raises EngineError.
         """
+        command = template.command
         with self._one_at_a_time:
             lost: set[int] = set()
             while True:
                 port = self._port(command, last_port, lost)
                 # Again: while an image was pulled, another deployment may have started on that GPU.
                 gpus = self._preflight.check_gpus(command, self._context.worker_id, self._instance_cache.instances())
-                spec = self._spec(command, port, gpus)
+                spec = self._spec(template, port, gpus)
                 try:
                     instance = self._engine.start(spec)
                 except EngineError as error:
@@ -105,17 +114,13 @@ class Starter:
     def _bind_of(self, instance: Instance) -> str:
         return instance.bind or self._host.listening.bind()
 
-    def _spec(self, command: Deploy, port: int, gpus: Collection[Gpu]) -> RunSpec:
-        return run_spec(
-            command,
-            worker_id=self._context.worker_id,
-            bind=self._host.listening.bind(),
-            port=port,
-            policy=self._host.policy,
-            host_env=self._host.host_env,
-            uses_images=self._engine.uses_images,
-            uuids={each.index: each.uuid for each in gpus if each.uuid is not None},
-            positions={each.index: each.position for each in gpus if each.position is not None},
+    def _spec(self, template: RunTemplate, port: int, gpus: Collection[Gpu]) -> RunSpec:
+        return template.spec(
+            self._context.worker_id,
+            self._host.listening.bind(),
+            port,
+            uuids={gpu.index: gpu.uuid for gpu in gpus if gpu.uuid is not None},
+            positions={gpu.index: gpu.position for gpu in gpus if gpu.position is not None},
         )
 
     def _port_findings(self, command: Deploy, own: Collection[Instance]) -> list[Finding]:

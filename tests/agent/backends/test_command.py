@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.api.messages import Deploy, FromHost
-from muster_agent.backends.command import desired_port, run_spec, served_model_name
+from muster_agent.backends.command import desired_port, run_template, served_model_name
 from muster_agent.backends.flags import flags
 from muster_agent.backends.mounts import AllowedMount
 from muster_agent.backends.policy import CONTAINER_HUB_CACHE, TESTED_IMAGE, HostPolicy
@@ -25,9 +25,7 @@ DEFAULT = HostPolicy()
 def spec(
     command: Deploy, policy: HostPolicy = DEFAULT, env: dict[str, str] | None = None, images: bool = True
 ) -> RunSpec:
-    return run_spec(
-        command, worker_id="w", bind="127.0.0.1", port=20001, policy=policy, host_env=env or {}, uses_images=images
-    )
+    return run_template(command, policy, env or {}, images).spec("w", "127.0.0.1", 20001)
 
 
 def test_the_example_of_the_worker_api_becomes_its_command_line() -> None:
@@ -119,16 +117,7 @@ def test_how_to_reach_the_hub_is_passed_on_and_shown_nowhere(name: str) -> None:
 def test_gpus_are_known_by_uuid_where_the_driver_tells_them() -> None:
     command = deploy(gpus=[3, 1, 5])
     uuids = {0: "GPU-a", 1: "GPU-b", 3: "GPU-d"}
-    made = run_spec(
-        command,
-        worker_id="w",
-        bind="127.0.0.1",
-        port=20001,
-        policy=DEFAULT,
-        host_env={},
-        uses_images=True,
-        uuids=uuids,
-    )
+    made = run_template(command, DEFAULT, {}, True).spec("w", "127.0.0.1", 20001, uuids=uuids)
     assert (made.gpus, made.devices) == ((3, 1, 5), ("GPU-d", "GPU-b", "5"))
     assert spec(command).device_ids == ("3", "1", "5")
 

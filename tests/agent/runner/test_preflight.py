@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from muster.api.messages import Disk, Fix, Report
-from muster_agent.backends.command import run_spec
+from muster_agent.backends.command import run_template
 from muster_agent.backends.hub import Finding
 from muster_agent.backends.policy import HostPolicy
 from muster_agent.engines.base import EngineError, Instance, Offer
@@ -129,12 +129,10 @@ class Runway:
 
     def check(self, *found: Finding, own: tuple[Instance, ...] = (), **command: Any) -> PreflightResult:
         wanted = deploy(**command)
-        spec = run_spec(
-            wanted, worker_id="w1", bind="127.0.0.1", port=20000, policy=self.policy, host_env={}, uses_images=True
-        )
+        template = run_template(wanted, self.policy, {}, True)
         host_probe = HostProbe(self.hub, lambda: self.gpus, self._disk, lambda: self.driver, lambda: self.memory)
         return Preflight(self.policy, host_probe).check(
-            StartRequest(wanted, spec, {}, own, own, Path("/"), self.offer), found
+            StartRequest(template, {}, own, own, Path("/"), self.offer), found
         )
 
     def refuse(self, *found: Finding, own: tuple[Instance, ...] = (), **command: Any) -> EngineError:

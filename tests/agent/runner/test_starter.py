@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from muster.api.messages import FromHost, Image
+from muster_agent.backends.command import RunTemplate
 from muster_agent.backends.policy import TESTED_IMAGE, HostPolicy
 from muster_agent.engines.base import EngineError, Instance, RunSpec
 from muster_agent.runner.starter import PORT_RACES, Starter
@@ -153,6 +154,10 @@ def starter(world: AgentWorld, engine: MemoryEngine) -> Starter:
     return Starter(world.runtime.context)
 
 
+def template_of(starter: Starter, **fields: Any) -> RunTemplate:
+    return starter.prepare(deploy(**fields), []).template
+
+
 def other(port: int, state: str = "running") -> Instance:
     return Instance(f"i{port}", f"n{port}", "i", "exited" if state == "exited" else "running", "w2", "d9", 1, port=port)
 
@@ -178,7 +183,7 @@ def test_a_port_is_the_wanted_one_or_the_last_one_or_the_first_that_is_free(
 ) -> None:
     for instance in there:
         engine.add(instance)
-    assert starter.start(deploy(config=config), last_port).port == port
+    assert starter.start(template_of(starter, config=config), last_port).port == port
 
 
 @pytest.mark.parametrize(("taken", "starts"), [(PORT_RACES, True), (PORT_RACES + 1, False)])
@@ -187,21 +192,21 @@ def test_ports_that_others_take_first_are_lost_a_few_times_and_not_for_ever(
 ) -> None:
     engine.taken_ports = set(range(20000, 20000 + taken))
     if starts:
-        assert starter.start(deploy(), None).port == 20000 + taken
+        assert starter.start(template_of(starter), None).port == 20000 + taken
     else:
         with pytest.raises(EngineError, match="in use"):
-            starter.start(deploy(), None)
+            starter.start(template_of(starter), None)
 
 
 def test_an_image_is_missing_until_it_was_pulled_and_never_for_an_engine_without_images(
     engine: MemoryEngine, starter: Starter
 ) -> None:
-    assert starter.missing_image(deploy()) is None
+    assert starter.prepare(deploy(), []).missing_image is None
     engine.uses_images = True
-    assert starter.missing_image(deploy()) == TESTED_IMAGE
-    assert starter.missing_image(deploy(image="vllm/vllm-openai:latest")) == "vllm/vllm-openai:latest"
+    assert starter.prepare(deploy(), []).missing_image == TESTED_IMAGE
+    assert starter.prepare(deploy(image="vllm/vllm-openai:latest"), []).missing_image == "vllm/vllm-openai:latest"
     engine.pulled[TESTED_IMAGE] = Image("sha256:1", [TESTED_IMAGE], 1, "")
-    assert starter.missing_image(deploy()) is None
+    assert starter.prepare(deploy(), []).missing_image is None
 
 
 @pytest.mark.parametrize(
@@ -229,7 +234,7 @@ def test_an_instance_without_a_port_is_neither_ready_nor_alive(starter: Starter)
 def test_a_port_that_the_deployment_itself_holds_is_in_nobodys_way(engine: MemoryEngine, starter: Starter) -> None:
     own = engine.add(Instance("i1", "n1", "i", "running", "w1", "d1", 1, port=8123))
     command = deploy(config={"port": 8123})
-    assert starter.clear(command, [own]).caution == ""
+    assert starter.prepare(command, [own]).preflight.caution == ""
     with pytest.raises(EngineError) as raised:
-        starter.clear(command, [])
+        starter.prepare(command, [])
     assert raised.value.error_code == "PORT_IN_USE"
