@@ -117,6 +117,8 @@ class PullProgress:
         unknown = len(self._layers) - len(sizes)
         estimate = 2 * (sum(sizes) + unknown * (sum(sizes) // max(len(sizes), 1)))
         moved = self._moved()
-        # As much as makes the share no less than it was.
-        most = moved * self._total // self._current if self._current else estimate
-        self._current, self._total = moved, min(estimate, most)
+        self._current, self._total = moved, min(estimate, self._largest_total_keeping_percent(moved, estimate))
+
+    def _largest_total_keeping_percent(self, moved: int, otherwise: int) -> int:
+        """The largest total of which `moved` is no smaller a share than before; `otherwise` before the first byte."""
+        return moved * self._total // self._current if self._current else otherwise
