@@ -149,7 +149,7 @@ MUTANTS = (
     mutant(
         "time in which nobody could look counts as a standstill",
         "a start stalls only while somebody looks, and nothing grows",
-        ("agent/muster_agent/runner/startup.py", "GAP = 120.0", 'GAP = float("inf")'),
+        ("agent/muster_agent/runner/startup.py", "LONGEST_OBSERVATION_GAP_SECONDS = 120.0", 'LONGEST_OBSERVATION_GAP_SECONDS = float("inf")'),
         test="tests/agent/runner/test_startup.py::test_time_in_which_nobody_could_look_is_no_standstill",
     ),
     mutant(
@@ -224,7 +224,7 @@ MUTANTS = (
         "a start stalls by the wall clock",
         "a start has stalled when nothing grew for ten minutes of the monotonic clock",
         ("agent/muster_agent/runner/reconciler.py", "watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, weights)", "now = self._host.clock()\n        watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, weights)"),
-        ("agent/muster_agent/runner/startup.py", "GAP = 120.0", 'GAP = float("inf")'),
+        ("agent/muster_agent/runner/startup.py", "LONGEST_OBSERVATION_GAP_SECONDS = 120.0", 'LONGEST_OBSERVATION_GAP_SECONDS = float("inf")'),
         storm="clock stepped",
     ),
     mutant(

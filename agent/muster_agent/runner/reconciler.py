@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from math import ceil
 from threading import Event
+from typing import NamedTuple
 
 import msgspec
 
@@ -26,7 +27,7 @@ from muster_agent.runner.preflight import GpuMissing
 from muster_agent.runner.probes import DEAD_AFTER, Pulse
 from muster_agent.runner.restarts import Restarts
 from muster_agent.runner.starter import PreparedStart, Starter
-from muster_agent.runner.startup import STALLED_AFTER, StartupObserver, StartupWatchdog
+from muster_agent.runner.startup import STALLED_AFTER_SECONDS, StartupObserver, StartupWatchdog
 from muster_agent.state.db import JournalFull
 from muster_agent.state.deployments import Record
 
@@ -73,6 +74,16 @@ DOING = {
 }
 
 
+class StepResult(NamedTuple):
+    """`delay` is in seconds, until the next step; None when there is nothing to do until something changes.
+
+    `reported` says whether the step reported how the deployment is.
+    """
+
+    delay: float | None
+    reported: bool
+
+
 class Reconciler:
     """`cancelled` ends a pull, and lets nothing start any more."""
 
@@ -95,16 +106,19 @@ class Reconciler:
         self._asked_to_end: dict[str, float] = {}
         self._misplaced_since: float | None = None
         self._ending: set[str] = set()
+        self._reported = False
 
     def expect_end(self, instance_id: str) -> None:
         """An operator ends this instance; that is no crash."""
         self._asked_to_end[instance_id] = self._host.monotonic()
 
-    def step(self, now: float) -> float | None:
-        """Seconds until the next step; None when there is nothing to do until something changes.
+    def step(self, now: float) -> StepResult:
+        """Compare the intent with what runs, and act. Raises Cancelled; EngineError if the engine does not answer."""
+        self._reported = False
+        delay = self._step(now)
+        return StepResult(delay, self._reported)
 
-        Raises Cancelled; EngineError where the engine cannot be asked.
-        """
+    def _step(self, now: float) -> float | None:
         if self.record.attempts >= MOST_ATTEMPTS:
             self._give_up_poison()
             return None
@@ -119,7 +133,7 @@ class Reconciler:
         """Seconds until the next start; 0 where none is waited for. Any thread."""
         return ceil(self._restarts.wait(self._host.monotonic()))
 
-    def say_again(self) -> None:
+    def report_again(self) -> None:
         """Report once more what was reported last, with the time that is left by now until the next start."""
         report = self.record.report
         if report is not None:
@@ -293,7 +307,7 @@ class Reconciler:
             if watchdog.progress is not None and watchdog.progress != before:
                 self._report(Status.STARTING, DOING[watchdog.progress.phase], progress=watchdog.progress)
         if watchdog.has_ended(now):
-            message = f"Nothing of it grew for {STALLED_AFTER / 60:.0f} minutes: {watchdog.watched}"
+            message = f"Nothing of it grew for {STALLED_AFTER_SECONDS / 60:.0f} minutes: {watchdog.watched}"
             text = self._kill_hung(instance)
             self._failed(command, Diagnosis("START_STALLED", message, False), now, excerpt(text))
         return PROBE_EVERY
@@ -446,6 +460,7 @@ class Reconciler:
         reach: str | None = None,
     ) -> None:
         """Journal the new status and spool its report. `gone` means that no instance is expected any more."""
+        self._reported = True
         container_id = None if gone else self.record.container_id
         report = Report(
             status=status.value,

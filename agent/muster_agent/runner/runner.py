@@ -33,7 +33,7 @@ class DeploymentRunner:
         self._closed = False
         self._has_thread = False
         # After a restart the control plane hears how things are, even where nothing has changed.
-        self._say_again = True
+        self._owes_report = True
         self._trouble: str | None = None
 
     @property
@@ -113,20 +113,18 @@ class DeploymentRunner:
     def step(self, now: float) -> float | None:
         """`now` is monotonic. Seconds until the next step; None when there is nothing to do until something changes."""
         self._take_submitted()
-        said = self.record.report
         try:
-            delay = self._reconciler.step(now)
+            result = self._reconciler.step(now)
         except Cancelled:
             return 0.0
         except EngineError as error:
             self._note_trouble(f"{error.error_code}: {error.message}", engine=True)
             return RETRY_EVERY
         self._trouble = None
-        if self._say_again:
-            self._say_again = False
-            if self.record.report is said:
-                self._reconciler.say_again()
-        return delay
+        if self._owes_report and not result.reported:
+            self._reconciler.report_again()
+        self._owes_report = False
+        return result.delay
 
     def _note_trouble(self, trouble: str, engine: bool = False) -> None:
         """Log it once, and not every few seconds. An engine's that stays is reported: it is why nothing happens."""
@@ -141,7 +139,7 @@ class DeploymentRunner:
             record, self._submitted = self._submitted, None
             if record is None or self._closed:
                 return
-            self._say_again = True
+            self._owes_report = True
             if record.command.generation > self.record.command.generation:
                 self._reconciler = Reconciler(record, self._context, self._starter)
 

@@ -18,10 +18,10 @@ from muster_agent.engines.base import Engine, Instance
 from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.runner.phases import LINES, phase_of
 
-STALLED_AFTER = 600.0
-LOOK_EVERY = 5.0
-GAP = 120.0
-"""Seconds between two looks above which the time between them does not count as time without growth."""
+STALLED_AFTER_SECONDS = 600.0
+OBSERVE_EVERY_SECONDS = 5.0
+LONGEST_OBSERVATION_GAP_SECONDS = 120.0
+"""A longer gap between two observations does not count as time without growth."""
 
 # Said over and over by one that hangs, or said of our own questions.
 _NO_NEWS = re.compile(
@@ -75,18 +75,16 @@ class StartupWatchdog:
         self.progress: Progress | None = None
 
     def is_due(self, now: float) -> bool:
-        return now - self._looked_at >= LOOK_EVERY
+        return now - self._looked_at >= OBSERVE_EVERY_SECONDS
 
-    def note(self, now: float, sight: Observation) -> None:
+    def note(self, now: float, observation: Observation) -> None:
         """Take in a look. A long gap between looks (an engine that hangs, a host that sleeps) does not count."""
-        if self._last is not None and now - self._looked_at > GAP:
+        if self._last is not None and now - self._looked_at > LONGEST_OBSERVATION_GAP_SECONDS:
             self._grew_at += now - self._looked_at
         self._looked_at = now
-        before, self._last = self._last, sight
-        self.progress = self._read(before, sight) or self.progress
-        if before is None:
-            return
-        if sight.news != before.news or sight.cached > before.cached or _more(sight.on_gpus, before.on_gpus):
+        before, self._last = self._last, observation
+        self.progress = self._read(before, observation) or self.progress
+        if before is not None and _has_grown(before, observation):
             self._grew_at = now
 
     @property
@@ -97,16 +95,27 @@ class StartupWatchdog:
         return "neither its log nor its weights nor its memory on a GPU"
 
     def has_ended(self, now: float) -> bool:
-        return now - self._grew_at >= STALLED_AFTER
+        return now - self._grew_at >= STALLED_AFTER_SECONDS
 
-    def _read(self, before: Observation | None, sight: Observation) -> Progress | None:
-        phase = phase_of(sight.log)
-        downloads = before is not None and sight.cached > before.cached
-        if downloads and (phase is None or (phase.phase == "loading" and phase.current is None)):
-            return Progress("downloading_weights", sight.cached, self._weights)
-        still = self.progress is not None and self.progress.phase == "downloading_weights"
-        return None if still and phase == Progress("loading") and sight.cached < (self._weights or 0) else phase
+    def _read(self, before: Observation | None, observation: Observation) -> Progress | None:
+        """The progress to report from now on; None keeps the last one.
+
+        A log that has come no further than loading does not tell a download from reading the weights: the cache does.
+        """
+        phase = phase_of(observation.log)
+        downloading_now = before is not None and observation.cached > before.cached
+        was_downloading = self.progress is not None and self.progress.phase == "downloading_weights"
+        if downloading_now and phase in (None, Progress("loading")):
+            return Progress("downloading_weights", observation.cached, self._weights)
+        if was_downloading and phase == Progress("loading") and observation.cached < (self._weights or 0):
+            return None  # the download pauses
+        return phase
 
 
-def _more(now: int | None, before: int | None) -> bool:
+def _has_grown(before: Observation, now: Observation) -> bool:
+    """Whether the log has news, or the weights or the memory on the GPUs are more than `before`."""
+    return now.news != before.news or now.cached > before.cached or _is_more(now.on_gpus, before.on_gpus)
+
+
+def _is_more(now: int | None, before: int | None) -> bool:
     return now is not None and before is not None and now > before

@@ -24,7 +24,7 @@ from muster_agent.runner.reconciler import (
     WAITS,
     WATCH_EVERY,
 )
-from muster_agent.runner.startup import STALLED_AFTER
+from muster_agent.runner.startup import STALLED_AFTER_SECONDS
 from tests.fixtures import markdown
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.hub_cache import downloading
@@ -711,7 +711,7 @@ def test_a_start_of_which_nothing_grows_is_stalled(world: AgentWorld) -> None:
         world.gpus[0] = Gpu(0, 80 * GIB, minute * GIB)
         world.settle(1, seconds=60)
     assert world.engine.only().id == first.id
-    for _ in range(int(STALLED_AFTER / 60) + 2):
+    for _ in range(int(STALLED_AFTER_SECONDS / 60) + 2):
         world.engine.say(first.id, "INFO No available shared memory broadcast block found in 60 seconds.")
         world.engine.say(first.id, 'INFO: 172.17.0.1:4 - "GET /health HTTP/1.1" 503 Service Unavailable')
         world.settle(1, seconds=60)

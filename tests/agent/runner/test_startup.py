@@ -7,7 +7,14 @@ import pytest
 from muster.api.messages import Progress
 from muster_agent.engines.base import Instance
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.runner.startup import GAP, LOOK_EVERY, STALLED_AFTER, Observation, StartupObserver, StartupWatchdog
+from muster_agent.runner.startup import (
+    LONGEST_OBSERVATION_GAP_SECONDS,
+    OBSERVE_EVERY_SECONDS,
+    STALLED_AFTER_SECONDS,
+    Observation,
+    StartupObserver,
+    StartupWatchdog,
+)
 from tests.fixtures.agent_world import GIB, AgentWorld
 from tests.fixtures.commands import deploy
 from tests.fixtures.hub_cache import cache
@@ -40,29 +47,29 @@ NEVER_NEWS = [
 )
 def test_a_start_gets_on_as_long_as_log_weights_or_memory_grow(sight: Observation, grows: bool) -> None:
     watchdog = StartupWatchdog(0.0)
-    for now in range(0, int(STALLED_AFTER), 60):
+    for now in range(0, int(STALLED_AFTER_SECONDS), 60):
         watchdog.note(now, Observation("a", 1, 1))
-    watchdog.note(STALLED_AFTER - 1, sight)
-    assert watchdog.has_ended(STALLED_AFTER) is not grows
-    assert watchdog.has_ended(2 * STALLED_AFTER - 1)
+    watchdog.note(STALLED_AFTER_SECONDS - 1, sight)
+    assert watchdog.has_ended(STALLED_AFTER_SECONDS) is not grows
+    assert watchdog.has_ended(2 * STALLED_AFTER_SECONDS - 1)
 
 
 def test_time_in_which_nobody_could_look_is_no_standstill() -> None:
     watchdog = StartupWatchdog(0.0)
     watchdog.note(0.0, Observation("a", 1, 1))
     watchdog.note(5.0, Observation("a", 1, 1))
-    back = 5.0 + 10 * STALLED_AFTER
+    back = 5.0 + 10 * STALLED_AFTER_SECONDS
     watchdog.note(back, Observation("a", 1, 1))
     assert not watchdog.has_ended(back)
-    watchdog.note(back + GAP, Observation("a", 1, 1))
-    assert watchdog.has_ended(back + STALLED_AFTER)
+    watchdog.note(back + LONGEST_OBSERVATION_GAP_SECONDS, Observation("a", 1, 1))
+    assert watchdog.has_ended(back + STALLED_AFTER_SECONDS)
 
 
 def test_a_start_is_looked_at_every_few_seconds() -> None:
     watchdog = StartupWatchdog(0.0)
     assert watchdog.is_due(0.0)
     watchdog.note(0.0, Observation(""))
-    assert [watchdog.is_due(now) for now in (LOOK_EVERY - 0.1, LOOK_EVERY)] == [False, True]
+    assert [watchdog.is_due(now) for now in (OBSERVE_EVERY_SECONDS - 0.1, OBSERVE_EVERY_SECONDS)] == [False, True]
 
 
 def test_weights_are_downloaded_until_all_are_there_though_the_log_says_loading() -> None:
@@ -97,7 +104,7 @@ def test_memory_that_is_unknown_is_no_growth_and_no_standstill_of_the_memory() -
     watchdog.note(0.0, Observation("a", 1, None))
     assert watchdog.watched == "neither its log nor its weights; how much memory it has on its GPUs is unknown"
     watchdog.note(60.0, Observation("a", 1, 5))
-    assert watchdog.has_ended(STALLED_AFTER), "what becomes known has not grown"
+    assert watchdog.has_ended(STALLED_AFTER_SECONDS), "what becomes known has not grown"
     assert watchdog.watched == "neither its log nor its weights nor its memory on a GPU"
 
 
