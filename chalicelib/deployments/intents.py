@@ -18,7 +18,7 @@ from pynamodb.transactions import TransactWrite
 from chalicelib.auth.tokens import Principal
 from chalicelib.deployments import serving
 from chalicelib.fleet import workers
-from chalicelib.scheduling import gpu_claims
+from chalicelib.scheduling import gpu_claims, scheduler
 from chalicelib.store import events, idempotency, slots
 from chalicelib.store.items import Refused, find, grow, retrying, transact
 from chalicelib.store.tables import Deployment, DeploymentName, Hot, Slot
@@ -67,7 +67,7 @@ def create(body: r.NewDeployment, by: Principal, now: float, key: idempotency.Ke
     if made:
         return load(made)
     events.record(events.on(deployment), "created", f"{body.model} as {deployment.name}", by.label, now)
-    gpu_claims.place(deployment.deployment_id, now)
+    scheduler.place(deployment.deployment_id, now)
     return load(deployment.deployment_id)
 
 
@@ -128,10 +128,10 @@ def _act(deployment_id: str, key: idempotency.Key | None, change: Change, now: f
         for worker_id in {deployment.worker_id, deployment.leaving} - {None}:
             slots.ring(worker_id, now)
         if deployment.waiting:
-            gpu_claims.place(deployment_id, now)
+            scheduler.place(deployment_id, now)
             deployment = load(deployment_id)
             if deployment.worker_id:  # it may need fewer devices than before
-                gpu_claims.place_waiting(now, on=deployment.worker_id)
+                scheduler.place_waiting(now, on=deployment.worker_id)
     return deployment, done
 
 
@@ -289,7 +289,7 @@ def stop(deployment_id: str, by: Principal, now: float, key: idempotency.Key | N
 
     deployment = _recorded(deployment_id, key, change, "stop", by, now)
     if deployment.status == Status.STOPPED and deployment.worker_id:
-        gpu_claims.place_waiting(now, on=deployment.worker_id)
+        scheduler.place_waiting(now, on=deployment.worker_id)
     return deployment
 
 
@@ -420,8 +420,8 @@ def take_back(slot: Slot, deployment: Deployment, rivals: list[tuple[Slot, Deplo
         return
     gpu_claims.release(slot.worker_id, slot.deployment_id)
     for other, theirs in rivals:
-        gpu_claims.confirm(other, theirs, now)
-    gpu_claims.place(slot.deployment_id, now)
+        scheduler.confirm(other, theirs, now)
+    scheduler.place(slot.deployment_id, now)
 
 
 def _unheard(worker_id: str, last_seen: float) -> bool:

@@ -17,7 +17,7 @@ from chalicelib.fleet import conditions, workers
 from chalicelib.fleet.workers import CLOCKS_DIFFER
 from chalicelib.operations import queue
 from chalicelib.reconcile import reports
-from chalicelib.scheduling import gpu_claims, gpu_inventory
+from chalicelib.scheduling import gpu_claims, gpu_inventory, scheduler
 from chalicelib.store import events, slots
 from chalicelib.store.items import delete_if, find_all, update_if
 from chalicelib.store.tables import Deployment, Hot, Operation, Queued, Seen, Slot
@@ -392,7 +392,7 @@ def _back(this: _Look) -> None:
     if update_if(Hot(this.worker_id), back, Hot.down_since == this.hot.down_since):
         about = events.About(worker_id=this.worker_id)
         events.record(about, "online", "heard of again", events.CONTROL_PLANE, this.now)
-        gpu_claims.place_waiting(this.now, on=this.worker_id)
+        scheduler.place_waiting(this.now, on=this.worker_id)
 
 
 def turns(hot: Hot, body: m.Heartbeat) -> bool:

@@ -15,7 +15,7 @@ from pynamodb.expressions.update import Action
 
 from chalicelib.deployments import crash_loops, serving
 from chalicelib.fleet import bounds
-from chalicelib.scheduling import gpu_claims
+from chalicelib.scheduling import gpu_claims, scheduler
 from chalicelib.store import events, slots
 from chalicelib.store.items import Refused, find, grow, retrying, update_if
 from chalicelib.store.tables import Deployment, Slot
@@ -122,7 +122,7 @@ def _attempt(worker_id: str, deployment_id: str, body: m.Report, by: str, now: f
     if new in OVER and generation >= deployment.status_generation:
         over(slot, now)
     elif new is Status.RUNNING:
-        gpu_claims.confirm(slot, deployment, now)
+        scheduler.confirm(slot, deployment, now)
     _tell(deployment, body, by, now)
     return m.Applied(True, new)
 
@@ -139,7 +139,7 @@ def _follow_again(slot: Slot, deployment: Deployment, now: float) -> None:
         if slot.holds or slot.may_live:
             over(slot, now)
     elif deployment.status == Status.RUNNING:
-        gpu_claims.confirm(slot, deployment, now)
+        scheduler.confirm(slot, deployment, now)
 
 
 def _admit_numbers(slot: Slot, deployment: Deployment | None, body: m.Report, now: float) -> None:
@@ -347,7 +347,7 @@ def over(slot: Slot, now: float, *, may_begin: bool = False) -> None:
     """
     if slots.ended(slot, may_begin=may_begin) and not slots.coming(slot):
         gpu_claims.release(slot.worker_id, slot.deployment_id)
-    gpu_claims.place_waiting(now, on=slot.worker_id)
+    scheduler.place_waiting(now, on=slot.worker_id)
 
 
 def presumed_stopped(deployment: Deployment, now: float) -> None:
@@ -365,7 +365,7 @@ def not_listed(deployment: Deployment, worker_id: str, now: float) -> None:
 def found_running(slot: Slot, deployment: Deployment, now: float) -> None:
     """It was thought lost, and a client that reports nothing twice lists it again."""
     if _conclude(deployment, Status.RUNNING, "its worker lists it again", now):
-        gpu_claims.confirm(slot, deployment, now)
+        scheduler.confirm(slot, deployment, now)
 
 
 def _conclude(deployment: Deployment, status: Status, message: str, now: float) -> bool:

@@ -8,7 +8,7 @@ import msgspec
 from pynamodb.expressions.update import Action
 
 from chalicelib.fleet import workers
-from chalicelib.scheduling import gpu_claims
+from chalicelib.scheduling import scheduler
 from chalicelib.store import events
 from chalicelib.store.items import find, retrying, transact
 from chalicelib.store.tables import Cold
@@ -40,7 +40,7 @@ def follow(worker_id: str, info: m.GpuInfo | None, occupied: workers.Claims, now
     if info is not None:
         about = events.About(worker_id=worker_id, worker_name=str(before.name))
         record(about, _decoded(before.gpu_info), info, now)
-    gpu_claims.place_waiting(now, on=worker_id)
+    scheduler.place_waiting(now, on=worker_id)
     return True
 
 

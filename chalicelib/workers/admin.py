@@ -13,7 +13,7 @@ from chalicelib.auth.tokens import Principal
 from chalicelib.deployments import intents, publication
 from chalicelib.fleet import address_claims, conditions, workers
 from chalicelib.fleet.workers import Machine
-from chalicelib.scheduling import gpu_claims
+from chalicelib.scheduling import scheduler
 from chalicelib.store import events, paging, slots
 from chalicelib.store import usage as usage_figures
 from chalicelib.store.items import find, find_all, retrying, transact, update_if
@@ -133,7 +133,7 @@ def patch(worker_id: str, body: r.WorkerPatch, by: Principal, now: float, resolv
             workers.get(worker_id)
         address_claims.note(worker_id, now, resolve)
         _tell_changes(machine, body, by, now)
-        gpu_claims.place_waiting(now, on=worker_id)
+        scheduler.place_waiting(now, on=worker_id)
     return get(worker_id, now)
 
 

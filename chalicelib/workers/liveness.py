@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from chalicelib.deployments import intents
 from chalicelib.fleet import workers
-from chalicelib.scheduling import gpu_claims
+from chalicelib.scheduling import scheduler
 from chalicelib.store import events, slots
 from chalicelib.store.items import find, side_by_side, update_if
 from chalicelib.store.tables import Brake, Hot
@@ -38,7 +38,7 @@ def expire(now: float, segments: int = SEGMENTS) -> None:
     fresh = [hot for hot in silent if hot.down_since is None and hot.status != "offline"]
     if not _braked(len(fresh), sum(part.up for part in read), now):
         side_by_side(lambda hot: _record(hot, now), silent, segments)
-    gpu_claims.place_waiting(now)
+    scheduler.place_waiting(now)
 
 
 def clock_was_put_back(now: float) -> None:

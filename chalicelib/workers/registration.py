@@ -26,7 +26,7 @@ from chalicelib.auth import provisional, refusals, tokens
 from chalicelib.deployments import intents
 from chalicelib.fleet import address_claims, join_refusals, workers
 from chalicelib.fleet.workers import Machine
-from chalicelib.scheduling import gpu_claims, gpu_inventory
+from chalicelib.scheduling import gpu_inventory, scheduler
 from chalicelib.store import events, settings, slots
 from chalicelib.store.items import find, grow, retrying, transact
 from chalicelib.store.tables import Cold, Conditions, Credential, Hot, Provisional, WorkerName
@@ -48,7 +48,7 @@ def register(body: m.Registration, bearer: str | None, now: float, resolve: Reso
     address_claims.refuse(body.address)
     answer: m.Registered = retrying(lambda: _attempt(body, bearer, now))
     address_claims.note(answer.worker_id, now, resolve)
-    gpu_claims.place_waiting(now, on=answer.worker_id)
+    scheduler.place_waiting(now, on=answer.worker_id)
     return answer
 
 
@@ -280,7 +280,7 @@ def promote(waiting: provisional.Waiting, presented: bytes, now: float) -> None:
 
     _return(waiting.machine, waiting.body, issue, _Basis(by, waiting.token, silence=True), now, end)
     address_claims.note(waiting.machine.worker_id, now, resolve)
-    gpu_claims.place_waiting(now, on=waiting.machine.worker_id)
+    scheduler.place_waiting(now, on=waiting.machine.worker_id)
 
 
 def _last_used(hot: Hot, now: float) -> bytes:

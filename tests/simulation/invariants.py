@@ -11,7 +11,7 @@ import msgspec
 from chalicelib.fleet import scan
 from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.operations import queue
-from chalicelib.scheduling import gpu_claims, placement
+from chalicelib.scheduling import choice, gpu_claims, placement
 from chalicelib.store import slots
 from chalicelib.store.tables import Cold, Deployment, Hot, Operation
 from muster.api.lifecycle import LIVE, OPEN, OperationStatus
@@ -235,11 +235,9 @@ def _has_no_place(sim: Simulation, deployment: Deployment) -> bool:
     """Whether it waits rightly: no worker has what it needs, or the one that it is to run on is gone or silent."""
     if deployment.worker_id:
         return deployment.worker_id not in {host.worker_id for host in sim.active()} - {None}
-    spec = gpu_claims.spec_of(deployment)
-    need = placement.Need(spec.gpus if isinstance(spec.gpus, int) else tuple(spec.gpus), spec.worker_id, spec.selector)
-    machines = [each for each in scan.workers().values() if each.online(sim.now)]
-    free = [gpu_claims._candidate(each, each.claims, deployment, sim.now) for each in machines]
-    return not isinstance(placement.place(need, free), placement.Place)
+    online = [worker for worker in scan.workers().values() if worker.online(sim.now)]
+    free = [choice.candidate(worker, worker.claims, deployment, sim.now) for worker in online]
+    return not isinstance(placement.place(choice.need_of(deployment), free), placement.Place)
 
 
 def _names(sim: Simulation) -> Iterator[str]:

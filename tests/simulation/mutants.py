@@ -492,7 +492,7 @@ MUTANTS = (
         "GPUs are claimed without looking",
         "a claim is a conditional write",
         ("chalicelib/scheduling/gpu_claims.py", "    unchanged = Cold.claims == cold.claims\n", "    unchanged = Cold.name.exists()\n"),
-        test="tests/chalicelib/scheduling/test_gpu_claims.py::test_a_place_that_somebody_else_took_meanwhile_is_looked_for_again",
+        test="tests/chalicelib/scheduling/test_scheduler.py::test_a_place_that_somebody_else_took_meanwhile_is_looked_for_again",
     ),
     mutant(
         "a claim is taken away whoever holds it by now",
@@ -504,13 +504,13 @@ MUTANTS = (
     mutant(
         "GPUs are free before the old container has let go",
         "what may live holds its GPUs",
-        ("chalicelib/scheduling/gpu_claims.py", "    if before is not None and before.may_live:  #", "    if False:  #"),
+        ("chalicelib/scheduling/reservation.py", "    if before is not None and before.may_live:  #", "    if False:  #"),
         test="tests/chalicelib/test_found_by_simulation.py::test_gpus_are_not_free_before_the_old_container_has_let_go",
     ),
     mutant(
         "a move does not wait",
         "a container on the worker that it leaves is gone first, where that worker can be asked",
-        ("chalicelib/scheduling/gpu_claims.py", "    if machine and slot and slot.may_live and machine.online(now):", "    if False:"),
+        ("chalicelib/scheduling/reservation.py", "    if worker and slot and slot.may_live and worker.online(now):", "    if False:"),
         storm="restless operators",
     ),
     mutant(
@@ -544,7 +544,7 @@ MUTANTS = (
     mutant(
         "a lost GPU is given away",
         "nothing is placed on a GPU that does not answer",
-        ("chalicelib/scheduling/gpu_claims.py", "    free = tuple(index for index in ours if index not in machine.unusable)\n", "    free = tuple(ours)\n"),
+        ("chalicelib/scheduling/choice.py", "    free = tuple(index for index in unclaimed if index not in worker.unusable)\n", "    free = tuple(unclaimed)\n"),
     ),
     mutant(
         "what is lost gives up its GPUs",

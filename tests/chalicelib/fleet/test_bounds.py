@@ -9,7 +9,7 @@ import pytest
 from chalicelib.deployments import intents
 from chalicelib.fleet import bounds
 from chalicelib.fleet.workers import CLOCKS_DIFFER
-from chalicelib.scheduling import gpu_claims
+from chalicelib.scheduling import scheduler
 from chalicelib.store.tables import Hot, Slot
 from muster.api import messages as m
 from muster.api import resources as r
@@ -159,5 +159,5 @@ def test_a_worker_that_was_left_cannot_make_its_stop_too_new_for_the_next(world:
     slot = Slot.get(worker.id, f"D#{deployment_id}")
     assert slot.generation <= intents.load(deployment_id).generation
     worker.report(deployment_id, "stopped", generation=int(intents.load(deployment_id).generation) - 1)
-    gpu_claims.place_waiting(world.now)
+    scheduler.place_waiting(world.now)
     assert "deploy" in other.types()

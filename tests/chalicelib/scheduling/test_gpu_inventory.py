@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from chalicelib.fleet import workers
-from chalicelib.scheduling import gpu_claims, gpu_inventory
+from chalicelib.scheduling import gpu_inventory, scheduler
 from chalicelib.store.tables import Cold
 from chalicelib.workers import admin
 from muster.api import messages as m
@@ -203,7 +203,7 @@ def test_nothing_is_placed_on_a_gpu_that_was_lost_since_its_worker_was_read(worl
     first, second = world.deploy(gpus=1), world.deploy(gpus=1)
     worker.beat()
     with world.database.counting() as calls:
-        gpu_claims.place(first, world.now)
+        scheduler.place(first, world.now)
     before = [name for name, _ in calls].index("TransactWriteItems")
     told = info(device(0), device(1, lost=True))
 
@@ -211,7 +211,7 @@ def test_nothing_is_placed_on_a_gpu_that_was_lost_since_its_worker_was_read(worl
         Cold(worker.id, part="cold").update(actions=[Cold.gpu_info.set(msgspec.json.encode(told).decode())])
 
     with world.database.overtaken_after(before, lose):
-        gpu_claims.place(second, world.now)
+        scheduler.place(second, world.now)
         assert world.database.overtake is None
     assert (world.see(first).gpu_indexes, world.see(second).gpu_indexes) == ([0], [])
     assert "GPU 1 of gpu-1 is lost" in (world.see(second).message or "")
