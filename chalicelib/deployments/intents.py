@@ -21,7 +21,7 @@ from chalicelib.fleet import workers
 from chalicelib.scheduling import gpu_claims, scheduler
 from chalicelib.store import events, idempotency, slots
 from chalicelib.store.items import Refused, find, grow, retrying, transact
-from chalicelib.store.tables import Deployment, DeploymentName, Hot, Slot
+from chalicelib.store.tables import Deployment, DeploymentName, Slot
 from muster.api import resources as r
 from muster.api.credentials import first_credential
 from muster.api.errors import ApiError
@@ -180,7 +180,7 @@ def patch(deployment_id: str, body: r.DeploymentPatch, by: Principal, now: float
             generation = grow(deployment.generation, now)
             changed = [Deployment.spec.set(_encode(spec)), Deployment.generation.set(generation)]
             actions = [*changed, *serving.kept(deployment)]
-            transact(lambda t: _update(t, deployment, now, actions))
+            transact(lambda t: write(t, deployment, now, actions))
         else:
             _replace(deployment, spec, now, None)
         return True
@@ -233,7 +233,7 @@ def _replace(deployment: Deployment, spec: r.NewDeployment, now: float, key: ide
             actions += [Deployment.leaving.set(deployment.worker_id), Deployment.worker_id.remove()]
 
     def build(transaction: TransactWrite) -> None:
-        _update(transaction, deployment, now, actions)
+        write(transaction, deployment, now, actions)
         if stays:
             slots.put(transaction, deployment.worker_id, deployment.deployment_id, "deploy", generation, before)
         elif before is not None:
@@ -277,7 +277,7 @@ def stop(deployment_id: str, by: Principal, now: float, key: idempotency.Key | N
             ]
 
         def build(transaction: TransactWrite) -> None:
-            _update(transaction, deployment, now, actions)
+            write(transaction, deployment, now, actions)
             if before is not None:
                 _put_stop(transaction, before, generation, now)
             idempotency.remember(transaction, key, deployment_id, now)
@@ -341,63 +341,6 @@ def _cannot_be_deleted(deployment: Deployment, now: float) -> str:
     )
 
 
-def lose(
-    deployment_id: str,
-    worker_id: str,
-    error_code: str,
-    message: str,
-    now: float,
-    *,
-    stop: bool = False,
-    last_seen: float | None = None,
-) -> bool:
-    """Conclude from silence that it is over (WORKER_LOST, CONTAINER_LOST, WORKER_REMOVED). Whether it was alive there.
-
-    One that went on to another worker, and left no more than a stop on this one, is not lost. Where a container may
-    live, it holds its GPUs on that worker until the worker shows that it is gone (docs/adr/0027). `stop` also leaves a
-    stop in its slot: sent already, so that a worker that does not list it never hears of it. With `last_seen`, only if
-    the worker was not heard of since then.
-    """
-
-    def attempt() -> Deployment | None:
-        deployment = find(Deployment, deployment_id)
-        if deployment is None or deployment.status not in LIVE or deployment.worker_id != worker_id:
-            return None
-        if last_seen is not None and not _unheard(worker_id, last_seen):
-            return None
-        before = slots.get(worker_id, deployment_id)
-        generation = grow(deployment.generation, now)
-        actions = [
-            Deployment.status.set(Status.ERROR),
-            Deployment.status_at.set(now),
-            Deployment.error_code.set(error_code),
-            Deployment.message.set(message),
-            Deployment.progress.remove(),
-            *serving.ended(deployment, worker_id),
-        ]
-        if stop:
-            actions += [Deployment.generation.set(generation), Deployment.desired.set("stopped")]
-
-        def build(transaction: TransactWrite) -> None:
-            _update(transaction, deployment, now, actions)
-            if before is not None:
-                unchanged = slots.unchanged(before)
-                transaction.save(_lost(before, generation if stop else None, now), condition=unchanged)
-            if last_seen is not None:
-                transaction.condition_check(Hot, worker_id, condition=Hot.last_seen == last_seen)
-
-        transact(build)
-        return deployment
-
-    lost: Deployment | None = retrying(attempt)
-    if lost is None:
-        return False
-    gpu_claims.release(worker_id, deployment_id)
-    about = events.on(lost, error_code=error_code)
-    events.record(about, error_code.lower(), message, events.CONTROL_PLANE, now)
-    return True
-
-
 def take_back(slot: Slot, deployment: Deployment, rivals: list[tuple[Slot, Deployment]], now: float) -> None:
     """Place anew what no worker has heard of, since it cannot have its GPUs there after all.
 
@@ -411,7 +354,7 @@ def take_back(slot: Slot, deployment: Deployment, rivals: list[tuple[Slot, Deplo
     ]
 
     def build(transaction: TransactWrite) -> None:
-        _update(transaction, deployment, now, actions)
+        write(transaction, deployment, now, actions)
         transaction.delete(slot, condition=slots.unchanged(slot))
 
     try:
@@ -424,23 +367,8 @@ def take_back(slot: Slot, deployment: Deployment, rivals: list[tuple[Slot, Deplo
     scheduler.place(slot.deployment_id, now)
 
 
-def _unheard(worker_id: str, last_seen: float) -> bool:
-    hot = find(Hot, worker_id)
-    return hot is not None and hot.last_seen == last_seen
-
-
-def _lost(slot: Slot, stop_generation: int | None, now: float) -> Slot:
-    slot.may_live = slot.holds = bool(slot.may_live or slot.sent_at)
-    slot.odd_since = slot.clearing = None
-    if slot.intent == "deploy":  # a stop is still to be sent, should the worker return
-        slot.settled_at = slot.settled_at or now
-    if stop_generation is not None:
-        slot.intent, slot.generation = "stop", stop_generation
-        slot.sent_at, slot.sent_session, slot.settled_at = now, 0, None
-    return slot
-
-
-def _update(transaction: TransactWrite, deployment: Deployment, now: float, actions: list[Any]) -> None:
+def write(transaction: TransactWrite, deployment: Deployment, now: float, actions: list[Any]) -> None:
+    """Add a write of the deployment, on condition that it is as it was read."""
     transaction.update(
         deployment,
         actions=[*actions, Deployment.updated_at.set(now), Deployment.version.add(1)],

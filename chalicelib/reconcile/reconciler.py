@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 from pynamodb.expressions.update import Action
 
-from chalicelib.deployments import intents
+from chalicelib.deployments import intents, losses
 from chalicelib.fleet import conditions, workers
 from chalicelib.fleet.workers import CLOCKS_DIFFER
 from chalicelib.operations import queue
@@ -233,8 +233,8 @@ def _gone(this: _Look, slot: Slot, deployment: Deployment) -> None:
     if deployment.desired == "stopped":
         reports.presumed_stopped(deployment, this.now)
     else:
-        message = "its worker no longer lists it; start it again"
-        intents.lose(slot.deployment_id, this.worker_id, "CONTAINER_LOST", message, this.now)
+        loss = losses.Loss(this.worker_id, "CONTAINER_LOST", "its worker no longer lists it; start it again")
+        losses.mark_lost(slot.deployment_id, loss, this.now)
     reports.over(slot, this.now)
 
 

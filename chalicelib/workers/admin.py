@@ -10,7 +10,7 @@ from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from chalicelib.auth.tokens import Principal
-from chalicelib.deployments import intents, publication
+from chalicelib.deployments import losses, publication
 from chalicelib.fleet import address_claims, conditions, workers
 from chalicelib.fleet.workers import Machine
 from chalicelib.scheduling import scheduler
@@ -150,8 +150,9 @@ def lose(worker_id: str, by: Principal, now: float) -> r.LostWorker:
     """An operator says that it will not come back: its deployments are lost. If it does come back, so do they."""
     machine = workers.get(worker_id)
     message = f"{by.label} declared {machine.cold.name} lost"
+    loss = losses.Loss(worker_id, "WORKER_LOST", message)
     held = [slot.deployment_id for slot in slots.of_worker(worker_id)[0]]
-    lost = [each for each in held if intents.lose(each, worker_id, "WORKER_LOST", message, now)]
+    lost = [deployment_id for deployment_id in held if losses.mark_lost(deployment_id, loss, now)]
     events.record(machine.about, "lost", message, by.label, now)
     slots.ring(worker_id, now)
     return r.LostWorker(**msgspec.structs.asdict(get(worker_id, now)), deployments_lost=lost)
@@ -176,18 +177,18 @@ def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
     listed = set(msgspec.json.decode(seen.active, type=list[str])) if seen and seen.active else set()
     containers = {str(d.deployment_id): str(d.container_id or d.deployment_id) for d in live}
     left = sorted(containers.get(each, each) for each in listed | containers.keys())
-    why = f"{by} removed {machine.cold.name}"
-    _lose_all(live, worker_id, why, now)
+    loss = losses.Loss(worker_id, "WORKER_REMOVED", f"{by} removed {machine.cold.name}")
+    _lose_all(live, loss, now)
     retrying(lambda: _tombstone(workers.get(worker_id)))
-    _lose_all(live_deployments(worker_id), worker_id, why, now)  # one may have been placed here meanwhile
+    _lose_all(live_deployments(worker_id), loss, now)  # one may have been placed here meanwhile
     _sweep_up(machine.cold)
     events.record(machine.about, "removed", f"by {by}", by, now)
     return r.RemovedWorker(**was, containers_left=left)
 
 
-def _lose_all(live: list[Deployment], worker_id: str, why: str, now: float) -> None:
-    for each in live:
-        intents.lose(each.deployment_id, worker_id, "WORKER_REMOVED", why, now)
+def _lose_all(deployments: list[Deployment], loss: losses.Loss, now: float) -> None:
+    for deployment in deployments:
+        losses.mark_lost(deployment.deployment_id, loss, now)
 
 
 def _tombstone(machine: Machine) -> None:

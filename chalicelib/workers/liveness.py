@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chalicelib.deployments import intents
+from chalicelib.deployments import losses
 from chalicelib.fleet import workers
 from chalicelib.scheduling import scheduler
 from chalicelib.store import events, slots
@@ -101,9 +101,8 @@ def _record(hot: Hot, now: float) -> None:
         admin.forget(hot, now)
         return
     if silence > LOST_AFTER and not hot.lost:
-        message = "its worker has been silent for 24 hours"
+        loss = losses.Loss(worker_id, "WORKER_LOST", "its worker has been silent for 24 hours")
         for slot in slots.of_worker(worker_id)[0]:
-            last_seen = float(hot.last_seen)
-            intents.lose(slot.deployment_id, worker_id, "WORKER_LOST", message, now, last_seen=last_seen)
+            losses.mark_lost(slot.deployment_id, loss, now, silent_since=float(hot.last_seen))
         if update_if(hot, [Hot.lost.set(True)], unheard & Hot.lost.does_not_exist()):
             events.record(events.About(worker_id=worker_id), "lost", "silent for 24 hours", events.CONTROL_PLANE, now)

@@ -23,7 +23,7 @@ from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from chalicelib.auth import provisional, refusals, tokens
-from chalicelib.deployments import intents
+from chalicelib.deployments import losses
 from chalicelib.fleet import address_claims, join_refusals, workers
 from chalicelib.fleet.workers import Machine
 from chalicelib.scheduling import gpu_inventory, scheduler
@@ -310,9 +310,9 @@ def _take_over(machine: Machine, body: m.Registration, token: Credential, now: f
         Cold.join_token_id.set(token.credential_id),
         Cold.ephemeral.set(token.ephemeral),
     ]
+    loss = losses.Loss(machine.worker_id, "WORKER_LOST", f"another machine took over the name {cold.name}")
     for slot in slots.of_worker(machine.worker_id)[0]:
-        message = f"another machine took over the name {cold.name}"
-        intents.lose(slot.deployment_id, machine.worker_id, "WORKER_LOST", message, now, stop=True)
+        losses.mark_lost_and_stop(slot.deployment_id, loss, now)
 
     def build(transaction: TransactWrite) -> None:
         _use(transaction, token)

@@ -448,14 +448,14 @@ MUTANTS = (
     mutant(
         "a takeover leaves the deploys in their slots",
         "a takeover puts stops in the slots: nothing is sent to the new machine until an operator starts it",
-        ("chalicelib/workers/registration.py", "message, now, stop=True)", "message, now)"),
+        ("chalicelib/workers/registration.py", "losses.mark_lost_and_stop(slot", "losses.mark_lost(slot"),
         ("chalicelib/workers/registration.py", "        Hot.journal.remove(),\n", "        Hot.journal.set(b\"another\"),\n"),
         test="tests/chalicelib/workers/test_registration.py::test_a_takeover_sends_nothing_to_the_new_machine_until_somebody_starts_it",
     ),
     mutant(
         "a deployment is lost with a worker that it left",
         "only what is on a worker is lost with it",
-        ("chalicelib/deployments/intents.py", " or deployment.worker_id != worker_id:\n            return None", ":\n            return None"),
+        ("chalicelib/deployments/losses.py", " or deployment.worker_id != worker_id:\n        return None", ":\n        return None"),
         test="tests/chalicelib/test_found_by_simulation.py::test_what_moved_on_is_not_lost_with_the_worker_that_it_left",
     ),
     mutant(
@@ -549,8 +549,8 @@ MUTANTS = (
     mutant(
         "what is lost gives up its GPUs",
         "a deployment that may live on a worker holds its GPUs there, whatever was concluded from silence",
-        ("chalicelib/deployments/intents.py", "    slot.may_live = slot.holds = bool(slot.may_live or slot.sent_at)\n", "    slot.may_live, slot.holds = bool(slot.may_live or slot.sent_at), False\n"),
-        test="tests/chalicelib/deployments/test_intents.py::test_what_is_lost_says_why_and_holds_its_gpus_for_as_long_as_it_may_run_in_them",
+        ("chalicelib/deployments/losses.py", "    slot.may_live = slot.holds = bool(slot.may_live or slot.sent_at)\n", "    slot.may_live, slot.holds = bool(slot.may_live or slot.sent_at), False\n"),
+        test="tests/chalicelib/deployments/test_losses.py::test_what_is_lost_says_why_and_holds_its_gpus_for_as_long_as_it_may_run_in_them",
     ),
     mutant(
         "an agent starts on a GPU in which another model runs",

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.deployments import intents, serving
+from chalicelib.deployments import intents, losses, serving
+from chalicelib.deployments.losses import Loss
 from chalicelib.fleet import workers
 from chalicelib.reconcile import reports
 from chalicelib.store import slots
@@ -286,7 +287,7 @@ def test_an_error_that_the_worker_reports_replaces_one_that_was_concluded(world:
 def test_an_error_without_a_code_replaces_what_was_concluded_too(world: PlaneWorld, worker: Worker, code: str) -> None:
     deployment_id, order = agent_with(world, worker)
     worker.report(deployment_id, "running", **order, sequence=1)
-    intents.lose(deployment_id, worker.id, code, "why", world.now)
+    losses.mark_lost(deployment_id, Loss(worker.id, code, "why"), world.now)
     assert worker.report(deployment_id, "error", message="it ended").applied
     seen = world.see(deployment_id)
     assert (seen.status, seen.error_code, seen.message) == ("error", None, "it ended")
@@ -338,7 +339,7 @@ def test_what_was_lost_while_it_stopped_is_stopped_and_free_when_its_worker_repo
     world: PlaneWorld, worker: Worker, code: str
 ) -> None:
     deployment_id, order = stopping(world, worker)
-    intents.lose(deployment_id, worker.id, code, "why", world.now)
+    losses.mark_lost(deployment_id, Loss(worker.id, code, "why"), world.now)
     assert worker.report(deployment_id, "stopped", **order, sequence=3).applied
     seen = world.see(deployment_id)
     assert (seen.status, seen.error_code, seen.message) == ("stopped", None, None)
@@ -363,7 +364,7 @@ def test_what_was_lost_while_it_stopped_is_free_when_its_worker_no_longer_lists_
     world: PlaneWorld, worker: Worker
 ) -> None:
     deployment_id, _ = stopping(world, worker)
-    intents.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now)
+    losses.mark_lost(deployment_id, Loss(worker.id, "WORKER_LOST", "why"), world.now)
     assert set(admin.get(worker.id, world.now).gpu_claims.values()) == {deployment_id}
     worker.active = []
     for _ in range(2):
@@ -767,7 +768,7 @@ def test_what_should_stop_and_is_not_listed_is_presumed_stopped(world: PlaneWorl
 def test_what_was_thought_lost_and_is_listed_runs_serves_and_has_its_gpus(world: PlaneWorld, worker: Worker) -> None:
     deployment_id, order = agent_with(world, worker)
     worker.report(deployment_id, "running", **order, sequence=1, port=8001)
-    intents.lose(deployment_id, worker.id, "WORKER_LOST", "why", world.now)
+    losses.mark_lost(deployment_id, Loss(worker.id, "WORKER_LOST", "why"), world.now)
     slot = slot_of(worker, deployment_id)
     slot.holds = False
     slot.save()
