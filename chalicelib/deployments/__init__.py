@@ -2,7 +2,8 @@
 
 | module | what it owns |
 |---|---|
-| `intents` | create, change, start, stop, delete; what is concluded from a worker's silence |
+| `intents` | create, change, start, stop, delete |
+| `losses` | what is concluded from a worker's silence |
 | `views` | deployments as operators see them |
 | `serving` | which instance serves while a newer one comes up |
 | `publication` | which endpoints are shown, and to whom |

@@ -126,7 +126,7 @@ def _act(deployment_id: str, key: idempotency.Key | None, change: Change, now: f
     deployment = load(deployment_id)
     if done:
         for worker_id in {deployment.worker_id, deployment.leaving} - {None}:
-            slots.ring(worker_id, now)
+            slots.wake(worker_id, now)
         if deployment.waiting:
             scheduler.place(deployment_id, now)
             deployment = load(deployment_id)
@@ -322,7 +322,7 @@ def delete(deployment_id: str, by: Principal, now: float) -> Deployment:
         transact(build)
         if deployment.worker_id:
             gpu_claims.release(deployment.worker_id, deployment_id)
-            slots.ring(deployment.worker_id, now)
+            slots.wake(deployment.worker_id, now)
         return deployment
 
     deleted: Deployment = retrying(attempt)

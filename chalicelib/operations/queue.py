@@ -111,7 +111,7 @@ def _enqueue(
     first = idempotency.run(key, now, lambda: transact(build))
     if first:
         return load(first, now)
-    slots.ring(worker_id, now)
+    slots.wake(worker_id, now)
     _tell(operation, "asked", _what(operation), by, now)
     return operation
 

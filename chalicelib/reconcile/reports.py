@@ -161,13 +161,13 @@ def _report_of_the_past(slot: Slot, deployment: Deployment | None, body: m.Repor
     if deployment is not None and _outgrew_its_stop(slot, deployment, generation) and body.reported not in OVER:
         grown = [Slot.generation.set(generation + 1), Slot.settled_at.remove(), Slot.sent_at.remove()]
         update_if(slot, grown, slots.unchanged(slot))
-        slots.ring(slot.worker_id, now)
+        slots.wake(slot.worker_id, now)
     if deployment is not None:
         _note_what_serves(slot.worker_id, deployment, body, now)
     may_be_coming_up = slot.intent == "deploy" and slot.sent_at is not None
     if body.reported in OVER and not may_be_coming_up:
         over(slot, now)
-        slots.ring(slot.worker_id, now)
+        slots.wake(slot.worker_id, now)
     return m.Applied(False, deployment.status if deployment else Status.STOPPED)
 
 

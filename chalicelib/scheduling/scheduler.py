@@ -95,7 +95,7 @@ def _place(deployment_id: str, fleet: _Fleet, now: float) -> str | None:
             fleet.read_again(found.worker_id)
             continue
         _record_placed(deployment, found, worker, now)
-        slots.ring(found.worker_id, now)
+        slots.wake(found.worker_id, now)
         return found.worker_id
     return None
 

@@ -1,7 +1,8 @@
-"""The slots of a worker, and its bell.
+"""The slots of a worker, and waking it.
 
-Writing an intent or an operation and ringing are two calls on purpose: a ring inside the transaction would collide with
-heartbeats. A function killed between them leaves a slot that the worker's tenth beat finds unasked.
+Writing an intent or an operation and waking the worker are two calls on purpose: a write to the heartbeat's item inside
+the transaction would collide with heartbeats. If a function is killed between the two, every tenth heartbeat finds the
+slot anyway.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ LETS_GO: Condition = (Slot.holds == False) | Slot.slot.does_not_exist()  # noqa:
 """That the deployment does not use its GPUs, and is not about to."""
 
 
-def ring(worker_id: str, now: float) -> None:
-    """Make the worker's next heartbeat look at its slots, and the ones after it come quickly."""
+def wake(worker_id: str, now: float) -> None:
+    """Make the worker's next heartbeat reconcile its slots, and the heartbeats after it come quickly."""
     before = Hot.activity_before.set(Hot.activity_before | Hot.activity_at)
-    raise_inbox(worker_id, now, Hot.unsettled.set(True), Hot.activity_at.set(now), before)
+    bump_inbox(worker_id, now, Hot.unsettled.set(True), Hot.activity_at.set(now), before)
 
 
-def raise_inbox(worker_id: str, now: float, *also: Action) -> int:
-    """The worker's inbox, above what it was; 0 for one that was removed."""
+def bump_inbox(worker_id: str, now: float, *also: Action) -> int:
+    """Raise the worker's inbox and return it; 0 for a worker that was removed."""
     hot, inbox = Hot(worker_id), grow(0, now)
     if not update_if(hot, [Hot.inbox.set(inbox), *also], (Hot.inbox < inbox) & Hot.gone.does_not_exist()):
         update_if(hot, [Hot.inbox.add(1), *also], Hot.inbox.exists() & Hot.gone.does_not_exist())
@@ -111,6 +112,11 @@ def settle(slot: Slot, session: int | None, now: float) -> None:
     if session is not None:
         condition &= Slot.sent_session <= session
     update_if(slot, [Slot.settled_at.set(now)], condition)
+
+
+def unsettle(slot: Slot) -> None:
+    """Make the worker's next heartbeat send the intent again, unless there is another intent meanwhile."""
+    update_if(slot, [Slot.settled_at.remove(), Slot.odd_since.remove()], Slot.generation == slot.generation)
 
 
 def ended(slot: Slot, *, may_begin: bool = False) -> bool:

@@ -154,7 +154,7 @@ def lose(worker_id: str, by: Principal, now: float) -> r.LostWorker:
     held = [slot.deployment_id for slot in slots.of_worker(worker_id)[0]]
     lost = [deployment_id for deployment_id in held if losses.mark_lost(deployment_id, loss, now)]
     events.record(machine.about, "lost", message, by.label, now)
-    slots.ring(worker_id, now)
+    slots.wake(worker_id, now)
     return r.LostWorker(**msgspec.structs.asdict(get(worker_id, now)), deployments_lost=lost)
 
 

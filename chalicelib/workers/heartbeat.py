@@ -1,8 +1,8 @@
-"""A heartbeat: one conditional write, and a look at the worker's slots only when there may be something to see.
+"""A heartbeat: one conditional write, and reconciling the worker's slots only when there may be something to do.
 
-The write stamps the worker, checks its token and its session, and brings back the item. The look follows when the
-worker's inbox is behind, something is unsettled, what the worker says of itself changed, or it is the tenth beat: the
-net under a function that was killed between writing and ringing. An idle beat is the write alone.
+The write stamps the worker, checks its token and its session, and returns the item. Reconciling follows when the
+worker's inbox is behind, something is unsettled, what the worker reports changed, or every tenth heartbeat: the net
+under a function that was killed between writing an intent and waking the worker. An idle heartbeat is the write alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pynamodb.expressions.update import Action
 
 from chalicelib.auth import provisional, refusals, tokens
 from chalicelib.fleet import bounds, conditions, workers
-from chalicelib.reconcile import reconciler
+from chalicelib.reconcile import reconciler, sending, worker_state
 from chalicelib.store import settings, usage
 from chalicelib.store.items import find, retrying, update_if
 from chalicelib.store.tables import Hot
@@ -39,7 +39,7 @@ def heartbeat(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.H
     fingerprint = _fingerprint(hot, body)
     commands: list[m.Command] = []
     if _needs_reconcile(hot, body, fingerprint):
-        commands = reconciler.look(hot, body, fingerprint, now)
+        commands = reconciler.reconcile_worker(hot, body, fingerprint, now)
     wait = workers.interval(float(hot.activity_at), now)
     return m.HeartbeatAnswer(commands, _inbox(hot, body, len(commands)), wait)
 
@@ -53,7 +53,7 @@ def _needs_reconcile(hot: Hot, body: m.Heartbeat, fingerprint: bytes) -> bool:
         or body.acks
         or hot.unsettled
         or hot.down_since is not None
-        or reconciler.turns(hot, body)
+        or worker_state.drain_changed(hot, body)
         or hot.beats % RECONCILE_EVERY_HEARTBEATS == 0
     )
 
@@ -63,7 +63,7 @@ def _inbox(hot: Hot, body: m.Heartbeat, sent: int) -> int:
 
     With the newer value, a journal that was lost or copied would no longer look like one that lacks the rest.
     """
-    if sent >= reconciler.MAX_COMMANDS and body.inbox is not None:
+    if sent >= sending.MAX_COMMANDS and body.inbox is not None:
         return min(body.inbox, int(hot.inbox))
     return int(hot.inbox)
 
@@ -119,7 +119,7 @@ def _kept_aside(hot: Hot, secret: str, body: m.Heartbeat, now: float) -> m.Heart
 
 
 def _fingerprint(hot: Hot, body: m.Heartbeat) -> bytes:
-    """Of everything that the worker says of itself and that a look acts upon."""
+    """The digest of everything that the worker reports and that reconciling acts upon."""
     said: list[object] = [int(hot.session), body.journal_id, sorted(set(body.active_deployments)), body.images]
     said += [body.disk.paths] if body.disk and body.disk.paths else []
     said += conditions.scopes(body.conditions)

@@ -219,8 +219,8 @@ class Heartbeat(Struct):
     pending_deployments: Ids = []
 
     @property
-    def literal(self) -> bool:
-        """Whether the sender knows only worker-api.md, so that nothing but its behavior is a receipt."""
+    def is_basic(self) -> bool:
+        """Whether the sender is a basic client: it implements worker-api.md only, and acknowledges nothing."""
         return self.session is None and self.journal_id is None and self.inbox is None and not self.acks
 
 

@@ -10,7 +10,7 @@ import pytest
 from chalicelib.auth import tokens
 from chalicelib.deployments import intents
 from chalicelib.fleet import scan
-from chalicelib.reconcile import reconciler
+from chalicelib.reconcile import sending
 from chalicelib.store import slots
 from chalicelib.store.items import Refused, transact
 from chalicelib.workers import admin
@@ -68,7 +68,7 @@ def test_what_moved_on_is_not_lost_in_a_takeover(world: PlaneWorld) -> None:
 
 
 def test_a_container_that_came_up_after_its_stop_had_ended_is_stopped_again(world: PlaneWorld) -> None:
-    """A literal client that was still starting it when it did not list it."""
+    """A basic client that was still starting it when it did not list it."""
     worker = world.worker()
     deployment_id = world.deploy(gpus=0)
     assert worker.types() == ["deploy"]
@@ -313,7 +313,7 @@ def test_a_journal_that_lacks_more_than_one_answer_holds_is_sent_all_of_it(world
     heard = original.beat(inbox=0).inbox
     clone = copy.copy(original)
     world.pass_(60)
-    deployed = {world.deploy(gpus=0) for _ in range(reconciler.MAX_COMMANDS + 5)}
+    deployed = {world.deploy(gpus=0) for _ in range(sending.MAX_COMMANDS + 5)}
     sequence = 0
     while commands := original.beat(inbox=heard).commands:
         for command in commands:

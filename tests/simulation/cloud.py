@@ -11,7 +11,7 @@ import msgspec
 import requests
 from pynamodb.exceptions import PynamoDBException
 
-from chalicelib.reconcile.reconciler import MAX_COMMANDS
+from chalicelib.reconcile.sending import MAX_COMMANDS
 from chalicelib.routes import worker as routes
 from chalicelib.routes.http import Call, authenticated, unexpected
 from chalicelib.store.items import Refused

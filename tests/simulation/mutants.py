@@ -113,12 +113,12 @@ MUTANTS = (
     mutant(
         "an agent does not know how far it has heard",
         "a cloned or put back agent is sent again what its journal lacks",
-        ("chalicelib/reconcile/reconciler.py", "(this.journal_lost or this.missed(slot))", "this.journal_lost"),
+        ("chalicelib/reconcile/reconciler.py", "(run.journal_lost or run.missed(slot))", "run.journal_lost"),
     ),
     mutant(
         "what is sent for the first time does not raise the inbox",
         "whoever has not been sent an intent has heard less far than who has",
-        ("chalicelib/reconcile/reconciler.py", "            self.inbox = slots.raise_inbox(self.worker_id, self.now)\n", "            pass\n"),
+        ("chalicelib/reconcile/reconcile_run.py", "            self.inbox = slots.bump_inbox(self.worker_id, self.now)\n", "            pass\n"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_clone_is_sent_what_its_journal_lacks_although_no_bell_rang_for_it",
     ),
     # Engines and disks that fail for a while
@@ -287,7 +287,7 @@ MUTANTS = (
     mutant(
         "the server forgets on delivery",
         "an intent is sent until the worker has shown that it has it",
-        ("chalicelib/reconcile/reconciler.py", "Slot.sent_session.set(this.session), Slot.odd_since.remove()]", "Slot.sent_session.set(this.session), Slot.settled_at.set(this.now)]"),
+        ("chalicelib/reconcile/sending.py", "Slot.sent_session.set(run.session), Slot.odd_since.remove()]", "Slot.sent_session.set(run.session), Slot.settled_at.set(run.now)]"),
     ),
     mutant(
         "no safety net",
@@ -298,18 +298,18 @@ MUTANTS = (
     mutant(
         "a lost journal is not asked about",
         "a new journal_id is sent every intent again",
-        ("chalicelib/reconcile/reconciler.py", "(this.journal_lost or this.missed(slot))", "False"),
+        ("chalicelib/reconcile/reconciler.py", "(run.journal_lost or run.missed(slot))", "False"),
     ),
     mutant(
         "a part of the commands raises the inbox",
         "a full answer does not raise the inbox: a journal that lacks the rest still shows that",
-        ("chalicelib/workers/heartbeat.py", "    if sent >= reconciler.MAX_COMMANDS and body.inbox is not None:\n", "    if False:\n"),
+        ("chalicelib/workers/heartbeat.py", "    if sent >= sending.MAX_COMMANDS and body.inbox is not None:\n", "    if False:\n"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_journal_that_lacks_more_than_one_answer_holds_is_sent_all_of_it",
     ),
     mutant(
         "operations are requeued after a disk was lost",
         "what was sent to a journal that is lost is AGENT_STATE_LOST",
-        ("chalicelib/reconcile/reconciler.py", "        if this.journal_lost:\n            queue.state_lost", "        if False:\n            queue.state_lost"),
+        ("chalicelib/reconcile/reconciler.py", "        if run.journal_lost:\n            queue.state_lost", "        if False:\n            queue.state_lost"),
         test="tests/chalicelib/reconcile/test_reconciler.py::test_an_operation_that_was_sent_is_lost_with_the_journal_and_does_not_run_twice",
     ),
     mutant(
@@ -345,13 +345,13 @@ MUTANTS = (
     mutant(
         "a stop is never sent again",
         "what runs and is meant to be stopped gets its stop again",
-        ("chalicelib/reconcile/reconciler.py", "if (over and slot.odd_since is not None) or abs(this.now - slot.settled_at) >= ODD_FOR:", "if False:"),
+        ("chalicelib/reconcile/mismatches.py", "if (over and slot.odd_since is not None) or abs(run.now - slot.settled_at) >= MISMATCH_SECONDS:", "if False:"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_container_that_came_up_after_its_stop_had_ended_is_stopped_again",
     ),
     mutant(
-        "a literal client gets a deploy over what may live",
-        "to a literal client a deploy waits until the stop before it is settled",
-        ("chalicelib/reconcile/reconciler.py", 'if slot.intent == "deploy" and slot.sent_at is None and slot.may_live and this.body.literal:', "if False:"),
+        "a basic client gets a deploy over what may live",
+        "to a basic client a deploy waits until the stop before it is settled",
+        ("chalicelib/reconcile/sending.py", "if is_deploy and is_first and slot.may_live and run.rules.needs_stop_before_deploy:", "if False:"),
     ),
     # Order
     mutant(
@@ -467,7 +467,7 @@ MUTANTS = (
     mutant(
         "what an agent will begin is free when its worker is back",
         "what an agent has journaled and not begun keeps its GPUs: it starts without being told again",
-        ("chalicelib/reconcile/reconciler.py", " and slot.settled_at is not None and not pending:", " and slot.settled_at is not None:"),
+        ("chalicelib/reconcile/mismatches.py", " and slot.settled_at is not None and not pending:", " and slot.settled_at is not None:"),
         test="tests/chalicelib/test_found_by_simulation.py::test_what_an_agent_will_begin_keeps_its_gpus_when_its_worker_was_lost",
     ),
     mutant(
@@ -479,8 +479,8 @@ MUTANTS = (
     mutant(
         "a container is lost at first sight",
         "one list may be older than what is stored: two beats, 25 seconds apart",
-        ("chalicelib/reconcile/reconciler.py", "ODD_FOR = 25.0", "ODD_FOR = 0.0"),
-        test="tests/chalicelib/reconcile/test_reconciler.py::test_lists_that_lack_what_runs_conclude_nothing_within_24_seconds",
+        ("chalicelib/reconcile/mismatches.py", "MISMATCH_SECONDS = 25.0", "MISMATCH_SECONDS = 0.0"),
+        test="tests/chalicelib/reconcile/test_mismatches.py::test_lists_that_lack_what_runs_conclude_nothing_within_24_seconds",
     ),
     mutant(
         "an Idempotency-Key is not remembered",

@@ -120,7 +120,7 @@ def crashed(world: PlaneWorld, worker: Worker) -> str:
 def test_logs_of_a_crash_are_kept_where_nobody_can_be_asked_for_more(world: PlaneWorld) -> None:
     worker = world.worker()
     deployment = intents.load(crashed(world, worker))
-    assert views.kept_logs(deployment, world.now) == m.Logs("the reason"), "a literal client keeps none"
+    assert views.kept_logs(deployment, world.now) == m.Logs("the reason"), "a basic client keeps none"
     worker.journal_id = "journal"
     worker.beat()
     assert views.kept_logs(deployment, world.now) is None, "an agent is asked"

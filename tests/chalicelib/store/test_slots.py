@@ -106,7 +106,7 @@ def test_the_bell_raises_the_inbox_and_makes_the_next_beats_come_quickly(world: 
     worker = world.worker()
     world.pass_(400)
     before = worker.beat()
-    slots.ring(worker.id, world.now)
+    slots.wake(worker.id, world.now)
     hot = find(Hot, worker.id)
     assert hot is not None and hot.unsettled
     assert (hot.inbox > before.inbox, hot.activity_at) == (True, world.now)
@@ -115,14 +115,14 @@ def test_the_bell_raises_the_inbox_and_makes_the_next_beats_come_quickly(world: 
 
 def test_an_inbox_grows_also_where_the_clock_does_not(world: PlaneWorld) -> None:
     worker = world.worker()
-    raised = [slots.raise_inbox(worker.id, now) for now in (world.now, world.now, world.now - 100)]
+    raised = [slots.bump_inbox(worker.id, now) for now in (world.now, world.now, world.now - 100)]
     assert raised == sorted(set(raised))
 
 
 def test_a_worker_that_was_removed_has_no_inbox(world: PlaneWorld) -> None:
     worker = world.worker()
     admin.remove(worker.id, False, "an admin", world.now)
-    assert slots.raise_inbox(worker.id, world.now) == slots.raise_inbox("nobody", world.now) == 0
+    assert slots.bump_inbox(worker.id, world.now) == slots.bump_inbox("nobody", world.now) == 0
     assert find(Hot, "nobody") is None
 
 

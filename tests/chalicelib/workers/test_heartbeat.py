@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.reconcile import reconciler
+from chalicelib.reconcile import sending
 from chalicelib.store.items import find
 from chalicelib.store.tables import Hot
 from chalicelib.workers import heartbeat
@@ -102,7 +102,7 @@ def test_the_answer_has_the_interval_and_the_inbox(world: PlaneWorld) -> None:
 
 
 @pytest.mark.parametrize(
-    ("operations", "is_all"), [(reconciler.MAX_COMMANDS - 1, True), (reconciler.MAX_COMMANDS, False)]
+    ("operations", "is_all"), [(sending.MAX_COMMANDS - 1, True), (sending.MAX_COMMANDS, False)]
 )
 def test_the_inbox_is_not_heard_before_the_last_of_many_commands(
     world: PlaneWorld, operations: int, is_all: bool

@@ -39,7 +39,7 @@ def test_after_24_hours_of_silence_it_is_lost_and_the_same_generation_brings_it_
     assert admin.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
     worker.beat()
     world.pass_(25)
-    assert worker.types() == [], "a literal client's list is its report"
+    assert worker.types() == [], "a basic client's list is its report"
     assert world.see(deployment_id).status == "running"
     assert admin.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
 

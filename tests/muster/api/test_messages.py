@@ -95,9 +95,9 @@ def test_what_a_worker_tells_is_taken_at_any_length() -> None:
 
 
 @pytest.mark.parametrize("field", [{"session": 1}, {"journal_id": "j"}, {"inbox": 0}, {"acks": ["a"]}])
-def test_a_client_is_literal_until_it_says_anything_that_worker_api_has_not(field: dict[str, object]) -> None:
-    assert msgspec.convert(HEARTBEAT, m.Heartbeat).literal
-    assert not msgspec.convert(HEARTBEAT | field, m.Heartbeat).literal
+def test_a_client_is_basic_until_it_says_anything_that_worker_api_has_not(field: dict[str, object]) -> None:
+    assert msgspec.convert(HEARTBEAT, m.Heartbeat).is_basic
+    assert not msgspec.convert(HEARTBEAT | field, m.Heartbeat).is_basic
 
 
 def test_deploying_is_read_as_starting_and_every_other_status_as_itself() -> None:
