@@ -97,20 +97,21 @@ def signature(name: str) -> str:
         return f"client.{name} -> {inspect.signature(typing.cast(Any, member.fget)).return_annotation}"
     found = inspect.signature(member)
     arguments: list[str] = []
-    for each in list(found.parameters.values())[1:]:
-        if each.kind is inspect.Parameter.VAR_KEYWORD:
-            arguments += ["*", *(f"{key}: {_short(kind)} = ..." for key, kind in _keywords(each.annotation).items())]
+    for parameter in list(found.parameters.values())[1:]:
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            keywords = _keywords(parameter.annotation)
+            arguments += ["*", *(f"{key}: {_short(kind)} = ..." for key, kind in keywords.items())]
             continue
-        if each.kind is inspect.Parameter.KEYWORD_ONLY and "*" not in arguments:
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and "*" not in arguments:
             arguments.append("*")
-        default = "" if each.default is inspect.Parameter.empty else f" = {each.default!r}"
-        arguments.append(f"{each.name}: {_short(each.annotation)}{default}".replace("'", '"'))
+        default = "" if parameter.default is inspect.Parameter.empty else f" = {parameter.default!r}"
+        arguments.append(f"{parameter.name}: {_short(parameter.annotation)}{default}".replace("'", '"'))
     called = "Client" if name == "__init__" else f"client.{name}"
     answer = "Client" if name == "__init__" else _short(str(found.return_annotation))
     line = f"{called}({', '.join(arguments)}) -> {answer}"
     if len(line) <= WIDTH:
         return line
-    return f"{called}(\n" + "".join(f"    {each},\n" for each in arguments) + f") -> {answer}"
+    return f"{called}(\n" + "".join(f"    {argument},\n" for argument in arguments) + f") -> {answer}"
 
 
 def _keywords(annotation: str) -> dict[str, str]:
@@ -147,29 +148,31 @@ def outline(name: str) -> str:
     if not isinstance(kind, type):
         return f"{name} = {_shown(kind)}"
     if issubclass(kind, Enum):
-        return "\n".join([f"class {name}(StrEnum):", *(f'    {each.name} = "{each.value}"' for each in kind)])
+        return "\n".join([f"class {name}(StrEnum):", *(f'    {member.name} = "{member.value}"' for member in kind)])
     hints = typing.get_type_hints(kind)
     if dataclasses.is_dataclass(kind):
-        return "\n".join([f"class {name}:", *(f"    {each}: {_shown(hints[each])} = ..." for each in hints)])
+        return "\n".join([f"class {name}:", *(f"    {field}: {_shown(hints[field])} = ..." for field in hints)])
     if not issubclass(kind, msgspec.Struct):
-        return "\n".join([f"class {name}(TypedDict):", *(f"    {each}: {_shown(hints[each])}" for each in hints)])
-    lines = [f"    {each.name}: {_shown(hints[each.name])}" + _default(each) for each in msgspec.structs.fields(kind)]
+        return "\n".join([f"class {name}(TypedDict):", *(f"    {field}: {_shown(hints[field])}" for field in hints)])
+    fields = msgspec.structs.fields(kind)
+    lines = [f"    {field.name}: {_shown(hints[field.name])}" + _default(field) for field in fields]
     return "\n".join([f"class {name}:", *lines])
 
 
-def _default(each: msgspec.structs.FieldInfo) -> str:
-    if each.default is msgspec.UNSET:
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.default is msgspec.UNSET:
         return " = UNSET"
-    if each.default is not msgspec.NODEFAULT:
-        return f" = {each.default!r}".replace("'", '"')
-    return "" if each.default_factory is msgspec.NODEFAULT else f" = {each.default_factory()!r}"
+    if field.default is not msgspec.NODEFAULT:
+        return f" = {field.default!r}".replace("'", '"')
+    return "" if field.default_factory is msgspec.NODEFAULT else f" = {field.default_factory()!r}"
 
 
 def _shown(hint: Any) -> str:
     arguments = typing.get_args(hint)
     origin = typing.get_origin(hint)
     if origin is typing.Literal:
-        return "Literal[" + ", ".join(f'"{each}"' if isinstance(each, str) else str(each) for each in arguments) + "]"
+        values = (f'"{value}"' if isinstance(value, str) else str(value) for value in arguments)
+        return f"Literal[{', '.join(values)}]"
     if origin in (list, dict):
         return f"{origin.__name__}[{', '.join(map(_shown, arguments))}]"
     if origin is Callable:
@@ -208,12 +211,12 @@ def _method(name: str) -> Iterator[str]:
     yield _linked(found.summary) + "\n"
     if found.args:
         yield "Arguments:\n"
-        yield "".join(_item(f"`{each}`", text) for each, text in found.args.items())
+        yield "".join(_item(f"`{argument}`", text) for argument, text in found.args.items())
     if found.returns:
         yield _wrapped(f"Returns: {found.returns}") + "\n"
     if found.raises:
         yield "Raises:\n"
-        yield "".join(_item(f"`{each}`", text) for each, text in found.raises.items())
+        yield "".join(_item(f"`{error}`", text) for error, text in found.raises.items())
     if found.example:
         yield f"```python\n{found.example}\n```\n"
 
@@ -221,7 +224,7 @@ def _method(name: str) -> Iterator[str]:
 def page() -> str:
     """Return the whole page."""
     parts, groups = [HEAD], methods()
-    parts.append("".join(f"- [{each}](#{_anchor(each)})\n" for each in (*groups, "Errors", "Types")))
+    parts.append("".join(f"- [{heading}](#{_anchor(heading)})\n" for heading in (*groups, "Errors", "Types")))
     first, *_ = groups
     for heading, names in groups.items():
         parts.append(f"## {heading}\n")
@@ -252,8 +255,9 @@ def _docstring(name: str) -> str:
 
 def _below(name: str) -> str | None:
     statements = ast.parse(inspect.getsource(import_module(muster._HOME[name]))).body
-    for each, after in pairwise(statements):
-        if isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == name and isinstance(after, ast.Expr):
+    for statement, after in pairwise(statements):
+        assigns = isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name
+        if assigns and isinstance(after, ast.Expr):
             return str(ast.literal_eval(after.value))
     return None
 

@@ -165,13 +165,13 @@ def _clean_environment() -> dict[str, str]:
 
 
 def _end(processes: list[psutil.Process]) -> None:
-    for each in processes:
+    for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):  # gone already, which is what was wanted
-            each.terminate()
+            process.terminate()
     _, alive = psutil.wait_procs(processes, PATIENCE)
-    for each in alive:
+    for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
-            each.kill()
+            process.kill()
     psutil.wait_procs(alive, KILLED)  # a driver may hold one; the others have to end all the same
 
 

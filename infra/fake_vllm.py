@@ -139,7 +139,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
         for name in names:
             parser.add_argument(f"--{name}", *filter(None, [SHORT.get(name)]), **KINDS[kind])
     # vLLM takes underscores for dashes in the names of flags.
-    options = parser.parse_args([_dashed(each) for each in arguments])
+    options = parser.parse_args([_dashed(argument) for argument in arguments])
     options.model = options.model_tag or options.model
     if not options.model:
         parser.error("the following arguments are required: model_tag")

@@ -37,8 +37,8 @@ def root(python: str = PYTHON) -> bytes:
         tar.add(STANDIN, "fake_vllm.py")
         tar.add(python, python.lstrip("/"))
         tar.add(library, str(library).lstrip("/"), filter=_kept)
-        for each in _shared([python, *map(str, library.glob("lib-dynload/*.so"))]):
-            tar.add(each, each.lstrip("/"))
+        for file in _shared([python, *map(str, library.glob("lib-dynload/*.so"))]):
+            tar.add(file, file.lstrip("/"))
     return buffer.getvalue()
 
 

@@ -43,7 +43,7 @@ def interpreter(environment: Mapping[str, str], home: Path) -> Path | None:
 
     It is PYTHON310, where that is set, or else `python3.10` of the PATH, or the newest one of pyenv.
     """
-    return next((each for each in _candidates(environment, home) if _is_usable(each)), None)
+    return next((python for python in _candidates(environment, home) if _is_usable(python)), None)
 
 
 def _candidates(environment: Mapping[str, str], home: Path) -> Iterator[Path]:
@@ -100,7 +100,7 @@ def test(python: Path, wheel: Path, arguments: list[str]) -> int:
     installed = install(python, wheel)
     copy(ROOT, COPY)
     _run(installed, "-c", WHERE, cwd=COPY)
-    chosen = [] if any(each.startswith("tests") for each in arguments) else TESTS
+    chosen = [] if any(argument.startswith("tests") for argument in arguments) else TESTS
     return subprocess.run([installed, "-m", "pytest", *arguments, *chosen], check=False, cwd=COPY).returncode
 
 

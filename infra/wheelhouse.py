@@ -42,7 +42,7 @@ def here() -> str:
 
 def missing(where: Path, lock: Lock, platforms: Iterable[str]) -> list[Wheel]:
     """The platforms' wheels that a folder lacks, or has with another content."""
-    needed = {wheel for each in platforms for wheel in lock.of(each)}
+    needed = {wheel for target in platforms for wheel in lock.of(target)}
     return sorted(wheel for wheel in needed if not _is_there(where / wheel.file, wheel))
 
 
@@ -54,7 +54,7 @@ def fill(where: Path, lock: Lock, platforms: Iterable[str]) -> int:
         where.mkdir(parents=True, exist_ok=True)
         _fetch(where, lock, wanted[0])  # with what all platforms share
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            list(threads.map(lambda each: _fetch(where, lock, each), wanted[1:]))
+            list(threads.map(lambda target: _fetch(where, lock, target), wanted[1:]))
     return before
 
 
@@ -121,7 +121,7 @@ def main(only_here: bool) -> None:
         fetched = fill(where, lock, platforms)
     except OSError as error:
         raise NotFetched(f"cannot write {where}: {error.strerror}; MUSTER_WHEELHOUSE names another folder") from error
-    files = {wheel for each in platforms for wheel in lock.of(each)}
+    files = {wheel for target in platforms for wheel in lock.of(target)}
     size = sum((where / wheel.file).stat().st_size for wheel in files)
     click.echo(f"{where}: {len(files)} wheels, {size / 1e6:.1f} MB; {fetched} were fetched now")
 

@@ -65,7 +65,7 @@ def versions_of(python: str) -> Path:
 def pins(tested: str, python: str, machine: str) -> list[str]:
     """pip's constraints for a platform. `tested`: a lock file of versions, with markers and digests."""
     lines = re.findall(r"^[\w.-]+==[^\\\n]+", tested, re.MULTILINE)
-    return [_plain(each) for each in map(Requirement, lines) if _applies(each, python, machine)]
+    return [_plain(requirement) for requirement in map(Requirement, lines) if _applies(requirement, python, machine)]
 
 
 def locked(wanted: list[str], resolve: Resolve) -> Lock:
@@ -84,24 +84,24 @@ def locked(wanted: list[str], resolve: Resolve) -> Lock:
 
 def resolved(wanted: Iterable[str], python: str, machine: str, resolve: Resolve) -> list[Json]:
     """What the platform needs, and nothing that only the Python here would. Raises NotLocked."""
-    roots = [each for each in map(Requirement, wanted) if _applies(each, python, machine)]
-    asked = [_plain(each) for each in roots]
+    roots = [requirement for requirement in map(Requirement, wanted) if _applies(requirement, python, machine)]
+    asked = [_plain(requirement) for requirement in roots]
     while True:
-        found = {canonicalize_name(each["metadata"]["name"]): each for each in resolve(asked, python, machine)}
+        found = {canonicalize_name(package["metadata"]["name"]): package for package in resolve(asked, python, machine)}
         needed, missing, ahead = set[str](), list[str](), list(roots)
         while ahead:
-            each = ahead.pop()
-            item = found.get(canonicalize_name(each.name))
-            if item is None:
-                missing.append(_plain(each))
+            requirement = ahead.pop()
+            package = found.get(canonicalize_name(requirement.name))
+            if package is None:
+                missing.append(_plain(requirement))
                 continue
-            key = f"{each.name}[{','.join(sorted(each.extras))}]"
+            key = f"{requirement.name}[{','.join(sorted(requirement.extras))}]"
             if key not in needed:
-                needed |= {key, canonicalize_name(each.name)}
-                follow = map(Requirement, item["metadata"].get("requires_dist", []))
-                ahead += [next_ for next_ in follow if _applies(next_, python, machine, each.extras)]
+                needed |= {key, canonicalize_name(requirement.name)}
+                follow = map(Requirement, package["metadata"].get("requires_dist", []))
+                ahead += [next_ for next_ in follow if _applies(next_, python, machine, requirement.extras)]
         if not missing:
-            return [item for name, item in found.items() if name in needed]
+            return [package for name, package in found.items() if name in needed]
         if set(missing) <= set(asked):
             raise NotLocked(f"pip leaves out {', '.join(missing)} for Python {python}")
         asked += missing

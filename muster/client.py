@@ -421,8 +421,8 @@ class Client:
             Unreachable: The control plane does not answer.
 
         Example:
-            for each in client.deployments(status=Status.RUNNING):
-                print(each.name, each.endpoint)
+            for deployment in client.deployments(status=Status.RUNNING):
+                print(deployment.name, deployment.endpoint)
         """
         query = {"status": status, "worker_id": worker_id, "model": model, "name": name}
         return self._pages("list_deployments", r.Deployments, "deployments", query=query)

@@ -83,7 +83,7 @@ def files() -> dict[str, str]:
 
 def _plain(document: dict[str, Any]) -> dict[str, Any]:
     """chalice makes no log group, so the function has to."""
-    logs, *others = [each | {"Resource": _anywhere(each)} for each in document["Statement"]]
+    logs, *others = [statement | {"Resource": _anywhere(statement)} for statement in document["Statement"]]
     return document | {"Statement": [logs | {"Action": ["logs:CreateLogGroup", *logs["Action"]]}, *others]}
 
 

@@ -60,12 +60,12 @@ def plan(app: Chalice, stage: str, project: Path, archive: Path, runtime: Runtim
 
 def template(app: Chalice, stage: str, planned: list[models.Model], rest: bool) -> Json:
     resources: Json = {}
-    for each in planned:
-        if isinstance(each, models.LambdaFunction):
-            resources |= _function(each)
-        elif isinstance(each, models.ScheduledEvent):
-            resources |= _schedule(each)
-    api = next(each for each in planned if isinstance(each, models.RestAPI))
+    for model in planned:
+        if isinstance(model, models.LambdaFunction):
+            resources |= _function(model)
+        elif isinstance(model, models.ScheduledEvent):
+            resources |= _schedule(model)
+    api = next(model for model in planned if isinstance(model, models.RestAPI))
     name = prefix(stage).rstrip("-")
     resources |= api_gateway.rest_api(name, api) if rest else api_gateway.http_api(name, app)
     url = api_gateway.rest_url(api.api_gateway_stage) if rest else api_gateway.http_url()
@@ -120,7 +120,7 @@ def _trust(function: models.LambdaFunction) -> Json:
     assert isinstance(function.role, models.ManagedIAMRole)
     trusted: Json = function.role.trust_policy
     return trusted | {
-        "Statement": [{k: v for k, v in each.items() if k != "Sid"} for each in trusted["Statement"]],
+        "Statement": [{k: v for k, v in statement.items() if k != "Sid"} for statement in trusted["Statement"]],
     }
 
 

@@ -97,7 +97,7 @@ class Bucket:
     def put_wheels(self, folder: Path, wheels: Iterable[Wheel]) -> int:
         """Upload the wheels of a folder that the bucket lacks, and return their number. Raises ClientError, OSError."""
         pages = self._s3.get_paginator("list_objects_v2").paginate(**self._ours, Prefix=PREFIX)
-        there = {each["Key"] for page in pages for each in page.get("Contents", [])}
+        there = {stored["Key"] for page in pages for stored in page.get("Contents", [])}
         lacking = [wheel for wheel in wheels if wheel.key not in there]
         for wheel in lacking:
             self._s3.put_object(**self._ours, Key=wheel.key, Body=(folder / wheel.file).read_bytes())
@@ -117,14 +117,19 @@ def content_digest(path: Path) -> str:
     """Of the names and the bytes in an archive: two of the same content differ in their times."""
     digest = hashlib.sha256()
     with zipfile.ZipFile(path) as archive:
-        for each in sorted(archive.infolist(), key=lambda each: each.filename):
-            digest.update(f"{each.filename}\0{each.external_attr}\0{each.file_size}\0".encode())
-            digest.update(archive.read(each))
+        for entry in sorted(archive.infolist(), key=lambda entry: entry.filename):
+            digest.update(f"{entry.filename}\0{entry.external_attr}\0{entry.file_size}\0".encode())
+            digest.update(archive.read(entry))
     return digest.hexdigest()
 
 
 def with_code(template: dict[str, Any], bucket: str, key: str) -> dict[str, Any]:
     """The template, with the archive's place in S3 wherever a function's code is a file beside it."""
+
+    def with_place(resource: dict[str, Any]) -> dict[str, Any]:
+        if "Properties" not in resource:
+            return resource
+        return resource | {"Properties": placed(resource["Type"], resource["Properties"])}
 
     def placed(kind: str, properties: dict[str, Any]) -> dict[str, Any]:
         if kind == "AWS::Serverless::Function" and isinstance(properties.get("CodeUri"), str):
@@ -133,11 +138,7 @@ def with_code(template: dict[str, Any], bucket: str, key: str) -> dict[str, Any]
             return properties | {"Code": {"S3Bucket": bucket, "S3Key": key}}
         return properties
 
-    resources = {
-        name: each | {"Properties": placed(each["Type"], each["Properties"])} if "Properties" in each else each
-        for name, each in template["Resources"].items()
-    }
-    return template | {"Resources": resources}
+    return template | {"Resources": {name: with_place(resource) for name, resource in template["Resources"].items()}}
 
 
 def _rule() -> dict[str, Any]:

@@ -7,6 +7,7 @@ update, and each table says no to whoever asks DynamoDB itself.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any
 
 from pynamodb.models import Model
@@ -42,14 +43,14 @@ def _table(model: type[Model], stage: str) -> Json:
     properties: Json = {
         "TableName": prefix(stage) + table_of(model),
         "BillingMode": "PAY_PER_REQUEST",
-        "AttributeDefinitions": sorted(schema["attribute_definitions"], key=lambda each: str(each["AttributeName"])),
+        "AttributeDefinitions": sorted(schema["attribute_definitions"], key=itemgetter("AttributeName")),
         "KeySchema": _key(schema["key_schema"]),
         "SSESpecification": {"SSEEnabled": True},
         "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
         "DeletionProtectionEnabled": True,
     }
     if schema["global_secondary_indexes"]:
-        properties["GlobalSecondaryIndexes"] = [_index(each) for each in schema["global_secondary_indexes"]]
+        properties["GlobalSecondaryIndexes"] = [_index(index) for index in schema["global_secondary_indexes"]]
     if expires(model):
         properties["TimeToLiveSpecification"] = {"AttributeName": "ttl", "Enabled": True}
     kept = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
@@ -58,8 +59,8 @@ def _table(model: type[Model], stage: str) -> Json:
 
 def expires(model: type[Model]) -> bool:
     """Whether some kind of item in the model's table has a `ttl`."""
-    beside = (each for each in Item.__subclasses__() if table_of(each) == table_of(model))
-    return any("ttl" in each.get_attributes() for each in beside)
+    beside = (kind for kind in Item.__subclasses__() if table_of(kind) == table_of(model))
+    return any("ttl" in kind.get_attributes() for kind in beside)
 
 
 def _index(index: Json) -> Json:
@@ -72,7 +73,8 @@ def _index(index: Json) -> Json:
 
 def _key(schema: Iterable[Json]) -> list[Json]:
     """DynamoDB wants the hash key first."""
-    return sorted(({k: each[k] for k in ("AttributeName", "KeyType")} for each in schema), key=lambda e: e["KeyType"])
+    elements = ({k: element[k] for k in ("AttributeName", "KeyType")} for element in schema)
+    return sorted(elements, key=itemgetter("KeyType"))
 
 
 def _schema(model: type[Model]) -> Json:

@@ -40,7 +40,7 @@ def main(source: str, target: str) -> None:
 def copy(client: Any, source: str, target: str) -> tuple[int, int]:
     """How many items of `target` were written and deleted so that it is what `source` is."""
     described = client.describe_table(TableName=target)["Table"]["KeySchema"]
-    keys = [each["AttributeName"] for each in described]
+    keys = [element["AttributeName"] for element in described]
 
     def key_of(item: Item) -> tuple[str, ...]:
         return tuple(item[name]["S"] for name in keys)

@@ -62,8 +62,8 @@ class Stacks:
             if "does not exist" in str(error):
                 return Stack(name)
             raise
-        outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
-        parameters = frozenset(each["ParameterKey"] for each in found.get("Parameters", []))
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+        parameters = frozenset(parameter["ParameterKey"] for parameter in found.get("Parameters", []))
         return Stack(name, found["StackStatus"], found["StackId"], outputs, parameters)
 
     def refuse_if_busy(self, found: Stack) -> None:
@@ -95,8 +95,8 @@ class Stacks:
         if change is None:
             self._show(f"{name}: nothing to change")
             return
-        for each in change["Changes"]:
-            resource = each["ResourceChange"]
+        for entry in change["Changes"]:
+            resource = entry["ResourceChange"]
             self._show(f"{name}: {resource['Action']} {resource['LogicalResourceId']} ({resource['ResourceType']})")
         self._aws.delete_change_set(ChangeSetName=change["ChangeSetId"], StackName=name)
         if not found.exists:
@@ -118,7 +118,8 @@ class Stacks:
     def tables(self, name: str) -> list[str]:
         """The names of the stack's tables."""
         resources = self._aws.describe_stack_resources(StackName=name)["StackResources"]
-        return [each["PhysicalResourceId"] for each in resources if each["ResourceType"] == "AWS::DynamoDB::Table"]
+        tables = (resource for resource in resources if resource["ResourceType"] == "AWS::DynamoDB::Table")
+        return [table["PhysicalResourceId"] for table in tables]
 
     def _ready(self, name: str, holds_data: bool) -> Stack:
         found = self.look(name)

@@ -55,8 +55,8 @@ class Connections:
             if connection not in self._open:
                 return
             self._open[connection].body += count
-            if sum(each.body for each in self._open.values()) > self._body_bytes:
-                largest = max(self._open, key=lambda each: self._open[each].body)
+            if sum(state.body for state in self._open.values()) > self._body_bytes:
+                largest = max(self._open, key=lambda connection: self._open[connection].body)
                 self._end(largest)
 
     def answers(self, connection: socket.socket) -> None:
@@ -77,9 +77,9 @@ class Connections:
 
     def _end_one(self) -> None:
         """Of those that wait, first one that never asked for anything, and of these the one that waits for longest."""
-        waiting = {each: state for each, state in self._open.items() if not state.is_answered}
+        waiting = {connection: state for connection, state in self._open.items() if not state.is_answered}
         if waiting:
-            self._end(min(waiting, key=lambda each: (waiting[each].has_asked, waiting[each].since)))
+            self._end(min(waiting, key=lambda connection: (waiting[connection].has_asked, waiting[connection].since)))
 
     def _end(self, connection: socket.socket) -> None:
         """Its thread closes it."""

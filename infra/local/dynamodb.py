@@ -224,11 +224,11 @@ def _with_bytes(attribute: dict[str, Any]) -> dict[str, Any]:
     if kind == "B":
         return {kind: base64.b64decode(value)}
     if kind == "BS":
-        return {kind: [base64.b64decode(each) for each in value]}
+        return {kind: [base64.b64decode(element) for element in value]}
     if kind == "L":
-        return {kind: [_with_bytes(each) for each in value]}
+        return {kind: [_with_bytes(element) for element in value]}
     if kind == "M":
-        return {kind: {name: _with_bytes(each) for name, each in value.items()}}
+        return {kind: {name: _with_bytes(element) for name, element in value.items()}}
     return attribute
 
 

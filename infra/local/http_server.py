@@ -186,7 +186,7 @@ class Handler(ChaliceRequestHandler):
 
     def _joined(self) -> dict[str, str]:
         """The headers; one that was sent several times as gateways join it, with commas."""
-        return {name: ",".join(self.headers.get_all(name, [])) for name in {each.lower() for each in self.headers}}
+        return {name: ",".join(self.headers.get_all(name, [])) for name in {header.lower() for header in self.headers}}
 
     def _body(self) -> tuple[bytes | None, ApiError | None]:
         """The body, or why it was not read; the connection cannot be used any further then."""

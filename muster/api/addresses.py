@@ -91,8 +91,8 @@ def of_ip(ip: Ip) -> Reading:
             return Reading(Kind.FORBIDDEN, f"{ip} is {what}", host)
     if any(ip in network for network in _LOOPBACK):
         return Reading(Kind.LOOPBACK, f"{ip} is a loopback address, which is another host for each client", host)
-    inner = [of_ip(each) for each in _embedded(ip)] if isinstance(ip, IPv6Address) else []
-    worst = max(inner, key=lambda each: each.kind, default=None)
+    inner = [of_ip(ipv4) for ipv4 in _embedded(ip)] if isinstance(ip, IPv6Address) else []
+    worst = max(inner, key=lambda reading: reading.kind, default=None)
     if worst is not None and worst.kind is not Kind.ORDINARY:
         return Reading(worst.kind, f"{ip} leads to {worst.host}: {worst.problem}", host)
     mapped = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None
@@ -149,9 +149,9 @@ def _of_ipv6(text: str) -> Reading:
 
 def _of_numbers(text: str) -> Reading:
     """inet_aton's forms. Only four decimal numbers are read alike by every program."""
-    *heads, last = (_number(each) for each in text.split("."))
+    *heads, last = (_number(part) for part in text.split("."))
     bits = 8 * (4 - len(heads))
-    if any(each > 255 for each in heads) or last >= 1 << bits:
+    if any(head > 255 for head in heads) or last >= 1 << bits:
         return Reading(Kind.MALFORMED, f"{text[:80]!r} is no IPv4 address: {EXPECTED}")
     value = last
     for index, head in enumerate(heads):
@@ -174,8 +174,8 @@ def read(address: str) -> Reading:
     found = _of_template(address) if "://" in address else _bare(address)
     if found.kind is Kind.MALFORMED:
         # What one program finds unreadable another one reads, perhaps as this.
-        hidden = (of_host(each) for each in _parts(address))
-        return next((each for each in hidden if each.kind is Kind.FORBIDDEN), found)
+        hidden = (of_host(part) for part in _parts(address))
+        return next((reading for reading in hidden if reading.kind is Kind.FORBIDDEN), found)
     return found
 
 
@@ -212,8 +212,8 @@ def _of_url(url: str) -> Reading:
 
 def _parts(text: str) -> Iterator[str]:
     """Everything in `text` that a program might take for the host."""
-    for each in {text, unquote(text), unicodedata.normalize("NFKC", unquote(text))}:
-        for part in re.split(r"[/@#?\\\s\[\]]+", each):
+    for form in {text, unquote(text), unicodedata.normalize("NFKC", unquote(text))}:
+        for part in re.split(r"[/@#?\\\s\[\]]+", form):
             yield part
             yield from (p for p in (part.rpartition(":")[0], part.partition(":")[0]) if p and not p.isdecimal())
 

@@ -60,9 +60,9 @@ def more_authorities(environ: Mapping[str, str]) -> ssl.SSLContext | None:
     if not more:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    for each in more:
+    for path in more:
         with suppress(OSError):
-            context.load_verify_locations(each)
+            context.load_verify_locations(path)
     return context
 
 
@@ -73,7 +73,7 @@ def cause(error: BaseException, url: str, environ: Mapping[str, str]) -> Cause:
     own = _authorities(chain, environ) or _certificate(chain, environ)
     if own is not None:
         return own
-    through = next((each for each in chain if "Proxy" in type(each).__name__), None)
+    through = next((inner for inner in chain if "Proxy" in type(inner).__name__), None)
     found = _tls(chain) or _name(chain) or _connection(chain) or _timeout(chain) or _closed(chain) or _url(chain)
     if through is not None:
         return _proxy(chain, found, url, environ)
@@ -92,13 +92,13 @@ def answered_by_something_else(status: int, body: bytes) -> Cause | None:
 
 def _authorities(chain: list[BaseException], environ: Mapping[str, str]) -> Cause | None:
     """A file of authorities that cannot be used: requests and OpenSSL say so in words alone."""
-    name = next((each for each in CA_VARIABLES if environ.get(each)), None)
-    connects = any(type(each).__name__ == "NewConnectionError" for each in chain)
-    for each in chain:
-        text = str(each)
+    name = next((variable for variable in CA_VARIABLES if environ.get(variable)), None)
+    connects = any(type(error).__name__ == "NewConnectionError" for error in chain)
+    for error in chain:
+        text = str(error)
         missing = "Could not find a suitable TLS CA certificate bundle" in text
         empty = "NO_CERTIFICATE_OR_CRL_FOUND" in text or "no certificate or crl found" in text or "[X509" in text
-        denied = not connects and isinstance(each, PermissionError)
+        denied = not connects and isinstance(error, PermissionError)
         if name is not None and (missing or empty or denied):
             wrong = "is not there" if missing else "holds no certificate" if empty else "cannot be read"
             return Cause("authorities", f"{name} names {environ[name]}, which {wrong}", _PEM)
@@ -106,9 +106,9 @@ def _authorities(chain: list[BaseException], environ: Mapping[str, str]) -> Caus
 
 
 def _certificate(chain: list[BaseException], environ: Mapping[str, str]) -> Cause | None:
-    exact = [each for each in chain if isinstance(each, ssl.SSLCertVerificationError)]
-    for each in exact or [each for each in chain if "CERTIFICATE_VERIFY_FAILED" in str(each)][-1:]:
-        code, said = getattr(each, "verify_code", 0), getattr(each, "verify_message", "verification failed")
+    exact = [error for error in chain if isinstance(error, ssl.SSLCertVerificationError)]
+    for error in exact or [error for error in chain if "CERTIFICATE_VERIFY_FAILED" in str(error)][-1:]:
+        code, said = getattr(error, "verify_code", 0), getattr(error, "verify_message", "verification failed")
         if code == _EXPIRED:
             return Cause("certificate", "its certificate has expired", "renew it, or set this host's clock")
         if code == _NOT_YET:
@@ -127,67 +127,67 @@ def _certificate(chain: list[BaseException], environ: Mapping[str, str]) -> Caus
 
 
 def _tls(chain: list[BaseException]) -> Cause | None:
-    for each in chain:
-        text = str(each)
+    for error in chain:
+        text = str(error)
         if re.search(
             r"WRONG_VERSION_NUMBER|HTTP_REQUEST|RECORD_LAYER_FAILURE|record layer failure|UNKNOWN_PROTOCOL", text
         ):
             return Cause("tls", "it does not speak TLS", "give the URL with http://, or the port that speaks TLS")
-        if isinstance(each, ssl.SSLEOFError) or "UNEXPECTED_EOF_WHILE_READING" in text:
+        if isinstance(error, ssl.SSLEOFError) or "UNEXPECTED_EOF_WHILE_READING" in text:
             return Cause("closed", "it closed the connection during the TLS handshake", _CLOSED)
-        if isinstance(each, ssl.SSLError) and each.reason:
-            return Cause("tls", f"TLS failed ({each.reason})")
+        if isinstance(error, ssl.SSLError) and error.reason:
+            return Cause("tls", f"TLS failed ({error.reason})")
     return None
 
 
 def _name(chain: list[BaseException]) -> Cause | None:
-    resolved = [each for each in chain if isinstance(each, socket.gaierror)]
-    if any(each.errno == socket.EAI_AGAIN for each in resolved):
+    resolved = [error for error in chain if isinstance(error, socket.gaierror)]
+    if any(error.errno == socket.EAI_AGAIN for error in resolved):
         mend = "check this host's network and its name server (/etc/resolv.conf)"
         return Cause("name", "its name cannot be resolved: no name server answers", mend)
-    if resolved or any(type(each).__name__ == "NameResolutionError" for each in chain):
+    if resolved or any(type(error).__name__ == "NameResolutionError" for error in chain):
         return Cause("name", "no such host: its name cannot be resolved", "check the URL, and this host's name server")
     return None
 
 
 def _connection(chain: list[BaseException]) -> Cause | None:
-    for each in chain:
-        if isinstance(each, ConnectionRefusedError) or "Connection refused" in str(each):
+    for error in chain:
+        if isinstance(error, ConnectionRefusedError) or "Connection refused" in str(error):
             return Cause("refused", "the connection was refused: nothing listens there")
-        if isinstance(each, OSError) and each.errno in _NO_ROUTE:
-            return Cause("unreachable", f"no route to it ({each.strerror})", "check this host's network")
+        if isinstance(error, OSError) and error.errno in _NO_ROUTE:
+            return Cause("unreachable", f"no route to it ({error.strerror})", "check this host's network")
     return None
 
 
 def _timeout(chain: list[BaseException]) -> Cause | None:
-    names = {type(each).__name__ for each in chain}
+    names = {type(error).__name__ for error in chain}
     if names & {"ConnectTimeout", "ConnectTimeoutError"}:
         mend = "check firewalls on the way: one may drop the packets"
         return Cause("timeout", "timed out: no connection was made", mend)
-    if names & {"ReadTimeout", "ReadTimeoutError"} or any(isinstance(each, TimeoutError) for each in chain):
+    if names & {"ReadTimeout", "ReadTimeoutError"} or any(isinstance(error, TimeoutError) for error in chain):
         return Cause("timeout", "timed out: a connection was made, and no answer came")
     return None
 
 
 def _closed(chain: list[BaseException]) -> Cause | None:
-    for each in chain:
-        reset = isinstance(each, ConnectionResetError) and not isinstance(each, http.client.RemoteDisconnected)
-        if reset or "Connection reset" in str(each):
+    for error in chain:
+        reset = isinstance(error, ConnectionResetError) and not isinstance(error, http.client.RemoteDisconnected)
+        if reset or "Connection reset" in str(error):
             return Cause("closed", "it closed the connection: it was reset", _CLOSED)
-        if isinstance(each, http.client.RemoteDisconnected | BrokenPipeError | ConnectionAbortedError):
+        if isinstance(error, http.client.RemoteDisconnected | BrokenPipeError | ConnectionAbortedError):
             return Cause("closed", "it closed the connection without an answer", _CLOSED)
-        if isinstance(each, http.client.IncompleteRead) or type(each).__name__ in (
+        if isinstance(error, http.client.IncompleteRead) or type(error).__name__ in (
             "IncompleteRead",
             "ChunkedEncodingError",
         ):
             return Cause("closed", "it closed the connection in the middle of the answer", _CLOSED)
-        if isinstance(each, http.client.BadStatusLine):
+        if isinstance(error, http.client.BadStatusLine):
             return Cause("closed", "what answers there does not speak HTTP", "check the URL and its port")
     return None
 
 
 def _url(chain: list[BaseException]) -> Cause | None:
-    names = {type(each).__name__ for each in chain}
+    names = {type(error).__name__ for error in chain}
     if "SOCKS" in " ".join(map(str, chain)):
         return Cause("proxy", "a SOCKS proxy is set, which needs another library", "install PySocks beside it")
     if names & {"InvalidURL", "LocationParseError", "MissingSchema", "InvalidSchema"}:
@@ -199,10 +199,10 @@ def _proxy(chain: list[BaseException], found: Cause | None, url: str, environ: M
     name, address = _proxy_variable(url, environ)
     which = f"the proxy {address} ({name})" if name else "the proxy"
     advice = "correct the variable, or add the control plane to NO_PROXY"
-    for each in chain:
-        if "InvalidProxyURL" in type(each).__name__:
+    for error in chain:
+        if "InvalidProxyURL" in type(error).__name__:
             return Cause("proxy", f"{name or 'the proxy variable'} holds no URL", advice)
-        if status := _STATUS_LINE.search(str(each)):
+        if status := _STATUS_LINE.search(str(error)):
             if status[1] == "407":
                 return Cause("proxy", f"{which} asks for a login (407)", _LOGIN)
             return Cause("proxy", f"{which} does not connect to it ({status[1]})", advice)
@@ -226,12 +226,12 @@ def wrapped(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     left = deque([error])
     while left:
-        each = left.popleft()
-        if id(each) in seen:
+        current = left.popleft()
+        if id(current) in seen:
             continue
-        seen.add(id(each))
-        yield each
-        inside = (each.__cause__, getattr(each, "reason", None), *each.args, each.__context__)
+        seen.add(id(current))
+        yield current
+        inside = (current.__cause__, getattr(current, "reason", None), *current.args, current.__context__)
         left.extend(inner for inner in inside if isinstance(inner, BaseException))
 
 

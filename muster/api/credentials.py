@@ -127,7 +127,7 @@ def _hide(value: Any, where: str, found: _Found) -> Any:
     if where.count(".") + where.count("[") > MAX_DEPTH:
         raise RecursionError
     if isinstance(value, dict):
-        return {_name(key): _field(key, each, f"{where}.{_name(key)[:SHOWN]}", found) for key, each in value.items()}
+        return {_name(key): _field(key, field, f"{where}.{_name(key)[:SHOWN]}", found) for key, field in value.items()}
     if isinstance(value, list):
         return _hide_in_list(value, where, found)
     return _hide_in_text(value, where, found) if isinstance(value, str) else value

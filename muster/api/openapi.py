@@ -117,7 +117,7 @@ def _parameters(endpoint: Endpoint, schemas: dict[str, Any]) -> list[dict[str, A
 
 def _given(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema of a query parameter that is given: there is no null in a query string."""
-    kinds = [each for each in schema.get("anyOf", []) if each.get("type") != "null"]
+    kinds = [kind for kind in schema.get("anyOf", []) if kind.get("type") != "null"]
     return kinds[0] if len(kinds) == 1 else schema
 
 

@@ -21,7 +21,7 @@ def resolve(host: str) -> list[str]:
 
     def ask() -> None:
         try:
-            results.extend(str(each[4][0]) for each in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+            results.extend(str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError):
             return  # it may be a name of another network
 
@@ -33,8 +33,8 @@ def resolve(host: str) -> list[str]:
 
 def in_order(results: Sequence[str]) -> list[str]:
     """Sorted, IPv4 first. What has a zone is no answer of DNS, but what this machine knows of its own links."""
-    found = {ip_address(each) for each in results if "%" not in each}
-    return [str(each) for each in sorted(found, key=lambda each: (each.version, int(each)))][:MOST_RESULTS]
+    found = {ip_address(result) for result in results if "%" not in result}
+    return [str(ip) for ip in sorted(found, key=lambda ip: (ip.version, int(ip)))][:MOST_RESULTS]
 
 
 def is_ip(host: str) -> bool:

@@ -12,11 +12,11 @@ from msgspec.json import Decoder
 
 def read_structs() -> None:
     """Every one that is imported by now, with whatever it is made of."""
-    for each in _below(Struct):
-        Decoder(each)
+    for struct in _below(Struct):
+        Decoder(struct)
 
 
 def _below(kind: type[Struct]) -> Iterator[type[Struct]]:
-    for each in kind.__subclasses__():
-        yield each
-        yield from _below(each)
+    for struct in kind.__subclasses__():
+        yield struct
+        yield from _below(struct)

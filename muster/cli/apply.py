@@ -59,8 +59,8 @@ def apply(shell: Shell, file: TextIO, dry_run: bool, send_env: bool, wait: bool,
     except (FileError, UnicodeError) as error:
         raise Stop(f"{file.name}: {error}", USAGE) from error
     client = shell.client
-    workers = {each.worker: names.worker(client, each.worker).worker_id for each in wanted.values() if each.worker}
-    found = {each.name: each for each in client.deployments()}
+    workers = {model.worker: names.worker(client, model.worker).worker_id for model in wanted.values() if model.worker}
+    found = {deployment.name: deployment for deployment in client.deployments()}
     steps = plan(wanted, found, workers, send_env=send_env)
     others = len(found.keys() - wanted.keys())
     todo = [step for step in steps if step.verb != "keep"]
@@ -71,7 +71,7 @@ def apply(shell: Shell, file: TextIO, dry_run: bool, send_env: bool, wait: bool,
         confirm.ask(shell, yes, f"Do this ({len(todo)})?")
         done = [_do(shell, step) for step in todo]
         if wait:
-            done = [follow.deployment(shell, each, None) for each in done]
+            done = [follow.deployment(shell, deployment, None) for deployment in done]
     if shell.json:
         planned = [
             Planned(step.name, step.verb, list(step.why), step.found.deployment_id if step.found else None)

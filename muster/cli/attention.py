@@ -15,12 +15,12 @@ STYLE = "yellow"
 
 def types(conditions: list[r.Condition]) -> Text:
     """For a cell: GpuLost, ClockSkewed."""
-    return Text(text.line(", ".join(each.type for each in conditions)), STYLE)
+    return Text(text.line(", ".join(condition.type for condition in conditions)), STYLE)
 
 
 def held_up(conditions: list[r.Condition]) -> str:
     """For a line of progress: GpuLost: GPU 1 fell off the bus; ClockSkewed: …"""
-    return "; ".join(f"{each.type}: {each.message}" if each.message else each.type for each in conditions)
+    return "; ".join(": ".join(filter(None, (condition.type, condition.message))) for condition in conditions)
 
 
 def section(shell: Shell, conditions: list[r.Condition], now: datetime) -> None:
@@ -28,6 +28,8 @@ def section(shell: Shell, conditions: list[r.Condition], now: datetime) -> None:
     if not conditions:
         return
     shell.say("")
-    rows: list[tuple[Cell, ...]] = [(types([each]), text.ago(each.since, now), each.message) for each in conditions]
+    rows: list[tuple[Cell, ...]] = [
+        (types([condition]), text.ago(condition.since, now), condition.message) for condition in conditions
+    ]
     shell.table(None, "condition since message", rows, "")
     shell.note(text.line(f"muster explain {conditions[0].type} says what to do"))

@@ -33,7 +33,7 @@ def list_tokens(shell: Shell) -> None:
     shell.table(
         r.RegistrationTokens(found),
         "id name uses expires for",
-        [_token_row(each, now) for each in found],
+        [_token_row(token, now) for token in found],
         "No tokens: muster join makes one, with the line to run on a host.",
     )
 
@@ -89,7 +89,7 @@ def list_keys(shell: Shell) -> None:
     found = list(shell.client.api_keys())
     now = shell.wall()
     rows: list[tuple[Cell, ...]] = [
-        (names.short(each.key_id), each.name, each.role, text.ago(each.created_at, now)) for each in found
+        (names.short(key.key_id), key.name, key.role, text.ago(key.created_at, now)) for key in found
     ]
     shell.table(r.ApiKeys(found), "id name role age", rows, "No keys: muster keys create NAME --role operator")
 

@@ -22,7 +22,7 @@ STYLES = {Status.RUNNING: "green", Status.ERROR: "red", Status.STOPPED: "dim"}
 
 @command("ps", examples="muster ps\nmuster ps --on gpu-1\nmuster ps --status error -o json")
 @click.option("--on", "worker", metavar="WORKER", help="Those of one worker.")
-@click.option("--status", type=click.Choice([each.value for each in Status]), help="Those in one state.")
+@click.option("--status", type=click.Choice([status.value for status in Status]), help="Those in one state.")
 def ps(shell: Shell, worker: str | None, status: str | None) -> None:
     """List the models: how they are, where they run, how they are reached."""
     client = shell.client
@@ -33,7 +33,7 @@ def ps(shell: Shell, worker: str | None, status: str | None) -> None:
     shell.table(
         r.Deployments(found),
         "name status model worker gpus endpoint age id",
-        [row(each, workers, now) for each in found],
+        [row(deployment, workers, now) for deployment in found],
         "No models yet: muster deploy MODEL",
     )
 
@@ -78,7 +78,7 @@ def status_of(deployment: r.Deployment, now: datetime) -> str:
     if deployment.restarts and deployment.status in LIVE:
         status += f" (restarts: {deployment.restarts})"
     if deployment.conditions and deployment.status in LIVE:
-        status += f" ({', '.join(each.type for each in deployment.conditions)})"
+        status += f" ({', '.join(condition.type for condition in deployment.conditions)})"
     return status
 
 

@@ -38,7 +38,7 @@ def events(shell: Shell, name: str | None, follows: bool, lines: int) -> None:
     about = _about(shell, name) if name else {}
     if not follows:
         found = list(islice(shell.client.events(**about), lines))
-        rows = [_row(each) for each in reversed(found)]
+        rows = [_row(event) for event in reversed(found)]
         return shell.table(r.Events(found), "at type about message by", rows, "Nothing happened yet.")
     try:
         seen, cursor = shell.client.events_since(None, **about)
@@ -80,11 +80,11 @@ def _row(event: r.Event) -> tuple[Cell, ...]:
 
 def _show(shell: Shell, events: list[r.Event]) -> None:
     """Oldest first, a line each."""
-    for each in events:
+    for event in events:
         if shell.json:
-            shell.dump_line(each)
+            shell.dump_line(event)
         else:
-            at, kind, about, message, by = _row(each)
+            at, kind, about, message, by = _row(event)
             parts = [f"{at}  ", kind, f"  {about}  {message}  ({by})"]
             shell.say(Text.assemble(*(part if isinstance(part, Text) else text.line(part or "") for part in parts)))
 

@@ -60,7 +60,9 @@ def step_of(deployment: r.Deployment, worker: r.Worker | None, now: datetime) ->
     if deployment.restarts and crash and deployment.status in LIVE:
         step = replace(step, attempt=deployment.restarts, failure=f"{crash.error_code}: {crash.message}")
         step = replace(step, hints=_hints(deployment))
-    return replace(step, held_up=tuple(each.type for each in found), why=attention.held_up(found)) if found else step
+    if not found:
+        return step
+    return replace(step, held_up=tuple(condition.type for condition in found), why=attention.held_up(found))
 
 
 def waits_in_loop(deployment: r.Deployment) -> bool:
@@ -150,7 +152,7 @@ class Display:
 
     def new_hints(self, step: Step) -> list[str]:
         """Those that were not shown yet."""
-        new = [text.line(each) for each in step.hints if each not in self._hints]
+        new = [text.line(hint) for hint in step.hints if hint not in self._hints]
         self._hints += step.hints
         return new
 

@@ -14,7 +14,7 @@ from muster.api import addresses
 from muster.api import resources as r
 from muster.api.addresses import Kind
 from muster.api.resolving import resolve
-from muster.cli import pairs
+from muster.cli import names, pairs
 from muster.cli.shell import AUTH, FAILED, INTERRUPTED, Group, Shell, Stop, command
 from muster.errors import Unreachable
 from muster.litellm import plan as g
@@ -84,8 +84,8 @@ def sync(
                 errors = [error.message]
             if once:
                 return _end(errors)
-            for each in errors:
-                shell.note(f"{each}; it is tried again in {every:g} s")
+            for message in errors:
+                shell.note(f"{message}; it is tried again in {every:g} s")
             shell.clock.sleep(every)
     except KeyboardInterrupt as error:
         raise Stop("not in step any more; what LiteLLM has stays there", INTERRUPTED) from error
@@ -107,10 +107,10 @@ def _step(shell: Shell, proxy: LiteLLM, labels: dict[str, str], told: set[str], 
         plan = g.plan(found.models, proxy.own(), found.unresolved)
     except LiteLLMError as error:
         return [str(error)]
-    names = {each.deployment_id: each.name for each in deployments}
+    name_of = names.of_deployments(deployments)
     errors = []
     for model in plan.add:
-        line = f"added    {model.name} at {model.api_base} ({names[model.deployment_id]})"
+        line = f"added    {model.name} at {model.api_base} ({name_of[model.deployment_id]})"
         errors += _tried(shell, partial(proxy.add, model), Change("added", model.id), line)
     for model_id in plan.delete:
         errors += _tried(shell, partial(proxy.delete, model_id), Change("removed", model_id), f"removed  {model_id}")
@@ -120,7 +120,7 @@ def _step(shell: Shell, proxy: LiteLLM, labels: dict[str, str], told: set[str], 
 def _tell_left_out(shell: Shell, found: g.Checked, told: set[str]) -> None:
     for line in (
         *found.refused.values(),
-        *(f"{each.api_base} does not resolve here: what LiteLLM has of it stays" for each in found.unresolved),
+        *(f"{model.api_base} does not resolve here: what LiteLLM has of it stays" for model in found.unresolved),
     ):
         if line not in told:
             shell.note(line)
@@ -142,13 +142,18 @@ def _tried(shell: Shell, change: Callable[[], None], done: Change, line: str) ->
 
 def _tell_keyless(shell: Shell, deployments: list[r.Deployment], told: set[str]) -> None:
     """A key that an operator chose cannot be read back, so nobody can hand it on."""
-    keyless = [each for each in deployments if each.api_key is UNSET]
-    if any("VLLM_API_KEY" not in each.env and each.serving_generation in (None, each.generation) for each in keyless):
+    keyless = [deployment for deployment in deployments if deployment.api_key is UNSET]
+    if any(_has_made_key(deployment) for deployment in keyless):
         raise Stop("models' keys are shown to operators alone: use an operator's API key", AUTH)
-    for each in keyless:
-        if each.deployment_id not in told:
-            shell.note(f"{each.name} is left out: its VLLM_API_KEY was set by hand, and cannot be read back")
-    told |= {each.deployment_id for each in keyless}
+    for deployment in keyless:
+        if deployment.deployment_id not in told:
+            shell.note(f"{deployment.name} is left out: its VLLM_API_KEY was set by hand, and cannot be read back")
+    told |= {deployment.deployment_id for deployment in keyless}
+
+
+def _has_made_key(deployment: r.Deployment) -> bool:
+    """Whether the control plane made the key of the instance that serves: operators can read such a key."""
+    return "VLLM_API_KEY" not in deployment.env and deployment.serving_generation in (None, deployment.generation)
 
 
 COMMANDS = (gateway,)

@@ -37,16 +37,16 @@ def containers(shell: Shell, worker: str, stop: str | None, yes: bool) -> None:
         ended = _ask(shell, found, shell.client.stop_container, container_id=stop)
         return shell.show(ended, f"{ended.name or stop} is {ended.state or 'ended'}")
     listed = _ask(shell, found, shell.client.containers)
-    owners = {each.deployment_id: each.name for each in shell.client.deployments()} if not shell.json else {}
+    owners = names.of_deployments(shell.client.deployments()) if not shell.json else {}
     rows: list[tuple[Cell, ...]] = [
         (
-            each.id[:12],
-            owners.get(each.deployment_id or "", each.deployment_id or ("orphan" if each.ours else "not Muster's")),
-            each.state,
-            each.image or None,
-            each.name,
+            container.id[:12],
+            _owner(container, owners),
+            container.state,
+            container.image or None,
+            container.name,
         )
-        for each in listed.containers
+        for container in listed.containers
     ]
     shell.table(listed, "container model state image name", rows, f"Nothing runs on {found.name}.")
 
@@ -71,10 +71,21 @@ def images(shell: Shell, worker: str, fresh: bool, delete: str | None, yes: bool
         return _show_deleted(shell, _ask(shell, found, shell.client.delete_image, image=delete))
     listed = _ask(shell, found, shell.client.images, fresh=fresh)
     rows: list[tuple[Cell, ...]] = [
-        (", ".join(each.tags) or "none", text.size(each.size), each.created[:10], str(len(each.used_by)), _id(each))
-        for each in listed.images
+        (_tags(image), text.size(image.size), image.created[:10], str(len(image.used_by)), _id(image))
+        for image in listed.images
     ]
     shell.table(listed, "tags size created used_by id", rows, f"No images: muster pull {found.name} IMAGE")
+
+
+def _owner(container: m.Container, names_: dict[str, str]) -> str:
+    """The name of the deployment that the container belongs to, by the names of deployments."""
+    if container.deployment_id:
+        return names_.get(container.deployment_id, container.deployment_id)
+    return "orphan" if container.ours else "not Muster's"
+
+
+def _tags(image: m.Image) -> str:
+    return ", ".join(image.tags) or "none"
 
 
 def _id(image: m.Image) -> str:
@@ -109,7 +120,7 @@ def models(shell: Shell, worker: str, delete: str | None, yes: bool) -> None:
         confirm.ask(shell, yes, f"Delete the weights of {delete} from {found.name}?")
         return _show_deleted(shell, _ask(shell, found, shell.client.delete_model, model=delete))
     listed = _ask(shell, found, shell.client.models)
-    rows: list[tuple[Cell, ...]] = [(each.model, text.size(each.size)) for each in listed.models]
+    rows: list[tuple[Cell, ...]] = [(model.model, text.size(model.size)) for model in listed.models]
     shell.table(listed, "model size", rows, f"{found.name} has no weights in its cache.")
 
 
@@ -120,13 +131,13 @@ def disk(shell: Shell, worker: str | None) -> None:
     if worker is None:
         every = list(shell.client.workers())
         told: list[tuple[Cell, ...]] = [
-            (each.name, *_figures(each.disk), f"{each.disk.percent:.0f} %") for each in every if each.disk
+            (worker.name, *_figures(worker.disk), f"{worker.disk.percent:.0f} %") for worker in every if worker.disk
         ]
         return shell.table(r.Workers(every), "worker free total used full", told, "No worker has told of its disk yet.")
     found = names.worker(shell.client, worker)
     seen = _ask(shell, found, shell.client.disk)
     folders = seen.paths or [m.DiskPath("", "all", seen.total, seen.used, seen.free)]
-    rows: list[tuple[Cell, ...]] = [(each.purpose, *_figures(each), each.path) for each in folders]
+    rows: list[tuple[Cell, ...]] = [(folder.purpose, *_figures(folder), folder.path) for folder in folders]
     shell.table(seen, "for free total used folder", rows, "")
 
 
@@ -161,8 +172,8 @@ def prune(shell: Shell, worker: str, images_: bool, containers_: bool, volumes: 
     verb = "Would free" if dry_run else "Freed"
     shell.show(pruned, f"{verb} {text.size(pruned.space_reclaimed)} on {found.name}")
     if not shell.json:
-        for each in pruned.kept:
-            shell.note(text.line(f"kept {each.what} ({text.size(each.bytes)}): {each.why}"))
+        for kept in pruned.kept:
+            shell.note(text.line(f"kept {kept.what} ({text.size(kept.bytes)}): {kept.why}"))
 
 
 COMMANDS = (containers, images, pull, models, disk, prune)

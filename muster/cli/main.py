@@ -119,5 +119,5 @@ for module in (
     *(deploy, apply, deployments, logs, events, top, explain),
     *(credentials, workers, hosts, operations, login, gateway, completion),
 ):
-    for each in module.COMMANDS:
-        muster.add_command(each)
+    for command in module.COMMANDS:
+        muster.add_command(command)

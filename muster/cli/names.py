@@ -21,7 +21,7 @@ SHOWN = 8
 def worker(client: Client, ref: str) -> r.Worker:
     """Raises Stop."""
     found = client.workers()
-    return _one("worker", ref, found, lambda each: (each.worker_id, each.name), "muster workers")
+    return _one("worker", ref, found, lambda worker: (worker.worker_id, worker.name), "muster workers")
 
 
 def worker_of(client: Client, deployment: r.Deployment) -> r.Worker | None:
@@ -34,7 +34,7 @@ def worker_of(client: Client, deployment: r.Deployment) -> r.Worker | None:
 def deployment(client: Client, ref: str) -> r.Deployment:
     """Raises Stop."""
     found = client.deployments()
-    return _one("deployment", ref, found, lambda each: (each.deployment_id, each.name), "muster ps")
+    return _one("deployment", ref, found, lambda deployment: (deployment.deployment_id, deployment.name), "muster ps")
 
 
 def deployment_or_worker(client: Client, ref: str) -> r.Deployment | r.Worker:
@@ -52,22 +52,27 @@ def deployment_or_worker(client: Client, ref: str) -> r.Deployment | r.Worker:
 def token(client: Client, ref: str) -> r.RegistrationToken:
     """Raises Stop."""
     found = client.registration_tokens()
-    return _one("token", ref, found, lambda each: (each.token_id, each.name or ""), "muster tokens")
+    return _one("token", ref, found, lambda token: (token.token_id, token.name or ""), "muster tokens")
 
 
 def key(client: Client, ref: str) -> r.ApiKey:
     """Raises Stop."""
-    return _one("key", ref, client.api_keys(), lambda each: (each.key_id, each.name), "muster keys")
+    return _one("key", ref, client.api_keys(), lambda key: (key.key_id, key.name), "muster keys")
 
 
 def operation(every: Iterable[r.Operation], ref: str) -> r.Operation:
     """Raises Stop."""
-    return _one("unanswered operation", ref, every, lambda each: (each.operation_id, each.type), "muster ops")
+    return _one("unanswered operation", ref, every, lambda asked: (asked.operation_id, asked.type), "muster ops")
 
 
 def of_workers(client: Client) -> dict[str, str]:
     """Worker id to name."""
-    return {each.worker_id: each.name for each in client.workers()}
+    return {worker.worker_id: worker.name for worker in client.workers()}
+
+
+def of_deployments(deployments: Iterable[r.Deployment]) -> dict[str, str]:
+    """Deployment id to name."""
+    return {deployment.deployment_id: deployment.name for deployment in deployments}
 
 
 def short(id_: str) -> str:
@@ -83,7 +88,7 @@ def _one(kind: str, ref: str, every: Iterable[T], names: Callable[[T], tuple[str
         lambda id_, name: len(ref) >= SHORTEST and id_.startswith(ref),
     )
     for fits in rules:
-        found = [each for each in candidates if fits(*names(each))]
+        found = [candidate for candidate in candidates if fits(*names(candidate))]
         if len(found) == 1:
             return found[0]
         if found:

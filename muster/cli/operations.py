@@ -20,20 +20,20 @@ def list_(shell: Shell, worker: str | None) -> None:
     """What one worker, or any, has not answered yet."""
     client = shell.client
     asked = [names.worker(client, worker)] if worker else list(client.workers())
-    found = [(each, place.name) for place in asked for each in client.operations(place.worker_id)]
+    found = [(operation, place.name) for place in asked for operation in client.operations(place.worker_id)]
     now = shell.wall()
     rows: list[tuple[Cell, ...]] = [
         (
-            names.short(each.operation_id),
+            names.short(operation.operation_id),
             place,
-            each.type,
-            each.status,
-            follow.how_far(each.progress) if each.progress else "",
-            text.ago(each.created_at, now),
+            operation.type,
+            operation.status,
+            follow.how_far(operation.progress) if operation.progress else "",
+            text.ago(operation.created_at, now),
         )
-        for each, place in found
+        for operation, place in found
     ]
-    value = r.Operations([each for each, _ in found])
+    value = r.Operations([operation for operation, _ in found])
     shell.table(value, "id worker type status progress age", rows, "Everything that was asked is answered.")
 
 
@@ -67,7 +67,7 @@ def _find(shell: Shell, ref: str) -> r.Operation:
     client = shell.client
     if len(ref) == 36:
         return client.operation(ref)
-    every = (each for worker in client.workers() for each in client.operations(worker.worker_id))
+    every = (operation for worker in client.workers() for operation in client.operations(worker.worker_id))
     return names.operation(every, ref)
 
 

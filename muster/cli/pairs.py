@@ -12,10 +12,10 @@ import msgspec
 def split(given: Iterable[str], what: str) -> dict[str, str]:
     """Raises UsageError."""
     made = {}
-    for each in given:
-        key, equals, value = each.partition("=")
+    for pair in given:
+        key, equals, value = pair.partition("=")
         if not key or not equals:
-            raise click.UsageError(f"{what}: expected KEY=VALUE, got {each!r}")
+            raise click.UsageError(f"{what}: expected KEY=VALUE, got {pair!r}")
         made[key] = value
     return made
 
@@ -26,8 +26,8 @@ def config(given: Iterable[str]) -> dict[str, Any]:
     --max-model-len and max_model_len are the same flag. Raises UsageError.
     """
     made: dict[str, Any] = {}
-    for each in given:
-        for key, value in split([each], "flags").items():
+    for pair in given:
+        for key, value in split([pair], "flags").items():
             name = flag(key)
             if name in made:
                 advice = f'give several values as a list: {name}=\'["a", "b"]\''

@@ -91,12 +91,12 @@ class Shell:
     # Speaking
 
     def say(self, *lines: Cell) -> None:
-        for each in lines:
-            self.out.print(cell(each), soft_wrap=True)
+        for line in lines:
+            self.out.print(cell(line), soft_wrap=True)
 
     def note(self, *lines: Cell) -> None:
-        for each in lines:
-            self.err.print(cell(each), soft_wrap=True, style="dim")
+        for line in lines:
+            self.err.print(cell(line), soft_wrap=True, style="dim")
 
     def dump(self, value: Any) -> None:
         """As the API would answer, indented."""
@@ -148,7 +148,7 @@ def table(columns: str, rows: list[tuple[Cell, ...]]) -> Table:
     for name in columns.split():
         made.add_column(name.replace("_", " ").upper(), overflow="fold")
     for row in rows:
-        made.add_row(*(Text(text.line(each)) if isinstance(each, str) else cell(each) for each in row))
+        made.add_row(*(Text(text.line(value)) if isinstance(value, str) else cell(value) for value in row))
     return made
 
 
@@ -158,10 +158,11 @@ def piped(columns: str, rows: list[tuple[Cell, ...]]) -> list[str]:
     A cell that is longer than ALIGNED moves the rest of its own line alone.
     """
     heads = tuple(name.replace("_", " ").upper() for name in columns.split())
-    cells = [heads, *(tuple(_plain(each) for each in row) for row in rows)]
+    cells = [heads, *(tuple(_plain(value) for value in row) for row in rows)]
     aligned = [[cell_len(row[at]) for row in cells if cell_len(row[at]) <= ALIGNED] for at in range(len(heads))]
     widths = [max(lengths, default=0) for lengths in aligned]
-    return ["  ".join(_padded(each, width) for each, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    lines = ("  ".join(_padded(value, width) for value, width in zip(row, widths, strict=True)) for row in cells)
+    return [line.rstrip() for line in lines]
 
 
 def _plain(value: Cell) -> str:
@@ -184,8 +185,8 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Examples"):
-            for each in self.examples.strip().splitlines():
-                formatter.write(f"{' ' * formatter.current_indent}{each.strip()}\n")
+            for example in self.examples.strip().splitlines():
+                formatter.write(f"{' ' * formatter.current_indent}{example.strip()}\n")
 
 
 class Group(click.Group):

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from muster.api import resources as r
-from muster.cli import attention, text
+from muster.cli import attention, names, text
 from muster.cli.deployments import row as model_row
 from muster.cli.shell import Cell, Shell, command, table
 from muster.cli.workers import STYLES, holder
@@ -57,13 +57,13 @@ def _look(shell: Shell) -> Top:
 
 def _tables(shell: Shell, seen: Top, words: str) -> Stack:
     now = shell.wall()
-    held = {each.deployment_id: each.name for each in seen.deployments}
-    workers = {each.worker_id: each.name for each in seen.workers}
-    gpus = [each for worker in seen.workers for each in gpu_rows(worker, held)]
-    models = [model_row(each, workers, now) for each in seen.deployments]
-    online = sum(each.status != "offline" for each in seen.workers)
+    held = names.of_deployments(seen.deployments)
+    workers = {worker.worker_id: worker.name for worker in seen.workers}
+    gpus = [row for worker in seen.workers for row in gpu_rows(worker, held)]
+    models = [model_row(deployment, workers, now) for deployment in seen.deployments]
+    online = sum(worker.status != "offline" for worker in seen.workers)
     head = f"{shell.client.url}  {now:%H:%M:%S} UTC  {online} of {len(seen.workers)} workers online"
-    troubled = [f"{each.name}: {attention.types(each.conditions)}" for each in seen.workers if each.conditions]
+    troubled = [f"{worker.name}: {attention.types(worker.conditions)}" for worker in seen.workers if worker.conditions]
     if troubled:
         head += f"  attention: {'; '.join(troubled)}"
     return Stack(
@@ -78,7 +78,7 @@ def _tables(shell: Shell, seen: Top, words: str) -> Stack:
 def gpu_rows(worker: r.Worker, held: dict[str, str]) -> list[tuple[Cell, ...]]:
     """A row for each GPU, or one that says that there is none."""
     status = Text(worker.status, STYLES[worker.status])
-    usage = {each.index: each for each in worker.gpu_usage}
+    usage = {gpu.index: gpu for gpu in worker.gpu_usage}
     rows: list[tuple[Cell, ...]] = []
     for device in worker.gpu_info.devices:
         used = usage.get(device.index)

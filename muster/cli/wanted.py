@@ -20,7 +20,7 @@ def gpus(given: str) -> r.GpuRequest:
     if re.fullmatch(r"\d{1,2}", given):
         return int(given)
     if re.fullmatch(r"\d{1,2}(,\d{1,2})*,?", given):
-        return [int(each) for each in given.strip(",").split(",")]
+        return [int(index) for index in given.strip(",").split(",")]
     raise click.BadParameter(f"expected how many (2) or which (0,1 or 3,), got {given!r}")
 
 
@@ -65,8 +65,8 @@ def waiting(function: Any) -> Any:
 def environment(env: tuple[str, ...], from_host: tuple[str, ...], here: Mapping[str, str]) -> m.Env:
     """Raises Stop for a variable that is not set here."""
     made: m.Env = {name: m.FromHost(True) for name in from_host}
-    for each in env:
-        name, equals, value = each.partition("=")
+    for variable in env:
+        name, equals, value = variable.partition("=")
         if not equals and name not in here:
             raise Stop(f"--env {name}: it is not set here; give {name}=VALUE, or --env-from-host {name}", USAGE)
         made[name] = value if equals else here[name]

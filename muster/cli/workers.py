@@ -27,22 +27,22 @@ def list_(shell: Shell) -> None:
     """All workers, in the order of names. Those that need attention have the types of their conditions in a column."""
     found = list(shell.client.workers())
     now = shell.wall()
-    attends = any(each.conditions for each in found)
+    attends = any(worker.conditions for worker in found)
     models = _models(shell, found) if found and not shell.json else {}
     shell.table(
         r.Workers(found),
         "name status seen gpus free disk_free models address id" + " attention" * attends,
-        [_row(each, models, now) + (attention.types(each.conditions),) * attends for each in found],
+        [_row(worker, models, now) + (attention.types(worker.conditions),) * attends for worker in found],
         "No workers yet: muster join shows how a host becomes one.",
     )
 
 
 def _models(shell: Shell, found: list[r.Worker]) -> dict[str, set[str]]:
     """The ids of the deployments that each worker has, by the worker's id: those that hold GPUs, and those without."""
-    models = {each.worker_id: set(each.gpu_claims.values()) for each in found}
-    for each in shell.client.deployments():
-        if each.worker_id in models and each.status in LIVE:
-            models[each.worker_id].add(each.deployment_id)
+    models = {worker.worker_id: set(worker.gpu_claims.values()) for worker in found}
+    for deployment in shell.client.deployments():
+        if deployment.worker_id in models and deployment.status in LIVE:
+            models[deployment.worker_id].add(deployment.deployment_id)
     return models
 
 
@@ -64,7 +64,7 @@ def free(worker: r.Worker) -> int:
     """How many of its GPUs work and are not held."""
     if not worker.gpu_info.devices:
         return max(0, worker.gpu_info.count - len(worker.gpu_claims))
-    return sum(holder(each, worker, {}) == "free" for each in worker.gpu_info.devices)
+    return sum(holder(gpu, worker, {}) == "free" for gpu in worker.gpu_info.devices)
 
 
 def holder(device: GpuDevice, worker: r.Worker, names_: dict[str, str]) -> str:
@@ -93,7 +93,7 @@ def detail(shell: Shell, found: r.Worker) -> None:
     """All that is known of it."""
     if shell.json:
         return shell.dump(found)
-    held = {each.deployment_id: each.name for each in shell.client.deployments(worker_id=found.worker_id)}
+    held = names.of_deployments(shell.client.deployments(worker_id=found.worker_id))
     facts = _facts(found, shell.wall())
     shell.say(*(f"{name:<12}{value}" for name, value in facts.items()))
     rows = gpu_rows(found, held)
@@ -107,7 +107,7 @@ def detail(shell: Shell, found: r.Worker) -> None:
 
 def gpu_rows(worker: r.Worker, held: dict[str, str]) -> list[tuple[Cell, ...]]:
     """A row for each GPU; a figure that is unknown is None, which a table shows as "-"."""
-    usage = {each.index: each for each in worker.gpu_usage}
+    usage = {gpu.index: gpu for gpu in worker.gpu_usage}
     rows: list[tuple[Cell, ...]] = []
     for device in worker.gpu_info.devices:
         used = usage.get(device.index)
@@ -177,8 +177,8 @@ def label(shell: Shell, worker: str, labels: tuple[str, ...], address: str | Non
     found = names.worker(shell.client, worker)
     patch = r.WorkerPatch()
     if labels:
-        gone = {each[:-1] for each in labels if each.endswith("-") and "=" not in each}
-        given = pairs.split([each for each in labels if each[:-1] not in gone or "=" in each], "label")
+        gone = {label[:-1] for label in labels if label.endswith("-") and "=" not in label}
+        given = pairs.split([label for label in labels if label[:-1] not in gone or "=" in label], "label")
         patch.labels = {key: value for key, value in {**found.labels, **given}.items() if key not in gone}
     if address is not None:
         patch.address = address or None

@@ -41,7 +41,7 @@ def share_of_memory(match: re.Match[str]) -> Calculated:
 def divisor_of_heads(match: re.Match[str]) -> Calculated:
     """The largest number of parts, up to those asked for, that divides the heads. Groups: heads, parts."""
     heads, parts = int(match["heads"]), int(match["parts"])
-    fits = next((each for each in range(min(parts, heads), 0, -1) if heads % each == 0), 1)
+    fits = next((divisor for divisor in range(min(parts, heads), 0, -1) if heads % divisor == 0), 1)
     text = f"--tensor-parallel-size {fits} divides the model's {heads} heads."
     return text, Fix({"tensor_parallel_size": fits})
 
@@ -67,8 +67,8 @@ def _capability(number: str) -> str:
 
 def allowed_lora_rank(match: re.Match[str]) -> Calculated:
     """The smallest rank that vLLM takes and that is enough. Groups: value; allowed, a list of numbers in words."""
-    value, allowed = int(match["value"]), [int(each) for each in re.findall(r"\d+", match["allowed"])]
-    fits = min((each for each in allowed if each >= value), default=None)
+    value, allowed = int(match["value"]), [int(rank) for rank in re.findall(r"\d+", match["allowed"])]
+    fits = min((rank for rank in allowed if rank >= value), default=None)
     if fits is None:
         return "No LoRA of that rank can be served: merge it into the model.", None
     return f"Set max_lora_rank={fits}.", Fix({"max_lora_rank": fits})

@@ -133,7 +133,7 @@ def _cause(lines: Sequence[Line]) -> str:
 def _unknown(lines: Sequence[Line], exit_code: int | None, has_served: bool) -> Diagnosis:
     if exit_code in NOT_EXECUTED and not has_served:
         # The last line is that of the shell, the loader, or the engine that could not go on.
-        said = next((each.text for each in reversed(lines)), None)
+        said = next((line.text for line in reversed(lines)), None)
         quoted = f" The log says: {_short(said)}" if said else ""
         advice = "Choose an `image` whose entry point starts vLLM, or mend the agent's --vllm-command for processes."
         return Diagnosis("IMAGE_UNSUITABLE", f"{ending(exit_code)} {advice}{quoted}", True)
@@ -146,7 +146,7 @@ def _unknown(lines: Sequence[Line], exit_code: int | None, has_served: bool) -> 
             "processor lacks. Choose another `image` or worker."
         )
         return Diagnosis("IMAGE_UNSUITABLE", advice, True)
-    most = [_short(each, _LINE_CHARACTERS // 2 if i else _LINE_CHARACTERS) for i, each in enumerate(telling(lines))]
+    most = [_short(line, _LINE_CHARACTERS // 2 if i else _LINE_CHARACTERS) for i, line in enumerate(telling(lines))]
     quoted = f" Its log says: {' | '.join(most)}" if most else ""
     return Diagnosis("CONTAINER_FAILED", f"{ending(exit_code)}{quoted}", False)
 

@@ -92,7 +92,7 @@ class Rule:
         return self.row.code
 
     def search(self, line: str) -> re.Match[str] | None:
-        return next((found for each in self.patterns if (found := each.search(line))), None)
+        return next((found for pattern in self.patterns if (found := pattern.search(line))), None)
 
     def advise(self, match: re.Match[str], names: Mapping[str, str] | None = None) -> Advice:
         """What to do about this line. `names` are further words of the advice, as the registry's."""
@@ -107,7 +107,7 @@ class Rule:
 @cache
 def rules(medium: Medium) -> tuple[Rule, ...]:
     """Those of one kind of text, the upper first."""
-    return tuple(each for each in every_rule() if medium in each.row.read)
+    return tuple(rule for rule in every_rule() if medium in rule.row.read)
 
 
 @cache

@@ -98,8 +98,8 @@ class Schema:
                     raise sqlite3.DatabaseError(f"its table {table} has no column {name}")
                 if found[name].key != column.key:
                     raise sqlite3.DatabaseError(f"the key of its table {table} is another one")
-            for name, each in sorted(found.items()):
-                if each.is_required and not (name in columns and columns[name].is_required):
+            for name, stored in sorted(found.items()):
+                if stored.is_required and not (name in columns and columns[name].is_required):
                     raise sqlite3.DatabaseError(f"its table {table} requires the column {name}, which may be absent")
 
     def rehearsed(self, connection: sqlite3.Connection) -> sqlite3.Connection:

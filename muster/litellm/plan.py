@@ -47,12 +47,14 @@ def wanted(
     deployments: Iterable[r.Deployment], workers: Iterable[r.Worker], selector: Mapping[str, str]
 ) -> list[Model]:
     """What serves, should run, and can be reached, on workers that have the labels of `selector`."""
-    here = {each.worker_id for each in workers if selector.items() <= each.labels.items()}
-    return [
-        Model(each.served_model_name, f"{each.endpoint.rstrip('/')}/v1", each.api_key, each.deployment_id)
-        for each in deployments
-        if each.endpoint and each.api_key is not UNSET and _where(each) in here and _serves(each)
-    ]
+    here = {worker.worker_id for worker in workers if selector.items() <= worker.labels.items()}
+    models = []
+    for deployment in deployments:
+        url, key = deployment.endpoint, deployment.api_key
+        if url and key is not UNSET and _where(deployment) in here and _serves(deployment):
+            name, id_ = deployment.served_model_name, deployment.deployment_id
+            models.append(Model(name, f"{url.rstrip('/')}/v1", key, id_))
+    return models
 
 
 def _where(deployment: r.Deployment) -> str | None:
@@ -91,7 +93,7 @@ def check(models: Iterable[Model], resolve: Resolve | None, is_local: bool) -> C
         host = addresses.of_host(url.hostname or "")
         is_name = host.kind is Kind.ORDINARY and not is_ip(host.host) and resolve is not None
         results = list(resolve(host.host)) if is_name and resolve is not None else []
-        worst = max((host, *map(addresses.of_host, results)), key=lambda each: each.kind)
+        worst = max((host, *map(addresses.of_host, results)), key=lambda reading: reading.kind)
         if worst.kind is not Kind.ORDINARY and not (worst.kind is Kind.LOOPBACK and is_local):
             checked.refused[model.deployment_id] = f"{model.api_base} is left out: {worst.problem}"
         elif results and url.scheme == "http" and url.port is not None and url.path == "/v1":
@@ -107,6 +109,6 @@ def check(models: Iterable[Model], resolve: Resolve | None, is_local: bool) -> C
 def plan(models: Iterable[Model], present: Iterable[str], unresolved: Iterable[Model] = ()) -> Plan:
     """`present` are the ids of this gateway's own models in LiteLLM. Those of `unresolved` ones stay as they are."""
     there, models = set(present), list(models)
-    stays = tuple(f"muster-{each.deployment_id}-" for each in unresolved)
-    gone = sorted(each for each in there - {model.id for model in models} if not each.startswith(stays))
-    return Plan([each for each in models if each.id not in there], gone)
+    stays = tuple(f"muster-{model.deployment_id}-" for model in unresolved)
+    gone = sorted(model_id for model_id in there - {model.id for model in models} if not model_id.startswith(stays))
+    return Plan([model for model in models if model.id not in there], gone)

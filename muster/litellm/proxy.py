@@ -30,7 +30,7 @@ class LiteLLM:
     def own(self) -> list[str]:
         """Ids of this gateway's models. Raises LiteLLMError."""
         found = self._call("GET", "/model/info").get("data", [])
-        return [info["id"] for each in found if (info := each.get("model_info") or {}).get("muster") == self._owner]
+        return [info["id"] for model in found if (info := model.get("model_info") or {}).get("muster") == self._owner]
 
     def add(self, model: Model) -> None:
         """Raises LiteLLMError."""
