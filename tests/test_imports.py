@@ -45,10 +45,10 @@ AGENT = {
     "backends": "engines state",
     "logs": "engines state",
     "runner": "backends conditions config engines gpus host logs state",
-    "operations": "backends engines gpus host logs runner state",
-    "wiring": "backends conditions control engines gpus host logs operations runner state",
+    "operations": "backends engines host logs runner state",
+    "wiring": "control engines logs operations runner state",
     "commands": "operations state wiring",
-    "heartbeat": "commands control host operations state wiring",
+    "heartbeat": "commands control host operations runner state wiring",
     "doctor": "config engines gpus host state",
 }
 """Each room, and the rooms that it may import. `main`, the agent's entry, imports all of them."""

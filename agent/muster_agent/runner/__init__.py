@@ -2,6 +2,8 @@
 
 | module | what it owns |
 |---|---|
+| `context` | what the parts that act for one worker share |
+| `threads` | how the agent starts its threads |
 | `manager` | the deployments of this host: a runner for each |
 | `runner` | one deployment's thread |
 | `reconciler` | one step: observe, plan, act, report |
