@@ -5,7 +5,7 @@
 | `client` | the four requests, and the retry policy: which failures another attempt may mend |
 | `backoff` | how long to wait before the next attempt |
 | `reporter` | sends what the outbox holds |
-| `attempts` | the retry policy of reports: when the next attempt for each deployment is due |
+| `report_retries` | the retry policy of reports: when the next attempt for each deployment is due |
 | `shrink` | smaller versions of a report, for networks that refuse large bodies |
 | `lease` | how long the agent may act without contact |
 | `cursor` | how far this agent has received commands |

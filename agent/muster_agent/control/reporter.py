@@ -20,9 +20,9 @@ from typing import Any, Protocol
 
 from muster.api.conditions import ConditionType
 from muster_agent.conditions import Conditions
-from muster_agent.control.attempts import Attempt, Attempts
 from muster_agent.control.backoff import Backoff
 from muster_agent.control.client import PASSING, Api, Fatal, Retry
+from muster_agent.control.report_retries import ReportRetries, RetryState
 from muster_agent.control.shrink import versions
 from muster_agent.state.db import JournalFull
 from muster_agent.state.dir import Identity, StateError
@@ -71,7 +71,7 @@ class Reporter:
         self._conditions = conditions
         self._clock = clock
         self._monotonic = monotonic
-        self._attempts = Attempts(random)
+        self._attempts = ReportRetries(random)
         self._unreachable = Backoff(random)
         self._crowd = Backoff(random, cap=CROWD_CAP)
         self._unanswered: set[Key] = set()
@@ -135,7 +135,7 @@ class Reporter:
             attempt.due = self._monotonic() + attempt.backoff.next()
             return 0.0
 
-    def _send(self, identity: Identity, entry: Entry, attempt: Attempt) -> float:
+    def _send(self, identity: Identity, entry: Entry, attempt: RetryState) -> float:
         made = [entry.body] if entry.is_rest else versions(entry.kind, entry.body)
         attempt.stage = min(attempt.stage, len(made) - 1)
         smaller = len(made) - 1 - attempt.stage
@@ -166,7 +166,7 @@ class Reporter:
         left = self._membership.next_start_in(entry.about, body.get("generation"))
         return body if left is None else body | {"crash_loop": loop | {"next_start_in": min(told, left)}}
 
-    def _retry(self, entry: Entry, attempt: Attempt, error: Retry, smaller: int) -> float:
+    def _retry(self, entry: Entry, attempt: RetryState, error: Retry, smaller: int) -> float:
         """Not delivered: shrink it, or wait."""
         log.warning("%s of %s not delivered yet: %s", entry.kind, entry.about, error)
         if not error.connected:
@@ -238,7 +238,7 @@ def _answer(error: Retry) -> str:
     return str(error) if error.status is not None else f"no response ({error})"
 
 
-def _counted(troubled: dict[Key, Attempt]) -> str:
+def _counted(troubled: dict[Key, RetryState]) -> str:
     """What is refused: `reports of 2 deployments and results of 1 operation are`."""
     statuses = [each for (kind, _), each in troubled.items() if kind == "status"]
     rests = sum(each.is_rest for each in statuses)

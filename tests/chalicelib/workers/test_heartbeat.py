@@ -101,9 +101,7 @@ def test_the_answer_has_the_interval_and_the_inbox(world: PlaneWorld) -> None:
     assert busy.inbox > quiet.inbox > 0
 
 
-@pytest.mark.parametrize(
-    ("operations", "is_all"), [(sending.MAX_COMMANDS - 1, True), (sending.MAX_COMMANDS, False)]
-)
+@pytest.mark.parametrize(("operations", "is_all"), [(sending.MAX_COMMANDS - 1, True), (sending.MAX_COMMANDS, False)])
 def test_the_inbox_is_not_heard_before_the_last_of_many_commands(
     world: PlaneWorld, operations: int, is_all: bool
 ) -> None:

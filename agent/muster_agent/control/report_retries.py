@@ -17,7 +17,7 @@ LONG = 60.0
 
 
 @dataclass
-class Attempt:
+class RetryState:
     """`stage` is the index of the version to send (shrink.py); `failures` counts rounds that ended in a backoff.
 
     `due` and `started` are seconds of a monotonic clock. `since` is the epoch seconds of the first failure, for
@@ -45,14 +45,14 @@ class Attempt:
         return self.since is not None and (self.refused or now - self.started >= LONG)
 
 
-class Attempts:
+class ReportRetries:
     """Those under way, by deployment or operation."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self._all: dict[Key, Attempt] = {}
+        self._all: dict[Key, RetryState] = {}
 
-    def of(self, head: Head) -> Attempt:
+    def of(self, head: Head) -> RetryState:
         """A report starts afresh after a rest; after another report, the backoff of its deployment goes on."""
         attempt = self._all.get(head.key)
         if attempt is None or attempt.is_rest != head.is_rest:
@@ -79,8 +79,8 @@ class Attempts:
         )
         rest.due = now + rest.backoff.next()
 
-    def in_trouble(self, now: float) -> dict[Key, Attempt]:
+    def in_trouble(self, now: float) -> dict[Key, RetryState]:
         return {key: each for key, each in self._all.items() if each.in_trouble(now)}
 
-    def _fresh(self, is_rest: bool) -> Attempt:
-        return Attempt(Backoff(self._random, cap=REST_CAP) if is_rest else Backoff(self._random), is_rest)
+    def _fresh(self, is_rest: bool) -> RetryState:
+        return RetryState(Backoff(self._random, cap=REST_CAP) if is_rest else Backoff(self._random), is_rest)
