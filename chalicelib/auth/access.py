@@ -9,7 +9,7 @@ from __future__ import annotations
 from chalicelib.auth import provisional, refusals, tokens
 from chalicelib.auth.tokens import Principal
 from chalicelib.store.items import find
-from chalicelib.store.tables import Hot
+from chalicelib.store.tables import WorkerHeartbeat
 from muster.api.endpoints import Access, Endpoint
 from muster.api.errors import ApiError
 
@@ -21,9 +21,9 @@ def principal(secret: str, endpoint: Endpoint, worker_id: str | None, now: float
     """
     presented = tokens.digest(secret)
     if worker_id and refusals.is_own(endpoint):
-        hot = find(Hot, worker_id)
-        if hot and tokens.opens(hot, presented, now):
-            tokens.first_use(hot, presented)
+        heartbeat = find(WorkerHeartbeat, worker_id)
+        if heartbeat and tokens.opens(heartbeat, presented, now):
+            tokens.first_use(heartbeat, presented)
             return Principal(f"worker {worker_id}", Access.WORKER, worker_id)
     key = tokens.api_key(secret)
     if key is not None and endpoint.access is not Access.WORKER and key.access >= endpoint.access:

@@ -21,10 +21,10 @@ import msgspec
 
 from chalicelib.auth import refusals, tokens
 from chalicelib.fleet import workers
-from chalicelib.fleet.workers import Machine
+from chalicelib.fleet.workers import Worker
 from chalicelib.store import settings
 from chalicelib.store.items import find
-from chalicelib.store.tables import Credential, Hot, Provisional
+from chalicelib.store.tables import Credential, Provisional, WorkerHeartbeat
 from muster.api import messages as m
 
 IN_FLIGHT = 10.0
@@ -36,37 +36,37 @@ class Waiting:
     """A kept registration that a presented credential belongs to, with the worker and the token as they are now."""
 
     kept: Provisional
-    machine: Machine
+    worker: Worker
     token: Credential
 
     @property
     def ended(self) -> bool:
         """Whether the worker sent a heartbeat since, or registered: then it lives, and this is another client."""
-        hot = self.machine.hot
-        return bool(hot.session != self.kept.session or hot.last_seen > self.kept.at + IN_FLIGHT)
+        heartbeat = self.worker.heartbeat
+        return bool(heartbeat.session != self.kept.session or heartbeat.last_seen > self.kept.at + IN_FLIGHT)
 
     @property
     def body(self) -> m.Registration:
         return msgspec.json.decode(zlib.decompress(bytes(self.kept.body)), type=m.Registration)
 
     def pause(self, now: float) -> int:
-        return pause(self.machine.hot, now)
+        return pause(self.worker.heartbeat, now)
 
 
-def keep(machine: Machine, body: m.Registration, secret: str, session: int, now: float) -> tuple[Provisional, bytes]:
+def keep(worker: Worker, body: m.Registration, secret: str, session: int, now: float) -> tuple[Provisional, bytes]:
     """The item to store, and the digest of the one that it replaces (empty: none)."""
-    before = find(Provisional, machine.worker_id, Provisional.PART)
+    before = find(Provisional, worker.worker_id, Provisional.PART)
     item = Provisional(
-        machine.worker_id,
+        worker.worker_id,
         digest=tokens.digest(secret),
         by=tokens.digest(body.token),
         token_id=tokens.credential_id(body.token),
-        session=int(machine.hot.session),
+        session=int(worker.heartbeat.session),
         issued=session,
         at=now,
         body=zlib.compress(msgspec.json.encode(body)),
     )
-    if before is not None and before.session == machine.hot.session:
+    if before is not None and before.session == worker.heartbeat.session:
         item.previous = bytes(before.digest)  # the response that brought the later token may have been lost
     return item, bytes(before.digest) if before is not None else b""
 
@@ -80,10 +80,10 @@ def waiting(worker_id: str, presented: bytes) -> Waiting | None:
     if kept is None or not any(_same(each, presented) for each in (kept.digest, kept.previous, kept.by)):
         return None
     token = find(Credential, kept.token_id)
-    machine = workers.several([worker_id]).get(worker_id)
-    if token is None or token.revoked or machine is None:
+    worker = workers.several([worker_id]).get(worker_id)
+    if token is None or token.revoked or worker is None:
         return None
-    return Waiting(kept, machine, token)
+    return Waiting(kept, worker, token)
 
 
 def waits(worker_id: str, presented: bytes) -> bool:
@@ -94,9 +94,9 @@ def waits(worker_id: str, presented: bytes) -> bool:
     return found is not None
 
 
-def pause(hot: Hot, now: float) -> int:
+def pause(heartbeat: WorkerHeartbeat, now: float) -> int:
     """Seconds to the next heartbeat of a client that waits: no later than the moment at which the worker is offline."""
-    return max(1, min(settings.HEARTBEAT, math.ceil(workers.online_until(hot) - now)))
+    return max(1, min(settings.HEARTBEAT, math.ceil(workers.online_until(heartbeat) - now)))
 
 
 def _same(stored: bytes | None, presented: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from chalicelib.auth import tokens
 from chalicelib.auth.tokens import Principal
 from chalicelib.store.items import find
-from chalicelib.store.tables import Hot
+from chalicelib.store.tables import WorkerHeartbeat
 from muster.api.endpoints import Access, Endpoint
 from muster.api.errors import ApiError
 
@@ -29,13 +29,13 @@ def explain(secret: str, endpoint: Endpoint, worker_id: str | None, now: float) 
         return lacks_role(key, endpoint)
     presented = tokens.digest(secret)
     owner_id = tokens.worker_named_by(secret) or worker_id  # a registration token names no worker
-    owner = find(Hot, owner_id) if owner_id else None
+    owner = find(WorkerHeartbeat, owner_id) if owner_id else None
     if owner and tokens.opens(owner, presented, now) and not (owner_id == worker_id and is_own(endpoint)):
         return ApiError("FORBIDDEN", "a worker's token opens that worker's own routes and nothing else")
-    hot = owner if owner_id == worker_id else find(Hot, worker_id) if worker_id else None
-    if hot is None or not (tokens.opens(hot, presented, now) or tokens.was_retired(hot, presented)):
+    heartbeat = owner if owner_id == worker_id else find(WorkerHeartbeat, worker_id) if worker_id else None
+    if heartbeat is None or not (tokens.opens(heartbeat, presented, now) or tokens.was_retired(heartbeat, presented)):
         return ApiError("UNAUTHENTICATED", "the credential is unknown, expired or revoked; register again")
-    return removed() if hot.gone else superseded()
+    return removed() if heartbeat.gone else superseded()
 
 
 def lacks_role(key: Principal, endpoint: Endpoint) -> ApiError:

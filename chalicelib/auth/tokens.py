@@ -14,7 +14,7 @@ from pynamodb.transactions import TransactWrite
 from chalicelib.fleet import scan
 from chalicelib.store import events, idempotency, paging
 from chalicelib.store.items import Refused, delete_if, find, put_if, side_by_side, transact, update_if
-from chalicelib.store.tables import Credential, FirstKey, Hot
+from chalicelib.store.tables import Credential, FirstKey, WorkerHeartbeat
 from chalicelib.store.times import when
 from muster.api import resources as r
 from muster.api.endpoints import Access
@@ -81,34 +81,42 @@ def usable(token: Credential, now: float) -> bool:
     return not token.revoked and not expired and token.uses < (token.max_uses or 0)
 
 
-def is_own(hot: Hot, presented: bytes, now: float) -> bool:
+def is_own(heartbeat: WorkerHeartbeat, presented: bytes, now: float) -> bool:
     """Whether it was issued to this worker: the latest token and, for a while, those that it may know instead."""
-    before = _same(hot.previous, presented) or _same(hot.used, presented)
-    return not hot.gone and (_same(hot.digest, presented) or (before and (hot.previous_until or 0) > now))
+    before = _same(heartbeat.previous, presented) or _same(heartbeat.used, presented)
+    is_in_grace = before and (heartbeat.previous_until or 0) > now
+    return not heartbeat.gone and (_same(heartbeat.digest, presented) or is_in_grace)
 
 
-def opens(hot: Hot, presented: bytes, now: float) -> bool:
+def opens(heartbeat: WorkerHeartbeat, presented: bytes, now: float) -> bool:
     """Whether it opens the worker's routes: its own, or until that was used the token that it registered with."""
-    return is_own(hot, presented, now) or (not hot.gone and _same(hot.joined, presented))
+    return is_own(heartbeat, presented, now) or (not heartbeat.gone and _same(heartbeat.joined, presented))
 
 
-def was_retired(hot: Hot, presented: bytes) -> bool:
-    retired = bytes(hot.retired or b"")
+def was_retired(heartbeat: WorkerHeartbeat, presented: bytes) -> bool:
+    retired = bytes(heartbeat.retired or b"")
     return any(_same(retired[i : i + 32], presented) for i in range(0, len(retired), 32))
 
 
-def first_use(hot: Hot, presented: bytes) -> None:
+def first_use(heartbeat: WorkerHeartbeat, presented: bytes) -> None:
     """The issued token was used: the ones it replaces end now."""
-    if not _same(hot.digest, presented) or (hot.previous is None and hot.joined is None):
+    if not _same(heartbeat.digest, presented) or (heartbeat.previous is None and heartbeat.joined is None):
         return
-    ended = [Hot.previous.remove(), Hot.used.remove(), Hot.previous_until.remove(), Hot.joined.remove()]
-    known = {bytes(each) for each in (hot.previous, hot.used) if each and not was_retired(hot, bytes(each))}
-    update_if(hot, [*ended, Hot.retired.set(retire(hot, *known))], Hot.digest == presented)
+    ended = [
+        WorkerHeartbeat.previous.remove(),
+        WorkerHeartbeat.used.remove(),
+        WorkerHeartbeat.previous_until.remove(),
+        WorkerHeartbeat.joined.remove(),
+    ]
+    replaced = {bytes(digest) for digest in (heartbeat.previous, heartbeat.used) if digest}
+    newly_retired = {digest for digest in replaced if not was_retired(heartbeat, digest)}
+    actions = [*ended, WorkerHeartbeat.retired.set(retire(heartbeat, *newly_retired))]
+    update_if(heartbeat, actions, WorkerHeartbeat.digest == presented)
 
 
-def retire(hot: Hot, *ended: bytes) -> bytes:
+def retire(heartbeat: WorkerHeartbeat, *ended: bytes) -> bytes:
     """Digests of what opens no more, the latest first: whoever has one is told that a newer session registered."""
-    return (b"".join(ended) + bytes(hot.retired or b""))[: 32 * RETIRED]
+    return (b"".join(ended) + bytes(heartbeat.retired or b""))[: 32 * RETIRED]
 
 
 def _same(stored: bytes | None, presented: bytes) -> bool:
@@ -205,8 +213,8 @@ def revoke_token(token_id: str, by: Principal, now: float, segments: int = SEGME
 
 
 def _clear(digest: bytes, segment: int, segments: int) -> None:
-    for hot in scan.joined_with(digest, segment, segments):
-        update_if(hot, [Hot.joined.remove()], Hot.joined == digest)
+    for heartbeat in scan.joined_with(digest, segment, segments):
+        update_if(heartbeat, [WorkerHeartbeat.joined.remove()], WorkerHeartbeat.joined == digest)
 
 
 def revoke_key(key_id: str, by: Principal, now: float) -> r.ApiKey:

@@ -212,7 +212,7 @@ def _replace(deployment: Deployment, spec: r.NewDeployment, now: float, key: ide
     generation = stop_generation + 1
     before = slots.get(deployment.worker_id, deployment.deployment_id) if deployment.worker_id else None
     lost = deployment.status == Status.ERROR and deployment.error_code in CONTACT_LOST
-    stays = before is not None and before.holds and not lost and _fits(spec, deployment)
+    stays = before is not None and before.holds_gpus and not lost and _fits(spec, deployment)
     actions = [
         Deployment.spec.set(_encode(spec)),
         Deployment.generation.set(generation),
@@ -250,8 +250,8 @@ def _fits(spec: r.NewDeployment, deployment: Deployment) -> bool:
         return False
     if not isinstance(spec.gpus, int):
         return sorted(held) == sorted(spec.gpus)
-    machine = workers.several([str(deployment.worker_id)]).get(str(deployment.worker_id)) if held else None
-    return len(held) == spec.gpus and not (machine and machine.unusable.keys() & set(held))
+    worker = workers.several([str(deployment.worker_id)]).get(str(deployment.worker_id)) if held else None
+    return len(held) == spec.gpus and not (worker and worker.unusable.keys() & set(held))
 
 
 def stop(deployment_id: str, by: Principal, now: float, key: idempotency.Key | None = None) -> Deployment:
@@ -334,9 +334,10 @@ def _cannot_be_deleted(deployment: Deployment, now: float) -> str:
     found = workers.several([deployment.worker_id]).get(deployment.worker_id) if deployment.worker_id else None
     if found is None or found.online(now):
         return f"status: {deployment.status}; only what is stopped or in error can be deleted: stop it first"
+    name = found.record.name
     return (
-        f"status: {deployment.status}; its worker {found.cold.name} is offline, so nothing shows that the model ended. "
-        f"If that host does not come back, declare the worker lost (muster workers lost {found.cold.name}, or "
+        f"status: {deployment.status}; its worker {name} is offline, so nothing shows that the model ended. "
+        f"If that host does not come back, declare the worker lost (muster workers lost {name}, or "
         f"POST /api/workers/{found.worker_id}/lost), then delete"
     )
 

@@ -17,7 +17,7 @@ from chalicelib.deployments import intents, serving
 from chalicelib.scheduling import gpu_claims
 from chalicelib.store import events, slots
 from chalicelib.store.items import find, grow, retrying, transact
-from chalicelib.store.tables import Deployment, Hot, Slot
+from chalicelib.store.tables import Deployment, Slot, WorkerHeartbeat
 from muster.api.lifecycle import LIVE, Status
 
 
@@ -48,7 +48,9 @@ def mark_lost(deployment_id: str, loss: Loss, now: float, silent_since: float | 
                 unchanged = slots.unchanged(slot)
                 transaction.save(_as_lost(slot, now), condition=unchanged)
             if silent_since is not None:
-                transaction.condition_check(Hot, loss.worker_id, condition=Hot.last_seen == silent_since)
+                transaction.condition_check(
+                    WorkerHeartbeat, loss.worker_id, condition=WorkerHeartbeat.last_seen == silent_since
+                )
 
         transact(build)
         return deployment
@@ -90,8 +92,8 @@ def _alive(deployment_id: str, worker_id: str) -> Deployment | None:
 
 
 def _is_silent(worker_id: str, since: float) -> bool:
-    hot = find(Hot, worker_id)
-    return hot is not None and hot.last_seen == since
+    heartbeat = find(WorkerHeartbeat, worker_id)
+    return heartbeat is not None and heartbeat.last_seen == since
 
 
 def _write_lost(
@@ -110,8 +112,8 @@ def _write_lost(
 
 
 def _as_lost(slot: Slot, now: float) -> Slot:
-    slot.may_live = slot.holds = bool(slot.may_live or slot.sent_at)
-    slot.odd_since = slot.clearing = None
+    slot.may_be_running = slot.holds_gpus = bool(slot.may_be_running or slot.sent_at)
+    slot.mismatch_since = slot.pre_stop = None
     if slot.intent == "deploy":  # a stop is still to be sent, should the worker return
         slot.settled_at = slot.settled_at or now
     return slot

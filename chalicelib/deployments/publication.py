@@ -19,7 +19,7 @@ from chalicelib.deployments import serving
 from chalicelib.deployments.serving import Serving
 from chalicelib.fleet import address_claims, workers
 from chalicelib.fleet.conditions import Held
-from chalicelib.fleet.workers import Machine
+from chalicelib.fleet.workers import Worker
 from chalicelib.store import slots
 from chalicelib.store.items import find_all
 from chalicelib.store.tables import AddressClaims, Deployment
@@ -36,35 +36,35 @@ class Claim:
     """An instance that serves, and where its worker says that it can be reached."""
 
     deployment_id: str
-    machine: Machine
+    worker: Worker
     serves: Serving
 
     @cached_property
     def endpoint(self) -> str | None:
         """What would be shown; None for a worker without an address."""
-        address = self.machine.cold.address
+        address = self.worker.record.address
         return addresses.endpoint(address, self.serves.port) if address else None
 
     @cached_property
     def problem(self) -> str | None:
         """Why it is not shown, whatever others claim."""
-        cold = self.machine.cold
+        record = self.worker.record
         if self.endpoint is None:
             return None
-        for found in (address_claims.of(self.machine.cold), addresses.of_endpoint(self.endpoint)):
+        for found in (address_claims.of(self.worker.record), addresses.of_endpoint(self.endpoint)):
             if not address_claims.may_be_shown(found):
                 return found.problem
         if self.listens:
             return None
         if self.serves.address:
-            return f"it listens at {self.serves.address}, and its worker's address is {cold.address} by now"
-        return f"its agent says that it cannot be reached at {cold.address}, its worker's address"
+            return f"it listens at {self.serves.address}, and its worker's address is {record.address} by now"
+        return f"its agent says that it cannot be reached at {record.address}, its worker's address"
 
     @property
     def listens(self) -> bool:
         """Whether the instance can be reached by the worker's address, as far as its agent or an operator says."""
-        cold = self.machine.cold
-        return self.serves.address in (None, cold.address) or address_claims.is_pinned(cold)
+        record = self.worker.record
+        return self.serves.address in (None, record.address) or address_claims.is_pinned(record)
 
     @cached_property
     def places(self) -> list[Place]:
@@ -72,14 +72,14 @@ class Claim:
         leads = addresses.place(self.endpoint) if self.endpoint and self.problem is None else None
         if leads is None:
             return []
-        if leads.port != self.serves.port or not address_claims.has_own_ports(self.machine.cold.address):
+        if leads.port != self.serves.port or not address_claims.has_own_ports(self.worker.record.address):
             return [leads]
-        hosts = [leads.host, *(addresses.of_host(each).host for each in address_claims.results_of(self.machine.cold))]
+        hosts = [leads.host, *(addresses.of_host(each).host for each in address_claims.results_of(self.worker.record))]
         return [Place(host, leads.port) for host in dict.fromkeys(hosts)]
 
     @property
     def rank(self) -> tuple[bool, float, str]:
-        return address_claims.rank(self.machine.cold)
+        return address_claims.rank(self.worker.record)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Shown:
 
 def shown(
     deployments: Iterable[Deployment],
-    machines: Mapping[str, Machine],
+    workers_by_id: Mapping[str, Worker],
     now: float,
     rivals: Iterable[Claim] | None = None,
 ) -> dict[str, Shown]:
@@ -110,18 +110,18 @@ def shown(
 
     `rivals` are the claims to compare with: those of the whole fleet, or None to look for them.
     """
-    claims = _claims(deployments, machines, now)
+    claims = _claims(deployments, workers_by_id, now)
     others = _rivals([each for each in claims if each.places], now) if rivals is None else rivals
     holders: dict[Place, list[Claim]] = {}
     for other in others:
-        for where in other.places if other.machine.online(now) else ():
+        for where in other.places if other.worker.online(now) else ():
             holders.setdefault(where, []).append(other)
     return {each.deployment_id: _shown(each, holders) for each in claims}
 
 
-def claims_of(deployments: Iterable[Deployment], machines: Mapping[str, Machine], now: float) -> list[Claim]:
+def claims_of(deployments: Iterable[Deployment], workers_by_id: Mapping[str, Worker], now: float) -> list[Claim]:
     """Every claim of a fleet that was read whole."""
-    return [each for each in _claims(deployments, machines, now) if each.places]
+    return [each for each in _claims(deployments, workers_by_id, now) if each.places]
 
 
 def serving_workers(deployments: Iterable[Deployment]) -> set[str]:
@@ -129,55 +129,55 @@ def serving_workers(deployments: Iterable[Deployment]) -> set[str]:
     return {serves.worker_id for each in deployments if (serves := serving.of(each)) is not None}
 
 
-def _claims(deployments: Iterable[Deployment], machines: Mapping[str, Machine], now: float) -> list[Claim]:
+def _claims(deployments: Iterable[Deployment], workers_by_id: Mapping[str, Worker], now: float) -> list[Claim]:
     found = []
     for each in deployments:
         serves = serving.of(each)
-        machine = machines.get(serves.worker_id) if serves else None
-        if serves is None or machine is None:
+        worker = workers_by_id.get(serves.worker_id) if serves else None
+        if serves is None or worker is None:
             continue
-        if serves.worker_id != each.worker_id and not machine.online(now):
+        if serves.worker_id != each.worker_id and not worker.online(now):
             continue  # the deployment went elsewhere, and nobody knows whether the old instance is still there
-        found.append(Claim(str(each.deployment_id), machine, serves))
+        found.append(Claim(str(each.deployment_id), worker, serves))
     return found
 
 
 def _shown(claim: Claim, holders: Mapping[Place, list[Claim]]) -> Shown:
     if claim.problem is not None:
-        cold = claim.machine.cold
-        is_conflict = claim.listens or not address_claims.may_be_shown(address_claims.of(cold))
-        return Shown(claim.serves, None, claim.problem, address_claims.claimed_at(cold) if is_conflict else None)
+        record = claim.worker.record
+        is_conflict = claim.listens or not address_claims.may_be_shown(address_claims.of(record))
+        return Shown(claim.serves, None, claim.problem, address_claims.claimed_at(record) if is_conflict else None)
     for where in claim.places:
         for other in holders.get(where, ()):
-            if other.rank < claim.rank and not _same_machine(other.machine, claim.machine):
-                name = claim.machine.cold.name
-                holder = f"worker {other.machine.cold.name}, which is online, holds {where.host} port {where.port}"
+            if other.rank < claim.rank and not _same_host(other.worker, claim.worker):
+                name = claim.worker.record.name
+                holder = f"worker {other.worker.record.name}, which is online, holds {where.host} port {where.port}"
                 advice = f"give {name} an address of its own, or pin it where it is right"
-                since = max(claim.serves.since, other.serves.since, address_claims.claimed_at(claim.machine.cold))
+                since = max(claim.serves.since, other.serves.since, address_claims.claimed_at(claim.worker.record))
                 return Shown(claim.serves, None, f"{holder}: {advice}", since)
     return Shown(claim.serves, claim.endpoint)
 
 
-def _same_machine(one: Machine, other: Machine) -> bool:
+def _same_host(one: Worker, other: Worker) -> bool:
     if one.worker_id == other.worker_id:
         return True
-    return one.cold.machine_id is not None and one.cold.machine_id == other.cold.machine_id
+    return one.record.machine_id is not None and one.record.machine_id == other.record.machine_id
 
 
 def _rivals(claims: Sequence[Claim], now: float) -> list[Claim]:
     """The claims of other workers on the same addresses. One read if there are none, as it mostly is."""
-    own = {each.machine.worker_id: each.machine for each in claims}
-    machines = _sharing(own.values(), now)
-    return claims_of(_deployments_of(machines), machines, now) if machines.keys() - own.keys() else []
+    own = {each.worker.worker_id: each.worker for each in claims}
+    workers_by_id = _sharing(own.values(), now)
+    return claims_of(_deployments_of(workers_by_id), workers_by_id, now) if workers_by_id.keys() - own.keys() else []
 
 
-def _sharing(machines: Iterable[Machine], now: float) -> dict[str, Machine]:
-    """The workers that are online and claim an address which one of `machines` and another worker claim."""
-    keys = {key for each in machines for key in address_claims.keys_of(each.cold)}
+def _sharing(claimants: Iterable[Worker], now: float) -> dict[str, Worker]:
+    """The workers that are online and claim an address which one of `claimants` and another worker claim."""
+    keys = {key for each in claimants for key in address_claims.keys_of(each.record)}
     items = find_all(AddressClaims, [(key, "address") for key in sorted(keys)])
     sharing = {worker_id for item in items if item.workers and len(item.workers) > 1 for worker_id in item.workers}
     online = [each for each in workers.several(sorted(sharing)).values() if each.online(now)]
-    online.sort(key=lambda each: address_claims.rank(each.cold))
+    online.sort(key=lambda each: address_claims.rank(each.record))
     return {each.worker_id: each for each in online[:MOST_RIVALS]}
 
 
@@ -192,23 +192,25 @@ def _deployments_of(worker_ids: Iterable[str]) -> list[Deployment]:
 # What their workers are told
 
 
-def conflicts(machines: Mapping[str, Machine], now: float) -> dict[str, Held]:
+def conflicts(workers_by_id: Mapping[str, Worker], now: float) -> dict[str, Held]:
     """The condition AddressConflict of each worker whose address, or a model's endpoint, is not shown."""
-    found = {worker_id: held for worker_id, each in machines.items() if (held := of_address(each)) is not None}
-    sharing = _sharing(machines.values(), now)
+    found = {worker_id: held for worker_id, each in workers_by_id.items() if (held := of_address(each)) is not None}
+    sharing = _sharing(workers_by_id.values(), now)
     if sharing:
-        deployments = _deployments_of(sharing.keys() | machines.keys())
-        for worker_id, held in conflicts_among(deployments, {**machines, **sharing}, now).items():
-            if worker_id in machines:
+        deployments = _deployments_of(sharing.keys() | workers_by_id.keys())
+        for worker_id, held in conflicts_among(deployments, {**workers_by_id, **sharing}, now).items():
+            if worker_id in workers_by_id:
                 found.setdefault(worker_id, held)
     return found
 
 
-def conflicts_among(deployments: Iterable[Deployment], machines: Mapping[str, Machine], now: float) -> dict[str, Held]:
+def conflicts_among(
+    deployments: Iterable[Deployment], workers_by_id: Mapping[str, Worker], now: float
+) -> dict[str, Held]:
     """The conditions that follow from endpoints, for a fleet that was read whole (`of_address` has the addresses')."""
     known = list(deployments)
     found: dict[str, Held] = {}
-    for deployment_id, each in shown(known, machines, now, claims_of(known, machines, now)).items():
+    for deployment_id, each in shown(known, workers_by_id, now, claims_of(known, workers_by_id, now)).items():
         conflict = each.conflict
         if conflict is not None:
             held = found.setdefault(each.serves.worker_id, conflict)
@@ -217,10 +219,10 @@ def conflicts_among(deployments: Iterable[Deployment], machines: Mapping[str, Ma
     return found
 
 
-def of_address(machine: Machine) -> Held | None:
+def of_address(worker: Worker) -> Held | None:
     """The condition AddressConflict of a worker whose address may not be shown, even if nothing runs there."""
-    found = address_claims.of(machine.cold)
-    if not machine.cold.address or address_claims.may_be_shown(found):
+    found = address_claims.of(worker.record)
+    if not worker.record.address or address_claims.may_be_shown(found):
         return None
-    since = address_claims.claimed_at(machine.cold)
+    since = address_claims.claimed_at(worker.record)
     return Held(ConditionType.ADDRESS_CONFLICT, since, found.problem or "", deployments=[])

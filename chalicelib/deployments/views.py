@@ -11,7 +11,7 @@ from chalicelib.auth.tokens import Principal
 from chalicelib.deployments import crash_loops, publication
 from chalicelib.deployments.serving import served_model_name
 from chalicelib.fleet import conditions, workers
-from chalicelib.fleet.workers import Machine
+from chalicelib.fleet.workers import Worker
 from chalicelib.scheduling import gpu_claims
 from chalicelib.store import paging
 from chalicelib.store.tables import Deployment
@@ -33,13 +33,15 @@ def several(query: r.DeploymentsQuery, viewer: Principal, now: float) -> r.Deplo
 
 
 def _listed(found: list[Deployment], viewer: Principal, now: float) -> list[r.Deployment]:
-    machines = workers.several([*{str(d.worker_id) for d in found if d.worker_id} | publication.serving_workers(found)])
-    held = conditions.of(machines.values())
-    shown = publication.shown(found, machines, now)
+    workers_by_id = workers.several(
+        [*{str(d.worker_id) for d in found if d.worker_id} | publication.serving_workers(found)]
+    )
+    held = conditions.of(workers_by_id.values())
+    shown = publication.shown(found, workers_by_id, now)
     return [
         _view(
             deployment,
-            machines.get(str(deployment.worker_id)),
+            workers_by_id.get(str(deployment.worker_id)),
             held.get(str(deployment.worker_id), []),
             shown.get(str(deployment.deployment_id)),
             viewer,
@@ -63,7 +65,7 @@ def _matching(query: r.DeploymentsQuery) -> Callable[[Deployment], bool]:
 
 def _view(
     deployment: Deployment,
-    machine: Machine | None,
+    worker: Worker | None,
     held: list[conditions.Held],
     shown: publication.Shown | None,
     viewer: Principal,
@@ -88,8 +90,8 @@ def _view(
         generation=int(deployment.generation),
         desired=deployment.desired,  # type: ignore[arg-type]
         status=Status(deployment.status),
-        status_as_of=when(machine.hot.last_seen if machine else deployment.status_at),
-        reachable=machine.online(now) if machine else deployment.worker_id is None,
+        status_as_of=when(worker.heartbeat.last_seen if worker else deployment.status_at),
+        reachable=worker.online(now) if worker else deployment.worker_id is None,
         message=deployment.message,
         error_code=deployment.error_code,
         progress=msgspec.json.decode(deployment.progress, type=m.Progress) if deployment.progress else None,
@@ -124,6 +126,6 @@ def kept_logs(deployment: Deployment, now: float) -> m.Logs | None:
     crash = _crash(deployment)
     if crash is None or not crash.logs or deployment.status != Status.ERROR:
         return None
-    machine = workers.several([deployment.worker_id]).get(deployment.worker_id) if deployment.worker_id else None
-    answers = machine is not None and machine.online(now) and machine.hot.journal is not None
+    worker = workers.several([deployment.worker_id]).get(deployment.worker_id) if deployment.worker_id else None
+    answers = worker is not None and worker.online(now) and worker.heartbeat.journal is not None
     return None if answers else m.Logs(crash.logs)

@@ -12,7 +12,7 @@ from pynamodb.exceptions import UpdateError
 
 from chalicelib.store import settings
 from chalicelib.store.items import find, update_if
-from chalicelib.store.tables import AddressClaims, Cold
+from chalicelib.store.tables import AddressClaims, WorkerRecord
 from muster.api import addresses
 from muster.api.addresses import Kind, Reading
 from muster.api.errors import ApiError
@@ -51,27 +51,29 @@ def note(worker_id: str, now: float, resolve: Resolve) -> None:
 
     After a registration and a change by an operator. May be repeated after being cut off anywhere.
     """
-    cold = find(Cold, worker_id, "cold")
-    if cold is None or cold.claimed == (cold.address or ""):
+    record = find(WorkerRecord, worker_id, "cold")
+    if record is None or record.claimed == (record.address or ""):
         return
-    before, address = keys(cold.claimed, results_of(cold)), cold.address
+    before, address = keys(record.claimed, results_of(record)), record.address
     results = list(resolve(addresses.read(address).host)) if address else []
     after = keys(address, results)
     for key in after:
         _add(key, worker_id)
     actions = [
-        Cold.claimed.set(address or ""),
-        Cold.claimed_at.set(now),
-        Cold.resolved.set(msgspec.json.encode(results).decode()) if results else Cold.resolved.remove(),
+        WorkerRecord.claimed.set(address or ""),
+        WorkerRecord.claimed_at.set(now),
+        WorkerRecord.resolved.set(msgspec.json.encode(results).decode()) if results else WorkerRecord.resolved.remove(),
     ]
     # If it has another address by now, whoever set that one notes it.
-    if update_if(cold, actions, Cold.address == address if address else Cold.address.does_not_exist()):
+    if update_if(
+        record, actions, WorkerRecord.address == address if address else WorkerRecord.address.does_not_exist()
+    ):
         _take_back(worker_id, [key for key in before if key not in after])
 
 
-def forget(cold: Cold) -> None:
+def forget(record: WorkerRecord) -> None:
     """The worker is gone: it claims nothing any more."""
-    _take_back(str(cold.worker_id), keys_of(cold))
+    _take_back(str(record.worker_id), keys_of(record))
 
 
 def _add(key: str, worker_id: str) -> None:
@@ -88,9 +90,9 @@ def _take_back(worker_id: str, keys: Iterable[str]) -> None:
         AddressClaims(key, part="address").update(actions=[AddressClaims.workers.delete({worker_id})])
 
 
-def keys_of(cold: Cold) -> list[str]:
+def keys_of(record: WorkerRecord) -> list[str]:
     """Under what the worker's claim is found."""
-    return keys(cold.claimed, results_of(cold))
+    return keys(record.claimed, results_of(record))
 
 
 def keys(address: str | None, results: Iterable[str]) -> list[str]:
@@ -111,26 +113,26 @@ def has_own_ports(address: str) -> bool:
     return "{port}" not in address or ":{port}" in address.partition("://")[2].partition("/")[0]
 
 
-def results_of(cold: Cold) -> list[str]:
-    return msgspec.json.decode(cold.resolved, type=list[str]) if cold.resolved else []
+def results_of(record: WorkerRecord) -> list[str]:
+    return msgspec.json.decode(record.resolved, type=list[str]) if record.resolved else []
 
 
-def of(cold: Cold) -> Reading:
+def of(record: WorkerRecord) -> Reading:
     """What the worker's address is, with what it resolved to."""
-    found = addresses.read(cold.address or "")
-    return worst(found, lambda host: results_of(cold)) if found.kind is Kind.ORDINARY else found
+    found = addresses.read(record.address or "")
+    return worst(found, lambda host: results_of(record)) if found.kind is Kind.ORDINARY else found
 
 
-def is_pinned(cold: Cold) -> bool:
+def is_pinned(record: WorkerRecord) -> bool:
     """Whether an operator set the address: it is shown as it is."""
-    return "address" in msgspec.json.decode(cold.patched, type=list[str])
+    return "address" in msgspec.json.decode(record.patched, type=list[str])
 
 
-def claimed_at(cold: Cold) -> float:
+def claimed_at(record: WorkerRecord) -> float:
     """Since when the worker has its address, in epoch seconds."""
-    return float(cold.claimed_at or cold.registered_at)
+    return float(record.claimed_at or record.registered_at)
 
 
-def rank(cold: Cold) -> tuple[bool, float, str]:
+def rank(record: WorkerRecord) -> tuple[bool, float, str]:
     """The smaller one holds a place that several workers claim: a pinned address, then the earlier claim."""
-    return not is_pinned(cold), claimed_at(cold), str(cold.worker_id)
+    return not is_pinned(record), claimed_at(record), str(record.worker_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from chalicelib.fleet.workers import CLOCKS_DIFFER
 from chalicelib.store.items import find, update_if
-from chalicelib.store.tables import Hot
+from chalicelib.store.tables import WorkerHeartbeat
 from muster.api.errors import ApiError
 
 
@@ -32,8 +32,8 @@ def check(field: str, number: int | None, stored: float, now: float) -> None:
 def check_session(worker_id: str, session: int | None, now: float) -> None:
     """Reads the worker only if the clock alone cannot decide. Raises INVALID_REQUEST."""
     if session is not None and session > latest(now):
-        hot = find(Hot, worker_id)
-        check("session", session, hot.session if hot else 0, now)
+        heartbeat = find(WorkerHeartbeat, worker_id)
+        check("session", session, heartbeat.session if heartbeat else 0, now)
 
 
 def adopt_session(worker_id: str, session: int | None, now: float) -> None:
@@ -43,4 +43,8 @@ def adopt_session(worker_id: str, session: int | None, now: float) -> None:
     """
     check_session(worker_id, session, now)
     if session is not None and session >= int(now * 1000):
-        update_if(Hot(worker_id), [Hot.session.set(session)], (Hot.session < session) & Hot.gone.does_not_exist())
+        update_if(
+            WorkerHeartbeat(worker_id),
+            [WorkerHeartbeat.session.set(session)],
+            (WorkerHeartbeat.session < session) & WorkerHeartbeat.gone.does_not_exist(),
+        )

@@ -1,11 +1,11 @@
 """Conditions of workers: what their agents report, and whom that holds up.
 
-    the hot item         the bits of the types that the last heartbeat reported, in its one write
+    WorkerHeartbeat      the bits of the types that the last heartbeat reported, in its one write
     part="conditions"    the text, the scope, and `since` of each: written by a look, when there is news of them
 
 What the control plane finds itself is derived where it is read, and shown beside these as `Held`. A type counts as
-reported while its bit is in the hot item, so that a condition ends with the heartbeat that does not report it any more,
-even where the function was killed before it had looked. A changed text alone is no news: one with a counter in it would
+reported while its bit is in WorkerHeartbeat, so that a condition ends with the heartbeat that does not report it,
+even where the function was killed before it had reconciled. A changed text alone is no news: one with a counter in it would
 cost a write at each heartbeat (docs/adr/0026).
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec import Struct
 
-from chalicelib.fleet.workers import Machine
+from chalicelib.fleet.workers import Worker
 from chalicelib.store import events
 from chalicelib.store.events import About
 from chalicelib.store.items import find_all, put_if
@@ -185,11 +185,11 @@ def _cleared_line(held: Held, now: float) -> tuple[str, str]:
 # Reading
 
 
-def of(machines: Iterable[Machine]) -> dict[str, list[Held]]:
-    """The conditions of each worker, sorted by type. Those without a bit in their hot item cost no read."""
-    machines = list(machines)
-    states = _stored([each.worker_id for each in machines if each.hot.conditions])
-    return {each.worker_id: _of(each, states) for each in machines}
+def of(workers: Iterable[Worker]) -> dict[str, list[Held]]:
+    """The conditions of each worker, sorted by type. Those without a bit in their heartbeat item cost no read."""
+    workers = list(workers)
+    states = _stored([each.worker_id for each in workers if each.heartbeat.conditions])
+    return {each.worker_id: _of(each, states) for each in workers}
 
 
 def _stored(worker_ids: list[str]) -> dict[str, Conditions]:
@@ -197,18 +197,18 @@ def _stored(worker_ids: list[str]) -> dict[str, Conditions]:
     return {str(item.worker_id): item for item in found}
 
 
-def types(machine: Machine) -> list[str]:
+def types(worker: Worker) -> list[str]:
     """The types alone, without a further read; what this release does not know is one `Other`."""
-    return types_in(_bits(machine))
+    return types_in(_bits(worker))
 
 
-def _bits(machine: Machine) -> int:
-    return int.from_bytes(bytes(machine.hot.conditions or b""), "big")
+def _bits(worker: Worker) -> int:
+    return int.from_bytes(bytes(worker.heartbeat.conditions or b""), "big")
 
 
-def _of(machine: Machine, states: Mapping[str, Conditions]) -> list[Held]:
-    bits = _bits(machine)
-    item = states.get(machine.worker_id)
+def _of(worker: Worker, states: Mapping[str, Conditions]) -> list[Held]:
+    bits = _bits(worker)
+    item = states.get(worker.worker_id)
     stored = msgspec.json.decode(item.state, type=State).held if item else []
     return [each for each in stored if bits >> bit(each.type) & 1]
 

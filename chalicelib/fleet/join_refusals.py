@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.fleet.workers import Machine
+from chalicelib.fleet.workers import Worker
 from chalicelib.store import events
 from chalicelib.store.items import find, put_if
 from chalicelib.store.tables import Refusals
@@ -18,9 +18,9 @@ EVERY = 3600.0
 MOST = 16
 
 
-def note(machine: Machine, type_: str, hostname: str, outcome: str, now: float) -> None:
+def note(worker: Worker, type_: str, hostname: str, outcome: str, now: float) -> None:
     """Record on the worker's timeline who asked for its name, and when, unless that was recorded in the last hour."""
-    before = find(Refusals, machine.worker_id, Refusals.PART)
+    before = find(Refusals, worker.worker_id, Refusals.PART)
     noted = msgspec.json.decode(before.noted, type=dict[str, float]) if before else {}
     recent = {name: at for name, at in noted.items() if 0 <= now - at < EVERY}
     subject = f"{type_} {hostname}"
@@ -28,8 +28,8 @@ def note(machine: Machine, type_: str, hostname: str, outcome: str, now: float) 
         return
     after = msgspec.json.encode({**recent, subject: now}).decode()
     unchanged = Refusals.noted == before.noted if before else Refusals.worker_id.does_not_exist()
-    if put_if(Refusals(machine.worker_id, noted=after), unchanged):
+    if put_if(Refusals(worker.worker_id, noted=after), unchanged):
         at = when(now).isoformat(timespec="seconds").replace("+00:00", "Z")
         events.record(
-            machine.about, type_, f"{hostname} asked for this name at {at}: {outcome}", events.CONTROL_PLANE, now
+            worker.about, type_, f"{hostname} asked for this name at {at}: {outcome}", events.CONTROL_PLANE, now
         )

@@ -1,4 +1,4 @@
-"""The whole fleet at once, for placement and for machines that look again and again: Prometheus, a gateway.
+"""The whole fleet at once, for placement and for readers that poll: Prometheus, a gateway.
 
 A scan reads a page of many items for what a batch charges for each, and may be a moment old, which halves that again.
 What it costs grows with the fleet, and with nothing that piles up: the history of operations and events is not read.
@@ -11,43 +11,65 @@ from typing import Any
 
 from pynamodb.attributes import Attribute
 
-from chalicelib.fleet.workers import Machine
-from chalicelib.store.tables import Cold, Deployment, Hot, Operation, Queued, Slot
+from chalicelib.fleet.workers import Worker
+from chalicelib.store.tables import Deployment, Operation, Queued, Slot, WorkerHeartbeat, WorkerRecord
 
-HOT = (Hot.worker_id, Hot.last_seen, Hot.status, Hot.interval)
-COLD = (
-    *(Cold.worker_id, Cold.part, Cold.name, Cold.gpu_info, Cold.labels, Cold.draining),
-    *(Cold.claims, Cold.occupied),
+HEARTBEAT_ATTRIBUTES = (
+    WorkerHeartbeat.worker_id,
+    WorkerHeartbeat.last_seen,
+    WorkerHeartbeat.status,
+    WorkerHeartbeat.interval,
+)
+RECORD_ATTRIBUTES = (
+    *(
+        WorkerRecord.worker_id,
+        WorkerRecord.part,
+        WorkerRecord.name,
+        WorkerRecord.gpu_info,
+        WorkerRecord.labels,
+        WorkerRecord.draining,
+    ),
+    *(WorkerRecord.claims, WorkerRecord.occupied),
 )
 
 
-def workers() -> dict[str, Machine]:
+def workers() -> dict[str, Worker]:
     """Every worker by its id, in no order that means anything."""
-    return _joined(Hot.scan(Hot.gone.does_not_exist()), Cold.scan(Cold.part == "cold"))
+    return _joined(
+        WorkerHeartbeat.scan(WorkerHeartbeat.gone.does_not_exist()), WorkerRecord.scan(WorkerRecord.part == "cold")
+    )
 
 
-def candidates(consistent: bool) -> dict[str, Machine]:
+def candidates(consistent: bool) -> dict[str, Worker]:
     """The same with no more than placement asks of them. `consistent`: as they are now, for twice as much."""
-    hots = Hot.scan(Hot.gone.does_not_exist(), consistent_read=consistent, attributes_to_get=_names(HOT))
-    colds = Cold.scan(Cold.part == "cold", consistent_read=consistent, attributes_to_get=_names(COLD))
-    return _joined(hots, colds)
+    heartbeats = WorkerHeartbeat.scan(
+        WorkerHeartbeat.gone.does_not_exist(),
+        consistent_read=consistent,
+        attributes_to_get=_names(HEARTBEAT_ATTRIBUTES),
+    )
+    records = WorkerRecord.scan(
+        WorkerRecord.part == "cold", consistent_read=consistent, attributes_to_get=_names(RECORD_ATTRIBUTES)
+    )
+    return _joined(heartbeats, records)
 
 
-def _joined(hots: Iterable[Hot], colds: Iterable[Cold]) -> dict[str, Machine]:
-    by_id = {str(each.worker_id): each for each in hots}
-    return {i: Machine(cold, by_id[i]) for cold in colds if (i := str(cold.worker_id)) in by_id}
+def _joined(heartbeats: Iterable[WorkerHeartbeat], records: Iterable[WorkerRecord]) -> dict[str, Worker]:
+    by_id = {str(each.worker_id): each for each in heartbeats}
+    return {i: Worker(record, by_id[i]) for record in records if (i := str(record.worker_id)) in by_id}
 
 
 def _names(attributes: Iterable[Attribute[Any]]) -> list[str]:
     return [each.attr_name for each in attributes]
 
 
-def joined_with(digest: bytes, segment: int, segments: int) -> list[Hot]:
+def joined_with(digest: bytes, segment: int, segments: int) -> list[WorkerHeartbeat]:
     """The workers of one segment that a registration token of this digest opens at this moment; no more than ids."""
-    joined = Hot.joined == digest
-    names = _names((Hot.worker_id,))
+    joined = WorkerHeartbeat.joined == digest
+    names = _names((WorkerHeartbeat.worker_id,))
     return list(
-        Hot.scan(joined, segment=segment, total_segments=segments, consistent_read=True, attributes_to_get=names)
+        WorkerHeartbeat.scan(
+            joined, segment=segment, total_segments=segments, consistent_read=True, attributes_to_get=names
+        )
     )
 
 
@@ -58,7 +80,7 @@ def deployments() -> list[Deployment]:
 
 def holding() -> Iterator[Slot]:
     """The slots that say that their deployment may use its GPUs, as they are now."""
-    found: Iterator[Slot] = Slot.scan(Slot.slot.startswith("D#") & (Slot.holds == True), consistent_read=True)  # noqa: E712
+    found: Iterator[Slot] = Slot.scan(Slot.slot.startswith("D#") & (Slot.holds_gpus == True), consistent_read=True)  # noqa: E712
     return found
 
 

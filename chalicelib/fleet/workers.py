@@ -11,7 +11,7 @@ import msgspec
 from chalicelib.store import settings
 from chalicelib.store.events import About
 from chalicelib.store.items import find_all
-from chalicelib.store.tables import Cold, Hot
+from chalicelib.store.tables import WorkerHeartbeat, WorkerRecord
 from muster.api import messages as m
 from muster.api.errors import ApiError
 
@@ -34,42 +34,42 @@ def interval(activity_at: float, now: float) -> int:
     return min(wanted, settings.HEARTBEAT)
 
 
-def due_in(hot: Hot, now: float) -> int:
+def due_in(heartbeat: WorkerHeartbeat, now: float) -> int:
     """Seconds until the worker's next heartbeat, by the interval that its last one was given; 0 if it is overdue."""
-    activity_at = hot.activity_at if hot.activity_before is None else hot.activity_before
-    given = interval(float(activity_at), float(hot.last_seen))
-    return min(given, max(0, math.ceil(float(hot.last_seen) + given - now)))
+    activity_at = heartbeat.activity_at if heartbeat.activity_before is None else heartbeat.activity_before
+    given = interval(float(activity_at), float(heartbeat.last_seen))
+    return min(given, max(0, math.ceil(float(heartbeat.last_seen) + given - now)))
 
 
-def is_online(hot: Hot, now: float) -> bool:
+def is_online(heartbeat: WorkerHeartbeat, now: float) -> bool:
     """A heartbeat within the window, or three of the longest interval last given; never after a goodbye."""
-    return not hot.gone and hot.status != "offline" and now <= online_until(hot)
+    return not heartbeat.gone and heartbeat.status != "offline" and now <= online_until(heartbeat)
 
 
-def online_until(hot: Hot) -> float:
+def online_until(heartbeat: WorkerHeartbeat) -> float:
     """When the worker counts as offline unless it sends another heartbeat."""
-    return float(hot.last_seen) + max(ONLINE_WINDOW, 3 * float(hot.interval))
+    return float(heartbeat.last_seen) + max(ONLINE_WINDOW, 3 * float(heartbeat.interval))
 
 
 @dataclass
-class Machine:
+class Worker:
     """A worker as it was read."""
 
-    cold: Cold
-    hot: Hot
+    record: WorkerRecord
+    heartbeat: WorkerHeartbeat
 
     @property
     def worker_id(self) -> str:
-        return str(self.cold.worker_id)
+        return str(self.record.worker_id)
 
     @property
     def about(self) -> About:
         """What a line of its timeline is about."""
-        return About(worker_id=self.worker_id, worker_name=str(self.cold.name))
+        return About(worker_id=self.worker_id, worker_name=str(self.record.name))
 
     @cached_property
     def gpu_info(self) -> m.GpuInfo:
-        return msgspec.json.decode(self.cold.gpu_info, type=m.GpuInfo)
+        return msgspec.json.decode(self.record.gpu_info, type=m.GpuInfo)
 
     @cached_property
     def devices(self) -> tuple[int, ...]:
@@ -79,7 +79,7 @@ class Machine:
     @cached_property
     def unusable(self) -> dict[int, str]:
         """The devices that nothing may be placed on, each with the reason, whether or not a deployment holds them."""
-        taken = read_occupied(self.cold)
+        taken = read_occupied(self.record)
         found = {int(index): _used_by(holder) for index, holder in taken.items() if index != ANY}
         if ANY in taken:
             found = {index: found.get(index, _used_by(taken[ANY], "perhaps ")) for index in self.devices}
@@ -92,26 +92,26 @@ class Machine:
 
     @cached_property
     def labels(self) -> dict[str, str]:
-        return msgspec.json.decode(self.cold.labels, type=dict[str, str])
+        return msgspec.json.decode(self.record.labels, type=dict[str, str])
 
     @cached_property
     def claims(self) -> Claims:
-        return read_claims(self.cold)
+        return read_claims(self.record)
 
     def online(self, now: float) -> bool:
-        return is_online(self.hot, now)
+        return is_online(self.heartbeat, now)
 
     def draining(self) -> bool:
-        return bool(self.cold.draining) or self.hot.status == "draining"
+        return bool(self.record.draining) or self.heartbeat.status == "draining"
 
 
-def read_claims(cold: Cold) -> Claims:
-    return msgspec.json.decode(cold.claims, type=Claims)
+def read_claims(record: WorkerRecord) -> Claims:
+    return msgspec.json.decode(record.claims, type=Claims)
 
 
-def read_occupied(cold: Cold) -> Claims:
+def read_occupied(record: WorkerRecord) -> Claims:
     """Device index, or `ANY`, to the id of a deployment that runs there and that the control plane does not know."""
-    return msgspec.json.decode(cold.occupied, type=Claims) if cold.occupied else {}
+    return msgspec.json.decode(record.occupied, type=Claims) if record.occupied else {}
 
 
 def _used_by(deployment_id: str, perhaps: str = "") -> str:
@@ -122,17 +122,17 @@ def write_claims(claims: Claims) -> str:
     return msgspec.json.encode(claims, order="sorted").decode()
 
 
-def several(worker_ids: list[str]) -> dict[str, Machine]:
+def several(worker_ids: list[str]) -> dict[str, Worker]:
     """Those of the workers that exist. One that is removed between the two reads, and so left a tombstone, does not."""
     ids = sorted(set(worker_ids))
-    colds = {str(c.worker_id): c for c in find_all(Cold, [(i, "cold") for i in ids])}
-    hots = {str(h.worker_id): h for h in find_all(Hot, ids) if not h.gone}
-    return {i: Machine(colds[i], hots[i]) for i in ids if i in colds and i in hots}
+    records = {str(c.worker_id): c for c in find_all(WorkerRecord, [(i, "cold") for i in ids])}
+    heartbeats = {str(h.worker_id): h for h in find_all(WorkerHeartbeat, ids) if not h.gone}
+    return {i: Worker(records[i], heartbeats[i]) for i in ids if i in records and i in heartbeats}
 
 
-def get(worker_id: str) -> Machine:
+def get(worker_id: str) -> Worker:
     """Raises WORKER_NOT_FOUND."""
-    machine = several([worker_id]).get(worker_id)
-    if machine is None:
+    worker = several([worker_id]).get(worker_id)
+    if worker is None:
         raise ApiError("WORKER_NOT_FOUND", "there is no such worker; GET /api/workers lists them")
-    return machine
+    return worker

@@ -53,13 +53,14 @@ def enqueue(
     worker_id: str, type_: str, parameters: dict[str, Any], by: str, now: float, key: idempotency.Key | None = None
 ) -> Operation:
     """Ask a worker. A read that was not sent yet is shared. Raises WORKER_NOT_FOUND, WORKER_OFFLINE."""
-    machine = workers.get(worker_id)
+    worker = workers.get(worker_id)
     first = idempotency.made(key, now)
     if first:
         return load(first, now)
-    if not machine.online(now):
+    if not worker.online(now):
         raise ApiError(
-            "WORKER_OFFLINE", f"the worker was last heard of {_ago(now - machine.hot.last_seen)}; nothing can reach it"
+            "WORKER_OFFLINE",
+            f"the worker was last heard of {_ago(now - worker.heartbeat.last_seen)}; nothing can reach it",
         )
     if type_ in m.READS:
         shared: Operation = retrying(lambda: _shared(worker_id, type_, parameters, by, now))

@@ -35,11 +35,11 @@ def resolve(run: ReconcileRun, slot: Slot, deployment: Deployment) -> None:
     elif is_listed and run.rules.forgets_deploys and slot.settled_at is not None and _is_pending(deployment):
         if _is_confirmed(run, slot):  # its report was not taken, as before a provisional session was promoted
             slots.unsettle(slot)
-    elif not is_listed and slot.holds and _is_lost(deployment) and slot.settled_at is not None and not pending:
+    elif not is_listed and slot.holds_gpus and _is_lost(deployment) and slot.settled_at is not None and not pending:
         if _is_confirmed(run, slot):  # the worker is back, and did not bring it: what it held is free
             reports.over(slot, run.now, may_begin=slot.intent == "deploy")
-    elif slot.odd_since is not None and (slot.intent == "deploy" or deployment.status in LIVE):
-        update_if(slot, [Slot.odd_since.remove()], slots.unchanged(slot))
+    elif slot.mismatch_since is not None and (slot.intent == "deploy" or deployment.status in LIVE):
+        update_if(slot, [Slot.mismatch_since.remove()], slots.unchanged(slot))
 
 
 def stop_again(run: ReconcileRun, slot: Slot, deployment: Deployment | None) -> None:
@@ -51,7 +51,7 @@ def stop_again(run: ReconcileRun, slot: Slot, deployment: Deployment | None) -> 
         return
     run.needs_another = True
     over = deployment is None or deployment.status in reports.OVER
-    if (over and slot.odd_since is not None) or abs(run.now - slot.settled_at) >= MISMATCH_SECONDS:
+    if (over and slot.mismatch_since is not None) or abs(run.now - slot.settled_at) >= MISMATCH_SECONDS:
         slots.unsettle(slot)
     elif over:
         _note(run, slot)
@@ -65,7 +65,7 @@ def is_gone(run: ReconcileRun, slot: Slot) -> bool:
     """
     if run.lists(slot):
         return False
-    return (not slot.may_live and not slot.holds) or _has_lasted(run, slot)
+    return (not slot.may_be_running and not slot.holds_gpus) or _has_lasted(run, slot)
 
 
 def _is_confirmed(run: ReconcileRun, slot: Slot) -> bool:
@@ -80,15 +80,15 @@ def _has_lasted(run: ReconcileRun, slot: Slot) -> bool:
     The two ways are: the list has the deployment, or lacks it. A list that had the deployment meanwhile shows that
     something runs, and one that lacked it that something ended.
     """
-    noted_at, is_listed = slot.odd_since, run.lists(slot)
-    if noted_at is None or noted_at > run.now + CLOCKS_DIFFER or slot.odd_listed not in (None, is_listed):
+    noted_at, is_listed = slot.mismatch_since, run.lists(slot)
+    if noted_at is None or noted_at > run.now + CLOCKS_DIFFER or slot.mismatch_listed not in (None, is_listed):
         _note(run, slot)
         return False
     return bool(run.now - noted_at >= MISMATCH_SECONDS)
 
 
 def _note(run: ReconcileRun, slot: Slot) -> None:
-    noted = [Slot.odd_since.set(run.now), Slot.odd_listed.set(run.lists(slot))]
+    noted = [Slot.mismatch_since.set(run.now), Slot.mismatch_listed.set(run.lists(slot))]
     update_if(slot, noted, slots.unchanged(slot))
 
 
@@ -98,7 +98,7 @@ def _forgot_deploy(run: ReconcileRun, slot: Slot, deployment: Deployment) -> boo
     It may have crashed in the middle, or reported while its registration was provisional: nobody else would ask again.
     """
     is_coming_up = slot.intent == "deploy" and deployment.status in COMING_UP
-    earlier = slot.settled_at is not None and slot.settled_at * 1000 < run.hot.session
+    earlier = slot.settled_at is not None and slot.settled_at * 1000 < run.heartbeat.session
     return bool(run.rules.forgets_deploys and is_coming_up and earlier)
 
 

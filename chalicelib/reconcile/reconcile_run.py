@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 
 from chalicelib.reconcile.client_rules import ClientRules, rules_for
 from chalicelib.store import slots
-from chalicelib.store.tables import Deployment, Hot, Slot
+from chalicelib.store.tables import Deployment, Slot, WorkerHeartbeat
 from muster.api import messages as m
 
 
 @dataclass
 class ReconcileRun:
-    """`hot` is as the heartbeat's write returned it. `inbox` is the worker's inbox as this run knows it."""
+    """`heartbeat` is as the heartbeat's write returned it. `inbox` is the worker's inbox as this run knows it."""
 
-    hot: Hot
+    heartbeat: WorkerHeartbeat
     body: m.Heartbeat
     now: float
     journal_lost: bool
@@ -27,7 +27,7 @@ class ReconcileRun:
 
     @property
     def worker_id(self) -> str:
-        return str(self.hot.worker_id)
+        return str(self.heartbeat.worker_id)
 
     @property
     def session(self) -> int:
@@ -52,13 +52,13 @@ class ReconcileRun:
 
         If the takeover was cut off, that machine is still the worker, and may have what was sent before it.
         """
-        return not slot.sent_session and self.hot.journal is None
+        return not slot.sent_session and self.heartbeat.journal is None
 
     def bump_inbox(self) -> int:
         """Raise the inbox, once in a run, and return it.
 
         Bump before sending, so that an agent that reports an older inbox provably missed what this run sends first.
         """
-        if self.body.inbox is not None and self.inbox == self.hot.inbox:
+        if self.body.inbox is not None and self.inbox == self.heartbeat.inbox:
             self.inbox = slots.bump_inbox(self.worker_id, self.now)
         return self.inbox

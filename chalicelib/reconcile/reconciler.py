@@ -20,17 +20,17 @@ from chalicelib.reconcile.reconcile_run import ReconcileRun
 from chalicelib.scheduling import gpu_inventory
 from chalicelib.store import events, slots
 from chalicelib.store.items import delete_if, find_all, update_if
-from chalicelib.store.tables import Deployment, Hot, Operation, Queued, Slot
+from chalicelib.store.tables import Deployment, Operation, Queued, Slot, WorkerHeartbeat
 from muster.api import messages as m
 from muster.api.lifecycle import CONTACT_LOST, OPEN, OperationStatus, Status
 
 
-def reconcile_worker(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.Command]:
-    """Returns the commands to send. `hot` is as the heartbeat's write returned it."""
+def reconcile_worker(heartbeat: WorkerHeartbeat, body: m.Heartbeat, fingerprint: bytes, now: float) -> list[m.Command]:
+    """Returns the commands to send. `heartbeat` is as the heartbeat's write returned it."""
     journal = hashlib.sha256(body.journal_id.encode("utf-8", "replace")).digest()[:8] if body.journal_id else None
-    journal_lost = bool(journal and hot.journal and bytes(hot.journal) != journal)
-    run = ReconcileRun(hot, body, now, journal_lost, int(hot.inbox))
-    changed = hot.looked is None or bytes(hot.looked) != fingerprint
+    journal_lost = bool(journal and heartbeat.journal and bytes(heartbeat.journal) != journal)
+    run = ReconcileRun(heartbeat, body, now, journal_lost, int(heartbeat.inbox))
+    changed = heartbeat.reconciled_digest is None or bytes(heartbeat.reconciled_digest) != fingerprint
     deployment_slots, queued = slots.of_worker(run.worker_id)
     occupied = gpu_inventory.occupied(body, {slot.deployment_id for slot in deployment_slots})
     if changed and gpu_inventory.follow(run.worker_id, body.gpu_info, occupied, now):
@@ -41,15 +41,18 @@ def reconcile_worker(hot: Hot, body: m.Heartbeat, fingerprint: bytes, now: float
     worker_state.store_lists(run, known_ids, changed)
     if changed or body.conditions:
         conditions.remember(events.About(worker_id=run.worker_id), body.conditions, known_ids, now)
-    if hot.down_since is not None:
+    if heartbeat.down_since is not None:
         worker_state.record_return(run)
-    if worker_state.drain_changed(hot, body):
+    if worker_state.drain_changed(heartbeat, body):
         worker_state.record_drain_change(run)
-    if changed or bool(hot.unsettled) != run.needs_another:
-        done: list[Action] = [Hot.looked.set(fingerprint), Hot.unsettled.set(run.needs_another)]
+    if changed or bool(heartbeat.needs_reconcile) != run.needs_another:
+        done: list[Action] = [
+            WorkerHeartbeat.reconciled_digest.set(fingerprint),
+            WorkerHeartbeat.needs_reconcile.set(run.needs_another),
+        ]
         if journal:
-            done.append(Hot.journal.set(journal))
-        update_if(Hot(run.worker_id), done, Hot.inbox == run.inbox)
+            done.append(WorkerHeartbeat.journal.set(journal))
+        update_if(WorkerHeartbeat(run.worker_id), done, WorkerHeartbeat.inbox == run.inbox)
     return run.commands
 
 
@@ -99,7 +102,7 @@ def _take_receipt(run: ReconcileRun, slot: Slot) -> None:
     if slot.command_id in run.body.acks and not run.journal_lost:
         slots.settle(slot, run.session, run.now)
     elif slot.sent_at is None:
-        if slot.clearing and run.rules.needs_stop_before_deploy and not is_listed:
+        if slot.pre_stop and run.rules.needs_stop_before_deploy and not is_listed:
             slots.ended(slot)
     elif slot.intent == "stop" and not is_listed and (run.rules.list_is_receipt or run.is_of_earlier_machine(slot)):
         slots.settle(slot, None, run.now)
@@ -114,7 +117,7 @@ def _finish_interrupted_report(run: ReconcileRun, slot: Slot, deployment: Deploy
         return
     if slot.settled_at is None and not run.journal_lost and not run.missed(slot):
         slots.settle(slot, int(deployment.status_session), run.now)
-    if slot.holds and deployment.status in reports.OVER and deployment.error_code not in CONTACT_LOST:
+    if slot.holds_gpus and deployment.status in reports.OVER and deployment.error_code not in CONTACT_LOST:
         reports.over(slot, run.now)
 
 

@@ -136,7 +136,7 @@ def _follow_again(slot: Slot, deployment: Deployment, now: float) -> None:
     if deployment.status_generation < slot.generation:
         return
     if deployment.status in OVER and deployment.error_code not in CONTACT_LOST:
-        if slot.holds or slot.may_live:
+        if slot.holds_gpus or slot.may_be_running:
             over(slot, now)
     elif deployment.status == Status.RUNNING:
         scheduler.confirm(slot, deployment, now)
@@ -153,10 +153,10 @@ def _report_of_the_past(slot: Slot, deployment: Deployment | None, body: m.Repor
     """Of one deleted, moved, or meant in an older generation: what matters is whether its container is gone."""
     if slot.intent == "stop" and body.reported in ENDING:
         slots.settle(slot, body.session, now)
-    if slot.clearing and body.reported in ENDING:
-        update_if(slot, [Slot.clearing.set("heard")], slots.unchanged(slot))
+    if slot.pre_stop and body.reported in ENDING:
+        update_if(slot, [Slot.pre_stop.set("heard")], slots.unchanged(slot))
     if slot.intent == "deploy" and slot.sent_at is None and body.reported not in ENDING:
-        update_if(slot, [Slot.may_live.set(True)], slots.unchanged(slot))
+        update_if(slot, [Slot.may_be_running.set(True)], slots.unchanged(slot))
     generation = body.generation or 0
     if deployment is not None and _outgrew_its_stop(slot, deployment, generation) and body.reported not in OVER:
         grown = [Slot.generation.set(generation + 1), Slot.settled_at.remove(), Slot.sent_at.remove()]
@@ -196,7 +196,7 @@ def _speaks_of_the_past(slot: Slot, deployment: Deployment, body: m.Report) -> b
         return False
     first = deployment.generation == grow(0, deployment.created_at)
     if slot.sent_at is None:
-        return slot.may_live or not first
+        return slot.may_be_running or not first
     # It was told to stop before this deploy, which it has not answered yet: this is how that stop went.
     return slot.settled_at is None and body.reported in (Status.STOPPING, Status.STOPPED) and not first
 

@@ -25,7 +25,7 @@ def send(run: ReconcileRun, slot: Slot, deployment: Deployment | None) -> None:
     if len(run.commands) >= MAX_COMMANDS:
         return
     is_deploy, is_first = slot.intent == "deploy", slot.sent_at is None
-    if is_deploy and is_first and slot.may_live and run.rules.needs_stop_before_deploy:
+    if is_deploy and is_first and slot.may_be_running and run.rules.needs_stop_before_deploy:
         _send_stop_before_deploy(run, slot, deployment)
         return
     if is_deploy and deployment is None:
@@ -41,9 +41,9 @@ def send(run: ReconcileRun, slot: Slot, deployment: Deployment | None) -> None:
 
 
 def _send_stop_before_deploy(run: ReconcileRun, slot: Slot, deployment: Deployment | None) -> None:
-    if slot.clearing is None and not update_if(slot, [Slot.clearing.set("sent")], slots.unchanged(slot)):
+    if slot.pre_stop is None and not update_if(slot, [Slot.pre_stop.set("sent")], slots.unchanged(slot)):
         return
-    if slot.clearing == "sent":
+    if slot.pre_stop == "sent":
         if deployment is not None:  # the client reports when it has stopped: until then nothing is known to serve
             reports.not_listed(deployment, run.worker_id, run.now)
         run.commands.append(m.Stop(f"{slot.command_id}-clear", slot.deployment_id, int(slot.generation)))
@@ -76,7 +76,7 @@ def _must_wait_for_gpus(run: ReconcileRun, slot: Slot, deployment: Deployment) -
 
 def _mark_sent(run: ReconcileRun, slot: Slot) -> bool:
     """Store, before the command goes out, that the worker may have received it."""
-    sent: list[Action] = [Slot.sent_at.set(run.now), Slot.sent_session.set(run.session), Slot.odd_since.remove()]
+    sent: list[Action] = [Slot.sent_at.set(run.now), Slot.sent_session.set(run.session), Slot.mismatch_since.remove()]
     sent.append(Slot.sent_inbox.set(run.bump_inbox()))
     newer_is_not_there = Slot.sent_session.does_not_exist() | (Slot.sent_session <= run.session)
     fence = newer_is_not_there if run.session else Slot.slot.exists()

@@ -11,7 +11,7 @@ from chalicelib.reconcile.reconcile_run import ReconcileRun
 from chalicelib.scheduling import scheduler
 from chalicelib.store import events
 from chalicelib.store.items import update_if
-from chalicelib.store.tables import Hot, Seen
+from chalicelib.store.tables import WorkerHeartbeat, WorkerReport
 from muster.api import messages as m
 from muster.api.sizes import fitting
 
@@ -28,37 +28,41 @@ def store_lists(run: ReconcileRun, known_ids: set[str], changed: bool) -> None:
         reported = {orphan.deployment_id for orphan in run.body.orphans or []}
         orphans = sorted({*active, *reported}.difference(known_ids))
         listed = [fitting(ids, MAX_LIST_BYTES) for ids in (active, orphans)]
-        actions += [Seen.active.set(_json(listed[0])), Seen.orphans.set(_json(listed[1]))]
+        actions += [WorkerReport.active.set(_json(listed[0])), WorkerReport.orphans.set(_json(listed[1]))]
     if run.body.images is not None:
         images = zlib.compress(msgspec.json.encode(fitting(run.body.images[:MAX_IMAGES], MAX_IMAGES_BYTES)))
-        actions += [Seen.images.set(images), Seen.images_at.set(run.now)]
+        actions += [WorkerReport.images.set(images), WorkerReport.images_at.set(run.now)]
     if run.body.disk is not None and run.body.disk.paths is not None:
-        actions.append(Seen.paths.set(_json(fitting(run.body.disk.paths, MAX_LIST_BYTES))))
+        actions.append(WorkerReport.paths.set(_json(fitting(run.body.disk.paths, MAX_LIST_BYTES))))
     if actions:
-        Seen(run.worker_id, part="seen").update(actions=actions)
+        WorkerReport(run.worker_id, part="seen").update(actions=actions)
 
 
 def record_return(run: ReconcileRun) -> None:
     """Record once that the worker is online again, and place the deployments that wait."""
-    returned = [Hot.down_since.remove(), Hot.lost.remove()]
-    if update_if(Hot(run.worker_id), returned, Hot.down_since == run.hot.down_since):
+    returned = [WorkerHeartbeat.down_since.remove(), WorkerHeartbeat.lost.remove()]
+    if update_if(WorkerHeartbeat(run.worker_id), returned, WorkerHeartbeat.down_since == run.heartbeat.down_since):
         about = events.About(worker_id=run.worker_id)
         events.record(about, "online", "heard of again", events.CONTROL_PLANE, run.now)
         scheduler.place_waiting(run.now, on=run.worker_id)
 
 
-def drain_changed(hot: Hot, body: m.Heartbeat) -> bool:
+def drain_changed(heartbeat: WorkerHeartbeat, body: m.Heartbeat) -> bool:
     """Whether the worker began or ended to drain by itself since its timeline last recorded it.
 
     A goodbye ("offline") says neither.
     """
-    return body.status != "offline" and (body.status == "draining") != bool(hot.drains)
+    return body.status != "offline" and (body.status == "draining") != bool(heartbeat.drains)
 
 
 def record_drain_change(run: ReconcileRun) -> None:
     drains = run.body.status == "draining"
-    actions: list[Action] = [Hot.drains.set(True) if drains else Hot.drains.remove()]
-    if update_if(Hot(run.worker_id), actions, Hot.drains.does_not_exist() if drains else Hot.drains.exists()):
+    actions: list[Action] = [WorkerHeartbeat.drains.set(True) if drains else WorkerHeartbeat.drains.remove()]
+    if update_if(
+        WorkerHeartbeat(run.worker_id),
+        actions,
+        WorkerHeartbeat.drains.does_not_exist() if drains else WorkerHeartbeat.drains.exists(),
+    ):
         line = ("draining", "nothing new is placed here") if drains else ("undrained", "open again")
         events.record(events.About(worker_id=run.worker_id), *line, f"worker {run.worker_id}", run.now)
 

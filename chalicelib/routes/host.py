@@ -73,8 +73,8 @@ def delete_image(call: Call) -> Any:
 @route(blueprint, "disk_usage")
 def disk_usage(call: Call) -> Any:
     worker_id, query = call.ids["worker_id"], call.params(r.ReportQuery)
-    machine = workers.get(worker_id)
-    last = None if query.fresh else admin.last_disk(machine, call.now)
+    worker = workers.get(worker_id)
+    last = None if query.fresh else admin.last_disk(worker, call.now)
     return last or ask(call, worker_id, "disk_usage", {}, query.wait)
 
 

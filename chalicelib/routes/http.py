@@ -216,7 +216,7 @@ def ask(call: Call, worker_id: str, type_: str, parameters: dict[str, Any], seco
 
 def _accepted(operation: Operation) -> Response:
     view = queue.view(operation)
-    next_heartbeat = max(1, workers.due_in(workers.get(view.worker_id).hot, CLOCK.get().now()))
+    next_heartbeat = max(1, workers.due_in(workers.get(view.worker_id).heartbeat, CLOCK.get().now()))
     body = r.Accepted(view.operation_id, view.status, view.expires_at, next_heartbeat)
     headers = {"Location": f"/api/operations/{view.operation_id}", "Retry-After": str(next_heartbeat)}
     return dump(body, 202, headers)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chalicelib.fleet.workers import Claims, Machine
+from chalicelib.fleet.workers import Claims, Worker
 from chalicelib.scheduling import gpu_claims, placement
 from chalicelib.store.tables import Deployment
 
 
-def choose(deployment: Deployment, workers: Iterable[Machine], now: float) -> placement.Place | list[str]:
+def choose(deployment: Deployment, workers: Iterable[Worker], now: float) -> placement.Place | list[str]:
     """A place for the deployment, or one reason a worker. Slots are read only if the claims leave no room.
 
     The worker that the deployment leaves is asked first, because the weights are there.
@@ -29,14 +29,14 @@ def need_of(deployment: Deployment) -> placement.Need:
     return placement.Need(spec.gpus if isinstance(spec.gpus, int) else tuple(spec.gpus), spec.worker_id, spec.selector)
 
 
-def candidate(worker: Machine, claims: Claims, deployment: Deployment, now: float) -> placement.Candidate:
+def candidate(worker: Worker, claims: Claims, deployment: Deployment, now: float) -> placement.Candidate:
     """The worker as placement sees it. GPUs that the deployment itself claims are free."""
     own = deployment.deployment_id
     unclaimed = (index for index in worker.devices if claims.get(str(index), own) == own)
     free = tuple(index for index in unclaimed if index not in worker.unusable)
     return placement.Candidate(
         worker_id=worker.worker_id,
-        name=worker.cold.name,
+        name=worker.record.name,
         online=worker.online(now),
         draining=worker.draining(),
         labels=worker.labels,
@@ -48,12 +48,12 @@ def candidate(worker: Machine, claims: Claims, deployment: Deployment, now: floa
 
 
 def _place(
-    deployment: Deployment, workers: list[Machine], valid: dict[str, Claims], now: float
+    deployment: Deployment, workers: list[Worker], valid: dict[str, Claims], now: float
 ) -> placement.Place | list[str]:
     """A place by the claims in `valid`, and for a worker that it lacks by all claims that are stored."""
     candidates = [candidate(worker, valid.get(worker.worker_id, worker.claims), deployment, now) for worker in workers]
     return placement.place(need_of(deployment), candidates)
 
 
-def _has_room_without_claims(deployment: Deployment, worker: Machine, now: float) -> bool:
+def _has_room_without_claims(deployment: Deployment, worker: Worker, now: float) -> bool:
     return isinstance(_place(deployment, [worker], {worker.worker_id: {}}, now), placement.Place)

@@ -1,6 +1,6 @@
 """Which deployment holds which GPU of a worker.
 
-A claim is JSON in the worker's cold item and changes in the same transaction as the deployment and its slot. A claim
+A claim is JSON in the worker's record and changes in the same transaction as the deployment and its slot. A claim
 that outlived its slot (a function was killed before it could release) is ignored and overwritten: nothing is reserved
 for ever. A release is conditional on the slot not holding its GPUs at that moment: where a start came in between, the
 claims read as before.
@@ -17,10 +17,10 @@ from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from chalicelib.fleet import scan
-from chalicelib.fleet.workers import Claims, Machine, read_claims, write_claims
+from chalicelib.fleet.workers import Claims, Worker, read_claims, write_claims
 from chalicelib.store import slots
 from chalicelib.store.items import Refused, find, find_all, transact, update_if
-from chalicelib.store.tables import Cold, Deployment, Slot
+from chalicelib.store.tables import Deployment, Slot, WorkerRecord
 from muster.api import resources as r
 
 MAX_BATCH_KEYS = 100
@@ -46,13 +46,13 @@ def release(worker_id: str, deployment_id: str) -> None:
         check_slot_lets_go(transaction, worker_id, deployment_id)
 
     for _ in range(ATTEMPTS):
-        cold = find(Cold, worker_id, "cold")
-        claims = read_claims(cold) if cold else {}
+        record = find(WorkerRecord, worker_id, "cold")
+        claims = read_claims(record) if record else {}
         left = {index: holder for index, holder in claims.items() if holder != deployment_id}
-        if cold is None or left == claims:
+        if record is None or left == claims:
             return
         slot = slots.get(worker_id, deployment_id)
-        if (slot is not None and slot.holds) or _rewrite(cold, left, slot_lets_go):
+        if (slot is not None and slot.holds_gpus) or _rewrite(record, left, slot_lets_go):
             return
 
 
@@ -62,52 +62,52 @@ def confirm(slot: Slot, deployment: Deployment) -> bool:
     A GPU that was given to another deployment meanwhile stays with that deployment. If the deployment was changed
     meanwhile, its claims stay as they are: they are for the newer generation.
     """
-    if not slot.holds:
-        update_if(slot, [Slot.holds.set(True)], slots.unchanged(slot))
+    if not slot.holds_gpus:
+        update_if(slot, [Slot.holds_gpus.set(True)], slots.unchanged(slot))
     own = slot.deployment_id
 
     def same_generation(transaction: TransactWrite) -> None:
         transaction.condition_check(Deployment, own, condition=Deployment.generation == deployment.generation)
 
     for _ in range(ATTEMPTS):
-        cold = find(Cold, slot.worker_id, "cold")
-        claims = read_claims(cold) if cold else {}
+        record = find(WorkerRecord, slot.worker_id, "cold")
+        claims = read_claims(record) if record else {}
         others = {index: holder for index, holder in claims.items() if holder != own}
         wanted = {str(index): own for index in indexes(deployment)} | others
-        if cold is None or wanted == claims:
+        if record is None or wanted == claims:
             return False
-        if _rewrite(cold, wanted, same_generation):
+        if _rewrite(record, wanted, same_generation):
             return bool(claims.keys() - wanted.keys())
     return False
 
 
-def valid(workers: list[Machine], own: str) -> dict[str, Claims]:
+def valid(workers: list[Worker], own: str) -> dict[str, Claims]:
     """The claims of other deployments than `own` whose slots hold their GPUs, by worker."""
     keys = {(w.worker_id, f"D#{holder}") for w in workers for holder in w.claims.values() if holder != own}
     read = find_all(Slot, sorted(keys)) if len(keys) <= MAX_BATCH_KEYS else scan.holding()
-    holding = {(slot.worker_id, slot.deployment_id) for slot in read if slot.holds}
+    holding = {(slot.worker_id, slot.deployment_id) for slot in read if slot.holds_gpus}
     return {
         worker.worker_id: {i: holder for i, holder in worker.claims.items() if (worker.worker_id, holder) in holding}
         for worker in workers
     }
 
 
-def write(transaction: TransactWrite, cold: Cold, claims: Claims, condition: Condition | None = None) -> None:
-    """Add a write of the worker's claims, on condition that they are as they were read in `cold`."""
-    unchanged = Cold.claims == cold.claims
-    actions: list[Action] = [Cold.claims.set(write_claims(claims))]
-    transaction.update(cold, actions=actions, condition=unchanged if condition is None else unchanged & condition)
+def write(transaction: TransactWrite, record: WorkerRecord, claims: Claims, condition: Condition | None = None) -> None:
+    """Add a write of the worker's claims, on condition that they are as they were read in `record`."""
+    unchanged = WorkerRecord.claims == record.claims
+    actions: list[Action] = [WorkerRecord.claims.set(write_claims(claims))]
+    transaction.update(record, actions=actions, condition=unchanged if condition is None else unchanged & condition)
 
 
 def check_slot_lets_go(transaction: TransactWrite, worker_id: str, deployment_id: str) -> None:
     transaction.condition_check(Slot, worker_id, f"D#{deployment_id}", condition=slots.LETS_GO)
 
 
-def _rewrite(cold: Cold, claims: Claims, check: Callable[[TransactWrite], object]) -> bool:
+def _rewrite(record: WorkerRecord, claims: Claims, check: Callable[[TransactWrite], object]) -> bool:
     """Store the claims; returns False if the claims were no longer as read, or the condition of `check` was false."""
 
     def build(transaction: TransactWrite) -> None:
-        write(transaction, cold, claims)
+        write(transaction, record, claims)
         check(transaction)
 
     with suppress(Refused):

@@ -11,7 +11,7 @@ from chalicelib.fleet import workers
 from chalicelib.scheduling import scheduler
 from chalicelib.store import events
 from chalicelib.store.items import find, retrying, transact
-from chalicelib.store.tables import Cold
+from chalicelib.store.tables import WorkerRecord
 from muster.api import messages as m
 
 
@@ -22,19 +22,21 @@ def follow(worker_id: str, info: m.GpuInfo | None, occupied: workers.Claims, now
     Raises Refused if others keep writing the item: the worker then repeats its report.
     """
 
-    def attempt() -> Cold | None:
-        cold = find(Cold, worker_id, "cold")
-        if cold is None:
+    def attempt() -> WorkerRecord | None:
+        record = find(WorkerRecord, worker_id, "cold")
+        if record is None:
             return None
-        actions = list(_changes(cold, info, occupied))
+        actions = list(_changes(record, info, occupied))
         if not actions:
             return None
-        as_read = Cold.gpu_info == cold.gpu_info
-        as_read &= Cold.occupied == cold.occupied if cold.occupied else Cold.occupied.does_not_exist()
-        transact(lambda transaction: transaction.update(cold, actions=actions, condition=as_read))
-        return cold
+        as_read = WorkerRecord.gpu_info == record.gpu_info
+        as_read &= (
+            WorkerRecord.occupied == record.occupied if record.occupied else WorkerRecord.occupied.does_not_exist()
+        )
+        transact(lambda transaction: transaction.update(record, actions=actions, condition=as_read))
+        return record
 
-    before: Cold | None = retrying(attempt)
+    before: WorkerRecord | None = retrying(attempt)
     if before is None:
         return False
     if info is not None:
@@ -44,11 +46,11 @@ def follow(worker_id: str, info: m.GpuInfo | None, occupied: workers.Claims, now
     return True
 
 
-def _changes(cold: Cold, info: m.GpuInfo | None, occupied: workers.Claims) -> Iterator[Action]:
-    if info is not None and _decoded(cold.gpu_info) != info:
-        yield Cold.gpu_info.set(msgspec.json.encode(info).decode())
-    if workers.read_occupied(cold) != occupied:
-        yield Cold.occupied.set(workers.write_claims(occupied)) if occupied else Cold.occupied.remove()
+def _changes(record: WorkerRecord, info: m.GpuInfo | None, occupied: workers.Claims) -> Iterator[Action]:
+    if info is not None and _decoded(record.gpu_info) != info:
+        yield WorkerRecord.gpu_info.set(msgspec.json.encode(info).decode())
+    if workers.read_occupied(record) != occupied:
+        yield WorkerRecord.occupied.set(workers.write_claims(occupied)) if occupied else WorkerRecord.occupied.remove()
 
 
 def occupied(body: m.Heartbeat, known: Collection[str]) -> workers.Claims:

@@ -7,12 +7,12 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.transactions import TransactWrite
 
 from chalicelib.fleet import workers
-from chalicelib.fleet.workers import Claims, Machine
+from chalicelib.fleet.workers import Claims, Worker
 from chalicelib.scheduling import gpu_claims
 from chalicelib.scheduling.placement import Place
 from chalicelib.store import slots
 from chalicelib.store.items import transact
-from chalicelib.store.tables import Cold, Deployment, Slot
+from chalicelib.store.tables import Deployment, Slot, WorkerRecord
 
 
 def obstacle(deployment: Deployment, place: Place, now: float) -> str | None:
@@ -20,12 +20,12 @@ def obstacle(deployment: Deployment, place: Place, now: float) -> str | None:
     left = deployment.leaving
     worker = workers.several([left]).get(left) if left and left != place.worker_id else None
     slot = slots.get(left, deployment.deployment_id) if worker else None
-    if worker and slot and slot.may_live and worker.online(now):
-        return f"waiting until {worker.cold.name} has stopped it"
+    if worker and slot and slot.may_be_running and worker.online(now):
+        return f"waiting until {worker.record.name} has stopped it"
     return None
 
 
-def reserve(deployment: Deployment, place: Place, worker: Machine, now: float) -> None:
+def reserve(deployment: Deployment, place: Place, worker: Worker, now: float) -> None:
     """Store that the deployment is on `worker`, on the GPUs of `place`.
 
     Raises Refused if the deployment, its slot, the claims or the GPUs of the worker changed since they were read.
@@ -36,7 +36,7 @@ def reserve(deployment: Deployment, place: Place, worker: Machine, now: float) -
     losers = {holder for index, holder in worker.claims.items() if claims.get(index) != holder} - {deployment_id}
 
     def build(transaction: TransactWrite) -> None:
-        gpu_claims.write(transaction, worker.cold, claims, _same_devices(worker.cold))
+        gpu_claims.write(transaction, worker.record, claims, _same_devices(worker.record))
         for loser in losers:
             gpu_claims.check_slot_lets_go(transaction, worker.worker_id, loser)
         transaction.update(
@@ -57,17 +57,17 @@ def reserve(deployment: Deployment, place: Place, worker: Machine, now: float) -
     transact(build)
 
 
-def _claims_with(place: Place, worker: Machine, deployment_id: str, before: Slot | None) -> Claims:
+def _claims_with(place: Place, worker: Worker, deployment_id: str, before: Slot | None) -> Claims:
     """The worker's claims once the deployment has the place."""
     claims = gpu_claims.valid([worker], deployment_id)[worker.worker_id]
     claims.update({str(index): deployment_id for index in place.gpu_indexes})
-    if before is not None and before.may_live:  # until the new container runs, the old one may use its GPUs
+    if before is not None and before.may_be_running:  # until the new container runs, the old one may use its GPUs
         claims.update({index: holder for index, holder in worker.claims.items() if holder == deployment_id})
     return claims
 
 
-def _same_devices(cold: Cold) -> Condition:
+def _same_devices(record: WorkerRecord) -> Condition:
     """The condition that no GPU was lost, or found in use, since the item was read."""
-    same: Condition = Cold.gpu_info == cold.gpu_info
-    same &= Cold.occupied == cold.occupied if cold.occupied else Cold.occupied.does_not_exist()
+    same: Condition = WorkerRecord.gpu_info == record.gpu_info
+    same &= WorkerRecord.occupied == record.occupied if record.occupied else WorkerRecord.occupied.does_not_exist()
     return same

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from chalicelib.fleet import scan
 from chalicelib.fleet import workers as stored_workers
-from chalicelib.fleet.workers import Machine
+from chalicelib.fleet.workers import Worker
 from chalicelib.scheduling import gpu_claims, reservation
 from chalicelib.scheduling.choice import choose
 from chalicelib.scheduling.placement import Place
@@ -31,7 +31,7 @@ MAX_REASONS = 20
 class _Fleet:
     """The workers to choose from. `is_whole`: they are all that a deployment may go to, so that the reasons count."""
 
-    workers: dict[str, Machine]
+    workers: dict[str, Worker]
     is_whole: bool
 
     def read_again(self, worker_id: str) -> None:
@@ -100,10 +100,10 @@ def _place(deployment_id: str, fleet: _Fleet, now: float) -> str | None:
     return None
 
 
-def _record_placed(deployment: Deployment, place: Place, worker: Machine, now: float) -> None:
+def _record_placed(deployment: Deployment, place: Place, worker: Worker, now: float) -> None:
     gpus = f", GPU {', '.join(map(str, place.gpu_indexes))}" if place.gpu_indexes else ""
-    about = events.About(deployment.deployment_id, deployment.name, worker.worker_id, worker.cold.name)
-    events.record(about, "placed", f"on {worker.cold.name}{gpus}", events.CONTROL_PLANE, now)
+    about = events.About(deployment.deployment_id, deployment.name, worker.worker_id, worker.record.name)
+    events.record(about, "placed", f"on {worker.record.name}{gpus}", events.CONTROL_PLANE, now)
 
 
 def _explain(deployment: Deployment, message: str, now: float) -> None:

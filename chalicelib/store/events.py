@@ -26,7 +26,7 @@ import msgspec
 from pynamodb.expressions.condition import Condition
 
 from chalicelib.store.items import find_all
-from chalicelib.store.tables import Cold, Deployment, Event
+from chalicelib.store.tables import Deployment, Event, WorkerRecord
 from chalicelib.store.times import when
 from muster.api import resources as r
 from muster.api.errors import ApiError
@@ -143,7 +143,7 @@ def _query(subjects: list[str], keys: Condition, limit: int, now: float, *, forw
 def _views(lines: list[Event]) -> list[r.Event]:
     """Names that were not at hand when a line was written are looked up: a report knows its worker by id alone."""
     nameless = {str(line.worker_id) for line in lines if line.worker_id and not line.worker_name}
-    names = {str(c.worker_id): str(c.name) for c in find_all(Cold, [(i, "cold") for i in sorted(nameless)])}
+    names = {str(c.worker_id): str(c.name) for c in find_all(WorkerRecord, [(i, "cold") for i in sorted(nameless)])}
     return [_view(line, names) for line in lines]
 
 

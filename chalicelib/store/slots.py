@@ -14,24 +14,32 @@ from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
 from chalicelib.store.items import find, grow, update_if
-from chalicelib.store.tables import Hot, Queued, Slot
+from chalicelib.store.tables import Queued, Slot, WorkerHeartbeat
 
-LETS_GO: Condition = (Slot.holds == False) | Slot.slot.does_not_exist()  # noqa: E712
+LETS_GO: Condition = (Slot.holds_gpus == False) | Slot.slot.does_not_exist()  # noqa: E712
 """That the deployment does not use its GPUs, and is not about to."""
 
 
 def wake(worker_id: str, now: float) -> None:
     """Make the worker's next heartbeat reconcile its slots, and the heartbeats after it come quickly."""
-    before = Hot.activity_before.set(Hot.activity_before | Hot.activity_at)
-    bump_inbox(worker_id, now, Hot.unsettled.set(True), Hot.activity_at.set(now), before)
+    before = WorkerHeartbeat.activity_before.set(WorkerHeartbeat.activity_before | WorkerHeartbeat.activity_at)
+    bump_inbox(worker_id, now, WorkerHeartbeat.needs_reconcile.set(True), WorkerHeartbeat.activity_at.set(now), before)
 
 
 def bump_inbox(worker_id: str, now: float, *also: Action) -> int:
     """Raise the worker's inbox and return it; 0 for a worker that was removed."""
-    hot, inbox = Hot(worker_id), grow(0, now)
-    if not update_if(hot, [Hot.inbox.set(inbox), *also], (Hot.inbox < inbox) & Hot.gone.does_not_exist()):
-        update_if(hot, [Hot.inbox.add(1), *also], Hot.inbox.exists() & Hot.gone.does_not_exist())
-    return int(hot.inbox or 0)
+    heartbeat, inbox = WorkerHeartbeat(worker_id), grow(0, now)
+    if not update_if(
+        heartbeat,
+        [WorkerHeartbeat.inbox.set(inbox), *also],
+        (WorkerHeartbeat.inbox < inbox) & WorkerHeartbeat.gone.does_not_exist(),
+    ):
+        update_if(
+            heartbeat,
+            [WorkerHeartbeat.inbox.add(1), *also],
+            WorkerHeartbeat.inbox.exists() & WorkerHeartbeat.gone.does_not_exist(),
+        )
+    return int(heartbeat.inbox or 0)
 
 
 def get(worker_id: str, deployment_id: str) -> Slot | None:
@@ -75,10 +83,10 @@ def put(
     A deploy holds its GPUs from now on; a stop holds what was held, until the worker shows that it is over.
     """
     slot = Slot(worker_id, f"D#{deployment_id}", intent=intent, generation=generation, settled_at=settled_at)
-    slot.may_live = bool(
-        before and (before.may_live or (before.intent == "deploy" and before.holds and _reached(before)))
+    slot.may_be_running = bool(
+        before and (before.may_be_running or (before.intent == "deploy" and before.holds_gpus and _reached(before)))
     )
-    slot.holds = intent == "deploy" or slot.may_live
+    slot.holds_gpus = intent == "deploy" or slot.may_be_running
     was_stopped = before is not None and before.intent == "stop" and before.settled_at is not None
     slot.may_begin = (before is not None and not was_stopped and before.may_begin) or None
     transaction.save(slot, condition=unchanged(before))
@@ -95,7 +103,7 @@ def unchanged(before: Slot | None) -> Condition:
 
 def never_sent(slot: Slot) -> bool:
     """Whether the worker cannot have heard of this deployment: only then may a deploy be taken back silently."""
-    return slot.intent == "deploy" and not _reached(slot) and not slot.may_live and not slot.may_begin
+    return slot.intent == "deploy" and not _reached(slot) and not slot.may_be_running and not slot.may_begin
 
 
 def _reached(slot: Slot) -> bool:
@@ -116,7 +124,7 @@ def settle(slot: Slot, session: int | None, now: float) -> None:
 
 def unsettle(slot: Slot) -> None:
     """Make the worker's next heartbeat send the intent again, unless there is another intent meanwhile."""
-    update_if(slot, [Slot.settled_at.remove(), Slot.odd_since.remove()], Slot.generation == slot.generation)
+    update_if(slot, [Slot.settled_at.remove(), Slot.mismatch_since.remove()], Slot.generation == slot.generation)
 
 
 def ended(slot: Slot, *, may_begin: bool = False) -> bool:
@@ -124,7 +132,12 @@ def ended(slot: Slot, *, may_begin: bool = False) -> bool:
 
     `may_begin`: the deploy may not have been begun yet. False if there is another intent meanwhile, which then decides.
     """
-    actions = [Slot.holds.set(coming(slot)), Slot.may_live.set(False), Slot.odd_since.remove(), Slot.clearing.remove()]
+    actions = [
+        Slot.holds_gpus.set(coming(slot)),
+        Slot.may_be_running.set(False),
+        Slot.mismatch_since.remove(),
+        Slot.pre_stop.remove(),
+    ]
     return update_if(slot, [*actions, *([Slot.may_begin.set(True)] if may_begin else [])], unchanged(slot))
 
 

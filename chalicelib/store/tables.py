@@ -60,7 +60,7 @@ class Item(Model):
     def _get_connection(cls) -> TableConnection:
         is_first_use = cls._connection is None
         made = super()._get_connection()
-        if is_first_use and cls is not Cold:
+        if is_first_use and cls is not WorkerRecord:
             made.connection._client = connection().client
         return made
 
@@ -87,57 +87,55 @@ class Waiting(GlobalSecondaryIndex[Any]):
     rank = UnicodeAttribute(range_key=True)
 
 
-class Hot(Item):
-    """What a heartbeat writes. Attribute names are short because a unit is 1 KiB, and the sweep pays for every byte.
-
-    `digest` opens. Until it is first used so do, for 10 minutes, `previous` and `used` (the token issued before it, and
-    the last that was used), and `joined` (the one that it registered with). `retired` are digests of earlier sessions,
-    32 bytes each. `beats` counts the session's heartbeats. `looked` fingerprints what the last look at the slots
-    covered; `unsettled` asks for another.
-    `activity_at` is when somebody last wanted something; `activity_before` what that was at the last beat, if somebody
-    did so since: from it follows the interval that the worker was given then.
-    `drains` is whether its timeline says that it drains itself. `conditions` are the bits of the types of conditions
-    that the last heartbeat reported, at most 4 bytes. `usage_before` is what releases before wrote for `usage`.
-    """
+class WorkerHeartbeat(Item):
+    """What a heartbeat writes. Stored names are short: a unit is 1 KiB, and the sweep pays for every byte."""
 
     class Meta(Meta):
         table_name = TABLE_PREFIX + "heartbeats"
 
     worker_id = UnicodeAttribute(hash_key=True)
-    digest = BinaryAttribute(attr_name="d", null=True, legacy_encoding=False)
-    previous = BinaryAttribute(attr_name="p", null=True, legacy_encoding=False)
-    used = BinaryAttribute(attr_name="o", null=True, legacy_encoding=False)
-    previous_until = NumberAttribute(attr_name="pu", null=True)
-    joined = BinaryAttribute(attr_name="j", null=True, legacy_encoding=False)
-    retired = BinaryAttribute(attr_name="r", null=True, legacy_encoding=False)
-    session = NumberAttribute(attr_name="s")
-    boot = BinaryAttribute(attr_name="b", null=True, legacy_encoding=False)
-    journal = BinaryAttribute(attr_name="jo", null=True, legacy_encoding=False)
+
+    # Tokens, as digests of 32 bytes. Until `digest` is first used, `previous` and `used` (for 10 minutes) and `joined`
+    # are valid too.
+    digest = BinaryAttribute(attr_name="d", null=True, legacy_encoding=False)  # the token that was issued last
+    previous = BinaryAttribute(attr_name="p", null=True, legacy_encoding=False)  # the token that was issued before it
+    used = BinaryAttribute(attr_name="o", null=True, legacy_encoding=False)  # the last token that was used
+    previous_until = NumberAttribute(attr_name="pu", null=True)  # when `previous` and `used` expire
+    joined = BinaryAttribute(attr_name="j", null=True, legacy_encoding=False)  # the token that it registered with
+    retired = BinaryAttribute(attr_name="r", null=True, legacy_encoding=False)  # digests of earlier sessions
+
+    # The agent
+    session = NumberAttribute(attr_name="s")  # grows with each registration that is a new session
+    boot = BinaryAttribute(attr_name="b", null=True, legacy_encoding=False)  # digest of the boot id
+    journal = BinaryAttribute(attr_name="jo", null=True, legacy_encoding=False)  # digest of the journal's id
+
+    # The last heartbeat
     last_seen = NumberAttribute(attr_name="ls")
-    status = UnicodeAttribute(attr_name="st")
-    interval = NumberAttribute(attr_name="iv")
-    beats = NumberAttribute(attr_name="n", default=0)
-    inbox = NumberAttribute(attr_name="i")
-    looked = BinaryAttribute(attr_name="l", null=True, legacy_encoding=False)
-    unsettled = BooleanAttribute(attr_name="u", default=False)
-    activity_at = NumberAttribute(attr_name="a", default=0)
+    status = UnicodeAttribute(attr_name="st")  # "online", "draining", or "offline", which is a goodbye
+    interval = NumberAttribute(attr_name="iv")  # seconds: the longest interval that the worker may be given
+    beats = NumberAttribute(attr_name="n", default=0)  # heartbeats of this session
+    usage = BinaryAttribute(attr_name="ug", null=True, legacy_encoding=False)  # figures of GPUs and disk (usage.py)
+    usage_before = BinaryAttribute(attr_name="us", null=True, legacy_encoding=False)  # what older releases wrote
+    conditions = BinaryAttribute(attr_name="c", null=True, legacy_encoding=False)  # bits of types, at most 4 bytes
+
+    # Reconciling
+    inbox = NumberAttribute(attr_name="i")  # raised before a command is sent for the first time
+    reconciled_digest = BinaryAttribute(attr_name="l", null=True, legacy_encoding=False)  # of the last reconciled body
+    needs_reconcile = BooleanAttribute(attr_name="u", default=False)  # the next heartbeat must reconcile
+    activity_at = NumberAttribute(attr_name="a", default=0)  # when somebody last wanted something of the worker
+    # `activity_at` at the last heartbeat, if it was raised since: the worker's interval follows from it
     activity_before = NumberAttribute(attr_name="ab", null=True)
-    usage = BinaryAttribute(attr_name="ug", null=True, legacy_encoding=False)
-    usage_before = BinaryAttribute(attr_name="us", null=True, legacy_encoding=False)
-    conditions = BinaryAttribute(attr_name="c", null=True, legacy_encoding=False)
-    down_since = NumberAttribute(attr_name="dn", null=True)
-    lost = BooleanAttribute(attr_name="lo", null=True)
-    ephemeral = BooleanAttribute(attr_name="e", null=True)
-    gone = BooleanAttribute(attr_name="g", null=True)
-    drains = BooleanAttribute(attr_name="dr", null=True)
+
+    # Silence and removal
+    down_since = NumberAttribute(attr_name="dn", null=True)  # when the sweep recorded that it is offline
+    lost = BooleanAttribute(attr_name="lo", null=True)  # the sweep marked its deployments lost
+    ephemeral = BooleanAttribute(attr_name="e", null=True)  # the sweep removes it when it stays silent
+    gone = BooleanAttribute(attr_name="g", null=True)  # it was removed: this item is a tombstone
+    drains = BooleanAttribute(attr_name="dr", null=True)  # its timeline records that it drains itself
 
 
-class Cold(Item):
-    """What changes when a worker registers, is patched or is given work.
-
-    `claims` is JSON, device index -> deployment_id, and compared as text when it is written. `occupied` has the same
-    form: what runs there and is unknown here, under "*" where it may use any device.
-    """
+class WorkerRecord(Item):
+    """What changes when a worker registers, is patched or is given work."""
 
     class Meta(Meta):
         table_name = TABLE_PREFIX + "workers"
@@ -148,41 +146,39 @@ class Cold(Item):
     rank = UnicodeAttribute()
     listing = Listing()
     name = UnicodeAttribute()
-    gpu_info = UnicodeAttribute()
-    system_info = UnicodeAttribute()
-    labels = UnicodeAttribute(default="{}")
+    gpu_info = UnicodeAttribute()  # JSON
+    system_info = UnicodeAttribute()  # JSON
+    labels = UnicodeAttribute(default="{}")  # JSON
     address = UnicodeAttribute(null=True)
-    patched = UnicodeAttribute(default="[]")
-    draining = BooleanAttribute(default=False)
-    claims = UnicodeAttribute(default="{}")
-    occupied = UnicodeAttribute(null=True)
+    patched = UnicodeAttribute(default="[]")  # JSON: the fields that an operator set
+    draining = BooleanAttribute(default=False)  # an operator drains it
+    claims = UnicodeAttribute(default="{}")  # JSON: device index to deployment id; compared as text when written
+    occupied = UnicodeAttribute(null=True)  # JSON of the same form: unknown instances; "*" may use any device
     machine_id = UnicodeAttribute(null=True)
     hostname = UnicodeAttribute()
     join_token_id = UnicodeAttribute()
-    retired_boots = BinaryAttribute(null=True, legacy_encoding=False)
+    retired_boots = BinaryAttribute(null=True, legacy_encoding=False)  # digests of earlier boot ids
     agent_version = UnicodeAttribute(null=True)
     ephemeral = BooleanAttribute(default=False)
     registered_at = NumberAttribute()
-    claimed = UnicodeAttribute(null=True)
+    claimed = UnicodeAttribute(null=True)  # the address that it claims (address_claims.py)
     claimed_at = NumberAttribute(null=True)
-    resolved = UnicodeAttribute(null=True)
+    resolved = UnicodeAttribute(null=True)  # JSON: what the claimed address resolved to
 
 
-class Seen(Item):
-    """What a worker last listed: JSON of its active deployments, those of them that nobody here knows, its images, and
-    the folders of its disks.
-    """
+class WorkerReport(Item):
+    """What a worker last listed. Only people ask for it."""
 
     class Meta(Meta):
         table_name = TABLE_PREFIX + "workers"
 
     worker_id = UnicodeAttribute(hash_key=True)
     part = UnicodeAttribute(range_key=True, default="seen")
-    active = UnicodeAttribute(default="[]")
-    orphans = UnicodeAttribute(default="[]")
-    images = BinaryAttribute(null=True, legacy_encoding=False)
+    active = UnicodeAttribute(default="[]")  # JSON: ids of its active deployments
+    orphans = UnicodeAttribute(default="[]")  # JSON: ids of those that the control plane does not know
+    images = BinaryAttribute(null=True, legacy_encoding=False)  # JSON, compressed
     images_at = NumberAttribute(null=True)
-    paths = UnicodeAttribute(null=True)
+    paths = UnicodeAttribute(null=True)  # JSON: the folders of its disks
 
 
 class Conditions(Item):
@@ -315,33 +311,32 @@ class DeploymentName(Item):
 
 
 class Slot(Item):
-    """The latest intent for one deployment on one worker.
-
-    `sent_at`, `sent_session`: when it first went out, and to which session. `sent_inbox`: a journal that has heard less
-    far cannot have it. `settled_at`: when the worker showed that it has it. `holds`: it may use its GPUs.
-    `may_live`: a container of this or an older generation may exist. `odd_since`: when the worker's list of what runs
-    first contradicted what is stored, `odd_listed`: whether that list had the deployment. `clearing`: how far the stop
-    is, "sent" or "heard", that goes to a basic client before a deploy over what may live there. `may_begin`: the worker
-    took a deploy that was then lost, and never listed it: it may begin it yet.
-    """
+    """The latest intent for one deployment on one worker."""
 
     class Meta(Meta):
         table_name = TABLE_PREFIX + "commands"
 
     worker_id = UnicodeAttribute(hash_key=True)
     slot = UnicodeAttribute(range_key=True)
-    intent = UnicodeAttribute()
+    intent = UnicodeAttribute()  # "deploy" or "stop"
     generation = NumberAttribute()
-    sent_at = NumberAttribute(null=True)
-    sent_session = NumberAttribute(null=True)
-    sent_inbox = NumberAttribute(null=True)
-    settled_at = NumberAttribute(null=True)
-    holds = BooleanAttribute(default=False)
-    may_live = BooleanAttribute(default=False)
-    odd_since = NumberAttribute(null=True)
-    odd_listed = BooleanAttribute(null=True)
-    clearing = UnicodeAttribute(null=True)
-    may_begin = BooleanAttribute(null=True)
+
+    # Sending
+    sent_at = NumberAttribute(null=True)  # when the command first went out
+    sent_session = NumberAttribute(null=True)  # the session that it was sent to
+    sent_inbox = NumberAttribute(null=True)  # an agent that reports an older inbox cannot have the command
+    settled_at = NumberAttribute(null=True)  # when the worker showed that it has the intent
+
+    # What may run there
+    holds_gpus = BooleanAttribute(attr_name="holds", default=False)  # the deployment may use its GPUs
+    may_be_running = BooleanAttribute(attr_name="may_live", default=False)  # a container of it, of any generation
+    may_begin = BooleanAttribute(null=True)  # the worker took a deploy that was then lost, and never listed it
+    # The stop that a basic client gets before a deploy over what may be running there: "sent" or "heard"
+    pre_stop = UnicodeAttribute(attr_name="clearing", null=True)
+
+    # The worker's list of active deployments contradicts what is stored
+    mismatch_since = NumberAttribute(attr_name="odd_since", null=True)
+    mismatch_listed = BooleanAttribute(attr_name="odd_listed", null=True)  # whether that list had the deployment
 
     @property
     def deployment_id(self) -> str:
@@ -489,7 +484,7 @@ class Waits(Item):
     words = UnicodeSetAttribute(null=True)
 
 
-MODELS: tuple[type[Model], ...] = (Cold, Hot, Deployment, Slot, Operation, Credential, Event)
+MODELS: tuple[type[Model], ...] = (WorkerRecord, WorkerHeartbeat, Deployment, Slot, Operation, Credential, Event)
 """One model for each table, with its indexes."""
 
 
@@ -500,5 +495,5 @@ def create_tables() -> None:
 
 
 def connection() -> Connection:
-    connection: Connection = Cold._get_connection().connection
+    connection: Connection = WorkerRecord._get_connection().connection
     return connection

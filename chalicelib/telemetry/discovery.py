@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from chalicelib.deployments import publication
 from chalicelib.fleet import scan
-from chalicelib.fleet.workers import Machine
+from chalicelib.fleet.workers import Worker
 from chalicelib.scheduling import gpu_claims
 from chalicelib.store.tables import Deployment
 from muster.api import resources as r
@@ -22,11 +22,11 @@ def targets(now: float) -> list[r.ScrapeTarget]:
     found = []
     for deployment in deployments:
         seen = shown.get(str(deployment.deployment_id))
-        machine = workers.get(seen.serves.worker_id) if seen else None
-        place = _place(seen.endpoint) if seen and seen.endpoint and machine and machine.online(now) else None
-        if place and machine:
+        worker = workers.get(seen.serves.worker_id) if seen else None
+        place = _place(seen.endpoint) if seen and seen.endpoint and worker and worker.online(now) else None
+        if place and worker:
             target, where = place
-            found.append(r.ScrapeTarget([target], where | _labels(deployment, machine)))
+            found.append(r.ScrapeTarget([target], where | _labels(deployment, worker)))
     return found
 
 
@@ -44,13 +44,13 @@ def _place(endpoint: str) -> tuple[str, dict[str, str]] | None:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}", where
 
 
-def _labels(deployment: Deployment, machine: Machine) -> dict[str, str]:
+def _labels(deployment: Deployment, worker: Worker) -> dict[str, str]:
     """Those that begin with __meta_ are for relabelling, and gone after it."""
     labels = {
         "muster_deployment": str(deployment.name),
         "muster_deployment_id": str(deployment.deployment_id),
         "model": gpu_claims.spec_of(deployment).model,
-        "worker": str(machine.cold.name),
+        "worker": str(worker.record.name),
     }
-    meta = {"__meta_muster_label_" + re.sub(r"\W", "_", name, flags=re.ASCII): v for name, v in machine.labels.items()}
+    meta = {"__meta_muster_label_" + re.sub(r"\W", "_", name, flags=re.ASCII): v for name, v in worker.labels.items()}
     return labels | meta

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 
 from chalicelib.deployments import crash_loops, publication
 from chalicelib.fleet import conditions, scan
-from chalicelib.fleet.workers import Machine
+from chalicelib.fleet.workers import Worker
 from chalicelib.scheduling import gpu_claims
 from chalicelib.store import usage as usage_figures
 from chalicelib.store.tables import Count, Deployment, Operation
@@ -41,7 +41,7 @@ def families(now: float) -> list[Family]:
     ]
 
 
-def _workers(workers: list[Machine], now: float) -> Iterable[Family]:
+def _workers(workers: list[Worker], now: float) -> Iterable[Family]:
     by_status = Family("muster_workers", "gauge", "Workers by status.")
     info = Family("muster_worker_info", "gauge", "A worker, with what it says of itself.")
     online = Family("muster_worker_online", "gauge", "Whether it was heard of lately.")
@@ -51,33 +51,35 @@ def _workers(workers: list[Machine], now: float) -> Iterable[Family]:
     for status in ("online", "draining", "offline"):
         by_status.add(counted[status], status=status)
     for each in workers:
-        name = str(each.cold.name)
-        info.add(1, worker=name, worker_id=each.worker_id, hostname=each.cold.hostname, version=each.cold.agent_version)
+        name = str(each.record.name)
+        info.add(
+            1, worker=name, worker_id=each.worker_id, hostname=each.record.hostname, version=each.record.agent_version
+        )
         online.add(int(each.online(now)), worker=name)
         draining.add(int(each.draining()), worker=name)
-        age.add(round(max(0.0, now - float(each.hot.last_seen)), 3), worker=name)
+        age.add(round(max(0.0, now - float(each.heartbeat.last_seen)), 3), worker=name)
     return by_status, info, online, draining, age
 
 
-def _status(machine: Machine, now: float) -> str:
-    return "offline" if not machine.online(now) else "draining" if machine.draining() else "online"
+def _status(worker: Worker, now: float) -> str:
+    return "offline" if not worker.online(now) else "draining" if worker.draining() else "online"
 
 
-def _types(machine: Machine, conflicts: Collection[str]) -> list[str]:
-    has_conflict = machine.worker_id in conflicts or publication.of_address(machine) is not None
-    return [*conditions.types(machine), *([ConditionType.ADDRESS_CONFLICT] if has_conflict else [])]
+def _types(worker: Worker, conflicts: Collection[str]) -> list[str]:
+    has_conflict = worker.worker_id in conflicts or publication.of_address(worker) is not None
+    return [*conditions.types(worker), *([ConditionType.ADDRESS_CONFLICT] if has_conflict else [])]
 
 
-def _conditions(workers: list[Machine], conflicts: Collection[str], now: float) -> Family:
+def _conditions(workers: list[Worker], conflicts: Collection[str], now: float) -> Family:
     """From the items that a scrape reads anyway: a type that only a newer agent knows is `Other` here."""
     family = Family("muster_worker_condition", "gauge", "1 for each type of condition that an online worker has.")
     for each in workers:
         for type_ in _types(each, conflicts) if each.online(now) else ():
-            family.add(1, worker=str(each.cold.name), type=type_)
+            family.add(1, worker=str(each.record.name), type=type_)
     return family
 
 
-def _gpus(workers: list[Machine], now: float) -> Iterable[Family]:
+def _gpus(workers: list[Worker], now: float) -> Iterable[Family]:
     total = Family("muster_worker_gpus", "gauge", "GPUs of a worker.")
     held = Family("muster_worker_gpus_claimed", "gauge", "GPUs of a worker that deployments hold.")
     info = Family("muster_gpu_info", "gauge", "A GPU, with its name.")
@@ -87,7 +89,7 @@ def _gpus(workers: list[Machine], now: float) -> Iterable[Family]:
     used = Family("muster_gpu_memory_used_bytes", "gauge", "Memory in use at the last heartbeat, whoever uses it.")
     utilization = Family("muster_gpu_utilization_ratio", "gauge", "Utilization at the last heartbeat, 0 to 1.")
     for each in workers:
-        name = str(each.cold.name)
+        name = str(each.record.name)
         total.add(len(each.devices), worker=name)
         held.add(len(each.claims), worker=name)
         for device in each.gpu_info.devices:
@@ -105,12 +107,12 @@ def _gpus(workers: list[Machine], now: float) -> Iterable[Family]:
     return total, held, info, claimed, lost, memory, used, utilization
 
 
-def _disks(workers: list[Machine], now: float) -> Iterable[Family]:
+def _disks(workers: list[Worker], now: float) -> Iterable[Family]:
     total = Family("muster_worker_disk_total_bytes", "gauge", "The disk that fills up first.")
     used = Family("muster_worker_disk_used_bytes", "gauge", "Its space in use.")
     free = Family("muster_worker_disk_free_bytes", "gauge", "Its space left for the agent.")
     for each in workers:
-        disk, name = _usage(each, now)[0], str(each.cold.name)
+        disk, name = _usage(each, now)[0], str(each.record.name)
         if disk:
             total.add(disk.total, worker=name)
             used.add(disk.used, worker=name)
@@ -118,11 +120,13 @@ def _disks(workers: list[Machine], now: float) -> Iterable[Family]:
     return total, used, free
 
 
-def _usage(machine: Machine, now: float) -> tuple[m.Disk | None, list[m.GpuUsage]]:
-    return usage_figures.unpack(bytes(machine.hot.usage) if machine.hot.usage and machine.online(now) else None)
+def _usage(worker: Worker, now: float) -> tuple[m.Disk | None, list[m.GpuUsage]]:
+    return usage_figures.unpack(
+        bytes(worker.heartbeat.usage) if worker.heartbeat.usage and worker.online(now) else None
+    )
 
 
-def _deployments(found: list[Deployment], workers: dict[str, Machine], now: float) -> Iterable[Family]:
+def _deployments(found: list[Deployment], workers: dict[str, Worker], now: float) -> Iterable[Family]:
     by_status = Family("muster_deployments", "gauge", "Deployments by what is wanted of them and how that goes.")
     info = Family("muster_deployment_info", "gauge", "A deployment, its model, and the worker that it is on.")
     wanted = Family("muster_deployment_desired_running", "gauge", "Whether it should run.")
@@ -137,13 +141,13 @@ def _deployments(found: list[Deployment], workers: dict[str, Machine], now: floa
         for each_status in Status:
             by_status.add(counted[desired, each_status], desired=desired, status=each_status)
     for each in found:
-        name, machine = str(each.name), workers.get(str(each.worker_id))
-        worker = str(machine.cold.name) if machine else None
+        name, worker = str(each.name), workers.get(str(each.worker_id))
+        worker_name = str(worker.record.name) if worker else None
         model = gpu_claims.spec_of(each).model
-        info.add(1, deployment=name, deployment_id=each.deployment_id, model=model, worker=worker)
+        info.add(1, deployment=name, deployment_id=each.deployment_id, model=model, worker=worker_name)
         wanted.add(int(each.desired == "running"), deployment=name)
         status.add(1, deployment=name, status=each.status)
-        reachable.add(int(machine.online(now) if machine else each.worker_id is None), deployment=name)
+        reachable.add(int(worker.online(now) if worker else each.worker_id is None), deployment=name)
         restarts.add(int(each.restarts), deployment=name)
         looping = crash_loops.of(each, now)
         if looping is not None:

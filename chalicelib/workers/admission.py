@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from chalicelib.auth import tokens
-from chalicelib.fleet.workers import Machine
-from chalicelib.store.tables import Cold, Credential, Hot
+from chalicelib.fleet.workers import Worker
+from chalicelib.store.tables import Credential, WorkerHeartbeat, WorkerRecord
 from muster.api import messages as m
 from muster.api.compat import StrEnum
 
@@ -66,72 +66,74 @@ class Request:
     def is_basic(self) -> bool:
         return self.body.boot_id is None
 
-    def own(self, hot: Hot, now: float) -> bytes | None:
+    def own(self, heartbeat: WorkerHeartbeat, now: float) -> bytes | None:
         """The digest of the worker's own token, if the request has one.
 
         A token of an ended session counts with the boot id that registered last: all later answers may have been lost.
         """
         for each in self.digests:
-            if tokens.is_own(hot, each, now) or (tokens.was_retired(hot, each) and same_boot(hot, self.body)):
+            if tokens.is_own(heartbeat, each, now) or (
+                tokens.was_retired(heartbeat, each) and same_boot(heartbeat, self.body)
+            ):
                 return each
         return None
 
-    def joined_with(self, cold: Cold) -> bool:
-        return self.token is not None and bool(self.token.credential_id == cold.join_token_id)
+    def joined_with(self, record: WorkerRecord) -> bool:
+        return self.token is not None and bool(self.token.credential_id == record.join_token_id)
 
-    def is_of_the_past(self, machine: Machine) -> bool:
+    def is_of_the_past(self, worker: Worker) -> bool:
         """Whether it has a token of an ended session, or comes from a process that has ended."""
-        if any(tokens.was_retired(machine.hot, each) for each in self.digests):
+        if any(tokens.was_retired(worker.heartbeat, each) for each in self.digests):
             return True
-        return self.joined_with(machine.cold) and self.boot in retired_boots(machine.cold)
+        return self.joined_with(worker.record) and self.boot in retired_boots(worker.record)
 
 
-def rule(machine: Machine, request: Request, now: float) -> Rule:
+def rule(worker: Worker, request: Request, now: float) -> Rule:
     """The first rule that matches."""
-    if request.own(machine.hot, now):
+    if request.own(worker.heartbeat, now):
         return Rule.OWN_TOKEN
-    if not request.joined_with(machine.cold):
+    if not request.joined_with(worker.record):
         return Rule.REFUSED
-    return next(_matching(machine, request, now), Rule.REFUSED)
+    return next(_matching(worker, request, now), Rule.REFUSED)
 
 
-def _matching(machine: Machine, request: Request, now: float) -> Iterator[Rule]:
+def _matching(worker: Worker, request: Request, now: float) -> Iterator[Rule]:
     """The rules that match a request with the token that the worker joined with."""
-    if _knows_the_boot(machine.hot, request.body) and not _other_machine(machine.cold, request.body):
+    if _knows_the_boot(worker.heartbeat, request.body) and not _other_machine(worker.record, request.body):
         yield Rule.KNOWN_BOOT
-    if not _same_machine(machine.cold, request.body):
+    if not _same_machine(worker.record, request.body):
         return
-    if not machine.online(now):
+    if not worker.online(now):
         yield Rule.NOT_ONLINE
-    if request.is_basic and machine.hot.boot is None:
+    if request.is_basic and worker.heartbeat.boot is None:
         if request.token is not None and request.token.max_uses == 1:
             yield Rule.ONE_USE
-        if not machine.hot.beats:
+        if not worker.heartbeat.beats:
             yield Rule.NEVER_HEARD
         yield Rule.PROVISIONAL
 
 
-def same_boot(hot: Hot, body: m.Registration) -> bool:
+def same_boot(heartbeat: WorkerHeartbeat, body: m.Registration) -> bool:
     """Whether this very boot registered last: its answer may have been lost, so that it knows only an older token."""
     boot = short(body.boot_id)
-    return boot is not None and hot.boot is not None and bytes(hot.boot) == boot
+    return boot is not None and heartbeat.boot is not None and bytes(heartbeat.boot) == boot
 
 
-def _knows_the_boot(hot: Hot, body: m.Registration) -> bool:
+def _knows_the_boot(heartbeat: WorkerHeartbeat, body: m.Registration) -> bool:
     named = [short(each) for each in (body.boot_id, *(body.past_boot_ids or ()))]
-    return hot.boot is not None and bytes(hot.boot) in named
+    return heartbeat.boot is not None and bytes(heartbeat.boot) in named
 
 
-def _other_machine(cold: Cold, body: m.Registration) -> bool:
+def _other_machine(record: WorkerRecord, body: m.Registration) -> bool:
     """Whether both machine ids are known and differ: then it is an overheard request, or a copy of a disk."""
-    return bool(cold.machine_id and body.machine_id and cold.machine_id != body.machine_id)
+    return bool(record.machine_id and body.machine_id and record.machine_id != body.machine_id)
 
 
-def _same_machine(cold: Cold, body: m.Registration) -> bool:
+def _same_machine(record: WorkerRecord, body: m.Registration) -> bool:
     """By the machine id, or where the worker gave none by the hostname."""
-    if cold.machine_id:
-        return bool(cold.machine_id == body.machine_id)
-    return bool(cold.hostname == body.system_info.hostname)
+    if record.machine_id:
+        return bool(record.machine_id == body.machine_id)
+    return bool(record.hostname == body.system_info.hostname)
 
 
 def short(value: str | None) -> bytes | None:
@@ -139,7 +141,7 @@ def short(value: str | None) -> bytes | None:
     return hashlib.sha256(value.encode()).digest()[:16] if value else None
 
 
-def retired_boots(cold: Cold) -> list[bytes]:
+def retired_boots(record: WorkerRecord) -> list[bytes]:
     """Boot ids that may not register again, as stored, the latest first."""
-    packed = bytes(cold.retired_boots or b"")
+    packed = bytes(record.retired_boots or b"")
     return [packed[i : i + 16] for i in range(0, len(packed), 16)]

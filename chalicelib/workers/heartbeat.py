@@ -17,7 +17,7 @@ from chalicelib.fleet import bounds, conditions, workers
 from chalicelib.reconcile import reconciler, sending, worker_state
 from chalicelib.store import settings, usage
 from chalicelib.store.items import find, retrying, update_if
-from chalicelib.store.tables import Hot
+from chalicelib.store.tables import WorkerHeartbeat
 from chalicelib.workers import registration
 from muster.api import messages as m
 from muster.api.endpoints import BY_NAME
@@ -29,98 +29,100 @@ ENDPOINT = BY_NAME["heartbeat"]
 def heartbeat(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.HeartbeatAnswer:
     """Raises UNAUTHENTICATED, SESSION_SUPERSEDED, WORKER_REMOVED, FORBIDDEN, INVALID_REQUEST."""
     presented = tokens.digest(secret)
-    hot = Hot(worker_id)
-    if not _stamp(hot, presented, body, now):
+    heartbeat = WorkerHeartbeat(worker_id)
+    if not _stamp(heartbeat, presented, body, now):
         _check_session(worker_id, presented, body, now)
-        waits: m.HeartbeatAnswer | None = retrying(lambda: _kept_aside(hot, secret, body, now))
+        waits: m.HeartbeatAnswer | None = retrying(lambda: _kept_aside(heartbeat, secret, body, now))
         if waits is not None:
             return waits
-    tokens.first_use(hot, presented)
-    fingerprint = _fingerprint(hot, body)
+    tokens.first_use(heartbeat, presented)
+    fingerprint = _fingerprint(heartbeat, body)
     commands: list[m.Command] = []
-    if _needs_reconcile(hot, body, fingerprint):
-        commands = reconciler.reconcile_worker(hot, body, fingerprint, now)
-    wait = workers.interval(float(hot.activity_at), now)
-    return m.HeartbeatAnswer(commands, _inbox(hot, body, len(commands)), wait)
+    if _needs_reconcile(heartbeat, body, fingerprint):
+        commands = reconciler.reconcile_worker(heartbeat, body, fingerprint, now)
+    wait = workers.interval(float(heartbeat.activity_at), now)
+    return m.HeartbeatAnswer(commands, _inbox(heartbeat, body, len(commands)), wait)
 
 
-def _needs_reconcile(hot: Hot, body: m.Heartbeat, fingerprint: bytes) -> bool:
-    """Whether the worker's slots are to be read. `hot` is as this heartbeat's write returned it."""
+def _needs_reconcile(heartbeat: WorkerHeartbeat, body: m.Heartbeat, fingerprint: bytes) -> bool:
+    """Whether the worker's slots are to be read. `heartbeat` is as this heartbeat's write returned it."""
     return bool(
-        (body.inbox is not None and body.inbox != hot.inbox)
-        or hot.looked is None
-        or bytes(hot.looked) != fingerprint
+        (body.inbox is not None and body.inbox != heartbeat.inbox)
+        or heartbeat.reconciled_digest is None
+        or bytes(heartbeat.reconciled_digest) != fingerprint
         or body.acks
-        or hot.unsettled
-        or hot.down_since is not None
-        or worker_state.drain_changed(hot, body)
-        or hot.beats % RECONCILE_EVERY_HEARTBEATS == 0
+        or heartbeat.needs_reconcile
+        or heartbeat.down_since is not None
+        or worker_state.drain_changed(heartbeat, body)
+        or heartbeat.beats % RECONCILE_EVERY_HEARTBEATS == 0
     )
 
 
-def _inbox(hot: Hot, body: m.Heartbeat, sent: int) -> int:
+def _inbox(heartbeat: WorkerHeartbeat, body: m.Heartbeat, sent: int) -> int:
     """What the worker has heard once it has these commands. After as many as one answer holds, there may be more.
 
     With the newer value, a journal that was lost or copied would no longer look like one that lacks the rest.
     """
     if sent >= sending.MAX_COMMANDS and body.inbox is not None:
-        return min(body.inbox, int(hot.inbox))
-    return int(hot.inbox)
+        return min(body.inbox, int(heartbeat.inbox))
+    return int(heartbeat.inbox)
 
 
-def _stamp(hot: Hot, presented: bytes, body: m.Heartbeat, now: float) -> bool:
-    is_current = Hot.digest == presented
-    is_one_before_in_grace = ((Hot.previous == presented) | (Hot.used == presented)) & (Hot.previous_until > now)
-    is_what_it_joined_with = Hot.joined == presented
-    may = (is_current | is_one_before_in_grace | is_what_it_joined_with) & Hot.gone.does_not_exist()
+def _stamp(heartbeat: WorkerHeartbeat, presented: bytes, body: m.Heartbeat, now: float) -> bool:
+    is_current = WorkerHeartbeat.digest == presented
+    is_one_before_in_grace = ((WorkerHeartbeat.previous == presented) | (WorkerHeartbeat.used == presented)) & (
+        WorkerHeartbeat.previous_until > now
+    )
+    is_what_it_joined_with = WorkerHeartbeat.joined == presented
+    may = (is_current | is_one_before_in_grace | is_what_it_joined_with) & WorkerHeartbeat.gone.does_not_exist()
     bits = conditions.mask(body.conditions)
     actions: list[Action] = [
-        Hot.last_seen.set(now),
-        Hot.status.set(body.status),
-        Hot.interval.set(settings.HEARTBEAT),
-        Hot.activity_before.remove(),
-        Hot.beats.add(1),
-        Hot.usage.set(usage.pack(body)),
-        Hot.usage_before.remove(),
-        Hot.conditions.set(bits) if bits else Hot.conditions.remove(),
+        WorkerHeartbeat.last_seen.set(now),
+        WorkerHeartbeat.status.set(body.status),
+        WorkerHeartbeat.interval.set(settings.HEARTBEAT),
+        WorkerHeartbeat.activity_before.remove(),
+        WorkerHeartbeat.beats.add(1),
+        WorkerHeartbeat.usage.set(usage.pack(body)),
+        WorkerHeartbeat.usage_before.remove(),
+        WorkerHeartbeat.conditions.set(bits) if bits else WorkerHeartbeat.conditions.remove(),
     ]
     if body.session is not None:
-        may &= Hot.session <= body.session
+        may &= WorkerHeartbeat.session <= body.session
         if body.session > bounds.latest(now):  # then at most the stored one
-            may &= Hot.session >= body.session
-        actions.append(Hot.session.set(body.session))
-    return update_if(hot, actions, may)
+            may &= WorkerHeartbeat.session >= body.session
+        actions.append(WorkerHeartbeat.session.set(body.session))
+    return update_if(heartbeat, actions, may)
 
 
 def _check_session(worker_id: str, presented: bytes, body: m.Heartbeat, now: float) -> None:
     """Why the write failed, if it was for a session from the future. Raises INVALID_REQUEST."""
-    hot = find(Hot, worker_id) if (body.session or 0) > bounds.latest(now) else None
-    if hot is not None and tokens.opens(hot, presented, now):
-        bounds.check("session", body.session, hot.session, now)
+    heartbeat = find(WorkerHeartbeat, worker_id) if (body.session or 0) > bounds.latest(now) else None
+    if heartbeat is not None and tokens.opens(heartbeat, presented, now):
+        bounds.check("session", body.session, heartbeat.session, now)
 
 
-def _kept_aside(hot: Hot, secret: str, body: m.Heartbeat, now: float) -> m.HeartbeatAnswer | None:
+def _kept_aside(heartbeat: WorkerHeartbeat, secret: str, body: m.Heartbeat, now: float) -> m.HeartbeatAnswer | None:
     """What a client gets that registered while the worker was online; None where it is the worker now, and stamped.
 
     Raises Refused, and what `heartbeat` raises.
     """
     presented = tokens.digest(secret)
-    waiting = provisional.waiting(hot.worker_id, presented)
-    if waiting is not None and not tokens.opens(waiting.machine.hot, presented, now):
+    waiting = provisional.waiting(heartbeat.worker_id, presented)
+    if waiting is not None and not tokens.opens(waiting.worker.heartbeat, presented, now):
         if waiting.ended:
             raise refusals.superseded()
-        if waiting.machine.online(now):
+        if waiting.worker.online(now):
             return m.HeartbeatAnswer([], 0, waiting.pause(now))
         registration.promote(waiting, presented, now)
-    owner = find(Hot, hot.worker_id)
-    if owner is None or not tokens.opens(owner, presented, now) or not _stamp(hot, presented, body, now):
-        raise refusals.explain(secret, ENDPOINT, hot.worker_id, now)
+    owner = find(WorkerHeartbeat, heartbeat.worker_id)
+    if owner is None or not tokens.opens(owner, presented, now) or not _stamp(heartbeat, presented, body, now):
+        raise refusals.explain(secret, ENDPOINT, heartbeat.worker_id, now)
     return None
 
 
-def _fingerprint(hot: Hot, body: m.Heartbeat) -> bytes:
+def _fingerprint(heartbeat: WorkerHeartbeat, body: m.Heartbeat) -> bytes:
     """The digest of everything that the worker reports and that reconciling acts upon."""
-    said: list[object] = [int(hot.session), body.journal_id, sorted(set(body.active_deployments)), body.images]
+    said: list[object] = [int(heartbeat.session), body.journal_id, sorted(set(body.active_deployments)), body.images]
     said += [body.disk.paths] if body.disk and body.disk.paths else []
     said += conditions.scopes(body.conditions)
     said += [body.gpu_info] if body.gpu_info else []

@@ -19,7 +19,7 @@ from chalicelib.fleet import workers
 from chalicelib.scheduling import scheduler
 from chalicelib.store import events, slots
 from chalicelib.store.items import find, side_by_side, update_if
-from chalicelib.store.tables import Brake, Hot
+from chalicelib.store.tables import Brake, WorkerHeartbeat
 from chalicelib.workers import admin
 
 LOST_AFTER = 86400.0
@@ -28,16 +28,25 @@ BRAKE_FOR = 300.0
 FLEET = 3
 SEGMENTS = 8
 """Of the table, and threads: what both reading and recording wait for is the database."""
-READ = (Hot.worker_id, Hot.last_seen, Hot.status, Hot.interval, Hot.down_since, Hot.lost, Hot.ephemeral, Hot.gone)
+READ = (
+    WorkerHeartbeat.worker_id,
+    WorkerHeartbeat.last_seen,
+    WorkerHeartbeat.status,
+    WorkerHeartbeat.interval,
+    WorkerHeartbeat.down_since,
+    WorkerHeartbeat.lost,
+    WorkerHeartbeat.ephemeral,
+    WorkerHeartbeat.gone,
+)
 
 
 def expire(now: float, segments: int = SEGMENTS) -> None:
     """Record the consequences of silence at `now`, then try again to place what waits. One segment takes no thread."""
     read = side_by_side(lambda segment: _read(segment, segments, now), range(segments), segments)
-    silent = [hot for part in read for hot in part.silent]
-    fresh = [hot for hot in silent if hot.down_since is None and hot.status != "offline"]
+    silent = [heartbeat for part in read for heartbeat in part.silent]
+    fresh = [heartbeat for heartbeat in silent if heartbeat.down_since is None and heartbeat.status != "offline"]
     if not _braked(len(fresh), sum(part.up for part in read), now):
-        side_by_side(lambda hot: _record(hot, now), silent, segments)
+        side_by_side(lambda heartbeat: _record(heartbeat, now), silent, segments)
     scheduler.place_waiting(now)
 
 
@@ -46,8 +55,14 @@ def clock_was_put_back(now: float) -> None:
 
     Live ones are heard of within seconds. Without this a dead one would count as online until the clock is there again.
     """
-    for hot in Hot.scan((Hot.last_seen > now + workers.CLOCKS_DIFFER) & Hot.gone.does_not_exist()):
-        update_if(hot, [Hot.last_seen.set(now)], (Hot.last_seen == hot.last_seen) & Hot.gone.does_not_exist())
+    for heartbeat in WorkerHeartbeat.scan(
+        (WorkerHeartbeat.last_seen > now + workers.CLOCKS_DIFFER) & WorkerHeartbeat.gone.does_not_exist()
+    ):
+        update_if(
+            heartbeat,
+            [WorkerHeartbeat.last_seen.set(now)],
+            (WorkerHeartbeat.last_seen == heartbeat.last_seen) & WorkerHeartbeat.gone.does_not_exist(),
+        )
 
 
 @dataclass
@@ -55,20 +70,20 @@ class _Part:
     """Of one segment: how many workers were not recorded as down, and those that are silent."""
 
     up: int
-    silent: list[Hot]
+    silent: list[WorkerHeartbeat]
 
 
 def _read(segment: int, segments: int, now: float) -> _Part:
     """Of those that are well the database tells only how many it passed over."""
-    silent = (Hot.last_seen < now - workers.ONLINE_WINDOW) | (Hot.status == "offline")
-    not_up = Hot.down_since.exists() | Hot.gone.exists()
+    silent = (WorkerHeartbeat.last_seen < now - workers.ONLINE_WINDOW) | (WorkerHeartbeat.status == "offline")
+    not_up = WorkerHeartbeat.down_since.exists() | WorkerHeartbeat.gone.exists()
     names = [attribute.attr_name for attribute in READ]
-    scan = Hot.scan(silent | not_up, segment=segment, total_segments=segments, attributes_to_get=names)
+    scan = WorkerHeartbeat.scan(silent | not_up, segment=segment, total_segments=segments, attributes_to_get=names)
     found = list(scan)
-    down = sum(hot.down_since is not None or bool(hot.gone) for hot in found)
+    down = sum(heartbeat.down_since is not None or bool(heartbeat.gone) for heartbeat in found)
     return _Part(
         up=scan.page_iter.total_scanned_count - down,
-        silent=[hot for hot in found if not hot.gone and not workers.is_online(hot, now)],
+        silent=[heartbeat for heartbeat in found if not heartbeat.gone and not workers.is_online(heartbeat, now)],
     )
 
 
@@ -88,21 +103,23 @@ def _braked(fresh: int, fleet_size: int, now: float) -> bool:
     return bool(now < brake.until)
 
 
-def _record(hot: Hot, now: float) -> None:
+def _record(heartbeat: WorkerHeartbeat, now: float) -> None:
     """Each step only if the worker was not heard of since it was read."""
-    worker_id, silence = str(hot.worker_id), max(0.0, now - float(hot.last_seen))
-    unheard = (Hot.last_seen == hot.last_seen) & Hot.gone.does_not_exist()
-    if hot.down_since is None:
-        if not update_if(hot, [Hot.down_since.set(now)], unheard & Hot.down_since.does_not_exist()):
+    worker_id, silence = str(heartbeat.worker_id), max(0.0, now - float(heartbeat.last_seen))
+    unheard = (WorkerHeartbeat.last_seen == heartbeat.last_seen) & WorkerHeartbeat.gone.does_not_exist()
+    if heartbeat.down_since is None:
+        if not update_if(
+            heartbeat, [WorkerHeartbeat.down_since.set(now)], unheard & WorkerHeartbeat.down_since.does_not_exist()
+        ):
             return
-        why = "said goodbye" if hot.status == "offline" else f"silent for {int(silence)} s"
+        why = "said goodbye" if heartbeat.status == "offline" else f"silent for {int(silence)} s"
         events.record(events.About(worker_id=worker_id), "offline", why, events.CONTROL_PLANE, now)
-    if silence > EPHEMERAL_AFTER and hot.ephemeral:
-        admin.forget(hot, now)
+    if silence > EPHEMERAL_AFTER and heartbeat.ephemeral:
+        admin.forget(heartbeat, now)
         return
-    if silence > LOST_AFTER and not hot.lost:
+    if silence > LOST_AFTER and not heartbeat.lost:
         loss = losses.Loss(worker_id, "WORKER_LOST", "its worker has been silent for 24 hours")
         for slot in slots.of_worker(worker_id)[0]:
-            losses.mark_lost(slot.deployment_id, loss, now, silent_since=float(hot.last_seen))
-        if update_if(hot, [Hot.lost.set(True)], unheard & Hot.lost.does_not_exist()):
+            losses.mark_lost(slot.deployment_id, loss, now, silent_since=float(heartbeat.last_seen))
+        if update_if(heartbeat, [WorkerHeartbeat.lost.set(True)], unheard & WorkerHeartbeat.lost.does_not_exist()):
             events.record(events.About(worker_id=worker_id), "lost", "silent for 24 hours", events.CONTROL_PLANE, now)

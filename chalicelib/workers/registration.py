@@ -25,11 +25,11 @@ from pynamodb.transactions import TransactWrite
 from chalicelib.auth import provisional, refusals, tokens
 from chalicelib.deployments import losses
 from chalicelib.fleet import address_claims, join_refusals, workers
-from chalicelib.fleet.workers import Machine
+from chalicelib.fleet.workers import Worker
 from chalicelib.scheduling import gpu_inventory, scheduler
 from chalicelib.store import events, settings, slots
 from chalicelib.store.items import find, grow, retrying, transact
-from chalicelib.store.tables import Cold, Conditions, Credential, Hot, Provisional, WorkerName
+from chalicelib.store.tables import Conditions, Credential, Provisional, WorkerHeartbeat, WorkerName, WorkerRecord
 from chalicelib.workers import admission
 from chalicelib.workers.admission import Request, Rule, retired_boots, same_boot, short
 from muster.api import messages as m
@@ -54,43 +54,45 @@ def register(body: m.Registration, bearer: str | None, now: float, resolve: Reso
 
 def _attempt(body: m.Registration, bearer: str | None, now: float) -> m.Registered:
     owner = find(WorkerName, name_key(body.name), "name")
-    machine = workers.several([owner.owner]).get(owner.owner) if owner else None
-    if machine is None:
+    worker = workers.several([owner.owner]).get(owner.owner) if owner else None
+    if worker is None:
         _refuse_the_removed(secret for secret in (bearer, body.token) if secret)
         return _join(body, _usable(body.token, now), now)
     token = tokens.lookup(body.token, "registration")
     request = Request(body, bearer, None if token is None or token.revoked else token)
-    match rule := admission.rule(machine, request, now):
+    match rule := admission.rule(worker, request, now):
         case Rule.REFUSED:
-            return _refused(machine, request, now)
+            return _refused(worker, request, now)
         case Rule.PROVISIONAL:
-            return _keep_aside(machine, body, request.token, now)
-    session = int(machine.hot.session) if same_boot(machine.hot, body) else grow(machine.hot.session, now)
-    own = request.own(machine.hot, now)
+            return _keep_aside(worker, body, request.token, now)
+    session = (
+        int(worker.heartbeat.session) if same_boot(worker.heartbeat, body) else grow(worker.heartbeat.session, now)
+    )
+    own = request.own(worker.heartbeat, now)
     basis = _Basis(own or tokens.digest(body.token), None if own else request.token, rule.rests_on_silence)
-    issue = _Issue.fresh(machine.worker_id, session)
-    _return(machine, body, issue, basis, now)
-    return _answer(issue, float(machine.hot.activity_at), "Worker registered again", now)
+    issue = _Issue.fresh(worker.worker_id, session)
+    _return(worker, body, issue, basis, now)
+    return _answer(issue, float(worker.heartbeat.activity_at), "Worker registered again", now)
 
 
-def _refused(machine: Machine, request: Request, now: float) -> m.Registered:
+def _refused(worker: Worker, request: Request, now: float) -> m.Registered:
     """No rule lets it be this worker: it may take the name of an offline one over, or is told when to ask again."""
-    if request.is_of_the_past(machine):
+    if request.is_of_the_past(worker):
         raise refusals.superseded()
     body = request.body
-    if not machine.online(now):
+    if not worker.online(now):
         token = _usable(body.token, now)
         if not token.takeover:
             raise ApiError(
                 "WORKER_NAME_IN_USE",
                 f"name: {body.name!r} is another worker's, which is offline; take another, or a takeover token",
             )
-        return _take_over(machine, body, token, now)
-    if not request.joined_with(machine.cold):
+        return _take_over(worker, body, token, now)
+    if not request.joined_with(worker.record):
         _usable(body.token, now)
-    wait = max(1, math.floor(workers.online_until(machine.hot) - now) + 1)
+    wait = max(1, math.floor(workers.online_until(worker.heartbeat) - now) + 1)
     hostname = body.system_info.hostname
-    join_refusals.note(machine, "join_refused", hostname, "the worker is online, so it was refused", now)
+    join_refusals.note(worker, "join_refused", hostname, "the worker is online, so it was refused", now)
     raise ApiError(
         "WORKER_NAME_IN_USE",
         f"name: {body.name!r} is a worker that is online; take another name, or ask again when it is offline,"
@@ -117,8 +119,8 @@ def _usable(secret: str, now: float) -> Credential:
 def _refuse_the_removed(presented: Iterable[str]) -> None:
     for secret in presented:
         worker_id = tokens.worker_named_by(secret)
-        hot = find(Hot, worker_id) if worker_id else None
-        if hot and hot.gone and tokens.was_retired(hot, tokens.digest(secret)):
+        heartbeat = find(WorkerHeartbeat, worker_id) if worker_id else None
+        if heartbeat and heartbeat.gone and tokens.was_retired(heartbeat, tokens.digest(secret)):
             raise refusals.removed()
 
 
@@ -147,15 +149,15 @@ class _Basis:
     silence: bool
 
 
-def _answer(issue: _Issue, hot_activity: float, message: str, now: float) -> m.Registered:
-    wait = workers.interval(hot_activity, now)
+def _answer(issue: _Issue, activity_at: float, message: str, now: float) -> m.Registered:
+    wait = workers.interval(activity_at, now)
     return m.Registered(issue.worker_id, message, issue.secret, issue.session, wait)
 
 
 def _join(body: m.Registration, token: Credential, now: float) -> m.Registered:
     worker_id = str(uuid.uuid4())
     issue = _Issue.fresh(worker_id, grow(0, now))
-    hot = Hot(
+    heartbeat = WorkerHeartbeat(
         worker_id,
         digest=issue.digest,
         joined=tokens.digest(body.token),
@@ -167,7 +169,7 @@ def _join(body: m.Registration, token: Credential, now: float) -> m.Registered:
         inbox=grow(0, now),
         ephemeral=token.ephemeral or None,
     )
-    cold = Cold(
+    record = WorkerRecord(
         worker_id,
         rank=body.name,
         name=body.name,
@@ -187,8 +189,8 @@ def _join(body: m.Registration, token: Credential, now: float) -> m.Registered:
     def build(transaction: TransactWrite) -> None:
         name = WorkerName(name_key(body.name), owner=worker_id)
         transaction.save(name, condition=WorkerName.key.does_not_exist())
-        transaction.save(hot)
-        transaction.save(cold)
+        transaction.save(heartbeat)
+        transaction.save(record)
         _use(transaction, token)
 
     transact(build)
@@ -203,7 +205,7 @@ def _use(transaction: TransactWrite, token: Credential) -> None:
 
 
 def _return(
-    machine: Machine,
+    worker: Worker,
     body: m.Registration,
     issue: _Issue,
     basis: _Basis,
@@ -211,32 +213,35 @@ def _return(
     also: Callable[[TransactWrite], object] = lambda transaction: None,
 ) -> None:
     """The same worker again: a lost response, a restart, a reboot. `also`: what else is in the transaction."""
-    hot, cold = machine.hot, machine.cold
+    heartbeat, record = worker.heartbeat, worker.record
     boot = short(body.boot_id)
-    if boot is not None and boot in retired_boots(cold):
+    if boot is not None and boot in retired_boots(record):
         raise refusals.superseded()
-    is_same_boot = same_boot(hot, body)
+    is_same_boot = same_boot(heartbeat, body)
     actions: list[Action] = [
         *_renewal(issue, boot, now),
-        Hot.previous.set(bytes(hot.digest)),
-        Hot.used.set(_last_used(hot, now)),
-        Hot.previous_until.set(now + GRACE),
-        Hot.joined.set(basis.by),
+        WorkerHeartbeat.previous.set(bytes(heartbeat.digest)),
+        WorkerHeartbeat.used.set(_last_used(heartbeat, now)),
+        WorkerHeartbeat.previous_until.set(now + GRACE),
+        WorkerHeartbeat.joined.set(basis.by),
     ]
     if not is_same_boot:
-        actions += [Hot.retired.set(tokens.retire(hot, bytes(hot.digest))), Hot.beats.set(0)]
+        actions += [
+            WorkerHeartbeat.retired.set(tokens.retire(heartbeat, bytes(heartbeat.digest))),
+            WorkerHeartbeat.beats.set(0),
+        ]
 
     def build(transaction: TransactWrite) -> None:
-        silence = _unheard(machine) if basis.silence else None
-        _renew(transaction, machine, actions, _identity(cold, hot, body, is_same_boot), silence)
+        silence = _unheard(worker) if basis.silence else None
+        _renew(transaction, worker, actions, _identity(record, heartbeat, body, is_same_boot), silence)
         if basis.token is not None:
             _check(transaction, basis.token)
         also(transaction)
 
     transact(build)
     if not is_same_boot:
-        events.record(machine.about, "returned", "a new session", f"worker {cold.name}", now)
-    gpu_inventory.record(machine.about, machine.gpu_info, body.gpu_info, now)
+        events.record(worker.about, "returned", "a new session", f"worker {record.name}", now)
+    gpu_inventory.record(worker.about, worker.gpu_info, body.gpu_info, now)
 
 
 def _check(transaction: TransactWrite, token: Credential) -> None:
@@ -244,15 +249,15 @@ def _check(transaction: TransactWrite, token: Credential) -> None:
     transaction.condition_check(Credential, token.credential_id, condition=tokens.NOT_REVOKED)
 
 
-def _unheard(machine: Machine) -> Condition:
+def _unheard(worker: Worker) -> Condition:
     """That the worker sent no heartbeat since it was read."""
-    return Hot.last_seen == machine.hot.last_seen
+    return WorkerHeartbeat.last_seen == worker.heartbeat.last_seen
 
 
-def _keep_aside(machine: Machine, body: m.Registration, token: Credential | None, now: float) -> m.Registered:
+def _keep_aside(worker: Worker, body: m.Registration, token: Credential | None, now: float) -> m.Registered:
     """The worker is online, and this may be it: what it does counts from when the worker is silent (provisional.py)."""
-    issue = _Issue.fresh(machine.worker_id, grow(machine.hot.session, now))
-    item, before = provisional.keep(machine, body, issue.secret, issue.session, now)
+    issue = _Issue.fresh(worker.worker_id, grow(worker.heartbeat.session, now))
+    item, before = provisional.keep(worker, body, issue.secret, issue.session, now)
     unchanged = Provisional.digest == before if before else Provisional.worker_id.does_not_exist()
 
     def build(transaction: TransactWrite) -> None:
@@ -262,8 +267,8 @@ def _keep_aside(machine: Machine, body: m.Registration, token: Credential | None
 
     transact(build)
     hostname = body.system_info.hostname
-    join_refusals.note(machine, "join_provisional", hostname, "it gets no commands unless the worker falls silent", now)
-    wait = provisional.pause(machine.hot, now)
+    join_refusals.note(worker, "join_provisional", hostname, "it gets no commands unless the worker falls silent", now)
+    wait = provisional.pause(worker.heartbeat, now)
     message = "Worker registered provisionally: it is online already, and gets commands here when it is silent"
     return m.Registered(issue.worker_id, message, issue.secret, issue.session, wait)
 
@@ -273,98 +278,108 @@ def promote(waiting: provisional.Waiting, presented: bytes, now: float) -> None:
     kept = waiting.kept
     by = bytes(kept.by)
     digest = bytes(kept.digest) if presented == by else presented
-    issue = _Issue(waiting.machine.worker_id, "", digest, int(kept.issued))
+    issue = _Issue(waiting.worker.worker_id, "", digest, int(kept.issued))
 
     def end(transaction: TransactWrite) -> None:
         transaction.delete(kept, condition=Provisional.digest == bytes(kept.digest))
 
-    _return(waiting.machine, waiting.body, issue, _Basis(by, waiting.token, silence=True), now, end)
-    address_claims.note(waiting.machine.worker_id, now, resolve)
-    scheduler.place_waiting(now, on=waiting.machine.worker_id)
+    _return(waiting.worker, waiting.body, issue, _Basis(by, waiting.token, silence=True), now, end)
+    address_claims.note(waiting.worker.worker_id, now, resolve)
+    scheduler.place_waiting(now, on=waiting.worker.worker_id)
 
 
-def _last_used(hot: Hot, now: float) -> bytes:
+def _last_used(heartbeat: WorkerHeartbeat, now: float) -> bytes:
     """What the worker surely knows: the answers with the tokens issued since may all have been lost."""
-    unused_since = hot.used is not None and (hot.previous_until or 0) > now
-    return bytes(hot.used if unused_since else hot.digest)
+    unused_since = heartbeat.used is not None and (heartbeat.previous_until or 0) > now
+    return bytes(heartbeat.used if unused_since else heartbeat.digest)
 
 
-def _take_over(machine: Machine, body: m.Registration, token: Credential, now: float) -> m.Registered:
+def _take_over(worker: Worker, body: m.Registration, token: Credential, now: float) -> m.Registered:
     """Another machine gets the name. What ran on the old one is lost, and stays stopped until somebody starts it."""
-    hot, cold = machine.hot, machine.cold
-    issue = _Issue.fresh(machine.worker_id, grow(hot.session, now))
+    heartbeat, record = worker.heartbeat, worker.record
+    issue = _Issue.fresh(worker.worker_id, grow(heartbeat.session, now))
     actions: list[Action] = [
         *_renewal(issue, short(body.boot_id), now),
-        Hot.beats.set(0),
-        Hot.previous.remove(),
-        Hot.used.remove(),
-        Hot.previous_until.remove(),
-        Hot.joined.set(tokens.digest(body.token)),
-        Hot.retired.set(tokens.retire(hot, bytes(hot.digest))),
-        Hot.journal.remove(),
-        Hot.conditions.remove(),
-        Hot.ephemeral.set(True) if token.ephemeral else Hot.ephemeral.remove(),
+        WorkerHeartbeat.beats.set(0),
+        WorkerHeartbeat.previous.remove(),
+        WorkerHeartbeat.used.remove(),
+        WorkerHeartbeat.previous_until.remove(),
+        WorkerHeartbeat.joined.set(tokens.digest(body.token)),
+        WorkerHeartbeat.retired.set(tokens.retire(heartbeat, bytes(heartbeat.digest))),
+        WorkerHeartbeat.journal.remove(),
+        WorkerHeartbeat.conditions.remove(),
+        WorkerHeartbeat.ephemeral.set(True) if token.ephemeral else WorkerHeartbeat.ephemeral.remove(),
     ]
     identity: list[Action] = [
-        *_identity(cold, hot, body, is_same_boot=False),
-        Cold.join_token_id.set(token.credential_id),
-        Cold.ephemeral.set(token.ephemeral),
+        *_identity(record, heartbeat, body, is_same_boot=False),
+        WorkerRecord.join_token_id.set(token.credential_id),
+        WorkerRecord.ephemeral.set(token.ephemeral),
     ]
-    loss = losses.Loss(machine.worker_id, "WORKER_LOST", f"another machine took over the name {cold.name}")
-    for slot in slots.of_worker(machine.worker_id)[0]:
+    loss = losses.Loss(worker.worker_id, "WORKER_LOST", f"another machine took over the name {record.name}")
+    for slot in slots.of_worker(worker.worker_id)[0]:
         losses.mark_lost_and_stop(slot.deployment_id, loss, now)
 
     def build(transaction: TransactWrite) -> None:
         _use(transaction, token)
-        _renew(transaction, machine, actions, identity)  # not on silence: what was lost for it stays lost
-        transaction.delete(Conditions(machine.worker_id, part="conditions"))
+        _renew(transaction, worker, actions, identity)  # not on silence: what was lost for it stays lost
+        transaction.delete(Conditions(worker.worker_id, part="conditions"))
 
     transact(build)
-    events.record(machine.about, "taken_over", f"by {body.system_info.hostname}", f"worker {cold.name}", now)
-    gpu_inventory.record(machine.about, machine.gpu_info, body.gpu_info, now)
+    events.record(worker.about, "taken_over", f"by {body.system_info.hostname}", f"worker {record.name}", now)
+    gpu_inventory.record(worker.about, worker.gpu_info, body.gpu_info, now)
     return _answer(issue, 0, "Worker registered in place of an offline one", now)
 
 
 def _renewal(issue: _Issue, boot: bytes | None, now: float) -> list[Action]:
     return [
-        Hot.digest.set(issue.digest),
-        Hot.session.set(issue.session),
-        Hot.boot.set(boot) if boot else Hot.boot.remove(),
-        Hot.last_seen.set(now),
-        Hot.status.set("online"),
-        Hot.interval.set(settings.HEARTBEAT),
-        Hot.unsettled.set(True),
-        Hot.lost.remove(),
+        WorkerHeartbeat.digest.set(issue.digest),
+        WorkerHeartbeat.session.set(issue.session),
+        WorkerHeartbeat.boot.set(boot) if boot else WorkerHeartbeat.boot.remove(),
+        WorkerHeartbeat.last_seen.set(now),
+        WorkerHeartbeat.status.set("online"),
+        WorkerHeartbeat.interval.set(settings.HEARTBEAT),
+        WorkerHeartbeat.needs_reconcile.set(True),
+        WorkerHeartbeat.lost.remove(),
     ]
 
 
 def _renew(
-    transaction: TransactWrite, machine: Machine, hot: list[Action], cold: list[Action], also: Condition | None = None
+    transaction: TransactWrite,
+    worker: Worker,
+    heartbeat: list[Action],
+    record: list[Action],
+    also: Condition | None = None,
 ) -> None:
     """Both items, on condition that nobody registered or took over meanwhile, and on what else the rule needs."""
-    before = (Hot.digest == bytes(machine.hot.digest)) & (Hot.session == machine.hot.session)
+    before = (WorkerHeartbeat.digest == bytes(worker.heartbeat.digest)) & (
+        WorkerHeartbeat.session == worker.heartbeat.session
+    )
     if also is not None:
         before &= also
-    transaction.update(machine.hot, actions=hot, condition=before & Hot.gone.does_not_exist())
-    transaction.update(machine.cold, actions=cold, condition=Cold.name.exists())
+    transaction.update(worker.heartbeat, actions=heartbeat, condition=before & WorkerHeartbeat.gone.does_not_exist())
+    transaction.update(worker.record, actions=record, condition=WorkerRecord.name.exists())
 
 
-def _identity(cold: Cold, hot: Hot, body: m.Registration, is_same_boot: bool) -> list[Action]:
+def _identity(
+    record: WorkerRecord, heartbeat: WorkerHeartbeat, body: m.Registration, is_same_boot: bool
+) -> list[Action]:
     """What the machine says of itself now; what an operator set stays as the operator set it."""
-    patched = msgspec.json.decode(cold.patched, type=list[str])
+    patched = msgspec.json.decode(record.patched, type=list[str])
     actions: list[Action] = [
-        Cold.hostname.set(body.system_info.hostname),
-        Cold.machine_id.set(body.machine_id) if body.machine_id else Cold.machine_id.remove(),
-        Cold.agent_version.set(body.agent_version) if body.agent_version else Cold.agent_version.remove(),
-        Cold.gpu_info.set(_json(body.gpu_info)),
-        Cold.system_info.set(_json(body.system_info)),
+        WorkerRecord.hostname.set(body.system_info.hostname),
+        WorkerRecord.machine_id.set(body.machine_id) if body.machine_id else WorkerRecord.machine_id.remove(),
+        WorkerRecord.agent_version.set(body.agent_version)
+        if body.agent_version
+        else WorkerRecord.agent_version.remove(),
+        WorkerRecord.gpu_info.set(_json(body.gpu_info)),
+        WorkerRecord.system_info.set(_json(body.system_info)),
     ]
     if "labels" not in patched:
-        actions.append(Cold.labels.set(_json(body.labels or {})))
+        actions.append(WorkerRecord.labels.set(_json(body.labels or {})))
     if "address" not in patched:
-        actions.append(Cold.address.set(body.address) if body.address else Cold.address.remove())
-    if not is_same_boot and (retired := _retired_boots(body, hot.boot, retired_boots(cold))):
-        actions.append(Cold.retired_boots.set(retired))
+        actions.append(WorkerRecord.address.set(body.address) if body.address else WorkerRecord.address.remove())
+    if not is_same_boot and (retired := _retired_boots(body, heartbeat.boot, retired_boots(record))):
+        actions.append(WorkerRecord.retired_boots.set(retired))
     return actions
 
 

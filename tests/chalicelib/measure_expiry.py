@@ -11,7 +11,7 @@ import sys
 import time
 
 import tests.fixtures.credentials  # noqa: F401  # credentials, for a database that needs none
-from chalicelib.store.tables import Cold, Hot, Seen
+from chalicelib.store.tables import WorkerHeartbeat, WorkerRecord, WorkerReport
 from chalicelib.workers import liveness
 from tests.fixtures import dynoxide
 from tests.fixtures.database import DATABASE
@@ -32,11 +32,11 @@ def main() -> int:
     with dynoxide.running() as url, DATABASE.engine_at(url) as recorder:
         world = PlaneWorld(recorder, now=time.time())
         first = worker_with_history(world)
-        hot = raw(Hot, first.id)
-        others = size_of(raw(Cold, first.id, "cold")) + size_of(raw(Seen, first.id, "seen"))
+        heartbeat = raw(WorkerHeartbeat, first.id)
+        others = size_of(raw(WorkerRecord, first.id, "cold")) + size_of(raw(WorkerReport, first.id, "seen"))
         few = (workers - 1) // FEW
-        copies(hot, few)
-        copies(hot, workers - 1 - few, ls={"N": str(world.now + 100)})
+        copies(heartbeat, few)
+        copies(heartbeat, workers - 1 - few, ls={"N": str(world.now + 100)})
         _table(segments(), others)
         print(f"\n{'':26s}{'wall s':>9s}{'CPU s':>9s}{'on Lambda':>11s}")
         fits = [_swept("all well", world)]

@@ -95,7 +95,7 @@ def test_a_stop_goes_to_a_worker_that_may_begin_yet_what_was_lost_with_it(world:
         worker.beat()
         world.pass_(30)
     slot = slots.get(worker.id, deployment_id)
-    assert slot is not None and not slot.holds, "its GPUs are free"
+    assert slot is not None and not slot.holds_gpus, "its GPUs are free"
     world.start(deployment_id)
     world.stop(deployment_id)
     assert worker.types() == ["stop"], "and not stopped at once: it may begin what it has"
@@ -112,13 +112,13 @@ def test_what_an_agent_will_begin_keeps_its_gpus_when_its_worker_was_lost(world:
         worker.beat(pending_deployments=[deployment_id])
         world.pass_(30)
     slot = slots.get(worker.id, deployment_id)
-    assert slot is not None and slot.holds
+    assert slot is not None and slot.holds_gpus
     assert world.see(world.deploy("next", gpus=1)).worker_id is None
     for _ in range(2):
         worker.beat()
         world.pass_(30)
     slot = slots.get(worker.id, deployment_id)
-    assert slot is not None and not slot.holds, "its agent gave it up"
+    assert slot is not None and not slot.holds_gpus, "its agent gave it up"
 
 
 def test_an_intent_that_was_sent_since_it_was_read_is_read_again(world: PlaneWorld) -> None:
@@ -155,7 +155,7 @@ def test_a_late_answer_to_a_stop_says_nothing_of_the_deploy_after_it(world: Plan
     assert not worker.report(deployment_id, "stopped").applied
     worker.report(deployment_id, "starting")
     slot = slots.get(worker.id, deployment_id)
-    assert slot is not None and slot.holds
+    assert slot is not None and slot.holds_gpus
     assert worker.report(deployment_id, "running").applied
 
 
@@ -401,7 +401,7 @@ def test_a_claim_that_was_left_behind_is_taken_up_by_one(world: PlaneWorld, call
         world.deploy(gpus=1)
         assert world.database.overtake is None
     (holder,) = admin.get(worker.id, world.now).gpu_claims.values()
-    assert [slot.deployment_id for slot in slots.of_worker(worker.id)[0] if slot.holds] == [holder]
+    assert [slot.deployment_id for slot in slots.of_worker(worker.id)[0] if slot.holds_gpus] == [holder]
 
 
 def test_what_is_asked_after_a_restore_is_newer_than_what_was_asked_before_it(world: PlaneWorld) -> None:

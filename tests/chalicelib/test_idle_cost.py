@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from chalicelib.store import slots
-from chalicelib.store.tables import Hot, Slot
+from chalicelib.store.tables import Slot, WorkerHeartbeat
 from chalicelib.workers import admin
 from tests.fixtures.plane_world import PlaneWorld
 from tests.fixtures.units import size_of
@@ -40,7 +40,7 @@ def test_an_idle_heartbeat_is_one_write_of_one_unit(world: PlaneWorld) -> None:
     assert counted["UpdateItem"] == 20
     assert counted["Query"] == 2, "one in ten looks"
     assert set(counted) <= {"UpdateItem", "Query", "BatchGetItem"}
-    stored = Hot._get_connection().get_item(worker.id)["Item"]
+    stored = WorkerHeartbeat._get_connection().get_item(worker.id)["Item"]
     assert size_of(stored) <= UNIT, f"{size_of(stored)} bytes"
 
 

@@ -18,7 +18,15 @@ from chalicelib.operations import queue
 from chalicelib.store import events, slots
 from chalicelib.store.idempotency import Key
 from chalicelib.store.items import find
-from chalicelib.store.tables import Cold, Credential, Deployment, DeploymentName, Hot, Slot, WorkerName
+from chalicelib.store.tables import (
+    Credential,
+    Deployment,
+    DeploymentName,
+    Slot,
+    WorkerHeartbeat,
+    WorkerName,
+    WorkerRecord,
+)
 from chalicelib.workers import admin, liveness
 from muster.api import resources as r
 from muster.api.errors import ApiError
@@ -53,13 +61,17 @@ def held() -> list[str]:
     names = [each.key for each in WorkerName.scan(WorkerName.part == "name")]
     names += [each.key for each in DeploymentName.scan(DeploymentName.key.startswith("name#"))]
     rows = [f"{row.worker_id} {row.slot}" for row in Slot.scan(~Slot.slot.startswith("R#"))]
-    return [*names, *rows, *(cold.claims for cold in Cold.scan(Cold.part == "cold") if cold.claims != "{}")]
+    return [
+        *names,
+        *rows,
+        *(record.claims for record in WorkerRecord.scan(WorkerRecord.part == "cold") if record.claims != "{}"),
+    ]
 
 
 def claims_of(worker: Worker) -> str:
-    cold = find(Cold, worker.id, "cold")
-    assert cold is not None
-    return str(cold.claims)
+    record = find(WorkerRecord, worker.id, "cold")
+    assert record is not None
+    return str(record.claims)
 
 
 def remove(world: PlaneWorld, worker: Worker) -> None:
@@ -176,9 +188,9 @@ def test_a_promotion_against_a_heartbeat_of_the_worker(world: PlaneWorld, race: 
         other = world.worker()
         world.pass_(100)
         race.between(heartbeat=worker.beat, promotion=other.beat)
-        hot = find(Hot, worker.id)
-        assert hot is not None
-        promoted = hot.session == other.answer.session
+        heartbeat = find(WorkerHeartbeat, worker.id)
+        assert heartbeat is not None
+        promoted = heartbeat.session == other.answer.session
         loser, worker = (worker, other) if promoted else (other, worker)
         with pytest.raises(ApiError, match="newer session"):
             loser.beat()
@@ -302,7 +314,7 @@ def test_stop_against_start_where_another_waits(world: PlaneWorld, race: Race) -
     def one_round() -> str:
         race.between(stop=lambda: world.stop(first), start=lambda: world.start(first))
         (holder,) = msgspec.json.decode(claims_of(worker), type=dict[str, str]).values()
-        assert [slot.deployment_id for slot in slots.of_worker(worker.id)[0] if slot.holds] == [holder]
+        assert [slot.deployment_id for slot in slots.of_worker(worker.id)[0] if slot.holds_gpus] == [holder]
         winner = "start" if world.see(first).status == "stopped" else "stop"
         for each in (second, first):
             world.stop(each)
@@ -396,8 +408,8 @@ def test_heartbeat_against_expiry(world: PlaneWorld, race: Race) -> None:
     def one_round() -> str:
         world.pass_(100)
         race.between(heartbeat=worker.beat, expiry=lambda: liveness.expire(world.now, segments=1))
-        hot = find(Hot, worker.id)
-        assert hot is not None and hot.down_since is None
+        heartbeat = find(WorkerHeartbeat, worker.id)
+        assert heartbeat is not None and heartbeat.down_since is None
         latest = events.timeline([worker.id], r.EventsQuery(limit=2), world.now).events
         recorded = {event.type for event in latest if event.at.timestamp() == world.now}
         assert recorded in (set(), {"offline", "online"})

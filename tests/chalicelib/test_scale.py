@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chalicelib.store.tables import Cold, Event, Hot
+from chalicelib.store.tables import Event, WorkerHeartbeat, WorkerRecord
 from chalicelib.workers import liveness
 from tests.fixtures.database import Killed, Recorder
 from tests.fixtures.large_fleet import GPUS, copies, fleet_of, raw, segments, worker_with_history
@@ -30,7 +30,10 @@ def size(thorough: bool) -> int:
 
 def down() -> set[str]:
     """The workers that were recorded as silent."""
-    return {str(hot.worker_id) for hot in Hot.scan(Hot.down_since.exists(), attributes_to_get=["worker_id"])}
+    return {
+        str(heartbeat.worker_id)
+        for heartbeat in WorkerHeartbeat.scan(WorkerHeartbeat.down_since.exists(), attributes_to_get=["worker_id"])
+    }
 
 
 def offline_events(among: set[str]) -> Counter[str]:
@@ -41,7 +44,7 @@ def offline_events(among: set[str]) -> Counter[str]:
 
 def test_a_sweep_costs_what_heartbeats_weigh_and_nothing_for_each_worker(world: PlaneWorld, size: int) -> None:
     size = max(size, 2_000)  # where there are fewer, some segments are much larger than others
-    copies(raw(Hot, worker_with_history(world).id), size - 1)
+    copies(raw(WorkerHeartbeat, worker_with_history(world).id), size - 1)
     with world.database.counting() as calls:
         world.sweep()
     read = segments()
@@ -51,7 +54,7 @@ def test_a_sweep_costs_what_heartbeats_weigh_and_nothing_for_each_worker(world: 
         "GetItem": 1,  # the brake
         "Query": 1,  # what waits for a place
     }
-    assert {call["TableName"] for operation, call in calls if operation == "Scan"} == {Hot.Meta.table_name}
+    assert {call["TableName"] for operation, call in calls if operation == "Scan"} == {WorkerHeartbeat.Meta.table_name}
     computed, charged = sum(part.read_units for part in read), sum(part.charged for part in read)
     assert computed == pytest.approx(charged, rel=0.01), "our arithmetic is the engine's"
     assert max(part.items for part in read) < 1.5 * min(part.items for part in read), "no thread reads most of it"
@@ -59,12 +62,12 @@ def test_a_sweep_costs_what_heartbeats_weigh_and_nothing_for_each_worker(world: 
 
 def test_heartbeats_beside_the_sweep_win_and_the_silent_are_all_recorded(world: PlaneWorld, size: int) -> None:
     """`steady` call in all the time; `returning` were silent until the sweep began."""
-    hot = raw(Hot, worker_with_history(world).id)
-    silent = {str(hot["worker_id"]["S"]), *copies(hot, size // 10)}
+    heartbeat = raw(WorkerHeartbeat, worker_with_history(world).id)
+    silent = {str(heartbeat["worker_id"]["S"]), *copies(heartbeat, size // 10)}
     returning = [world.worker(f"returning-{i}") for i in range(BEATING)]
     world.pass_(100)
     steady = [world.worker(f"steady-{i}") for i in range(BEATING)]
-    copies(hot, size - size // 10, ls={"N": str(world.now)})
+    copies(heartbeat, size - size // 10, ls={"N": str(world.now)})
     over = threading.Event()
 
     def call_in(mine: list[Worker]) -> int:
@@ -94,10 +97,13 @@ def test_heartbeats_beside_the_sweep_win_and_the_silent_are_all_recorded(world: 
 def test_an_outage_is_held_for_five_minutes_and_recorded_by_as_many_sweeps_as_it_takes(
     world: PlaneWorld, size: int
 ) -> None:
-    hot = raw(Hot, worker_with_history(world).id)
-    silent = {str(hot["worker_id"]["S"]), *copies(hot, size * 51 // 100)}  # the engine counts an item a page too many
+    heartbeat = raw(WorkerHeartbeat, worker_with_history(world).id)
+    silent = {
+        str(heartbeat["worker_id"]["S"]),
+        *copies(heartbeat, size * 51 // 100),
+    }  # the engine counts an item a page too many
     world.pass_(100)
-    copies(hot, size - len(silent), ls={"N": str(world.now + 1200)})
+    copies(heartbeat, size - len(silent), ls={"N": str(world.now + 1200)})
     world.sweep()
     world.pass_(299)
     world.sweep()
@@ -133,16 +139,16 @@ def test_a_place_in_a_full_fleet_costs_pages_and_nothing_for_each_worker_or_clai
     for _ in range(GPUS):
         first.run(world.deploy(gpus=1, worker_id=first.id))
     fleet_of(first, 100, ls={"N": str(world.now)})
-    cold = raw(Cold, first.id, "cold")
+    record = raw(WorkerRecord, first.id, "cold")
     with world.database.counting() as calls:
         waiting = world.deploy(gpus=GPUS + 1)
     assert f"0 of {GPUS} GPUs free" in str(world.see(waiting).message)
-    assert Counter(operation for operation, _ in calls)["Scan"] == 2, "hot items and cold ones: nobody has nine"
+    assert Counter(operation for operation, _ in calls)["Scan"] == 2, "heartbeats and records: nobody has nine"
     with world.database.counting() as calls:
         placed = world.deploy(gpus=1)
     assert world.see(placed).worker_id not in (None, first.id), "the others' claims have no slots, and hold nothing"
     assert Counter(operation for operation, _ in calls)["Scan"] == 3 and len(calls) < 20
-    assert raw(Cold, first.id, "cold") == cold
+    assert raw(WorkerRecord, first.id, "cold") == record
 
 
 def test_three_that_are_asked_for_at_once_get_the_three_places_there_are(world: PlaneWorld) -> None:

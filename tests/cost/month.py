@@ -17,7 +17,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib.auth import tokens
-from chalicelib.store.tables import Cold, Deployment, Event, Hot, Listing, Operation, Slot, WorkerName
+from chalicelib.store.tables import (
+    Deployment,
+    Event,
+    Listing,
+    Operation,
+    Slot,
+    WorkerHeartbeat,
+    WorkerName,
+    WorkerRecord,
+)
 from chalicelib.workers.liveness import LOST_AFTER
 from chalicelib.workers.registration import name_key
 from tests.cost import function
@@ -165,7 +174,11 @@ def _beats_of_an_hour(world: PlaneWorld, *, deploys: bool) -> int:
 
 
 def _bytes_of_worker(worker: Worker) -> int:
-    parts = [raw(Hot, worker.id), raw(Cold, worker.id, "cold"), raw(Cold, worker.id, "seen")]
+    parts = [
+        raw(WorkerHeartbeat, worker.id),
+        raw(WorkerRecord, worker.id, "cold"),
+        raw(WorkerRecord, worker.id, "seen"),
+    ]
     return sum(map(_stored, [*parts, raw(WorkerName, name_key(worker.name), "name")]))
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from chalicelib.store import usage as usage_figures
 from chalicelib.store.items import transact
-from chalicelib.store.tables import Hot
+from chalicelib.store.tables import WorkerHeartbeat
 from chalicelib.workers import liveness
 from infra.cloud import prices
 from tests.cost import month
@@ -57,7 +57,7 @@ def test_a_second_write_in_a_heartbeat_would_be_on_the_bill(fleet: tuple[PlaneWo
     _, agent = fleet
     agent.beat()
     with METER.metered():
-        Hot(agent.worker.id).update(actions=[Hot.beats.add(0)])
+        WorkerHeartbeat(agent.worker.id).update(actions=[WorkerHeartbeat.beats.add(0)])
     twice = replace(counted, beat=counted.beat + METER.use)
     before, after = (bill(Month(each, 1000, deployments=0), "http") for each in (counted, twice))
     more = prices.WRITE_UNIT * Month(counted, 1000).beats
@@ -86,22 +86,22 @@ def test_a_sweep_is_what_the_fleet_weighs(fleet: tuple[PlaneWorld, Agent]) -> No
     assert swept.reads == pytest.approx(sum(part.charged for part in read) + brake + waiting)
     assert swept.calls == sum(part.pages for part in read) + 2
     assert sum(part.items for part in read) == SIZE and swept.writes == 0
-    assert {len(usage_figures.unpack(bytes(each.usage))[1]) for each in Hot.scan()} == {GPUS}, (
+    assert {len(usage_figures.unpack(bytes(each.usage))[1]) for each in WorkerHeartbeat.scan()} == {GPUS}, (
         "each says what its GPUs do"
     )
 
 
 def test_the_engines_account_is_amazons(fleet: tuple[PlaneWorld, Agent]) -> None:
     """A unit for each KiB that was begun, twice that in a transaction; of reads one for each four KiB, as it is now."""
-    large = Hot("large", session=1, last_seen=1, status="x" * 2000, interval=1, inbox=1)
+    large = WorkerHeartbeat("large", session=1, last_seen=1, status="x" * 2000, interval=1, inbox=1)
     with METER.metered():
         large.save()
     assert (METER.use.writes, METER.use.reads) == (2, 0)
     with METER.metered():
-        transact(lambda transaction: transaction.update(large, actions=[Hot.session.set(2)]))
+        transact(lambda transaction: transaction.update(large, actions=[WorkerHeartbeat.session.set(2)]))
     assert METER.use.writes == 4
     with METER.metered():
-        Hot.get("large", consistent_read=True)
+        WorkerHeartbeat.get("large", consistent_read=True)
     assert (METER.use.writes, METER.use.reads) == (0, 1)
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from chalicelib.store import settings
-from chalicelib.store.tables import Cold, Hot
+from chalicelib.store.tables import WorkerHeartbeat, WorkerRecord
 from tests.cost import month
 from tests.cost.bill import MONTH, Month, bill
 from tests.fixtures import dynoxide
@@ -44,14 +44,14 @@ def counted() -> month.Counted:
 @pytest.fixture(scope="module")
 def bytes_of(counted: month.Counted) -> Figures:
     with month.fleet(FEW) as (_, first):
-        parts = {part: size_of(raw(Cold, first.id, part)) for part in ("cold", "seen")}
-        return {"hot": size_of(raw(Hot, first.id)), **parts}
+        parts = {part: size_of(raw(WorkerRecord, first.id, part)) for part in ("cold", "seen")}
+        return {"hot": size_of(raw(WorkerHeartbeat, first.id)), **parts}
 
 
 @pytest.fixture
 def swept(database: Recorder) -> int:
     """Bytes of what a sweep reads of each worker in make measure-expiry."""
-    return size_of(raw(Hot, worker_with_history(PlaneWorld(database)).id))
+    return size_of(raw(WorkerHeartbeat, worker_with_history(PlaneWorld(database)).id))
 
 
 def test_heartbeats_are_workers_by_seconds() -> None:

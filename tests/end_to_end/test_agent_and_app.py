@@ -6,7 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
-from chalicelib.store.tables import Hot, Slot
+from chalicelib.store.tables import Slot, WorkerHeartbeat
 from muster.api.messages import Disk, DiskPath, GpuUsage
 from tests.fixtures.agent_and_app import AgentAndApp
 from tests.fixtures.app import REGISTRATION_TOKEN
@@ -68,8 +68,8 @@ def test_an_agent_that_lost_its_disk_is_told_its_intents_again(whole: AgentAndAp
     whole.round()
     whole.kill()
     shutil.rmtree(whole.folder / "state")
-    hot = Hot(whole.see(deployment_id)["worker_id"])
-    hot.update(actions=[Hot.last_seen.set(time.time() - 100)])  # until then its name is in use
+    heartbeat = WorkerHeartbeat(whole.see(deployment_id)["worker_id"])
+    heartbeat.update(actions=[WorkerHeartbeat.last_seen.set(time.time() - 100)])  # until then its name is in use
     whole.boot(REGISTRATION_TOKEN)
     whole.round()
     assert len(whole.running) == 1
@@ -113,7 +113,7 @@ def test_a_worker_declared_lost_reports_itself_running_again(whole: AgentAndApp)
     assert whole.see(deployment_id)["error_code"] == "WORKER_LOST"
     whole.round(1)
     noted = Slot(worker_id, f"D#{deployment_id}")
-    noted.update(actions=[Slot.odd_since.set(time.time() - 30)])
+    noted.update(actions=[Slot.mismatch_since.set(time.time() - 30)])
     whole.round()
     assert whole.see(deployment_id)["status"] == "running"
     assert len(whole.running) == 1

@@ -14,7 +14,7 @@ import requests
 
 from chalicelib.auth import tokens
 from chalicelib.fleet.workers import ONLINE_WINDOW
-from chalicelib.store.tables import Deployment, Hot
+from chalicelib.store.tables import Deployment, WorkerHeartbeat
 from tests.fixtures.dynamodb_expressions import Item
 from tests.fixtures.memory_dynamodb import MemoryDynamoDB
 from tests.simulation.cloud import Network
@@ -88,7 +88,7 @@ class Intruder:
         """Unless time passed meanwhile, in a function that overtook this one: then the worker may have been silent."""
         if self._weather.now > self._began:
             return
-        item = self._hot(worker_id)
+        item = self._heartbeat(worker_id)
         own = tokens.digest(self._issued) if self._issued else b""
         is_it = item is not None and base64.b64decode(_binary(item.get("d"))) == own
         if is_it or not holds:
@@ -96,15 +96,17 @@ class Intruder:
 
     def _is_there(self, worker_id: str) -> bool:
         """Online, for longer than this request takes, and known to use a token of its own."""
-        item = self._hot(worker_id)
+        item = self._heartbeat(worker_id)
         if item is None or "g" in item or item["st"]["S"] == "offline":
             return False
         heard = self._weather.now - float(item["ls"]["N"]) < ONLINE_WINDOW - 20
         has_spoken = float(item["n"]["N"]) > 0 and "j" not in item
         return heard and has_spoken
 
-    def _hot(self, worker_id: str) -> Item | None:
-        return next((each for each in self._database.items(Hot) if each["worker_id"]["S"] == worker_id), None)
+    def _heartbeat(self, worker_id: str) -> Item | None:
+        return next(
+            (each for each in self._database.items(WorkerHeartbeat) if each["worker_id"]["S"] == worker_id), None
+        )
 
 
 def _binary(attribute: dict[str, Any] | None) -> str:

@@ -13,7 +13,7 @@ from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.operations import queue
 from chalicelib.scheduling import choice, gpu_claims, placement
 from chalicelib.store import slots
-from chalicelib.store.tables import Cold, Deployment, Hot, Operation
+from chalicelib.store.tables import Deployment, Operation, WorkerHeartbeat, WorkerRecord
 from muster.api.lifecycle import LIVE, OPEN, OperationStatus
 from muster.api.messages import GpuDevice, GpuInfo
 from muster_agent.runner.reconciler import MOST_ATTEMPTS
@@ -102,7 +102,7 @@ def _nothing_is_placed_on_a_lost_gpu(sim: Simulation) -> Iterator[str]:
     """One that was lost when a deployment was placed there, as far as the control plane had been told."""
     lost = {
         item["worker_id"]["S"]: {each.index for each in _devices(item) if each.lost}
-        for item in sim.database.items(Cold)
+        for item in sim.database.items(WorkerRecord)
         if item["part"]["S"] == "cold"
     }
     placed = {
@@ -133,7 +133,7 @@ def _no_false_alarm(sim: Simulation) -> Iterator[str]:
     if said - sim.said_lost or stopped:
         yield from _false_alarms(sim, stored, said - sim.said_lost, stopped)
     sim.said_lost = said
-    sim.heard_before = {item["worker_id"]["S"]: float(item["ls"]["N"]) for item in sim.database.items(Hot)}
+    sim.heard_before = {item["worker_id"]["S"]: float(item["ls"]["N"]) for item in sim.database.items(WorkerHeartbeat)}
 
 
 def _false_alarms(
@@ -207,8 +207,8 @@ def _problem(sim: Simulation, deployment: Deployment) -> str | None:
 
 def _wanted(deployment: Deployment) -> Running:
     """What runs where everything is as it was asked for last."""
-    machine = scan.workers().get(str(deployment.worker_id))
-    claims_ = machine.claims if machine else {}
+    worker = scan.workers().get(str(deployment.worker_id))
+    claims_ = worker.claims if worker else {}
     gpus = tuple(sorted(int(gpu) for gpu, holder in claims_.items() if holder == deployment.deployment_id))
     spec = gpu_claims.spec_of(deployment)
     return Running(str(deployment.worker_id), int(deployment.generation), spec.config, gpus)
@@ -219,9 +219,9 @@ def _is_where_it_may_be(sim: Simulation, deployment: Deployment, wanted: Running
     spec = gpu_claims.spec_of(deployment)
     if not sim.gpus_may_overlap and isinstance(spec.gpus, list) and wanted.gpus != tuple(sorted(spec.gpus)):
         return False
-    machine = scan.workers().get(wanted.worker_id)
+    worker = scan.workers().get(wanted.worker_id)
     has_own_labels = wanted.worker_id not in sim.operators.asked.relabeled and not sim.catastrophe
-    return machine is None or not has_own_labels or spec.selector.items() <= machine.labels.items()
+    return worker is None or not has_own_labels or spec.selector.items() <= worker.labels.items()
 
 
 def _waits_for_a_gpu(sim: Simulation, deployment: Deployment) -> bool:
@@ -278,15 +278,15 @@ def _operations(sim: Simulation) -> Iterator[str]:
 def _reservations(sim: Simulation, known: dict[str, Deployment]) -> Iterator[str]:
     """Nothing is reserved for ever: not a GPU, and not a worker's attention."""
     active = {host.worker_id for host in sim.active()} - {None}
-    for machine in scan.workers().values():
-        intents, queued = slots.of_worker(machine.worker_id)
-        for gpu, holder in machine.claims.items():
+    for worker in scan.workers().values():
+        intents, queued = slots.of_worker(worker.worker_id)
+        for gpu, holder in worker.claims.items():
             slot = next((each for each in intents if each.deployment_id == holder), None)
             deployment = known.get(holder)
-            live = deployment and deployment.worker_id == machine.worker_id and deployment.status in LIVE
-            if slot and slot.holds and not live:
-                yield f"GPU {gpu} of {machine.cold.name} is held for {holder}"
-        if machine.worker_id not in active:
+            live = deployment and deployment.worker_id == worker.worker_id and deployment.status in LIVE
+            if slot and slot.holds_gpus and not live:
+                yield f"GPU {gpu} of {worker.record.name} is held for {holder}"
+        if worker.worker_id not in active:
             continue
         for slot in intents:
             if slot.settled_at is None:

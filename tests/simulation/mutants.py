@@ -287,7 +287,7 @@ MUTANTS = (
     mutant(
         "the server forgets on delivery",
         "an intent is sent until the worker has shown that it has it",
-        ("chalicelib/reconcile/sending.py", "Slot.sent_session.set(run.session), Slot.odd_since.remove()]", "Slot.sent_session.set(run.session), Slot.settled_at.set(run.now)]"),
+        ("chalicelib/reconcile/sending.py", "Slot.sent_session.set(run.session), Slot.mismatch_since.remove()]", "Slot.sent_session.set(run.session), Slot.settled_at.set(run.now)]"),
     ),
     mutant(
         "no safety net",
@@ -315,7 +315,7 @@ MUTANTS = (
     mutant(
         "a stop cancels a deploy that was sent",
         "only a deploy that was never sent is stopped at once",
-        ("chalicelib/store/slots.py", 'return slot.intent == "deploy" and not _reached(slot) and not slot.may_live', 'return slot.intent == "deploy" and slot.settled_at is None'),
+        ("chalicelib/store/slots.py", 'return slot.intent == "deploy" and not _reached(slot) and not slot.may_be_running', 'return slot.intent == "deploy" and slot.settled_at is None'),
     ),
     mutant(
         "an intent does not look whether it was sent meanwhile",
@@ -332,9 +332,9 @@ MUTANTS = (
     mutant(
         "no fence of sessions",
         "a heartbeat of an older session is refused",
-        ("chalicelib/workers/heartbeat.py", "        may &= Hot.session <= body.session\n", ""),
-        ("chalicelib/auth/tokens.py", "    update_if(hot, [*ended, Hot.retired.set(retire(hot, *known))], Hot.digest == presented)", "    pass"),
-        ("chalicelib/workers/registration.py", "Hot.previous_until.set(now + GRACE)", "Hot.previous_until.set(now + 10**9)"),
+        ("chalicelib/workers/heartbeat.py", "        may &= WorkerHeartbeat.session <= body.session\n", ""),
+        ("chalicelib/auth/tokens.py", "    update_if(heartbeat, actions, WorkerHeartbeat.digest == presented)", "    pass"),
+        ("chalicelib/workers/registration.py", "WorkerHeartbeat.previous_until.set(now + GRACE)", "WorkerHeartbeat.previous_until.set(now + 10**9)"),
     ),
     mutant(
         "a deleted deployment leaves no stop",
@@ -345,13 +345,13 @@ MUTANTS = (
     mutant(
         "a stop is never sent again",
         "what runs and is meant to be stopped gets its stop again",
-        ("chalicelib/reconcile/mismatches.py", "if (over and slot.odd_since is not None) or abs(run.now - slot.settled_at) >= MISMATCH_SECONDS:", "if False:"),
+        ("chalicelib/reconcile/mismatches.py", "if (over and slot.mismatch_since is not None) or abs(run.now - slot.settled_at) >= MISMATCH_SECONDS:", "if False:"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_container_that_came_up_after_its_stop_had_ended_is_stopped_again",
     ),
     mutant(
         "a basic client gets a deploy over what may live",
         "to a basic client a deploy waits until the stop before it is settled",
-        ("chalicelib/reconcile/sending.py", "if is_deploy and is_first and slot.may_live and run.rules.needs_stop_before_deploy:", "if False:"),
+        ("chalicelib/reconcile/sending.py", "if is_deploy and is_first and slot.may_be_running and run.rules.needs_stop_before_deploy:", "if False:"),
     ),
     # Order
     mutant(
@@ -374,7 +374,7 @@ MUTANTS = (
     mutant(
         "what follows from a report is not done when it is repeated",
         "a repeated report does what the function that stored it did not get to",
-        ("chalicelib/reconcile/reports.py", "        if slot.holds or slot.may_live:\n            over(slot, now)", "        pass"),
+        ("chalicelib/reconcile/reports.py", "        if slot.holds_gpus or slot.may_be_running:\n            over(slot, now)", "        pass"),
         test="tests/chalicelib/reconcile/test_reports.py::test_what_follows_from_an_end_follows_when_it_is_reported_again_after_its_function_was_killed",
     ),
     mutant(
@@ -394,25 +394,25 @@ MUTANTS = (
     mutant(
         "a lost register answer is a second machine",
         "the same boot keeps its session",
-        ("chalicelib/workers/admission.py", "return boot is not None and hot.boot is not None and bytes(hot.boot) == boot", "return False"),
+        ("chalicelib/workers/admission.py", "return boot is not None and heartbeat.boot is not None and bytes(heartbeat.boot) == boot", "return False"),
     ),
     mutant(
         "an online worker's name goes to whoever says its machine",
         "while a worker is online, only a secret of its own lets a client be that worker",
-        ("chalicelib/workers/admission.py", "    if not machine.online(now):\n        yield Rule.NOT_ONLINE", "    if True:\n        yield Rule.NOT_ONLINE"),
+        ("chalicelib/workers/admission.py", "    if not worker.online(now):\n        yield Rule.NOT_ONLINE", "    if True:\n        yield Rule.NOT_ONLINE"),
         ("chalicelib/workers/admission.py", "return self in (Rule.NOT_ONLINE, Rule.NEVER_HEARD)", "return False"),
         plot="intruder",
     ),
     mutant(
         "any boot id proves possession",
         "the stored boot id is in the agent's journal, and nowhere else",
-        ("chalicelib/workers/admission.py", "return hot.boot is not None and bytes(hot.boot) in named", "return hot.boot is not None and bool(named)"),
+        ("chalicelib/workers/admission.py", "return heartbeat.boot is not None and bytes(heartbeat.boot) in named", "return heartbeat.boot is not None and bool(named)"),
         plot="intruder",
     ),
     mutant(
         "a client that was kept aside is the worker at once",
         "it gets no commands until the worker is silent",
-        ("chalicelib/workers/heartbeat.py", "        if waiting.machine.online(now):\n            return", "        if False:\n            return"),
+        ("chalicelib/workers/heartbeat.py", "        if waiting.worker.online(now):\n            return", "        if False:\n            return"),
         plot="intruder",
     ),
     mutant(
@@ -424,7 +424,7 @@ MUTANTS = (
     mutant(
         "a heartbeat of the worker does not end what was kept aside",
         "a worker that lives shows that the other client is not it",
-        ("chalicelib/auth/provisional.py", "hot.session != self.kept.session or hot.last_seen > self.kept.at + IN_FLIGHT", "False"),
+        ("chalicelib/auth/provisional.py", "heartbeat.session != self.kept.session or heartbeat.last_seen > self.kept.at + IN_FLIGHT", "False"),
         test="tests/chalicelib/auth/test_provisional.py::test_a_heartbeat_of_the_worker_more_than_ten_seconds_later_ends_it",
     ),
     mutant(
@@ -436,7 +436,7 @@ MUTANTS = (
     mutant(
         "a revoked token still opens the workers that registered with it",
         "a revocation clears the token from every heartbeat item",
-        ("chalicelib/auth/tokens.py", "        update_if(hot, [Hot.joined.remove()], Hot.joined == digest)", "        pass"),
+        ("chalicelib/auth/tokens.py", "        update_if(heartbeat, [WorkerHeartbeat.joined.remove()], WorkerHeartbeat.joined == digest)", "        pass"),
         test="tests/chalicelib/auth/test_tokens.py::test_a_revoked_token_opens_no_worker_that_registered_with_it",
     ),
     mutant(
@@ -449,7 +449,7 @@ MUTANTS = (
         "a takeover leaves the deploys in their slots",
         "a takeover puts stops in the slots: nothing is sent to the new machine until an operator starts it",
         ("chalicelib/workers/registration.py", "losses.mark_lost_and_stop(slot", "losses.mark_lost(slot"),
-        ("chalicelib/workers/registration.py", "        Hot.journal.remove(),\n", "        Hot.journal.set(b\"another\"),\n"),
+        ("chalicelib/workers/registration.py", "        WorkerHeartbeat.journal.remove(),\n", "        WorkerHeartbeat.journal.set(b\"another\"),\n"),
         test="tests/chalicelib/workers/test_registration.py::test_a_takeover_sends_nothing_to_the_new_machine_until_somebody_starts_it",
     ),
     mutant(
@@ -461,7 +461,7 @@ MUTANTS = (
     mutant(
         "a worker that took a deploy before it was lost is not told to stop it",
         "a worker may begin what it took: a stop is sent, although nothing of it was ever listed",
-        ("chalicelib/store/slots.py", " and not slot.may_live and not slot.may_begin", " and not slot.may_live"),
+        ("chalicelib/store/slots.py", " and not slot.may_be_running and not slot.may_begin", " and not slot.may_be_running"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_stop_goes_to_a_worker_that_may_begin_yet_what_was_lost_with_it",
     ),
     mutant(
@@ -491,26 +491,26 @@ MUTANTS = (
     mutant(
         "GPUs are claimed without looking",
         "a claim is a conditional write",
-        ("chalicelib/scheduling/gpu_claims.py", "    unchanged = Cold.claims == cold.claims\n", "    unchanged = Cold.name.exists()\n"),
+        ("chalicelib/scheduling/gpu_claims.py", "    unchanged = WorkerRecord.claims == record.claims\n", "    unchanged = WorkerRecord.name.exists()\n"),
         test="tests/chalicelib/scheduling/test_scheduler.py::test_a_place_that_somebody_else_took_meanwhile_is_looked_for_again",
     ),
     mutant(
         "a claim is taken away whoever holds it by now",
         "a claim is taken away only where its slot does not hold at that moment",
         ("chalicelib/scheduling/gpu_claims.py", "    transaction.condition_check(Slot, worker_id, f\"D#{deployment_id}\", condition=slots.LETS_GO)\n", "    pass\n"),
-        ("chalicelib/scheduling/gpu_claims.py", "if (slot is not None and slot.holds) or _rewrite", "if _rewrite"),
+        ("chalicelib/scheduling/gpu_claims.py", "if (slot is not None and slot.holds_gpus) or _rewrite", "if _rewrite"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_stop_that_is_overtaken_by_a_start_does_not_free_its_gpus",
     ),
     mutant(
         "GPUs are free before the old container has let go",
         "what may live holds its GPUs",
-        ("chalicelib/scheduling/reservation.py", "    if before is not None and before.may_live:  #", "    if False:  #"),
+        ("chalicelib/scheduling/reservation.py", "    if before is not None and before.may_be_running:  #", "    if False:  #"),
         test="tests/chalicelib/test_found_by_simulation.py::test_gpus_are_not_free_before_the_old_container_has_let_go",
     ),
     mutant(
         "a move does not wait",
         "a container on the worker that it leaves is gone first, where that worker can be asked",
-        ("chalicelib/scheduling/reservation.py", "    if worker and slot and slot.may_live and worker.online(now):", "    if False:"),
+        ("chalicelib/scheduling/reservation.py", "    if worker and slot and slot.may_be_running and worker.online(now):", "    if False:"),
         storm="restless operators",
     ),
     mutant(
@@ -549,7 +549,7 @@ MUTANTS = (
     mutant(
         "what is lost gives up its GPUs",
         "a deployment that may live on a worker holds its GPUs there, whatever was concluded from silence",
-        ("chalicelib/deployments/losses.py", "    slot.may_live = slot.holds = bool(slot.may_live or slot.sent_at)\n", "    slot.may_live, slot.holds = bool(slot.may_live or slot.sent_at), False\n"),
+        ("chalicelib/deployments/losses.py", "    slot.may_be_running = slot.holds_gpus = bool(slot.may_be_running or slot.sent_at)\n", "    slot.may_be_running, slot.holds_gpus = bool(slot.may_be_running or slot.sent_at), False\n"),
         test="tests/chalicelib/deployments/test_losses.py::test_what_is_lost_says_why_and_holds_its_gpus_for_as_long_as_it_may_run_in_them",
     ),
     mutant(

@@ -16,7 +16,7 @@ from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.operations import queue
 from chalicelib.store.idempotency import Key
 from chalicelib.store.items import Refused
-from chalicelib.store.tables import Deployment, Hot
+from chalicelib.store.tables import Deployment, WorkerHeartbeat
 from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.endpoints import Access
@@ -90,8 +90,10 @@ class Operators:
         self._do(name, deployment_id, change[name])
 
     def _is_silent(self, worker_id: str) -> bool:
-        hot = next((each for each in self._cloud.database.items(Hot) if each["worker_id"]["S"] == worker_id), None)
-        return hot is not None and "g" not in hot and self.now - float(hot["ls"]["N"]) > ONLINE_WINDOW
+        heartbeat = next(
+            (each for each in self._cloud.database.items(WorkerHeartbeat) if each["worker_id"]["S"] == worker_id), None
+        )
+        return heartbeat is not None and "g" not in heartbeat and self.now - float(heartbeat["ls"]["N"]) > ONLINE_WINDOW
 
     def _lose(self, worker_id: str) -> None:
         """Somebody believes that it will not come back."""

@@ -16,7 +16,7 @@ from chalicelib.auth import tokens
 from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.store import slots
 from chalicelib.store.items import Refused, find
-from chalicelib.store.tables import Brake, Deployment, Hot, Operation
+from chalicelib.store.tables import Brake, Deployment, Operation, WorkerHeartbeat
 from chalicelib.workers import admin, liveness
 from chalicelib.workers.liveness import BRAKE_FOR, FLEET, LOST_AFTER
 from muster.api import resources as r
@@ -313,8 +313,8 @@ class Simulation:
             host.attempt(runtime.poller.step)
             host.call_in()
             self._check()
-            hot = find(Hot, str(host.worker_id))
-            if hot is None or hot.gone or host.agent.identity is None or hot.last_seen != self.now:
+            heartbeat = find(WorkerHeartbeat, str(host.worker_id))
+            if heartbeat is None or heartbeat.gone or host.agent.identity is None or heartbeat.last_seen != self.now:
                 return False
         return True
 
@@ -332,14 +332,14 @@ class Simulation:
 
     def _outage(self) -> None:
         """Nobody is heard of for a while: the fault is likelier the control plane's, and nothing is concluded of it."""
-        up = [item["worker_id"]["S"] for item in self.database.items(Hot) if not {"dn", "g"} & item.keys()]
+        up = [item["worker_id"]["S"] for item in self.database.items(WorkerHeartbeat) if not {"dn", "g"} & item.keys()]
         self._pass(ONLINE_WINDOW + 30)
         held_before = self._brakes()
         self._sweep()
         if held_before or self.now + BRAKE_FOR not in self._brakes():
             return  # not this sweep's: it holds for five minutes, and then lets go
         self.weather.happened["sweep braked"] += 1
-        down = {item["worker_id"]["S"] for item in self.database.items(Hot) if "dn" in item}
+        down = {item["worker_id"]["S"] for item in self.database.items(WorkerHeartbeat) if "dn" in item}
         if down & set(up):
             raise Violation(f"{sorted(down & set(up))} are down, though most of the fleet fell silent at once")
 
@@ -559,7 +559,7 @@ class Simulation:
         """Deployments that left, or may leave, a worker that cannot be asked just now."""
         silent = {
             item["worker_id"]["S"]
-            for item in self.database.items(Hot)
+            for item in self.database.items(WorkerHeartbeat)
             if "g" in item or self.now - float(item["ls"]["N"]) > ONLINE_WINDOW - 20
         }
         if silent:

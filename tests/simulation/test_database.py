@@ -9,7 +9,7 @@ from pynamodb.exceptions import UpdateError
 
 from chalicelib.store import tables
 from chalicelib.store.items import find, transact, update_if
-from chalicelib.store.tables import Deployment, Hot
+from chalicelib.store.tables import Deployment, WorkerHeartbeat
 from tests.fixtures.plane_world import PlaneWorld
 from tests.simulation.database import LAG, WRITES, UnreliableDynamoDB
 
@@ -56,31 +56,35 @@ def test_a_conditional_write_that_is_sent_again_is_done_and_fails(
     world: PlaneWorld, database: UnreliableDynamoDB
 ) -> None:
     worker = world.worker()
-    hot = Hot.get(worker.id)
+    heartbeat = WorkerHeartbeat.get(worker.id)
     let(database, "write sent again")
-    assert not update_if(hot, [Hot.inbox.set(7)], Hot.inbox == hot.inbox)
+    assert not update_if(heartbeat, [WorkerHeartbeat.inbox.set(7)], WorkerHeartbeat.inbox == heartbeat.inbox)
     database.calm()
-    assert Hot.get(worker.id).inbox == 7
+    assert WorkerHeartbeat.get(worker.id).inbox == 7
 
 
 def test_a_transaction_that_is_sent_again_is_done_once_and_succeeds(
     world: PlaneWorld, database: UnreliableDynamoDB
 ) -> None:
-    hot = Hot.get(world.worker().id)
+    heartbeat = WorkerHeartbeat.get(world.worker().id)
     let(database, "write sent again")
-    transact(lambda t: t.update(hot, actions=[Hot.inbox.set(7)], condition=Hot.inbox == hot.inbox))
+    transact(
+        lambda t: t.update(
+            heartbeat, actions=[WorkerHeartbeat.inbox.set(7)], condition=WorkerHeartbeat.inbox == heartbeat.inbox
+        )
+    )
     database.calm()
-    assert Hot.get(hot.worker_id).inbox == 7
+    assert WorkerHeartbeat.get(heartbeat.worker_id).inbox == 7
 
 
 def test_a_request_that_is_throttled_does_nothing(world: PlaneWorld, database: UnreliableDynamoDB) -> None:
-    hot = Hot.get(world.worker().id)
-    before = hot.inbox
+    heartbeat = WorkerHeartbeat.get(world.worker().id)
+    before = heartbeat.inbox
     let(database, "request throttled")
     with pytest.raises(UpdateError, match="ProvisionedThroughputExceeded"):
-        update_if(hot, [Hot.inbox.set(7)], Hot.inbox == before)
+        update_if(heartbeat, [WorkerHeartbeat.inbox.set(7)], WorkerHeartbeat.inbox == before)
     database.calm()
-    assert Hot.get(hot.worker_id).inbox == before
+    assert WorkerHeartbeat.get(heartbeat.worker_id).inbox == before
 
 
 def test_what_was_before_a_restored_database_is_not_read_from_it(

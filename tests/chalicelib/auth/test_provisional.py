@@ -10,7 +10,7 @@ from chalicelib.auth import provisional, tokens
 from chalicelib.routes import http
 from chalicelib.routes import worker as routes
 from chalicelib.store.items import find
-from chalicelib.store.tables import Hot, Provisional
+from chalicelib.store.tables import Provisional, WorkerHeartbeat
 from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.errors import ApiError
@@ -46,8 +46,8 @@ def code(act: Any, *arguments: Any, **fields: Any) -> str:
     return caught.value.error_code
 
 
-def hot_of(worker: Worker) -> Hot:
-    found = find(Hot, worker.id)
+def heartbeat_of(worker: Worker) -> WorkerHeartbeat:
+    found = find(WorkerHeartbeat, worker.id)
     assert found is not None
     return found
 
@@ -56,14 +56,14 @@ def hot_of(worker: Worker) -> Hot:
 def test_while_the_worker_is_online_it_gets_nothing_and_the_worker_notices_nothing(
     world: PlaneWorld, original: Worker, bearer: str
 ) -> None:
-    before = hot_of(original).serialize()
+    before = heartbeat_of(original).serialize()
     other = again(world, original)
     assert other.id == original.id and other.token != original.token
     if bearer != "issued":
         other.token = original.join_token
     answer = other.beat(session=other.answer.session)
     assert (answer.commands, answer.inbox) == ([], 0)
-    assert hot_of(original).serialize() == before
+    assert heartbeat_of(original).serialize() == before
     assert original.types() == ["deploy"]
 
 
@@ -82,7 +82,7 @@ def test_a_client_that_crashed_is_its_worker_again_when_the_window_ends(
         waited += answer.next_heartbeat_in
     assert waited == ONLINE + 1, "it is asked to come when the window ends"
     assert find(Provisional, original.id, Provisional.PART) is None
-    assert hot_of(original).session == restarted.answer.session
+    assert heartbeat_of(original).session == restarted.answer.session
     assert [line.type for line in lines(world, original.id)].count("returned") == 1
     if bearer == "issued":
         assert code(original.beat) == "SESSION_SUPERSEDED"
@@ -106,7 +106,7 @@ def test_a_heartbeat_of_the_worker_more_than_ten_seconds_later_ends_it(
         other.beat()
         world.pass_(ONLINE + 1)
         other.beat()
-        assert hot_of(original).session == other.answer.session
+        assert heartbeat_of(original).session == other.answer.session
 
 
 def test_an_intruder_that_goes_on_registering_gets_nothing(world: PlaneWorld, original: Worker) -> None:
@@ -126,7 +126,7 @@ def test_the_answer_before_counts_as_well_since_the_later_one_may_have_been_lost
     assert first.beat().commands == second.beat().commands == []
     world.pass_(ONLINE + 1)
     first.beat()
-    assert hot_of(original).digest == tokens.digest(first.token)
+    assert heartbeat_of(original).digest == tokens.digest(first.token)
 
 
 def test_its_reports_and_results_change_nothing(world: PlaneWorld, original: Worker) -> None:
@@ -195,12 +195,12 @@ def test_a_heartbeat_of_the_worker_between_reading_and_promoting_wins(world: Pla
     other = again(world, original)
     world.pass_(ONLINE + 1)
     waiting = provisional.waiting(other.id, tokens.digest(other.token))
-    assert waiting is not None and not waiting.ended and not waiting.machine.online(world.now)
+    assert waiting is not None and not waiting.ended and not waiting.worker.online(world.now)
     world.database.overtake = (5, original.beat)  # after what was read, before the transaction
     assert code(other.beat) == "SESSION_SUPERSEDED"
     world.database.overtake = None
     original.beat()
-    assert hot_of(original).session != other.answer.session
+    assert heartbeat_of(original).session != other.answer.session
 
 
 def test_two_heartbeats_at_once_promote_once(world: PlaneWorld, original: Worker) -> None:
@@ -211,7 +211,7 @@ def test_two_heartbeats_at_once_promote_once(world: PlaneWorld, original: Worker
         other.beat()
         world.database.overtake = None
         other.beat()
-        assert hot_of(original).session == other.answer.session
+        assert heartbeat_of(original).session == other.answer.session
         world.pass_(20)
         other = again(world, other)
         world.pass_(ONLINE + 1)

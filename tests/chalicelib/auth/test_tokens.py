@@ -10,7 +10,7 @@ import pytest
 from chalicelib.auth import tokens
 from chalicelib.store.idempotency import Key
 from chalicelib.store.items import find
-from chalicelib.store.tables import Credential, Hot
+from chalicelib.store.tables import Credential, WorkerHeartbeat
 from muster.api import resources as r
 from muster.api.endpoints import Access
 from muster.api.errors import ApiError
@@ -80,8 +80,8 @@ def test_a_seeded_token_does_not_expire_and_a_second_seed_changes_nothing(world:
     assert principal is not None and principal.access is Access.ADMIN
 
 
-def hot(**fields: Any) -> Hot:
-    return Hot("w", digest=A, **fields)
+def heartbeat(**fields: Any) -> WorkerHeartbeat:
+    return WorkerHeartbeat("w", digest=A, **fields)
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,13 @@ def hot(**fields: Any) -> Hot:
     ],
 )
 def test_what_opens_a_worker_besides_its_latest_token(stored_as: dict[str, object], own: bool, opens: bool) -> None:
-    worker = hot(**stored_as)
+    worker = heartbeat(**stored_as)
     assert (tokens.is_own(worker, B, NOW), tokens.opens(worker, B, NOW)) == (own, opens)
     assert tokens.is_own(worker, A, NOW) is not bool(stored_as.get("gone"))
 
 
 def test_the_last_two_that_ended_are_remembered() -> None:
-    worker = hot(retired=tokens.retire(hot(), B))
+    worker = heartbeat(retired=tokens.retire(heartbeat(), B))
     assert tokens.was_retired(worker, B) and not tokens.was_retired(worker, A)
     worker.retired = tokens.retire(worker, C)
     assert tokens.was_retired(worker, B) and tokens.was_retired(worker, C)
@@ -118,10 +118,10 @@ def test_the_first_use_of_a_token_ends_those_that_it_replaces(world: PlaneWorld)
     worker = world.worker(boot_id="1")
     older = worker.token
     worker.register(boot_id="2")
-    found = find(Hot, worker.id)
+    found = find(WorkerHeartbeat, worker.id)
     assert found is not None and tokens.opens(found, tokens.digest(older), world.now)
     tokens.first_use(found, tokens.digest(worker.token))
-    found = find(Hot, worker.id)
+    found = find(WorkerHeartbeat, worker.id)
     assert found is not None and tokens.opens(found, tokens.digest(worker.token), world.now)
     assert not tokens.opens(found, tokens.digest(older), world.now)
     assert tokens.was_retired(found, tokens.digest(older))
@@ -239,9 +239,11 @@ def test_a_registration_that_read_the_token_before_it_was_revoked_is_refused(
             with suppress(ApiError):
                 act()
             world.database.overtake = None
-        opened = [hot for hot in Hot.scan(Hot.joined == tokens.digest(fresh))]
+        opened = [heartbeat for heartbeat in WorkerHeartbeat.scan(WorkerHeartbeat.joined == tokens.digest(fresh))]
         assert opened == [] or find(Credential, tokens.credential_id(fresh)) is not None
-    assert [hot.worker_id for hot in Hot.scan(Hot.joined == tokens.digest(secret))] == [literal.id]
+    assert [
+        heartbeat.worker_id for heartbeat in WorkerHeartbeat.scan(WorkerHeartbeat.joined == tokens.digest(secret))
+    ] == [literal.id]
 
 
 def test_a_returning_workers_own_token_is_no_registration_token(world: PlaneWorld) -> None:

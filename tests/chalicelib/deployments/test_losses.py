@@ -18,7 +18,7 @@ def test_what_is_lost_says_why_and_holds_its_gpus_for_as_long_as_it_may_run_in_t
     assert (seen.status, seen.error_code, seen.message, seen.desired) == ("error", "WORKER_LOST", "why", "running")
     assert admin.get(worker.id, world.now).gpu_claims == {"0": deployment_id}
     slot = slots.get(worker.id, deployment_id)
-    assert slot is not None and (slot.intent, slot.holds, slot.may_live) == ("deploy", True, True)
+    assert slot is not None and (slot.intent, slot.holds_gpus, slot.may_be_running) == ("deploy", True, True)
     assert lines(world, deployment_id)[-1].type == "worker_lost"
 
 

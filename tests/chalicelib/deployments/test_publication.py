@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.deployments import publication
 from chalicelib.fleet import workers
-from chalicelib.store.tables import Cold
+from chalicelib.store.tables import WorkerRecord
 from chalicelib.telemetry import discovery, exposition, metrics
 from chalicelib.workers import admin
 from muster.api import resources as r
@@ -138,7 +138,7 @@ def test_an_address_that_was_stored_by_an_older_release_is_hidden_and_heartbeats
     world: PlaneWorld, address: str
 ) -> None:
     worker, deployment_id = running(world, "old", "10.0.0.7")
-    Cold(worker.id, part="cold").update(actions=[Cold.address.set(address)])
+    WorkerRecord(worker.id, part="cold").update(actions=[WorkerRecord.address.set(address)])
     worker.beat()
     seen = world.see(deployment_id)
     assert (seen.endpoint, [each.type for each in seen.conditions]) == (None, [CONFLICT])

@@ -134,4 +134,4 @@ def test_logs_of_what_started_again_are_asked_for(world: PlaneWorld) -> None:
     world.start(deployment_id)
     assert views.kept_logs(intents.load(deployment_id), world.now) is None
     assert world.see(deployment_id).last_crash is not None
-    assert workers.get(worker.id).hot.journal is None
+    assert workers.get(worker.id).heartbeat.journal is None

@@ -35,7 +35,7 @@ def test_a_worker_with_an_address_that_none_may_have_is_refused(world: PlaneWorl
     worker = world.worker()
     with pytest.raises(ApiError, match=r"^address: "):
         worker.register(address=address)
-    assert workers.get(worker.id).cold.address is None
+    assert workers.get(worker.id).record.address is None
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_an_operator_is_told_of_each_address_that_would_never_be_shown(world: Pl
     worker = world.worker(address="10.0.0.7")
     with pytest.raises(ApiError, match=r"^address: "):
         admin.patch(worker.id, r.WorkerPatch(address=address), ADMIN, world.now)
-    assert workers.get(worker.id).cold.address == "10.0.0.7"
+    assert workers.get(worker.id).record.address == "10.0.0.7"
 
 
 def test_each_result_of_a_name_is_checked() -> None:
@@ -72,9 +72,9 @@ def test_a_claim_is_as_old_as_the_address(world: PlaneWorld) -> None:
     first = world.now
     world.pass_(100)
     worker.register(address="10.0.0.7", boot_id="2")
-    assert address_claims.claimed_at(workers.get(worker.id).cold) == first
+    assert address_claims.claimed_at(workers.get(worker.id).record) == first
     worker.register(address="10.0.0.8", boot_id="3")
-    assert address_claims.claimed_at(workers.get(worker.id).cold) == world.now
+    assert address_claims.claimed_at(workers.get(worker.id).record) == world.now
     assert (claimants("10.0.0.7"), claimants("10.0.0.8")) == (set(), {worker.id})
 
 

@@ -10,7 +10,7 @@ from chalicelib.deployments import intents
 from chalicelib.fleet import bounds
 from chalicelib.fleet.workers import CLOCKS_DIFFER
 from chalicelib.scheduling import scheduler
-from chalicelib.store.tables import Hot, Slot
+from chalicelib.store.tables import Slot, WorkerHeartbeat
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.errors import ApiError
@@ -108,12 +108,12 @@ def test_a_session_from_the_future_is_refused_by_every_route_of_a_worker(
 ) -> None:
     deployment_id = running(world, worker)
     operation_id = world.ask(worker)
-    stored = Hot.get(worker.id)
+    stored = WorkerHeartbeat.get(worker.id)
     refused(lambda: worker.beat(session=ahead(world, by)), "session")
     refused(
         lambda: worker.result(operation_id, "succeeded", session=ahead(world, by), output={"images": []}), "session"
     )
-    assert Hot.get(worker.id).session == stored.session
+    assert WorkerHeartbeat.get(worker.id).session == stored.session
     assert world.operation(operation_id).status == "queued"
     goes_on(world, worker, deployment_id)
 

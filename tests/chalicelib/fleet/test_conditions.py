@@ -12,7 +12,7 @@ from chalicelib.auth import tokens
 from chalicelib.deployments import views
 from chalicelib.fleet import conditions
 from chalicelib.store.items import find
-from chalicelib.store.tables import Conditions, Deployment, Hot
+from chalicelib.store.tables import Conditions, Deployment, WorkerHeartbeat
 from chalicelib.store.times import when
 from chalicelib.workers import admin
 from muster.api import messages as m
@@ -39,7 +39,7 @@ def told(world: PlaneWorld, worker: Worker) -> list[tuple[str, str]]:
 
 
 def item_of(worker: Worker) -> dict[str, Any]:
-    stored: dict[str, Any] = Hot._get_connection().get_item(worker.id)["Item"]
+    stored: dict[str, Any] = WorkerHeartbeat._get_connection().get_item(worker.id)["Item"]
     return stored
 
 
@@ -110,32 +110,42 @@ def test_an_idle_heartbeat_with_conditions_is_one_write_of_one_unit_with_64_gpus
     worker.beat(**fields)
     joined, known = worker.answer.token, worker.token
     worker.register(machine_id="m", boot_id="last")
-    hot = find(Hot, worker.id)
-    assert hot is not None and joined and known
-    assert all((hot.digest, hot.previous, hot.used, hot.previous_until, hot.joined, hot.boot, hot.journal))
-    assert len(bytes(hot.retired)) == 32 * tokens.RETIRED
+    heartbeat = find(WorkerHeartbeat, worker.id)
+    assert heartbeat is not None and joined and known
+    assert all(
+        (
+            heartbeat.digest,
+            heartbeat.previous,
+            heartbeat.used,
+            heartbeat.previous_until,
+            heartbeat.joined,
+            heartbeat.boot,
+            heartbeat.journal,
+        )
+    )
+    assert len(bytes(heartbeat.retired)) == 32 * tokens.RETIRED
     worker.token = known  # the last answer was lost: it goes on with the token before
-    session = int(hot.session)
+    session = int(heartbeat.session)
     inbox = worker.beat(**fields, session=session).inbox
     for _ in range(4):
         world.pass_(400.123456)
         worker.token = worker.answer.token
         inbox = worker.beat(**fields, session=session, inbox=inbox).inbox
-    Hot(worker.id).update(
+    WorkerHeartbeat(worker.id).update(
         actions=[
-            Hot.previous.set(b"p" * 32),
-            Hot.used.set(b"u" * 32),
-            Hot.previous_until.set(world.now + 600.123456),
-            Hot.joined.set(b"j" * 32),
-            Hot.ephemeral.set(True),
-            Hot.activity_before.set(world.now - 0.123456),
+            WorkerHeartbeat.previous.set(b"p" * 32),
+            WorkerHeartbeat.used.set(b"u" * 32),
+            WorkerHeartbeat.previous_until.set(world.now + 600.123456),
+            WorkerHeartbeat.joined.set(b"j" * 32),
+            WorkerHeartbeat.ephemeral.set(True),
+            WorkerHeartbeat.activity_before.set(world.now - 0.123456),
         ]
     )
     assert size_of(item_of(worker)) <= UNIT, "before the write as well: the larger of the two is paid"
     looks = 0
     for _ in range(20):
         world.pass_(30.123456)
-        Hot(worker.id).update(actions=[Hot.joined.set(b"j" * 32)])
+        WorkerHeartbeat(worker.id).update(actions=[WorkerHeartbeat.joined.set(b"j" * 32)])
         with world.database.counting() as calls:
             answer = worker.beat(**fields, session=session, inbox=inbox)
         counted = Counter(operation for operation, _ in calls if operation != "UpdateItem")

@@ -17,7 +17,7 @@ def test_every_worker_is_there_and_those_that_were_removed_are_not(world: PlaneW
     admin.remove(gone.id, False, "an admin", world.now)
     found = scan.workers()
     assert found.keys() == {here.id, away.id}
-    assert {each.cold.name for each in found.values()} == {"here", "away"}
+    assert {each.record.name for each in found.values()} == {"here", "away"}
     assert [found[each.id].online(world.now) for each in (here, away)] == [True, False]
 
 
@@ -27,8 +27,8 @@ def test_candidates_are_read_with_what_placement_asks_of_them_and_no_more(world:
         found = scan.candidates(consistent=True)
     machine = found[worker.id]
     assert (machine.online(world.now), machine.draining(), machine.labels) == (True, False, {"rack": "1"})
-    assert (machine.devices, machine.claims, machine.cold.name) == ((0, 1), {}, "gpu-1")
-    assert machine.cold.system_info is None and machine.hot.digest is None
+    assert (machine.devices, machine.claims, machine.record.name) == ((0, 1), {}, "gpu-1")
+    assert machine.record.system_info is None and machine.heartbeat.digest is None
     assert [call["ConsistentRead"] for operation, call in calls if operation == "Scan"] == [True, True]
 
 

@@ -7,7 +7,7 @@ import pytest
 from chalicelib.fleet import workers
 from chalicelib.store import events
 from chalicelib.store.items import find
-from chalicelib.store.tables import Hot
+from chalicelib.store.tables import WorkerHeartbeat
 from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.errors import ApiError
@@ -29,7 +29,7 @@ def test_a_worker_is_online_for_90_seconds_after_a_heartbeat(world: PlaneWorld) 
 
 def test_three_of_the_intervals_last_given_if_that_is_longer(world: PlaneWorld) -> None:
     worker = world.worker()
-    Hot(worker.id).update(actions=[Hot.interval.set(60)])
+    WorkerHeartbeat(worker.id).update(actions=[WorkerHeartbeat.interval.set(60)])
     world.pass_(180)
     assert online(world, worker.id)
     world.pass_(0.1)
@@ -99,7 +99,7 @@ def test_several_are_those_that_exist_and_were_not_removed(world: PlaneWorld) ->
     here, gone = world.worker("here"), world.worker("gone")
     admin.remove(gone.id, False, "an admin", world.now)
     assert list(workers.several([here.id, gone.id, "nobody", here.id])) == [here.id]
-    assert find(Hot, gone.id) is not None, "its tombstone"
+    assert find(WorkerHeartbeat, gone.id) is not None, "its tombstone"
     with pytest.raises(ApiError) as caught:
         workers.get(gone.id)
     assert caught.value.error_code == "WORKER_NOT_FOUND"
@@ -109,7 +109,7 @@ def test_a_heartbeat_is_due_after_its_interval_at_most_although_the_clock_was_pu
     worker = world.worker()
     worker.beat()
     world.pass_(-86400)
-    assert workers.due_in(workers.get(worker.id).hot, world.now) == 30
+    assert workers.due_in(workers.get(worker.id).heartbeat, world.now) == 30
 
 
 @pytest.mark.parametrize(("quiet", "seconds"), [(-1, 1), (0, 1), (60, 5), (300, 30), (-86400, 30)])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.reconcile.reconcile_run import ReconcileRun
-from chalicelib.store.tables import Hot, Slot
+from chalicelib.store.tables import Slot, WorkerHeartbeat
 from muster.api import messages as m
 from tests.fixtures.plane_world import PlaneWorld
-from tests.fixtures.reconciling import agent, hot_of, slot_of
+from tests.fixtures.reconciling import agent, heartbeat_of, slot_of
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def test_what_was_sent_in_an_answer_is_above_the_inbox_that_the_answer_tells(wor
     worker = agent(world)
     deployed = [world.deploy(gpus=0) for _ in range(2)]
     answer = worker.beat(inbox=0)
-    assert [slot_of(worker, each).sent_inbox for each in deployed] == [hot_of(worker).inbox] * 2
-    assert hot_of(worker).inbox == answer.inbox + 1
+    assert [slot_of(worker, each).sent_inbox for each in deployed] == [heartbeat_of(worker).inbox] * 2
+    assert heartbeat_of(worker).inbox == answer.inbox + 1
     again = worker.beat(inbox=answer.inbox)
     assert (len(again.commands), again.inbox) == (0, answer.inbox + 1)
 
@@ -45,7 +45,7 @@ def test_a_client_that_tells_no_inbox_costs_no_write_for_it(world: PlaneWorld) -
     worker = world.worker()
     deployment_id = world.deploy()
     answer = worker.beat()
-    assert slot_of(worker, deployment_id).sent_inbox == hot_of(worker).inbox == answer.inbox
+    assert slot_of(worker, deployment_id).sent_inbox == heartbeat_of(worker).inbox == answer.inbox
 
 
 @pytest.mark.parametrize(
@@ -55,5 +55,5 @@ def test_a_stop_that_no_session_was_sent_is_of_the_machine_that_had_the_name_bef
     sent_session: int | None, journal: bytes | None, never: bool
 ) -> None:
     body = m.Heartbeat("online", [], [], session=6, journal_id="j")
-    one = ReconcileRun(Hot("w", journal=journal), body, 0.0, False, 1)
+    one = ReconcileRun(WorkerHeartbeat("w", journal=journal), body, 0.0, False, 1)
     assert one.is_of_earlier_machine(Slot("w", "D#d", sent_session=sent_session)) is never

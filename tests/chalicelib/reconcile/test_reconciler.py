@@ -12,7 +12,7 @@ from chalicelib.fleet import workers
 from chalicelib.operations import queue
 from chalicelib.store import slots
 from chalicelib.store.items import find
-from chalicelib.store.tables import Cold, Deployment, Hot, Operation, Slot
+from chalicelib.store.tables import Deployment, Operation, Slot, WorkerHeartbeat, WorkerRecord
 from chalicelib.workers import admin
 from muster.api import messages as m
 from muster.api import resources as r
@@ -131,8 +131,8 @@ def test_a_look_that_another_bell_overtook_is_not_remembered(world: PlaneWorld) 
     with world.database.overtaken_after(1, lambda: slots.wake(worker.id, world.now + 1)):
         worker.beat(active_deployments=["x"])
         assert world.database.overtake is None
-    found = find(Hot, worker.id)
-    assert found is not None and found.unsettled, "the next heartbeat looks again"
+    found = find(WorkerHeartbeat, worker.id)
+    assert found is not None and found.needs_reconcile, "the next heartbeat looks again"
 
 
 def beats(worker: Worker, world: PlaneWorld, times: int = 4) -> list[tuple[str, str]]:
@@ -286,8 +286,8 @@ def test_what_ended_lets_go_of_its_gpus_although_the_function_was_cut_off(world:
     deployment_id = run(world, worker)
     tell(world, worker, deployment_id, "error", message="why")
     world.pass_(1)
-    slot_of(worker, deployment_id).update(actions=[Slot.holds.set(True)])
-    workers.get(worker.id).cold.update(actions=[Cold.claims.set(f'{{"0":"{deployment_id}"}}')])
+    slot_of(worker, deployment_id).update(actions=[Slot.holds_gpus.set(True)])
+    workers.get(worker.id).record.update(actions=[WorkerRecord.claims.set(f'{{"0":"{deployment_id}"}}')])
     worker.active = []
     worker.beat()
     assert workers.get(worker.id).claims == {}

@@ -13,7 +13,7 @@ from chalicelib.deployments.losses import Loss
 from chalicelib.fleet import workers
 from chalicelib.reconcile import reports
 from chalicelib.store import slots
-from chalicelib.store.tables import Cold, Slot
+from chalicelib.store.tables import Slot, WorkerRecord
 from chalicelib.workers import admin
 from muster.api import messages as m
 from muster.api import resources as r
@@ -252,7 +252,7 @@ def test_a_report_of_a_deleted_deployment_settles_its_stop(world: PlaneWorld, wo
     applied = worker.report(deployment_id, "stopped")
     assert (applied.applied, applied.status) == (False, "stopped")
     slot = slots.get(worker.id, deployment_id)
-    assert slot is not None and (slot.settled_at, slot.holds) == (world.now, False)
+    assert slot is not None and (slot.settled_at, slot.holds_gpus) == (world.now, False)
 
 
 # What the control plane only concluded
@@ -296,12 +296,12 @@ def test_an_error_without_a_code_replaces_what_was_concluded_too(world: PlaneWor
 def test_what_follows_from_an_end_follows_where_it_was_concluded_before(world: PlaneWorld, worker: Worker) -> None:
     deployment_id, order = lost(world, worker)
     slot = slots.get(worker.id, deployment_id)
-    assert slot is not None and slot.may_live
+    assert slot is not None and slot.may_be_running
     worker.beat()
     waiting = world.deploy(gpus=worker.gpus)
     worker.report(deployment_id, "error", **order, sequence=2, error_code="CONTAINER_FAILED")
     slot = slots.get(worker.id, deployment_id)
-    assert slot is not None and (slot.may_live, slot.holds) == (False, False)
+    assert slot is not None and (slot.may_be_running, slot.holds_gpus) == (False, False)
     assert set(admin.get(worker.id, world.now).gpu_claims.values()) == {waiting}
 
 
@@ -316,7 +316,7 @@ def test_what_follows_from_an_end_follows_when_it_is_reported_again_after_its_fu
         worker.report(deployment_id, "stopped", **more)
     worker.report(deployment_id, "stopped", **more)
     slot = slots.get(worker.id, deployment_id)
-    assert slot is not None and (slot.may_live, slot.holds) == (False, False)
+    assert slot is not None and (slot.may_be_running, slot.holds_gpus) == (False, False)
     assert world.see(world.deploy("next", gpus=worker.gpus)).worker_id == worker.id, "its GPUs are free"
 
 
@@ -555,7 +555,7 @@ def test_what_a_basic_client_reports_before_it_is_told_to_stop_does_not_answer_t
 
 def test_what_is_reported_to_run_has_its_gpus_although_their_claim_was_lost(world: PlaneWorld, worker: Worker) -> None:
     deployment_id, order = agent_with(world, worker)
-    workers.get(worker.id).cold.update(actions=[Cold.claims.set("{}")])
+    workers.get(worker.id).record.update(actions=[WorkerRecord.claims.set("{}")])
     worker.report(deployment_id, "starting", **order, sequence=1)
     assert workers.get(worker.id).claims == {}
     worker.report(deployment_id, "running", **order, sequence=2)
@@ -627,7 +627,7 @@ def test_the_stopped_of_the_old_instance_is_not_that_of_the_new_one(world: Plane
     late = worker.report(deployment_id, "stopped")
     assert (late.applied, late.status) == (False, "pending")
     slot = slot_of(worker, deployment_id)
-    assert slot.settled_at is None and slot.holds
+    assert slot.settled_at is None and slot.holds_gpus
 
 
 # A worker that the deployment left
@@ -727,7 +727,7 @@ def test_the_stop_of_what_was_deleted_is_forgotten_with_the_beat_after_the_last_
 ) -> None:
     deployment_id, order = agent_with(world, worker)
     worker.report(deployment_id, "error", **order, sequence=1)
-    slot_of(worker, deployment_id).update(actions=[Slot.may_live.set(True), Slot.holds.set(True)])
+    slot_of(worker, deployment_id).update(actions=[Slot.may_be_running.set(True), Slot.holds_gpus.set(True)])
     intents.delete(deployment_id, ADMIN, world.now)
     assert worker.types() == ["stop"]
     worker.beat()
@@ -770,9 +770,9 @@ def test_what_was_thought_lost_and_is_listed_runs_serves_and_has_its_gpus(world:
     worker.report(deployment_id, "running", **order, sequence=1, port=8001)
     losses.mark_lost(deployment_id, Loss(worker.id, "WORKER_LOST", "why"), world.now)
     slot = slot_of(worker, deployment_id)
-    slot.holds = False
+    slot.holds_gpus = False
     slot.save()
-    workers.get(worker.id).cold.update(actions=[Cold.claims.set("{}")])
+    workers.get(worker.id).record.update(actions=[WorkerRecord.claims.set("{}")])
     reports.found_running(slot, intents.load(deployment_id), world.now)
     seen, stored = world.see(deployment_id), intents.load(deployment_id)
     assert (seen.status, seen.error_code, stored.serving is not None) == ("running", None, True)

@@ -7,10 +7,10 @@ import pytest
 from chalicelib.deployments import intents
 from chalicelib.fleet import workers
 from chalicelib.reconcile import sending
-from chalicelib.store.tables import Cold
+from chalicelib.store.tables import WorkerRecord
 from muster.api import messages as m
 from tests.fixtures.plane_world import PlaneWorld
-from tests.fixtures.reconciling import agent, hot_of, slot_of
+from tests.fixtures.reconciling import agent, heartbeat_of, slot_of
 
 
 def test_a_heartbeat_brings_as_many_commands_as_it_may_and_the_next_the_rest(world: PlaneWorld) -> None:
@@ -28,7 +28,7 @@ def test_a_running_deployment_takes_its_gpu_back_from_one_that_was_never_sent(wo
     worker = world.worker(gpus=1, journal_id="j")
     old = world.deploy(gpus=1)
     worker.run(old)
-    workers.get(worker.id).cold.update(actions=[Cold.claims.set("{}")])
+    workers.get(worker.id).record.update(actions=[WorkerRecord.claims.set("{}")])
     new = world.deploy(gpus=1)
     assert workers.get(worker.id).claims == {"0": new}
     assert worker.types() == []
@@ -102,7 +102,7 @@ def test_a_session_that_is_overtaken_by_the_next_does_not_send_after_it(world: P
     with world.database.overtaken_after(calls, next_session):
         worker.beat()
     slot = slot_of(worker, deployment_id)
-    assert slot.sent_session == hot_of(worker).session
+    assert slot.sent_session == heartbeat_of(worker).session
 
 
 @pytest.mark.parametrize("calls", range(1, 9))

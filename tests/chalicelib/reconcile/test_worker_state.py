@@ -10,11 +10,11 @@ import pytest
 
 from chalicelib.reconcile import worker_state
 from chalicelib.store.items import find
-from chalicelib.store.tables import Hot, Seen
+from chalicelib.store.tables import WorkerHeartbeat, WorkerReport
 from chalicelib.workers import admin
 from muster.api import messages as m
 from tests.fixtures.plane_world import PlaneWorld, lines
-from tests.fixtures.reconciling import agent, hot_of, run
+from tests.fixtures.reconciling import agent, heartbeat_of, run
 
 
 def test_what_is_unknown_here_is_an_orphan_and_never_stopped(world: PlaneWorld) -> None:
@@ -42,7 +42,7 @@ def test_a_drain_has_changed_when_the_worker_says_so_and_its_timeline_does_not(
     drains: bool | None, said: str, changed: bool
 ) -> None:
     body = msgspec.convert({"status": said, "gpu_usage": [], "active_deployments": []}, m.Heartbeat)
-    assert worker_state.drain_changed(Hot("w", drains=drains), body) is changed
+    assert worker_state.drain_changed(WorkerHeartbeat("w", drains=drains), body) is changed
 
 
 def test_lists_that_are_too_long_for_an_item_are_cut(world: PlaneWorld) -> None:
@@ -57,7 +57,7 @@ def test_lists_that_are_too_long_for_an_item_are_cut(world: PlaneWorld) -> None:
     assert 10 < len(shown.orphans) < len(unknown)
     kept = admin.last_images(worker.id, world.now)
     assert kept is not None and 10 < len(kept.images) < len(images)
-    item = find(Seen, worker.id, "seen")
+    item = find(WorkerReport, worker.id, "seen")
     assert item is not None
     assert sum(len(str(value).encode()) for value in item.attribute_values.values()) < 400_000
 
@@ -69,7 +69,7 @@ def test_what_a_worker_lists_and_says_is_kept_for_people(world: PlaneWorld) -> N
     images = [m.Image("sha256:1", ["a:1"], 5, "2026-01-01")] * 1025
     orphans = [{"deployment_id": "told", "gpus": []}]
     worker.beat(active_deployments=[known, "listed"], orphans=orphans, images=images, disk=disk)
-    seen = find(Seen, worker.id, "seen")
+    seen = find(WorkerReport, worker.id, "seen")
     assert seen is not None
     assert msgspec.json.decode(seen.active) == sorted([known, "listed"])
     shown = admin.get(worker.id, world.now)
@@ -115,10 +115,10 @@ def test_a_worker_that_is_heard_of_again_is_told_once_and_gets_what_waits(world:
     worker.beat()
     world.pass_(200)
     world.sweep()
-    assert hot_of(worker).down_since is not None
+    assert heartbeat_of(worker).down_since is not None
     world.deploy()
     worker.beat()
-    assert hot_of(worker).down_since is None
+    assert heartbeat_of(worker).down_since is None
     assert worker.types() == ["deploy"], "in the next look, since placing is its last step"
     worker.beat()
     assert [line.type for line in lines(world, worker.id)].count("online") == 1

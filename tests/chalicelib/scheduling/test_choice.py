@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chalicelib.deployments import intents
 from chalicelib.store.items import find
-from chalicelib.store.tables import Cold
+from chalicelib.store.tables import WorkerRecord
 from muster.api import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 
@@ -31,8 +31,8 @@ def test_a_change_goes_elsewhere_while_its_worker_is_offline(world: PlaneWorld) 
 
 def test_a_claim_whose_slot_is_gone_holds_nothing_back(world: PlaneWorld) -> None:
     worker = world.worker(gpus=1)
-    cold = find(Cold, worker.id, "cold")
-    assert cold is not None
-    cold.update(actions=[Cold.claims.set('{"0":"left-behind"}')])
+    record = find(WorkerRecord, worker.id, "cold")
+    assert record is not None
+    record.update(actions=[WorkerRecord.claims.set('{"0":"left-behind"}')])
     deployment_id = world.deploy()
     assert world.claims(worker.id) == {"0": deployment_id}

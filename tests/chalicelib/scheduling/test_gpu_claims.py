@@ -8,7 +8,7 @@ from chalicelib.deployments import intents
 from chalicelib.scheduling import gpu_claims
 from chalicelib.store import slots
 from chalicelib.store.items import find
-from chalicelib.store.tables import Cold, Slot
+from chalicelib.store.tables import Slot, WorkerRecord
 from muster.api import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 
@@ -22,13 +22,13 @@ def slot_of(worker_id: str, deployment_id: str) -> Slot:
 def let_go(worker_id: str, deployment_id: str) -> Slot:
     """As a function leaves it that was killed before it could release."""
     slot = slot_of(worker_id, deployment_id)
-    slot.holds = False
+    slot.holds_gpus = False
     slot.save()
     return slot
 
 
 def hold_again(worker_id: str, deployment_id: str) -> None:
-    slot_of(worker_id, deployment_id).update(actions=[Slot.holds.set(True)])
+    slot_of(worker_id, deployment_id).update(actions=[Slot.holds_gpus.set(True)])
 
 
 def test_a_deployment_has_devices_on_its_own_worker_alone(world: PlaneWorld) -> None:
@@ -53,7 +53,7 @@ def test_what_a_slot_lets_go_of_is_released_and_others_keep_theirs(world: PlaneW
     first, second = world.deploy(), world.deploy()
     slot = slots.get(worker.id, first)
     assert slot is not None
-    slot.holds = False
+    slot.holds_gpus = False
     slot.save()
     for _ in range(2):
         gpu_claims.release(worker.id, first)
@@ -63,7 +63,7 @@ def test_what_a_slot_lets_go_of_is_released_and_others_keep_theirs(world: PlaneW
 def test_a_release_on_a_worker_that_is_none_is_no_error(world: PlaneWorld) -> None:
     deployment_id = world.deploy()
     gpu_claims.release("nobody", deployment_id)
-    assert find(Cold, "nobody", "cold") is None
+    assert find(WorkerRecord, "nobody", "cold") is None
 
 
 def test_a_claim_whose_slot_is_gone_is_released(world: PlaneWorld) -> None:
@@ -90,9 +90,9 @@ def test_a_release_that_another_change_of_the_claims_overtakes_is_repeated(world
     worker = world.worker(gpus=2)
     first = world.deploy()
     let_go(worker.id, first)
-    both, cold = f'{{"0":"{first}","1":"another"}}', find(Cold, worker.id, "cold")
-    assert cold is not None
-    with world.database.overtaken_after(calls, lambda: cold.update(actions=[Cold.claims.set(both)])):
+    both, record = f'{{"0":"{first}","1":"another"}}', find(WorkerRecord, worker.id, "cold")
+    assert record is not None
+    with world.database.overtaken_after(calls, lambda: record.update(actions=[WorkerRecord.claims.set(both)])):
         gpu_claims.release(worker.id, first)
         assert world.database.overtake is None
     assert world.claims(worker.id) == {"1": "another"}
@@ -109,15 +109,15 @@ def test_what_runs_holds_its_devices_although_its_slot_let_go(world: PlaneWorld)
     assert world.claims(worker.id) == {}
     gpu_claims.confirm(slot, intents.load(deployment_id))
     assert world.claims(worker.id) == {"0": deployment_id, "1": deployment_id}
-    assert slot_of(worker.id, deployment_id).holds
+    assert slot_of(worker.id, deployment_id).holds_gpus
 
 
 def test_confirming_takes_back_a_device_only_where_nobody_was_given_it_meanwhile(world: PlaneWorld) -> None:
     worker = world.worker(gpus=2)
     deployment_id = world.deploy(gpus=[0, 1])
-    slot, cold = slots.get(worker.id, deployment_id), find(Cold, worker.id, "cold")
-    assert slot is not None and cold is not None
-    cold.update(actions=[Cold.claims.set('{"1":"another"}')])
+    slot, record = slots.get(worker.id, deployment_id), find(WorkerRecord, worker.id, "cold")
+    assert slot is not None and record is not None
+    record.update(actions=[WorkerRecord.claims.set('{"1":"another"}')])
     gpu_claims.confirm(slot, intents.load(deployment_id))
     assert world.claims(worker.id) == {"0": deployment_id, "1": "another"}
 
@@ -149,10 +149,14 @@ def test_a_confirmation_that_a_deploy_overtakes_is_repeated(world: PlaneWorld, c
 def test_a_worker_that_was_removed_meanwhile_has_no_claims(world: PlaneWorld) -> None:
     worker = world.worker()
     deployment_id = world.deploy()
-    slot, deployment, cold = slot_of(worker.id, deployment_id), intents.load(deployment_id), Cold(worker.id, "cold")
-    cold.delete()
+    slot, deployment, record = (
+        slot_of(worker.id, deployment_id),
+        intents.load(deployment_id),
+        WorkerRecord(worker.id, "cold"),
+    )
+    record.delete()
     gpu_claims.confirm(slot, deployment)
-    assert find(Cold, worker.id, "cold") is None
+    assert find(WorkerRecord, worker.id, "cold") is None
 
 
 def test_claims_that_are_right_already_cost_no_write(world: PlaneWorld) -> None:
@@ -169,9 +173,9 @@ def test_claims_that_are_right_already_cost_no_write(world: PlaneWorld) -> None:
 def test_confirming_returns_whether_it_freed_a_device(world: PlaneWorld) -> None:
     worker = world.worker(gpus=2)
     deployment_id = world.deploy(gpus=[0])
-    slot, cold = slot_of(worker.id, deployment_id), find(Cold, worker.id, "cold")
-    assert cold is not None
-    cold.update(actions=[Cold.claims.set(f'{{"0":"{deployment_id}","1":"{deployment_id}"}}')])
+    slot, record = slot_of(worker.id, deployment_id), find(WorkerRecord, worker.id, "cold")
+    assert record is not None
+    record.update(actions=[WorkerRecord.claims.set(f'{{"0":"{deployment_id}","1":"{deployment_id}"}}')])
     assert gpu_claims.confirm(slot, intents.load(deployment_id))
     assert world.claims(worker.id) == {"0": deployment_id}
     assert not gpu_claims.confirm(slot, intents.load(deployment_id))

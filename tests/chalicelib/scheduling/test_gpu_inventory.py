@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.fleet import workers
 from chalicelib.scheduling import gpu_inventory, scheduler
-from chalicelib.store.tables import Cold
+from chalicelib.store.tables import WorkerRecord
 from chalicelib.workers import admin
 from muster.api import messages as m
 from tests.fixtures.database import Killed
@@ -75,7 +75,7 @@ def test_a_registration_tells_what_changed_since_the_last(world: PlaneWorld) -> 
 
 def test_news_of_a_worker_that_was_removed_meanwhile_is_none(world: PlaneWorld) -> None:
     assert not gpu_inventory.follow("nobody", info(device(0)), {}, world.now)
-    assert not list(Cold.query("nobody"))
+    assert not list(WorkerRecord.query("nobody"))
 
 
 def test_news_survives_a_placement_at_the_same_time(world: PlaneWorld) -> None:
@@ -208,7 +208,9 @@ def test_nothing_is_placed_on_a_gpu_that_was_lost_since_its_worker_was_read(worl
     told = info(device(0), device(1, lost=True))
 
     def lose() -> None:
-        Cold(worker.id, part="cold").update(actions=[Cold.gpu_info.set(msgspec.json.encode(told).decode())])
+        WorkerRecord(worker.id, part="cold").update(
+            actions=[WorkerRecord.gpu_info.set(msgspec.json.encode(told).decode())]
+        )
 
     with world.database.overtaken_after(before, lose):
         scheduler.place(second, world.now)

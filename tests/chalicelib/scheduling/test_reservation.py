@@ -8,7 +8,7 @@ from chalicelib.deployments import intents
 from chalicelib.scheduling import gpu_claims, scheduler
 from chalicelib.store import slots
 from chalicelib.store.items import find
-from chalicelib.store.tables import Cold, Deployment
+from chalicelib.store.tables import Deployment, WorkerRecord
 from muster.api import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 
@@ -48,9 +48,9 @@ def test_of_a_start_and_a_deploy_for_one_device_one_has_it(world: PlaneWorld, ca
     worker.beat()
     second = world.deploy(gpus=2)
     worker.report(first, "stopped")
-    cold, other = find(Cold, worker.id, "cold"), find(Deployment, second)
-    assert cold is not None and other is not None
-    cold.update(actions=[Cold.claims.set(f'{{"0":"{first}"}}')])
+    record, other = find(WorkerRecord, worker.id, "cold"), find(Deployment, second)
+    assert record is not None and other is not None
+    record.update(actions=[WorkerRecord.claims.set(f'{{"0":"{first}"}}')])
     spec = gpu_claims.spec_of(other)
     spec.gpus = 1
     other.update(actions=[Deployment.spec.set(intents._encode(spec))])
@@ -59,7 +59,7 @@ def test_of_a_start_and_a_deploy_for_one_device_one_has_it(world: PlaneWorld, ca
     holders = [
         deployment_id
         for deployment_id in (first, second)
-        if (slot := slots.get(worker.id, deployment_id)) and slot.holds
+        if (slot := slots.get(worker.id, deployment_id)) and slot.holds_gpus
     ]
     assert holders == list(world.claims(worker.id).values())
     assert len(holders) == 1
@@ -69,9 +69,9 @@ def test_each_placement_of_several_is_one_write_that_holds(world: PlaneWorld) ->
     """The next one is placed on what the one before left."""
     waiting = [world.deploy(gpus=1) for _ in range(3)]
     worker = world.worker(gpus=0)
-    cold = find(Cold, worker.id, "cold")
-    assert cold is not None
-    cold.update(actions=[Cold.gpu_info.set('{"count":3,"devices":[]}')])
+    record = find(WorkerRecord, worker.id, "cold")
+    assert record is not None
+    record.update(actions=[WorkerRecord.gpu_info.set('{"count":3,"devices":[]}')])
     with world.database.counting() as calls:
         scheduler.place_waiting(world.now)
     assert sorted(world.claims(worker.id).values()) == sorted(waiting)

@@ -7,7 +7,7 @@ import pytest
 from chalicelib.deployments import intents
 from chalicelib.scheduling import gpu_claims, scheduler
 from chalicelib.store.items import find
-from chalicelib.store.tables import Cold, Deployment
+from chalicelib.store.tables import Deployment, WorkerRecord
 from muster.api import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, lines
 
@@ -41,9 +41,9 @@ def test_what_waits_is_placed_in_the_order_in_which_it_was_made(world: PlaneWorl
     world.pass_(1)
     second = world.deploy(gpus=1)
     worker = world.worker(gpus=0)
-    cold = find(Cold, worker.id, "cold")
-    assert cold is not None
-    cold.update(actions=[Cold.gpu_info.set('{"count":1,"devices":[]}')])
+    record = find(WorkerRecord, worker.id, "cold")
+    assert record is not None
+    record.update(actions=[WorkerRecord.gpu_info.set('{"count":1,"devices":[]}')])
     scheduler.place_waiting(world.now, on=worker.id if on_the_worker_alone else None)
     assert [world.see(deployment_id).worker_id for deployment_id in (first, second)] == [worker.id, None]
 

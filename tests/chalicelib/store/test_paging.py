@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from chalicelib.auth import tokens
 from chalicelib.store import paging
-from chalicelib.store.tables import Cold, Credential, Deployment
+from chalicelib.store.tables import Credential, Deployment, WorkerRecord
 from muster.api import resources as r
 from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
@@ -57,7 +57,7 @@ def test_a_token_that_was_made_up_is_refused(token: str) -> None:
 
 def test_a_token_of_another_list_is_refused(seven: PlaneWorld) -> None:
     tokens.create_key(r.NewApiKey("ci", "viewer"), ADMIN, seven.now)
-    for model, kind in ((Credential, "key"), (Cold, "worker")):
+    for model, kind in ((Credential, "key"), (WorkerRecord, "worker")):
         _, token = paging.page(Deployment, "deployment", r.PageQuery(1))
         with pytest.raises(ApiError, match="next_token"):
             paging.page(model, kind, r.PageQuery(1, token))

@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.store import slots
 from chalicelib.store.items import Refused, find, transact
-from chalicelib.store.tables import Hot, Slot
+from chalicelib.store.tables import Slot, WorkerHeartbeat
 from chalicelib.workers import admin
 from tests.fixtures.database import Recorder
 from tests.fixtures.plane_world import PlaneWorld
@@ -35,34 +35,39 @@ def sent(slot: Slot, session: int = 1) -> Slot:
 
 def test_a_deploy_holds_its_gpus_and_nothing_lives_there_yet(database: Recorder) -> None:
     slot = put("deploy", 1, None)
-    assert (slot.holds, slot.may_live, slots.never_sent(slot), slots.coming(slot)) == (True, False, True, True)
+    assert (slot.holds_gpus, slot.may_be_running, slots.never_sent(slot), slots.coming(slot)) == (
+        True,
+        False,
+        True,
+        True,
+    )
 
 
 def test_a_stop_of_what_was_never_sent_holds_nothing(database: Recorder) -> None:
     slot = put("stop", 2, put("deploy", 1, None))
-    assert (slot.holds, slot.may_live) == (False, False)
+    assert (slot.holds_gpus, slot.may_be_running) == (False, False)
 
 
 def test_a_stop_holds_what_was_held_until_it_is_over(database: Recorder) -> None:
     slot = put("stop", 2, sent(put("deploy", 1, None)))
-    assert (slot.holds, slot.may_live) == (True, True)
+    assert (slot.holds_gpus, slot.may_be_running) == (True, True)
     assert slots.ended(slot)
-    assert (got().holds, got().may_live) == (False, False)
+    assert (got().holds_gpus, got().may_be_running) == (False, False)
 
 
 def test_a_deploy_over_what_may_live_is_not_one_that_nobody_heard_of(database: Recorder) -> None:
     slot = put("deploy", 2, sent(put("deploy", 1, None)))
-    assert (slot.may_live, slots.never_sent(slot), slots.coming(slot)) == (True, False, True)
+    assert (slot.may_be_running, slots.never_sent(slot), slots.coming(slot)) == (True, False, True)
     assert slots.ended(slot)
-    assert (got().holds, got().may_live) == (True, False), "the newer deploy is on its way"
+    assert (got().holds_gpus, got().may_be_running) == (True, False), "the newer deploy is on its way"
 
 
 def test_a_deploy_that_may_begin_yet_is_followed_by_stops_that_are_sent_until_one_was_heard(database: Recorder) -> None:
     assert slots.ended(sent(put("deploy", 1, None)), may_begin=True)
     again = put("deploy", 2, got())
-    assert (again.may_live, slots.never_sent(again)) == (False, False)
+    assert (again.may_be_running, slots.never_sent(again)) == (False, False)
     stop = put("stop", 3, got())
-    assert (stop.holds, stop.may_begin) == (False, True)
+    assert (stop.holds_gpus, stop.may_begin) == (False, True)
     slots.settle(sent(stop), 1, NOW)
     assert slots.never_sent(put("deploy", 4, got()))
 
@@ -107,9 +112,9 @@ def test_the_bell_raises_the_inbox_and_makes_the_next_beats_come_quickly(world: 
     world.pass_(400)
     before = worker.beat()
     slots.wake(worker.id, world.now)
-    hot = find(Hot, worker.id)
-    assert hot is not None and hot.unsettled
-    assert (hot.inbox > before.inbox, hot.activity_at) == (True, world.now)
+    heartbeat = find(WorkerHeartbeat, worker.id)
+    assert heartbeat is not None and heartbeat.needs_reconcile
+    assert (heartbeat.inbox > before.inbox, heartbeat.activity_at) == (True, world.now)
     assert (before.next_heartbeat_in, worker.beat().next_heartbeat_in) == (30, 1)
 
 
@@ -123,7 +128,7 @@ def test_a_worker_that_was_removed_has_no_inbox(world: PlaneWorld) -> None:
     worker = world.worker()
     admin.remove(worker.id, False, "an admin", world.now)
     assert slots.bump_inbox(worker.id, world.now) == slots.bump_inbox("nobody", world.now) == 0
-    assert find(Hot, "nobody") is None
+    assert find(WorkerHeartbeat, "nobody") is None
 
 
 def test_of_a_worker_are_its_intents_and_what_it_has_not_taken_and_no_shared_reads(world: PlaneWorld) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chalicelib.store import tables
-from chalicelib.store.tables import MODELS, Cold, Hot, Item, Operation, Queued, Slot
+from chalicelib.store.tables import MODELS, Item, Operation, Queued, Slot, WorkerHeartbeat, WorkerRecord
 from tests.fixtures.database import Recorder
 
 
@@ -25,9 +25,9 @@ def test_items_of_one_table_have_the_same_key() -> None:
 
 
 def test_what_every_heartbeat_writes_has_short_names_and_no_index() -> None:
-    names = [each.attr_name for each in Hot.get_attributes().values() if not each.is_hash_key]
+    names = [each.attr_name for each in WorkerHeartbeat.get_attributes().values() if not each.is_hash_key]
     assert max(len(name) for name in names) <= 2 and len(set(names)) == len(names)
-    assert not Hot._indexes
+    assert not WorkerHeartbeat._indexes
 
 
 def test_a_slot_names_its_deployment_and_its_command() -> None:
@@ -43,7 +43,9 @@ def test_creating_what_exists_changes_nothing(database: Recorder) -> None:
 
 
 def test_all_models_share_one_client(database: Recorder) -> None:
-    clients = {id(model._get_connection().connection.client) for model in (Cold, Hot, Operation, Slot)}
+    clients = {
+        id(model._get_connection().connection.client) for model in (WorkerRecord, WorkerHeartbeat, Operation, Slot)
+    }
     assert clients == {id(tables.connection().client)}
 
 

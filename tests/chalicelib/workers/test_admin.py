@@ -9,7 +9,7 @@ from chalicelib.deployments import intents
 from chalicelib.fleet import workers
 from chalicelib.store import slots
 from chalicelib.store.items import find
-from chalicelib.store.tables import Hot, Seen, WorkerName
+from chalicelib.store.tables import WorkerHeartbeat, WorkerName, WorkerReport
 from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.errors import ApiError
@@ -27,7 +27,7 @@ def test_an_ephemeral_worker_that_was_heard_of_since_the_sweep_read_it_stays(wor
     made = tokens.create_token(r.NewRegistrationToken(ephemeral=True), ADMIN, world.now)
     worker = world.worker(token=str(made.token))
     world.pass_(901)
-    read = find(Hot, worker.id)
+    read = find(WorkerHeartbeat, worker.id)
     assert read is not None
     worker.beat()
     admin.forget(read, world.now)
@@ -122,11 +122,11 @@ def test_a_removed_worker_leaves_its_tombstone_and_nothing_else(world: PlaneWorl
     worker.beat(images=[IMAGE])
     admin.remove(worker.id, False, ADMIN.label, world.now)
     assert slots.of_worker(worker.id) == ([], [])
-    assert find(Seen, worker.id, "seen") is None
+    assert find(WorkerReport, worker.id, "seen") is None
     assert list(WorkerName.scan(WorkerName.part == "name")) == []
     assert r.Workers([]) == admin.list_(r.PageQuery(), world.now)
-    hot = find(Hot, worker.id)
-    assert hot is not None and hot.gone
+    heartbeat = find(WorkerHeartbeat, worker.id)
+    assert heartbeat is not None and heartbeat.gone
     with pytest.raises(ApiError) as caught:
         worker.beat()
     assert caught.value.error_code == "WORKER_REMOVED"

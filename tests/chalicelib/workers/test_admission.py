@@ -9,7 +9,6 @@ import pytest
 
 from chalicelib.auth import tokens
 from chalicelib.fleet import workers
-from chalicelib.fleet.workers import Machine
 from chalicelib.workers import admission
 from chalicelib.workers.admission import Request, Rule
 from muster.api import messages as m
@@ -25,7 +24,7 @@ def token(world: PlaneWorld, **fields: Any) -> str:
     return str(made.token)
 
 
-def machine_of(worker: Worker) -> Machine:
+def stored(worker: Worker) -> workers.Worker:
     return workers.get(worker.id)
 
 
@@ -33,7 +32,7 @@ def rule(world: PlaneWorld, worker: Worker, secret: str, bearer: str | None = No
     body: Host = {"name": worker.name, "token": secret, "gpu_info": {"count": 0}, "system_info": {"hostname": "gpu-1"}}
     parsed = msgspec.convert({**body, **host}, m.Registration)
     request = Request(parsed, bearer, tokens.lookup(secret, "registration"))
-    return admission.rule(machine_of(worker), request, world.now)
+    return admission.rule(stored(worker), request, world.now)
 
 
 @pytest.fixture
@@ -156,7 +155,7 @@ def test_what_ended_is_of_the_past(world: PlaneWorld, agent: Worker, shared: str
     ended = agent.token
     agent.register(boot_id="b2", past_boot_ids=["b1", "b0"])
     agent.beat()
-    machine = machine_of(agent)
+    machine = stored(agent)
 
     def of_the_past(secret: str, bearer: str | None = None, boot: str | None = None) -> bool:
         body = {"name": "gpu-1", "token": secret, "gpu_info": {"count": 0}, "system_info": {"hostname": "gpu-1"}}

@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.reconcile import sending
 from chalicelib.store.items import find
-from chalicelib.store.tables import Hot
+from chalicelib.store.tables import WorkerHeartbeat
 from chalicelib.workers import heartbeat
 from muster.api import messages as m
 from muster.api.errors import ApiError
@@ -18,8 +18,8 @@ from tests.fixtures.plane_world import JOIN, PlaneWorld, Worker
 DISK = {"path": "/", "purpose": "weights", "total": 2, "used": 1, "free": 1}
 
 
-def hot_of(worker: Worker) -> Hot:
-    found = find(Hot, worker.id)
+def heartbeat_of(worker: Worker) -> WorkerHeartbeat:
+    found = find(WorkerHeartbeat, worker.id)
     assert found is not None
     return found
 
@@ -37,7 +37,7 @@ def idle(world: PlaneWorld) -> Worker:
     worker = world.worker()
     for _ in range(heartbeat.RECONCILE_EVERY_HEARTBEATS):
         worker.beat()
-    assert hot_of(worker).beats % heartbeat.RECONCILE_EVERY_HEARTBEATS == 0
+    assert heartbeat_of(worker).beats % heartbeat.RECONCILE_EVERY_HEARTBEATS == 0
     return worker
 
 
@@ -76,7 +76,7 @@ def test_figures_and_a_goodbye_are_no_news(world: PlaneWorld, idle: Worker, fiel
 
 
 def test_a_heartbeat_with_an_ack_or_an_older_inbox_looks(world: PlaneWorld, idle: Worker) -> None:
-    inbox = int(hot_of(idle).inbox)
+    inbox = int(heartbeat_of(idle).inbox)
     assert looks(world, idle, inbox=inbox - 1)
     assert looks(world, idle, acks=["x"], inbox=inbox)
     assert not looks(world, idle, inbox=inbox)
@@ -114,13 +114,13 @@ def test_the_inbox_is_not_heard_before_the_last_of_many_commands(
 
 def test_a_credential_that_nobody_was_given_is_refused_and_stamps_nothing(world: PlaneWorld) -> None:
     worker = world.worker()
-    before = hot_of(worker).serialize()
+    before = heartbeat_of(worker).serialize()
     world.pass_(1)
     worker.token = "mst_wrk_" + worker.id + "_forged"
     with pytest.raises(ApiError) as caught:
         worker.beat()
     assert caught.value.error_code == "UNAUTHENTICATED"
-    assert hot_of(worker).serialize() == before
+    assert heartbeat_of(worker).serialize() == before
 
 
 def test_a_session_below_the_stored_one_is_superseded(world: PlaneWorld) -> None:
@@ -147,7 +147,7 @@ def test_a_worker_that_nobody_knows_is_unauthenticated(world: PlaneWorld) -> Non
     with pytest.raises(ApiError) as caught:
         heartbeat.heartbeat("nobody", "a secret", body, world.now)
     assert caught.value.error_code == "UNAUTHENTICATED"
-    assert find(Hot, "nobody") is None
+    assert find(WorkerHeartbeat, "nobody") is None
 
 
 def refusal(worker: Worker, **fields: Any) -> str:
@@ -158,13 +158,13 @@ def refusal(worker: Worker, **fields: Any) -> str:
 
 def test_a_heartbeat_stamps_what_the_worker_is_like(world: PlaneWorld, idle: Worker) -> None:
     world.pass_(10)
-    before = hot_of(idle).beats
+    before = heartbeat_of(idle).beats
     idle.beat(status="draining", conditions=[{"type": "GpuLost", "message": "x"}])
-    hot = hot_of(idle)
-    assert (hot.status, hot.last_seen, hot.beats) == ("draining", world.now, before + 1)
-    assert hot.conditions
+    heartbeat = heartbeat_of(idle)
+    assert (heartbeat.status, heartbeat.last_seen, heartbeat.beats) == ("draining", world.now, before + 1)
+    assert heartbeat.conditions
     idle.beat()
-    assert not hot_of(idle).conditions
+    assert not heartbeat_of(idle).conditions
 
 
 def test_a_session_from_the_future_is_refused_unless_it_is_the_stored_one(world: PlaneWorld) -> None:
@@ -172,7 +172,7 @@ def test_a_session_from_the_future_is_refused_unless_it_is_the_stored_one(world:
     latest = int(world.now * 1000) + 300_000
     assert refusal(worker, session=latest + 1) == "INVALID_REQUEST"
     worker.beat(session=latest)
-    assert hot_of(worker).session == latest
+    assert heartbeat_of(worker).session == latest
     world.pass_(-86400)
     worker.beat(session=latest)
     assert refusal(worker, session=latest + 1) == "INVALID_REQUEST"
@@ -225,7 +225,7 @@ def test_a_client_that_is_kept_aside_gets_nothing_until_the_worker_is_silent(wor
     assert (answer.commands, answer.inbox, answer.next_heartbeat_in) == ([], 0, 30)
     world.pass_(91)
     assert other.types() == ["deploy"], "it is the worker now"
-    assert hot_of(other).last_seen == world.now
+    assert heartbeat_of(other).last_seen == world.now
     assert refusal(worker) == "SESSION_SUPERSEDED"
 
 

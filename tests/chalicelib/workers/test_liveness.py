@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.auth import tokens
 from chalicelib.store.items import find
-from chalicelib.store.tables import Hot
+from chalicelib.store.tables import WorkerHeartbeat
 from chalicelib.workers import admin, liveness
 from muster.api import resources as r
 from muster.api.errors import ApiError
@@ -57,15 +57,15 @@ def test_a_fleet_that_falls_silent_at_once_is_our_fault_for_five_minutes(world: 
     world.pass_(100)
     fleet_[0].beat()
     world.sweep()
-    assert [find(Hot, each.id).down_since for each in fleet_] == [None] * 4  # type: ignore[union-attr]
+    assert [find(WorkerHeartbeat, each.id).down_since for each in fleet_] == [None] * 4  # type: ignore[union-attr]
     world.pass_(60)
     fleet_[0].beat()
     world.sweep()
-    assert [find(Hot, each.id).down_since for each in fleet_] == [None] * 4  # type: ignore[union-attr]
+    assert [find(WorkerHeartbeat, each.id).down_since for each in fleet_] == [None] * 4  # type: ignore[union-attr]
     world.pass_(300)
     fleet_[0].beat()
     world.sweep()
-    down = [find(Hot, each.id).down_since for each in fleet_]  # type: ignore[union-attr]
+    down = [find(WorkerHeartbeat, each.id).down_since for each in fleet_]  # type: ignore[union-attr]
     assert [each is not None for each in down] == [False, True, True, True]
 
 
@@ -75,7 +75,7 @@ def test_one_of_four_that_falls_silent_is_recorded_at_once(world: PlaneWorld) ->
     for each in fleet_[1:]:
         each.beat()
     world.sweep()
-    assert find(Hot, fleet_[0].id).down_since == world.now  # type: ignore[union-attr]
+    assert find(WorkerHeartbeat, fleet_[0].id).down_since == world.now  # type: ignore[union-attr]
 
 
 def test_an_ephemeral_worker_is_forgotten_after_15_minutes(world: PlaneWorld) -> None:
@@ -95,11 +95,11 @@ def test_a_heartbeat_beats_the_sweep(world: PlaneWorld) -> None:
     """The sweep read the worker as silent; its flip is void once the worker was heard of."""
     worker = world.worker()
     world.pass_(100)
-    read = find(Hot, worker.id)
+    read = find(WorkerHeartbeat, worker.id)
     assert read is not None
     worker.beat()
     liveness._record(read, world.now)
-    assert find(Hot, worker.id).down_since is None  # type: ignore[union-attr]
+    assert find(WorkerHeartbeat, worker.id).down_since is None  # type: ignore[union-attr]
 
 
 def test_a_registration_beats_the_sweep_of_the_day(world: PlaneWorld) -> None:
@@ -107,7 +107,7 @@ def test_a_registration_beats_the_sweep_of_the_day(world: PlaneWorld) -> None:
     deployment_id = world.deploy(gpus=0)
     worker.run(deployment_id)
     world.pass_(86401)
-    read = find(Hot, worker.id)
+    read = find(WorkerHeartbeat, worker.id)
     assert read is not None
     worker.register()
     liveness._record(read, world.now)
@@ -119,19 +119,19 @@ def test_the_brake_lets_go_although_the_clock_was_put_back(world: PlaneWorld) ->
         world.worker(name)
     world.pass_(DAY - 3600)
     world.sweep()
-    assert not any(each.down_since for each in Hot.scan())
+    assert not any(each.down_since for each in WorkerHeartbeat.scan())
     world.pass_(-DAY + 7200)
     world.sweep()
     world.pass_(liveness.BRAKE_FOR)
     world.sweep()
-    assert all(each.down_since for each in Hot.scan())
+    assert all(each.down_since for each in WorkerHeartbeat.scan())
 
 
 def test_where_the_clock_was_put_back_silence_is_counted_from_then_on(world: PlaneWorld) -> None:
     worker = world.worker()
     world.pass_(-DAY)
     liveness.clock_was_put_back(world.now)
-    assert Hot.get(worker.id).last_seen == world.now
+    assert WorkerHeartbeat.get(worker.id).last_seen == world.now
     world.pass_(60)
     liveness.clock_was_put_back(world.now - 60)
-    assert Hot.get(worker.id).last_seen == world.now - 60, "and of what is in order nothing is changed"
+    assert WorkerHeartbeat.get(worker.id).last_seen == world.now - 60, "and of what is in order nothing is changed"

@@ -12,7 +12,7 @@ import pytest
 
 from chalicelib.auth import provisional, tokens
 from chalicelib.store.items import Refused, find
-from chalicelib.store.tables import Cold, Conditions, Hot, Provisional
+from chalicelib.store.tables import Conditions, Provisional, WorkerHeartbeat, WorkerRecord
 from chalicelib.workers import admin, admission, registration
 from muster.api import messages as m
 from muster.api import resources as r
@@ -153,14 +153,14 @@ def token(world: PlaneWorld, **wanted: Any) -> str:
     return made
 
 
-def hot_of(worker: Worker) -> Hot:
-    found = find(Hot, worker.id)
+def heartbeat_of(worker: Worker) -> WorkerHeartbeat:
+    found = find(WorkerHeartbeat, worker.id)
     assert found is not None
     return found
 
 
-def cold_of(worker: Worker) -> Cold:
-    found = find(Cold, worker.id, "cold")
+def cold_of(worker: Worker) -> WorkerRecord:
+    found = find(WorkerRecord, worker.id, "cold")
     assert found is not None
     return found
 
@@ -176,12 +176,12 @@ def test_what_a_host_says_when_it_joins_is_the_worker(world: PlaneWorld) -> None
     said: dict[str, Any] = {"machine_id": "one", "boot_id": "b"}
     said |= {"past_boot_ids": ["a"], "agent_version": "1.2", "address": "gpu.lan"}
     worker = world.worker("gpu", 2, token=secret, labels={"rack": "1"}, **said)
-    shown, hot, cold = admin.get(worker.id, world.now), hot_of(worker), cold_of(worker)
+    shown, heartbeat, record = admin.get(worker.id, world.now), heartbeat_of(worker), cold_of(worker)
     assert (shown.name, shown.status, shown.labels, shown.address) == ("gpu", "online", {"rack": "1"}, "gpu.lan")
     assert (shown.agent_version, shown.gpu_info.count, shown.system_info.hostname) == ("1.2", 2, "gpu")
     assert (shown.session, shown.registered_at.timestamp()) == (worker.answer.session, world.now)
-    assert (cold.machine_id, cold.hostname, cold.ephemeral, hot.ephemeral) == ("one", "gpu", True, True)
-    assert (hot.status, admission.retired_boots(cold)) == ("online", [admission.short("a")])
+    assert (record.machine_id, record.hostname, record.ephemeral, heartbeat.ephemeral) == ("one", "gpu", True, True)
+    assert (heartbeat.status, admission.retired_boots(record)) == ("online", [admission.short("a")])
     assert worker.answer.next_heartbeat_in == 30
     (line,) = lines(world, worker.id)
     assert (line.type, line.message, line.by) == ("joined", "with token for rack 1", "worker gpu")
@@ -191,7 +191,7 @@ def test_what_a_host_says_when_it_joins_is_the_worker(world: PlaneWorld) -> None
 
 def test_a_worker_of_an_ordinary_token_is_not_ephemeral(world: PlaneWorld) -> None:
     worker = world.worker()
-    assert not hot_of(worker).ephemeral and not cold_of(worker).ephemeral
+    assert not heartbeat_of(worker).ephemeral and not cold_of(worker).ephemeral
 
 
 def test_what_waits_is_placed_on_a_worker_when_it_joins_and_when_it_comes_back(world: PlaneWorld) -> None:
@@ -280,10 +280,10 @@ def test_a_boot_that_asks_again_keeps_its_session_and_its_heartbeats(world: Plan
     world.pass_(5)
     worker.register()
     assert (worker.answer.session, lines(world, worker.id)) == (session, told)
-    assert (hot_of(worker).beats, bytes(hot_of(worker).retired or b"")) == (1, b"")
+    assert (heartbeat_of(worker).beats, bytes(heartbeat_of(worker).retired or b"")) == (1, b"")
     worker.register(boot_id="b")
     assert worker.answer.session > session
-    assert hot_of(worker).beats == 0
+    assert heartbeat_of(worker).beats == 0
     assert [line.type for line in lines(world, worker.id)][-1] == "returned"
 
 
@@ -293,11 +293,11 @@ def test_a_worker_that_comes_back_is_online_and_looked_at(world: PlaneWorld) -> 
     worker.beat(status="offline")
     world.pass_(86400)
     world.sweep()
-    hot_of(worker).update(actions=[Hot.lost.set(True), Hot.interval.set(5)])
+    heartbeat_of(worker).update(actions=[WorkerHeartbeat.lost.set(True), WorkerHeartbeat.interval.set(5)])
     worker.register(boot_id="b")
-    hot = hot_of(worker)
-    assert (hot.status, hot.last_seen, hot.interval) == ("online", world.now, 30)
-    assert hot.unsettled and not hot.lost
+    heartbeat = heartbeat_of(worker)
+    assert (heartbeat.status, heartbeat.last_seen, heartbeat.interval) == ("online", world.now, 30)
+    assert heartbeat.needs_reconcile and not heartbeat.lost
 
 
 def test_the_next_heartbeat_of_a_worker_with_work_to_do_is_soon(world: PlaneWorld) -> None:
@@ -459,7 +459,7 @@ def test_a_heartbeat_while_its_name_is_asked_for_in_its_silence_keeps_the_worker
     with world.database.overtaken_after(calls, worker.beat), suppress(ApiError):
         world.worker("gpu", machine_id="one", boot_id="z")
         assert world.database.overtake is None
-    assert hot_of(worker).boot == admission.short("a")
+    assert heartbeat_of(worker).boot == admission.short("a")
     worker.beat()
 
 
@@ -547,7 +547,7 @@ def test_a_client_that_is_promoted_keeps_the_token_that_it_was_issued(world: Pla
     if presented != "issued":
         other.token = presented
     other.beat()
-    assert hot_of(worker).digest == tokens.digest(issued)
+    assert heartbeat_of(worker).digest == tokens.digest(issued)
     other.token = issued
     other.beat()
 
@@ -575,22 +575,31 @@ def test_a_takeover_leaves_nothing_of_the_machine_before(world: PlaneWorld) -> N
     old.beat(conditions=[m.ReportedCondition("ContainerRuntimeDown", "why")])
     deployment_id = world.deploy()
     old.beat()
-    before, retired = hot_of(old), tokens.digest(old.token)
+    before, retired = heartbeat_of(old), tokens.digest(old.token)
     world.pass_(200)
     new = world.worker("gpu", 2, token=token(world, takeover=True, ephemeral=True), machine_id="two", boot_id="x")
-    hot, cold = hot_of(new), cold_of(new)
-    assert (new.id, hot.boot, hot.session > before.session) == (old.id, admission.short("x"), True)
-    assert not any((hot.beats, hot.previous, hot.used, hot.previous_until, hot.journal, hot.conditions))
-    assert tokens.was_retired(hot, retired)
-    assert (hot.ephemeral, cold.ephemeral, cold.machine_id, cold.hostname) == (True, True, "two", "gpu")
-    assert cold.join_token_id == tokens.credential_id(new.join_token)
+    heartbeat, record = heartbeat_of(new), cold_of(new)
+    assert (new.id, heartbeat.boot, heartbeat.session > before.session) == (old.id, admission.short("x"), True)
+    assert not any(
+        (
+            heartbeat.beats,
+            heartbeat.previous,
+            heartbeat.used,
+            heartbeat.previous_until,
+            heartbeat.journal,
+            heartbeat.conditions,
+        )
+    )
+    assert tokens.was_retired(heartbeat, retired)
+    assert (heartbeat.ephemeral, record.ephemeral, record.machine_id, record.hostname) == (True, True, "two", "gpu")
+    assert record.join_token_id == tokens.credential_id(new.join_token)
     assert find(Conditions, new.id, "conditions") is None
     seen = world.see(deployment_id)
     assert (seen.status, seen.error_code, seen.desired) == ("error", "WORKER_LOST", "stopped")
     assert seen.message == "another machine took over the name gpu"
     told = [(line.type, line.message) for line in lines(world, new.id)]
     assert ("taken_over", "by gpu") in told and ("gpus_changed", "GPU 1 is there") in told
-    assert admission.retired_boots(cold) == [admission.short("a")]
+    assert admission.retired_boots(record) == [admission.short("a")]
     assert refusal(old.beat).error_code == "SESSION_SUPERSEDED"
 
 
@@ -598,7 +607,7 @@ def test_a_takeover_with_an_ordinary_token_of_its_kind_makes_a_worker_that_stays
     world.worker("gpu", token=token(world, ephemeral=True), machine_id="one")
     world.pass_(200)
     new = world.worker("gpu", token=token(world, takeover=True), machine_id="two")
-    assert not hot_of(new).ephemeral and not cold_of(new).ephemeral
+    assert not heartbeat_of(new).ephemeral and not cold_of(new).ephemeral
     assert new.answer.next_heartbeat_in == 30
 
 
@@ -621,5 +630,5 @@ def test_a_removal_while_a_worker_comes_back_is_not_undone(world: PlaneWorld, ca
     worker.beat()
     with world.database.overtaken_after(calls, lambda: admin.remove(worker.id, True, "an admin", world.now)):
         assert refusal(lambda: worker.register(boot_id="b")).error_code == "WORKER_REMOVED"
-    assert find(Cold, worker.id, "cold") is None
+    assert find(WorkerRecord, worker.id, "cold") is None
     assert refusal(worker.beat).error_code == "WORKER_REMOVED"

@@ -15,7 +15,7 @@ from chalice.local import LocalGateway
 from app import app
 from chalicelib.auth import tokens
 from chalicelib.deployments import intents
-from chalicelib.store.tables import Cold
+from chalicelib.store.tables import WorkerRecord
 from chalicelib.workers import admin
 from muster.api.endpoints import ENDPOINTS, Access
 from muster.api.resources import NewApiKey, NewRegistrationToken
@@ -138,7 +138,7 @@ def a_model_that_runs_claims_its_gpus_again(world: PlaneWorld) -> None:
 
 def claim(worker_id: str, claims: str) -> None:
     """What a function that was killed in the middle, or an older database, may leave."""
-    Cold(worker_id, part="cold").update(actions=[Cold.claims.set(claims)])
+    WorkerRecord(worker_id, part="cold").update(actions=[WorkerRecord.claims.set(claims)])
 
 
 DRIVES: tuple[Callable[[PlaneWorld], None], ...] = (

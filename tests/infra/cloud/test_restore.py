@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from chalicelib.store.items import find
 from chalicelib.store.settings import TABLE_PREFIX
-from chalicelib.store.tables import Cold, Deployment, connection
+from chalicelib.store.tables import Deployment, WorkerRecord, connection
 from infra.cloud import restore
 from tests.fixtures.database import DATABASE, Recorder
 from tests.fixtures.memory_dynamodb import MemoryDynamoDB
@@ -112,7 +112,7 @@ def test_a_stage_is_put_back_by_what_dynamodb_restored(engine: Recorder, monkeyp
     assert worker.answer.session > session
     commands = list(calls_in(world, worker))
     assert commands == [] and world.see(kept).status == "running"
-    assert find(Deployment, unknown) is None and find(Cold, worker.id, "cold") is not None
+    assert find(Deployment, unknown) is None and find(WorkerRecord, worker.id, "cold") is not None
     assert world.see(stopped).error_code == "CONTAINER_LOST"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.fleet.workers import ONLINE_WINDOW
-from chalicelib.store.tables import Hot
+from chalicelib.store.tables import WorkerHeartbeat
 from chalicelib.workers import liveness
 from infra.local.schedule import EVERY, SETTLE, STEP, Minute
 from tests.fixtures.agent_world import DAY, Clock
@@ -108,7 +108,7 @@ def test_no_worker_and_no_model_is_lost_by_a_step_of_the_servers_clock(database:
         for worker in workers:
             worker.beat()
         assert [world.see(each).status for each in ids] == ["running", "running"]
-        assert not any(each.down_since for each in Hot.scan())
+        assert not any(each.down_since for each in WorkerHeartbeat.scan())
 
 
 def test_a_dead_worker_is_offline_although_the_clock_was_put_back(database: Recorder) -> None:
@@ -120,4 +120,4 @@ def test_a_dead_worker_is_offline_although_the_clock_was_put_back(database: Reco
     for _ in range(int((SETTLE + ONLINE_WINDOW) / EVERY) + 1):
         clock.pass_time(EVERY)
         minute.turn()
-    assert Hot.get(worker.id).down_since is not None
+    assert WorkerHeartbeat.get(worker.id).down_since is not None
