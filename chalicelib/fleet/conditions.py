@@ -1,12 +1,12 @@
 """Conditions of workers: what their agents report, and whom that holds up.
 
     WorkerHeartbeat      the bits of the types that the last heartbeat reported, in its one write
-    part="conditions"    the text, the scope, and `since` of each: written by a look, when there is news of them
+    part="conditions"    the text, the scope, and `since` of each: written when there is news of them
 
 What the control plane finds itself is derived where it is read, and shown beside these as `Held`. A type counts as
 reported while its bit is in WorkerHeartbeat, so that a condition ends with the heartbeat that does not report it,
-even where the function was killed before it had reconciled. A changed text alone is no news: one with a counter in it would
-cost a write at each heartbeat (docs/adr/0026).
+even where the function was killed before it had reconciled. A changed text alone is no news: one with a counter in it
+would cost a write at each heartbeat (docs/adr/0026).
 """
 
 from __future__ import annotations
