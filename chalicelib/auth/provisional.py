@@ -27,7 +27,7 @@ from chalicelib.store.items import find
 from chalicelib.store.tables import Credential, Provisional, WorkerHeartbeat
 from muster.api import messages as m
 
-IN_FLIGHT = 10.0
+IN_FLIGHT_SECONDS = 10.0
 """Seconds in which a heartbeat of the process that crashed may still arrive."""
 
 
@@ -43,7 +43,7 @@ class Waiting:
     def ended(self) -> bool:
         """Whether the worker sent a heartbeat since, or registered: then it lives, and this is another client."""
         heartbeat = self.worker.heartbeat
-        return bool(heartbeat.session != self.kept.session or heartbeat.last_seen > self.kept.at + IN_FLIGHT)
+        return bool(heartbeat.session != self.kept.session or heartbeat.last_seen > self.kept.at + IN_FLIGHT_SECONDS)
 
     @property
     def body(self) -> m.Registration:

@@ -13,7 +13,7 @@ from pynamodb.transactions import TransactWrite
 
 from chalicelib.fleet import scan
 from chalicelib.store import events, idempotency, paging
-from chalicelib.store.items import Refused, delete_if, find, put_if, side_by_side, transact, update_if
+from chalicelib.store.items import TransactionConflict, delete_if, find, put_if, side_by_side, transact, update_if
 from chalicelib.store.tables import Credential, FirstKey, WorkerHeartbeat
 from chalicelib.store.times import when
 from muster.api import resources as r
@@ -22,8 +22,8 @@ from muster.api.errors import ApiError
 
 PREFIX = {"registration": "mst_reg_", "key": "mst_key_", "worker": "mst_wrk_"}
 SEEDED_USES = 1_000_000
-RETIRED = 2
-SEGMENTS = 8
+MAX_RETIRED_DIGESTS = 2
+REVOCATION_SEGMENTS = 8
 """Segments of the heartbeats, and threads, in which a revocation looks for workers that use the token."""
 NOT_REVOKED = Credential.credential_id.exists() & Credential.revoked.does_not_exist()
 ROLES = {"viewer": Access.VIEWER, "operator": Access.OPERATOR, "admin": Access.ADMIN}
@@ -116,7 +116,7 @@ def first_use(heartbeat: WorkerHeartbeat, presented: bytes) -> None:
 
 def retire(heartbeat: WorkerHeartbeat, *ended: bytes) -> bytes:
     """Digests of what opens no more, the latest first: whoever has one is told that a newer session registered."""
-    return (b"".join(ended) + bytes(heartbeat.retired or b""))[: 32 * RETIRED]
+    return (b"".join(ended) + bytes(heartbeat.retired or b""))[: 32 * MAX_RETIRED_DIGESTS]
 
 
 def _same(stored: bytes | None, presented: bytes) -> bool:
@@ -167,7 +167,7 @@ def first_admin_key(name: str, by: Principal, now: float) -> r.ApiKey | None:
 
     try:
         transact(build)
-    except Refused:
+    except TransactionConflict:
         return None
     _tell(item, "created", f"{name}, admin", by, now)
     return _key_view(item, secret)
@@ -195,7 +195,7 @@ def who_is(key: Principal) -> r.WhoAmI:
     return r.WhoAmI(key.label.removeprefix("key "), key.access.name.lower())  # type: ignore[arg-type]
 
 
-def revoke_token(token_id: str, by: Principal, now: float, segments: int = SEGMENTS) -> r.RegistrationToken:
+def revoke_token(token_id: str, by: Principal, now: float, segments: int = REVOCATION_SEGMENTS) -> r.RegistrationToken:
     """End a registration token everywhere. Raises TOKEN_NOT_FOUND.
 
         marked ──► nobody registers with it: each registration checks that in its transaction

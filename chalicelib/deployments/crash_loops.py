@@ -16,7 +16,7 @@ from muster.api import messages as m
 from muster.api.crash_loops import words
 from muster.api.lifecycle import LIVE, Status
 
-LONGEST = 86400
+LONGEST_WAIT_SECONDS = 86400
 """Seconds until the next start that are believed."""
 
 
@@ -66,7 +66,7 @@ def _stored(deployment: Deployment) -> Stored | None:
 def _told(loop: m.CrashLoop | None, now: float) -> Stored | None:
     if loop is None:
         return None
-    next_start = None if loop.next_start_in is None else now + min(loop.next_start_in, LONGEST)
+    next_start = None if loop.next_start_in is None else now + min(loop.next_start_in, LONGEST_WAIT_SECONDS)
     return Stored(m.brief(loop.error_code, m.MAX_CODE), loop.times, next_start)
 
 

@@ -20,14 +20,14 @@ from chalicelib.deployments import serving
 from chalicelib.fleet import workers
 from chalicelib.scheduling import gpu_claims, scheduler
 from chalicelib.store import events, idempotency, slots
-from chalicelib.store.items import Refused, find, grow, retrying, transact
+from chalicelib.store.items import TransactionConflict, find, grow, retrying, transact
 from chalicelib.store.tables import Deployment, DeploymentName, Slot
 from muster.api import resources as r
 from muster.api.credentials import first_credential
 from muster.api.errors import ApiError
 from muster.api.lifecycle import CONTACT_LOST, LIVE, Status
 
-MAX_CONFIG = 64 * 1024
+MAX_CONFIG_BYTES = 64 * 1024
 
 
 def load(deployment_id: str) -> Deployment:
@@ -59,7 +59,7 @@ def create(body: r.NewDeployment, by: Principal, now: float, key: idempotency.Ke
 
     try:
         made = idempotency.run(key, now, attempt)
-    except Refused as refused:
+    except TransactionConflict as refused:
         if find(DeploymentName, f"name#{deployment.name}"):
             message = f"name: a deployment named {deployment.name!r} exists; take another name, or delete that one"
             raise ApiError("DEPLOYMENT_NAME_IN_USE", message) from refused
@@ -73,7 +73,7 @@ def create(body: r.NewDeployment, by: Principal, now: float, key: idempotency.Ke
 
 def check(body: r.NewDeployment) -> None:
     """What the types alone cannot say. Raises INVALID_REQUEST, PAYLOAD_TOO_LARGE."""
-    if len(msgspec.json.encode([body.config, body.env])) > MAX_CONFIG:
+    if len(msgspec.json.encode([body.config, body.env])) > MAX_CONFIG_BYTES:
         raise ApiError("PAYLOAD_TOO_LARGE", "config with env: expected at most 64 KiB")
     if isinstance(body.gpus, list) and len(set(body.gpus)) != len(body.gpus):
         raise ApiError("INVALID_REQUEST", "gpus: expected each index once")
@@ -360,7 +360,7 @@ def take_back(slot: Slot, deployment: Deployment, rivals: list[tuple[Slot, Deplo
 
     try:
         transact(build)
-    except Refused:  # somebody else decided on it meanwhile: the next look sees what
+    except TransactionConflict:  # somebody else decided on it meanwhile: the next look sees what
         return
     gpu_claims.release(slot.worker_id, slot.deployment_id)
     for other, theirs in rivals:

@@ -27,7 +27,7 @@ from muster.api import addresses
 from muster.api.addresses import Place
 from muster.api.conditions import ConditionType
 
-MOST_RIVALS = 64
+MAX_RIVALS = 64
 """Workers of one address that are compared; more than that on one address are a proxy, or an attack."""
 
 
@@ -178,7 +178,7 @@ def _sharing(claimants: Iterable[Worker], now: float) -> dict[str, Worker]:
     sharing = {worker_id for item in items if item.workers and len(item.workers) > 1 for worker_id in item.workers}
     online = [each for each in workers.several(sorted(sharing)).values() if each.online(now)]
     online.sort(key=lambda each: address_claims.rank(each.record))
-    return {each.worker_id: each for each in online[:MOST_RIVALS]}
+    return {each.worker_id: each for each in online[:MAX_RIVALS]}
 
 
 def _deployments_of(worker_ids: Iterable[str]) -> list[Deployment]:

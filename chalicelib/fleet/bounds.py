@@ -7,7 +7,7 @@ worker, for which nothing newer is possible.
 
 from __future__ import annotations
 
-from chalicelib.fleet.workers import CLOCKS_DIFFER
+from chalicelib.fleet.workers import MAX_CLOCK_SKEW_SECONDS
 from chalicelib.store.items import find, update_if
 from chalicelib.store.tables import WorkerHeartbeat
 from muster.api.errors import ApiError
@@ -15,7 +15,7 @@ from muster.api.errors import ApiError
 
 def latest(now: float) -> int:
     """The largest number that the control plane can have given by `now`."""
-    return int((now + CLOCKS_DIFFER) * 1000)
+    return int((now + MAX_CLOCK_SKEW_SECONDS) * 1000)
 
 
 def check(field: str, number: int | None, stored: float, now: float) -> None:

@@ -27,14 +27,14 @@ from muster.api import resources as r
 from muster.api.conditions import bit, types_in
 from muster.api.lifecycle import Status
 
-MOST = 32
+MAX_CONDITIONS = 32
 """Conditions that a worker may have; further ones are left out."""
-MAX_TEXT = 1024
+MAX_TEXT_CHARACTERS = 1024
 MAX_DEPLOYMENTS = 4096
 """Ids in the scopes of all of a worker's conditions, since an item has at most 400 KB."""
-TEXT_EVERY = 60.0
+TEXT_EVERY_SECONDS = 60.0
 """Seconds after which a text that changed, and nothing else, is written again; at a look that happens anyway."""
-LINES_EVERY, LINES_AN_HOUR = 60.0, 16
+LINE_EVERY_SECONDS, MAX_LINES_PER_HOUR = 60.0, 16
 """Of one type at most one line that it is set in so many seconds, and of all types so many in an hour."""
 
 
@@ -91,10 +91,10 @@ def _bounded(reported: Iterable[m.ReportedCondition] | None) -> list[m.ReportedC
         type_ = _line(each.type, 64)
         if type_ in found:
             found[type_] = _both(found[type_], each)
-        elif len(found) < MOST:
+        elif len(found) < MAX_CONDITIONS:
             gpus = None if each.gpus is None else sorted(set(each.gpus))
             named = None if each.deployments is None else sorted(set(each.deployments))
-            found[type_] = m.ReportedCondition(type_, _line(each.message, MAX_TEXT), gpus, named)
+            found[type_] = m.ReportedCondition(type_, _line(each.message, MAX_TEXT_CHARACTERS), gpus, named)
     return [found[type_] for type_ in sorted(found)]
 
 
@@ -144,7 +144,7 @@ def _is_news(before: State, after: State, now: float) -> bool:
     if [(each.scope, each.told) for each in before.held] != [(each.scope, each.told) for each in after.held]:
         return True
     texts = [each.message for each in before.held] != [each.message for each in after.held]
-    return texts and now - before.written_at >= TEXT_EVERY
+    return texts and now - before.written_at >= TEXT_EVERY_SECONDS
 
 
 def _next(
@@ -171,7 +171,9 @@ def _next(
 
 def _may_tell(lines: list[tuple[str, float]], type_: str, now: float) -> bool:
     """Whether the timeline has room for the line. If not, a later look records it, while the condition is set."""
-    return len(lines) < LINES_AN_HOUR and not any(of == type_ and now - at < LINES_EVERY for of, at in lines)
+    return len(lines) < MAX_LINES_PER_HOUR and not any(
+        of == type_ and now - at < LINE_EVERY_SECONDS for of, at in lines
+    )
 
 
 def _set_line(held: Held) -> tuple[str, str]:
@@ -221,4 +223,4 @@ def merged(reported: Iterable[Held], derived: Held | None) -> list[Held]:
 
 def views(held: Iterable[Held]) -> list[r.Condition]:
     """What is derived may quote what a host wrote, as well."""
-    return [r.Condition(each.type, when(each.since), _line(each.message, MAX_TEXT)) for each in held]
+    return [r.Condition(each.type, when(each.since), _line(each.message, MAX_TEXT_CHARACTERS)) for each in held]

@@ -14,17 +14,17 @@ from chalicelib.store.items import find, put_if
 from chalicelib.store.tables import Refusals
 from chalicelib.store.times import when
 
-EVERY = 3600.0
-MOST = 16
+LINE_EVERY_SECONDS = 3600.0
+MAX_LINES_PER_HOUR = 16
 
 
 def note(worker: Worker, type_: str, hostname: str, outcome: str, now: float) -> None:
     """Record on the worker's timeline who asked for its name, and when, unless that was recorded in the last hour."""
     before = find(Refusals, worker.worker_id, Refusals.PART)
     noted = msgspec.json.decode(before.noted, type=dict[str, float]) if before else {}
-    recent = {name: at for name, at in noted.items() if 0 <= now - at < EVERY}
+    recent = {name: at for name, at in noted.items() if 0 <= now - at < LINE_EVERY_SECONDS}
     subject = f"{type_} {hostname}"
-    if subject in recent or len(recent) >= MOST:
+    if subject in recent or len(recent) >= MAX_LINES_PER_HOUR:
         return
     after = msgspec.json.encode({**recent, subject: now}).decode()
     unchanged = Refusals.noted == before.noted if before else Refusals.worker_id.does_not_exist()

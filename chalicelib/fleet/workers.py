@@ -16,22 +16,25 @@ from muster.api import messages as m
 from muster.api.errors import ApiError
 
 ONLINE_WINDOW = settings.ONLINE_WINDOW
-BUSY, WARM = 60.0, 300.0
-BUSY_INTERVAL, WARM_INTERVAL = 1, 5
-CLOCKS_DIFFER = 300.0
+BUSY_SECONDS, WARM_SECONDS = 60.0, 300.0
+BUSY_INTERVAL_SECONDS, WARM_INTERVAL_SECONDS = 1, 5
+MAX_CLOCK_SKEW_SECONDS = 300.0
 """Seconds that two readings of the control plane's clock may be apart, and no more: then it was set."""
 Claims = dict[str, str]
-ANY = "*"
+ANY_DEVICE = "*"
 """Stands for an index: any of the devices."""
 
 
 def interval(activity_at: float, now: float) -> int:
     """Seconds to the next heartbeat: short while something is under way, then 5, then the default."""
     quiet = now - activity_at
-    if quiet < -CLOCKS_DIFFER:  # the clock was put back since: nobody can tell how long ago it was
+    if quiet < -MAX_CLOCK_SKEW_SECONDS:  # the clock was put back since: nobody can tell how long ago it was
         return settings.HEARTBEAT
-    wanted = BUSY_INTERVAL if quiet < BUSY else WARM_INTERVAL if quiet < WARM else settings.HEARTBEAT
-    return min(wanted, settings.HEARTBEAT)
+    if quiet < BUSY_SECONDS:
+        return min(BUSY_INTERVAL_SECONDS, settings.HEARTBEAT)
+    if quiet < WARM_SECONDS:
+        return min(WARM_INTERVAL_SECONDS, settings.HEARTBEAT)
+    return settings.HEARTBEAT
 
 
 def due_in(heartbeat: WorkerHeartbeat, now: float) -> int:
@@ -80,9 +83,9 @@ class Worker:
     def unusable(self) -> dict[int, str]:
         """The devices that nothing may be placed on, each with the reason, whether or not a deployment holds them."""
         taken = read_occupied(self.record)
-        found = {int(index): _used_by(holder) for index, holder in taken.items() if index != ANY}
-        if ANY in taken:
-            found = {index: found.get(index, _used_by(taken[ANY], "perhaps ")) for index in self.devices}
+        found = {int(index): _used_by(holder) for index, holder in taken.items() if index != ANY_DEVICE}
+        if ANY_DEVICE in taken:
+            found = {index: found.get(index, _used_by(taken[ANY_DEVICE], "perhaps ")) for index in self.devices}
         return found | {each.index: "lost" for each in self.gpu_info.devices if each.lost}
 
     @cached_property
@@ -110,7 +113,7 @@ def read_claims(record: WorkerRecord) -> Claims:
 
 
 def read_occupied(record: WorkerRecord) -> Claims:
-    """Device index, or `ANY`, to the id of a deployment that runs there and that the control plane does not know."""
+    """Device index, or `ANY_DEVICE`, to the id of a deployment that runs there and is unknown to the control plane."""
     return msgspec.json.decode(record.occupied, type=Claims) if record.occupied else {}
 
 

@@ -32,12 +32,12 @@ from muster.api import resources as r
 from muster.api.errors import ApiError
 from muster.api.lifecycle import OPEN, OperationStatus, sources
 
-READ_EXPIRES, ACTION_EXPIRES = 60.0, 600.0
-SILENCE = 600.0
+READ_EXPIRY_SECONDS, ACTION_EXPIRY_SECONDS = 60.0, 600.0
+RESULT_SILENCE_SECONDS = 600.0
 """Seconds after which an acknowledged operation without a word counts as lost."""
-KEPT = 7 * 86400
-MAX_OUTPUT = 256 * 1024
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 0.8
+RESULT_TTL_SECONDS = 7 * 86400
+MAX_OUTPUT_BYTES = 256 * 1024
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 0.8
 S = OperationStatus
 
 
@@ -95,8 +95,8 @@ def _enqueue(
         status=S.QUEUED,
         created_at=now,
         updated_at=now,
-        expires_at=now + (READ_EXPIRES if type_ in m.READS else ACTION_EXPIRES),
-        ttl=int(now + KEPT),
+        expires_at=now + (READ_EXPIRY_SECONDS if type_ in m.READS else ACTION_EXPIRY_SECONDS),
+        ttl=int(now + RESULT_TTL_SECONDS),
     )
 
     def build(transaction: TransactWrite) -> None:
@@ -128,13 +128,13 @@ def wait(
 
     `clock` tells epoch seconds, and may be set meanwhile: what has passed is what was slept, and what looking took.
     """
-    left, pause = seconds, FIRST_PAUSE
+    left, pause = seconds, FIRST_PAUSE_SECONDS
     while S(operation.status) in OPEN and left > 0:
         began, nap = monotonic(), min(pause, left)
         sleep(nap)
         operation = load(operation.operation_id, clock())
         left -= max(nap, monotonic() - began)
-        pause = min(pause * 1.5, LONGEST_PAUSE)
+        pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
     return operation
 
 
@@ -210,7 +210,7 @@ def refreshed(operation: Operation, now: float) -> Operation:
         expired = [Operation.error_code.set("EXPIRED"), Operation.message.set("the worker did not take it in time")]
         if _move(operation, S.EXPIRED, now, Operation.status.is_in(S.QUEUED, S.SENT), expired, anyhow=True):
             _ended(operation, events.CONTROL_PLANE, now)
-    elif operation.status in (S.ACCEPTED, S.RUNNING) and now - operation.updated_at > SILENCE:
+    elif operation.status in (S.ACCEPTED, S.RUNNING) and now - operation.updated_at > RESULT_SILENCE_SECONDS:
         silent = "the worker accepted it and was silent for 10 minutes; a late result still counts"
         lost = [Operation.error_code.set("RESULT_LOST"), Operation.message.set(silent)]
         if _move(operation, S.FAILED, now, Operation.updated_at == operation.updated_at, lost):
@@ -277,11 +277,11 @@ def _packed(type_: str, output: dict[str, Any]) -> bytes:
 
 
 def _tail(output: dict[str, Any]) -> dict[str, Any]:
-    if len(msgspec.json.encode(output)) <= MAX_OUTPUT:
+    if len(msgspec.json.encode(output)) <= MAX_OUTPUT_BYTES:
         return output
     longest = max(output, key=lambda name: len(msgspec.json.encode(output[name])))
-    value, room = output[longest], MAX_OUTPUT
-    while isinstance(value, str | list) and len(msgspec.json.encode(value)) > MAX_OUTPUT:
+    value, room = output[longest], MAX_OUTPUT_BYTES
+    while isinstance(value, str | list) and len(msgspec.json.encode(value)) > MAX_OUTPUT_BYTES:
         room = room * 9 // 10 if len(value) <= room else room
         value = value[-room:]
     return {**output, longest: value, "truncated": True}

@@ -7,7 +7,7 @@ it has lasted MISMATCH_SECONDS.
 from __future__ import annotations
 
 from chalicelib.deployments import losses
-from chalicelib.fleet.workers import CLOCKS_DIFFER
+from chalicelib.fleet.workers import MAX_CLOCK_SKEW_SECONDS
 from chalicelib.reconcile import reports
 from chalicelib.reconcile.reconcile_run import ReconcileRun
 from chalicelib.store import slots
@@ -81,7 +81,7 @@ def _has_lasted(run: ReconcileRun, slot: Slot) -> bool:
     something runs, and one that lacked it that something ended.
     """
     noted_at, is_listed = slot.mismatch_since, run.lists(slot)
-    if noted_at is None or noted_at > run.now + CLOCKS_DIFFER or slot.mismatch_listed not in (None, is_listed):
+    if noted_at is None or noted_at > run.now + MAX_CLOCK_SKEW_SECONDS or slot.mismatch_listed not in (None, is_listed):
         _note(run, slot)
         return False
     return bool(run.now - noted_at >= MISMATCH_SECONDS)

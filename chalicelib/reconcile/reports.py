@@ -17,7 +17,7 @@ from chalicelib.deployments import crash_loops, serving
 from chalicelib.fleet import bounds
 from chalicelib.scheduling import gpu_claims, scheduler
 from chalicelib.store import events, slots
-from chalicelib.store.items import Refused, find, grow, retrying, update_if
+from chalicelib.store.items import TransactionConflict, find, grow, retrying, update_if
 from chalicelib.store.tables import Deployment, Slot
 from chalicelib.store.times import when
 from muster.api import messages as m
@@ -25,9 +25,9 @@ from muster.api import resources as r
 from muster.api.errors import ApiError
 from muster.api.lifecycle import COMING_UP, CONTACT_LOST, ENDING, Status, may_move
 
-MAX_LOGS = 64 * 1024
+MAX_LOGS_BYTES = 64 * 1024
 MAX_CONTAINER_ID = 256
-MOST_GPUS = 64
+MAX_FIX_GPUS = 64
 FIXABLE = {
     "disable_custom_all_reduce": bool,
     "dtype": str,
@@ -64,7 +64,7 @@ FIXABLE_ENV = frozenset(
         "VLLM_WORKER_MULTIPROC_METHOD",
     }
 )
-MOST_CHARACTERS = 40
+MAX_FIX_CHARACTERS = 40
 """Of a text in a fix."""
 OVER = frozenset({Status.STOPPED, Status.ERROR})
 
@@ -275,7 +275,7 @@ def _details(body: m.Report) -> list[Action]:
 def _write(deployment: Deployment, actions: list[Action], now: float) -> None:
     actions += [Deployment.updated_at.set(now), Deployment.version.add(1)]
     if not update_if(deployment, actions, Deployment.version == deployment.version):
-        raise Refused
+        raise TransactionConflict
 
 
 def _note(deployment: Deployment, body: m.Report, generation: int, now: float) -> bool:
@@ -319,7 +319,7 @@ def _store(deployment: Deployment, body: m.Report, new: Status, generation: int,
 
 
 def _crash(body: m.Report, at: datetime) -> bytes:
-    tail = (body.logs or "").encode("utf-8", "replace")[-MAX_LOGS:].decode("utf-8", "ignore")
+    tail = (body.logs or "").encode("utf-8", "replace")[-MAX_LOGS_BYTES:].decode("utf-8", "ignore")
     code = m.brief(body.error_code or "CONTAINER_FAILED", m.MAX_CODE)
     crash = r.Crash(at, code, m.brief(body.message or ""), tail, _harmless(body.fix))
     return zlib.compress(msgspec.json.encode(crash))
@@ -332,12 +332,12 @@ def _harmless(fix: m.Fix | None) -> m.Fix | None:
     config = {name: fix.config[name] for name, kind in FIXABLE.items() if type(fix.config.get(name)) is kind}
     config = {name: value for name, value in config.items() if not isinstance(value, str) or _is_word(value)}
     env = {name: fix.env[name] for name in sorted(FIXABLE_ENV & set(fix.env)) if _is_word(fix.env[name])}
-    gpus = fix.gpus if fix.gpus and fix.gpus <= MOST_GPUS else None
+    gpus = fix.gpus if fix.gpus and fix.gpus <= MAX_FIX_GPUS else None
     return m.Fix(config, gpus, env) if config or gpus or env else None
 
 
 def _is_word(text: str) -> bool:
-    return re.fullmatch(rf"[A-Za-z0-9._:-]{{1,{MOST_CHARACTERS}}}", text) is not None
+    return re.fullmatch(rf"[A-Za-z0-9._:-]{{1,{MAX_FIX_CHARACTERS}}}", text) is not None
 
 
 def over(slot: Slot, now: float, *, may_begin: bool = False) -> None:

@@ -26,7 +26,7 @@ from chalicelib.operations import queue, wait_limit
 from chalicelib.routes import parsing
 from chalicelib.routes.matching import MethodNotAllowed
 from chalicelib.store import idempotency
-from chalicelib.store.items import Refused
+from chalicelib.store.items import TransactionConflict
 from chalicelib.store.tables import Operation
 from chalicelib.telemetry import access_log
 from muster.api import endpoints
@@ -174,7 +174,7 @@ def unexpected(error: Exception, where: str) -> ApiError:
     cause = getattr(error, "cause", None) or error
     code = cause.response.get("Error", {}).get("Code") if isinstance(cause, ClientError) else None
     unreachable = isinstance(cause, BotoCoreError) or (isinstance(error, PynamoDBException) and code in BUSY)
-    if unreachable or isinstance(error, Refused):
+    if unreachable or isinstance(error, TransactionConflict):
         LOG.warning("database unavailable in %s: %s (%s)", where, code or type(cause).__name__, request_id)
         return ApiError(
             "UNAVAILABLE", f"the database cannot be reached or is busy; try again ({request_id})", retry_after=2
@@ -203,12 +203,12 @@ def authenticated(call: Call) -> Call:
 
 
 def ask(call: Call, worker_id: str, type_: str, parameters: dict[str, Any], seconds: float) -> Response:
-    """Enqueue, wait if there is a place, and answer: the output, 202 with where to look, or the worker's own error."""
+    """Enqueue, wait if there is a permit, and answer: the output, 202 with where to look, or the worker's own error."""
     clock = CLOCK.get()
     operation = queue.enqueue(worker_id, type_, parameters, call.by.label, call.now, call.once)
     if OperationStatus(operation.status) in OPEN:
-        with wait_limit.place(seconds, clock.now()) as there_is:
-            operation = queue.wait(operation, seconds if there_is else 0, clock.now, clock.sleep)
+        with wait_limit.permit(seconds, clock.now()) as may_wait:
+            operation = queue.wait(operation, seconds if may_wait else 0, clock.now, clock.sleep)
     if OperationStatus(operation.status) in OPEN:
         return _accepted(operation)
     return dump(queue.output_of(operation))

@@ -10,14 +10,14 @@ import msgspec
 
 from muster.api.errors import ApiError
 
-MAX_BODY = 1024 * 1024
+MAX_BODY_BYTES = 1024 * 1024
 S = TypeVar("S", bound=msgspec.Struct)
 _FIELD = re.compile(r"[a-z_]{1,40}")
 
 
 def body(raw: bytes, type_: type[S]) -> S:
     """A JSON body. Raises INVALID_REQUEST naming the field by its path, PAYLOAD_TOO_LARGE."""
-    if len(raw) > MAX_BODY:
+    if len(raw) > MAX_BODY_BYTES:
         raise ApiError("PAYLOAD_TOO_LARGE", "body: expected at most 1 MiB")
     try:
         return msgspec.json.decode(raw, type=type_)

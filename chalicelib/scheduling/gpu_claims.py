@@ -19,7 +19,7 @@ from pynamodb.transactions import TransactWrite
 from chalicelib.fleet import scan
 from chalicelib.fleet.workers import Claims, Worker, read_claims, write_claims
 from chalicelib.store import slots
-from chalicelib.store.items import Refused, find, find_all, transact, update_if
+from chalicelib.store.items import TransactionConflict, find, find_all, transact, update_if
 from chalicelib.store.tables import Deployment, Slot, WorkerRecord
 from muster.api import resources as r
 
@@ -110,7 +110,7 @@ def _rewrite(record: WorkerRecord, claims: Claims, check: Callable[[TransactWrit
         write(transaction, record, claims)
         check(transaction)
 
-    with suppress(Refused):
+    with suppress(TransactionConflict):
         transact(build)
         return True
     return False

@@ -19,7 +19,7 @@ def follow(worker_id: str, info: m.GpuInfo | None, occupied: workers.Claims, now
     """Store a heartbeat's GPUs: the inventory, if it has one, and the unknown instances that use them.
 
     Records the changes, places what waits, and returns whether anything changed; without a change it costs one read.
-    Raises Refused if others keep writing the item: the worker then repeats its report.
+    Raises TransactionConflict if others keep writing the item: the worker then repeats its report.
     """
 
     def attempt() -> WorkerRecord | None:
@@ -62,7 +62,7 @@ def occupied(body: m.Heartbeat, known: Collection[str]) -> workers.Claims:
     found: workers.Claims = {}
     # An orphan stays one, even if a deployment with its id was placed on this worker meanwhile.
     for each in sorted({*body.active_deployments}.difference(known) | told.keys()):
-        for index in [workers.ANY] if (gpus := told.get(each)) is None else map(str, gpus):
+        for index in [workers.ANY_DEVICE] if (gpus := told.get(each)) is None else map(str, gpus):
             found.setdefault(index, each)
     return found
 

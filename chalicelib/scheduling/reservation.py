@@ -28,7 +28,7 @@ def obstacle(deployment: Deployment, place: Place, now: float) -> str | None:
 def reserve(deployment: Deployment, place: Place, worker: Worker, now: float) -> None:
     """Store that the deployment is on `worker`, on the GPUs of `place`.
 
-    Raises Refused if the deployment, its slot, the claims or the GPUs of the worker changed since they were read.
+    Raises TransactionConflict if the deployment, its slot, the claims or the GPUs changed since they were read.
     """
     deployment_id = str(deployment.deployment_id)
     before = slots.get(worker.worker_id, deployment_id)

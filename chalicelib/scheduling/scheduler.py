@@ -20,7 +20,7 @@ from chalicelib.scheduling import gpu_claims, reservation
 from chalicelib.scheduling.choice import choose
 from chalicelib.scheduling.placement import Place
 from chalicelib.store import events, slots
-from chalicelib.store.items import Refused, find, find_all, update_if
+from chalicelib.store.items import TransactionConflict, find, find_all, update_if
 from chalicelib.store.tables import Deployment, Slot
 
 ATTEMPTS = 8
@@ -91,7 +91,7 @@ def _place(deployment_id: str, fleet: _Fleet, now: float) -> str | None:
         worker = fleet.workers[found.worker_id]
         try:
             reservation.reserve(deployment, found, worker, now)
-        except Refused:
+        except TransactionConflict:
             fleet.read_again(found.worker_id)
             continue
         _record_placed(deployment, found, worker, now)

@@ -31,13 +31,13 @@ from chalicelib.store.times import when
 from muster.api import resources as r
 from muster.api.errors import ApiError
 
-KEPT = 30 * 86400
+LINE_TTL_SECONDS = 30 * 86400
 SHARDS = tuple(f"fleet#{n}" for n in range(4))
-LATE = 120.0
+LATE_SECONDS = 120.0
 """Seconds by which a line may land late and still be followed: a sweep or a request never takes as long."""
-MOST_LATE = 200
-"""Lines that a cursor remembers beyond its border; where there are more in LATE seconds, the border moves up."""
-MAX_UNPACKED = 16 * 1024
+MAX_LATE_LINES = 200
+"""Lines that a cursor remembers beyond its border; where there are more in LATE_SECONDS, the border moves up."""
+MAX_UNPACKED_BYTES = 16 * 1024
 CONTROL_PLANE = "control plane"
 _order = itertools.count()
 """One request stamps all of its lines with one time: this keeps them in order."""
@@ -72,7 +72,7 @@ def record(about: About, type_: str, message: str, by: str, now: float) -> None:
     """`by` names the key, the worker or the control plane."""
     unique = secrets.token_hex(4)
     at, shard = f"{now:017.6f}-{next(_order) % 0x10000:04x}{unique}", SHARDS[int(unique, 16) % len(SHARDS)]
-    line: dict[str, Any] = {"type": type_, "message": message[:2048], "by": by, "ttl": int(now + KEPT)}
+    line: dict[str, Any] = {"type": type_, "message": message[:2048], "by": by, "ttl": int(now + LINE_TTL_SECONDS)}
     line |= {name: value for name, value in asdict(about).items() if value is not None}
     with Event.batch_write() as batch:
         for subject in (*about.subjects, shard):
@@ -83,7 +83,7 @@ class Cursor(msgspec.Struct, array_like=True):
     """Every line up to `border` was given, and of those after it `given`."""
 
     border: Place
-    given: Annotated[list[Place], msgspec.Meta(max_length=MOST_LATE)]
+    given: Annotated[list[Place], msgspec.Meta(max_length=MAX_LATE_LINES)]
 
 
 def timeline(subjects: Iterable[str], query: r.EventsQuery, now: float) -> r.Events:
@@ -95,8 +95,8 @@ def timeline(subjects: Iterable[str], query: r.EventsQuery, now: float) -> r.Eve
         before = _unpacked(query.next_token, Place, "next_token")
         lines = _query(subjects, Event.at < before, query.limit, now, forward=False)
         return r.Events(_views(lines), _next(lines, query.limit))
-    late = _query(subjects, Event.at > _place(now - LATE), MOST_LATE + 1, now, forward=False)
-    cursor = _cursor(_place(now - LATE), [str(line.at) for line in late], _place(now), now)
+    late = _query(subjects, Event.at > _place(now - LATE_SECONDS), MAX_LATE_LINES + 1, now, forward=False)
+    cursor = _cursor(_place(now - LATE_SECONDS), [str(line.at) for line in late], _place(now), now)
     lines = [line for line in late if line.at > cursor.border][: query.limit]
     if len(lines) < query.limit:
         lines += _query(subjects, Event.at <= cursor.border, query.limit - len(lines), now, forward=False)
@@ -113,11 +113,11 @@ def _following(subjects: list[str], cursor: Cursor, limit: int, now: float) -> r
 
 
 def _cursor(border: str, given: list[str], reach: str, now: float) -> Cursor:
-    """What was read up to `reach` lies behind the border, except for the last LATE seconds."""
-    border = max(border, min(reach, _place(now - LATE)))
+    """What was read up to `reach` lies behind the border, except for the last LATE_SECONDS."""
+    border = max(border, min(reach, _place(now - LATE_SECONDS)))
     beyond = sorted(at for at in given if at > border)
-    if len(beyond) > MOST_LATE:
-        border, beyond = beyond[-MOST_LATE - 1], beyond[-MOST_LATE:]
+    if len(beyond) > MAX_LATE_LINES:
+        border, beyond = beyond[-MAX_LATE_LINES - 1], beyond[-MAX_LATE_LINES:]
     return Cursor(border, beyond)
 
 
@@ -185,6 +185,6 @@ def _packed(value: object) -> str:
 def _unpacked(text: str, type_: Any, name: str) -> Any:
     try:
         packed = base64.urlsafe_b64decode(text.encode("ascii"))
-        return msgspec.json.decode(zlib.decompressobj().decompress(packed, MAX_UNPACKED), type=type_)
+        return msgspec.json.decode(zlib.decompressobj().decompress(packed, MAX_UNPACKED_BYTES), type=type_)
     except (ValueError, RecursionError, zlib.error) as error:
         raise ApiError("INVALID_REQUEST", f"{name}: expected what an earlier answer gave") from error

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from pynamodb.transactions import TransactWrite
 
-from chalicelib.store.items import Refused, find
+from chalicelib.store.items import TransactionConflict, find
 from chalicelib.store.tables import Once
 from muster.api.errors import ApiError
 
-KEPT = 86400.0
+KEY_TTL_SECONDS = 86400.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def key_for(caller: str, route: str, header: str, body: bytes) -> Key:
 
 def remember(transaction: TransactWrite, key: Key | None, resource: str, now: float) -> None:
     if key:
-        record = Once(key.id, body=key.body, resource=resource, ttl=int(now + KEPT))
+        record = Once(key.id, body=key.body, resource=resource, ttl=int(now + KEY_TTL_SECONDS))
         transaction.save(record, condition=Once.key.does_not_exist() | (Once.ttl <= int(now)))
 
 
@@ -55,7 +55,7 @@ def run(key: Key | None, now: float, attempt: Callable[[], None]) -> str | None:
         return first
     try:
         attempt()
-    except Refused:
+    except TransactionConflict:
         first = made(key, now)
         if not first:
             raise

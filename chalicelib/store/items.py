@@ -21,7 +21,7 @@ from chalicelib.store.tables import connection
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
 R = TypeVar("R")
-MAX_KEY = 1024
+MAX_KEY_BYTES = 1024
 """Bytes that DynamoDB allows in a range key."""
 
 
@@ -42,7 +42,7 @@ def find_all(model: type[M], keys: Iterable[str | tuple[str, str]]) -> Iterator[
 
 
 def _may_exist(key: tuple[str | None, ...]) -> bool:
-    return all(0 < len(part.encode("utf-8", "replace")) <= MAX_KEY for part in key if part is not None)
+    return all(0 < len(part.encode("utf-8", "replace")) <= MAX_KEY_BYTES for part in key if part is not None)
 
 
 def update_if(item: Model, actions: Sequence[Action], condition: Condition) -> bool:
@@ -68,18 +68,18 @@ def _held(write: Callable[[], object]) -> bool:
     return True
 
 
-class Refused(Exception):
+class TransactionConflict(Exception):
     """A condition of a transaction did not hold, or another transaction was in its way: read again and decide anew."""
 
 
 def transact(build: Callable[[TransactWrite], object]) -> None:
-    """All of what `build` adds, or nothing. Raises Refused."""
+    """All of what `build` adds, or nothing. Raises TransactionConflict."""
     try:
         with TransactWrite(connection=connection()) as transaction:
             build(transaction)
     except TransactWriteError as error:
         if error.cause_response_code in {"TransactionCanceledException", "TransactionConflictException"}:
-            raise Refused from error
+            raise TransactionConflict from error
         raise
 
 
@@ -88,7 +88,7 @@ def retrying(attempt: Callable[[], Any], times: int = 8) -> Any:
     for left in reversed(range(times)):
         try:
             return attempt()
-        except Refused:
+        except TransactionConflict:
             if not left:
                 raise
     raise AssertionError("unreachable: times is positive")

@@ -474,14 +474,14 @@ class Count(Item):
 
 
 class Waits(Item):
-    """Who waits for a worker at this moment (wait_limit.py)."""
+    """The requests that wait for a worker at this moment (wait_limit.py)."""
 
     class Meta(Meta):
         table_name = TABLE_PREFIX + "operations"
 
     KEY = "waits"
     key = UnicodeAttribute(hash_key=True, attr_name="operation_id", default=KEY)
-    words = UnicodeSetAttribute(null=True)
+    permits = UnicodeSetAttribute(attr_name="words", null=True)
 
 
 MODELS: tuple[type[Model], ...] = (WorkerRecord, WorkerHeartbeat, Deployment, Slot, Operation, Credential, Event)

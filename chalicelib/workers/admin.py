@@ -36,7 +36,7 @@ from muster.api.errors import ApiError
 from muster.api.lifecycle import LIVE
 from muster.api.resolving import Resolve, resolve
 
-REPORT_AGE = 300.0
+MAX_REPORT_AGE_SECONDS = 300.0
 
 
 def get(worker_id: str, now: float) -> r.Worker:
@@ -98,7 +98,7 @@ def view(worker: Worker, seen: WorkerReport | None, held: list[conditions.Held],
 def last_images(worker_id: str, now: float) -> m.Images | None:
     """The images that the worker last listed, if that was under 5 minutes ago."""
     seen = find(WorkerReport, worker_id, "seen")
-    if not seen or not seen.images or not seen.images_at or now - seen.images_at > REPORT_AGE:
+    if not seen or not seen.images or not seen.images_at or now - seen.images_at > MAX_REPORT_AGE_SECONDS:
         return None
     images = msgspec.json.decode(zlib.decompress(bytes(seen.images)), type=list[m.Image])
     return m.Images(images, _rfc3339(seen.images_at))
@@ -107,7 +107,7 @@ def last_images(worker_id: str, now: float) -> m.Images | None:
 def last_disk(worker: Worker, now: float) -> m.Disk | None:
     """The disk usage of the worker's last heartbeat, if that was under 5 minutes ago."""
     disk, _ = usage_figures.unpack(bytes(worker.heartbeat.usage) if worker.heartbeat.usage else None)
-    if disk is None or now - worker.heartbeat.last_seen > REPORT_AGE:
+    if disk is None or now - worker.heartbeat.last_seen > MAX_REPORT_AGE_SECONDS:
         return None
     disk.as_of = _rfc3339(worker.heartbeat.last_seen)
     disk.paths = _paths(find(WorkerReport, worker.worker_id, "seen"))

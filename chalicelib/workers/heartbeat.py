@@ -104,7 +104,7 @@ def _check_session(worker_id: str, presented: bytes, body: m.Heartbeat, now: flo
 def _kept_aside(heartbeat: WorkerHeartbeat, secret: str, body: m.Heartbeat, now: float) -> m.HeartbeatAnswer | None:
     """What a client gets that registered while the worker was online; None where it is the worker now, and stamped.
 
-    Raises Refused, and what `heartbeat` raises.
+    Raises TransactionConflict, and what `heartbeat` raises.
     """
     presented = tokens.digest(secret)
     waiting = provisional.waiting(heartbeat.worker_id, presented)

@@ -22,13 +22,13 @@ from chalicelib.store.items import find, side_by_side, update_if
 from chalicelib.store.tables import Brake, WorkerHeartbeat
 from chalicelib.workers import admin
 
-LOST_AFTER = 86400.0
-EPHEMERAL_AFTER = 900.0
-BRAKE_FOR = 300.0
-FLEET = 3
-SEGMENTS = 8
+LOST_AFTER_SECONDS = 86400.0
+EPHEMERAL_AFTER_SECONDS = 900.0
+BRAKE_SECONDS = 300.0
+BRAKE_MIN_WORKERS = 3
+SWEEP_SEGMENTS = 8
 """Of the table, and threads: what both reading and recording wait for is the database."""
-READ = (
+SWEEP_ATTRIBUTES = (
     WorkerHeartbeat.worker_id,
     WorkerHeartbeat.last_seen,
     WorkerHeartbeat.status,
@@ -40,7 +40,7 @@ READ = (
 )
 
 
-def expire(now: float, segments: int = SEGMENTS) -> None:
+def expire(now: float, segments: int = SWEEP_SEGMENTS) -> None:
     """Record the consequences of silence at `now`, then try again to place what waits. One segment takes no thread."""
     read = side_by_side(lambda segment: _read(segment, segments, now), range(segments), segments)
     silent = [heartbeat for part in read for heartbeat in part.silent]
@@ -56,7 +56,7 @@ def clock_was_put_back(now: float) -> None:
     Live ones are heard of within seconds. Without this a dead one would count as online until the clock is there again.
     """
     for heartbeat in WorkerHeartbeat.scan(
-        (WorkerHeartbeat.last_seen > now + workers.CLOCKS_DIFFER) & WorkerHeartbeat.gone.does_not_exist()
+        (WorkerHeartbeat.last_seen > now + workers.MAX_CLOCK_SKEW_SECONDS) & WorkerHeartbeat.gone.does_not_exist()
     ):
         update_if(
             heartbeat,
@@ -77,7 +77,7 @@ def _read(segment: int, segments: int, now: float) -> _Part:
     """Of those that are well the database tells only how many it passed over."""
     silent = (WorkerHeartbeat.last_seen < now - workers.ONLINE_WINDOW) | (WorkerHeartbeat.status == "offline")
     not_up = WorkerHeartbeat.down_since.exists() | WorkerHeartbeat.gone.exists()
-    names = [attribute.attr_name for attribute in READ]
+    names = [attribute.attr_name for attribute in SWEEP_ATTRIBUTES]
     scan = WorkerHeartbeat.scan(silent | not_up, segment=segment, total_segments=segments, attributes_to_get=names)
     found = list(scan)
     down = sum(heartbeat.down_since is not None or bool(heartbeat.gone) for heartbeat in found)
@@ -90,16 +90,16 @@ def _read(segment: int, segments: int, now: float) -> _Part:
 def _braked(fresh: int, fleet_size: int, now: float) -> bool:
     """Whether too much fell silent at once; the brake holds for 5 minutes and then lets go, whatever is found."""
     brake = find(Brake, "sweep", "brake")
-    massive = fleet_size >= FLEET and fresh * 2 > fleet_size
+    massive = fleet_size >= BRAKE_MIN_WORKERS and fresh * 2 > fleet_size
     if not massive:
         if brake:
             brake.delete()
         return False
     if brake is None:
-        Brake("sweep", part="brake", until=now + BRAKE_FOR).save()
+        Brake("sweep", part="brake", until=now + BRAKE_SECONDS).save()
         return True
-    if brake.until > now + BRAKE_FOR:  # the clock was put back
-        brake.update(actions=[Brake.until.set(now + BRAKE_FOR)])
+    if brake.until > now + BRAKE_SECONDS:  # the clock was put back
+        brake.update(actions=[Brake.until.set(now + BRAKE_SECONDS)])
     return bool(now < brake.until)
 
 
@@ -114,10 +114,10 @@ def _record(heartbeat: WorkerHeartbeat, now: float) -> None:
             return
         why = "said goodbye" if heartbeat.status == "offline" else f"silent for {int(silence)} s"
         events.record(events.About(worker_id=worker_id), "offline", why, events.CONTROL_PLANE, now)
-    if silence > EPHEMERAL_AFTER and heartbeat.ephemeral:
+    if silence > EPHEMERAL_AFTER_SECONDS and heartbeat.ephemeral:
         admin.forget(heartbeat, now)
         return
-    if silence > LOST_AFTER and not heartbeat.lost:
+    if silence > LOST_AFTER_SECONDS and not heartbeat.lost:
         loss = losses.Loss(worker_id, "WORKER_LOST", "its worker has been silent for 24 hours")
         for slot in slots.of_worker(worker_id)[0]:
             losses.mark_lost(slot.deployment_id, loss, now, silent_since=float(heartbeat.last_seen))

@@ -36,9 +36,9 @@ from muster.api import messages as m
 from muster.api.errors import ApiError
 from muster.api.resolving import Resolve, resolve
 
-GRACE = 600.0
+TOKEN_GRACE_SECONDS = 600.0
 """Seconds for which the token before stays good while the new one was not used."""
-RETIRED_BOOTS = 16
+MAX_RETIRED_BOOTS = 16
 
 
 def register(body: m.Registration, bearer: str | None, now: float, resolve: Resolve = resolve) -> m.Registered:
@@ -222,7 +222,7 @@ def _return(
         *_renewal(issue, boot, now),
         WorkerHeartbeat.previous.set(bytes(heartbeat.digest)),
         WorkerHeartbeat.used.set(_last_used(heartbeat, now)),
-        WorkerHeartbeat.previous_until.set(now + GRACE),
+        WorkerHeartbeat.previous_until.set(now + TOKEN_GRACE_SECONDS),
         WorkerHeartbeat.joined.set(basis.by),
     ]
     if not is_same_boot:
@@ -274,7 +274,7 @@ def _keep_aside(worker: Worker, body: m.Registration, token: Credential | None, 
 
 
 def promote(waiting: provisional.Waiting, presented: bytes, now: float) -> None:
-    """Make a client that was kept aside the worker, which has fallen silent. Raises Refused if the worker was heard."""
+    """Make a client that was kept aside the worker, which is silent. Raises TransactionConflict if it is not."""
     kept = waiting.kept
     by = bytes(kept.by)
     digest = bytes(kept.digest) if presented == by else presented
@@ -390,7 +390,7 @@ def _retired_boots(body: m.Registration, latest: bytes | None = None, before: It
     """
     named = (short(boot) for boot in body.past_boot_ids or ())
     ended = dict.fromkeys(bytes(boot) for boot in (latest, *named, *before) if boot)
-    return b"".join([*ended][:RETIRED_BOOTS])
+    return b"".join([*ended][:MAX_RETIRED_BOOTS])
 
 
 def _json(value: object) -> str:

@@ -12,7 +12,7 @@ from chalicelib.deployments import intents
 from chalicelib.fleet import scan
 from chalicelib.reconcile import sending
 from chalicelib.store import slots
-from chalicelib.store.items import Refused, transact
+from chalicelib.store.items import TransactionConflict, transact
 from chalicelib.workers import admin
 from muster.api import messages as m
 from muster.api import resources as r
@@ -127,7 +127,7 @@ def test_an_intent_that_was_sent_since_it_was_read_is_read_again(world: PlaneWor
     before = slots.get(worker.id, deployment_id)
     assert before is not None and slots.never_sent(before)
     assert worker.types() == ["deploy"]
-    with pytest.raises(Refused):
+    with pytest.raises(TransactionConflict):
         transact(lambda t: slots.put(t, worker.id, deployment_id, "stop", int(before.generation) + 1, before))
 
 

@@ -116,7 +116,7 @@ def test_an_outage_is_held_for_five_minutes_and_recorded_by_as_many_sweeps_as_it
     assert down() == silent
     told = offline_events(silent)
     assert set(told.values()) == {1}
-    assert len(silent) - len(told) <= liveness.SEGMENTS, "at most the workers that it was at when it was cut off"
+    assert len(silent) - len(told) <= liveness.SWEEP_SEGMENTS, "at most the workers that it was at when it was cut off"
     world.pass_(600)
     with world.database.counting() as calls:
         world.sweep()

@@ -27,7 +27,7 @@ from chalicelib.store.tables import (
     WorkerName,
     WorkerRecord,
 )
-from chalicelib.workers.liveness import LOST_AFTER
+from chalicelib.workers.liveness import LOST_AFTER_SECONDS
 from chalicelib.workers.registration import name_key
 from tests.cost import function
 from tests.cost.use import Use
@@ -69,7 +69,7 @@ def fleet(size: int) -> Iterator[tuple[PlaneWorld, Worker]]:
         for _ in range(RUNNING):
             first.run(world.deploy(gpus=1))
         Agent(first, list(first.active)).beat()  # with all that it says of GPUs and disk
-        fleet_of(first, size, ls={"N": str(world.now + LOST_AFTER)})
+        fleet_of(first, size, ls={"N": str(world.now + LOST_AFTER_SECONDS)})
         yield world, first
 
 

@@ -14,7 +14,7 @@ from pynamodb.exceptions import PynamoDBException
 from chalicelib.reconcile.sending import MAX_COMMANDS
 from chalicelib.routes import worker as routes
 from chalicelib.routes.http import Call, authenticated, unexpected
-from chalicelib.store.items import Refused
+from chalicelib.store.items import TransactionConflict
 from muster.api.endpoints import BY_NAME
 from muster.api.errors import ApiError
 from tests.fixtures.fake_server import FakeServer
@@ -45,7 +45,7 @@ class Cloud:
         database.choose, database.now = weather.random.randrange, lambda: weather.now
 
     def run(self, name: str, function: Callable[[], Any]) -> tuple[bool, Any]:
-        """Whether it survived, and what it returned; ApiError and Refused are raised as they come.
+        """Whether it survived, and what it returned; ApiError and TransactionConflict are raised as they come.
 
         Raises ApiError for a database that is busy, as the routes do.
         """
@@ -188,7 +188,7 @@ class Network:
         call = Call(endpoint, named, {"authorization": bearer}, {}, body, self._weather.now)
         try:
             survived, answer = self._cloud.run(kind, lambda: HANDLERS[kind](authenticated(call)))
-        except (ApiError, Refused) as error:
+        except (ApiError, TransactionConflict) as error:
             refused = error if isinstance(error, ApiError) else ApiError("UNAVAILABLE", "conflicts without end")
             self._weather.note(f"{who} {kind} {' '.join(ids[1:])} → {refused.status} {refused.error_code}")
             content = msgspec.json.encode({"error_code": refused.error_code, "message": refused.message})

@@ -254,7 +254,9 @@ def _names(sim: Simulation) -> Iterator[str]:
 def _operations(sim: Simulation) -> Iterator[str]:
     ran = Counter(call for host in sim.hosts for call in set(host.engine.calls))
     for stored in [each for each in Operation.scan() if each.type]:
-        operation = queue.load(stored.operation_id, sim.now + queue.SILENCE + queue.ACTION_EXPIRES)
+        operation = queue.load(
+            stored.operation_id, sim.now + queue.RESULT_SILENCE_SECONDS + queue.ACTION_EXPIRY_SECONDS
+        )
         status, type_ = S(operation.status), str(operation.type)
         about = f"operation {operation.operation_id} ({type_}) is {status} {operation.error_code or ''}"
         if status in OPEN:

@@ -334,7 +334,7 @@ MUTANTS = (
         "a heartbeat of an older session is refused",
         ("chalicelib/workers/heartbeat.py", "        may &= WorkerHeartbeat.session <= body.session\n", ""),
         ("chalicelib/auth/tokens.py", "    update_if(heartbeat, actions, WorkerHeartbeat.digest == presented)", "    pass"),
-        ("chalicelib/workers/registration.py", "WorkerHeartbeat.previous_until.set(now + GRACE)", "WorkerHeartbeat.previous_until.set(now + 10**9)"),
+        ("chalicelib/workers/registration.py", "WorkerHeartbeat.previous_until.set(now + TOKEN_GRACE_SECONDS)", "WorkerHeartbeat.previous_until.set(now + 10**9)"),
     ),
     mutant(
         "a deleted deployment leaves no stop",
@@ -368,7 +368,7 @@ MUTANTS = (
     mutant(
         "reports are written blindly",
         "a report is stored on condition that the deployment is as it was read",
-        ("chalicelib/reconcile/reports.py", "if not update_if(deployment, actions, Deployment.version == deployment.version):\n        raise Refused", "update_if(deployment, actions, Deployment.deployment_id.exists())"),
+        ("chalicelib/reconcile/reports.py", "if not update_if(deployment, actions, Deployment.version == deployment.version):\n        raise TransactionConflict", "update_if(deployment, actions, Deployment.deployment_id.exists())"),
         test="tests/chalicelib/reconcile/test_reports.py::test_a_report_that_a_later_one_overtakes_changes_nothing",
     ),
     mutant(
@@ -424,7 +424,7 @@ MUTANTS = (
     mutant(
         "a heartbeat of the worker does not end what was kept aside",
         "a worker that lives shows that the other client is not it",
-        ("chalicelib/auth/provisional.py", "heartbeat.session != self.kept.session or heartbeat.last_seen > self.kept.at + IN_FLIGHT", "False"),
+        ("chalicelib/auth/provisional.py", "heartbeat.session != self.kept.session or heartbeat.last_seen > self.kept.at + IN_FLIGHT_SECONDS", "False"),
         test="tests/chalicelib/auth/test_provisional.py::test_a_heartbeat_of_the_worker_more_than_ten_seconds_later_ends_it",
     ),
     mutant(
@@ -539,7 +539,7 @@ MUTANTS = (
     mutant(
         "a fleet that falls silent at once is down",
         "where most of a fleet falls silent in one sweep, nothing is recorded",
-        ("chalicelib/workers/liveness.py", "    massive = fleet_size >= FLEET and fresh * 2 > fleet_size\n", "    massive = False\n    if fleet_size >= FLEET and fresh * 2 > fleet_size:\n        Brake(\"sweep\", part=\"brake\", until=now + BRAKE_FOR).save()\n        return False\n"),
+        ("chalicelib/workers/liveness.py", "    massive = fleet_size >= BRAKE_MIN_WORKERS and fresh * 2 > fleet_size\n", "    massive = False\n    if fleet_size >= BRAKE_MIN_WORKERS and fresh * 2 > fleet_size:\n        Brake(\"sweep\", part=\"brake\", until=now + BRAKE_SECONDS).save()\n        return False\n"),
     ),
     mutant(
         "a lost GPU is given away",
@@ -567,7 +567,7 @@ MUTANTS = (
     mutant(
         "silence is waited for",
         "accepted and silent for 10 minutes is RESULT_LOST",
-        ("chalicelib/operations/queue.py", "elif operation.status in (S.ACCEPTED, S.RUNNING) and now - operation.updated_at > SILENCE:", "elif False:"),
+        ("chalicelib/operations/queue.py", "elif operation.status in (S.ACCEPTED, S.RUNNING) and now - operation.updated_at > RESULT_SILENCE_SECONDS:", "elif False:"),
     ),
 )  # fmt: skip
 

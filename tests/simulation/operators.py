@@ -15,7 +15,7 @@ from chalicelib.deployments import intents
 from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.operations import queue
 from chalicelib.store.idempotency import Key
-from chalicelib.store.items import Refused
+from chalicelib.store.items import TransactionConflict
 from chalicelib.store.tables import Deployment, WorkerHeartbeat
 from chalicelib.workers import admin
 from muster.api import resources as r
@@ -112,7 +112,7 @@ class Operators:
         try:
             survived, _ = self._cloud.run(name, act)
             outcome = "done" if survived else "killed"
-        except (ApiError, Refused) as error:
+        except (ApiError, TransactionConflict) as error:
             outcome = getattr(error, "error_code", "refused")
         self._weather.note(f"operator {name} {about}: {outcome}")
         return outcome == "done"

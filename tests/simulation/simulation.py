@@ -15,10 +15,10 @@ from random import Random
 from chalicelib.auth import tokens
 from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.store import slots
-from chalicelib.store.items import Refused, find
+from chalicelib.store.items import TransactionConflict, find
 from chalicelib.store.tables import Brake, Deployment, Operation, WorkerHeartbeat
 from chalicelib.workers import admin, liveness
-from chalicelib.workers.liveness import BRAKE_FOR, FLEET, LOST_AFTER
+from chalicelib.workers.liveness import BRAKE_MIN_WORKERS, BRAKE_SECONDS, LOST_AFTER_SECONDS
 from muster.api import resources as r
 from muster.api.conditions import ConditionType
 from muster.api.endpoints import Access
@@ -153,7 +153,7 @@ class Simulation:
         ]
         if self.literal:
             happenings += [(14, self.literal.beat), (16, self.literal.work), (1, self._literal_restarts)]
-        if len(self.hosts) >= FLEET:
+        if len(self.hosts) >= BRAKE_MIN_WORKERS:
             happenings.append((1, self._outage))
         if self.crowds:
             happenings.append((1, self.operators.crowd))
@@ -327,7 +327,7 @@ class Simulation:
 
     def _sweep(self) -> None:
         self.weather.happened["sweep"] += 1
-        with contextlib.suppress(ApiError, Refused):
+        with contextlib.suppress(ApiError, TransactionConflict):
             self.cloud.run("sweep", lambda: liveness.expire(self.now, segments=1))
 
     def _outage(self) -> None:
@@ -336,7 +336,7 @@ class Simulation:
         self._pass(ONLINE_WINDOW + 30)
         held_before = self._brakes()
         self._sweep()
-        if held_before or self.now + BRAKE_FOR not in self._brakes():
+        if held_before or self.now + BRAKE_SECONDS not in self._brakes():
             return  # not this sweep's: it holds for five minutes, and then lets go
         self.weather.happened["sweep braked"] += 1
         down = {item["worker_id"]["S"] for item in self.database.items(WorkerHeartbeat) if "dn" in item}
@@ -401,7 +401,7 @@ class Simulation:
         self.weather.happened["silent for a day"] += 1
         self.weather.note(f"{host.machine} is silent for a day")
         self.gpus_may_overlap = True
-        self._pass(LOST_AFTER + ONLINE_WINDOW)
+        self._pass(LOST_AFTER_SECONDS + ONLINE_WINDOW)
         for other in self.hosts[1:]:
             self._beat(other)
         if self.literal:
@@ -418,7 +418,7 @@ class Simulation:
         self.weather.happened["worker removed"] += 1
         self.weather.note(f"{self.hosts[0].machine} is removed")
         self.gpus_may_overlap = self.owner_rejoins = True
-        with contextlib.suppress(ApiError, Refused):
+        with contextlib.suppress(ApiError, TransactionConflict):
             self.cloud.run("remove", lambda: admin.remove(worker_id, True, OPERATOR.label, self.now))
 
     def _restore(self) -> None:

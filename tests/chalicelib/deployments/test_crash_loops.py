@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib.deployments import intents
-from chalicelib.deployments.crash_loops import LONGEST
+from chalicelib.deployments.crash_loops import LONGEST_WAIT_SECONDS
 from muster.api import messages as m
 from muster.api import resources as r
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
@@ -126,7 +126,7 @@ def test_one_that_failed_for_good_is_in_no_loop(agent: Agent) -> None:
 def test_what_a_worker_says_is_cut_and_never_refused(agent: Agent) -> None:
     agent.crash(2, 2**53, crash_loop={"error_code": "X" * 5000, "times": 2**53, "next_start_in": 2**53})
     shown = agent.shown
-    assert shown is not None and (len(shown.error_code), shown.next_start_in) == (m.MAX_CODE, LONGEST)
+    assert shown is not None and (len(shown.error_code), shown.next_start_in) == (m.MAX_CODE, LONGEST_WAIT_SECONDS)
 
 
 def test_a_client_that_knows_no_loops_shows_none(world: PlaneWorld, worker: Worker) -> None:

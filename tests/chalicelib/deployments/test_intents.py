@@ -64,7 +64,7 @@ def test_one_for_a_worker_that_is_none_is_refused_and_leaves_nothing(world: Plan
     [
         (r.NewDeployment("m", gpus=[1, 1]), "INVALID_REQUEST"),
         (r.NewDeployment("m", config={"hf_token": "hf_x"}), "INVALID_REQUEST"),
-        (r.NewDeployment("m", config={"a": "x" * intents.MAX_CONFIG}), "PAYLOAD_TOO_LARGE"),
+        (r.NewDeployment("m", config={"a": "x" * intents.MAX_CONFIG_BYTES}), "PAYLOAD_TOO_LARGE"),
         (r.NewDeployment("m", config={"a": "x" * 40_000}, env={"B": "y" * 40_000}), "PAYLOAD_TOO_LARGE"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.deployments import intents
 from chalicelib.fleet import bounds
-from chalicelib.fleet.workers import CLOCKS_DIFFER
+from chalicelib.fleet.workers import MAX_CLOCK_SKEW_SECONDS
 from chalicelib.scheduling import scheduler
 from chalicelib.store.tables import Slot, WorkerHeartbeat
 from muster.api import messages as m
@@ -17,7 +17,7 @@ from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
 
 NOW = 1_800_000_000.0
-MARGIN = int(CLOCKS_DIFFER * 1000)
+MARGIN = int(MAX_CLOCK_SKEW_SECONDS * 1000)
 FUTURE = [MARGIN + 1, 86_400_000, 2**52, 2**53 - int(NOW * 1000)]
 """Milliseconds from now."""
 

@@ -123,7 +123,7 @@ def test_an_idle_heartbeat_with_conditions_is_one_write_of_one_unit_with_64_gpus
             heartbeat.journal,
         )
     )
-    assert len(bytes(heartbeat.retired)) == 32 * tokens.RETIRED
+    assert len(bytes(heartbeat.retired)) == 32 * tokens.MAX_RETIRED_DIGESTS
     worker.token = known  # the last answer was lost: it goes on with the token before
     session = int(heartbeat.session)
     inbox = worker.beat(**fields, session=session).inbox
@@ -169,7 +169,7 @@ def test_a_text_with_a_counter_costs_no_write_at_each_heartbeat(world: PlaneWorl
             worker.beat(conditions=[{**DOWN, "message": f"tried {beat} times"}])
     counted = Counter(operation for operation, _ in calls)
     assert counted["UpdateItem"] == beats
-    assert counted["PutItem"] <= beats / conditions.TEXT_EVERY, "one a minute"
+    assert counted["PutItem"] <= beats / conditions.TEXT_EVERY_SECONDS, "one a minute"
     assert counted["Query"] <= beats / 10 + 1
 
 
@@ -202,7 +202,7 @@ def test_the_text_of_a_hostile_host_is_one_short_line(world: PlaneWorld, text: s
     worker = world.worker()
     worker.beat(conditions=[{"type": "EngineUnavailable", "message": text}])
     ((_, _, message),) = shown(world, worker)
-    assert message.isprintable() and len(message) <= conditions.MAX_TEXT
+    assert message.isprintable() and len(message) <= conditions.MAX_TEXT_CHARACTERS
     assert all(line.isprintable() for _, line in told(world, worker))
 
 
@@ -233,7 +233,7 @@ def test_a_worker_has_at_most_32_conditions(world: PlaneWorld) -> None:
     worker = world.worker()
     worker.beat(conditions=[{"type": f"Kind{n}", "message": "🙂" * 1024} for n in range(5000)])
     assert len(shown(world, worker)) == 32
-    assert len(told(world, worker)) <= conditions.LINES_AN_HOUR
+    assert len(told(world, worker)) <= conditions.MAX_LINES_PER_HOUR
 
 
 def test_the_largest_report_fits_its_item(world: PlaneWorld) -> None:
@@ -337,7 +337,7 @@ def test_a_condition_that_comes_and_goes_at_each_heartbeat_does_not_flood_the_ti
     for beat in range(1200):
         world.pass_(1)
         worker.beat(conditions=[DOWN] if beat % 2 else [])
-    assert 2 <= len(told(world, worker)) <= 2 * 1200 / conditions.LINES_EVERY
+    assert 2 <= len(told(world, worker)) <= 2 * 1200 / conditions.LINE_EVERY_SECONDS
     worker.beat()
     assert [type_ for type_, _ in told(world, worker)[-2:]] == ["condition_set", "condition_cleared"]
 
@@ -347,7 +347,7 @@ def test_ever_other_types_do_not_flood_the_timeline(world: PlaneWorld) -> None:
     for beat in range(300):
         world.pass_(1)
         worker.beat(conditions=[{"type": f"Kind{beat}x{n}", "message": ""} for n in range(32)])
-    assert len(told(world, worker)) <= 2 * conditions.LINES_AN_HOUR
+    assert len(told(world, worker)) <= 2 * conditions.MAX_LINES_PER_HOUR
 
 
 def test_a_line_that_had_no_room_follows_while_the_condition_is_set(world: PlaneWorld) -> None:

@@ -47,13 +47,13 @@ def test_a_host_that_goes_on_asking_has_a_line_an_hour(world: PlaneWorld, worker
 
 
 def test_each_hostname_has_its_own_line_up_to_a_number(world: PlaneWorld, worker: Worker, shared: str) -> None:
-    for number in range(join_refusals.MOST + 10):
+    for number in range(join_refusals.MAX_LINES_PER_HOUR + 10):
         ask(world, worker, f"host-{number}", shared)
-    assert len(told(world, worker)) == join_refusals.MOST
-    world.pass_(join_refusals.EVERY)
+    assert len(told(world, worker)) == join_refusals.MAX_LINES_PER_HOUR
+    world.pass_(join_refusals.LINE_EVERY_SECONDS)
     worker.beat()
     ask(world, worker, "host-0", shared)
-    assert len(told(world, worker)) == join_refusals.MOST + 1
+    assert len(told(world, worker)) == join_refusals.MAX_LINES_PER_HOUR + 1
 
 
 def test_whoever_has_no_credential_leaves_no_line(world: PlaneWorld, worker: Worker) -> None:

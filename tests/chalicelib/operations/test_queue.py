@@ -182,11 +182,11 @@ def test_an_output_of_another_shape_is_refused(world: PlaneWorld, worker: Worker
 
 @pytest.mark.parametrize("character", ["x", "é", "\x00", '"'])
 def test_of_an_output_that_is_too_long_the_end_is_kept(character: str) -> None:
-    logs = character * queue.MAX_OUTPUT + "the end"
+    logs = character * queue.MAX_OUTPUT_BYTES + "the end"
     kept = queue._tail({"logs": logs, "truncated": False})
     assert kept["truncated"] is True
     assert logs.endswith(kept["logs"]) and kept["logs"].endswith("the end")
-    assert queue.MAX_OUTPUT * 8 // 10 < len(msgspec.json.encode(kept["logs"])) <= queue.MAX_OUTPUT
+    assert queue.MAX_OUTPUT_BYTES * 8 // 10 < len(msgspec.json.encode(kept["logs"])) <= queue.MAX_OUTPUT_BYTES
 
 
 def test_an_output_that_fits_stays_as_it_is() -> None:
@@ -287,7 +287,7 @@ def test_a_command_is_never_given_more_time_because_the_clock_was_put_back(world
     pull(world, worker)
     world.pass_(-86400)
     (command,) = worker.beat().commands
-    assert command.expires_in == queue.ACTION_EXPIRES  # type: ignore[union-attr]
+    assert command.expires_in == queue.ACTION_EXPIRY_SECONDS  # type: ignore[union-attr]
 
 
 def test_who_does_not_wait_is_answered_without_a_pause(world: PlaneWorld, worker: Worker) -> None:

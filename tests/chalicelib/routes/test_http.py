@@ -18,7 +18,7 @@ from chalicelib.operations import wait_limit
 from chalicelib.routes import http
 from chalicelib.routes.matching import MethodNotAllowed
 from chalicelib.store import settings
-from chalicelib.store.items import Refused
+from chalicelib.store.items import TransactionConflict
 from chalicelib.telemetry import access_log
 from muster.api import resources as r
 from muster.api.endpoints import Access
@@ -138,7 +138,7 @@ def client_error(code: str) -> PynamoDBException:
 @pytest.mark.parametrize(
     "error",
     [
-        Refused(),
+        TransactionConflict(),
         EndpointConnectionError(endpoint_url="http://secret"),
         PutError("secret", ReadTimeoutError(endpoint_url="http://secret")),
         *(client_error(code) for code in sorted(http.BUSY)),
@@ -213,7 +213,7 @@ def test_where_too_many_wait_already_the_answer_is_202_without_a_wait(world: Pla
     worker = world.worker()
     with ExitStack() as waiting:
         for _ in range(settings.MAX_WAITS):
-            assert waiting.enter_context(wait_limit.place(100_000, time.time()))
+            assert waiting.enter_context(wait_limit.permit(100_000, time.time()))
         with world.database.counting() as calls:
             assert ask(world, worker, 25).status_code == 202
     reads = [c for operation, c in calls if operation == "GetItem" and c["TableName"] == "muster-operations"]

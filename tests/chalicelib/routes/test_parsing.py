@@ -49,8 +49,8 @@ def test_what_is_nested_too_deeply_is_refused() -> None:
 
 def test_a_body_over_a_mebibyte_is_too_large() -> None:
     body = json.dumps({"model": "m", "config": {"a": ""}}).encode()
-    fits = body.replace(b'""', b'"' + b"x" * (parsing.MAX_BODY - len(body)) + b'"')
-    assert len(fits) == parsing.MAX_BODY and parsing.body(fits, r.NewDeployment).model == "m"
+    fits = body.replace(b'""', b'"' + b"x" * (parsing.MAX_BODY_BYTES - len(body)) + b'"')
+    assert len(fits) == parsing.MAX_BODY_BYTES and parsing.body(fits, r.NewDeployment).model == "m"
     assert refused(fits + b" ").error_code == "PAYLOAD_TOO_LARGE"
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from chalicelib.store import idempotency
 from chalicelib.store.idempotency import Key
-from chalicelib.store.items import Refused, find, transact
+from chalicelib.store.items import TransactionConflict, find, transact
 from chalicelib.store.tables import Once
 from muster.api.errors import ApiError
 from tests.fixtures.database import Recorder
@@ -61,9 +61,9 @@ def test_a_twin_that_was_quicker_is_found(database: Recorder) -> None:
 
 def test_a_refusal_that_no_twin_explains_is_passed_on(database: Recorder) -> None:
     def refuse() -> None:
-        raise Refused
+        raise TransactionConflict
 
-    with pytest.raises(Refused):
+    with pytest.raises(TransactionConflict):
         idempotency.run(KEY, NOW, refuse)
 
 

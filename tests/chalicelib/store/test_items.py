@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pynamodb.transactions import TransactWrite
 
 from chalicelib.store import items
-from chalicelib.store.items import Refused
+from chalicelib.store.items import TransactionConflict
 from chalicelib.store.tables import Brake, Waits, WorkerName
 from tests.fixtures.database import Recorder
 
@@ -66,7 +66,7 @@ def test_a_transaction_is_all_or_nothing(database: Recorder) -> None:
         transaction.save(brake(5))
         transaction.save(WorkerName("name#taken", owner="me"), condition=WorkerName.key.does_not_exist())
 
-    with pytest.raises(Refused):
+    with pytest.raises(TransactionConflict):
         items.transact(build)
     assert items.find(Brake, "sweep", "brake") is None
     found = items.find(WorkerName, "name#taken", "name")
@@ -74,7 +74,7 @@ def test_a_transaction_is_all_or_nothing(database: Recorder) -> None:
 
 
 def test_what_is_refused_is_tried_again_until_it_is_not() -> None:
-    refusals = [Refused(), Refused()]
+    refusals = [TransactionConflict(), TransactionConflict()]
 
     def attempt() -> str:
         if refusals:
@@ -90,9 +90,9 @@ def test_what_is_refused_again_and_again_is_given_up() -> None:
 
     def attempt() -> None:
         tried.append(1)
-        raise Refused
+        raise TransactionConflict
 
-    with pytest.raises(Refused):
+    with pytest.raises(TransactionConflict):
         items.retrying(attempt, times=3)
     assert len(tried) == 3
 

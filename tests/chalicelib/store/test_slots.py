@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from chalicelib.store import slots
-from chalicelib.store.items import Refused, find, transact
+from chalicelib.store.items import TransactionConflict, find, transact
 from chalicelib.store.tables import Slot, WorkerHeartbeat
 from chalicelib.workers import admin
 from tests.fixtures.database import Recorder
@@ -78,10 +78,10 @@ def test_another_intent_or_its_sending_forbids_what_was_decided_before(database:
     for change in changes:
         before = got()
         change(got())
-        with pytest.raises(Refused):
+        with pytest.raises(TransactionConflict):
             put("stop", 2, before)
         assert not slots.ended(before)
-    with pytest.raises(Refused):
+    with pytest.raises(TransactionConflict):
         put("deploy", 9, None)
 
 

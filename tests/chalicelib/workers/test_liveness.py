@@ -122,7 +122,7 @@ def test_the_brake_lets_go_although_the_clock_was_put_back(world: PlaneWorld) ->
     assert not any(each.down_since for each in WorkerHeartbeat.scan())
     world.pass_(-DAY + 7200)
     world.sweep()
-    world.pass_(liveness.BRAKE_FOR)
+    world.pass_(liveness.BRAKE_SECONDS)
     world.sweep()
     assert all(each.down_since for each in WorkerHeartbeat.scan())
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from chalicelib.auth import provisional, tokens
-from chalicelib.store.items import Refused, find
+from chalicelib.store.items import TransactionConflict, find
 from chalicelib.store.tables import Conditions, Provisional, WorkerHeartbeat, WorkerRecord
 from chalicelib.workers import admin, admission, registration
 from muster.api import messages as m
@@ -562,7 +562,7 @@ def test_a_client_is_not_promoted_over_a_heartbeat_of_the_worker(world: PlaneWor
     waiting = provisional.waiting(worker.id, presented)
     assert waiting is not None
     worker.beat()
-    with pytest.raises(Refused):
+    with pytest.raises(TransactionConflict):
         registration.promote(waiting, presented, world.now)
     worker.beat()
 
