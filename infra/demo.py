@@ -76,7 +76,7 @@ class Host:
 
 
 def look_at_host() -> Host:
-    gpus = min(Devices().look().info.count, 1)
+    gpus = min(Devices().read().info.count, 1)
     if shutil.which("vllm"):
         return Host("process", ("--engine", "process"), gpus, real=True)
     if gpus and _docker_answers():

@@ -21,7 +21,7 @@ from muster_agent.wiring import Journal, Runtime
 log = logging.getLogger(__name__)
 
 
-MOST = 1024
+MAX_COMMANDS = 1024
 """Commands that are taken of one answer: each is written to disk before the next heartbeat. The rest comes again."""
 
 
@@ -41,7 +41,7 @@ class CommandReceiver:
         self._journal = journal
         self._boottime = boottime
         self.acks: list[str] = []
-        # What was said of each command that could not be journaled.
+        # The message about each command that could not be journaled.
         self._refused: dict[str, str] = {}
         # The deployments whose change could not be journaled: the condition of the worker names them.
         self.waiting: set[str] = set()
@@ -58,8 +58,8 @@ class CommandReceiver:
 
         False when something was not stored.
         """
-        stored = [self._receive_one(each, sent_at, runtime) for each in commands[:MOST]]
-        return all(stored) and len(commands) <= MOST
+        stored = [self._receive_one(each, sent_at, runtime) for each in commands[:MAX_COMMANDS]]
+        return all(stored) and len(commands) <= MAX_COMMANDS
 
     def _receive_one(self, raw: Raw, sent_at: float, runtime: Runtime) -> bool:
         try:
@@ -121,24 +121,24 @@ class CommandReceiver:
         there is room. A report would count as a receipt. Nor has a stop failed: what it is to end runs on until then.
         """
         waits = isinstance(command, Deploy) and runtime.manager.has_something_of(command.deployment_id)
-        said = self._refused.setdefault(command.command_id, "")
-        self._refused[command.command_id] = error.told
-        if said != error.told:
+        last = self._refused.setdefault(command.command_id, "")
+        self._refused[command.command_id] = error.command_message
+        if last != error.command_message:
             log.error("command %s is not taken: %s", command.command_id, error)
         elif waits or not isinstance(command, Deploy) or command.deployment_id in self._failed:
             return
         if isinstance(command, Stop):
-            message = f"Not stopped yet. {error.error_code}: {error.told}"
+            message = f"Not stopped yet. {error.error_code}: {error.command_message}"
             report = Report(status="stopping", generation=command.generation, message=message)
             self._journal.outbox.hold(command.deployment_id, report)
         elif isinstance(command, Deploy) and waits:
             self.waiting.add(command.deployment_id)
         elif isinstance(command, Deploy):
-            self._failed[command.deployment_id] = failed = command.generation, error.error_code, error.told
-            self._failed = dict(list(self._failed.items())[-MOST:])
+            self._failed[command.deployment_id] = failed = command.generation, error.error_code, error.command_message
+            self._failed = dict(list(self._failed.items())[-MAX_COMMANDS:])
             self._refuse_intent(command.deployment_id, *failed)
         else:
-            result = Result(status="failed", error_code=error.error_code, message=error.told)
+            result = Result(status="failed", error_code=error.error_code, message=error.command_message)
             self._journal.outbox.hold(command.command_id, result)
 
     def _refuse_intent(self, deployment_id: str, generation: int, error_code: str, message: str) -> None:

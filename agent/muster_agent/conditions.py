@@ -18,8 +18,8 @@ from muster.api.messages import ReportedCondition
 
 log = logging.getLogger(__name__)
 
-LOOKS_TO_SET = 2
-CLEARED_AFTER = 60.0
+OBSERVATIONS_TO_SET = 2
+CLEARED_AFTER_SECONDS = 60.0
 """Seconds, by a monotonic clock."""
 
 
@@ -31,7 +31,7 @@ class _Observation:
 
     @property
     def is_set(self) -> bool:
-        return self.looks >= LOOKS_TO_SET
+        return self.looks >= OBSERVATIONS_TO_SET
 
 
 class Conditions:
@@ -66,7 +66,7 @@ class Conditions:
             now = self._clock()
             if observation.in_order_since is None:
                 observation.in_order_since = now
-            ends = not observation.is_set or now - observation.in_order_since >= CLEARED_AFTER
+            ends = not observation.is_set or now - observation.in_order_since >= CLEARED_AFTER_SECONDS
             if ends:
                 del self._observed[type_]
         if ends and observation.is_set:

@@ -31,10 +31,10 @@ from muster_agent.state.db_file import SCHEMA
 
 Verdict = Literal["ok", "warning", "bad"]
 
-TIMEOUT = (5.0, 10.0)
-SCARCE = 50 * 10**9
+CONNECTION_TIMEOUT_SECONDS = (5.0, 10.0)
+SCARCE_DISK_BYTES = 50 * 10**9
 """Bytes: an image of vLLM and the weights of a small model hardly fit into less."""
-LEAST_STATE = 64 * 2**20
+MIN_STATE_DISK_BYTES = 64 * 2**20
 TOOLKIT = (
     "install NVIDIA's container toolkit: apt-get install nvidia-container-toolkit && nvidia-ctk runtime configure"
     " --runtime=docker && systemctl restart docker"
@@ -100,19 +100,19 @@ def examine(subject: Subject) -> Iterator[Finding]:
 
 
 def _engine(subject: Subject) -> Iterator[Finding]:
-    sight = Devices().look()
+    snapshot = Devices().read()
     if subject.engine == "process":
         yield _program(subject.vllm_command)
     else:
-        yield from _docker(sight.info.count)
-    yield from _gpus(sight)
+        yield from _docker(snapshot.info.count)
+    yield from _gpus(snapshot)
 
 
-def _gpus(sight: DeviceSnapshot) -> Iterator[Finding]:
-    devices = sight.info.devices
-    if sight.failure is not None:
-        what = f"NVIDIA's driver does not answer ({sight.failure}): only models with gpus: 0 can run here"
-        yield Finding("gpu", "warning", what, for_driver(sight.code))
+def _gpus(snapshot: DeviceSnapshot) -> Iterator[Finding]:
+    devices = snapshot.info.devices
+    if snapshot.failure is not None:
+        what = f"NVIDIA's driver does not answer ({snapshot.failure}): only models with gpus: 0 can run here"
+        yield Finding("gpu", "warning", what, for_driver(snapshot.code))
         return
     if not devices:
         mend = "for models on GPUs install the driver, until nvidia-smi lists them"
@@ -121,7 +121,7 @@ def _gpus(sight: DeviceSnapshot) -> Iterator[Finding]:
     names = ", ".join(sorted({each.name for each in devices if each.name})) or "no name"
     driver = devices[0].driver_version or "of unknown version"
     yield Finding("gpu", "ok", f"{len(devices)} ({names}), driver {driver}")
-    for index, error in sight.lost.items():
+    for index, error in snapshot.lost.items():
         yield Finding(f"gpu {index}", "warning", f"cannot be used: {error}", for_device(error))
     nameless = [each.index for each in devices if not each.name and not each.lost]
     if nameless:
@@ -129,7 +129,7 @@ def _gpus(sight: DeviceSnapshot) -> Iterator[Finding]:
         yield Finding("gpu name", "warning", what, f"nothing depends on it; {UNDER_WSL}")
     if devices[0].driver_version is None:
         yield Finding("gpu driver", "warning", "the driver's version cannot be read", UNDER_WSL)
-    shared = sorted(sight.shared)
+    shared = sorted(snapshot.shared)
     if shared:
         what = f"the memory of GPU {_listed(shared)} is the host's, and NVML does not report how much there is"
         mend = "leave room for the host: set gpu_memory_utilization, which is a share of the host's memory here"
@@ -157,7 +157,7 @@ def _docker(gpus: int) -> Iterator[Finding]:
     from muster_agent.engines.docker.daemon import Daemon  # a host without Docker needs no Docker library
 
     try:
-        with Daemon(timeout=int(TIMEOUT[1])).asked() as api:
+        with Daemon(timeout=int(CONNECTION_TIMEOUT_SECONDS[1])).asked() as api:
             about = api.info()
     except EngineError as error:
         yield Finding("docker", "bad", error.message, _docker_advice(error.message))
@@ -187,7 +187,7 @@ def _disks(subject: Subject) -> Iterator[Finding]:
     nearest = next(each for each in (folder, *folder.parents) if each.exists())
     if not os.access(nearest, os.W_OK):
         yield Finding("state folder", "bad", f"{nearest} cannot be written", "run as root, or give another --state-dir")
-    elif disk(nearest).free < LEAST_STATE:
+    elif disk(nearest).free < MIN_STATE_DISK_BYTES:
         yield Finding("state folder", "bad", f"{nearest} is full", "free some space there: the journal is kept in it")
     elif newer := _newer(folder / "journal.sqlite3"):
         yield Finding("state folder", "bad", newer, "install that release again, or give another --state-dir")
@@ -200,10 +200,10 @@ def _space(what: str, path: Path) -> Finding:
         found = disk(path)
     except OSError as error:
         return Finding(what, "bad", f"{path}: {error.strerror}", "make it readable, or keep it elsewhere")
-    told = f"{path}: {found.free / 1e9:.0f} GB free of {found.total / 1e9:.0f} GB"
-    if found.free < SCARCE:
-        return Finding(what, "warning", told, "free some, or keep it on a larger disk: images and weights are large")
-    return Finding(what, "ok", told)
+    free = f"{path}: {found.free / 1e9:.0f} GB free of {found.total / 1e9:.0f} GB"
+    if found.free < SCARCE_DISK_BYTES:
+        return Finding(what, "warning", free, "free some, or keep it on a larger disk: images and weights are large")
+    return Finding(what, "ok", free)
 
 
 # The control plane and its token
@@ -217,7 +217,7 @@ def _api(url: str, insecure: bool) -> Finding:
     try:
         address = f"{url.rstrip('/')}/api/health"
         with new_session(os.environ) as session:
-            answer = session.get(address, timeout=TIMEOUT, allow_redirects=False)
+            answer = session.get(address, timeout=CONNECTION_TIMEOUT_SECONDS, allow_redirects=False)
     except (requests.RequestException, OSError) as error:
         found = cause(error, url, os.environ)
         mend = found.mend or "look at the address, firewalls and proxy variables of this host"
@@ -259,7 +259,9 @@ def _own_token(url: str, worker_id: str, token: str) -> Finding:
     try:
         address = url.rstrip("/") + path
         with new_session(os.environ) as session:
-            answer = session.post(address, auth=Bearer(token), timeout=TIMEOUT, allow_redirects=False)
+            answer = session.post(
+                address, auth=Bearer(token), timeout=CONNECTION_TIMEOUT_SECONDS, allow_redirects=False
+            )
     except (requests.RequestException, OSError) as error:
         return Finding("token", "warning", f"could not be tried: {cause(error, url, os.environ)}", "try again")
     if answer.status_code in (401, 403, 409, 410):

@@ -18,7 +18,7 @@ from muster.api.messages import Disk, GpuInfo, GpuUsage, Heartbeat, Image, Regis
 from muster.api.sizes import fitting
 from muster_agent.commands import CommandReceiver
 from muster_agent.control.backoff import Backoff
-from muster_agent.control.client import TIMEOUT, Answer, Api, Fatal, Retry
+from muster_agent.control.client import REQUEST_TIMEOUT_SECONDS, Answer, Api, Fatal, Retry
 from muster_agent.control.clock_check import ClockCheck
 from muster_agent.host.clocks import Moment
 from muster_agent.operations.disk import gist
@@ -31,16 +31,16 @@ from muster_agent.wiring import Journal, Runtime
 
 log = logging.getLogger(__name__)
 
-PARKED = 3600.0
-LONGEST_INTERVAL = 3600.0
-GOODBYE_TIMEOUT = (2.0, 3.0)
-GPUS_EVERY = 3600.0
+PARKED_SECONDS = 3600.0
+MAX_INTERVAL_SECONDS = 3600.0
+GOODBYE_TIMEOUT_SECONDS = (2.0, 3.0)
+SEND_GPUS_EVERY_SECONDS = 3600.0
 """Seconds after which the GPUs are sent again, changed or not: an older database may have been restored."""
-DOUBTED_FOR = 60.0
+REPEAT_GPUS_SECONDS = 60.0
 """Seconds for which a change of the GPUs is repeated: longer than any request can be on its way."""
 MAX_LISTED = 1024
 """Images, deployments and acks in one heartbeat."""
-MOST_IMAGE_BYTES = 512 * 1024
+MAX_IMAGE_BYTES = 512 * 1024
 """Of the images in one heartbeat, whose body has at most 1 MiB."""
 
 Sample = Callable[[], tuple[list[GpuUsage], Disk | None]]
@@ -118,7 +118,7 @@ class HeartbeatLoop:
     def tick(self, now: Moment) -> float:
         """Register if need be, beat, and take the commands. Seconds until the next one. Raises Refused, StateError."""
         if self._state.parked is not None:
-            return PARKED
+            return PARKED_SECONDS
         self._state.check()
         held_up = sorted({*self.runtime.manager.held_up(), *self._receiver.waiting}) if self.runtime is not None else []
         check_state(self._journal.database, self._host.conditions, held_up)
@@ -169,7 +169,7 @@ class HeartbeatLoop:
         if self._unjournaled is identity:
             # The disk may be mended since the last heartbeat. The next start is refused with the token before this one.
             with suppress(StateError):
-                self._journal.database.look()
+                self._journal.database.find_trouble()
                 self._store_identity(identity)
         try:
             self._send_goodbye(identity)
@@ -179,14 +179,14 @@ class HeartbeatLoop:
     def _send_goodbye(self, identity: Identity) -> None:
         """Raises Retry, Fatal."""
         try:
-            self._send(identity, "offline", GOODBYE_TIMEOUT)
+            self._send(identity, "offline", GOODBYE_TIMEOUT_SECONDS)
         except (Retry, Fatal):
             raise
         except Exception:
             log.info("the goodbye lists no more than the deployments: the journal cannot be read")
             body = Heartbeat("offline", [], self.runtime.manager.active()[:MAX_LISTED] if self.runtime else [])
             body.session = identity.session
-            self._api.heartbeat(identity.worker_id, identity.token, body, GOODBYE_TIMEOUT)
+            self._api.heartbeat(identity.worker_id, identity.token, body, GOODBYE_TIMEOUT_SECONDS)
 
     # Registration
 
@@ -244,7 +244,7 @@ class HeartbeatLoop:
 
     def _build_runtime(self, worker_id: str) -> None:
         self.runtime = Runtime.build(worker_id, self._host, self._journal)
-        self.runtime.look(self._host.spawn)
+        self.runtime.list_instances(self._host.spawn)
         self.runtime.resume(self._host.spawn)
 
     def _refused_as_another(self, error: Fatal) -> None:
@@ -269,7 +269,7 @@ class HeartbeatLoop:
     # Heartbeat
 
     def _beat(self, identity: Identity, now: Moment) -> float:
-        answer = self._send(identity, "online", TIMEOUT)
+        answer = self._send(identity, "online", REQUEST_TIMEOUT_SECONDS)
         if self._backoff.failing:
             log.info("heartbeat again%s", self._since(now))
         self._backoff.reset()
@@ -277,7 +277,7 @@ class HeartbeatLoop:
         self._journal.lease.note(now)
         if self.runtime is not None and self._receiver.receive(answer.commands, now.boottime, self.runtime):
             self._journal.inbox.note(answer.inbox)
-        return min(max(1.0, answer.next_heartbeat_in), LONGEST_INTERVAL)
+        return min(max(1.0, answer.next_heartbeat_in), MAX_INTERVAL_SECONDS)
 
     def _send(self, identity: Identity, status: Literal["online", "offline"], timeout: tuple[float, float]) -> Answer:
         usage, disk = self._sample()
@@ -296,7 +296,7 @@ class HeartbeatLoop:
             inbox=self._journal.inbox.last,
             acks=acks,
             disk=replace(disk, paths=None) if disk is not None and paths == self._paths_sent else disk,
-            images=fitting(images[:MAX_LISTED], MOST_IMAGE_BYTES)
+            images=fitting(images[:MAX_LISTED], MAX_IMAGE_BYTES)
             if images is not None and images != self._images_sent
             else None,
             conditions=self._host.conditions.current() or None,
@@ -318,7 +318,7 @@ class HeartbeatLoop:
     def _doubt_gpus(self) -> None:
         """Repeat the GPUs for a while: a request that timed out may still arrive, after a newer one."""
         now = self._host.monotonic()
-        self._gpus_doubted_until, self._gpus_due = now + DOUBTED_FOR, now + GPUS_EVERY
+        self._gpus_doubted_until, self._gpus_due = now + REPEAT_GPUS_SECONDS, now + SEND_GPUS_EVERY_SECONDS
 
     def _since(self, now: Moment) -> str:
         age = self._journal.lease.age(now)

@@ -58,7 +58,7 @@ from muster_agent.wiring import Journal
 log = logging.getLogger("agent")
 
 FLUSH_SECONDS = 3.0
-FIRST_LOOK_SECONDS = 15.0
+FIRST_GPU_SAMPLE_SECONDS = 15.0
 """Longest wait for NVIDIA's driver before the first heartbeat: without persistence mode it wakes the GPUs in turn."""
 RESTART_SECONDS = 2.0
 """Pause before an agent with a damaged journal starts again: if the disk is at fault, each start may fail."""
@@ -326,7 +326,7 @@ def _run(config: AgentConfig, opened: _Opened, registration: Registration) -> No
     gpus = GpuWatch(host.devices, host.conditions, host.monotonic, forget_gone=config.forget_gpus)
     sampler = Sampler(host.disk, gpus)
     sampler.start()
-    if not sampler.wait(FIRST_LOOK_SECONDS):
+    if not sampler.wait(FIRST_GPU_SAMPLE_SECONDS):
         log.warning("NVIDIA's driver does not answer: this host joins without its GPUs, until it does")
     random = SystemRandom()
     agent = HeartbeatLoop(

@@ -31,7 +31,7 @@ from muster_agent.state.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
-FIRST_LOOK = 5.0
+FIRST_LISTING_SECONDS = 5.0
 """Seconds that the first heartbeat waits for the engine's list at most."""
 
 
@@ -86,14 +86,14 @@ class Runtime:
         operations = Operations(context, Handlers(context, manager))
         return cls(context, manager, operations, Poller(context, manager))
 
-    def look(self, spawn: Spawn, patience: float = FIRST_LOOK) -> None:
+    def list_instances(self, spawn: Spawn, patience: float = FIRST_LISTING_SECONDS) -> None:
         """Once before the first heartbeat: an agent without its journal would say that nothing runs where models do.
 
         An engine that hangs holds that heartbeat up for `patience` seconds at most.
         """
         returned = Event()
 
-        def look() -> None:
+        def list_once() -> None:
             try:
                 self.context.instance_cache.instances()
             except (EngineError, OSError) as error:
@@ -101,7 +101,7 @@ class Runtime:
             finally:
                 returned.set()
 
-        spawn("first look", look)
+        spawn("first look", list_once)
         if not returned.wait(patience):
             log.warning("the engine does not answer within %.0f s, so the journal says what runs", patience)
 

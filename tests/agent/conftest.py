@@ -8,7 +8,7 @@ import pytest
 
 from muster_agent.wiring import Journal
 from tests.fixtures.agent_world import AgentWorld
-from tests.fixtures.journals import full_memory
+from tests.fixtures.journals import full_journal
 from tests.fixtures.nvml import FakeNvml, compile_nvml
 
 
@@ -45,7 +45,7 @@ def boot(world: AgentWorld) -> Callable[..., AgentWorld]:
 @pytest.fixture
 def full(tmp_path: Path) -> Journal:
     """A journal on a full disk."""
-    return full_memory(tmp_path)
+    return full_journal(tmp_path)
 
 
 @pytest.fixture(scope="module")

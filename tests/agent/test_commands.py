@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec import Raw, json
 
-from muster_agent.commands import MOST, CommandReceiver
+from muster_agent.commands import MAX_COMMANDS, CommandReceiver
 from muster_agent.engines.base import Instance
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import BIG, allow_writing, fill, forbid_writing
@@ -57,11 +57,11 @@ def test_what_cannot_be_journaled_is_said_once_and_taken_when_it_can(
     world.deploy(env={"BIG": BIG})
     for _ in range(3):
         world.beat()
-    assert [each.about for each in world.memory.outbox.heads()] == ["d1"]
+    assert [each.about for each in world.journal.outbox.heads()] == ["d1"]
     assert caplog.text.count("command deploy-d1-1 is not taken") == 1
     world.database.connection.execute("PRAGMA max_page_count = 1000000")
     world.beat()
-    assert world.memory.deployments_table.get("d1") is not None, "it came again"
+    assert world.journal.deployments_table.get("d1") is not None, "it came again"
 
 
 def test_a_stop_that_cannot_be_journaled_has_not_failed(world: AgentWorld) -> None:
@@ -77,7 +77,7 @@ def test_a_stop_that_cannot_be_journaled_has_not_failed(world: AgentWorld) -> No
 
 @pytest.fixture
 def receiver(world: AgentWorld) -> CommandReceiver:
-    return CommandReceiver(world.memory, world.clock.boottime)
+    return CommandReceiver(world.journal, world.clock.boottime)
 
 
 def raw(**command: object) -> Raw:
@@ -106,11 +106,11 @@ def test_a_command_is_acked_once_until_the_control_plane_has_the_ack(
 
 
 def test_more_than_fits_between_two_heartbeats_comes_again(world: AgentWorld, receiver: CommandReceiver) -> None:
-    commands = [raw(type="disk_usage", command_id=f"o{number}", expires_in=60) for number in range(MOST + 1)]
+    commands = [raw(type="disk_usage", command_id=f"o{number}", expires_in=60) for number in range(MAX_COMMANDS + 1)]
     assert not receiver.receive(commands, world.clock.boottime(), world.runtime)
-    assert len(receiver.acks) == MOST
-    assert receiver.receive(commands[MOST:], world.clock.boottime(), world.runtime)
-    assert receiver.acks[-1] == f"o{MOST}"
+    assert len(receiver.acks) == MAX_COMMANDS
+    assert receiver.receive(commands[MAX_COMMANDS:], world.clock.boottime(), world.runtime)
+    assert receiver.acks[-1] == f"o{MAX_COMMANDS}"
 
 
 def test_a_repeated_operation_is_answered_and_not_run_again(world: AgentWorld, receiver: CommandReceiver) -> None:
@@ -134,7 +134,7 @@ def test_a_deploy_that_was_told_to_have_failed_is_not_run_when_it_comes_again(wo
     world.server.pending["deploy-d1-1"] = deploy("d1", 1)
     world.beat()
     world.settle()
-    assert (world.engine.calls, world.memory.deployments_table.all()) == ([], [])
+    assert (world.engine.calls, world.journal.deployments_table.all()) == ([], [])
     assert world.last_report().status == "error"
     world.deploy(generation=2)
     world.settle()

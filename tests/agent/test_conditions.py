@@ -6,7 +6,7 @@ import pytest
 
 from muster.api.conditions import ConditionType
 from muster.api.messages import ReportedCondition
-from muster_agent.conditions import CLEARED_AFTER, Conditions
+from muster_agent.conditions import CLEARED_AFTER_SECONDS, Conditions
 
 DOWN, LOST = ConditionType.ENGINE_UNAVAILABLE, ConditionType.GPU_LOST
 
@@ -44,10 +44,10 @@ def test_it_is_cleared_when_the_trouble_was_not_seen_for_a_minute() -> None:
     conditions = Conditions(clock)
     set_(conditions)
     conditions.in_order(DOWN)
-    clock.now = CLEARED_AFTER - 1
+    clock.now = CLEARED_AFTER_SECONDS - 1
     conditions.in_order(DOWN)
     assert conditions.current(), "one minute has not passed"
-    clock.now = CLEARED_AFTER
+    clock.now = CLEARED_AFTER_SECONDS
     conditions.in_order(DOWN)
     assert conditions.current() == []
 
@@ -57,9 +57,9 @@ def test_trouble_during_that_minute_begins_it_anew() -> None:
     conditions = Conditions(clock)
     set_(conditions)
     conditions.in_order(DOWN)
-    clock.now = CLEARED_AFTER - 1
+    clock.now = CLEARED_AFTER_SECONDS - 1
     conditions.trouble(DOWN, "again")
-    clock.now = CLEARED_AFTER
+    clock.now = CLEARED_AFTER_SECONDS
     conditions.in_order(DOWN)
     assert [each.message for each in conditions.current()] == ["again"]
 
@@ -68,7 +68,7 @@ def test_nobody_looking_clears_nothing() -> None:
     clock = Clock()
     conditions = Conditions(clock)
     set_(conditions)
-    clock.now = 10 * CLEARED_AFTER
+    clock.now = 10 * CLEARED_AFTER_SECONDS
     assert conditions.current(), "a look may hang: silence is not a sign of order"
 
 

@@ -11,7 +11,7 @@ import requests
 from muster.api.messages import GpuDevice, GpuInfo, Image
 from muster_agent.backends.policy import TESTED_IMAGE
 from muster_agent.config import LOOPBACK
-from muster_agent.heartbeat import PARKED, RegistrationRejected
+from muster_agent.heartbeat import PARKED_SECONDS, RegistrationRejected
 from muster_agent.state.db import JournalFull
 from muster_agent.state.dir import StateError
 from tests.fixtures.agent_world import DISK, AgentWorld
@@ -156,11 +156,11 @@ def test_superseded_parks_for_good(world: AgentWorld, refusal: tuple[int, bytes,
     world.settle()
     world.server.failures = [refusal]
     world.beat()
-    assert world.beat() == PARKED
+    assert world.beat() == PARKED_SECONDS
     asked = len(world.server.requests)
     world.kill()
     world.boot()
-    assert world.beat() == PARKED
+    assert world.beat() == PARKED_SECONDS
     assert len(world.server.requests) == asked
     assert world.agent.runtime is None
     assert world.engine.only().deployment_id == "d1"
@@ -186,7 +186,7 @@ def test_later_registration_that_is_refused_is_tried_again(world: AgentWorld) ->
     world.kill()
     world.boot()
     world.server.failures = [error(401, "UNAUTHENTICATED")] * 2
-    assert world.beat() < PARKED
+    assert world.beat() < PARKED_SECONDS
     world.engine.die(world.engine.only().id, 1)
     world.settle(10)
     assert world.engine.only().deployment_id == "d1"
@@ -320,7 +320,7 @@ def test_a_host_becomes_another_worker_only_when_its_journal_has_room(world: Age
     world.beat()
     world.settle()
     assert (world.runtime.context.worker_id, world.engine.only()) == ("w2", before)
-    assert world.memory.deployments_table.all() == []
+    assert world.journal.deployments_table.all() == []
 
 
 def test_a_refusal_for_who_it_is_is_not_final_while_the_journal_cannot_be_written(world: AgentWorld) -> None:

@@ -40,11 +40,11 @@ def test_an_engine_that_is_down_at_the_start_does_not_keep_the_agent_from_beatin
 
 
 def test_what_a_crew_is_made_of_works_for_one_worker_on_one_journal(world: AgentWorld) -> None:
-    runtime = Runtime.build("w7", world.host, world.memory)
+    runtime = Runtime.build("w7", world.host, world.journal)
     assert runtime.context.worker_id == "w7"
     world.deploy()
     world.settle()
-    runtime.look(no_thread)
+    runtime.list_instances(no_thread)
     assert runtime.context.instance_cache.seen == (world.engine.only(),)
     assert runtime.manager.active() == [], "what runs is another worker's"
 
@@ -53,7 +53,7 @@ def test_a_crew_resumes_what_the_journal_has_and_starts_nothing_after_it_is_clos
     world.deploy()
     world.order(type="disk_usage", command_id="o1", expires_in=60)
     started: list[str] = []
-    runtime = Runtime.build("w1", world.host, world.memory)
+    runtime = Runtime.build("w1", world.host, world.journal)
     runtime.resume(lambda name, target: started.append(name))
     assert started == ["watch"]
     assert list(runtime.manager.runners) == ["d1"]
@@ -72,8 +72,8 @@ def test_a_look_that_hangs_does_not_keep_the_agent_from_beating(
     waiting: list[Callable[[], None]] = []
     world.deploy()
     world.settle()
-    runtime = Runtime.build("w1", world.host, world.memory)
-    runtime.look(lambda name, target: waiting.append(target), patience=0.0)
+    runtime = Runtime.build("w1", world.host, world.journal)
+    runtime.list_instances(lambda name, target: waiting.append(target), patience=0.0)
     assert "does not answer within 0 s, so the journal says what runs" in caplog.text
     assert runtime.manager.active() == ["d1"]
     waiting[0]()
@@ -83,8 +83,8 @@ def test_a_look_that_hangs_does_not_keep_the_agent_from_beating(
 @pytest.mark.parametrize("down", [True, False])
 def test_a_look_never_raises_what_the_engine_does(world: AgentWorld, down: bool) -> None:
     world.engine.down = down
-    runtime = Runtime.build("w1", world.host, world.memory)
-    runtime.look(no_thread)
+    runtime = Runtime.build("w1", world.host, world.journal)
+    runtime.list_instances(no_thread)
     assert runtime.context.instance_cache.seen == (None if down else ())
 
 
@@ -106,8 +106,8 @@ def test_a_journal_with_something_that_cannot_be_read_is_begun_anew(world: Agent
     world.settle()
     world.server.failures = [ConnectionError()] * 1000
     world.order(type="disk_usage", command_id="o1", expires_in=60)
-    world.memory.operations_table.accept(PullImage("o1", 600, "image"), 0)
-    world.memory.outbox.put("d1", Report(status="running", generation=1))
+    world.journal.operations_table.accept(PullImage("o1", 600, "image"), 0)
+    world.journal.outbox.put("d1", Report(status="running", generation=1))
     world.database.connection.execute(statement)
     before = world.database.journal_id
     world.kill()

@@ -71,10 +71,10 @@ def set_version(path: Path, number: int) -> None:
 def test_the_journal_of_0_1_0_is_upgraded_with_all_that_is_in_it_and_kept(state: Path, release: Release) -> None:
     before = rows(state / JOURNAL)
     assert version(state / JOURNAL) == 0
-    memory = opened(state)
-    deployments = {each.deployment_id for each in memory.deployments_table.all()}
+    journal = opened(state)
+    deployments = {each.deployment_id for each in journal.deployments_table.all()}
     assert deployments == {release.facts[name] for name in ("running", "crashed", "stopped")}
-    memory.database.close()
+    journal.database.close()
     kept = state / f"{JOURNAL}.version-0"
     assert (version(state / JOURNAL), version(kept)) == (db_file.VERSION, 0)
     assert rows(state / JOURNAL) == rows(kept) == before, "version 1 has the tables of 0.1.0"
@@ -90,9 +90,9 @@ def test_an_upgraded_journal_is_opened_without_another_copy(state: Path) -> None
 
 
 def test_an_agent_of_0_1_0_reads_an_upgraded_journal(state: Path, release: Release) -> None:
-    memory = opened(state)
-    worker_id = memory.database.meta("worker_id")
-    memory.database.close()
+    journal = opened(state)
+    worker_id = journal.database.meta("worker_id")
+    journal.database.close()
     read = subprocess.run(
         [release.python, "-c", READ_BY_RELEASE, str(state)],
         cwd=release.agent,
@@ -107,10 +107,10 @@ def test_a_journal_of_0_1_0_that_lacks_a_column_is_kept_as_damaged(state: Path, 
     with closing(sqlite3.connect(state / JOURNAL)) as connection:
         before = dict(connection.execute("SELECT key, value FROM meta"))
         connection.execute("ALTER TABLE deployments DROP COLUMN attempts")
-    memory = opened(state)
-    assert memory.database.meta("worker_id") == before["worker_id"]
-    assert memory.database.journal_id != before["journal_id"]
-    memory.database.close()
+    journal = opened(state)
+    assert journal.database.meta("worker_id") == before["worker_id"]
+    assert journal.database.journal_id != before["journal_id"]
+    journal.database.close()
     (kept,) = db_file.damaged(state / JOURNAL)
     assert version(kept) == 0
 

@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 
 from muster.api.messages import Heartbeat
-from muster_agent.control.client import MAX_ANSWER, Api, Fatal, Retry
+from muster_agent.control.client import MAX_ANSWER_BYTES, Api, Fatal, Retry
 from tests.fixtures.waiting import PATIENCE
 from tests.fixtures.wire import http, server
 
@@ -53,7 +53,7 @@ def test_a_compressed_bomb_costs_little_memory(encoding: str) -> None:
             beat(url)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert peak < 4 * MAX_ANSWER, f"{peak / MIB:.0f} MiB"
+    assert peak < 4 * MAX_ANSWER_BYTES, f"{peak / MIB:.0f} MiB"
 
 
 ANSWERS = {
@@ -61,7 +61,7 @@ ANSWERS = {
     "not http": b"SSH-2.0-OpenSSH_9.2\r\n",
     "a flood of headers": b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 100_000 + b"\r\n{}",
     "a header of megabytes": b"HTTP/1.1 200 OK\r\nX-A: " + b"b" * 8 * MIB + b"\r\n\r\n{}",
-    "a body without an end": b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (MAX_ANSWER + 2 * MIB),
+    "a body without an end": b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (MAX_ANSWER_BYTES + 2 * MIB),
     "a length that is none": b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}",
     "a length that is not kept": b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{}",
     "chunks that are none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n",

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from muster_agent.commands import MOST
+from muster_agent.commands import MAX_COMMANDS
 from tests.fixtures.agent_world import AgentWorld
 from tests.security.hostile_host import goes_on, world_of
 
@@ -93,10 +93,10 @@ def test_a_crowd_of_commands_is_taken_a_thousand_at_a_time(tmp_path: Path, thoro
     world.beat()
     world.beat()
     beat = world.server.beats[-1]
-    assert len(beat.acks) == MOST
+    assert len(beat.acks) == MAX_COMMANDS
     assert beat.inbox != 77, "so that the rest is sent again"
     world.runtime.operations.run_all()
-    for _ in range(MOST // 50 + 1):
+    for _ in range(MAX_COMMANDS // 50 + 1):
         world.deliver()
     goes_on(world)
 

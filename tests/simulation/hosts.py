@@ -22,9 +22,9 @@ from muster.api.messages import GpuDevice, GpuInfo, Progress, Pruned, Pulled, Re
 from muster_agent.engines.base import EngineError, Instance, RunSpec
 from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.heartbeat import RegistrationRejected
-from muster_agent.runner.reconciler import HUNG_GRACE
+from muster_agent.runner.reconciler import HUNG_GRACE_SECONDS
 from muster_agent.state.db import Database, JournalFull
-from muster_agent.wiring import FIRST_LOOK
+from muster_agent.wiring import FIRST_LISTING_SECONDS
 from tests.fixtures.agent_world import GIB, AgentWorld, Probes
 from tests.fixtures.memory_engine import MemoryEngine
 from tests.simulation.cloud import Line, Network
@@ -89,8 +89,8 @@ class MortalDatabase(Database):
         self._mortal.may_die("a journaled write", 0.004)
         return result
 
-    def look(self) -> str | None:
-        return self._disk.seen() or super().look()
+    def find_trouble(self) -> str | None:
+        return self._disk.seen() or super().find_trouble()
 
 
 class SlowModels(Probes):
@@ -195,7 +195,7 @@ class HostEngine(MemoryEngine):
         instance = self.all.get(instance_id)
         if instance is not None and instance.state == "running":
             self.ended.append(instance_id)
-            if grace == HUNG_GRACE:
+            if grace == HUNG_GRACE_SECONDS:
                 self.put_down.append(instance.name)
             if instance.worker_id != self.works_for():
                 self.touched_others.append(instance.name)
@@ -331,7 +331,7 @@ class Host(AgentWorld):
         """A call of the engine that does not return: heartbeats go on, unless it is theirs, which waits no longer."""
         mortal = self.mortal
         if self._in_heartbeat:
-            self._network.pass_time(FIRST_LOOK)
+            self._network.pass_time(FIRST_LISTING_SECONDS)
         else:
             for _ in range(2):
                 self._network.pass_time(15.0)
@@ -453,7 +453,7 @@ class Host(AgentWorld):
                 self.attempt(lambda runner=runner: runner.step(self.clock.monotonic()))  # type: ignore[misc]
 
     def deliver(self) -> None:
-        while self.memory.outbox.first() is not None and self.reporter.step() == 0.0:
+        while self.journal.outbox.first() is not None and self.reporter.step() == 0.0:
             pass
 
     # Looking

@@ -16,7 +16,7 @@ from chalicelib.store import slots
 from chalicelib.store.tables import Deployment, Operation, WorkerHeartbeat, WorkerRecord
 from muster.api.lifecycle import LIVE, OPEN, OperationStatus
 from muster.api.messages import GpuDevice, GpuInfo
-from muster_agent.runner.reconciler import MOST_ATTEMPTS
+from muster_agent.runner.reconciler import MAX_ATTEMPTS
 from tests.fixtures.dynamodb_expressions import Item
 from tests.simulation.hosts import Host, Running
 from tests.simulation.outages import REFUSED
@@ -73,7 +73,7 @@ def _nothing_is_called_crashed(sim: Simulation, host: Host) -> Iterator[str]:
         report = runner.record.report
         if report is None or report.error_code in (None, *NOT_JOURNALED) or REFUSED in (report.message or ""):
             continue
-        if report.error_code == "POISON_COMMAND" and host.ends >= MOST_ATTEMPTS:
+        if report.error_code == "POISON_COMMAND" and host.ends >= MAX_ATTEMPTS:
             continue
         if deployment_id not in host.engine.died | sim.operators.asked.ended:
             said = f"{report.error_code} ({report.message})"

@@ -185,13 +185,13 @@ MUTANTS = (
     mutant(
         "an engine that fails is not reported",
         "a worker reports the condition while its engine fails",
-        ("agent/muster_agent/runner/poller.py", "        self._trouble(self._said)\n", "        pass\n"),
+        ("agent/muster_agent/runner/poller.py", "        self._trouble(self._message)\n", "        pass\n"),
         test="tests/agent/runner/test_poller.py::test_an_engine_that_is_down_is_a_condition_that_names_what_it_holds_up_until_it_was_up_for_a_minute",
     ),
     mutant(
         "a condition lasts for ten minutes after its trouble",
         "a condition ends a minute after its trouble",
-        ("agent/muster_agent/conditions.py", "CLEARED_AFTER = 60.0", "CLEARED_AFTER = 600.0"),
+        ("agent/muster_agent/conditions.py", "CLEARED_AFTER_SECONDS = 60.0", "CLEARED_AFTER_SECONDS = 600.0"),
         storm="engine outage",
     ),
     # Time
@@ -231,7 +231,7 @@ MUTANTS = (
         "a model hangs by the wall clock",
         "a model hangs when it answered no probe for 30 seconds of the monotonic clock",
         ("agent/muster_agent/runner/reconciler.py", "self._pulse.has_stopped(now, ", "self._pulse.has_stopped(self._host.clock(), "),
-        ("agent/muster_agent/runner/probes.py", "        if now - self._asked_at > DEAD_AFTER:\n", "        if False:\n"),
+        ("agent/muster_agent/runner/probes.py", "        if now - self._asked_at > HUNG_AFTER_SECONDS:\n", "        if False:\n"),
         storm="clock stepped",
     ),
     mutant(

@@ -474,7 +474,7 @@ class Simulation:
         """What runs there and is not about to be ended or replaced by an intent that its agent has, or is to get."""
         if not host.up:
             host.start_agent()
-        deployments_table = {each.deployment_id: each.command for each in host.memory.deployments_table.all()}
+        deployments_table = {each.deployment_id: each.command for each in host.journal.deployments_table.all()}
         for each in host.running():
             command = deployments_table.get(str(each.deployment_id))
             slot = slots.get(str(each.worker_id), str(each.deployment_id))

@@ -23,10 +23,10 @@ from muster.http import Bearer, new_session, read_limited
 from muster_agent.backends.policy import is_path
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
-TIMEOUT = (3.0, 5.0)
-MAX_LISTING = 8 * 1024 * 1024
-MAX_CONFIG = 1024 * 1024
-WEIGHTS = (".safetensors", ".bin", ".pt")
+HUB_TIMEOUT_SECONDS = (3.0, 5.0)
+MAX_LISTING_BYTES = 8 * 1024 * 1024
+MAX_CONFIG_BYTES = 1024 * 1024
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt")
 """vLLM fetches the files of the first of these that the repository has."""
 
 _ON = frozenset({"1", "ON", "YES", "TRUE"})
@@ -93,29 +93,36 @@ class HuggingFace:
             # Where it redirects to is a mirror's or a renamed model's affair; the token stays here.
             with new_session(os.environ) as session:
                 answer = session.head(
-                    question.config_url, auth=Bearer(question.token), timeout=TIMEOUT, allow_redirects=False
+                    question.config_url, auth=Bearer(question.token), timeout=HUB_TIMEOUT_SECONDS, allow_redirects=False
                 )
         except (requests.RequestException, OSError, ValueError) as error:
             return _unreachable(question, str(cause(error, question.endpoint, os.environ)))
         return _read(question, answer.status_code, answer.headers.get("X-Error-Code"))
 
     def weights(self, question: Question) -> int | None:
-        listed = _fetch(question.sizes_url, question.token, MAX_LISTING)
+        listed = _fetch(question.sizes_url, question.token, MAX_LISTING_BYTES)
         try:
             listing = msgspec.json.decode(listed or b"{}", type=_Listing)
         except (ValueError, RecursionError):
             return None
-        sizes = ([file.size or 0 for file in listing.siblings if file.rfilename.endswith(kind)] for kind in WEIGHTS)
+        sizes = (
+            [file.size or 0 for file in listing.siblings if file.rfilename.endswith(kind)] for kind in WEIGHT_SUFFIXES
+        )
         return next((sum(each) for each in sizes if each), None) or None
 
     def config(self, question: Question) -> bytes | None:
-        return _fetch(question.config_url, question.token, MAX_CONFIG)
+        return _fetch(question.config_url, question.token, MAX_CONFIG_BYTES)
 
 
 def _fetch(url: str, token: str | None, limit: int) -> bytes | None:
     """What is there, up to `limit` bytes. A redirect is followed below the same host alone, where the token belongs."""
     try:
-        given: dict[str, Any] = {"auth": Bearer(token), "timeout": TIMEOUT, "allow_redirects": False, "stream": True}
+        given: dict[str, Any] = {
+            "auth": Bearer(token),
+            "timeout": HUB_TIMEOUT_SECONDS,
+            "allow_redirects": False,
+            "stream": True,
+        }
         with new_session(os.environ) as session:
             answer = session.get(url, **given)
             if answer.is_redirect and answer.headers["Location"].startswith("/"):

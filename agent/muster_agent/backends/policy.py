@@ -133,7 +133,7 @@ class HostPolicy:
     def allows_image(self, reference: str) -> bool:
         return reference == self.default_image or any(_matches(reference, each) for each in self.allow_images)
 
-    def told_not_allowed(self, image: str) -> str:
+    def not_allowed_message(self, image: str) -> str:
         allowed = ", ".join(self.allow_images) or "none"
         return f"{image[:300]} is not allowed here (allowed: {allowed}; the agent's setting --allow-image)"
 
@@ -162,7 +162,7 @@ def refusal(command: Deploy, policy: HostPolicy, uses_images: bool) -> str | Non
     if refused is not None:
         return refused
     if uses_images and command.image is not None and not policy.allows_image(command.image):
-        return f"image: {policy.told_not_allowed(command.image)}"
+        return f"image: {policy.not_allowed_message(command.image)}"
     if is_path(command.model) and not policy.allows_path(command.model) and not is_below(command.model, *asks.targets):
         return f"model: {_outside(command.model, policy)}"
     if not is_path(command.model) and not (_HUB_ID.fullmatch(command.model) or _BUCKET.fullmatch(command.model)):

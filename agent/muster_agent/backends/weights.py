@@ -15,7 +15,7 @@ from muster_agent.backends.policy import is_path
 from muster_agent.state.dir import owner, owner_name
 
 CODE = "CACHE_UNUSABLE"
-MOST_FILES = 2000
+MAX_CHECKED_FILES = 2000
 """Files of a model that are checked at most."""
 
 
@@ -23,20 +23,20 @@ def unusable(model: str, hub_cache: Path | None) -> str | None:
     """Why this process's user cannot use the weights of `model`, with their owner and what to do; None if it can."""
     if is_path(model):
         found = next(_unreadable(Path(model)), None)
-        return _told(found, "read", Path(model)) if found is not None else None
+        return _unusable_message(found, "read", Path(model)) if found is not None else None
     if hub_cache is None:
         return None
     folder = hub_cache / f"{PREFIX}{model.replace('/', '--')}"
     if not has_snapshot(folder):  # what is there already need not be written
         nearest = next(each for each in (folder, *folder.absolute().parents) if _exists(each))
         if not os.access(nearest, os.W_OK | os.X_OK):
-            return _told(nearest, "write", nearest)
+            return _unusable_message(nearest, "write", nearest)
     if not _exists(folder):
         return None
     if not os.access(folder, os.R_OK | os.X_OK):
-        return _told(folder, "read", folder)
+        return _unusable_message(folder, "read", folder)
     found = next(_unreadable(folder / "blobs"), None) or next(_unreadable(folder / "snapshots"), None)
-    return _told(found, "read", folder) if found is not None else None
+    return _unusable_message(found, "read", folder) if found is not None else None
 
 
 def has_snapshot(folder: Path) -> bool:
@@ -59,7 +59,7 @@ def _unreadable(path: Path) -> Iterator[Path]:
         for name in (*folders, *files):
             each = Path(folder, name)
             seen += 1
-            if seen > MOST_FILES:
+            if seen > MAX_CHECKED_FILES:
                 return
             needed = os.R_OK | (os.X_OK if name in folders else 0)
             if os.path.exists(each) and not os.access(each, needed):
@@ -73,7 +73,7 @@ def _exists(path: Path) -> bool:
         return True
 
 
-def _told(path: Path, need: str, whole: Path) -> str:
+def _unusable_message(path: Path, need: str, whole: Path) -> str:
     user = owner_name(os.geteuid())
     if os.access(path, os.F_OK) and os.statvfs(path).f_flag & os.ST_RDONLY and need == "write":
         return f"{path} is on a read-only file system: remount it, or keep weights elsewhere (HF_HOME of the agent)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-MAX_RETRY_AFTER = 600.0
+MAX_RETRY_AFTER_SECONDS = 600.0
 
 
 class Backoff:
@@ -30,4 +30,4 @@ class Backoff:
         self._failures += 1
         ceiling = min(self._cap, self._base * 2.0 ** min(self._failures, 32))
         wait = self._random.uniform(self._base, ceiling)
-        return wait if retry_after is None else min(max(0.0, retry_after), MAX_RETRY_AFTER) + wait - self._base
+        return wait if retry_after is None else min(max(0.0, retry_after), MAX_RETRY_AFTER_SECONDS) + wait - self._base

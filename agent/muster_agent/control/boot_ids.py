@@ -15,7 +15,7 @@ from muster_agent.state.db import Database, JournalFull
 from muster_agent.state.db_file import IDENTITY
 from muster_agent.state.dir import private_file
 
-KEPT = 8
+KEPT_BOOT_IDS = 8
 
 
 def next_boot(database: Database) -> tuple[str, list[str]]:
@@ -25,7 +25,7 @@ def next_boot(database: Database) -> tuple[str, list[str]]:
     the control plane takes it to be online.
     """
     beside = database.path.with_name("boots")
-    past = (database.meta("boots") or _read(beside)).split()[:KEPT]
+    past = (database.meta("boots") or _read(beside)).split()[:KEPT_BOOT_IDS]
     fresh = uuid4().hex
     known = " ".join([fresh, *past])
     with suppress(JournalFull):  # an agent starts on a full disk too; the next one then does not know of it

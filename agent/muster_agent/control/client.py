@@ -21,12 +21,12 @@ from muster_agent.control.clock_check import ahead
 
 T = TypeVar("T")
 
-TIMEOUT = (5.0, 30.0)
+REQUEST_TIMEOUT_SECONDS = (5.0, 30.0)
 """Seconds to connect, and between two bytes of the answer."""
-MAX_ANSWER = 16 * 1024 * 1024
-MAX_SAID = 1000
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+MAX_MESSAGE_CHARACTERS = 1000
 """Characters of what the control plane says of a request that go into a log."""
-PASSING = frozenset({408, 425, 429})
+TRANSIENT_STATUSES = frozenset({408, 425, 429})
 
 
 class Retry(Exception):
@@ -56,7 +56,7 @@ class Fatal(Exception):
     """The control plane's own no: the same request will not be taken later either."""
 
     def __init__(self, status: int, error_code: str, message: str) -> None:
-        super().__init__(f"{status} {brief(error_code, MAX_CODE)}: {brief(message, MAX_SAID)}")
+        super().__init__(f"{status} {brief(error_code, MAX_CODE)}: {brief(message, MAX_MESSAGE_CHARACTERS)}")
         self.status = status
         self.error_code = error_code
 
@@ -89,9 +89,9 @@ def failure(status: int, body: bytes, retry_after: str | None = None) -> Retry |
     error = _decode(body, ErrorBody)
     known = answered_by_something_else(status, body)
     between = f"{status} from something in between" + (f": {known}" if known else "")
-    said = str(Fatal(status, error.error_code, error.message)) if error else between
-    if error is None or status in PASSING or status >= 500 or (status == 409 and after is not None):
-        return Retry(said, after, status=status, foreign=error is None)
+    message = str(Fatal(status, error.error_code, error.message)) if error else between
+    if error is None or status in TRANSIENT_STATUSES or status >= 500 or (status == 409 and after is not None):
+        return Retry(message, after, status=status, foreign=error is None)
     return Fatal(status, error.error_code, error.message)
 
 
@@ -114,7 +114,9 @@ class Api:
         """`token` is the one that an earlier registration gave."""
         return self._post("/api/workers/register", _sparse(body), token, Registered)
 
-    def heartbeat(self, worker_id: str, token: str, body: Heartbeat, timeout: tuple[float, float] = TIMEOUT) -> Answer:
+    def heartbeat(
+        self, worker_id: str, token: str, body: Heartbeat, timeout: tuple[float, float] = REQUEST_TIMEOUT_SECONDS
+    ) -> Answer:
         return self._post(f"{_worker(worker_id)}/heartbeat", _sparse(body), token, Answer, timeout)
 
     def tell(
@@ -125,7 +127,12 @@ class Api:
         self._post(f"{_worker(worker_id)}/{collection}/{quote(about, safe='')}/{kind}", body, token, dict)
 
     def _post(
-        self, path: str, body: Any, token: str | None, answer: type[T], timeout: tuple[float, float] = TIMEOUT
+        self,
+        path: str,
+        body: Any,
+        token: str | None,
+        answer: type[T],
+        timeout: tuple[float, float] = REQUEST_TIMEOUT_SECONDS,
     ) -> T:
         sent = self._clock()
         try:
@@ -139,19 +146,19 @@ class Api:
                 stream=True,
             ) as response:
                 received = self._clock()
-                content = read_limited(response, MAX_ANSWER)
+                content = read_limited(response, MAX_ANSWER_BYTES)
         except (requests.RequestException, OSError) as error:
             why = cause(error, self._url, os.environ)
             raise Retry(f"cannot reach {self._url}: {why}", connected=_was_connected(error)) from error
         if 300 <= response.status_code < 400:
-            said = f"{response.status_code}: {self._url} redirects elsewhere; give the URL that it redirects to"
-            raise Retry(said, status=response.status_code, foreign=True)
+            message = f"{response.status_code}: {self._url} redirects elsewhere; give the URL that it redirects to"
+            raise Retry(message, status=response.status_code, foreign=True)
         if not response.ok:
             raise failure(response.status_code, content, response.headers.get("Retry-After"))
         decoded = _decode(content, answer)
         if decoded is None:
-            said = f"{response.status_code} with a body that is not the control plane's"
-            raise Retry(said, status=response.status_code, foreign=True)
+            message = f"{response.status_code} with a body that is not the control plane's"
+            raise Retry(message, status=response.status_code, foreign=True)
         self.clock_ahead = ahead(response.headers.get("Date"), sent, received)
         return decoded
 

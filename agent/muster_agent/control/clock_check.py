@@ -8,10 +8,10 @@ from email.utils import parsedate_to_datetime
 from muster.api.conditions import ConditionType
 from muster_agent.conditions import Conditions
 
-TOLERATED = 60.0
+TOLERATED_SKEW_SECONDS = 60.0
 """Seconds. Nothing of Muster depends on the wall clock; downloads with signed URLs and certificates break first, after
 minutes."""
-NEWS = 30.0
+SKEW_CHANGE_SECONDS = 30.0
 """Seconds by which the offset must have changed for another message, or a tenth of it: each one is stored."""
 
 
@@ -34,19 +34,19 @@ class ClockCheck:
 
     def __init__(self, conditions: Conditions) -> None:
         self._conditions = conditions
-        self._told = 0.0
+        self._reported = 0.0
 
     def note(self, seconds_ahead: float | None) -> None:
         """`seconds_ahead` as `ahead` gives it; with None there is nothing to compare."""
         if seconds_ahead is None:
             return
-        if abs(seconds_ahead) < TOLERATED:
-            self._told = 0.0
+        if abs(seconds_ahead) < TOLERATED_SKEW_SECONDS:
+            self._reported = 0.0
             self._conditions.in_order(ConditionType.CLOCK_SKEWED)
             return
-        if abs(seconds_ahead - self._told) > max(NEWS, abs(self._told) / 10):
-            self._told = seconds_ahead
-        self._conditions.trouble(ConditionType.CLOCK_SKEWED, _message(self._told), deployments=[])
+        if abs(seconds_ahead - self._reported) > max(SKEW_CHANGE_SECONDS, abs(self._reported) / 10):
+            self._reported = seconds_ahead
+        self._conditions.trouble(ConditionType.CLOCK_SKEWED, _message(self._reported), deployments=[])
 
 
 def _message(seconds_ahead: float) -> str:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from muster_agent.host.clocks import Moment
 from muster_agent.state.db import Database, JournalFull
 
-PAUSE = 300.0
+COOLDOWN_SECONDS = 300.0
 """Seconds: at most two registrations in ten minutes."""
 
 
@@ -35,4 +35,4 @@ class RegistrationCooldown:
         at, boot = self._database.meta("refused_at"), self._database.meta("refused_boot")
         if at is None or boot != now.boot_id or self._database.meta("refused_with") != self._settings:
             return 0.0
-        return max(0.0, float(at) + PAUSE - max(now.boottime, float(at)))
+        return max(0.0, float(at) + COOLDOWN_SECONDS - max(now.boottime, float(at)))

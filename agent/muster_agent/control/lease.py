@@ -5,8 +5,8 @@ from __future__ import annotations
 from muster_agent.host.clocks import Moment
 from muster_agent.state.db import Database, JournalFull
 
-LEASE = 24 * 3600.0
-WRITE_EVERY = 600.0
+LEASE_SECONDS = 24 * 3600.0
+WRITE_EVERY_SECONDS = 600.0
 """Seconds: an idle agent need not write to its disk with every heartbeat."""
 
 
@@ -22,7 +22,7 @@ class Lease:
         """Remember a contact; journal it at most every WRITE_EVERY seconds."""
         self._last = now
         written_ago = now.since(self._written) if self._written is not None else None
-        if written_ago is not None and written_ago < WRITE_EVERY:
+        if written_ago is not None and written_ago < WRITE_EVERY_SECONDS:
             return
         try:
             self._database.set_meta(
@@ -52,7 +52,7 @@ class Lease:
     def may_start(self, now: Moment) -> bool:
         """Whether the lease lasts: the agent may start instances."""
         age = self.age(now)
-        return age is not None and age < LEASE
+        return age is not None and age < LEASE_SECONDS
 
 
 def _read(database: Database) -> Moment | None:

@@ -10,9 +10,9 @@ from random import Random
 from muster_agent.control.backoff import Backoff
 from muster_agent.state.outbox import Head, Key
 
-REST_CAP = 600.0
+REST_BACKOFF_CAP_SECONDS = 600.0
 """Seconds between two tries of a rest at most: nobody waits for it."""
-LONG = 60.0
+OUTAGE_SECONDS = 60.0
 """Seconds after which failures that may be an outage of the control plane count as a refusal of the report."""
 
 
@@ -42,7 +42,7 @@ class RetryState:
         self.refused = self.refused or refused
 
     def in_trouble(self, now: float) -> bool:
-        return self.since is not None and (self.refused or now - self.started >= LONG)
+        return self.since is not None and (self.refused or now - self.started >= OUTAGE_SECONDS)
 
 
 class ReportRetries:
@@ -83,4 +83,6 @@ class ReportRetries:
         return {key: each for key, each in self._all.items() if each.in_trouble(now)}
 
     def _fresh(self, is_rest: bool) -> RetryState:
-        return RetryState(Backoff(self._random, cap=REST_CAP) if is_rest else Backoff(self._random), is_rest)
+        return RetryState(
+            Backoff(self._random, cap=REST_BACKOFF_CAP_SECONDS) if is_rest else Backoff(self._random), is_rest
+        )

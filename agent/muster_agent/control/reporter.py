@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from muster.api.conditions import ConditionType
 from muster_agent.conditions import Conditions
 from muster_agent.control.backoff import Backoff
-from muster_agent.control.client import PASSING, Api, Fatal, Retry
+from muster_agent.control.client import TRANSIENT_STATUSES, Api, Fatal, Retry
 from muster_agent.control.report_retries import ReportRetries, RetryState
 from muster_agent.control.shrink import versions
 from muster_agent.state.db import JournalFull
@@ -30,13 +30,13 @@ from muster_agent.state.outbox import Entry, Key, Outbox
 
 log = logging.getLogger(__name__)
 
-IDLE = 60.0
+IDLE_SECONDS = 60.0
 """Seconds without anything new after which it looks anyway."""
-CROWD_CAP = 15.0
+CROWD_BACKOFF_CAP_SECONDS = 15.0
 """Seconds of the common backoff at most where connections are made, and end without a response."""
-PATIENT = {"status": 2, "result": 3}
+FAILURES_BEFORE_SHRINKING = {"status": 2, "result": 3}
 """Failures after which a smaller version is sent, where size is only a guess. A result has no rest: it waits longer."""
-TOO_LARGE = 413
+TOO_LARGE_STATUS = 413
 
 
 class Membership(Protocol):
@@ -73,7 +73,7 @@ class Reporter:
         self._monotonic = monotonic
         self._attempts = ReportRetries(random)
         self._unreachable = Backoff(random)
-        self._crowd = Backoff(random, cap=CROWD_CAP)
+        self._crowd = Backoff(random, cap=CROWD_BACKOFF_CAP_SECONDS)
         self._unanswered: set[Key] = set()
         self._nobody_before = 0.0
         self._drained = Event()
@@ -84,7 +84,7 @@ class Reporter:
         self._attempts.keep_only(heads)
         if not heads:
             self._conditions.in_order(ConditionType.REPORTS_REFUSED)
-            return IDLE
+            return IDLE_SECONDS
         identity = self._membership.identity
         if identity is None:
             return 1.0
@@ -149,7 +149,7 @@ class Reporter:
             if error.unauthorized or error.superseded:
                 self._membership.refused(identity, error)
                 return self._wait_for_everybody(self._unreachable.next())
-            if error.status == TOO_LARGE or (error.status == 400 and smaller and entry.kind == "status"):
+            if error.status == TOO_LARGE_STATUS or (error.status == 400 and smaller and entry.kind == "status"):
                 return self._retry(entry, attempt, Retry(str(error), status=error.status, foreign=True), smaller)
             log.warning("%s of %s was not taken, and is dropped: %s", entry.kind, entry.about, error)
             return self._done(entry)
@@ -160,11 +160,11 @@ class Reporter:
     def _as_of_now(self, entry: Entry, body: dict[str, Any]) -> dict[str, Any]:
         """A report may have waited for long: what is left until the next start is less than when it was made."""
         loop = body.get("crash_loop") or {}
-        told: int | None = loop.get("next_start_in")
-        if told is None:
+        reported: int | None = loop.get("next_start_in")
+        if reported is None:
             return body
         left = self._membership.next_start_in(entry.about, body.get("generation"))
-        return body if left is None else body | {"crash_loop": loop | {"next_start_in": min(told, left)}}
+        return body if left is None else body | {"crash_loop": loop | {"next_start_in": min(reported, left)}}
 
     def _retry(self, entry: Entry, attempt: RetryState, error: Retry, smaller: int) -> float:
         """Not delivered: shrink it, or wait."""
@@ -172,7 +172,7 @@ class Reporter:
         if not error.connected:
             return self._wait_for_everybody(self._unreachable.next(error.after))
         now = self._monotonic()
-        refused = error.foreign and error.status not in PASSING and (error.status or 0) < 500
+        refused = error.foreign and error.status not in TRANSIENT_STATUSES and (error.status or 0) < 500
         attempt.note(_answer(error), refused, now, self._clock())
         self._note_silence(entry, error)
         if refused and smaller and entry.kind == "status":
@@ -180,7 +180,7 @@ class Reporter:
             return 0.0
         attempt.failures += 1
         may_be_size = error.foreign or error.status is None
-        if may_be_size and smaller and attempt.failures >= PATIENT[entry.kind]:
+        if may_be_size and smaller and attempt.failures >= FAILURES_BEFORE_SHRINKING[entry.kind]:
             attempt.stage += 1
         attempt.due = now + attempt.backoff.next(error.after)
         self._note_trouble()
@@ -247,5 +247,5 @@ def _counted(troubled: dict[Key, RetryState]) -> str:
         ("logs", "deployment", rests),
         ("results", "operation", len(troubled) - len(statuses)),
     )
-    said = [f"{what} of {count} {of}{'s' if count != 1 else ''}" for what, of, count in kinds if count]
-    return f"{' and '.join(said)} are"
+    refused = [f"{what} of {count} {of}{'s' if count != 1 else ''}" for what, of, count in kinds if count]
+    return f"{' and '.join(refused)} are"

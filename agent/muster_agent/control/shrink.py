@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 from muster.api.messages import brief
 
-HEAD = 200
+MESSAGE_CHARACTERS = 200
 """Characters of a message that a smaller version keeps."""
-TAILS = (16 * 1024, 1024)
+LOG_TAIL_CHARACTERS = (16 * 1024, 1024)
 """Characters of the output of `container_logs` that smaller versions keep, from its end."""
-ESSENTIAL = frozenset(
+ESSENTIAL_FIELDS = frozenset(
     {"status", "generation", "sequence", "error_code", "container_id", "port", "restarts", "crash_loop"}
 )
-LISTINGS = frozenset({"images", "containers", "models"})
+LISTING_FIELDS = frozenset({"images", "containers", "models"})
 """Outputs that are lists of what is there: a part of one would be wrong."""
 
 Body = dict[str, Any]
@@ -38,7 +38,7 @@ def _of_report(body: Body) -> Iterator[Body]:
     without_logs = {name: value for name, value in body.items() if name != "logs"}
     yield without_logs
     yield _with_short_message(without_logs)
-    yield {name: value for name, value in body.items() if name in ESSENTIAL}
+    yield {name: value for name, value in body.items() if name in ESSENTIAL_FIELDS}
 
 
 def _of_result(body: Body) -> Iterator[Body]:
@@ -46,14 +46,14 @@ def _of_result(body: Body) -> Iterator[Body]:
     output = body.get("output") or {}
     short = _with_short_message({name: value for name, value in body.items() if name != "progress"})
     if "logs" in output:
-        for characters in TAILS:
+        for characters in LOG_TAIL_CHARACTERS:
             if len(output["logs"]) > characters:
                 yield short | {"output": output | {"logs": output["logs"][-characters:], "truncated": True}}
-    elif body["status"] == "succeeded" and not LISTINGS & output.keys():
+    elif body["status"] == "succeeded" and not LISTING_FIELDS & output.keys():
         yield short | {"output": {name: [] if isinstance(value, list) else value for name, value in output.items()}}
     else:
         yield short
-    if "logs" in output or LISTINGS & output.keys():
+    if "logs" in output or LISTING_FIELDS & output.keys():
         yield {
             "status": "failed",
             "error_code": "RESULT_TOO_LARGE",
@@ -63,4 +63,4 @@ def _of_result(body: Body) -> Iterator[Body]:
 
 
 def _with_short_message(body: Body) -> Body:
-    return body | {"message": brief(body["message"], HEAD)} if body.get("message") else body
+    return body | {"message": brief(body["message"], MESSAGE_CHARACTERS)} if body.get("message") else body

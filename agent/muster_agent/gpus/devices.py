@@ -53,7 +53,7 @@ class Devices:
             for each in gone:
                 self._numbers.forget(each.index)
 
-    def look(self, closely: bool = False) -> DeviceSnapshot:
+    def read(self, closely: bool = False) -> DeviceSnapshot:
         """A host without a GPU or a driver has none. `closely` adds temperature, power, and processes."""
         with self._lock:
             try:
@@ -63,20 +63,20 @@ class Devices:
 
     def driver(self) -> Driver | None:
         """None on a host without a GPU, or whose driver does not answer."""
-        told = next(iter(self.look().info.devices), None)
-        if told is None or told.driver_version is None or told.cuda_version is None:
+        device = next(iter(self.read().info.devices), None)
+        if device is None or device.driver_version is None or device.cuda_version is None:
             return None
-        return Driver(told.driver_version, told.cuda_version)
+        return Driver(device.driver_version, device.cuda_version)
 
     def gpus(self) -> list[Gpu]:
         """Every GPU that has an index here, with who holds its memory; why it cannot be used where that is so."""
         with self._lock:
-            sight = self.look(closely=True)
-            usage = {each.index: each for each in sight.usage}
+            snapshot = self.read(closely=True)
+            usage = {each.index: each for each in snapshot.usage}
             positions = {each.index: each.position for each in self.known}
-            found = [_gpu(each, usage.get(each.index), positions, sight) for each in sight.info.devices]
+            found = [_gpu(each, usage.get(each.index), positions, snapshot) for each in snapshot.info.devices]
             there = {each.index for each in found}
-            why = f"NVML does not answer: {sight.failure}" if sight.failure else "NVML no longer lists it"
+            why = f"NVML does not answer: {snapshot.failure}" if snapshot.failure else "NVML no longer lists it"
             missing = [each for each in self.known if each.index not in there]
             found += [Gpu(each.index, each.memory or None, None, uuid=each.uuid, lost=why) for each in missing]
             return sorted(found, key=lambda each: each.index)
@@ -117,7 +117,7 @@ def _usage(index: int, figures: nvml.Figures, closely: bool) -> GpuUsage:
     return usage
 
 
-def _gpu(device: GpuDevice, usage: GpuUsage | None, positions: dict[int, int], sight: DeviceSnapshot) -> Gpu:
+def _gpu(device: GpuDevice, usage: GpuUsage | None, positions: dict[int, int], snapshot: DeviceSnapshot) -> Gpu:
     processes = (usage.processes or []) if usage else []
     return Gpu(
         index=device.index,
@@ -126,7 +126,7 @@ def _gpu(device: GpuDevice, usage: GpuUsage | None, positions: dict[int, int], s
         holders=tuple(Holder(each.pid, each.memory, each.name, each.container) for each in processes),
         uuid=device.uuid,
         position=positions.get(device.index, device.index),
-        lost=sight.lost.get(device.index),
-        shared=device.index in sight.shared,
-        capability=sight.capabilities.get(device.index),
+        lost=snapshot.lost.get(device.index),
+        shared=device.index in snapshot.shared,
+        capability=snapshot.capabilities.get(device.index),
     )

@@ -21,7 +21,7 @@ class Holder:
     name: str = ""
     container: str | None = None
 
-    def told(self, there: Collection[Instance]) -> str:
+    def describe(self, there: Collection[Instance]) -> str:
         """By process and container, the latter by name where it is one of those that are `there`."""
         names = {each.id: each.name for each in there}
         inside = f" in container {names.get(self.container, self.container[:12])}" if self.container else ""

@@ -16,11 +16,11 @@ from muster_agent.gpus.devices import Devices, DeviceSnapshot
 from muster_agent.gpus.driver_advice import for_device, for_driver
 from muster_agent.gpus.indexes import Known
 
-HUNG_AFTER = 30.0
+DRIVER_HUNG_AFTER_SECONDS = 30.0
 """Seconds after which a driver that has not answered is a condition; after a boot the first answer may take ten."""
-HUNG = (
-    f"NVIDIA's driver has not answered for more than {HUNG_AFTER:.0f} s: look for NVRM and Xid in dmesg; what hangs in"
-    " the driver ends with a reboot"
+DRIVER_HUNG_MESSAGE = (
+    f"NVIDIA's driver has not answered for more than {DRIVER_HUNG_AFTER_SECONDS:.0f} s: look for NVRM and Xid in dmesg;"
+    " what hangs in the driver ends with a reboot"
 )
 DRIVER, LOST = ConditionType.GPU_DRIVER_UNAVAILABLE, ConditionType.GPU_LOST
 
@@ -54,39 +54,39 @@ class GpuWatch:
     def usage(self) -> list[GpuUsage]:
         """What the last look found. It also notices a look that does not end."""
         asked_at = self._asked_at
-        if asked_at is not None and self._clock() - asked_at > HUNG_AFTER:
-            self._conditions.trouble(DRIVER, HUNG, gpus=self._indexes())
+        if asked_at is not None and self._clock() - asked_at > DRIVER_HUNG_AFTER_SECONDS:
+            self._conditions.trouble(DRIVER, DRIVER_HUNG_MESSAGE, gpus=self._indexes())
         return self._usage
 
     def step(self) -> bool:
         """One look; whether the next one should come soon, to confirm what this one found."""
         self._asked_at = self._clock()
         try:
-            sight = self._devices.look()
+            snapshot = self._devices.read()
         finally:
             self._asked_at = None
-        if self._forget_gone and sight.failure is None:
-            self._devices.forget(sight.gone)
-            sight, self._forget_gone = replace(sight, gone=[]), False
-        self._usage = sight.usage
-        self._note(sight)
+        if self._forget_gone and snapshot.failure is None:
+            self._devices.forget(snapshot.gone)
+            snapshot, self._forget_gone = replace(snapshot, gone=[]), False
+        self._usage = snapshot.usage
+        self._note(snapshot)
         before = self._believed
-        if before is not None and before.usable - sight.usable and self._doubted != sight.info:
-            self._doubted = sight.info
+        if before is not None and before.usable - snapshot.usable and self._doubted != snapshot.info:
+            self._doubted = snapshot.info
             return True
-        self._believed, self._doubted = sight, None
+        self._believed, self._doubted = snapshot, None
         return False
 
-    def _note(self, sight: DeviceSnapshot) -> None:
-        if sight.failure is not None:
+    def _note(self, snapshot: DeviceSnapshot) -> None:
+        if snapshot.failure is not None:
             if self._devices.known or self._hardware():
-                self._conditions.trouble(DRIVER, _driver_message(sight.failure, sight.code), gpus=self._indexes())
+                self._conditions.trouble(DRIVER, _driver_message(snapshot.failure, snapshot.code), gpus=self._indexes())
             else:
                 self._conditions.in_order(DRIVER)
             return  # which GPU is lost cannot be known now
         self._conditions.in_order(DRIVER)
-        messages = {index: self._lost_message(index, error) for index, error in sight.lost.items()}
-        messages |= {each.index: _gone_message(each) for each in sight.gone}
+        messages = {index: self._lost_message(index, error) for index, error in snapshot.lost.items()}
+        messages |= {each.index: _gone_message(each) for each in snapshot.gone}
         if messages:
             indexes = sorted(messages)
             self._conditions.trouble(LOST, "; ".join(messages[index] for index in indexes), gpus=indexes)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from muster_agent.gpus.nvml import MOST_DEVICES, NO_MIG_DEVICE, Listed
+from muster_agent.gpus.nvml import MAX_DEVICES, NO_MIG_DEVICE, Listed
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class GpuIndexes:
 
 def _first_free(wanted: int, taken: Collection[int], avoided: Collection[int] = ()) -> int:
     """`wanted` if it is free, else the lowest; one of the `avoided` only where no other is left."""
-    free: list[int] = [index for index in (wanted, *range(MOST_DEVICES)) if index not in taken]
+    free: list[int] = [index for index in (wanted, *range(MAX_DEVICES)) if index not in taken]
     return next((index for index in free if index not in avoided), free[0])
 
 

@@ -27,10 +27,10 @@ from muster_agent.gpus.quantization import Capability
 
 log = logging.getLogger(__name__)
 
-MOST_DEVICES = 64
-MOST_PROCESSES = 64
+MAX_DEVICES = 64
+MAX_PROCESSES = 64
 """How many processes of a GPU are reported at most."""
-RENEWED_AFTER = 60.0
+RENEW_AFTER_SECONDS = 60.0
 """Seconds between two attempts to have NVML list the devices anew while one of them does not answer."""
 KERNEL_LIST = Path("/proc/driver/nvidia/gpus")
 PCI_DEVICES = Path("/sys/bus/pci/devices")
@@ -86,7 +86,7 @@ class _Driver:
                 yield
             except pynvml.NVMLError as error:
                 self._end(error.value)
-                raise DriverError(reads.told(error), error.value) from error
+                raise DriverError(reads.error_text(error), error.value) from error
             except Exception as error:
                 # The library may be anything that has its name, and pynvml decodes and loads it by itself: neither the
                 # agent nor doctor ends over what it raises then.
@@ -98,7 +98,7 @@ class _Driver:
         """Initialize again where that may change the list of devices: at once if the kernel's list has changed, and
         from time to time while a device is in trouble. Whether that was done. Raises NVMLError."""
         changed = _kernel_list() != self._kernel_list
-        if not changed and not (troubled and self._clock() - self._renewed_at >= RENEWED_AFTER):
+        if not changed and not (troubled and self._clock() - self._renewed_at >= RENEW_AFTER_SECONDS):
             return False
         self._renewed_at = self._clock()
         self._shut_down()
@@ -171,7 +171,7 @@ def figures(
         brief = Figures(_sum(found) if device.shared else memory.used, reads.utilization(device.handle))
         if not closely:
             return brief
-        largest = None if found is None else found[:MOST_PROCESSES]
+        largest = None if found is None else found[:MAX_PROCESSES]
         return replace(
             brief,
             temperature=reads.temperature(device.handle),
@@ -187,7 +187,7 @@ def _sum(processes: list[tuple[int, int | None]] | None) -> int | None:
     known = [used for _, used in processes or () if used is not None]
     if processes is None or len(known) < len(processes):
         return None
-    return reads.bounded(sum(known), reads.MOST_BYTES)
+    return reads.bounded(sum(known), reads.MAX_BYTES)
 
 
 def hardware(kernel_list: Path = KERNEL_LIST, pci_devices: Path = PCI_DEVICES) -> bool:
@@ -220,8 +220,8 @@ def _entries(folder: Path) -> list[Path]:
 
 def _list() -> list[Listed]:
     """Raises NVMLError where that concerns no single device."""
-    positions = range(min(pynvml.nvmlDeviceGetCount(), MOST_DEVICES))
-    return list(islice(chain.from_iterable(map(_devices, positions)), MOST_DEVICES))
+    positions = range(min(pynvml.nvmlDeviceGetCount(), MAX_DEVICES))
+    return list(islice(chain.from_iterable(map(_devices, positions)), MAX_DEVICES))
 
 
 def _devices(position: int) -> list[Listed]:
@@ -232,7 +232,7 @@ def _devices(position: int) -> list[Listed]:
         if not reads.has_mig(handle):
             return [_device(position, handle)]
         capability = reads.capability(handle)
-        parts = (_mig_device(position, each) for each in reads.mig_handles(handle, MOST_DEVICES))
+        parts = (_mig_device(position, each) for each in reads.mig_handles(handle, MAX_DEVICES))
         found = [replace(each, capability=capability) for each in parts]
         return found or [replace(_device(position, handle), error=NO_MIG_DEVICE)]
     except pynvml.NVMLError as error:
@@ -272,4 +272,4 @@ def _mig_device(position: int, handle: Any) -> Listed:
 
 def _troubled(position: int, handle: Any, error: Any) -> Listed:
     uuid = reads.uuid_of_lost(handle) if handle is not None else None
-    return Listed(position, handle, uuid=uuid, error=f"{reads.told(error)} (NVML error {error.value})")
+    return Listed(position, handle, uuid=uuid, error=f"{reads.error_text(error)} (NVML error {error.value})")

@@ -15,7 +15,7 @@ import pynvml
 
 from muster_agent.gpus.quantization import Capability
 
-MOST_BYTES = 2**53
+MAX_BYTES = 2**53
 """A number of bytes that a control plane accepts; anything larger is no size."""
 MOST_CELSIUS, MOST_MILLIWATTS = 500, 100_000_000
 
@@ -51,7 +51,7 @@ class Memory:
     shared: bool = False
 
 
-def told(error: pynvml.NVMLError) -> str:
+def error_text(error: pynvml.NVMLError) -> str:
     """NVML's words for an error, with its number where NVML itself has no readable words."""
     try:
         return str(error)
@@ -119,7 +119,7 @@ def memory(handle: Any) -> Memory:
             raise
         # Every GPU that has memory of its own tells it; permission is a matter of containers and MIG.
         return Memory(shared=error.value == pynvml.NVML_ERROR_NOT_SUPPORTED)
-    total = bounded(answer.total, MOST_BYTES)
+    total = bounded(answer.total, MAX_BYTES)
     return Memory(total, bounded(answer.used, total)) if total else Memory()
 
 
@@ -172,7 +172,7 @@ def processes(handle: Any) -> list[tuple[int, int | None]] | None:
             answer = figure(f"{question}_v2", handle)
         listed = listed or answer is not None
         for each in answer or []:
-            used = bounded(each.usedGpuMemory, MOST_BYTES)
+            used = bounded(each.usedGpuMemory, MAX_BYTES)
             before = found.get(each.pid)
             found[each.pid] = used if before is None else max(before, used or 0)
     return sorted(found.items(), key=lambda entry: -(entry[1] or 0)) if listed else None

@@ -12,8 +12,8 @@ from msgspec import Struct
 Capability = tuple[int, int]
 """Of a GPU, as CUDA has it: (7, 5) is Turing, (8, 9) Ada, (9, 0) Hopper."""
 
-LEAST: dict[str, Capability] = {"awq": (7, 5), "awq_marlin": (7, 5), "fp8": (7, 5), "mxfp4": (7, 5)}
-LEAST_OF_VLLM: Capability = (7, 0)
+MIN_CAPABILITY: dict[str, Capability] = {"awq": (7, 5), "awq_marlin": (7, 5), "fp8": (7, 5), "mxfp4": (7, 5)}
+MIN_CAPABILITY_OF_VLLM: Capability = (7, 0)
 
 
 class _Quantization(Struct):
@@ -25,14 +25,14 @@ class _Config(Struct):
 
 
 def method(config: bytes) -> str | None:
-    """The quantization that a model's `config.json` names, if it is one of `LEAST`."""
+    """The quantization that a model's `config.json` names, if it is one of `MIN_CAPABILITY`."""
     try:
         found = msgspec.json.decode(config, type=_Config).quantization_config
     except (msgspec.DecodeError, RecursionError):
         return None
     name = (found.quant_method or "").lower() if found is not None else ""
-    return name if name in LEAST else None
+    return name if name in MIN_CAPABILITY else None
 
 
-def told(capability: Capability) -> str:
+def capability_text(capability: Capability) -> str:
     return ".".join(map(str, capability))

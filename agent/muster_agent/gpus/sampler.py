@@ -11,15 +11,15 @@ from muster_agent.gpus.gpu_watch import GpuWatch
 
 log = logging.getLogger(__name__)
 
-EVERY = 5.0
-CONFIRM_AFTER = 1.0
+SAMPLE_EVERY_SECONDS = 5.0
+CONFIRM_AFTER_SECONDS = 1.0
 """Seconds to the next look at the GPUs after one that lost some."""
 
 
 class Sampler:
     """A thread for the GPUs and one for the disk: what hangs holds up its own thread, and keeps what it saw last."""
 
-    def __init__(self, usage: Callable[[], Disk], gpus: GpuWatch, every: float = EVERY) -> None:
+    def __init__(self, usage: Callable[[], Disk], gpus: GpuWatch, every: float = SAMPLE_EVERY_SECONDS) -> None:
         self._usage = usage
         self._gpus = gpus
         self._every = every
@@ -51,7 +51,7 @@ class Sampler:
 
     def _run_gpus(self) -> None:
         soon = False
-        while not self._ended.wait(CONFIRM_AFTER if soon else self._every if self._looked.is_set() else 0):
+        while not self._ended.wait(CONFIRM_AFTER_SECONDS if soon else self._every if self._looked.is_set() else 0):
             try:
                 soon = self._gpus.step()
             except Exception:

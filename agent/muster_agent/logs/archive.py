@@ -15,9 +15,9 @@ from muster_agent.state.dir import PRIVATE_FOLDER, private_file
 
 log = logging.getLogger(__name__)
 
-LINES = 10000
-MAX_BYTES = 4 * 1024 * 1024
-PER_DEPLOYMENT = 5
+MAX_ARCHIVED_LINES = 10000
+MAX_ARCHIVED_BYTES = 4 * 1024 * 1024
+LOGS_PER_DEPLOYMENT = 5
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class Archive:
             ).lastrowid
             old = connection.execute(
                 "SELECT id FROM saved_logs WHERE deployment_id = ? ORDER BY id DESC LIMIT -1 OFFSET ?",
-                (instance.deployment_id or "", PER_DEPLOYMENT),
+                (instance.deployment_id or "", LOGS_PER_DEPLOYMENT),
             ).fetchall()
             for row in old:
                 connection.execute("DELETE FROM saved_logs WHERE id = ?", (row["id"],))
             return added, [row["id"] for row in old]
 
         number, old = self._database.write(change)
-        private_file(self._file(number)).write_bytes(stored(chunk)[-MAX_BYTES:])
+        private_file(self._file(number)).write_bytes(stored(chunk)[-MAX_ARCHIVED_BYTES:])
         for each in old:
             self._file(each).unlink(missing_ok=True)
 
@@ -66,7 +66,7 @@ class Archive:
     def try_to_save(self, engine: Engine, instance: Instance, now: float) -> None:
         """The log of an instance that is about to be removed, if there is room for it. Raises EngineError."""
         try:
-            self.save(instance, engine.logs(instance.id, LINES, None), now)
+            self.save(instance, engine.logs(instance.id, MAX_ARCHIVED_LINES, None), now)
         except (JournalFull, OSError) as error:
             # The disk is full, and what is in the way of freeing it may be this very instance.
             log.warning("the log of %s is lost: %s", instance.name, error)

@@ -12,15 +12,15 @@ from muster_agent.engines.base import LogChunk
 from muster_agent.engines.log_lines import backwards, chunk, format_time
 from muster_agent.logs.archive import SavedLog
 
-MAX_BYTES = 240 * 1024
+MAX_TAIL_BYTES = 240 * 1024
 """Of text in one answer, as JSON has it (six bytes for some): below what the control plane keeps of a result."""
 
 
 def bounded(log: LogChunk) -> Logs:
     """The end of a log that is too long for one answer, with what looks like the cause of its end if that is above."""
     text = log.text
-    while (size := len(msgspec.json.encode(text))) > MAX_BYTES:
-        text = excerpt(log.text, len(text.encode()) * MAX_BYTES // size * 19 // 20)
+    while (size := len(msgspec.json.encode(text))) > MAX_TAIL_BYTES:
+        text = excerpt(log.text, len(text.encode()) * MAX_TAIL_BYTES // size * 19 // 20)
     return Logs(text, log.next_since, log.truncated or text != log.text)
 
 

@@ -86,7 +86,7 @@ class Operations:
         except EngineError as error:
             self._fail(command, error.error_code, error.message)
         except JournalFull as error:
-            self._fail(command, error.error_code, error.told)
+            self._fail(command, error.error_code, error.command_message)
         except Cancelled:
             # The agent ends; after its restart this is answered as interrupted.
             return

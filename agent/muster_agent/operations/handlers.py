@@ -17,7 +17,7 @@ from muster_agent.logs.tail import bounded, tail
 from muster_agent.runner.context import WorkerContext
 from muster_agent.runner.manager import DeploymentManager
 
-STOP_GRACE = 30.0
+STOP_GRACE_SECONDS = 30.0
 
 OnProgress = Callable[[m.Progress], None]
 
@@ -40,7 +40,8 @@ class Handlers:
             case m.ListImages():
                 return m.Images(self._images())
             case m.ListContainers():
-                return m.Containers([self._shown(each) for each in self._host.engine.instances()], self._gpu_usage())
+                containers = [self._container(instance) for instance in self._host.engine.instances()]
+                return m.Containers(containers, self._gpu_usage())
             case m.ListModels():
                 return m.Models(cached_models(self._host.policy.hub_cache) if self._host.policy.hub_cache else [])
             case m.DeleteModel():
@@ -57,9 +58,9 @@ class Handlers:
     # Containers
 
     def _gpu_usage(self) -> list[m.GpuUsage]:
-        return self._host.devices.look(closely=True).usage
+        return self._host.devices.read(closely=True).usage
 
-    def _shown(self, instance: Instance) -> m.Container:
+    def _container(self, instance: Instance) -> m.Container:
         return m.Container(
             id=instance.id,
             name=instance.name[:256],
@@ -109,11 +110,11 @@ class Handlers:
     def _stop_container(self, command: m.StopContainer) -> m.Container:
         instance = self._owned(self._find(command.container_id), command.container_id)
         attended = self._manager.expect_end(instance)
-        self._host.engine.stop(instance.id, STOP_GRACE)
+        self._host.engine.stop(instance.id, STOP_GRACE_SECONDS)
         if not attended:
             self._context.archive.save_and_remove(self._host.engine, instance, self._host.clock())
         self._context.instance_cache.changed()
-        return self._shown(replace(instance, state="exited", pid=None))
+        return self._container(replace(instance, state="exited", pid=None))
 
     # Images and weights
 
@@ -147,7 +148,7 @@ class Handlers:
             map(self._host.policy.allows_image, (*image.tags, *image.digests))
         )
         if not ours:
-            raise EngineError("REFUSED_BY_HOST", f"image: {self._host.policy.told_not_allowed(reference)}")
+            raise EngineError("REFUSED_BY_HOST", f"image: {self._host.policy.not_allowed_message(reference)}")
 
     def _delete_model(self, command: m.DeleteModel) -> m.Deleted:
         # Other workers of this host share the cache.

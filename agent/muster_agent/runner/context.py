@@ -20,7 +20,7 @@ from muster_agent.runner.instances import InstanceCache
 from muster_agent.runner.listening import Listening
 from muster_agent.runner.preflight import HostProbe
 from muster_agent.runner.probes import HttpProbe, Probe
-from muster_agent.runner.pulls import PAUSES, Pulls
+from muster_agent.runner.pulls import RETRY_PAUSES_SECONDS, Pulls
 from muster_agent.runner.threads import Spawn, spawn_thread
 from muster_agent.state.deployments import DeploymentsTable
 from muster_agent.state.operations import OperationsTable
@@ -51,7 +51,7 @@ class HostConfig:
     devices: Devices = field(default_factory=Devices)
     run: Callable[[], str] = field(default_factory=HostRun)
     spawn: Spawn = spawn_thread
-    pull_pauses: Sequence[float] = PAUSES
+    pull_pauses: Sequence[float] = RETRY_PAUSES_SECONDS
 
     def moment(self) -> Moment:
         return Moment(self.clock(), self.boottime(), self.boot_id())

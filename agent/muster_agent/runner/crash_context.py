@@ -7,7 +7,7 @@ from pathlib import Path
 
 from muster_agent.engines.base import Instance
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.runner.preflight import HostProbe, size, told_size
+from muster_agent.runner.preflight import HostProbe, size, size_or_unknown
 
 
 def crash_context(instance: Instance, host_probe: HostProbe, root: Path, there: Collection[Instance]) -> str:
@@ -31,8 +31,8 @@ def _disk(host_probe: HostProbe, root: Path) -> Iterator[str]:
 
 
 def _gpu(gpu: Gpu, there: Collection[Instance]) -> str:
-    holders = ", ".join(f"{each.told(there)} {told_size(each.memory)}" for each in gpu.holders)
-    used = f"{told_size(gpu.used)} of {told_size(gpu.total)} used"
+    holders = ", ".join(f"{each.describe(there)} {size_or_unknown(each.memory)}" for each in gpu.holders)
+    used = f"{size_or_unknown(gpu.used)} of {size_or_unknown(gpu.total)} used"
     if gpu.shared:
-        used = f"{told_size(gpu.used)} of the host's memory used"
+        used = f"{size_or_unknown(gpu.used)} of the host's memory used"
     return f"GPU {gpu.index}: {used}: {holders or 'by nobody that NVML names'}"

@@ -9,10 +9,10 @@ from threading import Lock
 from muster.api.messages import Image
 from muster_agent.engines.base import Engine, Instance
 
-MAX_AGE = 3.5
+MAX_LISTING_AGE_SECONDS = 3.5
 """Seconds for which a listing serves: many actors look, and each listing costs the engine. What the agent does itself
 ends that at once (`changed`), and the watch looks afresh."""
-IMAGES_EVERY = 60.0
+LIST_IMAGES_EVERY_SECONDS = 60.0
 
 
 class _Start:
@@ -40,7 +40,7 @@ class InstanceCache:
         """A fresh enough listing. Raises what the engine raises when it cannot be reached."""
         with self._lock:
             now = self._monotonic()
-            if self.seen is None or not 0 <= now - self._listed_at < MAX_AGE:
+            if self.seen is None or not 0 <= now - self._listed_at < MAX_LISTING_AGE_SECONDS:
                 ended = [each for each in self._starts if each.has_ended]
                 self.seen = tuple(self._engine.instances())
                 self._listed_at = now
@@ -75,7 +75,7 @@ class InstanceCache:
         """What the watch does every few seconds."""
         self.instances()
         now = self._monotonic()
-        if self._engine.uses_images and now - self._images_at >= IMAGES_EVERY:
+        if self._engine.uses_images and now - self._images_at >= LIST_IMAGES_EVERY_SECONDS:
             # Before the listing, so that a change during it is not missed.
             self._images_at = now
             self.images = tuple(self._engine.images())

@@ -14,14 +14,14 @@ from threading import Lock
 from muster.api import addresses
 from muster.api.addresses import Kind
 from muster.api.conditions import ConditionType
-from muster_agent.conditions import LOOKS_TO_SET, Conditions
+from muster_agent.conditions import OBSERVATIONS_TO_SET, Conditions
 from muster_agent.config import LOOPBACK, Rebind, is_loopback
 from muster_agent.engines.base import EngineError
 from muster_agent.host import facts
 
 Resolve = Callable[[str], list[str]]
 
-MOST_TOLD = 16
+MAX_LISTED_ADDRESSES = 16
 """Addresses of this host that a message lists."""
 
 
@@ -58,7 +58,7 @@ class Listening:
         self._found: _Found | None = None
         self._missed = 0
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Work it out anew, and note whether an address is missing. May wait for name resolution."""
         before = self._found
         found = self._look(before.binds if before else ())
@@ -98,14 +98,14 @@ class Listening:
         `last` is the answer to stay with while nobody can tell.
         """
         fits = self.fits(bind)
-        if fits is False or self._missed >= LOOKS_TO_SET:
+        if fits is False or self._missed >= OBSERVATIONS_TO_SET:
             return ""
         return last if fits is None else self.address or ""
 
     def _latest(self) -> _Found:
         if self._found is None:
-            self.look()
-        assert self._found is not None, "a look leaves what it found"
+            self.refresh()
+        assert self._found is not None, "refresh sets what it found"
         return self._found
 
     def _fixed(self) -> tuple[str, ...]:
@@ -122,19 +122,22 @@ class Listening:
             results = list(self._fixed()) or self._resolve(self.address)
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or error
-            return _Found((), self._told(f"{self.address} does not resolve ({why})"))
+            return _Found((), self._missing_message(f"{self.address} does not resolve ({why})"))
         ours = self._ours()
         here = [each for each in dict.fromkeys(results) if _usable(each) and (each in ours or is_loopback(each))]
         here.sort(key=lambda each: (is_loopback(each), each not in before[:1], ":" in each))  # IPv4 as gateways do
         if here:
             return _Found(tuple(here))
         if self._fixed():
-            return _Found((), self._told(f"{self.address} is no address of this host", ours))
-        listed = ", ".join(sorted(set(results))[:MOST_TOLD]) or "nothing"
-        return _Found((), self._told(f"{self.address} resolves to {listed}, which no interface of this host has", ours))
+            return _Found((), self._missing_message(f"{self.address} is no address of this host", ours))
+        listed = ", ".join(sorted(set(results))[:MAX_LISTED_ADDRESSES]) or "nothing"
+        resolved = f"{self.address} resolves to {listed}"
+        return _Found((), self._missing_message(f"{resolved}, which no interface of this host has", ours))
 
-    def _told(self, what: str, ours: Iterable[str] = ()) -> str:
-        has = ", ".join(sorted(each for each in ours if addresses.of_host(each).kind is Kind.ORDINARY)[:MOST_TOLD])
+    def _missing_message(self, what: str, ours: Iterable[str] = ()) -> str:
+        has = ", ".join(
+            sorted(each for each in ours if addresses.of_host(each).kind is Kind.ORDINARY)[:MAX_LISTED_ADDRESSES]
+        )
         return (
             f"--address {what}{f'; the host has {has}' if has else ''}. Models that run are left alone, and new ones"
             " wait. Bring the address back, or start the agent with another --address"

@@ -14,7 +14,7 @@ import re
 from muster.api.messages import Progress
 from muster.diagnostics.lines import READ_CHARACTERS
 
-LINES = 50
+PHASE_LOG_LINES = 50
 """Of the log's end; each phase says so again before that many others."""
 
 _PHASES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(

@@ -14,8 +14,8 @@ from muster_agent.runner.manager import DeploymentManager
 
 log = logging.getLogger(__name__)
 
-EVERY = 4.0
-HUNG_AFTER = 10.0
+POLL_EVERY_SECONDS = 4.0
+LISTING_HUNG_AFTER_SECONDS = 10.0
 """Seconds after which a look that has not returned counts as one that found trouble."""
 
 
@@ -31,11 +31,11 @@ class Poller:
         self._closed = Event()
         self._began: float | None = None
         self._faults: dict[str, str] = {}
-        self._said: str | None = None
+        self._message: str | None = None
 
     def step(self) -> None:
         """Look once at addresses, weights, and engine; note their conditions, and tell the deployments what runs."""
-        self._attempt(self._listening.look, "the addresses of this host cannot be read")
+        self._log_failure_of(self._listening.refresh, "the addresses of this host cannot be read")
         self._note_weights()
         self._began = self._monotonic()
         try:
@@ -44,23 +44,24 @@ class Poller:
             # Docker may be restarting: what was seen last stays.
             self._note_trouble(error)
         else:
-            self._said = None
+            self._message = None
             self._conditions.in_order(ConditionType.ENGINE_UNAVAILABLE)
-            self._attempt(self._manager.notice, "the deployments cannot be told what runs")
+            self._log_failure_of(self._manager.notice, "the deployments cannot be told what runs")
         finally:
             self._began = None
 
     def check(self) -> None:
         """Note the trouble of a look that does not return, which itself notes nothing. Never waits."""
         began = self._began
-        if began is not None and self._monotonic() - began >= HUNG_AFTER:
-            hangs = f"the engine does not answer within {HUNG_AFTER:.0f} s: see whether Docker hangs on this host"
-            self._trouble(self._said or hangs)
+        if began is not None and self._monotonic() - began >= LISTING_HUNG_AFTER_SECONDS:
+            seconds = f"{LISTING_HUNG_AFTER_SECONDS:.0f} s"
+            hangs = f"the engine does not answer within {seconds}: see whether Docker hangs on this host"
+            self._trouble(self._message or hangs)
 
     def run(self) -> None:
         while not self._closed.is_set():
             self.step()
-            self._closed.wait(EVERY)
+            self._closed.wait(POLL_EVERY_SECONDS)
 
     def close(self) -> None:
         """End `run` after its current step."""
@@ -78,18 +79,19 @@ class Poller:
     def _note_trouble(self, error: Exception) -> None:
         if not isinstance(error, EngineError):
             self._log_once(error, "the engine cannot be looked at")
-            self._said = f"the engine cannot be looked at: {type(error).__name__}: {error}: see the agent's log"
+            self._message = f"the engine cannot be looked at: {type(error).__name__}: {error}: see the agent's log"
         elif error.error_code == "DOCKER_UNAVAILABLE":
-            self._said = error.message
+            self._message = error.message
         else:
-            self._said = f"the engine cannot list what runs: {error.message}: see its own log (`journalctl -u docker`)"
-        self._trouble(self._said)
+            cause = error.message
+            self._message = f"the engine cannot list what runs: {cause}: see its own log (`journalctl -u docker`)"
+        self._trouble(self._message)
 
     def _trouble(self, message: str) -> None:
         self._conditions.trouble(ConditionType.ENGINE_UNAVAILABLE, message[:1000], deployments=self._manager.held_up())
 
-    def _attempt(self, act: Callable[[], object], failed: str) -> None:
-        """What was found last stays where this fails."""
+    def _log_failure_of(self, act: Callable[[], object], failed: str) -> None:
+        """Call `act`; if it fails, log that, and keep what the last call found."""
         try:
             act()
         except Exception as error:

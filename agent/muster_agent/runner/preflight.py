@@ -12,7 +12,7 @@ from pathlib import Path
 from muster.api.messages import Deploy, Disk, Fix
 from muster_agent.backends.command import RunTemplate
 from muster_agent.backends.flags import value_of
-from muster_agent.backends.hub import MAX_CONFIG, Finding, Hub, HuggingFace, Question, question
+from muster_agent.backends.hub import MAX_CONFIG_BYTES, Finding, Hub, HuggingFace, Question, question
 from muster_agent.backends.hub_cache import PREFIX, cached_models
 from muster_agent.backends.policy import HostPolicy, is_path
 from muster_agent.backends.weights import CODE, has_snapshot, unusable
@@ -21,16 +21,16 @@ from muster_agent.gpus.cuda import Driver, unsatisfied
 from muster_agent.gpus.devices import Devices
 from muster_agent.gpus.driver_advice import for_device
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.gpus.quantization import LEAST, LEAST_OF_VLLM, method, told
+from muster_agent.gpus.quantization import MIN_CAPABILITY, MIN_CAPABILITY_OF_VLLM, capability_text, method
 from muster_agent.host.facts import HostMemory, disk, host_memory
 
-UTILIZATION = 0.9
+DEFAULT_GPU_MEMORY_UTILIZATION = 0.9
 """The share of a GPU's memory that vLLM wants free where `gpu_memory_utilization` does not say."""
-LEAST_SHARE = 0.1
+MIN_GPU_MEMORY_SHARE = 0.1
 """Of a GPU's memory; no model worth a GPU runs in less."""
-UNPACKED = 2.5
+UNPACKED_IMAGE_FACTOR = 2.5
 """An estimate of what an image takes, unpacked, beside its layers as they are sent: those are compressed."""
-LEAST_FREE = 64 * 1024**2
+MIN_FREE_DISK_BYTES = 64 * 1024**2
 """Bytes without which not even a log can be written for long."""
 
 
@@ -94,7 +94,7 @@ class Preflight:
         obstacles = [each for each in findings if not each.warns_only]
         if obstacles:
             raise _as_error(obstacles)
-        return PreflightResult(_told(findings), weights)
+        return PreflightResult(_joined(findings), weights)
 
     def check_gpus(self, command: Deploy, worker_id: str, there: Collection[Instance]) -> Sequence[Gpu]:
         """The host's GPUs, where those of the command are there and no other deployment of Muster runs on them.
@@ -124,13 +124,14 @@ class Preflight:
         config = self._config(request.command.model)
         config = config or (self.host_probe.hub.config(asked) if asked is not None else None)
         named = method(config) if config is not None else None
-        least = LEAST[named] if named is not None else LEAST_OF_VLLM
+        least = MIN_CAPABILITY[named] if named is not None else MIN_CAPABILITY_OF_VLLM
         what = f"{request.command.model} is quantized with {named}, which" if named is not None else "vLLM"
         advice = "deploy another quantization of it, or choose another worker" if named else "choose another worker"
         for gpu in gpus:
             if gpu.capability is not None and gpu.capability < least:
-                has = f"needs compute capability {told(least)}, and GPU {gpu.index} has {told(gpu.capability)}"
-                yield Finding("INVALID_CONFIG", f"{what} {has}: {advice}")
+                has = f"GPU {gpu.index} has {capability_text(gpu.capability)}"
+                needs = f"needs compute capability {capability_text(least)}"
+                yield Finding("INVALID_CONFIG", f"{what} {needs}, and {has}: {advice}")
 
     def _asked_gpus(self, request: StartRequest) -> list[Gpu]:
         wanted = request.command.gpus
@@ -178,7 +179,7 @@ class Preflight:
 
     def _unpacked(self, root: Path, offer: Offer) -> Iterator[Finding]:
         """How much an image grows is not known before it is unpacked, so this is no obstacle."""
-        about = UNPACKED * offer.fetch
+        about = UNPACKED_IMAGE_FACTOR * offer.fetch
         for each in self._disk(root, int(about), f"the image {offer.image}, unpacked, about"):
             yield replace(each, warns_only=True)
 
@@ -229,8 +230,10 @@ class Preflight:
         cache = self.policy.hub_cache
         if weights is not None and cache is not None:
             here = sum(each.size for each in cached_models(cache) if each.model == request.command.model)
-            yield from self._disk(cache, max(weights - here, LEAST_FREE), f"the weights of {request.command.model}")
-        yield from self._disk(request.root, LEAST_FREE, "a container")
+            yield from self._disk(
+                cache, max(weights - here, MIN_FREE_DISK_BYTES), f"the weights of {request.command.model}"
+            )
+        yield from self._disk(request.root, MIN_FREE_DISK_BYTES, "a container")
 
     def _disk(self, path: Path, needed: int, what: str) -> Iterator[Finding]:
         try:
@@ -244,7 +247,7 @@ class Preflight:
 
 def _beginning(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(MAX_CONFIG)
+        return file.read(MAX_CONFIG_BYTES)
 
 
 def _missing(gpu: Gpu, command: Deploy, worker_id: str, there: Collection[Instance]) -> str | None:
@@ -262,9 +265,9 @@ def _missing(gpu: Gpu, command: Deploy, worker_id: str, there: Collection[Instan
 
 def _utilization(command: Deploy) -> float:
     try:
-        return float(value_of(command.config, "gpu-memory-utilization") or UTILIZATION)
+        return float(value_of(command.config, "gpu-memory-utilization") or DEFAULT_GPU_MEMORY_UTILIZATION)
     except ValueError:
-        return UTILIZATION  # vLLM will say what is wrong with it
+        return DEFAULT_GPU_MEMORY_UTILIZATION  # vLLM will say what is wrong with it
 
 
 def _memory(gpu: Gpu, share: float, request: StartRequest) -> Iterator[Finding]:
@@ -279,10 +282,12 @@ def _memory(gpu: Gpu, share: float, request: StartRequest) -> Iterator[Finding]:
 
 
 def _occupied(gpu: Gpu, free: int, share: float, request: StartRequest) -> str:
-    holders = ", ".join(f"{each.told(request.there)} ({told_size(each.memory)})" for each in gpu.others(request.own))
+    holders = ", ".join(
+        f"{each.describe(request.there)} ({size_or_unknown(each.memory)})" for each in gpu.others(request.own)
+    )
     by = f", held by {holders}" if holders else ""
     return (
-        f"GPU {gpu.index} has {size(free)} of {told_size(gpu.total)} free{by}, and vLLM wants {share:.0%} of"
+        f"GPU {gpu.index} has {size(free)} of {size_or_unknown(gpu.total)} free{by}, and vLLM wants {share:.0%} of"
         " it: end what holds it, lower gpu_memory_utilization, or choose another GPU"
     )
 
@@ -290,16 +295,16 @@ def _occupied(gpu: Gpu, free: int, share: float, request: StartRequest) -> str:
 def _smaller(free: int, total: int) -> Fix | None:
     """The share that is free, where a model may still fit into it."""
     share = int(100 * free / total) / 100 if total else 0.0
-    return Fix({"gpu_memory_utilization": share}) if share >= LEAST_SHARE else None
+    return Fix({"gpu_memory_utilization": share}) if share >= MIN_GPU_MEMORY_SHARE else None
 
 
 def _as_error(obstacles: Sequence[Finding]) -> EngineError:
     if len(obstacles) == 1:
         return EngineError(obstacles[0].error_code, obstacles[0].message, obstacles[0].fix)
-    return EngineError(obstacles[0].error_code, f"{len(obstacles)} things are in the way. {_told(obstacles)}")
+    return EngineError(obstacles[0].error_code, f"{len(obstacles)} things are in the way. {_joined(obstacles)}")
 
 
-def _told(findings: Sequence[Finding]) -> str:
+def _joined(findings: Sequence[Finding]) -> str:
     return "; ".join(f"{each.error_code}: {each.message}" for each in findings)
 
 
@@ -307,5 +312,5 @@ def size(count: float) -> str:
     return f"{count / 1024**3:.1f} GiB" if count >= 1024**3 else f"{count / 1024**2:.0f} MiB"
 
 
-def told_size(count: int | None) -> str:
+def size_or_unknown(count: int | None) -> str:
     return "unknown" if count is None else size(count)

@@ -13,10 +13,10 @@ from msgspec import Struct
 
 from muster.http import Bearer, read_limited
 
-TIMEOUT = (2.0, 5.0)
-MAX_LIST = 1024 * 1024
-ASK_EVERY = 10.0
-DEAD_AFTER = 30.0
+PROBE_TIMEOUT_SECONDS = (2.0, 5.0)
+MAX_MODEL_LIST_BYTES = 1024 * 1024
+ALIVE_PROBE_EVERY_SECONDS = 10.0
+HUNG_AFTER_SECONDS = 30.0
 
 _HEALTHY = b"HTTP/1.1 200"
 
@@ -46,13 +46,15 @@ class HttpProbe:
             session.trust_env = False
             url = f"http://{_host(bind)}:{port}"
             try:
-                with session.get(f"{url}/health", timeout=TIMEOUT, stream=True) as answer:
+                with session.get(f"{url}/health", timeout=PROBE_TIMEOUT_SECONDS, stream=True) as answer:
                     if answer.status_code != 200:
                         return False
-                with session.get(f"{url}/v1/models", auth=Bearer(api_key), timeout=TIMEOUT, stream=True) as answer:
+                with session.get(
+                    f"{url}/v1/models", auth=Bearer(api_key), timeout=PROBE_TIMEOUT_SECONDS, stream=True
+                ) as answer:
                     if answer.status_code != 200:
                         return False
-                    models = msgspec.json.decode(read_limited(answer, MAX_LIST), type=_Models)
+                    models = msgspec.json.decode(read_limited(answer, MAX_MODEL_LIST_BYTES), type=_Models)
             except (requests.RequestException, OSError, msgspec.DecodeError, RecursionError):
                 return False
         return any(each.id == model for each in models.data)
@@ -61,7 +63,7 @@ class HttpProbe:
         """/health alone, and of its answer the status alone: this is asked for as long as the model runs."""
         request = f"GET /health HTTP/1.1\r\nHost: {_host(bind)}\r\nConnection: close\r\n\r\n"
         try:
-            with socket.create_connection((bind, port), timeout=TIMEOUT[1]) as connection:
+            with socket.create_connection((bind, port), timeout=PROBE_TIMEOUT_SECONDS[1]) as connection:
                 connection.sendall(request.encode())
                 return connection.recv(len(_HEALTHY)).endswith(b" 200")
         except OSError:
@@ -76,20 +78,20 @@ class Pulse:
         self._silent_since: float | None = None
 
     def has_stopped(self, now: float, is_alive: Callable[[], bool]) -> bool:
-        """Asks every `ASK_EVERY` seconds; True when every answer for `DEAD_AFTER` seconds was no.
+        """Probe when the next probe is due. True when every probe of the last HUNG_AFTER_SECONDS failed.
 
-        The time of a long gap between questions (an engine that hangs, a host that sleeps) does not count as silence.
+        The time of a long gap between probes (an engine that hangs, a host that sleeps) does not count as silence.
         """
-        if now - self._asked_at < ASK_EVERY:
+        if now - self._asked_at < ALIVE_PROBE_EVERY_SECONDS:
             return False
-        if now - self._asked_at > DEAD_AFTER:
+        if now - self._asked_at > HUNG_AFTER_SECONDS:
             self._silent_since = None
         self._asked_at = now
         if is_alive():
             self._silent_since = None
             return False
         self._silent_since = now if self._silent_since is None else self._silent_since
-        return now - self._silent_since >= DEAD_AFTER
+        return now - self._silent_since >= HUNG_AFTER_SECONDS
 
 
 def _host(bind: str) -> str:

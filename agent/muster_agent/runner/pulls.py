@@ -18,13 +18,13 @@ from muster_agent.state.operations import OperationsTable
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 2
-REPORT_EVERY = 2.0
-WAITING_EVERY = 60.0
+PULLS_AT_ONCE = 2
+PROGRESS_EVERY_SECONDS = 2.0
+WAITING_EVERY_SECONDS = 60.0
 """So often a pull that waits for its turn says so: who is silent for long counts as lost."""
-PAUSES = (5.0, 20.0)
+RETRY_PAUSES_SECONDS = (5.0, 20.0)
 """Seconds before each further attempt."""
-TRANSIENT = frozenset({"REGISTRY_UNREACHABLE", "PULL_STALLED", "DOCKER_UNAVAILABLE"})
+TRANSIENT_ERROR_CODES = frozenset({"REGISTRY_UNREACHABLE", "PULL_STALLED", "DOCKER_UNAVAILABLE"})
 """What may be over in a moment. The rest fails again however often it is tried."""
 
 OnProgress = Callable[[Progress], None]
@@ -38,14 +38,14 @@ class Pulls:
         operations_table: OperationsTable,
         instance_cache: InstanceCache,
         monotonic: Callable[[], float],
-        pauses: Sequence[float] = PAUSES,
+        pauses: Sequence[float] = RETRY_PAUSES_SECONDS,
     ) -> None:
         self._engine = engine
         self._operations_table = operations_table
         self._instance_cache = instance_cache
         self._monotonic = monotonic
         self._pauses = pauses
-        self._slots = Semaphore(AT_ONCE)
+        self._slots = Semaphore(PULLS_AT_ONCE)
 
     def pull(
         self, image: str, on_progress: OnProgress, cancelled: Event, on_retry: OnRetry = lambda why, progress: None
@@ -56,7 +56,7 @@ class Pulls:
         """
         with self._turn(on_progress, cancelled):
             was_there = self._engine.has_image(image)
-            pulled = self._persistently(image, _Told(on_progress, on_retry, self._monotonic), cancelled)
+            pulled = self._persistently(image, _ProgressFilter(on_progress, on_retry, self._monotonic), cancelled)
         if not was_there:
             self._operations_table.add_pulled(pulled.id)
         self._instance_cache.images_changed()
@@ -65,37 +65,37 @@ class Pulls:
     @contextmanager
     def _turn(self, on_progress: OnProgress, cancelled: Event) -> Iterator[None]:
         """Raises Cancelled."""
-        said_at = float("-inf")
+        reported_at = float("-inf")
         while not self._slots.acquire(timeout=0.5):
             if cancelled.is_set():
                 raise Cancelled
-            if self._monotonic() - said_at >= WAITING_EVERY:
-                said_at = self._monotonic()
+            if self._monotonic() - reported_at >= WAITING_EVERY_SECONDS:
+                reported_at = self._monotonic()
                 on_progress(Progress("waiting"))
         try:
             yield
         finally:
             self._slots.release()
 
-    def _persistently(self, image: str, told: _Told, cancelled: Event) -> Pulled:
+    def _persistently(self, image: str, reports: _ProgressFilter, cancelled: Event) -> Pulled:
         for attempt, pause in enumerate(self._pauses, start=2):
             try:
-                return self._engine.pull(image, told.progress, cancelled)
+                return self._engine.pull(image, reports.progress, cancelled)
             except EngineError as error:
-                if error.error_code not in TRANSIENT:
+                if error.error_code not in TRANSIENT_ERROR_CODES:
                     raise
                 log.warning("pull of %s: %s: %s; again in %.0f s", image, error.error_code, error.message, pause)
                 again = f"attempt {attempt} of {len(self._pauses) + 1} in {pause:.0f} s"
-                told.retry(f"{error.error_code}: {error.message} ({again})")
+                reports.retry(f"{error.error_code}: {error.message} ({again})")
             if cancelled.wait(pause):
                 raise Cancelled
-        return self._engine.pull(image, told.progress, cancelled)
+        return self._engine.pull(image, reports.progress, cancelled)
 
 
-class _Told:
+class _ProgressFilter:
     """Passes on every change of phase, and otherwise one progress every other second: each is written to disk.
 
-    A further attempt begins at nothing; what was told is held until it is further than that.
+    A further attempt begins at nothing; the last progress is reported until the new one is further.
     """
 
     def __init__(self, on_progress: OnProgress, on_retry: OnRetry, monotonic: Callable[[], float]) -> None:
@@ -110,7 +110,7 @@ class _Told:
         if (news.percent or 0) >= (self._furthest.percent or 0):
             self._furthest = news
         now = self._monotonic()
-        if news.phase != self._phase or now - self._at >= REPORT_EVERY:
+        if news.phase != self._phase or now - self._at >= PROGRESS_EVERY_SECONDS:
             self._phase, self._at = news.phase, now
             self._on_progress(replace(self._furthest, phase=news.phase, rate=news.rate))
 

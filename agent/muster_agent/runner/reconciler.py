@@ -24,7 +24,7 @@ from muster_agent.runner.context import WorkerContext
 from muster_agent.runner.crash_context import crash_context
 from muster_agent.runner.plan import Fetch, Remove, Start, Step, Terminate, of_deployment, outdated, plan, wanted
 from muster_agent.runner.preflight import GpuMissing
-from muster_agent.runner.probes import DEAD_AFTER, Pulse
+from muster_agent.runner.probes import HUNG_AFTER_SECONDS, Pulse
 from muster_agent.runner.restarts import Restarts
 from muster_agent.runner.starter import PreparedStart, Starter
 from muster_agent.runner.startup import STALLED_AFTER_SECONDS, StartupObserver, StartupWatchdog
@@ -33,22 +33,22 @@ from muster_agent.state.deployments import Record
 
 log = logging.getLogger(__name__)
 
-STOP_GRACE = 30.0
-PROBE_EVERY = 1.0
-WATCH_EVERY = 5.0
-HUNG_GRACE = 10.0
-LONGEST_LOOK_AWAY = 5.0
-MOST_ATTEMPTS = 3
-ENDED_WITHIN = 300.0
+STOP_GRACE_SECONDS = 30.0
+READY_PROBE_EVERY_SECONDS = 1.0
+WATCH_EVERY_SECONDS = 5.0
+HUNG_GRACE_SECONDS = 10.0
+MAX_STEP_DELAY_SECONDS = 5.0
+MAX_ATTEMPTS = 3
+OPERATOR_STOP_SECONDS = 300.0
 """Seconds that an operator's stop of an instance may take. If the instance still runs, the engine refused the stop."""
-REBIND_AFTER = 10.0
+REBIND_AFTER_SECONDS = 10.0
 """Seconds for which an instance must listen at another address than the worker's: a name may resolve to an old one."""
 ADDRESS_MISSING = "ADDRESS_MISSING"
-LOG_LINES = 5000
-WAITS = "Waits for"
+CRASH_LOG_LINES = 5000
+WAITING_PREFIX = "Waits for"
 """How a message begins that is out of date as soon as the deployment can go on."""
 
-UNHEALABLE = frozenset(
+PERMANENT_ERROR_CODES = frozenset(
     {
         "REFUSED_BY_HOST",
         "INVALID_CONFIG",
@@ -66,7 +66,7 @@ UNHEALABLE = frozenset(
 )
 """Codes of a step that failed, and would fail again however often it is taken."""
 
-DOING = {
+PHASE_MESSAGES = {
     "downloading_weights": "Downloading the weights",
     "loading": "Loading the weights",
     "compiling": "Compiling and warming up",
@@ -119,8 +119,8 @@ class Reconciler:
         return StepResult(delay, self._reported)
 
     def _step(self, now: float) -> float | None:
-        if self.record.attempts >= MOST_ATTEMPTS:
-            self._give_up_poison()
+        if self.record.attempts >= MAX_ATTEMPTS:
+            self._give_up_crash_looping_command()
             return None
         command = self.record.command
         return self._end(command) if isinstance(command, Stop) else self._bring_up(command, now)
@@ -142,7 +142,7 @@ class Reconciler:
 
     def wait_for_engine(self, trouble: str) -> None:
         """Report once that the engine does not do what is next: nothing has failed, and nothing can happen."""
-        message = f"{WAITS} the engine. {trouble}"
+        message = f"{WAITING_PREFIX} the engine. {trouble}"
         if self.record.report is None or self.record.report.message != message:
             otherwise = Status.STOPPING if isinstance(self.record.command, Stop) else Status.STARTING
             # Where none is expected, what ran ended with its host.
@@ -175,15 +175,15 @@ class Reconciler:
             self._perform(self._plan(command, instances, now))
         except EngineError as error:
             if error.error_code == ADDRESS_MISSING:
-                return self._await_host(f"{WAITS} its address. {error.message}")
+                return self._await_host(f"{WAITING_PREFIX} its address. {error.message}")
             if isinstance(error, GpuMissing):
-                return self._await_host(f"{WAITS} its GPU. {error.message}")
+                return self._await_host(f"{WAITING_PREFIX} its GPU. {error.message}")
             self._look_again(error)
-            permanent = error.permanent or error.error_code in UNHEALABLE
+            permanent = error.permanent or error.error_code in PERMANENT_ERROR_CODES
             self._failed(command, Diagnosis(error.error_code, error.message, permanent, error.fix), now)
             return 0.0
         if current is None:
-            return min(self._restarts.wait(now), LONGEST_LOOK_AWAY) or PROBE_EVERY
+            return min(self._restarts.wait(now), MAX_STEP_DELAY_SECONDS) or READY_PROBE_EVERY_SECONDS
         return self._attend(command, current, now)
 
     def _look_again(self, error: EngineError) -> None:
@@ -205,7 +205,7 @@ class Reconciler:
 
     def _attend(self, command: Deploy, instance: Instance, now: float) -> float:
         """Watch over the instance that is there, whoever started it."""
-        if now - self._asked_to_end.get(instance.id, now) > ENDED_WITHIN:
+        if now - self._asked_to_end.get(instance.id, now) > OPERATOR_STOP_SECONDS:
             del self._asked_to_end[instance.id]
         if self.record.container_id != instance.id:
             self._expected_in = self._host.run()
@@ -223,7 +223,7 @@ class Reconciler:
             self._restarts.note_running(now)
             self._pulse = Pulse()
             self._report(Status.RUNNING, "Model loaded successfully", reach=self._reach(instance))
-            return WATCH_EVERY
+            return WATCH_EVERY_SECONDS
         return self._await(command, instance, now)
 
     def _is_misplaced(self, instance: Instance, now: float) -> bool:
@@ -234,7 +234,7 @@ class Reconciler:
         elif self._misplaced_since is None:
             self._misplaced_since = now
         since = self._misplaced_since
-        return listening.rebind == "restart" and since is not None and now - since >= REBIND_AFTER
+        return listening.rebind == "restart" and since is not None and now - since >= REBIND_AFTER_SECONDS
 
     def _rebind(self, instance: Instance) -> None:
         """Announce the restart, then end the instance: the next step starts it at the address of today."""
@@ -244,7 +244,7 @@ class Reconciler:
         log.warning("deployment %s: %s", self.record.deployment_id, message)
         self._misplaced_since = None
         self._report(Status.STARTING, message, gone=True)
-        self._host.engine.stop(instance.id, STOP_GRACE)
+        self._host.engine.stop(instance.id, STOP_GRACE_SECONDS)
         self._context.instance_cache.changed()
 
     def _await_host(self, message: str) -> float:
@@ -252,21 +252,21 @@ class Reconciler:
         if self.record.report is None or self.record.report.message != message:
             log.warning("deployment %s: %s", self.record.deployment_id, message)
             self._report(Status.STARTING, message)
-        return LONGEST_LOOK_AWAY
+        return MAX_STEP_DELAY_SECONDS
 
     def _watch(self, command: Deploy, instance: Instance, now: float) -> float:
         if self._restarts.note_running(now):
             self._end_row(instance)
         if self._reach(instance) != self._reported_reach():
-            self._report(Status.RUNNING, self._told_reach(instance), reach=self._reach(instance))
+            self._report(Status.RUNNING, self._reach_message(instance), reach=self._reach(instance))
         if self._pulse.has_stopped(now, lambda: self._starter.is_alive(instance)):
             text = self._kill_hung(instance)
             # It did run with this configuration, so whatever its log has is not for good.
             found = diagnose(text, None, False)._replace(permanent=False)
-            message = f"It ran, and its /health was not answered with 200 for {DEAD_AFTER:.0f} s"
+            message = f"It ran, and its /health was not answered with 200 for {HUNG_AFTER_SECONDS:.0f} s"
             unknown = Diagnosis("CONTAINER_FAILED", message, False)
             self._failed(command, unknown if found.error_code == unknown.error_code else found, now, excerpt(text))
-        return WATCH_EVERY
+        return WATCH_EVERY_SECONDS
 
     def _end_row(self, instance: Instance) -> None:
         """It has run for long enough: the next crash is the first again, and a loop that was reported is over."""
@@ -274,7 +274,7 @@ class Reconciler:
         self._save(replace(self.record, crashes=None))
         if was_loop:
             log.info("deployment %s: the crash loop is over", self.record.deployment_id)
-            self._report(Status.RUNNING, self._told_reach(instance), reach=self._reach(instance))
+            self._report(Status.RUNNING, self._reach_message(instance), reach=self._reach(instance))
 
     def _reach(self, instance: Instance) -> str:
         """The worker's address, if the instance can be reached by it at this moment."""
@@ -284,7 +284,7 @@ class Reconciler:
         report = self.record.report
         return report.address if report is not None and self.record.status is Status.RUNNING else None
 
-    def _told_reach(self, instance: Instance) -> str:
+    def _reach_message(self, instance: Instance) -> str:
         listening = self._host.listening
         if listening.fits(instance.bind) is False:
             return f"It listens at {instance.bind}, which is not this worker's address any more: restart it to move it"
@@ -298,19 +298,19 @@ class Reconciler:
         if self._starter.is_out_of_reach(instance):
             # It may be ready: nobody can tell, and the 10 minutes begin anew when somebody can.
             self._watchdog = None
-            return PROBE_EVERY
+            return READY_PROBE_EVERY_SECONDS
         weights = self._prepared.preflight.weights if self._prepared is not None else None
         watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, weights)
         if watchdog.is_due(now):
             before = watchdog.progress
-            watchdog.note(now, self._startup_observer.look(command, instance))
+            watchdog.note(now, self._startup_observer.observe(command, instance))
             if watchdog.progress is not None and watchdog.progress != before:
-                self._report(Status.STARTING, DOING[watchdog.progress.phase], progress=watchdog.progress)
+                self._report(Status.STARTING, PHASE_MESSAGES[watchdog.progress.phase], progress=watchdog.progress)
         if watchdog.has_ended(now):
             message = f"Nothing of it grew for {STALLED_AFTER_SECONDS / 60:.0f} minutes: {watchdog.watched}"
             text = self._kill_hung(instance)
             self._failed(command, Diagnosis("START_STALLED", message, False), now, excerpt(text))
-        return PROBE_EVERY
+        return READY_PROBE_EVERY_SECONDS
 
     # Performing a plan
 
@@ -333,7 +333,7 @@ class Reconciler:
                 self._fetch(image)
             case Terminate(instance_id):
                 self._announce_end(instance_id)
-                self._host.engine.stop(instance_id, STOP_GRACE)
+                self._host.engine.stop(instance_id, STOP_GRACE_SECONDS)
             case Remove(instance_id):
                 self._remove(instance_id)
             case Start():
@@ -395,7 +395,7 @@ class Reconciler:
             gone = Diagnosis("CONTAINER_FAILED", "Its container is gone: something else removed it", False)
             self._failed(command, gone, now)
             return
-        text = self._host.engine.logs(ended.id, LOG_LINES, None).text
+        text = self._host.engine.logs(ended.id, CRASH_LOG_LINES, None).text
         there = self._context.instance_cache.instances()
         host_probe = crash_context(ended, self._host.host_probe, self._host.engine.root(), there)
         diagnosis = diagnose(text, ended.exit_code, ended.oom_killed)
@@ -416,14 +416,14 @@ class Reconciler:
 
     def _kill_hung(self, instance: Instance) -> str:
         """End an instance that hangs, and give the end of its log."""
-        text = self._host.engine.logs(instance.id, LOG_LINES, None).text
-        self._host.engine.stop(instance.id, HUNG_GRACE)
+        text = self._host.engine.logs(instance.id, CRASH_LOG_LINES, None).text
+        self._host.engine.stop(instance.id, HUNG_GRACE_SECONDS)
         self._context.instance_cache.changed()
         return text
 
-    def _give_up_poison(self) -> None:
+    def _give_up_crash_looping_command(self) -> None:
         if not self.record.at_rest:
-            message = f"The agent died {MOST_ATTEMPTS} times while it acted on this command; it does not try again"
+            message = f"The agent died {MAX_ATTEMPTS} times while it acted on this command; it does not try again"
             self._report(Status.ERROR, message, error_code="POISON_COMMAND")
 
     # Saying and remembering
@@ -431,7 +431,7 @@ class Reconciler:
     @property
     def _waited(self) -> bool:
         """Whether the last that was reported is that it waits."""
-        return self.record.report is not None and (self.record.report.message or "").startswith(WAITS)
+        return self.record.report is not None and (self.record.report.message or "").startswith(WAITING_PREFIX)
 
     @property
     def _counts_down(self) -> bool:

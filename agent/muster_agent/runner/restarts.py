@@ -17,12 +17,12 @@ from muster.api.crash_loops import PERSISTENT
 from muster.api.messages import CrashLoop
 from muster_agent.state.deployments import Crashes
 
-FIRST = 10.0
-LONGEST = 300.0
-LONGEST_PERSISTENT = 1800.0
-PROVEN_AFTER = 600.0
+FIRST_WAIT_SECONDS = 10.0
+MAX_WAIT_SECONDS = 300.0
+MAX_PERSISTENT_WAIT_SECONDS = 1800.0
+PROVEN_AFTER_SECONDS = 600.0
 """A model that ran this long has shown that it can: its next crash is the first again."""
-LOOP = 2
+LOOP_FAILURES = 2
 """Failures in a row from which on they are a loop."""
 
 
@@ -35,7 +35,7 @@ class Restarts:
         self._running_since: float | None = None
 
     def note_running(self, now: float) -> bool:
-        """Note that it runs. True when that ends a row of failures: it has run for PROVEN_AFTER."""
+        """Note that it runs. True when that ends a row of failures: it has run for PROVEN_AFTER_SECONDS."""
         if self._running_since is None:
             self._running_since = now
         if self.crashes is None or not self._is_proven(now):
@@ -49,9 +49,9 @@ class Restarts:
         self._running_since = None
         in_a_row = before.in_a_row + 1 if before else 1
         times = before.times + 1 if before and before.error_code == error_code else 1
-        wait = min(LONGEST, FIRST * 2.0 ** min(in_a_row - 1, 16))
+        wait = min(MAX_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(in_a_row - 1, 16))
         if times >= PERSISTENT:
-            wait = min(LONGEST_PERSISTENT, wait * 2.0 ** min(times - PERSISTENT + 1, 16))
+            wait = min(MAX_PERSISTENT_WAIT_SECONDS, wait * 2.0 ** min(times - PERSISTENT + 1, 16))
         self.crashes = Crashes(in_a_row, error_code, times, wait, now + wait, self._boot_id)
         return wait
 
@@ -63,7 +63,7 @@ class Restarts:
 
     def loop(self, now: float) -> CrashLoop | None:
         """The crash loop that it is in, for a report."""
-        if self.crashes is None or self.crashes.in_a_row < LOOP:
+        if self.crashes is None or self.crashes.in_a_row < LOOP_FAILURES:
             return None
         return CrashLoop(self.crashes.error_code, self.crashes.times, ceil(self.wait(now)) or None)
 
@@ -73,4 +73,4 @@ class Restarts:
         return f": the same cause {times} times in a row" if times >= PERSISTENT else ""
 
     def _is_proven(self, now: float) -> bool:
-        return self._running_since is not None and now - self._running_since >= PROVEN_AFTER
+        return self._running_since is not None and now - self._running_since >= PROVEN_AFTER_SECONDS

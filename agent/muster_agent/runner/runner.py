@@ -17,7 +17,7 @@ from muster_agent.state.dir import StateError
 
 log = logging.getLogger(__name__)
 
-RETRY_EVERY = 5.0
+STEP_RETRY_SECONDS = 5.0
 
 
 class DeploymentRunner:
@@ -100,11 +100,11 @@ class DeploymentRunner:
             except StateError as error:
                 # The next heartbeat finds it too, and the agent begins a new journal.
                 self._note_trouble(str(error))
-                delay = RETRY_EVERY
+                delay = STEP_RETRY_SECONDS
             except Exception:
                 # Whatever it is, the deployment is tried again, and the others go on.
                 log.exception("deployment %s: this step failed and is taken again", self.record.deployment_id)
-                delay = RETRY_EVERY
+                delay = STEP_RETRY_SECONDS
             if delay is None and self._leave_thread():
                 return
             self._wake.wait(delay)
@@ -119,7 +119,7 @@ class DeploymentRunner:
             return 0.0
         except EngineError as error:
             self._note_trouble(f"{error.error_code}: {error.message}", engine=True)
-            return RETRY_EVERY
+            return STEP_RETRY_SECONDS
         self._trouble = None
         if self._owes_report and not result.reported:
             self._reconciler.report_again()

@@ -16,7 +16,7 @@ from muster.diagnostics.lines import READ_CHARACTERS
 from muster_agent.backends.hub_cache import cached_models
 from muster_agent.engines.base import Engine, Instance
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.runner.phases import LINES, phase_of
+from muster_agent.runner.phases import PHASE_LOG_LINES, phase_of
 
 STALLED_AFTER_SECONDS = 600.0
 OBSERVE_EVERY_SECONDS = 5.0
@@ -50,11 +50,11 @@ class StartupObserver:
     hub_cache: Path | None
     gpus: Callable[[], Sequence[Gpu]]
 
-    def look(self, command: Deploy, instance: Instance) -> Observation:
+    def observe(self, command: Deploy, instance: Instance) -> Observation:
         """Raises EngineError where the engine cannot be asked."""
         cached = cached_models(self.hub_cache) if self.hub_cache is not None else []
         return Observation(
-            log=self.engine.logs(instance.id, LINES, None).text,
+            log=self.engine.logs(instance.id, PHASE_LOG_LINES, None).text,
             cached=sum(each.size for each in cached if each.model == command.model),
             on_gpus=self._on_gpus(command) if command.gpus else 0,
         )

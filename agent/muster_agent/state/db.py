@@ -24,7 +24,7 @@ from muster_agent.state.reserve import Reserve
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-LEAST_FREE = 64 * 1024
+MIN_FREE_DISK_BYTES = 64 * 1024
 """Bytes of free disk below which a change may not fit."""
 
 NO_ROOM = "No room on the worker's disk to journal this: prune, or delete models and images, then try again"
@@ -39,11 +39,11 @@ class JournalFull(Exception):
 
     @property
     def error_code(self) -> str:
-        """The error code of a command that could not be journaled; `told` is its message."""
+        """The error code of a command that could not be journaled; `command_message` its message."""
         return "DISK_FULL" if self.full else "STATE_UNAVAILABLE"
 
     @property
-    def told(self) -> str:
+    def command_message(self) -> str:
         return NO_ROOM if self.full else f"The worker cannot journal this: {self}"
 
 
@@ -150,8 +150,8 @@ class Database:
         if self._damage is not None:
             raise JournalDamaged(self._damage)
 
-    def look(self) -> str | None:
-        """What keeps changes from being written, as far as a look shows; tries to write only where that failed last.
+    def find_trouble(self) -> str | None:
+        """Why changes cannot be written at the moment, or None. Writes only if the last write failed.
 
         A journal that was opened on a read-only disk is opened for writing as soon as that is possible.
         """
@@ -213,7 +213,7 @@ def _is_full(error: sqlite3.DatabaseError, path: Path) -> bool:
     if primary_code_of(error) == sqlite_errors.IOERR:
         with suppress(OSError):
             disk = os.statvfs(path.parent)
-            return disk.f_bavail * disk.f_frsize < 16 * LEAST_FREE
+            return disk.f_bavail * disk.f_frsize < 16 * MIN_FREE_DISK_BYTES
     return primary_code_of(error) == sqlite_errors.FULL
 
 
@@ -228,7 +228,7 @@ def unwritable(path: Path) -> str | None:
             f"the state folder {path.parent} is on a read-only file system: see `dmesg` for errors of its disk, and"
             f" remount it (`mount -o remount,rw`); until then this worker takes no commands"
         )
-    if disk.f_bavail * disk.f_frsize < LEAST_FREE:
+    if disk.f_bavail * disk.f_frsize < MIN_FREE_DISK_BYTES:
         return (
             f"the disk of the state folder {path.parent} is full: free some space (prune, or delete models and images);"
             " until then this worker takes no commands but those that free space"

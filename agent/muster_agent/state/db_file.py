@@ -54,7 +54,7 @@ def _number(connection: sqlite3.Connection) -> None:
 SCHEMA = Schema(TABLES, (_number,))
 VERSION = SCHEMA.version
 
-KEPT = 5
+KEPT_DAMAGED_FILES = 5
 """Damaged files that are kept, the newest."""
 BESIDE = ("-journal", "-wal", "-shm")
 """Suffixes of the files that SQLite may leave beside a database, and that belong to it."""
@@ -88,7 +88,7 @@ def begun_anew(path: Path, why: str) -> sqlite3.Connection:
         for suffix in ("", *BESIDE):
             with suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(kept.with_name(kept.name + suffix))
-        for old in damaged(path)[:-KEPT]:
+        for old in damaged(path)[:-KEPT_DAMAGED_FILES]:
             for suffix in ("", *BESIDE):
                 old.with_name(old.name + suffix).unlink(missing_ok=True)
         connection = _opened(path)
@@ -96,9 +96,9 @@ def begun_anew(path: Path, why: str) -> sqlite3.Connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", identity.items())
     except (OSError, sqlite3.DatabaseError) as error:
-        told = error.strerror if isinstance(error, OSError) else str(error)
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise StateError(
-            f"the journal {path} is damaged ({why}), and no new one can be begun ({told}): check the disk, then move"
+            f"the journal {path} is damaged ({why}), and no new one can be begun ({reason}): check the disk, then move"
             f" the file away or give another --state-dir"
         ) from error
     log.error("the journal %s is damaged (%s): it is kept as %s, and this agent begins a new one", path, why, kept)

@@ -13,7 +13,7 @@ from muster_agent.config import SettingError
 from muster_agent.state.db import Database, JournalFull
 from muster_agent.state.dir import Identity, StateDir, StateError
 
-KEPT = 16
+KEPT_PAST_WORKERS = 16
 """Workers that are remembered, the latest first."""
 
 
@@ -59,7 +59,7 @@ def become(database: Database, identity: Identity) -> None:
         worker_id=identity.worker_id,
         token=identity.token,
         token_before_rejoin=None,
-        past_workers=" ".join(past[:KEPT]) or None,
+        past_workers=" ".join(past[:KEPT_PAST_WORKERS]) or None,
     )
 
 

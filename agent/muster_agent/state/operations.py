@@ -24,7 +24,7 @@ from muster.api.messages import (
 from muster_agent.state.db import Database, JournalFull
 from muster_agent.state.outbox import Outbox
 
-MOST = 500
+MAX_KEPT_RESULTS = 500
 """Results kept to answer a repeat with."""
 _READS = (ListImages, ListContainers, ListModels, ContainerLogs, DiskUsage)
 
@@ -73,7 +73,7 @@ class OperationsTable:
             )
             connection.execute(
                 "DELETE FROM operations WHERE result IS NOT NULL AND rowid <= (SELECT max(rowid) FROM operations) - ?",
-                (MOST,),
+                (MAX_KEPT_RESULTS,),
             )
             return None
 

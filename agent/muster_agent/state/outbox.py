@@ -17,7 +17,7 @@ import msgspec
 from muster.api.messages import Report, Result
 from muster_agent.state.db import Database, JournalFull, put_meta
 
-MOST = 1000
+MAX_ENTRIES = 1000
 """Kept while the control plane is away, and as many again in memory where the disk is full."""
 REST = "rest\n"
 """What `replaces` of a rest begins with, before the deployment's id."""
@@ -182,9 +182,9 @@ def _add(connection: sqlite3.Connection, kind: Kind, about: str, encoded: bytes,
 
 
 def _evict(connection: sqlite3.Connection) -> None:
-    """Keep MOST. Rests go first, then the oldest of whatever has the most entries: the last report of a deployment is
-    not pushed out by another's."""
-    surplus = connection.execute("SELECT count(*) FROM spool").fetchone()[0] - MOST
+    """Keep MAX_ENTRIES. Rests go first, then the oldest of whatever has the most entries, so that no deployment's last
+    report is pushed out by another's."""
+    surplus = connection.execute("SELECT count(*) FROM spool").fetchone()[0] - MAX_ENTRIES
     if surplus > 0:
         connection.execute(
             "DELETE FROM spool WHERE id IN (SELECT id FROM (SELECT id, kind, substr(ifnull(replaces, ''), 1, 5) = ? AS"
@@ -196,7 +196,7 @@ def _evict(connection: sqlite3.Connection) -> None:
 
 def _bounded(held: dict[int, Entry]) -> dict[int, Entry]:
     """The same for what is held in memory."""
-    if len(held) <= MOST:
+    if len(held) <= MAX_ENTRIES:
         return held
     most = Counter(each.key for each in held.values()).most_common(1)[0][0]
     oldest = next(each.id for each in held.values() if each.key == most)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from muster_agent.state.dir import private_file
 
-SIZE = 16 * 1024 * 1024
+RESERVE_BYTES = 16 * 1024 * 1024
 
 
 class Reserve(Protocol):
@@ -21,7 +21,7 @@ class Reserve(Protocol):
 
 
 class ReserveFile:
-    def __init__(self, path: Path, size: int = SIZE) -> None:
+    def __init__(self, path: Path, size: int = RESERVE_BYTES) -> None:
         self._path = path
         self._size = size
 

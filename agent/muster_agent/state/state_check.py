@@ -13,19 +13,19 @@ def check_state(database: Database, conditions: Conditions, held_up: list[str]) 
     for something. Raises JournalDamaged.
     """
     database.check()
-    trouble = database.look()
+    trouble = database.find_trouble()
     if trouble is not None:
         conditions.trouble(ConditionType.STATE_UNAVAILABLE, trouble, deployments=held_up)
     else:
         conditions.in_order(ConditionType.STATE_UNAVAILABLE)
     kept = damaged(database.path)
     if kept:
-        conditions.trouble(ConditionType.STATE_DAMAGED, _told(str(kept[-1])), deployments=[])
+        conditions.trouble(ConditionType.STATE_DAMAGED, _damaged_message(str(kept[-1])), deployments=[])
     else:
         conditions.in_order(ConditionType.STATE_DAMAGED)
 
 
-def _told(kept: str) -> str:
+def _damaged_message(kept: str) -> str:
     return (
         f"the agent's journal was damaged, and a new one was begun: what ran was found again by its labels. The damaged"
         f" file is {kept}: check the disk (`dmesg`), then remove the file"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from muster_agent.backends.weights import unusable
-from muster_agent.conditions import CLEARED_AFTER
+from muster_agent.conditions import CLEARED_AFTER_SECONDS
 from muster_agent.engines.base import EngineError, RunSpec
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.hub_cache import downloading
@@ -125,7 +125,7 @@ def test_it_is_a_condition_of_what_it_holds_up_until_that_runs(world: AgentWorld
     world.engine.on_start = lambda spec: None
     world.settle(10, seconds=30)
     assert world.last_report().status == "running", "unaided"
-    world.clock.pass_time(CLEARED_AFTER)
+    world.clock.pass_time(CLEARED_AFTER_SECONDS)
     world.settle(1)
     world.beat()
     assert world.server.beats[-1].conditions is None

@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster_agent.control.backoff import MAX_RETRY_AFTER, Backoff
+from muster_agent.control.backoff import MAX_RETRY_AFTER_SECONDS, Backoff
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.fake_server import error
 
@@ -38,7 +38,7 @@ def test_every_wait_is_between_the_base_and_a_ceiling_that_doubles(random: Rando
 @given(RANDOMS, st.floats(-1e9, 1e9))
 def test_a_retry_after_is_waited_up_to_ten_minutes_and_spread(random: Random, seconds: float) -> None:
     wait = Backoff(random).next(seconds)
-    least = min(max(0.0, seconds), MAX_RETRY_AFTER)
+    least = min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS)
     assert least <= wait <= least + 1.0
 
 

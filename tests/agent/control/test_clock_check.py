@@ -6,8 +6,8 @@ from email.utils import formatdate
 
 import pytest
 
-from muster_agent.conditions import CLEARED_AFTER, Conditions
-from muster_agent.control.clock_check import TOLERATED, ClockCheck, ahead
+from muster_agent.conditions import CLEARED_AFTER_SECONDS, Conditions
+from muster_agent.control.clock_check import TOLERATED_SKEW_SECONDS, ClockCheck, ahead
 from tests.fixtures.agent_world import AgentWorld, Clock
 
 NOW = 1_800_000_000.0
@@ -64,8 +64,8 @@ def test_a_clock_that_is_set_ends_it_and_a_response_without_a_date_changes_nothi
     for seconds in (600.0, 600.0, None):
         check.note(seconds)
     assert conditions.current()
-    for clock.now in (0.0, CLEARED_AFTER):
-        check.note(TOLERATED - 1)
+    for clock.now in (0.0, CLEARED_AFTER_SECONDS):
+        check.note(TOLERATED_SKEW_SECONDS - 1)
     assert conditions.current() == []
 
 

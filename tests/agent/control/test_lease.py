@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from muster_agent.control.lease import LEASE, Lease
+from muster_agent.control.lease import LEASE_SECONDS, Lease
 from muster_agent.host.clocks import Moment
 from tests.fixtures.agent_world import DAY, AgentWorld
-from tests.fixtures.journals import forbid_writing, open_memory
+from tests.fixtures.journals import forbid_writing, open_journal
 
 YEAR = 365 * DAY
 
@@ -19,7 +19,7 @@ def at(boottime: float, wall: float = 1_800_000_000.0, boot_id: str = "this boot
 
 
 def contact_of(folder: Path) -> Lease:
-    return Lease(open_memory(folder).database)
+    return Lease(open_journal(folder).database)
 
 
 def test_contact_is_a_lease_that_outlives_the_process(tmp_path: Path) -> None:
@@ -27,15 +27,15 @@ def test_contact_is_a_lease_that_outlives_the_process(tmp_path: Path) -> None:
     assert not lease.may_start(at(0))
     lease.note(at(1000))
     for each in (lease, contact_of(tmp_path)):
-        assert each.may_start(at(1000 + LEASE - 1))
-        assert not each.may_start(at(1000 + LEASE))
+        assert each.may_start(at(1000 + LEASE_SECONDS - 1))
+        assert not each.may_start(at(1000 + LEASE_SECONDS))
 
 
 @pytest.mark.parametrize("wall", [0.0, 1_800_000_000 - YEAR, 1_800_000_000 + DAY, 1_800_000_000 + YEAR])
 def test_within_one_boot_the_wall_clock_has_no_say(tmp_path: Path, wall: float) -> None:
     contact_of(tmp_path).note(at(1000))
-    assert contact_of(tmp_path).may_start(at(1000 + LEASE - 1, wall))
-    assert not contact_of(tmp_path).may_start(at(1000 + LEASE, wall))
+    assert contact_of(tmp_path).may_start(at(1000 + LEASE_SECONDS - 1, wall))
+    assert not contact_of(tmp_path).may_start(at(1000 + LEASE_SECONDS, wall))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_within_one_boot_the_wall_clock_has_no_say(tmp_path: Path, wall: float) 
         (10.0, -1_800_000_000.0, True),
         (10.0, -YEAR, True),
         # However wrong it is, this boot alone has lasted longer than the lease.
-        (LEASE, -YEAR, False),
+        (LEASE_SECONDS, -YEAR, False),
         # Ahead: nothing is started before the first contact, or before the clock is right.
         (10.0, YEAR, False),
     ],
@@ -65,15 +65,15 @@ def test_after_a_reboot_the_longer_of_uptime_and_wall_clock_counts(
 
 def test_what_an_older_agent_journaled_counts_by_the_wall_clock(tmp_path: Path) -> None:
     """It may be updated in the same boot, whose uptime then says nothing."""
-    open_memory(tmp_path).database.set_meta(last_contact=repr(1_800_000_000.0))
+    open_journal(tmp_path).database.set_meta(last_contact=repr(1_800_000_000.0))
     lease = contact_of(tmp_path)
-    assert lease.may_start(at(30 * DAY, 1_800_000_000.0 + LEASE - 1))
-    assert not lease.may_start(at(30 * DAY, 1_800_000_000.0 + LEASE))
+    assert lease.may_start(at(30 * DAY, 1_800_000_000.0 + LEASE_SECONDS - 1))
+    assert not lease.may_start(at(30 * DAY, 1_800_000_000.0 + LEASE_SECONDS))
 
 
 def test_an_older_agent_finds_epoch_seconds(tmp_path: Path) -> None:
     contact_of(tmp_path).note(at(1000, 1_800_000_000.0))
-    assert open_memory(tmp_path).database.meta("last_contact") == "1800000000.0"
+    assert open_journal(tmp_path).database.meta("last_contact") == "1800000000.0"
 
 
 def test_without_contact_for_a_day_nothing_is_started(world: AgentWorld) -> None:
@@ -133,7 +133,7 @@ def test_contact_is_written_down_every_ten_minutes_and_known_at_once(tmp_path: P
 
 
 def test_contact_that_cannot_be_written_down_counts_until_the_process_ends(tmp_path: Path) -> None:
-    database = open_memory(tmp_path).database
+    database = open_journal(tmp_path).database
     lease = Lease(database)
     forbid_writing(database)
     lease.note(at(1000))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from muster_agent.control.report_retries import LONG, ReportRetries
+from muster_agent.control.report_retries import OUTAGE_SECONDS, ReportRetries
 from muster_agent.state.outbox import Head
 
 REPORT, NEXT, REST = Head(1, "status", "d1"), Head(2, "status", "d1"), Head(3, "status", "d1", is_rest=True)
@@ -43,7 +43,7 @@ def test_an_outage_counts_as_a_refusal_once_it_lasts_and_a_refusal_at_once() -> 
     attempts = ReportRetries(Random(1))
     attempts.of(REPORT).note("503", False, 0.0, 1000.0)
     attempts.of(OTHER).note("403", True, 0.0, 1000.0)
-    assert attempts.in_trouble(LONG - 1).keys() == {OTHER.key}
-    assert attempts.in_trouble(LONG).keys() == {OTHER.key, REPORT.key}
+    assert attempts.in_trouble(OUTAGE_SECONDS - 1).keys() == {OTHER.key}
+    assert attempts.in_trouble(OUTAGE_SECONDS).keys() == {OTHER.key, REPORT.key}
     attempts.of(OTHER).note("503", False, 1.0, 1001.0)
     assert attempts.in_trouble(1.0)[OTHER.key].since == 1000.0

@@ -15,12 +15,12 @@ from muster.api.conditions import ConditionType
 from muster.api.messages import CrashLoop, Fix, Progress, Report, ReportedCondition, Result
 from muster_agent.conditions import Conditions
 from muster_agent.control.client import Api, Fatal
-from muster_agent.control.reporter import IDLE, Reporter
+from muster_agent.control.reporter import IDLE_SECONDS, Reporter
 from muster_agent.state.dir import Identity, StateError
 from muster_agent.state.outbox import Entry, Head, Outbox
 from tests.fixtures.agent_world import AgentWorld, Clock
 from tests.fixtures.fake_server import Answer, FakeServer, error
-from tests.fixtures.journals import forbid_writing, open_memory
+from tests.fixtures.journals import forbid_writing, open_journal
 
 EPOCH = 1796014800.0
 SINCE = "since 2026-11-30T05:00:00Z"
@@ -111,7 +111,7 @@ class Sending:
     """A reporter with two reports to send, behind a gateway."""
 
     def __init__(self, folder: Path) -> None:
-        self.database = open_memory(folder).database
+        self.database = open_journal(folder).database
         self.outbox = Outbox(self.database)
         self.server = Gateway()
         self.member = Member()
@@ -173,7 +173,7 @@ def test_reports_are_sent_in_their_order_with_the_session_of_the_moment(sending:
     assert sending.reporter.step() == 0.0
     sending.member.identity = Identity("w1", "token-0", 4)
     assert sending.reporter.step() == 0.0
-    assert sending.reporter.step() == IDLE
+    assert sending.reporter.step() == IDLE_SECONDS
     assert sending.told == [("d1", 3), ("d2", 4)]
 
 
@@ -196,7 +196,7 @@ def test_a_report_that_was_replaced_when_its_turn_came_costs_no_wait(sending: Se
     sending.outbox.heads = replaced  # type: ignore[method-assign]
     assert sending.reporter.step() == 0.0
     assert sending.server.requests == []
-    assert sending.drain() == IDLE
+    assert sending.drain() == IDLE_SECONDS
     assert [about for about, _ in sending.told] == ["d2"]
 
 
@@ -221,7 +221,7 @@ def test_what_was_not_delivered_is_sent_again_after_its_own_backoff(
     assert [about for about, _ in sending.told] == ["d2"]
     assert delay >= least
     sending.clock.pass_time(delay)
-    assert sending.drain() == IDLE
+    assert sending.drain() == IDLE_SECONDS
     assert [about for about, _ in sending.told] == ["d2", "d1"]
 
 
@@ -341,7 +341,7 @@ def test_a_wall_clock_that_steps_moves_no_retry(sending: Sending) -> None:
     sending.wall.pass_time(-86400)
     assert sending.drain() == delay
     sending.clock.pass_time(delay)
-    assert sending.drain() == IDLE
+    assert sending.drain() == IDLE_SECONDS
 
 
 def test_a_report_that_breaks_the_reporter_holds_up_nothing(sending: Sending) -> None:
@@ -372,7 +372,7 @@ def test_a_final_status_arrives_by_shrinking_and_its_log_once_the_network_takes_
     last = sending.of("d3")[-1]
     assert (last.status, last.message, last.logs, last.fix) == ("error", CRASH.message, CRASH.logs, CRASH.fix)
     assert (last.sequence or 0) > (arrived.sequence or 0), "else it would be late over there"
-    assert sending.drain() == IDLE
+    assert sending.drain() == IDLE_SECONDS
 
 
 def test_a_log_that_a_smaller_version_left_out_is_tried_after_a_pause(sending: Sending) -> None:
@@ -390,7 +390,7 @@ def test_a_log_is_not_sent_where_the_deployment_has_something_newer_to_report(se
     sending.outbox.put("d3", CRASH)
     sending.work(1000)
     sending.outbox.put("d3", Report("starting", generation=8))
-    assert sending.drain() == IDLE, "a backoff of the log holds up nothing"
+    assert sending.drain() == IDLE_SECONDS, "a backoff of the log holds up nothing"
     sending.server.refuses = lambda path, size: None
     sending.work(1200)
     assert [report.status for report in sending.of("d3")] == ["error", "starting"]
@@ -401,7 +401,7 @@ def test_a_log_that_is_owed_survives_a_restart(sending: Sending, tmp_path: Path)
     sending.outbox.put("d3", CRASH)
     sending.drain()
     sending.database.close()
-    entry = open_memory(tmp_path).outbox.first()
+    entry = open_journal(tmp_path).outbox.first()
     assert entry is not None and entry.is_rest and entry.body["logs"] == CRASH.logs
 
 
@@ -466,7 +466,7 @@ def test_nothing_follows(sending: Sending, body: Report | Result, limit: int) ->
     sending.server.refuses = above(limit, (413, HTML, {}))
     sending.outbox.put("x1", body)
     sending.work(60)
-    assert sending.drain() == IDLE
+    assert sending.drain() == IDLE_SECONDS
     arrived: list[Report | Result] = [*sending.of("x1"), *(result for _, result in sending.server.results)]
     assert [each.status for each in arrived] == [body.status]
 
@@ -483,7 +483,7 @@ def test_a_report_that_the_control_plane_itself_refuses_for_its_form_is_shrunk_t
 
 def test_a_report_that_the_control_plane_refuses_at_its_smallest_is_dropped(sending: Sending) -> None:
     sending.server.refuses = of("d1", error(400, "INVALID_REQUEST"))
-    assert sending.drain() == IDLE
+    assert sending.drain() == IDLE_SECONDS
     assert [about for about, _ in sending.told] == ["d2"]
 
 
@@ -500,7 +500,7 @@ def test_what_no_smaller_version_would_mend_is_dropped_at_once(
 ) -> None:
     sending.server.refuses = of("x1", refusal)
     sending.outbox.put("x1", body)
-    assert sending.drain() == IDLE
+    assert sending.drain() == IDLE_SECONDS
     assert len(sending.sizes("x1")) == 1
 
 
@@ -544,7 +544,7 @@ def test_a_refusal_names_the_status_and_since_when_and_whose_reports(sending: Se
     assert found.deployments == ["d1", "d2"]
     sending.server.refuses = lambda path, size: None
     sending.work(60)
-    sending.work(2 * IDLE)
+    sending.work(2 * IDLE_SECONDS)
     assert sending.condition is None
 
 
@@ -629,7 +629,7 @@ def test_a_worker_that_is_refused_for_who_it_is_keeps_its_reports(
 
 def test_a_report_that_was_sent_and_cannot_be_forgotten_is_not_sent_again(sending: Sending) -> None:
     forbid_writing(sending.database)
-    assert sending.drain() == IDLE
+    assert sending.drain() == IDLE_SECONDS
     assert [about for about, _ in sending.told] == ["d1", "d2"]
 
 
@@ -681,7 +681,7 @@ def flushed(sending: Sending) -> bool:
 
 
 def test_the_thread_sends_everything_and_then_waits_for_something_new(sending: Sending) -> None:
-    assert work_as_thread(sending, 1) == [IDLE]
+    assert work_as_thread(sending, 1) == [IDLE_SECONDS]
     assert [about for about, _ in sending.told] == ["d1", "d2"]
     assert not sending.outbox.arrived.is_set(), "what arrives from here on wakes it"
 
@@ -698,7 +698,7 @@ def test_whatever_happens_to_the_thread_it_goes_on_after_a_while(sending: Sendin
     sending.outbox.done = fail  # type: ignore[method-assign]
     waited = work_as_thread(sending, 2)
     assert waited[0] > 0
-    assert waited[1] == IDLE
+    assert waited[1] == IDLE_SECONDS
     assert {about for about, _ in sending.told} == {"d1", "d2"}
 
 

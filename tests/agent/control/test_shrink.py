@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.api.messages import OUTPUTS, Result
-from muster_agent.control.shrink import HEAD, versions
+from muster_agent.control.shrink import MESSAGE_CHARACTERS, versions
 
 CRASH = {
     "status": "error",
@@ -32,7 +32,7 @@ def test_a_report_loses_its_log_first_then_the_tail_of_its_message_then_all_but_
     whole, without_logs, with_head, bare = versions("status", CRASH)
     assert whole == CRASH
     assert CRASH.keys() - without_logs.keys() == {"logs"} and without_logs["message"] == CRASH["message"]
-    assert with_head["message"] == "m" * (HEAD - 1) + "…" and "fix" in with_head
+    assert with_head["message"] == "m" * (MESSAGE_CHARACTERS - 1) + "…" and "fix" in with_head
     assert CRASH.keys() - bare.keys() == {"logs", "message", "fix", "progress"}
 
 
@@ -92,5 +92,5 @@ def test_logs_keep_their_end_and_say_that_they_were_cut() -> None:
 
 def test_a_failed_or_running_result_keeps_its_code_and_the_head_of_its_message() -> None:
     failed = versions("result", {"status": "failed", "error_code": "X", "message": "m" * 9000})[-1]
-    assert (failed["status"], failed["error_code"], len(failed["message"])) == ("failed", "X", HEAD)
+    assert (failed["status"], failed["error_code"], len(failed["message"])) == ("failed", "X", MESSAGE_CHARACTERS)
     assert versions("result", {"status": "running", "progress": {"phase": "pulling"}})[-1] == {"status": "running"}

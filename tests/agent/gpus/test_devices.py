@@ -13,7 +13,7 @@ from tests.fixtures.nvml import GIB, FakeNvml, fails, gpu, part, says_bytes, tol
 def test_gpus_are_listed_with_uuid_driver_and_memory(nvml: FakeNvml) -> None:
     nvml.says(gpu("GPU-aaaa"), gpu("GPU-bbbb"))
     device = {"name": "NVIDIA H200", "memory_total": 140 * GIB, "cuda_version": "13.0", "driver_version": "580.95.05"}
-    assert told(nvml, "Devices().look().info") == {
+    assert told(nvml, "Devices().read().info") == {
         "count": 2,
         "devices": [{"index": 0, "uuid": "GPU-aaaa", **device}, {"index": 1, "uuid": "GPU-bbbb", **device}],
     }
@@ -35,7 +35,7 @@ def test_a_closer_look_has_temperature_power_and_processes(nvml: FakeNvml) -> No
     me = os.getpid()
     nvml.says(gpu("GPU-aaaa", 30, 85, 61, 455), f"process 0 {me} {20 * GIB}", f"process 0 4000000 {9 * GIB}")
     brief = {"index": 0, "memory_used": 30 * GIB, "utilization": 85}
-    seen, (found,) = told(nvml, "[Devices().look().usage, Devices().look(closely=True).usage]")
+    seen, (found,) = told(nvml, "[Devices().read().usage, Devices().read(closely=True).usage]")
     assert seen == [brief]
     processes = found.pop("processes")
     assert found == brief | {"temperature": 61, "power": 455}
@@ -60,7 +60,7 @@ def test_devices_and_drivers_that_answer_in_part_are_told_as_far_as_they_go(
     nvml: FakeNvml, lines: list[str], count: int, lost: list[int], usage: list[tuple[int, int, int | None]]
 ) -> None:
     nvml.says(*lines)
-    for seen in told(nvml, "[Devices().look(), Devices().look(closely=True)]"):
+    for seen in told(nvml, "[Devices().read(), Devices().read(closely=True)]"):
         assert seen["info"]["count"] == len(seen["info"]["devices"]) == count
         assert [each["index"] for each in seen["info"]["devices"] if each.get("lost")] == lost
         assert [int(index) for index in seen["lost"]] == lost
@@ -74,12 +74,12 @@ def after(nvml: FakeNvml, before: list[str], now: list[str], expression: str) ->
     """What `d`, which saw the host as it was `before`, says of it `now`."""
     nvml.says(*before)
     change = CHANGE.format("\n".join(now) + "\n", expression)
-    return told(nvml, f"(lambda d: (d.look(), {change})[1])(Devices())")
+    return told(nvml, f"(lambda d: (d.read(), {change})[1])(Devices())")
 
 
 def test_a_lost_gpu_keeps_index_uuid_and_memory(nvml: FakeNvml) -> None:
     both = [gpu("GPU-a"), gpu("GPU-b")]
-    seen = after(nvml, both, [gpu("GPU-a", error=15), gpu("GPU-b")], "d.look().info.devices[0]")
+    seen = after(nvml, both, [gpu("GPU-a", error=15), gpu("GPU-b")], "d.read().info.devices[0]")
     assert isinstance(seen, dict)
     facts = {name: seen[name] for name in ("index", "uuid", "memory_total", "lost")}
     assert facts == {"index": 0, "uuid": "GPU-a", "memory_total": 140 * GIB, "lost": True}
@@ -87,7 +87,7 @@ def test_a_lost_gpu_keeps_index_uuid_and_memory(nvml: FakeNvml) -> None:
 
 def test_a_gpu_that_is_gone_is_no_device_and_the_others_keep_their_indexes(nvml: FakeNvml) -> None:
     both = [gpu("GPU-a"), gpu("GPU-b")]
-    seen = after(nvml, both, [gpu("GPU-b", 3)], "d.look()")
+    seen = after(nvml, both, [gpu("GPU-b", 3)], "d.read()")
     assert isinstance(seen, dict)
     assert [(each["index"], each["uuid"]) for each in seen["info"]["devices"]] == [(1, "GPU-b")]
     assert seen["info"]["count"] == 1
@@ -112,14 +112,14 @@ def test_a_preflight_sees_every_gpu_that_has_an_index_and_why_it_cannot_be_used(
 
 def test_a_gpu_that_is_forgotten_is_not_missed(nvml: FakeNvml) -> None:
     both = [gpu("GPU-a"), gpu("GPU-b")]
-    seen = after(nvml, both, [gpu("GPU-b")], "(d.forget(d.look().gone), [each.index for each in d.gpus()])[1]")
+    seen = after(nvml, both, [gpu("GPU-b")], "(d.forget(d.read().gone), [each.index for each in d.gpus()])[1]")
     assert seen == [1]
 
 
 def test_figures_that_are_not_told_are_missing_and_never_0(nvml: FakeNvml) -> None:
     nvml.says(gpu("a", 1, 5), fails("memory", 4), fails("utilization", 3), fails("processes", 3), fails("power", 3))
     info, brief, close = told(
-        nvml, "(lambda d: [d.look().info, d.look().usage, d.look(closely=True).usage])(Devices())"
+        nvml, "(lambda d: [d.read().info, d.read().usage, d.read(closely=True).usage])(Devices())"
     )
     assert "memory_total" not in info["devices"][0]
     assert (brief, close) == ([{"index": 0}], [{"index": 0, "temperature": 40}])
@@ -127,7 +127,7 @@ def test_figures_that_are_not_told_are_missing_and_never_0(nvml: FakeNvml) -> No
 
 def test_a_gpu_with_the_hosts_memory_keeps_its_other_figures(nvml: FakeNvml) -> None:
     nvml.says(gpu("a", 0, 57, 35, 11), fails("memory", 3), f"process 0 4000000 {9 * GIB}")
-    (found,) = told(nvml, "Devices().look(closely=True).usage")
+    (found,) = told(nvml, "Devices().read(closely=True).usage")
     process = {"pid": 4000000, "memory": 9 * GIB}
     figures = {"memory_used": 9 * GIB, "utilization": 57, "temperature": 35, "power": 11}
     assert found == {"index": 0, **figures, "processes": [process]}
@@ -137,13 +137,13 @@ def test_a_gpu_with_the_hosts_memory_keeps_its_other_figures(nvml: FakeNvml) -> 
 
 def test_a_name_that_cannot_be_read_is_empty(nvml: FakeNvml) -> None:
     nvml.says(gpu("a"), says_bytes("name", b"\xf8\x95\xa0\x81"))
-    (device,) = told(nvml, "Devices().look().info.devices")
+    (device,) = told(nvml, "Devices().read().info.devices")
     assert "name" not in device and (device["uuid"], device["memory_total"]) == ("a", 140 * GIB)
 
 
 def test_mig_devices_are_devices_with_name_uuid_and_memory(nvml: FakeNvml) -> None:
     nvml.says(gpu("GPU-a"), part(0, 0, "MIG-x", 18, used=2), part(0, 2, "MIG-y", 35, profile="2g.35gb"))
-    info, usage, gpus = told(nvml, "(lambda d: [d.look().info, d.look().usage, d.gpus()])(Devices())")
+    info, usage, gpus = told(nvml, "(lambda d: [d.read().info, d.read().usage, d.gpus()])(Devices())")
     assert info["count"] == 2
     assert [(each["index"], each["uuid"], each["memory_total"], each["name"]) for each in info["devices"]] == [
         (0, "MIG-x", 18 * GIB, "NVIDIA H200 MIG 1g.18gb"),
@@ -158,19 +158,19 @@ def test_mig_devices_are_devices_with_name_uuid_and_memory(nvml: FakeNvml) -> No
 
 def test_mig_without_a_mig_device_is_a_device_that_cannot_be_used(nvml: FakeNvml) -> None:
     nvml.says(gpu("GPU-a"), "mig 0")
-    seen = told(nvml, "Devices().look()")
+    seen = told(nvml, "Devices().read()")
     assert [(each["uuid"], each["lost"]) for each in seen["info"]["devices"]] == [("GPU-a", True)]
     assert (seen["usage"], seen["lost"]) == ([], {"0": "MIG is enabled on it, and it has no MIG device"})
 
 
 def test_mig_devices_that_are_made_later_are_found_and_those_that_are_removed_are_gone(nvml: FakeNvml) -> None:
     both = [gpu("GPU-a"), part(0, 0, "MIG-x"), part(0, 1, "MIG-y")]
-    uuids = "[[each.uuid for each in s.info.devices] + [each.uuid for each in s.gone] for s in [d.look()]][0]"
+    uuids = "[[each.uuid for each in s.info.devices] + [each.uuid for each in s.gone] for s in [d.read()]][0]"
     assert after(nvml, [gpu("GPU-a"), "mig 0"], both, uuids) == ["MIG-x", "MIG-y"]
     assert after(nvml, [gpu("GPU-a")], both, uuids) == ["MIG-x", "MIG-y"]
-    assert after(nvml, both, both[:2], "[each.uuid for each in d.look().gone]") == ["MIG-y"]
+    assert after(nvml, both, both[:2], "[each.uuid for each in d.read().gone]") == ["MIG-y"]
     lost = [gpu("GPU-a", error=15)]
-    assert after(nvml, both, lost, "[[each.uuid, each.lost] for each in d.look().info.devices]") == [
+    assert after(nvml, both, lost, "[[each.uuid, each.lost] for each in d.read().info.devices]") == [
         ["MIG-x", True],
         ["MIG-y", True],
     ]

@@ -57,9 +57,9 @@ def test_what_the_deployments_own_instances_hold_is_not_others(
 
 
 def test_a_holder_is_told_by_process_and_by_the_name_of_its_container_if_that_is_known() -> None:
-    assert BY_CONTAINER.told([OURS]) == "vllm (pid 100) in container muster-d1-g1"
-    assert BY_CONTAINER.told([]) == "vllm (pid 100) in container cccccccccccc"
-    assert Holder(9, GIB).told([OURS]) == "a process (pid 9)"
+    assert BY_CONTAINER.describe([OURS]) == "vllm (pid 100) in container muster-d1-g1"
+    assert BY_CONTAINER.describe([]) == "vllm (pid 100) in container cccccccccccc"
+    assert Holder(9, GIB).describe([OURS]) == "a process (pid 9)"
 
 
 def test_a_gpu_is_used_by_what_runs_on_it_and_was_given_it() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from muster.api.messages import GpuDevice, GpuInfo, GpuUsage, ReportedCondition
 from muster_agent.conditions import Conditions
 from muster_agent.gpus.devices import Devices, DeviceSnapshot
-from muster_agent.gpus.gpu_watch import HUNG_AFTER, GpuWatch
+from muster_agent.gpus.gpu_watch import DRIVER_HUNG_AFTER_SECONDS, GpuWatch
 from muster_agent.gpus.indexes import Known
 from muster_agent.gpus.nvml import NO_MIG_DEVICE
 from tests.fixtures.agent_world import Clock
@@ -33,7 +33,7 @@ class Scripted(Devices):
     def known(self) -> list[Known]:
         return self.all
 
-    def look(self, closely: bool = False) -> DeviceSnapshot:
+    def read(self, closely: bool = False) -> DeviceSnapshot:
         self.during()
         return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
 
@@ -155,7 +155,7 @@ def test_a_driver_that_hangs_is_a_condition_and_what_was_seen_last_stays() -> No
 
     def hang() -> None:
         for _ in range(3):
-            watched.clock.pass_time(HUNG_AFTER)
+            watched.clock.pass_time(DRIVER_HUNG_AFTER_SECONDS)
             seen.append(([each.index for each in watched.poller.usage()], [each.type for each in watched.reported]))
 
     watched.devices.during = hang

@@ -148,7 +148,7 @@ def test_a_list_that_becomes_shorter_while_it_is_read_ends_there(nvml: FakeNvml)
     assert told(nvml, LIST) == [[0, "a", 140 * GIB, None]]
 
 
-FAILURE = """(lambda d: (lambda s: [s.failure, s.code])(d.look()))(Devices())"""
+FAILURE = """(lambda d: (lambda s: [s.failure, s.code])(d.read()))(Devices())"""
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_library_that_is_too_old_or_no_library_is_a_failure(tmp_path: Path) ->
 
 def test_what_pynvml_raises_by_itself_is_a_failure_too(nvml: FakeNvml) -> None:
     nvml.says(gpu("a"))
-    broken = "(setattr(nvml.pynvml, 'nvmlDeviceGetCount', lambda: int('x')), Devices().look().failure)[1]"
+    broken = "(setattr(nvml.pynvml, 'nvmlDeviceGetCount', lambda: int('x')), Devices().read().failure)[1]"
     assert "ValueError: invalid literal" in told(nvml, broken)
 
 

@@ -18,7 +18,7 @@ def test_a_number_out_of_range_is_no_measurement(value: int | None, most: int | 
 
 @pytest.mark.parametrize(("code", "words"), [(15, "GPU is lost"), (9, "Driver Not Loaded")])
 def test_an_error_is_told_in_nvmls_words(code: int, words: str) -> None:
-    assert reads.told(pynvml.NVMLError(code)) == words
+    assert reads.error_text(pynvml.NVMLError(code)) == words
 
 
 def test_an_error_whose_words_are_no_text_is_told_by_its_number() -> None:
@@ -26,7 +26,7 @@ def test_an_error_whose_words_are_no_text_is_told_by_its_number() -> None:
         def __str__(self) -> str:
             return b"\xf8\x95".decode()
 
-    assert reads.told(Unreadable(77)) == "NVML error 77"
+    assert reads.error_text(Unreadable(77)) == "NVML error 77"
 
 
 def test_a_question_that_this_pynvml_answers_with_no_text_has_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from muster_agent.gpus.quantization import method, told
+from muster_agent.gpus.quantization import capability_text, method
 
 
 @pytest.mark.parametrize(
@@ -26,4 +26,4 @@ def test_a_config_names_its_quantization_where_that_is_one_with_a_limit(config: 
 
 
 def test_a_capability_is_told_as_nvidia_writes_it() -> None:
-    assert told((7, 5)) == "7.5" and told((12, 0)) == "12.0"
+    assert capability_text((7, 5)) == "7.5" and capability_text((12, 0)) == "12.0"

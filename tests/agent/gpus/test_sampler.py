@@ -24,7 +24,7 @@ class Switched(Devices):
     blocked: Event | None = None
     broken = 0
 
-    def look(self, closely: bool = False) -> DeviceSnapshot:
+    def read(self, closely: bool = False) -> DeviceSnapshot:
         if self.blocked:
             self.blocked.wait()
         if self.broken:

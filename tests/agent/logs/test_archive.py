@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from muster_agent.engines.base import Instance, LogChunk
 from muster_agent.engines.log_lines import Line, backwards, chunk, stored
-from muster_agent.logs.archive import PER_DEPLOYMENT, Archive
+from muster_agent.logs.archive import LOGS_PER_DEPLOYMENT, Archive
 from muster_agent.state.db import Database
 from tests.fixtures.agent_world import AgentWorld
-from tests.fixtures.journals import forbid_writing, open_memory
+from tests.fixtures.journals import forbid_writing, open_journal
 from tests.fixtures.memory_engine import MemoryEngine
 
 
@@ -44,7 +44,7 @@ def test_logs_outlive_their_container(world: AgentWorld) -> None:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Database:
-    return open_memory(tmp_path).database
+    return open_journal(tmp_path).database
 
 
 @pytest.fixture
@@ -78,9 +78,9 @@ def test_the_newest_log_is_found_by_id_name_deployment_and_unique_prefix(archive
 
 def test_the_last_logs_of_each_deployment_are_kept_and_no_more(archive: Archive, tmp_path: Path) -> None:
     archive.save(instance(1, "d2"), log_of("of another"), 0.0)
-    for number in range(1, PER_DEPLOYMENT + 3):
+    for number in range(1, LOGS_PER_DEPLOYMENT + 3):
         archive.save(instance(number), log_of(str(number)), float(number))
-    assert len(list((tmp_path / "logs").iterdir())) == PER_DEPLOYMENT + 1
+    assert len(list((tmp_path / "logs").iterdir())) == LOGS_PER_DEPLOYMENT + 1
     assert saved(archive, "muster-d1-g2") is None
     assert saved(archive, "muster-d1-g3") == "3\n"
     assert saved(archive, "d2") == "of another\n"

@@ -7,7 +7,7 @@ import pytest
 
 from muster.api.messages import Logs
 from muster_agent.engines.base import LogChunk
-from muster_agent.logs.tail import MAX_BYTES, bounded
+from muster_agent.logs.tail import MAX_TAIL_BYTES, bounded
 from tests.fixtures.agent_world import AgentWorld
 
 CAUSE = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
@@ -19,7 +19,7 @@ def test_one_answer_fits_whatever_is_in_it(filler: str) -> None:
     text = f"{CAUSE}\n" + "".join(f"{number} {filler}\n" for number in range(9000)) + "the end\n"
     answer = bounded(LogChunk(text, None))
     assert len(msgspec.json.encode(answer)) < 256 * 1024
-    assert len(msgspec.json.encode(answer.logs)) > MAX_BYTES // 2
+    assert len(msgspec.json.encode(answer.logs)) > MAX_TAIL_BYTES // 2
     assert answer.truncated
     assert answer.logs.endswith("the end\n")
     assert answer.logs.startswith(CAUSE), "though it is far above"

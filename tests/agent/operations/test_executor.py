@@ -42,7 +42,7 @@ def test_a_command_that_arrives_too_late_is_refused(world: AgentWorld) -> None:
 
 def test_an_interrupted_operation_does_not_run_again(world: AgentWorld) -> None:
     world.order(type="prune", command_id="o1", expires_in=600)
-    world.memory.operations_table.begin("o1")
+    world.journal.operations_table.begin("o1")
     world.kill()
     world.boot().beat()
     world.runtime.operations.run_all()
@@ -134,7 +134,7 @@ def test_a_bug_in_one_operation_fails_that_operation_alone(world: AgentWorld) ->
 
 def test_full_disk_can_be_looked_at_and_freed_even_without_a_reserve(world: AgentWorld) -> None:
     world.ask("pull_image", command_id="o0", image="vllm/vllm-openai:latest")
-    world.memory.operations_table.accept(DeleteImage("gives up the reserve", 60, BIG), 0)
+    world.journal.operations_table.accept(DeleteImage("gives up the reserve", 60, BIG), 0)
     fill(world.database)
     assert world.ask("list_images", command_id="o1")["output"]["images"]
     assert world.ask("prune", command_id="o2", images=True, dry_run=True)["output"]["space_reclaimed"] == 1000
@@ -183,9 +183,9 @@ def test_an_operation_that_the_agents_end_cancels_is_interrupted_after_the_resta
 
 
 def test_a_disk_that_cannot_be_written_when_it_begins_fails_what_changes_something(world: AgentWorld) -> None:
-    world.memory.operations_table.accept(PullImage("o1", 600, TESTED_IMAGE), world.clock.boottime() + 600)
+    world.journal.operations_table.accept(PullImage("o1", 600, TESTED_IMAGE), world.clock.boottime() + 600)
     forbid_writing(world.database)
     world.runtime.operations.run(PullImage("o1", 600, TESTED_IMAGE))
     assert world.engine.calls == []
-    held = world.memory.outbox.first()
+    held = world.journal.outbox.first()
     assert held is not None and held.body["error_code"] == "STATE_UNAVAILABLE"

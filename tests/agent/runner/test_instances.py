@@ -6,7 +6,7 @@ import pytest
 
 from muster.api.messages import Image
 from muster_agent.engines.base import EngineError, Instance
-from muster_agent.runner.instances import IMAGES_EVERY, MAX_AGE, InstanceCache
+from muster_agent.runner.instances import LIST_IMAGES_EVERY_SECONDS, MAX_LISTING_AGE_SECONDS, InstanceCache
 from tests.fixtures.agent_world import DAY, Clock
 from tests.fixtures.memory_engine import MemoryEngine
 
@@ -48,7 +48,7 @@ def test_a_listing_serves_for_a_moment_and_is_then_made_afresh(
 ) -> None:
     assert instance_cache.instances() == ()
     engine.add(Instance("i1", "n1", "image", "running"))
-    clock.pass_time(MAX_AGE - 0.1)
+    clock.pass_time(MAX_LISTING_AGE_SECONDS - 0.1)
     assert instance_cache.instances() == ()
     assert engine.listings == 1
     clock.pass_time(0.1)
@@ -71,7 +71,7 @@ def test_a_step_of_the_wall_clock_neither_ends_a_listing_nor_makes_it_last(
     clock.step(seconds)
     instance_cache.instances()
     assert engine.listings == 1
-    clock.pass_time(MAX_AGE)
+    clock.pass_time(MAX_LISTING_AGE_SECONDS)
     instance_cache.instances()
     assert engine.listings == 2
 
@@ -90,7 +90,7 @@ def test_images_are_listed_once_a_minute_or_when_they_changed(
     instance_cache: InstanceCache, engine: Counted, clock: Clock
 ) -> None:
     instance_cache.refresh()
-    clock.pass_time(IMAGES_EVERY - 1)
+    clock.pass_time(LIST_IMAGES_EVERY_SECONDS - 1)
     instance_cache.refresh()
     assert engine.image_listings == 1
     clock.pass_time(1)

@@ -10,7 +10,7 @@ from muster.api.conditions import ConditionType
 from muster_agent.conditions import Conditions
 from muster_agent.engines.base import EngineError
 from muster_agent.runner.listening import Listening
-from muster_agent.runner.probes import DEAD_AFTER
+from muster_agent.runner.probes import HUNG_AFTER_SECONDS
 from tests.fixtures.agent_world import AgentWorld, Clock
 
 VPN, OTHER = "10.99.7.7", "10.99.7.8"
@@ -58,7 +58,7 @@ def test_a_name_that_means_several_addresses_of_this_host_keeps_the_one_it_had()
     found = Listening("gpu-1", Conditions(Clock()), ours=lambda: {VPN, OTHER}, resolve=lambda name: list(results))
     assert found.bind() == VPN
     results.reverse()
-    found.look()
+    found.refresh()
     assert found.bind() == VPN
     assert found.fits(OTHER)
 
@@ -87,7 +87,7 @@ def test_a_model_outlives_a_minute_without_its_address(world: AgentWorld, boot: 
     before = world.engine.only()
     assert (before.bind, world.last_report().address) == (VPN, VPN)
     world.addresses = {"127.0.0.1"}
-    world.settle(30, seconds=DEAD_AFTER)
+    world.settle(30, seconds=HUNG_AFTER_SECONDS)
     assert world.engine.only() == before
     assert conditions(world) == [ConditionType.ADDRESS_MISSING]
     assert (world.last_report().status, world.last_report().address) == ("running", "")

@@ -61,7 +61,7 @@ def fleet_of(world: AgentWorld) -> tuple[DeploymentManager, list[str]]:
         if name.startswith("deployment-"):
             started.append(name)
 
-    world.agent.runtime = Runtime.build("w1", replace(world.host, spawn=spawn), world.memory)
+    world.agent.runtime = Runtime.build("w1", replace(world.host, spawn=spawn), world.journal)
     return world.runtime.manager, started
 
 
@@ -69,8 +69,8 @@ def test_after_a_start_every_deployment_that_is_not_at_rest_has_a_thread(world: 
     for number, status in enumerate([None, Status.RUNNING, Status.STARTING, Status.STOPPED, Status.ERROR]):
         command = deploy()
         command.deployment_id = f"d{number}"
-        world.memory.deployments_table.accept(command)
-        world.memory.deployments_table.save(Record(command, status))
+        world.journal.deployments_table.accept(command)
+        world.journal.deployments_table.save(Record(command, status))
     manager, started = fleet_of(world)
     manager.resume()
     assert started == ["deployment-d0", "deployment-d1", "deployment-d2"]
@@ -80,7 +80,7 @@ def test_after_a_start_every_deployment_that_is_not_at_rest_has_a_thread(world: 
 def test_intents_for_one_deployment_share_one_thread(world: AgentWorld) -> None:
     manager, started = fleet_of(world)
     for command in (deploy(), deploy(), Stop("c2", "d1", 2)):
-        world.memory.deployments_table.accept(command)
+        world.journal.deployments_table.accept(command)
         manager.submit(command)
     assert started == ["deployment-d1"]
 
@@ -88,14 +88,14 @@ def test_intents_for_one_deployment_share_one_thread(world: AgentWorld) -> None:
 def test_a_closed_fleet_starts_no_thread(world: AgentWorld) -> None:
     manager, started = fleet_of(world)
     manager.close()
-    world.memory.deployments_table.accept(deploy())
+    world.journal.deployments_table.accept(deploy())
     manager.submit(deploy())
     assert started == []
 
 
 def test_what_runs_for_a_deployment_at_rest_wakes_it_and_an_orphan_wakes_nobody(world: AgentWorld) -> None:
-    world.memory.deployments_table.accept(deploy())
-    world.memory.deployments_table.save(Record(deploy(), Status.STOPPED))
+    world.journal.deployments_table.accept(deploy())
+    world.journal.deployments_table.save(Record(deploy(), Status.STOPPED))
     manager, started = fleet_of(world)
     for number, owner in enumerate([("w1", "orphan"), ("w2", "d1")]):
         world.engine.add(Instance(f"i{number}", f"n{number}", "i", "running", *owner, 1))

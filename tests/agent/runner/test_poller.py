@@ -7,10 +7,10 @@ import logging
 import pytest
 
 from muster.api.messages import ReportedCondition
-from muster_agent.conditions import CLEARED_AFTER
+from muster_agent.conditions import CLEARED_AFTER_SECONDS
 from muster_agent.engines.base import EngineError, Instance
-from muster_agent.runner.instances import MAX_AGE
-from muster_agent.runner.poller import HUNG_AFTER, Poller
+from muster_agent.runner.instances import MAX_LISTING_AGE_SECONDS
+from muster_agent.runner.poller import LISTING_HUNG_AFTER_SECONDS, Poller
 from tests.fixtures.agent_world import AgentWorld
 
 
@@ -22,7 +22,7 @@ def poller(world: AgentWorld) -> Poller:
 
 def look(world: AgentWorld, times: int = 1) -> None:
     for _ in range(times):
-        world.clock.pass_time(MAX_AGE)
+        world.clock.pass_time(MAX_LISTING_AGE_SECONDS)
         world.runtime.poller.step()
 
 
@@ -54,7 +54,7 @@ def test_an_engine_that_is_down_is_a_condition_that_names_what_it_holds_up_until
     world.engine.down = False
     look(world)
     assert reported(world) != []
-    world.clock.pass_time(CLEARED_AFTER)
+    world.clock.pass_time(CLEARED_AFTER_SECONDS)
     look(world)
     assert reported(world) == []
 
@@ -70,7 +70,7 @@ def test_a_look_that_does_not_return_is_a_condition_by_its_age(world: AgentWorld
     during: list[list[ReportedCondition]] = []
 
     def hang() -> None:
-        during.append(reported(world, HUNG_AFTER - 1))
+        during.append(reported(world, LISTING_HUNG_AFTER_SECONDS - 1))
         during.append(reported(world, 1))
         during.append(reported(world, 1))
 
@@ -87,7 +87,7 @@ def test_the_message_of_a_hang_stays_the_engines_own_so_that_it_does_not_change_
     look(world, 2)
 
     def hang() -> None:
-        world.clock.pass_time(HUNG_AFTER)
+        world.clock.pass_time(LISTING_HUNG_AFTER_SECONDS)
         world.runtime.poller.check()
 
     world.engine.on_look = hang
@@ -103,7 +103,7 @@ def test_an_engine_that_is_down_is_logged_once_until_it_is_up_again(
     for down in (True, False, True):
         world.engine.down = down
         look(world, 5)
-        world.clock.pass_time(CLEARED_AFTER)
+        world.clock.pass_time(CLEARED_AFTER_SECONDS)
         look(world)
     assert [each for each in caplog.messages if "condition" in each] == [
         "condition EngineUnavailable: the engine is down"

@@ -17,7 +17,7 @@ from muster_agent.engines.base import EngineError, Instance, Offer
 from muster_agent.gpus.cuda import Driver
 from muster_agent.gpus.gpu_usage import Gpu, Holder
 from muster_agent.host.facts import HostMemory
-from muster_agent.runner.preflight import LEAST_FREE, HostProbe, Preflight, PreflightResult, StartRequest, size
+from muster_agent.runner.preflight import MIN_FREE_DISK_BYTES, HostProbe, Preflight, PreflightResult, StartRequest, size
 from tests.fixtures.agent_world import DISK, GIB, AgentWorld, FakeHub
 from tests.fixtures.commands import deploy
 from tests.fixtures.hub_cache import downloading
@@ -251,7 +251,7 @@ def test_what_is_downloaded_already_needs_no_room(runway: Runway) -> None:
 
 
 def test_a_disk_without_room_for_a_log_is_full_and_one_that_does_not_answer_is_not(runway: Runway) -> None:
-    runway.free = LEAST_FREE - 1
+    runway.free = MIN_FREE_DISK_BYTES - 1
     assert runway.refuse().message.startswith("/ has 64 MiB free, and a container needs 64 MiB")
     runway.free = None
     assert runway.check() == PreflightResult()

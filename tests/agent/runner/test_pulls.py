@@ -15,7 +15,7 @@ from muster_agent.engines.base import Cancelled, EngineError
 from muster_agent.runner.instances import InstanceCache
 from muster_agent.runner.pulls import Pulls
 from tests.fixtures.agent_world import Clock
-from tests.fixtures.journals import open_memory
+from tests.fixtures.journals import open_journal
 from tests.fixtures.memory_engine import MemoryEngine
 from tests.fixtures.waiting import PATIENCE, eventually
 
@@ -52,7 +52,7 @@ class Line(MemoryEngine):
 def pulls_of(engine: MemoryEngine, folder: Path, pauses: tuple[float, ...] = (0.0, 0.0)) -> Pulls:
     clock = Clock()
     return Pulls(
-        engine, open_memory(folder).operations_table, InstanceCache(engine, clock.monotonic), clock.monotonic, pauses
+        engine, open_journal(folder).operations_table, InstanceCache(engine, clock.monotonic), clock.monotonic, pauses
     )
 
 

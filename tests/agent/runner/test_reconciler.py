@@ -14,15 +14,15 @@ from muster.diagnostics.log import EXCERPT_BYTES
 from muster_agent.backends.policy import TESTED_IMAGE
 from muster_agent.engines.base import EngineError, Instance, RunSpec
 from muster_agent.gpus.gpu_usage import Gpu
-from muster_agent.runner.probes import DEAD_AFTER
+from muster_agent.runner.probes import HUNG_AFTER_SECONDS
 from muster_agent.runner.reconciler import (
-    DOING,
-    LONGEST_LOOK_AWAY,
-    MOST_ATTEMPTS,
-    PROBE_EVERY,
-    REBIND_AFTER,
-    WAITS,
-    WATCH_EVERY,
+    MAX_ATTEMPTS,
+    MAX_STEP_DELAY_SECONDS,
+    PHASE_MESSAGES,
+    READY_PROBE_EVERY_SECONDS,
+    REBIND_AFTER_SECONDS,
+    WAITING_PREFIX,
+    WATCH_EVERY_SECONDS,
 )
 from muster_agent.runner.startup import STALLED_AFTER_SECONDS
 from tests.fixtures import markdown
@@ -223,7 +223,7 @@ def test_a_running_model_that_answers_no_more_is_restarted(world: AgentWorld) ->
     world.probe.hung = True
     world.settle(10)
     assert world.engine.only() == hung, "it may be busy"
-    world.settle(int(DEAD_AFTER / 2))
+    world.settle(int(HUNG_AFTER_SECONDS / 2))
     report = world.last_report()
     assert (report.status, report.error_code, report.restarts) == ("starting", "CONTAINER_FAILED", 1)
     assert "/health" in (report.message or "")
@@ -240,7 +240,7 @@ def test_a_model_that_was_busy_is_left_alone(world: AgentWorld) -> None:
     before = world.engine.only()
     for _ in range(10):
         world.probe.hung = True
-        world.settle(int(DEAD_AFTER / 2 - 3))
+        world.settle(int(HUNG_AFTER_SECONDS / 2 - 3))
         world.probe.hung = False
         world.settle(8)
     assert world.engine.only() == before
@@ -287,7 +287,7 @@ def test_command_that_killed_the_agent_three_times_is_poison(world: AgentWorld) 
     world.deploy()
     for _ in range(3):
         record = world.runner().record
-        world.memory.deployments_table.save(type(record)(record.command, attempts=record.attempts + 1))
+        world.journal.deployments_table.save(type(record)(record.command, attempts=record.attempts + 1))
         world.restart()
     world.beat()
     world.settle()
@@ -303,7 +303,7 @@ def test_an_attempt_is_journaled_before_anything_is_done_and_taken_back_after_it
     counted: list[int] = []
 
     def attempts() -> int:
-        record = world.memory.deployments_table.get("d1")
+        record = world.journal.deployments_table.get("d1")
         return record.attempts if record else -1
 
     def note(spec: RunSpec) -> None:
@@ -311,7 +311,7 @@ def test_an_attempt_is_journaled_before_anything_is_done_and_taken_back_after_it
 
     world.engine.on_start = note
     world.deploy()
-    world.memory.deployments_table.save(replace(world.runner().record, attempts=1))
+    world.journal.deployments_table.save(replace(world.runner().record, attempts=1))
     world.restart()
     world.settle()
     assert set(counted) == {2}, "an agent that dies of the start has tried once more than before"
@@ -337,13 +337,13 @@ def test_a_start_that_would_fail_again_is_an_error_and_any_other_is_tried_again(
     assert (status, restarts > 1) == (("error", False) if is_final else ("starting", True))
 
 
-@pytest.mark.parametrize("attempts", range(MOST_ATTEMPTS + 2))
+@pytest.mark.parametrize("attempts", range(MAX_ATTEMPTS + 2))
 def test_a_command_is_tried_until_the_agent_has_died_of_it_too_often(world: AgentWorld, attempts: int) -> None:
     world.deploy()
-    world.memory.deployments_table.save(replace(world.runner().record, attempts=attempts))
+    world.journal.deployments_table.save(replace(world.runner().record, attempts=attempts))
     world.restart()
     world.runner().step(world.clock.monotonic())
-    assert bool(world.engine.specs) is (attempts < MOST_ATTEMPTS)
+    assert bool(world.engine.specs) is (attempts < MAX_ATTEMPTS)
 
 
 # When the engine does not answer
@@ -402,7 +402,7 @@ def test_a_daemon_that_was_away_for_one_question_is_no_crash_of_a_deployment(wor
 
 
 def test_an_engine_that_refuses_a_step_again_and_again_poisons_no_command(world: AgentWorld) -> None:
-    refusals = [EngineError("CONTAINER_FAILED", "500 Server Error")] * (MOST_ATTEMPTS + 1)
+    refusals = [EngineError("CONTAINER_FAILED", "500 Server Error")] * (MAX_ATTEMPTS + 1)
 
     def refuse(spec: RunSpec) -> None:
         if refusals:
@@ -411,7 +411,7 @@ def test_an_engine_that_refuses_a_step_again_and_again_poisons_no_command(world:
     world.engine.on_start = refuse
     world.deploy()
     world.settle(40, seconds=60)
-    assert (world.last_report().status, world.last_report().restarts) == ("running", MOST_ATTEMPTS + 1)
+    assert (world.last_report().status, world.last_report().restarts) == ("running", MAX_ATTEMPTS + 1)
     assert "POISON_COMMAND" not in {report.error_code for _, report in world.server.reports}
 
 
@@ -591,7 +591,7 @@ def test_an_address_that_goes_while_a_model_comes_up_does_not_stall_it(
     before = world.engine.only()
     world.addresses = {"127.0.0.1"}
     world.settle(10, seconds=600)
-    assert look(world) == PROBE_EVERY
+    assert look(world) == READY_PROBE_EVERY_SECONDS
     world.addresses.add(VPN)
     world.probe.ready = {"org/model"}
     world.settle()
@@ -609,7 +609,7 @@ def test_a_start_that_loses_the_address_is_no_failure(
 
     world.engine.on_start = lost
     boot(VPN, VPN).deploy(restart=restart)
-    world.host.listening.look()
+    world.host.listening.refresh()
     world.addresses = {"127.0.0.1"}
     world.runner().step(world.clock.monotonic())
     world.settle(3)
@@ -627,7 +627,7 @@ def test_after_a_change_of_address_what_runs_is_moved_with_a_word(
     boot(OTHER, VPN, OTHER)
     world.settle(1)
     assert world.last_report().address == "", "it is not reachable where the worker is now"
-    world.settle(4, seconds=REBIND_AFTER)
+    world.settle(4, seconds=REBIND_AFTER_SECONDS)
     announced = next(r for _, r in world.server.reports if r.status == "starting" and VPN in (r.message or ""))
     assert OTHER in (announced.message or "")
     assert (world.engine.only().bind, world.last_report().address) == (OTHER, OTHER)
@@ -799,12 +799,12 @@ def look(world: AgentWorld, seconds: float = 0.0) -> float | None:
 def test_how_soon_it_looks_again_follows_from_what_it_waits_for(world: AgentWorld) -> None:
     world.probe.ready = set()
     world.deploy()
-    assert [look(world), look(world, 1)] == [PROBE_EVERY, PROBE_EVERY], "it comes up"
+    assert [look(world), look(world, 1)] == [READY_PROBE_EVERY_SECONDS, READY_PROBE_EVERY_SECONDS], "it comes up"
     world.probe.ready = {"org/model"}
-    assert [look(world, 1), look(world, 5)] == [WATCH_EVERY, WATCH_EVERY], "it runs"
+    assert [look(world, 1), look(world, 5)] == [WATCH_EVERY_SECONDS, WATCH_EVERY_SECONDS], "it runs"
     world.engine.die(world.engine.only().id, 1)
-    assert [look(world, 5), look(world, 7)] == [LONGEST_LOOK_AWAY, 3.0], "it waits for the next try"
-    assert look(world, 3) == PROBE_EVERY, "it was started again"
+    assert [look(world, 5), look(world, 7)] == [MAX_STEP_DELAY_SECONDS, 3.0], "it waits for the next try"
+    assert look(world, 3) == READY_PROBE_EVERY_SECONDS, "it was started again"
     world.stop()
     assert [look(world), look(world)] == [None, None], "it has ended"
 
@@ -812,7 +812,7 @@ def test_how_soon_it_looks_again_follows_from_what_it_waits_for(world: AgentWorl
 def test_what_failed_is_looked_at_again_at_once_and_then_left_until_the_next_try(world: AgentWorld) -> None:
     world.free_disk = 0
     world.deploy()
-    assert [look(world), look(world), look(world, 5)] == [0.0, LONGEST_LOOK_AWAY, 5.0]
+    assert [look(world), look(world), look(world, 5)] == [0.0, MAX_STEP_DELAY_SECONDS, 5.0]
     assert world.last_report().restarts == 1, "while it waits, nothing is tried"
     assert look(world, 5) == 0.0
     assert world.last_report().restarts == 2
@@ -951,7 +951,7 @@ def test_a_pull_that_is_tried_again_is_reported_with_the_reason(world: AgentWorl
 
 def test_poison_is_reported_once(world: AgentWorld) -> None:
     world.deploy()
-    world.memory.deployments_table.save(replace(world.runner().record, attempts=MOST_ATTEMPTS))
+    world.journal.deployments_table.save(replace(world.runner().record, attempts=MAX_ATTEMPTS))
     world.restart()
     world.beat()
     world.settle()
@@ -979,7 +979,7 @@ def test_a_model_that_ran_and_hangs_is_restarted_whatever_its_log_says(
     world.settle()
     world.engine.say(world.engine.only().id, log)
     world.probe.hung = True
-    world.settle(int(DEAD_AFTER / 2) + 6)
+    world.settle(int(HUNG_AFTER_SECONDS / 2) + 6)
     report = world.last_report()
     assert (report.status, report.error_code, report.restarts) == ("starting", error_code, 1)
 
@@ -991,12 +991,12 @@ def test_what_the_agent_ended_itself_did_not_crash(world: AgentWorld) -> None:
     delays = [look(world, 10), look(world, 10), look(world, 10), look(world, 10)]
     world.runner().step(world.clock.monotonic())  # before anybody looked at the host anew
     world.deliver()
-    assert delays == [WATCH_EVERY] * 4
+    assert delays == [WATCH_EVERY_SECONDS] * 4
     assert world.runner().record.container_id is None
     assert (world.last_report().error_code, world.last_report().restarts) == ("CONTAINER_FAILED", 1)
 
 
-@pytest.mark.parametrize("words", DOING)
+@pytest.mark.parametrize("words", PHASE_MESSAGES)
 def test_each_phase_on_its_way_up_is_reported_once_and_in_words(world: AgentWorld, words: str) -> None:
     logs = {
         "loading": "INFO Starting to load model org/model...",
@@ -1012,7 +1012,7 @@ def test_each_phase_on_its_way_up_is_reported_once_and_in_words(world: AgentWorl
         downloading(world.folder / "hub", "org/model", GIB)
     world.settle(10)
     said = [each for each in reports(world, "d1") if each.status == "starting" and each.progress]
-    assert [(each.progress and each.progress.phase, each.message) for each in said] == [(words, DOING[words])]
+    assert [(each.progress and each.progress.phase, each.message) for each in said] == [(words, PHASE_MESSAGES[words])]
     assert said[0].serving == 0, "its own instance serves nothing yet"
 
 
@@ -1022,7 +1022,7 @@ def test_an_instance_that_comes_up_says_so_again_after_it_waited_for_the_engine(
     world.settle(3)
     world.engine.down = True
     world.settle(10)
-    assert (world.last_report().message or "").startswith(WAITS)
+    assert (world.last_report().message or "").startswith(WAITING_PREFIX)
     world.engine.down = False
     world.settle(3)
     assert world.last_report().message == "Loading the model"
@@ -1049,8 +1049,8 @@ def test_a_model_that_died_for_want_of_its_address_waits_for_it(
     world.engine.die(world.engine.only().id, 1, "OSError: [Errno 99] Cannot assign requested address")
     world.settle(20, seconds=5)
     assert (world.last_report().status, world.last_report().restarts) == ("starting", 1)
-    assert (world.last_report().message or "").startswith(f"{WAITS} its address")
-    assert look(world) == LONGEST_LOOK_AWAY
+    assert (world.last_report().message or "").startswith(f"{WAITING_PREFIX} its address")
+    assert look(world) == MAX_STEP_DELAY_SECONDS
     world.addresses.add(VPN)
     world.settle(10)
     assert world.last_report().status == "running"
@@ -1064,7 +1064,7 @@ def test_what_listens_elsewhere_is_moved_after_a_while_and_not_before(
     before = world.engine.only()
     boot(OTHER, VPN, OTHER)
     look(world)
-    look(world, REBIND_AFTER - 1)
+    look(world, REBIND_AFTER_SECONDS - 1)
     assert world.engine.only() == before
     assert look(world, 1) == 0.0, "the next step starts it"
     assert (world.last_report().status, world.last_report().container_id) == ("starting", None)
@@ -1082,8 +1082,8 @@ def test_a_name_that_leads_elsewhere_for_a_moment_moves_nothing(
     before = world.engine.only()
     for address in (OTHER, VPN, OTHER, VPN):
         world.names = {"gpu-1.lan": [address]}
-        world.host.listening.look()
-        look(world, REBIND_AFTER - 2)
+        world.host.listening.refresh()
+        look(world, REBIND_AFTER_SECONDS - 2)
         look(world, 1)
     assert world.engine.only() == before
     assert (world.last_report().address, world.last_report().message) == ("gpu-1.lan", "Model loaded successfully")
@@ -1096,7 +1096,7 @@ def test_a_model_whose_host_lost_its_address_runs_and_says_that_nobody_reaches_i
     world.settle()
     before, said = world.engine.only(), len(world.server.reports)
     world.addresses = {"127.0.0.1"}
-    world.settle(30, seconds=DEAD_AFTER)
+    world.settle(30, seconds=HUNG_AFTER_SECONDS)
     assert (world.last_report().status, world.last_report().address) == ("running", "")
     assert VPN in (world.last_report().message or "")
     world.addresses.add(VPN)
@@ -1114,7 +1114,7 @@ def test_a_name_that_does_not_resolve_once_changes_nothing_that_is_reported(
     world.settle()
     said = len(world.server.reports)
     world.names = {}
-    world.host.listening.look()
+    world.host.listening.refresh()
     look(world, 1)
     assert len(world.server.reports) == said
     assert world.last_report().address == "gpu-1.lan"

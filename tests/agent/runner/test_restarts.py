@@ -6,7 +6,13 @@ import pytest
 
 from muster.api.crash_loops import PERSISTENT
 from muster.api.messages import CrashLoop
-from muster_agent.runner.restarts import FIRST, LONGEST, LONGEST_PERSISTENT, PROVEN_AFTER, Restarts
+from muster_agent.runner.restarts import (
+    FIRST_WAIT_SECONDS,
+    MAX_PERSISTENT_WAIT_SECONDS,
+    MAX_WAIT_SECONDS,
+    PROVEN_AFTER_SECONDS,
+    Restarts,
+)
 from muster_agent.state.deployments import Crashes
 from tests.fixtures.agent_world import AgentWorld
 
@@ -66,16 +72,23 @@ def test_long_run_makes_the_next_crash_the_first_again(world: AgentWorld) -> Non
 def test_each_failure_doubles_the_wait_up_to_the_longest() -> None:
     restarts = Restarts()
     waits = [restarts.again(1000.0 * number, f"CODE_{number}") for number in range(100)]
-    assert waits[:6] == [FIRST, 2 * FIRST, 4 * FIRST, 8 * FIRST, 16 * FIRST, LONGEST]
-    assert set(waits[5:]) == {LONGEST}
+    assert waits[:6] == [
+        FIRST_WAIT_SECONDS,
+        2 * FIRST_WAIT_SECONDS,
+        4 * FIRST_WAIT_SECONDS,
+        8 * FIRST_WAIT_SECONDS,
+        16 * FIRST_WAIT_SECONDS,
+        MAX_WAIT_SECONDS,
+    ]
+    assert set(waits[5:]) == {MAX_WAIT_SECONDS}
 
 
 def test_a_cause_that_stays_backs_off_further_from_the_tenth_time_on() -> None:
     restarts = Restarts()
     waits = [restarts.again(0.0, "A") for _ in range(14)]
-    assert waits[5 : PERSISTENT - 1] == [LONGEST] * 4
-    assert waits[PERSISTENT - 1 :] == [600.0, 1200.0, *[LONGEST_PERSISTENT] * 3]
-    assert restarts.again(0.0, "B") == LONGEST, "something has changed"
+    assert waits[5 : PERSISTENT - 1] == [MAX_WAIT_SECONDS] * 4
+    assert waits[PERSISTENT - 1 :] == [600.0, 1200.0, *[MAX_PERSISTENT_WAIT_SECONDS] * 3]
+    assert restarts.again(0.0, "B") == MAX_WAIT_SECONDS, "something has changed"
 
 
 def test_a_first_start_waits_for_nothing_and_a_restart_for_what_is_left() -> None:
@@ -85,7 +98,9 @@ def test_a_first_start_waits_for_nothing_and_a_restart_for_what_is_left() -> Non
     assert [restarts.wait(now) for now in (100.0, 104.0, 110.0, 1e9)] == [10.0, 6.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize(("ran", "wait"), [(PROVEN_AFTER - 1, 4 * FIRST), (PROVEN_AFTER, FIRST)])
+@pytest.mark.parametrize(
+    ("ran", "wait"), [(PROVEN_AFTER_SECONDS - 1, 4 * FIRST_WAIT_SECONDS), (PROVEN_AFTER_SECONDS, FIRST_WAIT_SECONDS)]
+)
 def test_a_run_that_was_long_enough_makes_the_next_failure_the_first(ran: float, wait: float) -> None:
     restarts = Restarts()
     restarts.again(0.0, "A")
@@ -98,8 +113,8 @@ def test_a_run_that_was_long_enough_makes_the_next_failure_the_first(ran: float,
 def test_a_failure_before_it_ran_again_is_not_forgiven_for_the_run_before() -> None:
     restarts = Restarts()
     restarts.note_running(0.0)
-    assert restarts.again(PROVEN_AFTER, "A") == FIRST
-    assert restarts.again(2 * PROVEN_AFTER, "A") == 2 * FIRST
+    assert restarts.again(PROVEN_AFTER_SECONDS, "A") == FIRST_WAIT_SECONDS
+    assert restarts.again(2 * PROVEN_AFTER_SECONDS, "A") == 2 * FIRST_WAIT_SECONDS
 
 
 def test_the_second_failure_in_a_row_is_a_loop_of_the_last_cause() -> None:
@@ -156,7 +171,7 @@ def test_reports_name_the_loop_from_the_second_crash_until_it_has_run_for_long(w
         "running",
         CrashLoop("CUDA_OUT_OF_MEMORY", 2),
     )
-    world.settle(2, PROVEN_AFTER)
+    world.settle(2, PROVEN_AFTER_SECONDS)
     assert (world.last_report().status, world.last_report().crash_loop) == ("running", None)
 
 

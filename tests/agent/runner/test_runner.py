@@ -6,8 +6,8 @@ import pytest
 
 from muster.api.lifecycle import Status
 from muster_agent.engines.base import EngineError
-from muster_agent.runner.instances import MAX_AGE
-from muster_agent.runner.reconciler import ENDED_WITHIN
+from muster_agent.runner.instances import MAX_LISTING_AGE_SECONDS
+from muster_agent.runner.reconciler import OPERATOR_STOP_SECONDS
 from muster_agent.runner.runner import DeploymentRunner
 from tests.fixtures.agent_world import DAY, AgentWorld
 
@@ -98,7 +98,7 @@ def test_a_stop_that_the_engine_refused_is_no_excuse_for_a_later_crash(world: Ag
     world.settle()
     instance = world.engine.only()
     world.runner().expect_end(instance.id)
-    world.settle(seconds=ENDED_WITHIN / 4)
+    world.settle(seconds=OPERATOR_STOP_SECONDS / 4)
     world.engine.die(instance.id, 1, "RuntimeError: it died")
     world.settle(20)
     assert (world.last_report().status, world.last_report().restarts) == ("running", 1)
@@ -113,7 +113,7 @@ def test_an_engine_that_does_not_answer_is_logged_once_for_each_of_its_messages(
     def look() -> None:
         message = next(said, None)
         world.engine.trouble = EngineError("DOCKER_UNAVAILABLE", message) if message else None
-        world.clock.pass_time(MAX_AGE)
+        world.clock.pass_time(MAX_LISTING_AGE_SECONDS)
         if world.engine.all:
             runner.close()
         else:

@@ -34,7 +34,7 @@ NEVER_NEWS = [
 
 
 @pytest.mark.parametrize(
-    ("sight", "grows"),
+    ("observation", "grows"),
     [
         (Observation("a", 1, 1), False),
         (Observation("a\nb", 1, 1), True),
@@ -45,11 +45,11 @@ NEVER_NEWS = [
         *((Observation(f"a\n{line}", 1, 1), False) for line in NEVER_NEWS),
     ],
 )
-def test_a_start_gets_on_as_long_as_log_weights_or_memory_grow(sight: Observation, grows: bool) -> None:
+def test_a_start_gets_on_as_long_as_log_weights_or_memory_grow(observation: Observation, grows: bool) -> None:
     watchdog = StartupWatchdog(0.0)
     for now in range(0, int(STALLED_AFTER_SECONDS), 60):
         watchdog.note(now, Observation("a", 1, 1))
-    watchdog.note(STALLED_AFTER_SECONDS - 1, sight)
+    watchdog.note(STALLED_AFTER_SECONDS - 1, observation)
     assert watchdog.has_ended(STALLED_AFTER_SECONDS) is not grows
     assert watchdog.has_ended(2 * STALLED_AFTER_SECONDS - 1)
 
@@ -94,9 +94,9 @@ def test_an_onlooker_sees_log_weights_and_memory_of_the_deployment_alone(world: 
     instance = world.engine.add(Instance("i1", "n", "i", "running", "w1", "d1", 1))
     world.engine.say("i1", LOADING)
     used = [Gpu(0, 80 * GIB, 1), Gpu(1, 80 * GIB, 20), Gpu(2, 80 * GIB, 300)]
-    sight = StartupObserver(world.engine, hub, lambda: used).look(deploy(gpus=[0, 2]), instance)
-    assert sight == Observation(f"{LOADING}\n", 10, 301)
-    assert StartupObserver(world.engine, None, lambda: used).look(deploy(), instance) == Observation(f"{LOADING}\n")
+    observation = StartupObserver(world.engine, hub, lambda: used).observe(deploy(gpus=[0, 2]), instance)
+    assert observation == Observation(f"{LOADING}\n", 10, 301)
+    assert StartupObserver(world.engine, None, lambda: used).observe(deploy(), instance) == Observation(f"{LOADING}\n")
 
 
 def test_memory_that_is_unknown_is_no_growth_and_no_standstill_of_the_memory() -> None:
@@ -113,4 +113,4 @@ def test_an_onlooker_does_not_take_unknown_memory_for_none(world: AgentWorld) ->
     for used, seen in (([None, None], None), ([None, 20], 20)):
         world.gpus = [Gpu(index, None, each) for index, each in enumerate(used)]
         startup_observer = StartupObserver(world.engine, None, lambda: world.gpus)
-        assert startup_observer.look(deploy(gpus=[0, 1]), instance).on_gpus == seen
+        assert startup_observer.observe(deploy(gpus=[0, 1]), instance).on_gpus == seen

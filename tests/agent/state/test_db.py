@@ -18,7 +18,7 @@ from muster_agent.state.db_file import VERSION
 from muster_agent.state.reserve import ReserveFile
 from muster_agent.wiring import Journal
 from tests.fixtures.agent_world import AgentWorld
-from tests.fixtures.journals import BIG, DEPLOY, Room, big_stop, fill, forbid_writing, open_memory
+from tests.fixtures.journals import BIG, DEPLOY, Room, big_stop, fill, forbid_writing, open_journal
 from tests.fixtures.small_disk import fill as fill_disk
 from tests.fixtures.small_disk import read_only, small_disk
 
@@ -26,22 +26,22 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a
 
 
 def test_journal_id_is_as_old_as_the_journal(tmp_path: Path) -> None:
-    first = open_memory(tmp_path).database
-    assert open_memory(tmp_path).database.journal_id == first.journal_id
+    first = open_journal(tmp_path).database
+    assert open_journal(tmp_path).database.journal_id == first.journal_id
     (tmp_path / "journal").unlink()
-    assert open_memory(tmp_path).database.journal_id != first.journal_id
+    assert open_journal(tmp_path).database.journal_id != first.journal_id
 
 
 def test_a_journal_without_an_id_gets_one_when_it_is_opened(tmp_path: Path) -> None:
-    open_memory(tmp_path).database.set_meta(journal_id=None)
-    database = open_memory(tmp_path).database
+    open_journal(tmp_path).database.set_meta(journal_id=None)
+    database = open_journal(tmp_path).database
     assert database.journal_id
-    assert open_memory(tmp_path).database.journal_id == database.journal_id
+    assert open_journal(tmp_path).database.journal_id == database.journal_id
 
 
 def test_files_are_for_our_user_alone(tmp_path: Path) -> None:
-    memory = open_memory(tmp_path)
-    memory.deployments_table.accept(DEPLOY)
+    journal = open_journal(tmp_path)
+    journal.deployments_table.accept(DEPLOY)
     for file in tmp_path.iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
@@ -61,12 +61,12 @@ def test_reserve_is_given_up_once(full: Journal) -> None:
 
 
 def test_every_change_is_on_the_disk_before_the_call_returns(tmp_path: Path) -> None:
-    database = open_memory(tmp_path).database
+    database = open_journal(tmp_path).database
     assert database.connection.execute("PRAGMA synchronous").fetchone()[0] == 2, "FULL"
 
 
 def test_a_change_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> None:
-    database = open_memory(tmp_path).database
+    database = open_journal(tmp_path).database
 
     def change(connection: sqlite3.Connection) -> None:
         put_meta(connection, "half", "done")
@@ -76,11 +76,11 @@ def test_a_change_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> None:
         database.write(change)
     assert database.meta("half") is None
     database.set_meta(whole="done")
-    assert open_memory(tmp_path).database.meta("whole") == "done"
+    assert open_journal(tmp_path).database.meta("whole") == "done"
 
 
 def test_what_is_so_already_is_not_written_and_none_forgets(tmp_path: Path) -> None:
-    database = open_memory(tmp_path).database
+    database = open_journal(tmp_path).database
     database.set_meta(name="gpu-1", token="t")
     forbid_writing(database)
     database.set_meta(name="gpu-1", token="t", absent=None)
@@ -152,7 +152,7 @@ def test_the_reserve_is_not_given_up_for_a_disk_that_takes_nothing_whatever_its_
 
 
 def test_a_journal_takes_its_reserve_when_it_is_opened_and_when_it_is_begun_anew(tmp_path: Path) -> None:
-    database = open_memory(tmp_path).database
+    database = open_journal(tmp_path).database
     assert (tmp_path / "reserve").exists()
     database.give_up_reserve()
     assert not (tmp_path / "reserve").exists()
@@ -167,12 +167,12 @@ def test_a_command_that_could_not_be_journaled_is_answered_with_what_is_wrong(tm
     database, _ = crowded(tmp_path)
     with pytest.raises(JournalFull) as full:
         database.write(big)
-    assert (full.value.error_code, full.value.told) == ("DISK_FULL", NO_ROOM)
-    database = open_memory(tmp_path).database
+    assert (full.value.error_code, full.value.command_message) == ("DISK_FULL", NO_ROOM)
+    database = open_journal(tmp_path).database
     forbid_writing(database)
     with pytest.raises(JournalFull, match="cannot be written") as other:
         database.write(big)
-    assert (other.value.error_code, str(other.value) in other.value.told) == ("STATE_UNAVAILABLE", True)
+    assert (other.value.error_code, str(other.value) in other.value.command_message) == ("STATE_UNAVAILABLE", True)
 
 
 IOERR_WRITE, IOERR_FSYNC, READONLY_DIRECTORY = IOERR | 3 << 8, IOERR | 4 << 8, READONLY | 6 << 8
@@ -210,7 +210,7 @@ def test_an_io_error_is_for_want_of_space_where_the_disk_is_full(
     disk: tuple[Path, bool], code: int, is_full: str
 ) -> None:
     folder, full = disk
-    database = open_memory(folder).database
+    database = open_journal(folder).database
     if full:
         fill_disk(folder)
     with pytest.raises(JournalFull) as raised:
@@ -227,7 +227,7 @@ def test_a_disk_is_full_before_its_last_byte_and_an_io_error_is_for_want_of_spac
     tmp_path: Path, free: int, is_full: bool, error_is_for_want_of_space: bool
 ) -> None:
     with small_disk(tmp_path / "disk", "8m") as folder:
-        database = open_memory(folder).database
+        database = open_journal(folder).database
         fill_disk(folder)
         os.truncate(folder / "ballast", (folder / "ballast").stat().st_size - free * 1024)
         assert (unwritable(folder / "journal") is not None) is is_full
@@ -240,46 +240,46 @@ def test_a_disk_is_full_before_its_last_byte_and_an_io_error_is_for_want_of_spac
 @needs_root
 def test_what_keeps_the_journal_from_being_written_is_named(disk: tuple[Path, bool]) -> None:
     folder, full = disk
-    database = open_memory(folder).database
-    assert (unwritable(folder / "journal"), database.look()) == (None, None)
+    database = open_journal(folder).database
+    assert (unwritable(folder / "journal"), database.find_trouble()) == (None, None)
     if full:
         fill_disk(folder)
         assert "is full: free some space" in str(unwritable(folder / "journal"))
-        assert "is full" in str(database.look())
+        assert "is full" in str(database.find_trouble())
         (folder / "ballast").unlink()
     with read_only(folder):
         assert "is on a read-only file system" in str(unwritable(folder / "journal"))
     assert "cannot be looked at: No such file" in str(unwritable(folder / "absent" / "journal"))
-    assert database.look() is None
+    assert database.find_trouble() is None
 
 
 @needs_root
 def test_a_journal_that_was_opened_on_a_read_only_disk_is_written_as_soon_as_it_can_be(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "8m") as folder:
-        open_memory(folder).database.close()
+        open_journal(folder).database.close()
         with read_only(folder):
-            database = open_memory(folder).database
+            database = open_journal(folder).database
             assert "was opened on a read-only disk" in str(database.trouble)
-            assert "read-only file system" in str(database.look())
+            assert "read-only file system" in str(database.find_trouble())
         copy = database.connection
-        assert database.look() is None
+        assert database.find_trouble() is None
         with pytest.raises(sqlite3.ProgrammingError):
             copy.execute("SELECT 1")
         database.set_meta(name="gpu-1")
-        assert open_memory(folder).database.meta("name") == "gpu-1"
+        assert open_journal(folder).database.meta("name") == "gpu-1"
         database.close()
 
 
 def test_a_look_writes_only_after_a_change_failed_and_until_one_does_not(tmp_path: Path) -> None:
-    database = open_memory(tmp_path).database
-    assert database.look() is None
+    database = open_journal(tmp_path).database
+    assert database.find_trouble() is None
     assert database.meta("written_again") is None
     forbid_writing(database)
     with pytest.raises(JournalFull):
         database.set_meta(name="gpu-1")
-    assert "cannot be written" in str(database.look())
+    assert "cannot be written" in str(database.find_trouble())
     database.connection.execute("PRAGMA query_only = OFF")
-    assert (database.look(), database.trouble) == (None, None)
+    assert (database.find_trouble(), database.trouble) == (None, None)
     assert database.meta("written_again") is not None
 
 
@@ -304,7 +304,7 @@ def replace(journal: Path) -> None:
 def test_a_journal_that_was_deleted_or_replaced_under_the_agent_is_damaged_until_it_is_begun_anew(
     tmp_path: Path, change: Callable[[Path], object]
 ) -> None:
-    database = open_memory(tmp_path).database
+    database = open_journal(tmp_path).database
     database.check()
     before, old = database.journal_id, database.connection
     change(tmp_path / "journal")
@@ -321,7 +321,7 @@ def test_a_journal_that_was_deleted_or_replaced_under_the_agent_is_damaged_until
 
 
 def test_a_read_that_finds_damage_is_told_to_every_thread(tmp_path: Path) -> None:
-    database = open_memory(tmp_path).database
+    database = open_journal(tmp_path).database
     database.set_meta(token="t")
     database.connection.execute("UPDATE meta SET value = CAST(x'ff' AS TEXT) WHERE key = 'token'")
     with pytest.raises(JournalDamaged):
@@ -331,7 +331,7 @@ def test_a_read_that_finds_damage_is_told_to_every_thread(tmp_path: Path) -> Non
 
 
 def test_a_statement_that_is_wrong_is_the_programs_fault_and_no_ones_disk(tmp_path: Path) -> None:
-    database = open_memory(tmp_path).database
+    database = open_journal(tmp_path).database
     for act in (database.read, lambda statement: database.write(lambda connection: connection.execute(statement))):
         with pytest.raises(sqlite3.OperationalError, match="syntax error"):
             act("SELEKT")
@@ -340,7 +340,7 @@ def test_a_statement_that_is_wrong_is_the_programs_fault_and_no_ones_disk(tmp_pa
 
 
 def test_a_closed_journal_can_be_opened_by_another_process_and_not_used_by_this_one(tmp_path: Path) -> None:
-    database = open_memory(tmp_path).database
+    database = open_journal(tmp_path).database
     database.close()
     with pytest.raises(sqlite3.ProgrammingError):
         database.connection.execute("SELECT 1")
@@ -348,11 +348,11 @@ def test_a_closed_journal_can_be_opened_by_another_process_and_not_used_by_this_
 
 def make_older(folder: Path) -> Path:
     """A journal as 0.1.0 left it, which kept no version, with a name in it."""
-    memory = open_memory(folder)
-    memory.database.set_meta(name="gpu-1")
-    memory.database.connection.execute("PRAGMA user_version = 0")
-    memory.database.close()
-    return memory.database.path
+    journal = open_journal(folder)
+    journal.database.set_meta(name="gpu-1")
+    journal.database.connection.execute("PRAGMA user_version = 0")
+    journal.database.close()
+    return journal.database.path
 
 
 def version(path: Path) -> int:
@@ -371,14 +371,14 @@ def test_an_older_journal_on_a_full_disk_is_upgraded_as_soon_as_there_is_room(tm
         with pytest.raises(JournalFull) as raised:
             database.set_meta(name="gpu-2")
         assert "is full: free some space" in str(raised.value)
-        assert "is full" in str(database.look())
+        assert "is full" in str(database.find_trouble())
         assert version(path) == 0
         (folder / "ballast").unlink()
-        assert database.look() is None
+        assert database.find_trouble() is None
         database.set_meta(name="gpu-2")
         database.close()
         assert version(path) == VERSION and path.with_name(f"{path.name}.version-0").exists()
-        assert open_memory(folder).database.meta("name") == "gpu-2"
+        assert open_journal(folder).database.meta("name") == "gpu-2"
 
 
 @needs_root

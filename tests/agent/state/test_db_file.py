@@ -15,7 +15,7 @@ from random import Random
 import pytest
 
 from muster.files.sqlite_errors import is_unwritable
-from muster_agent.state.db_file import KEPT, TABLES, VERSION, begun_anew, damaged, is_copy, opened
+from muster_agent.state.db_file import KEPT_DAMAGED_FILES, TABLES, VERSION, begun_anew, damaged, is_copy, opened
 from muster_agent.state.dir import StateError
 from tests.fixtures.small_disk import fill, needs_root, read_only, small_disk
 
@@ -153,7 +153,7 @@ def test_a_few_damaged_journals_are_kept_the_newest(journal: Path) -> None:
         journal.with_name(f"{journal.name}.damaged-202601{day:02d}T000000Z").write_text("")
     journal.write_bytes(b"not a database" * 1000)
     opened(journal).close()
-    assert len(damaged(journal)) == KEPT
+    assert len(damaged(journal)) == KEPT_DAMAGED_FILES
     assert damaged(journal)[0].name.endswith("20260105T000000Z")
 
 

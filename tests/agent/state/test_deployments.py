@@ -13,11 +13,11 @@ from muster_agent.state.db import JournalFull
 from muster_agent.state.deployments import Crashes, Receipt, Record
 from muster_agent.wiring import Journal
 from tests.fixtures.commands import deploy
-from tests.fixtures.journals import BIG, DEPLOY, big_stop, open_memory
+from tests.fixtures.journals import BIG, DEPLOY, big_stop, open_journal
 
 
 def test_an_intent_is_new_only_if_its_generation_is_newer_than_the_journaled_one(tmp_path: Path) -> None:
-    deployments_table = open_memory(tmp_path).deployments_table
+    deployments_table = open_journal(tmp_path).deployments_table
     assert deployments_table.accept(DEPLOY) is Receipt.NEW
     assert deployments_table.accept(DEPLOY) is Receipt.REPEATED
     assert deployments_table.accept(Stop("c2", "d1", 2)) is Receipt.NEW
@@ -25,10 +25,10 @@ def test_an_intent_is_new_only_if_its_generation_is_newer_than_the_journaled_one
 
 
 def test_stop_takes_the_secrets_out_of_the_journal(tmp_path: Path) -> None:
-    memory = open_memory(tmp_path)
-    memory.deployments_table.accept(DEPLOY)
-    memory.deployments_table.accept(Stop("c2", "d1", 2))
-    record = memory.deployments_table.get("d1")
+    journal = open_journal(tmp_path)
+    journal.deployments_table.accept(DEPLOY)
+    journal.deployments_table.accept(Stop("c2", "d1", 2))
+    record = journal.deployments_table.get("d1")
     assert record is not None
     assert isinstance(record.command, Stop)
 
@@ -52,18 +52,18 @@ RUNS = Record(deploy(), Status.RUNNING, "c1", 20001, 3, 2, Report("running", gen
 
 
 def test_a_record_outlives_the_process_as_it_was_saved(tmp_path: Path) -> None:
-    deployments_table = open_memory(tmp_path).deployments_table
+    deployments_table = open_journal(tmp_path).deployments_table
     deployments_table.accept(deploy())
     assert deployments_table.get("d1") == Record(deploy())
     deployments_table.save(RUNS)
-    again = open_memory(tmp_path).deployments_table
+    again = open_journal(tmp_path).deployments_table
     assert again.get("d1") == RUNS
     assert again.all() == [RUNS]
     assert again.get("d2") is None
 
 
 def test_failures_in_a_row_are_kept_beside_the_report(tmp_path: Path) -> None:
-    deployments_table = open_memory(tmp_path).deployments_table
+    deployments_table = open_journal(tmp_path).deployments_table
     deployments_table.accept(deploy())
     crashed = replace(RUNS, crashes=Crashes(3, "CUDA_OUT_OF_MEMORY", 2, 40.0, 140.0, "boot"))
     deployments_table.save(crashed)
@@ -75,7 +75,7 @@ def test_failures_in_a_row_are_kept_beside_the_report(tmp_path: Path) -> None:
 
 
 def test_a_newer_intent_keeps_the_port_and_expects_no_container(tmp_path: Path) -> None:
-    deployments_table = open_memory(tmp_path).deployments_table
+    deployments_table = open_journal(tmp_path).deployments_table
     deployments_table.accept(deploy())
     deployments_table.save(RUNS)
     newer = deploy()
@@ -85,14 +85,14 @@ def test_a_newer_intent_keeps_the_port_and_expects_no_container(tmp_path: Path) 
 
 
 def test_what_is_saved_for_an_older_generation_changes_nothing(tmp_path: Path) -> None:
-    deployments_table = open_memory(tmp_path).deployments_table
+    deployments_table = open_journal(tmp_path).deployments_table
     deployments_table.accept(Stop("c2", "d1", 2))
     deployments_table.save(RUNS)
     assert deployments_table.get("d1") == Record(Stop("c2", "d1", 2))
 
 
 def test_another_run_of_the_host_expects_no_container_and_blames_no_command(tmp_path: Path) -> None:
-    deployments_table = open_memory(tmp_path).deployments_table
+    deployments_table = open_journal(tmp_path).deployments_table
     deployments_table.begin_run("first")
     deployments_table.accept(deploy())
     deployments_table.save(RUNS)
@@ -105,7 +105,7 @@ def test_another_run_of_the_host_expects_no_container_and_blames_no_command(tmp_
 
 
 def test_a_daemon_that_is_down_at_the_start_is_no_other_run_of_the_host(tmp_path: Path) -> None:
-    deployments_table = open_memory(tmp_path).deployments_table
+    deployments_table = open_journal(tmp_path).deployments_table
     deployments_table.begin_run("boot:init:7:7777")
     deployments_table.accept(deploy())
     deployments_table.save(RUNS)
@@ -117,7 +117,7 @@ def test_a_daemon_that_is_down_at_the_start_is_no_other_run_of_the_host(tmp_path
 
 
 def test_an_agent_that_was_asked_to_end_blames_no_command(tmp_path: Path) -> None:
-    deployments_table = open_memory(tmp_path).deployments_table
+    deployments_table = open_journal(tmp_path).deployments_table
     deployments_table.accept(deploy())
     deployments_table.save(RUNS)
     deployments_table.forgive()
@@ -126,33 +126,33 @@ def test_an_agent_that_was_asked_to_end_blames_no_command(tmp_path: Path) -> Non
 
 
 def test_another_workers_deployments_operations_and_reports_are_forgotten(tmp_path: Path) -> None:
-    memory = open_memory(tmp_path)
-    memory.deployments_table.accept(deploy())
-    memory.deployments_table.save(RUNS, RUNS.report)
-    memory.operations_table.add_pulled("sha256:1")
-    memory.deployments_table.clear()
-    assert memory.deployments_table.all() == []
-    assert memory.outbox.first() is None
-    assert memory.operations_table.pulled() == {"sha256:1"}, "images are the host's"
+    journal = open_journal(tmp_path)
+    journal.deployments_table.accept(deploy())
+    journal.deployments_table.save(RUNS, RUNS.report)
+    journal.operations_table.add_pulled("sha256:1")
+    journal.deployments_table.clear()
+    assert journal.deployments_table.all() == []
+    assert journal.outbox.first() is None
+    assert journal.operations_table.pulled() == {"sha256:1"}, "images are the host's"
 
 
 def test_of_reports_that_only_tell_how_far_it_is_the_last_is_sent(tmp_path: Path) -> None:
-    memory = open_memory(tmp_path)
-    memory.deployments_table.accept(deploy())
+    journal = open_journal(tmp_path)
+    journal.deployments_table.accept(deploy())
 
     def report(percent: float | None, error_code: str | None = None) -> None:
         progress = None if percent is None else Progress("downloading", percent=percent)
         said = Report("downloading", generation=1, progress=progress, error_code=error_code)
-        memory.deployments_table.save(Record(deploy(), Status.DOWNLOADING, report=said), said)
+        journal.deployments_table.save(Record(deploy(), Status.DOWNLOADING, report=said), said)
 
     report(None)
     for percent in (10, 20, 30):
         report(percent)
     report(40, error_code="PULL_STALLED")
     sent = []
-    while (entry := memory.outbox.first()) is not None:
+    while (entry := journal.outbox.first()) is not None:
         sent.append((entry.body.get("progress") or {}).get("percent"))
-        memory.outbox.done(entry)
+        journal.outbox.done(entry)
     assert sent == [None, 30, 40]
 
 

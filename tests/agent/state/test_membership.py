@@ -13,17 +13,17 @@ from muster_agent.state.db import Database
 from muster_agent.state.dir import Identity, StateDir
 from muster_agent.wiring import Journal
 from tests.fixtures.agent_world import AgentWorld
-from tests.fixtures.journals import full_memory, open_memory
+from tests.fixtures.journals import full_journal, open_journal
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Journal:
-    return open_memory(tmp_path)
+def journal(tmp_path: Path) -> Journal:
+    return open_journal(tmp_path)
 
 
 @pytest.fixture
-def database(memory: Journal) -> Database:
-    return memory.database
+def database(journal: Journal) -> Database:
+    return journal.database
 
 
 @pytest.fixture
@@ -83,9 +83,9 @@ def test_rejoin_ends_parking_and_keeps_the_workers_own_token_aside(database: Dat
 
 def test_the_workers_that_it_was_are_remembered_the_latest_first(database: Database) -> None:
     assert not membership.is_another(database, "w0")
-    for number in range(membership.KEPT + 3):
+    for number in range(membership.KEPT_PAST_WORKERS + 3):
         membership.become(database, Identity(f"w{number}", "t", 1))
-    last = membership.KEPT + 2
+    last = membership.KEPT_PAST_WORKERS + 2
     assert membership.past_workers(database) == tuple(f"w{number}" for number in reversed(range(2, last)))
     membership.become(database, Identity("w5", "t", 1))
     assert membership.past_workers(database)[0] == f"w{last}" and "w5" not in membership.past_workers(database)
@@ -115,6 +115,6 @@ def test_after_a_wiped_control_plane_what_runs_is_an_orphan_that_can_be_stopped(
 
 
 def test_who_a_worker_is_is_journaled_with_the_reserve(tmp_path: Path) -> None:
-    memory = full_memory(tmp_path)
-    membership.become(memory.database, Identity("w" * 128, "t" * 500, 1))
-    assert memory.database.meta("token") == "t" * 500
+    journal = full_journal(tmp_path)
+    membership.become(journal.database, Identity("w" * 128, "t" * 500, 1))
+    assert journal.database.meta("token") == "t" * 500

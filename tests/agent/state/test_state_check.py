@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from muster.api.messages import ReportedCondition
-from muster_agent.conditions import CLEARED_AFTER
+from muster_agent.conditions import CLEARED_AFTER_SECONDS
 from muster_agent.state.dir import StateError
 from tests.fixtures.agent_world import AgentWorld
 from tests.fixtures.journals import forbid_writing
@@ -50,7 +50,7 @@ def test_a_read_only_folder_is_a_condition_and_the_agent_beats_and_leaves_models
     world.stop(deployment_id="runs")
     world.settle()
     assert world.last_report("runs").status == "stopped", "the command came again, and could be journaled"
-    assert reported(world, int(CLEARED_AFTER / 30) + 1) == {}
+    assert reported(world, int(CLEARED_AFTER_SECONDS / 30) + 1) == {}
 
 
 @needs_root
@@ -72,9 +72,9 @@ def test_an_agent_that_starts_on_a_read_only_folder_is_the_same_worker_and_write
     world.stop()
     world.settle()
     assert world.last_report().status == "stopped"
-    assert reported(world, int(CLEARED_AFTER / 30) + 1) == {}
+    assert reported(world, int(CLEARED_AFTER_SECONDS / 30) + 1) == {}
     world.restart()
-    record = world.memory.deployments_table.get("d1")
+    record = world.journal.deployments_table.get("d1")
     assert record is not None and record.status == "stopped", "it is journaled"
 
 
@@ -85,7 +85,7 @@ def test_a_full_disk_is_a_condition_until_there_is_room(disk: Path) -> None:
     fill(disk)
     assert "is full: free some space" in reported(world, 2)["StateUnavailable"].message
     (disk / "ballast").unlink()
-    assert reported(world, int(CLEARED_AFTER / 30) + 2) == {}
+    assert reported(world, int(CLEARED_AFTER_SECONDS / 30) + 2) == {}
 
 
 def test_a_journal_that_could_not_be_written_is_tried_with_every_heartbeat_until_it_can(world: AgentWorld) -> None:
@@ -93,7 +93,7 @@ def test_a_journal_that_could_not_be_written_is_tried_with_every_heartbeat_until
     world.deploy()
     assert "cannot be written: attempt to write" in reported(world, 2)["StateUnavailable"].message
     world.database.connection.execute("PRAGMA query_only = OFF")
-    assert reported(world, int(CLEARED_AFTER / 30) + 2) == {}
+    assert reported(world, int(CLEARED_AFTER_SECONDS / 30) + 2) == {}
 
 
 def test_a_damaged_journal_that_was_kept_is_a_condition_until_somebody_removes_it(world: AgentWorld) -> None:
@@ -110,7 +110,7 @@ def test_a_damaged_journal_that_was_kept_is_a_condition_until_somebody_removes_i
     world.restart()
     assert "StateDamaged" in reported(world, 2)
     kept.unlink()
-    assert reported(world, int(CLEARED_AFTER / 30) + 2) == {}
+    assert reported(world, int(CLEARED_AFTER_SECONDS / 30) + 2) == {}
 
 
 def test_a_journal_that_is_damaged_under_the_agent_ends_the_heartbeats_loop(world: AgentWorld) -> None:

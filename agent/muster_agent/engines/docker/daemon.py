@@ -86,8 +86,8 @@ def unreachable(error: BaseException, timeout: float) -> str:
     if any(isinstance(each, TimeoutError | requests.Timeout | urllib3.exceptions.ReadTimeoutError) for each in causes):
         advice = "it hangs, or the host is overloaded: try `docker ps` there, and `systemctl restart docker`"
         return f"the Docker daemon at {address} does not answer within {timeout:.0f} s: {advice}"
-    said = f"the Docker daemon at {address} does not answer: {_words(causes)}: see `systemctl status docker` there"
-    return said[:MOST_CHARACTERS]
+    message = f"the Docker daemon at {address} does not answer: {_words(causes)}: see `systemctl status docker` there"
+    return message[:MOST_CHARACTERS]
 
 
 def _address() -> str:

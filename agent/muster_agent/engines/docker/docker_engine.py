@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 120
 """What the daemon may take for one answer: starting a container on a cold GPU driver takes tens of seconds."""
 
-LOOK_SECONDS = 30
+LISTING_TIMEOUT_SECONDS = 30
 """Seconds that the daemon may take to list what runs; a daemon that hangs is reported after that."""
 
 SHM_BYTES = 16 * 1024**3
@@ -48,7 +48,7 @@ NAME_SECONDS = 10.0
 """How long a name may be taken without a container to show for it."""
 
 DEFAULT_ROOT = Path("/var/lib/docker")
-ROOT_EVERY = 60.0
+ROOT_REFRESH_SECONDS = 60.0
 """Seconds after which a daemon that did not tell its folder is asked for it again."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}", re.ASCII)
@@ -78,7 +78,7 @@ class DockerEngine:
     ) -> None:
         self._worker_id = worker_id
         self._daemon = Daemon(timeout)
-        self._looked_at = Daemon(min(timeout, LOOK_SECONDS))
+        self._looked_at = Daemon(min(timeout, LISTING_TIMEOUT_SECONDS))
         self._images = Images(self._daemon, patience)
         self._looks = InspectCache()
         self._root: Path | None = None
@@ -141,7 +141,7 @@ class DockerEngine:
 
     def _learn_root(self, api: docker.APIClient, now: float) -> None:
         """`docker info` fails or takes long on hosts that list their containers well, so nothing depends on it."""
-        if self._root is None and now - self._root_asked_at >= ROOT_EVERY:
+        if self._root is None and now - self._root_asked_at >= ROOT_REFRESH_SECONDS:
             self._root_asked_at = now
             with suppress(APIError, requests.RequestException, KeyError):
                 self._root = Path(api.info()["DockerRootDir"])

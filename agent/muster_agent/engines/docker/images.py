@@ -34,19 +34,19 @@ log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 300.0
 """A pull of which nothing grew for so long is given up. The daemon itself takes 150 s to give up on a dead registry."""
 
-READ_GRACE = 60.0
+ABANDONED_READ_SECONDS = 60.0
 """Seconds beyond that patience after which a read of a pull that nobody waits for any more ends by itself."""
 
 DESCRIBED_SECONDS = 600.0
 """For so long what a registry said of an image counts."""
 
-MOST_COMPARED = 100
+MAX_COMPARED_IMAGES = 100
 """Of the images that are here so many, the newest, are looked at for layers that a pull need not fetch."""
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 """Where Linux lists the programs that run those of other architectures."""
 
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 """How soon a pull notices that nobody wants it any more."""
 
 _STALLED = "The pull stood still and was given up: check the worker's line to the registry, then try again."
@@ -121,9 +121,9 @@ class Images:
         progress = PullProgress(time.monotonic())
         registry = _registry(reference)
         with self._daemon.asked("REGISTRY_UNREACHABLE", registry) as api:
-            request = partial(_request_pull, api, checked(reference), self._patience + READ_GRACE)
+            request = partial(_request_pull, api, checked(reference), self._patience + ABANDONED_READ_SECONDS)
             with closing(Stream(request)) as stream:
-                while (event := stream.next(LOOK_SECONDS)) is not ENDED:
+                while (event := stream.next(POLL_SECONDS)) is not ENDED:
                     if cancelled.is_set():
                         raise Cancelled
                     now = time.monotonic()
@@ -177,7 +177,7 @@ def _image(found: dict[str, Any], used_by: list[str]) -> Image:
 def _layers_of(api: docker.APIClient) -> list[list[str]]:
     """The layers of each image that is here, from the lowest."""
     found = []
-    for each in api.images()[:MOST_COMPARED]:
+    for each in api.images()[:MAX_COMPARED_IMAGES]:
         with suppress(NotFound):
             inspected = api.inspect_image(each["Id"])  # type: ignore[no-untyped-call]  # the stubs lack it
             found.append(list((inspected.get("RootFS") or {}).get("Layers") or ()))

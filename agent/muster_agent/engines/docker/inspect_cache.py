@@ -2,7 +2,7 @@
 
 An idle agent looks every two seconds; a list is one request, and asking for each container doubled and tripled what
 idling costs. A container that goes on running changes nothing that only `inspect` shows but its pid, if somebody
-restarts it by hand, and that is seen `KEPT_SECONDS` later.
+restarts it by hand, and that is seen `MAX_INSPECTION_AGE_SECONDS` later.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from muster_agent.engines.base import Instance
 
-KEPT_SECONDS = 15.0
+MAX_INSPECTION_AGE_SECONDS = 15.0
 
 Inspect = Callable[[dict[str, Any]], Instance | None]
 
@@ -28,13 +28,18 @@ class InspectCache:
         before, self._kept = self._kept, {}
         found = []
         for each in listed:
-            shown = (each["State"], *(each.get("Names") or ()))
+            summary = (each["State"], *(each.get("Names") or ()))
             known = before.get(each["Id"])
-            if known is None or known[0] != shown or each["State"] != "running" or now - known[1] >= KEPT_SECONDS:
+            if (
+                known is None
+                or known[0] != summary
+                or each["State"] != "running"
+                or now - known[1] >= MAX_INSPECTION_AGE_SECONDS
+            ):
                 instance = inspect(each)
                 if instance is None:
                     continue
-                known = (shown, now, instance)
+                known = (summary, now, instance)
             self._kept[each["Id"]] = known
             found.append(known[2])
         return found

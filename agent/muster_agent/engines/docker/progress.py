@@ -15,9 +15,9 @@ from typing import Any
 
 from muster.api.messages import Progress
 
-RATE_SECONDS = 10.0
+RATE_WINDOW_SECONDS = 10.0
 """The rate is that of the last so many seconds."""
-NEWS_EVERY = 5.0
+RATE_REPORT_EVERY_SECONDS = 5.0
 """Seconds after which a rate is told again although the percentage is the same."""
 _IGNORED = frozenset({"Already exists"})
 
@@ -60,8 +60,8 @@ class PullProgress:
         self._total = 0
         self._current = 0
         self._history: deque[tuple[float, int]] = deque([(now, 0)])
-        self._told: tuple[str, int] | None = None
-        self._told_at = now
+        self._reported: tuple[str, int] | None = None
+        self._reported_at = now
 
     def see(self, event: Mapping[str, Any], now: float) -> Progress | None:
         """The progress after `event`, if it differs by a percent or a phase from what was told last, or is due."""
@@ -97,16 +97,16 @@ class PullProgress:
         self._count()
         phase = "downloading" if any(not each.is_downloaded for each in self._layers.values()) else "extracting"
         rate = self._rate(now)
-        told = phase, 100 * self._current // max(self._total, 1)
-        if told == self._told and now - self._told_at < NEWS_EVERY:
+        state = phase, 100 * self._current // max(self._total, 1)
+        if state == self._reported and now - self._reported_at < RATE_REPORT_EVERY_SECONDS:
             return None
-        self._told, self._told_at = told, now
+        self._reported, self._reported_at = state, now
         percent = round(100 * self._current / max(self._total, 1), 1)
         return Progress(phase, current=self._current // 2, total=self._total // 2, percent=percent, rate=rate)
 
     def _rate(self, now: float) -> int | None:
         self._history.append((now, self._moved()))
-        while len(self._history) > 2 and self._history[1][0] <= now - RATE_SECONDS:
+        while len(self._history) > 2 and self._history[1][0] <= now - RATE_WINDOW_SECONDS:
             self._history.popleft()
         then, moved = self._history[0]
         return int((self._moved() - moved) / (now - then)) if now - then >= 0.5 else None

@@ -22,8 +22,8 @@ from requests.utils import parse_dict_header
 
 from muster.http import Bearer, new_session, read_limited
 
-TIMEOUT = (3.0, 5.0)
-MOST_BYTES = 4 * 1024 * 1024
+REGISTRY_TIMEOUT_SECONDS = (3.0, 5.0)
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 """Of a manifest or an image's configuration."""
 
 HUB = "docker.io"
@@ -97,7 +97,7 @@ class _Platform(Struct):
     architecture: str = ""
 
     @property
-    def told(self) -> str:
+    def name(self) -> str:
         return f"{self.os}/{self.architecture}"
 
 
@@ -142,9 +142,9 @@ class _Talk:
         if not top.manifests:
             return self._described(top, platform, None)
         # Attestations stand in the index as manifests for unknown/unknown.
-        real = [each for each in top.manifests if each.platform and "unknown" not in each.platform.told]
-        platforms = tuple(dict.fromkeys(each.platform.told for each in real if each.platform))
-        fitting = next((each for each in real if each.platform and each.platform.told == platform), None)
+        real = [each for each in top.manifests if each.platform and "unknown" not in each.platform.name]
+        platforms = tuple(dict.fromkeys(each.platform.name for each in real if each.platform))
+        fitting = next((each for each in real if each.platform and each.platform.name == platform), None)
         if fitting is None:
             return Described(platforms, None, {})
         return self._described(self._manifest(fitting.digest), platform, platforms)
@@ -153,8 +153,8 @@ class _Talk:
         if manifest.config is None:
             raise Unheard("an image without a configuration")
         config = msgspec.json.decode(self._get(f"blobs/{manifest.config.digest}"), type=_Config)
-        if platforms is None and config.told != platform:
-            return Described((config.told,), None, {})
+        if platforms is None and config.name != platform:
+            return Described((config.name,), None, {})
         # Layers of an unknown content are counted as well, under a name that no layer has.
         ids = [*config.rootfs.diff_ids, *[""] * len(manifest.layers)]
         layers = tuple(Layer(diff_id, max(0, each.size)) for diff_id, each in zip(ids, manifest.layers, strict=False))
@@ -175,7 +175,9 @@ class _Talk:
     def _request(self, path: str) -> requests.Response:
         headers = {"Accept": _ACCEPTED} if path.startswith("manifests/") else {}
         auth = self._auth or Bearer(None)  # not a login of ~/.netrc
-        return self._session.get(f"{self._name.url}/{path}", headers=headers, auth=auth, timeout=TIMEOUT, stream=True)
+        return self._session.get(
+            f"{self._name.url}/{path}", headers=headers, auth=auth, timeout=REGISTRY_TIMEOUT_SECONDS, stream=True
+        )
 
     def _authorized(self, challenge: str) -> AuthBase:
         kind, _, rest = challenge.partition(" ")
@@ -189,7 +191,9 @@ class _Talk:
             raise Unheard("it asks for a login that is not given")
         scope = f"repository:{self._name.repository}:pull"
         given = {"service": asked.get("service"), "scope": scope}
-        with self._session.get(realm, params=given, auth=basic or Bearer(None), timeout=TIMEOUT, stream=True) as answer:
+        with self._session.get(
+            realm, params=given, auth=basic or Bearer(None), timeout=REGISTRY_TIMEOUT_SECONDS, stream=True
+        ) as answer:
             token = msgspec.json.decode(_content(answer), type=_Token)
         return Bearer(token.token or token.access_token)
 
@@ -202,4 +206,4 @@ class _Token(Struct):
 def _content(answer: requests.Response) -> bytes:
     if answer.status_code != 200:
         raise Unheard(f"status {answer.status_code}")
-    return read_limited(answer, MOST_BYTES)
+    return read_limited(answer, MAX_MANIFEST_BYTES)

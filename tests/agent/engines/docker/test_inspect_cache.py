@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from muster_agent.engines.base import Instance
-from muster_agent.engines.docker.inspect_cache import KEPT_SECONDS, InspectCache
+from muster_agent.engines.docker.inspect_cache import MAX_INSPECTION_AGE_SECONDS, InspectCache
 
 
 class Docker:
@@ -31,10 +31,10 @@ class Docker:
 def test_what_runs_is_asked_for_once_and_again_when_that_is_old() -> None:
     docker = Docker()
     docker.there = {"a": "running", "b": "running"}
-    for now in (0.0, 2.0, KEPT_SECONDS - 0.1):
+    for now in (0.0, 2.0, MAX_INSPECTION_AGE_SECONDS - 0.1):
         assert docker.look(now) == ["a running", "b running"]
     assert docker.asked == 2
-    docker.look(KEPT_SECONDS)
+    docker.look(MAX_INSPECTION_AGE_SECONDS)
     assert docker.asked == 4
 
 
