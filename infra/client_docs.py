@@ -28,7 +28,7 @@ import msgspec
 import muster
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "client.md"
-WIDTH = 100
+MAX_SIGNATURE_CHARACTERS = 100
 COMMAND = "make docs"
 SECTIONS = ("Args", "Returns", "Raises", "Example")
 HEAD = """# The Python client
@@ -109,7 +109,7 @@ def signature(name: str) -> str:
     called = "Client" if name == "__init__" else f"client.{name}"
     answer = "Client" if name == "__init__" else _short(str(found.return_annotation))
     line = f"{called}({', '.join(arguments)}) -> {answer}"
-    if len(line) <= WIDTH:
+    if len(line) <= MAX_SIGNATURE_CHARACTERS:
         return line
     return f"{called}(\n" + "".join(f"    {argument},\n" for argument in arguments) + f") -> {answer}"
 

@@ -9,7 +9,7 @@ import requests
 from infra.demo_stage import DemoFailed, attempts
 from muster.api.lifecycle import OPEN
 
-SECONDS = 300.0
+ANSWER_SECONDS = 300.0
 """That an answer may take, of the control plane or of the worker."""
 
 
@@ -33,16 +33,16 @@ class Api:
         answer = self.get(path, query)
         if "operation_id" not in answer:
             return answer
-        for _ in attempts(SECONDS):
+        for _ in attempts(ANSWER_SECONDS):
             operation = self.get(f"/api/operations/{answer['operation_id']}")
             if operation["status"] == "succeeded":
                 return dict(operation["output"])
             if operation["status"] not in OPEN:
                 raise DemoFailed(f"{path}: {operation['status']}: {operation['error_code']}: {operation['message']}")
-        raise DemoFailed(f"{path}: the worker did not answer within {SECONDS:.0f} s", "agent")
+        raise DemoFailed(f"{path}: the worker did not answer within {ANSWER_SECONDS:.0f} s", "agent")
 
     def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
-        answer = self._session.request(method, self.url + path, timeout=SECONDS, **arguments)
+        answer = self._session.request(method, self.url + path, timeout=ANSWER_SECONDS, **arguments)
         if not answer.ok:
             raise DemoFailed(f"{method} {path} was answered {answer.status_code}: {answer.text[:500]}", "control plane")
         return dict(answer.json())

@@ -25,14 +25,14 @@ from muster_agent.engines.labels import WORKER
 
 PR_SET_CHILD_SUBREAPER = 36
 """prctl(2): descendants whose parent has ended become ours, so that none can be lost from sight."""
-PATIENCE = 15.0
+TERMINATE_SECONDS = 15.0
 """Seconds that a process has to end after SIGTERM."""
-KILLED = 60.0
+KILL_SECONDS = 60.0
 """Seconds that a process has to end after SIGKILL."""
-LATE_CONTAINERS = 2.0
+LATE_CONTAINER_SECONDS = 2.0
 """Seconds for which containers are looked for after their agent has ended."""
-MOST_LOOKS = 5
-ENDING = (signal.SIGINT, signal.SIGTERM)
+MAX_SCANS = 5
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -46,13 +46,13 @@ class DemoFailed(Exception):
 
 def heed_signals() -> None:
     """SIGINT and SIGTERM raise KeyboardInterrupt once, also where the parent process ignores SIGINT, as `nohup` may."""
-    for number in ENDING:
+    for number in END_SIGNALS:
         signal.signal(number, _interrupt)
 
 
 def ignore_signals() -> None:
     """For the time of cleaning up: a second Ctrl-C leaves nothing behind either."""
-    for number in ENDING:
+    for number in END_SIGNALS:
         signal.signal(number, _do_nothing)
 
 
@@ -67,13 +67,13 @@ def _do_nothing(number: int, frame: FrameType | None) -> None:
 
 def on_stage(act: Callable[[Stage], int]) -> int:
     """The exit code of `act`, or 130 after a signal. Whenever that comes, nothing of the stage is left behind."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
     heed_signals()
     stage = Stage()
     try:
         try:
             stage.open()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
             code = act(stage)
         finally:
             ignore_signals()
@@ -143,7 +143,7 @@ class Stage:
             if child.poll() is None:
                 _end([psutil.Process(child.pid)])
         # One that is ending may start another: each look finds what the one before could not.
-        for _ in range(MOST_LOOKS):
+        for _ in range(MAX_SCANS):
             if not (orphans := psutil.Process().children(recursive=True)):
                 break
             _end(orphans)
@@ -168,11 +168,11 @@ def _end(processes: list[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):  # gone already, which is what was wanted
             process.terminate()
-    _, alive = psutil.wait_procs(processes, PATIENCE)
+    _, alive = psutil.wait_procs(processes, TERMINATE_SECONDS)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(alive, KILLED)  # a driver may hold one; the others have to end all the same
+    psutil.wait_procs(alive, KILL_SECONDS)  # a driver may hold one; the others have to end all the same
 
 
 def remove_containers(worker_id: str) -> None:
@@ -192,7 +192,7 @@ def remove_containers_of_agent(state_dir: Path) -> None:
     worker_id = _worker_of(state_dir)
     if worker_id is None:
         return
-    for _ in attempts(LATE_CONTAINERS, 0.5):
+    for _ in attempts(LATE_CONTAINER_SECONDS, 0.5):
         with contextlib.suppress(DockerException):
             remove_containers(worker_id)
 

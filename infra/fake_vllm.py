@@ -34,7 +34,7 @@ from typing import Any, NoReturn
 
 VERSION = "0.32.0+standin"
 NOTE = "This is Muster's stand-in for vLLM: no model runs here."
-MAX_BODY = 4 * 1024 * 1024
+MAX_BODY_BYTES = 4 * 1024 * 1024
 
 # vLLM 0.32's flags, as far as people set them. A switch has a --no- form too.
 FLAGS = """
@@ -252,7 +252,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        raw = self.rfile.read(min(length, MAX_BODY))
+        raw = self.rfile.read(min(length, MAX_BODY_BYTES))
         if not self._admitted():
             return
         if self.path not in ("/v1/chat/completions", "/v1/completions"):

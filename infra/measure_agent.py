@@ -22,11 +22,11 @@ from infra.demo_stage import DemoFailed, Stage, attempts, ignore_signals, on_sta
 CONTAINERS = 2
 SETTLE_SECONDS = 30.0
 """Since the last container began to run: what comes but once is not what idling costs."""
-SECONDS = 120.0
-HEARTBEAT = 30.0
+MEASURE_SECONDS = 120.0
+HEARTBEAT_SECONDS = 30.0
 """Seconds between heartbeats of an idle worker, as they are outside of local mode."""
-MOST_MEMORY = 45 * 2**20
-MOST_CPU = 0.2
+MAX_MEMORY_BYTES = 45 * 2**20
+MAX_CPU_PERCENT = 0.2
 """Percent of one core."""
 
 
@@ -36,12 +36,12 @@ def main() -> int:
 
 
 def _measure(stage: Stage) -> int:
-    seconds = float(os.environ.get("SECONDS") or SECONDS)
+    seconds = float(os.environ.get("SECONDS") or MEASURE_SECONDS)
     with contextlib.closing(docker.from_env()) as client:
         fake_vllm_image.build(client)
     arguments = ("--engine", "docker", "--allow-image", fake_vllm_image.REFERENCE)
     host = Host("docker", arguments, 0, real=False, image=fake_vllm_image.REFERENCE)
-    demo = Demo(stage, host, MODEL, heartbeat=float(os.environ.get("HEARTBEAT") or HEARTBEAT))
+    demo = Demo(stage, host, MODEL, heartbeat=float(os.environ.get("HEARTBEAT") or HEARTBEAT_SECONDS))
     try:
         api = demo.start_control_plane()
         worker = demo.start_agent(api)
@@ -66,12 +66,12 @@ def _measured(agent: psutil.Process, seconds: float, api: Api, worker: str) -> i
     cpu = 100 * (_busy(agent.cpu_times()) - _busy(before)) / (time.monotonic() - began)
     interval = api.get(f"/api/workers/{worker}")["next_heartbeat_in"]
     say(
-        f"memory     {peak / 2**20:5.1f} MiB resident at most  (goal: {MOST_MEMORY / 2**20:.0f})",
-        f"processor  {cpu:5.2f} % of a core              (goal: {MOST_CPU})",
+        f"memory     {peak / 2**20:5.1f} MiB resident at most  (goal: {MAX_MEMORY_BYTES / 2**20:.0f})",
+        f"processor  {cpu:5.2f} % of a core              (goal: {MAX_CPU_PERCENT})",
         f"threads    {agent.num_threads():5d}",
         f"heartbeat  {interval:5g} s apart",
     )
-    return 0 if peak <= MOST_MEMORY and cpu <= MOST_CPU else 1
+    return 0 if peak <= MAX_MEMORY_BYTES and cpu <= MAX_CPU_PERCENT else 1
 
 
 def _busy(times: Any) -> float:

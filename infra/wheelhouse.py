@@ -22,7 +22,7 @@ from chalicelib.routes import wheels
 from chalicelib.routes.wheels import Lock, Wheel
 
 PROJECT = Path(__file__).resolve().parents[1]
-AT_ONCE = 4
+PARALLEL_DOWNLOADS = 4
 """Processes of pip."""
 
 
@@ -53,7 +53,7 @@ def fill(where: Path, lock: Lock, platforms: Iterable[str]) -> int:
     if before:
         where.mkdir(parents=True, exist_ok=True)
         _fetch(where, lock, wanted[0])  # with what all platforms share
-        with ThreadPoolExecutor(AT_ONCE) as threads:
+        with ThreadPoolExecutor(PARALLEL_DOWNLOADS) as threads:
             list(threads.map(lambda target: _fetch(where, lock, target), wanted[1:]))
     return before
 

@@ -19,21 +19,21 @@ from muster.api import resources as r
 from muster.api.compat import Unpack
 from muster.api.lifecycle import OPEN, OperationStatus, Status
 from muster.errors import TimedOut, Unreachable, error
-from muster.transport import TIMEOUT, Transport
+from muster.transport import TIMEOUT_SECONDS, Transport
 
 T = TypeVar("T", bound=Struct)
 Watch = Callable[[r.Accepted | r.Operation], None]
 """Receives the state of an operation while a method waits for the worker."""
 
-LONGEST_WAIT = 25.0
+MAX_ROUTE_WAIT_SECONDS = 25.0
 """Seconds that a route waits for a worker at most."""
-LOOK_EVERY = 1.0
+POLL_SECONDS = 1.0
 """Seconds between two requests of a watch."""
-PATIENCE = 120.0
+MAX_SILENCE_SECONDS = 120.0
 """Seconds for which a watch continues although the control plane does not answer."""
-PULL = 3600.0
+PULL_SECONDS = 3600.0
 """Seconds to wait for a pull."""
-MOST = 500
+PAGE_ITEMS = 500
 """Items on a page."""
 
 
@@ -78,7 +78,7 @@ class Client:
         url: str,
         api_key: str,
         *,
-        timeout: tuple[float, float] = TIMEOUT,
+        timeout: tuple[float, float] = TIMEOUT_SECONDS,
         session: requests.Session | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -572,7 +572,7 @@ class Client:
         return self._http.call("delete_deployment", r.Deployment, deployment_id=deployment_id)
 
     def watch_deployment(
-        self, deployment_id: str, *, timeout: float | None = None, every: float = LOOK_EVERY
+        self, deployment_id: str, *, timeout: float | None = None, every: float = POLL_SECONDS
     ) -> Iterator[r.Deployment]:
         """Yield the deployment now, and again after each interval, until nothing more happens by itself (`settled`).
 
@@ -688,11 +688,11 @@ class Client:
         """
         found: list[r.Event] = []
         while True:
-            query = {"after": cursor, "limit": MOST}
+            query = {"after": cursor, "limit": PAGE_ITEMS}
             page = self._http.call(_timeline(about), r.Events, query=query, **about)
             found += reversed(page.events)
             cursor, is_first = page.cursor or cursor, query["after"] is None
-            if is_first or len(page.events) < MOST:
+            if is_first or len(page.events) < PAGE_ITEMS:
                 return found, cursor
 
     # Containers, images, models and storage of a worker
@@ -830,7 +830,9 @@ class Client:
         """
         return self._ask("list_images", m.Images, timeout, watch, query={"fresh": fresh}, ids={"worker_id": worker_id})
 
-    def pull_image(self, worker_id: str, image: str, *, timeout: float = PULL, watch: Watch | None = None) -> m.Pulled:
+    def pull_image(
+        self, worker_id: str, image: str, *, timeout: float = PULL_SECONDS, watch: Watch | None = None
+    ) -> m.Pulled:
         """Pull an image on a worker, and wait until the pull ends.
 
         Args:
@@ -1091,7 +1093,7 @@ class Client:
         return self._http.call("cancel_operation", r.Operation, operation_id=operation_id)
 
     def watch_operation(
-        self, operation_id: str, *, timeout: float | None = None, every: float = LOOK_EVERY
+        self, operation_id: str, *, timeout: float | None = None, every: float = POLL_SECONDS
     ) -> Iterator[r.Operation]:
         """Yield the operation now, and again after each interval, until the operation ends.
 
@@ -1118,7 +1120,7 @@ class Client:
     # How
 
     def _pages(self, name: str, answer: type[T], field: str, **given: Any) -> Iterator[Any]:
-        query = given.pop("query", {}) | {"limit": MOST}
+        query = given.pop("query", {}) | {"limit": PAGE_ITEMS}
         while True:
             page: Any = self._http.call(name, answer, query=query, **given)
             yield from getattr(page, field)
@@ -1138,7 +1140,7 @@ class Client:
         query: dict[str, Any] | None = None,
     ) -> T:
         """What the worker answers. Whoever watches hears of the operation at once, not when the route gives up."""
-        patience = 0.0 if watch else min(timeout, LONGEST_WAIT)
+        patience = 0.0 if watch else min(timeout, MAX_ROUTE_WAIT_SECONDS)
         found = self._http.ask(name, answer, body=body, query={**(query or {}), "wait": patience}, **ids)
         if not isinstance(found, r.Accepted):
             return found
@@ -1157,7 +1159,7 @@ class Client:
             try:
                 seen = look()
             except Unreachable:
-                if self._clock.now() - answered > PATIENCE:
+                if self._clock.now() - answered > MAX_SILENCE_SECONDS:
                     raise
             else:
                 answered = self._clock.now()

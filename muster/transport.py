@@ -25,9 +25,9 @@ from muster.http import Bearer, TooLong, new_session, read_limited
 
 T = TypeVar("T")
 
-TIMEOUT = (5.0, 35.0)
+TIMEOUT_SECONDS = (5.0, 35.0)
 """Seconds to connect, and between two bytes of the answer: routes wait for a worker for up to 25."""
-MAX_ANSWER = 64 * 1024 * 1024
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
 RETRIES = Retry(
     total=4,
     allowed_methods={"GET", "POST"},
@@ -85,7 +85,7 @@ class Transport:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                content = read_limited(response, MAX_ANSWER)
+                content = read_limited(response, MAX_ANSWER_BYTES)
         except TooLong as failed:
             raise Unreachable("NOT_MUSTER", str(failed)) from failed
         except (requests.RequestException, OSError) as failed:

@@ -20,9 +20,9 @@ from muster.api.resources import ErrorBody
 Json = dict[str, Any]
 
 FUNCTION = "APIHandler"
-SECONDS = 29
+INTEGRATION_SECONDS = 29
 """Longer than any answer takes, and the most that a REST API waits."""
-SAID: dict[str, tuple[str, str]] = {
+GATEWAY_ERRORS: dict[str, tuple[str, str]] = {
     "DEFAULT_4XX": ("INVALID_REQUEST", "the gateway does not understand this request"),
     "DEFAULT_5XX": ("INTERNAL_ERROR", "something went wrong in the gateway, not with the request"),
     "MISSING_AUTHENTICATION_TOKEN": (
@@ -50,7 +50,7 @@ def http_api(name: str, app: Chalice) -> Json:
                 "IntegrationType": "AWS_PROXY",
                 "IntegrationUri": {"Fn::GetAtt": [FUNCTION, "Arn"]},
                 "PayloadFormatVersion": "2.0",
-                "TimeoutInMillis": SECONDS * 1000,
+                "TimeoutInMillis": INTEGRATION_SECONDS * 1000,
             },
         },
         "HttpApiStage": {
@@ -100,7 +100,7 @@ def rest_api(name: str, api: models.RestAPI) -> Json:
 
 def responses() -> Json:
     """Of a REST API's document: what the gateway says by itself (x-amazon-apigateway-gateway-responses)."""
-    return {"x-amazon-apigateway-gateway-responses": {kind: _response(*said) for kind, said in SAID.items()}}
+    return {"x-amazon-apigateway-gateway-responses": {kind: _response(*said) for kind, said in GATEWAY_ERRORS.items()}}
 
 
 def http_url() -> Json:

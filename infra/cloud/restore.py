@@ -19,9 +19,9 @@ from chalicelib.store.settings import TABLE_PREFIX
 from chalicelib.store.tables import MODELS
 
 Item = dict[str, Any]
-BATCH = 25
+WRITES_PER_REQUEST = 25
 """Writes that DynamoDB takes in one request."""
-NAMES = tuple(str(model.Meta.table_name).removeprefix(TABLE_PREFIX) for model in MODELS)
+TABLE_NAMES = tuple(str(model.Meta.table_name).removeprefix(TABLE_PREFIX) for model in MODELS)
 
 
 @click.command()
@@ -30,9 +30,9 @@ NAMES = tuple(str(model.Meta.table_name).removeprefix(TABLE_PREFIX) for model in
 def main(source: str, target: str) -> None:
     """Make the stage's tables what the restored ones are."""
     client: Any = botocore.session.get_session().create_client("dynamodb")
-    for name in NAMES:
+    for name in TABLE_NAMES:
         client.describe_table(TableName=source + name)  # before anything is changed: all of them are there
-    for name in NAMES:
+    for name in TABLE_NAMES:
         written, deleted = copy(client, source + name, target + name)
         click.echo(f"{target + name}: {written:,} items written, {deleted:,} deleted")
 
@@ -52,14 +52,14 @@ def copy(client: Any, source: str, target: str) -> tuple[int, int]:
         if there.pop(key_of(item), None) != item:
             batch.append({"PutRequest": {"Item": item}})
             written += 1
-        if len(batch) == BATCH:
+        if len(batch) == WRITES_PER_REQUEST:
             _write(client, target, batch)
             batch = []
     for item in there.values():
         batch.append({"DeleteRequest": {"Key": {name: item[name] for name in keys}}})
         deleted += 1
-    for at in range(0, len(batch), BATCH):
-        _write(client, target, batch[at : at + BATCH])
+    for at in range(0, len(batch), WRITES_PER_REQUEST):
+        _write(client, target, batch[at : at + WRITES_PER_REQUEST])
     return written, deleted
 
 

@@ -23,7 +23,7 @@ from infra.cloud.errors import Interrupted, Stop, advice
 NEVER_MADE = {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"}
 UNCHANGED = ("didn't contain changes", "No updates are to be performed")
 CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
-SECONDS = 3.0
+POLL_SECONDS = 3.0
 """Between two looks."""
 
 Event = dict[str, Any]
@@ -155,7 +155,7 @@ class Stacks:
             change: dict[str, Any] = self._aws.describe_change_set(ChangeSetName=made["Id"], StackName=found.name)
             if change["Status"] not in {"CREATE_PENDING", "CREATE_IN_PROGRESS"}:
                 break
-            self._sleep(SECONDS)
+            self._sleep(POLL_SECONDS)
         if change["Status"] == "CREATE_COMPLETE":
             return change
         self._aws.delete_change_set(ChangeSetName=made["Id"], StackName=found.name)
@@ -177,7 +177,7 @@ class Stacks:
                 own = [event for event in happened if event["PhysicalResourceId"] == stack_id]
                 if own and not own[-1]["ResourceStatus"].endswith("_IN_PROGRESS"):
                     return own[-1]["ResourceStatus"], happened
-                self._sleep(SECONDS)
+                self._sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"interrupted, but {name} goes on in AWS. To look: {_how_to_look(name)}; "

@@ -12,11 +12,11 @@ import socket
 from dataclasses import dataclass
 from threading import Lock
 
-MOST = 4096
+MAX_CONNECTIONS = 4096
 """Connections at once, each with a thread, where the process may have so many files."""
-FOR_THE_REST = 64
+RESERVED_FILES = 64
 """Files that the process opens besides its connections."""
-MOST_BODY_BYTES = 64 * 1024 * 1024
+MAX_BODY_BYTES = 64 * 1024 * 1024
 """Bytes of all bodies together that have not arrived to their end."""
 
 
@@ -33,7 +33,7 @@ class _Connection:
 class Connections:
     """Its methods may be called by any thread. `most` is a number of connections, `body_bytes` a number of bytes."""
 
-    def __init__(self, most: int, body_bytes: int = MOST_BODY_BYTES) -> None:
+    def __init__(self, most: int, body_bytes: int = MAX_BODY_BYTES) -> None:
         self._most, self._body_bytes = most, body_bytes
         self._lock = Lock()
         self._open: dict[socket.socket, _Connection] = {}
@@ -91,8 +91,8 @@ class Connections:
 def room() -> int:
     """Returns how many connections this process may have; it may have as many files as the system lets it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST + FOR_THE_REST
+    wanted = MAX_CONNECTIONS + RESERVED_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return MOST if soft == resource.RLIM_INFINITY else max(1, min(MOST, soft - FOR_THE_REST))
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(MAX_CONNECTIONS, soft - RESERVED_FILES))

@@ -24,10 +24,10 @@ from infra.local.store import SCHEMA
 from muster.files.schema import NewerSchema
 from muster.files.sqlite_errors import is_damage, is_unwritable
 
-MAGIC = 0x377F0682
+WAL_MAGIC = 0x377F0682
 """The last bit says whether checksums are of big-endian words. https://www.sqlite.org/fileformat2.html#walformat"""
 HEADER, FRAME = struct.Struct(">8I"), struct.Struct(">6I")
-WORD = 0xFFFFFFFF
+MAX_UINT32 = 0xFFFFFFFF
 
 
 class Damaged(Exception):
@@ -146,7 +146,7 @@ def _lost(log: Path) -> str | None:
         return None
     magic, _, page_size, _, *salts_and_sum = HEADER.unpack_from(content)
     is_big = bool(magic & 1)
-    if magic & ~1 != MAGIC or _checksum(content[:24], (0, 0), is_big) != tuple(salts_and_sum[2:]):
+    if magic & ~1 != WAL_MAGIC or _checksum(content[:24], (0, 0), is_big) != tuple(salts_and_sum[2:]):
         return "its header cannot be read" if len(content) > HEADER.size else None
     commits_behind, total = 0, tuple(salts_and_sum[2:])
     is_good = True
@@ -172,6 +172,6 @@ def _checksum(content: bytes, before: tuple[int, ...], is_big: bool) -> tuple[in
     first, second = before
     words = struct.unpack(f"{'>' if is_big else '<'}{len(content) // 4}I", content)
     for even, odd in zip(words[::2], words[1::2], strict=True):
-        first = (first + even + second) & WORD
-        second = (second + odd + first) & WORD
+        first = (first + even + second) & MAX_UINT32
+        second = (second + odd + first) & MAX_UINT32
     return first, second

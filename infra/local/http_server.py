@@ -37,11 +37,11 @@ log = logging.getLogger(__name__)
 
 WRITE_SECONDS = 30.0
 DRAIN_SECONDS = 3.0
-LARGEST_BODY = 6 * 1024 * 1024
+MAX_BODY_BYTES = 6 * 1024 * 1024
 """What Lambda would be given at most. The app's own limit is lower, and comes after its check of credentials."""
 CREDENTIAL = re.compile(r"(mst_[a-z]{3}_)[^/]+")
-LARGEST_DRAIN = 64 * 1024 * 1024
-CHUNK = 64 * 1024
+MAX_DRAIN_BYTES = 64 * 1024 * 1024
+CHUNK_BYTES = 64 * 1024
 """Bytes."""
 
 
@@ -201,7 +201,7 @@ class Handler(ChaliceRequestHandler):
     def _read(self, length: int) -> bytes | None:
         body = bytearray()
         while len(body) < length:
-            chunk = self.rfile.read1(min(length - len(body), CHUNK))
+            chunk = self.rfile.read1(min(length - len(body), CHUNK_BYTES))
             if not chunk:
                 raise ConnectionError("the caller left in the middle of a body")
             body += chunk
@@ -249,7 +249,7 @@ class Handler(ChaliceRequestHandler):
         self._input.deadline = time.monotonic() + DRAIN_SECONDS
         drained = 0
         try:
-            while drained < LARGEST_DRAIN and (chunk := self.rfile.read1(65536)):
+            while drained < MAX_DRAIN_BYTES and (chunk := self.rfile.read1(65536)):
                 drained += len(chunk)
         except TimeoutError:
             pass  # it had its time
@@ -283,6 +283,6 @@ def content_length(headers: Message) -> int:
     value = values.pop()
     if values or not re.fullmatch(r"[0-9]{1,18}", value):
         raise ApiError("INVALID_REQUEST", "Content-Length is one number: how many bytes the body has")
-    if int(value) > LARGEST_BODY:
-        raise ApiError("PAYLOAD_TOO_LARGE", f"a body is at most {LARGEST_BODY} bytes long")
+    if int(value) > MAX_BODY_BYTES:
+        raise ApiError("PAYLOAD_TOO_LARGE", f"a body is at most {MAX_BODY_BYTES} bytes long")
     return int(value)

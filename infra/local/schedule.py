@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
 
-EVERY = 60.0
-STEP = 30.0
+SWEEP_SECONDS = 60.0
+CLOCK_STEP_SECONDS = 30.0
 """Seconds by which the wall clock may leave the monotonic one within a minute. NTP slews by less; more is a step."""
-SETTLE = 60.0
+SETTLE_SECONDS = 60.0
 """Seconds after a start or a step in which nothing is concluded. Each agent that lives sends a heartbeat meanwhile: the
 longest pause between two is 60 seconds, where it could not reach the server before."""
 
@@ -39,20 +39,20 @@ class Minute:
         self._put_back = put_back
         self._clock, self._monotonic = clock, monotonic
         self._offset = clock() - monotonic()
-        self._hold_until = monotonic() + SETTLE
+        self._hold_until = monotonic() + SETTLE_SECONDS
 
     def turn(self) -> None:
         """Do every task, unless the server started or the clock was set within the last minutes."""
         now, monotonic = self._clock(), self._monotonic()
         step, self._offset = now - monotonic - self._offset, now - monotonic
-        if abs(step) > STEP:
+        if abs(step) > CLOCK_STEP_SECONDS:
             log.warning(
                 "this machine's clock went %+.0f s (it was set, or the machine was suspended): nothing is concluded"
                 " from silence for %.0f s",
                 step,
-                SETTLE,
+                SETTLE_SECONDS,
             )
-            self._hold_until = monotonic + SETTLE
+            self._hold_until = monotonic + SETTLE_SECONDS
             if step < 0:
                 _attempt(self._put_back, now)
         if monotonic >= self._hold_until:
@@ -67,7 +67,7 @@ class Minute:
 
     def _run(self) -> None:
         while True:
-            time.sleep(EVERY)
+            time.sleep(SWEEP_SECONDS)
             self.turn()
 
 

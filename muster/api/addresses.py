@@ -79,7 +79,7 @@ _NUMERIC = re.compile(rf"{_NUMBER}(?:\.{_NUMBER}){{0,3}}", re.ASCII)
 _DOTTED = re.compile(r"(?:0|[1-9]\d{0,2})(?:\.(?:0|[1-9]\d{0,2})){3}", re.ASCII)
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
-MAX_NAME = 253
+MAX_NAME_CHARACTERS = 253
 EXPECTED = "expected a name, an IP address, or an http(s) URL with {port} in it"
 
 
@@ -131,7 +131,7 @@ def of_host(text: str) -> Reading:
         return Reading(Kind.LOOPBACK, f"{text} is a loopback name, which is another host for each client", name)
     if _METADATA.fullmatch(name):
         return Reading(Kind.FORBIDDEN, f"{text[:80]} is the name of a metadata service", name)
-    if len(name) > MAX_NAME or not _NAME.fullmatch(name) or _NUMERIC.fullmatch(name.rpartition(".")[2]):
+    if len(name) > MAX_NAME_CHARACTERS or not _NAME.fullmatch(name) or _NUMERIC.fullmatch(name.rpartition(".")[2]):
         return Reading(Kind.MALFORMED, f"{text[:80]!r} is no name of a host: {EXPECTED}")
     return Reading(Kind.ORDINARY, None, name)
 

@@ -108,7 +108,7 @@ def without_credentials(config: dict[str, Any]) -> dict[str, Any]:
     try:
         hidden: dict[str, Any] = _hide(config, "config", lambda _: None)
     except RecursionError:
-        return {key[:SHOWN]: HIDDEN for key in config}
+        return {key[:KEY_CHARACTERS]: HIDDEN for key in config}
     return hidden
 
 
@@ -117,7 +117,7 @@ def hidden_in(text: str) -> str:
     return _FORMS.sub(HIDDEN, text)
 
 
-SHOWN = 140
+KEY_CHARACTERS = 140
 """Characters of a key that are shown."""
 _Found = Callable[[str], None]
 
@@ -127,7 +127,10 @@ def _hide(value: Any, where: str, found: _Found) -> Any:
     if where.count(".") + where.count("[") > MAX_DEPTH:
         raise RecursionError
     if isinstance(value, dict):
-        return {_name(key): _field(key, field, f"{where}.{_name(key)[:SHOWN]}", found) for key, field in value.items()}
+        return {
+            _name(key): _field(key, field, f"{where}.{_name(key)[:KEY_CHARACTERS]}", found)
+            for key, field in value.items()
+        }
     if isinstance(value, list):
         return _hide_in_list(value, where, found)
     return _hide_in_text(value, where, found) if isinstance(value, str) else value

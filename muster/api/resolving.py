@@ -9,8 +9,8 @@ from threading import Thread
 
 Resolve = Callable[[str], Sequence[str]]
 
-SECONDS = 2.0
-MOST_RESULTS = 32
+RESOLVE_SECONDS = 2.0
+MAX_ADDRESSES = 32
 
 
 def resolve(host: str) -> list[str]:
@@ -27,14 +27,14 @@ def resolve(host: str) -> list[str]:
 
     asking = Thread(target=ask, name="resolve", daemon=True)
     asking.start()
-    asking.join(SECONDS)
+    asking.join(RESOLVE_SECONDS)
     return in_order(results)
 
 
 def in_order(results: Sequence[str]) -> list[str]:
     """Sorted, IPv4 first. What has a zone is no answer of DNS, but what this machine knows of its own links."""
     found = {ip_address(result) for result in results if "%" not in result}
-    return [str(ip) for ip in sorted(found, key=lambda ip: (ip.version, int(ip)))][:MOST_RESULTS]
+    return [str(ip) for ip in sorted(found, key=lambda ip: (ip.version, int(ip)))][:MAX_ADDRESSES]
 
 
 def is_ip(host: str) -> bool:

@@ -7,7 +7,7 @@ from click.shell_completion import get_completion_class
 
 from muster.cli.shell import Shell, command
 
-VARIABLE = "_MUSTER_COMPLETE"
+COMPLETION_VARIABLE = "_MUSTER_COMPLETE"
 
 
 @command(
@@ -26,7 +26,7 @@ def completion(shell: Shell, kind: str) -> None:
     """
     found = get_completion_class(kind)
     assert found is not None, "click knows all three"
-    script = found(click.get_current_context().find_root().command, {}, "muster", VARIABLE).source()
+    script = found(click.get_current_context().find_root().command, {}, "muster", COMPLETION_VARIABLE).source()
     shell.show({"shell": kind, "script": script}, None) if shell.json else click.echo(script)
 
 

@@ -15,8 +15,8 @@ from muster.cli import attention, confirm, fixes, follow, names, pairs, text, wa
 from muster.cli.deploy import report
 from muster.cli.shell import CONFLICT, Cell, Shell, Stop, command
 
-LOCAL = "local only: no address"
-HIDDEN = "none: muster show says why"
+NO_ADDRESS = "local only: no address"
+NO_ENDPOINT = "none: muster show says why"
 STYLES = {Status.RUNNING: "green", Status.ERROR: "red", Status.STOPPED: "dim"}
 
 
@@ -92,8 +92,8 @@ def gpus_of(deployment: r.Deployment) -> str:
 def endpoint_of(deployment: r.Deployment) -> str | None:
     """Also of an instance that serves while a change is prepared."""
     if deployment.endpoint_problem is not None:
-        return HIDDEN
-    return deployment.endpoint or (LOCAL if deployment.status is Status.RUNNING else None)
+        return NO_ENDPOINT
+    return deployment.endpoint or (NO_ADDRESS if deployment.status is Status.RUNNING else None)
 
 
 @command("show", examples="muster show qwen\nmuster show e1fc10ee -o json\nmuster show gpu-1")

@@ -13,8 +13,8 @@ from muster.cli.shell import INTERRUPTED, NOT_FOUND, Cell, Shell, Stop, command
 from muster.client import About
 from muster.errors import Unreachable
 
-BAD = ("error", "offline", "lost", "removed")
-EVERY = 2.0
+FAILURES = ("error", "offline", "lost", "removed")
+POLL_SECONDS = 2.0
 """Seconds between two looks at a timeline that is followed."""
 
 
@@ -44,7 +44,7 @@ def events(shell: Shell, name: str | None, follows: bool, lines: int) -> None:
         seen, cursor = shell.client.events_since(None, **about)
         _show(shell, seen[-lines:])
         while True:
-            shell.clock.sleep(EVERY)
+            shell.clock.sleep(POLL_SECONDS)
             try:
                 seen, cursor = shell.client.events_since(cursor, **about)
             except Unreachable:
@@ -74,7 +74,7 @@ def _row(event: r.Event) -> tuple[Cell, ...]:
     about = event.deployment_name or event.worker_name or ""
     if event.deployment_name and event.worker_name:
         about = f"{event.deployment_name} on {event.worker_name}"
-    kind = Text(text.line(event.type), "red" if event.type.startswith(BAD) else "")
+    kind = Text(text.line(event.type), "red" if event.type.startswith(FAILURES) else "")
     return f"{event.at:%Y-%m-%d %H:%M:%S}", kind, about, event.message, event.by
 
 

@@ -30,7 +30,7 @@ class Explained(Struct):
     text: str
 
 
-MOST_BYTES = 64 * 1024 * 1024
+MAX_LOG_BYTES = 64 * 1024 * 1024
 """Of a log as much is read, of its end."""
 
 
@@ -73,8 +73,8 @@ def _explain_log(shell: Shell, log: BinaryIO, exit_code: int | None) -> None:
 
 def _end(log: BinaryIO) -> str:
     kept = b""
-    while part := log.read(MOST_BYTES):
-        kept = (kept + part)[-MOST_BYTES:]
+    while part := log.read(MAX_LOG_BYTES):
+        kept = (kept + part)[-MAX_LOG_BYTES:]
     return kept.decode(errors="replace")
 
 

@@ -27,9 +27,9 @@ from muster.errors import TimedOut
 STAGES = ("preflight", "pull", "weights", "start")
 PREFLIGHT, PULL, WEIGHTS, START = range(4)
 STAGE_OF_PHASE = {"compiling": START, "serving": START}
-PHASES = {"downloading_weights": "downloading"}
-BYTES = frozenset({"downloading", "extracting", "downloading_weights"})
-TAIL = 20
+PHASE_WORDS = {"downloading_weights": "downloading"}
+PHASES_IN_BYTES = frozenset({"downloading", "extracting", "downloading_weights"})
+CRASH_LOG_LINES = 20
 """Lines of a crash's log that are shown."""
 
 
@@ -112,9 +112,9 @@ def _waits(worker: r.Worker | None, now: datetime) -> str:
 
 def how_far(progress: m.Progress) -> str:
     """downloading 4.8 GB of 15.0 GB, 32 %, 104.9 MB/s."""
-    words = [PHASES.get(progress.phase, progress.phase)]
+    words = [PHASE_WORDS.get(progress.phase, progress.phase)]
     if progress.current is not None and progress.total:
-        unit = text.size if progress.phase in BYTES else str
+        unit = text.size if progress.phase in PHASES_IN_BYTES else str
         words[0] += f" {unit(progress.current)} of {unit(progress.total)}"
     share = share_of(progress)
     if share is not None:
@@ -270,7 +270,7 @@ def crash(shell: Shell, failed: r.Deployment, *, asked_for: bool = False) -> Non
     if report is None or not report.logs.strip():
         return
     head = f"The end of its log ({report.at:%H:%M:%S} UTC; muster logs {failed.name} shows more):"
-    lines = text.clean("\n".join(report.logs.rstrip().splitlines()[-TAIL:]))
+    lines = text.clean("\n".join(report.logs.rstrip().splitlines()[-CRASH_LOG_LINES:]))
     if asked_for:
         shell.say(head, lines)
         return

@@ -11,7 +11,7 @@ from muster.cli import account
 from muster.cli.shell import AUTH, USAGE, Shell, Stop, command
 from muster.errors import AuthError
 
-ASKED = "API key"
+KEY_PROMPT = "API key"
 
 
 class Login(Struct):
@@ -64,7 +64,7 @@ def logout(shell: Shell) -> None:
 
 def _read_key() -> str:
     if sys.stdin.isatty():
-        return str(click.prompt(ASKED, hide_input=True, err=True))
+        return str(click.prompt(KEY_PROMPT, hide_input=True, err=True))
     return sys.stdin.readline()
 
 

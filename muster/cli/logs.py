@@ -13,8 +13,8 @@ from muster.cli.shell import INTERRUPTED, Shell, Stop, command
 from muster.client import Watch
 from muster.errors import Conflict, NotFound, Unreachable
 
-MOST = 10000
-EVERY = 1.0
+MAX_LOG_LINES = 10000
+POLL_SECONDS = 1.0
 """Seconds between two looks at a log that is followed."""
 
 
@@ -29,7 +29,9 @@ EVERY = 1.0
 )
 @click.argument("name")
 @click.option("-f", "--follow", "follows", is_flag=True, help="Go on with what comes, until it ends or Ctrl-C.")
-@click.option("-n", "--lines", type=click.IntRange(1, MOST), default=200, show_default=True, help="Lines of its end.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(1, MAX_LOG_LINES), default=200, show_default=True, help="Lines of its end."
+)
 @click.option("--since", metavar="TIME", help="10m (ago), or a time such as 2026-11-24T06:00:00Z.")
 @click.option("--on", "worker", metavar="WORKER", help="NAME is a container of this worker, whoever started it.")
 def logs(shell: Shell, name: str, follows: bool, lines: int, since: str | None, worker: str | None) -> None:
@@ -71,7 +73,7 @@ class Source:
 
     def read_on(self, since: str | None) -> m.Logs:
         """What came since, without a word about how it is got; nor does a route wait here for as long as it can."""
-        return self._ask(MOST, since, lambda _: None)
+        return self._ask(MAX_LOG_LINES, since, lambda _: None)
 
     def _ask(self, lines: int, since: str | None, watch: Watch) -> m.Logs:
         client = self.shell.client
@@ -93,7 +95,7 @@ def _follow(shell: Shell, source: Source, first: m.Logs) -> None:
         since = seen.next_since or since
         if not source.goes_on or (seen.logs and since is None):  # a worker that does not say where it went on from
             return
-        shell.clock.sleep(EVERY)
+        shell.clock.sleep(POLL_SECONDS)
         seen = _patiently(source, since)
 
 

@@ -80,7 +80,7 @@ class Program(Group):
                 formatter.write_dl([(name, self.commands[name].get_short_help_str(100)) for name in names.split()])
 
 
-WORDS = (
+COMMAND_OF_ROUTE = (
     ("GET /api/workers", "muster workers"),
     ("GET /api/deployments", "muster ps"),
     ("with ?force=true", "with --force"),
@@ -91,7 +91,7 @@ WORDS = (
 def said(error: MusterError) -> str:
     """With what to do, or where that is said. For programs there is the exit code."""
     message, advice = error.message, ADVICE.get(error.error_code)
-    for theirs, ours in WORDS:
+    for theirs, ours in COMMAND_OF_ROUTE:
         message = message.replace(theirs, ours)
     return f"{message} ({advice})" if advice else f"{message} [muster explain {error.error_code}]"
 

@@ -13,9 +13,9 @@ from muster.errors import NotFound
 
 T = TypeVar("T")
 
-SHORTEST = 4
+MIN_PREFIX_CHARACTERS = 4
 """Characters of an id: fewer are likelier a name with a mistake in it."""
-SHOWN = 8
+SHORT_ID_CHARACTERS = 8
 
 
 def worker(client: Client, ref: str) -> r.Worker:
@@ -76,7 +76,7 @@ def of_deployments(deployments: Iterable[r.Deployment]) -> dict[str, str]:
 
 
 def short(id_: str) -> str:
-    return id_[:SHOWN]
+    return id_[:SHORT_ID_CHARACTERS]
 
 
 def _one(kind: str, ref: str, every: Iterable[T], names: Callable[[T], tuple[str, str]], listing: str) -> T:
@@ -85,7 +85,7 @@ def _one(kind: str, ref: str, every: Iterable[T], names: Callable[[T], tuple[str
     rules: tuple[Callable[[str, str], bool], ...] = (
         lambda id_, name: id_ == ref,
         lambda id_, name: name == ref,
-        lambda id_, name: len(ref) >= SHORTEST and id_.startswith(ref),
+        lambda id_, name: len(ref) >= MIN_PREFIX_CHARACTERS and id_.startswith(ref),
     )
     for fits in rules:
         found = [candidate for candidate in candidates if fits(*names(candidate))]

@@ -27,16 +27,16 @@ from muster.client import Client, Clock
 from muster.errors import AuthError, Conflict, Invalid, MusterError, NotFound, Unreachable
 
 FAILED, USAGE, NOT_FOUND, AUTH, CONFLICT, UNREACHABLE, INTERRUPTED = 1, 2, 3, 4, 5, 6, 130
-CODES: tuple[tuple[type[MusterError], int], ...] = (
+EXIT_CODES: tuple[tuple[type[MusterError], int], ...] = (
     (Unreachable, UNREACHABLE),
     (AuthError, AUTH),
     (NotFound, NOT_FOUND),
     (Conflict, CONFLICT),
     (Invalid, USAGE),
 )
-WIDE = 100_000
+PIPED_COLUMNS = 100_000
 """Columns of what is no terminal: nothing is cut where a program may read it."""
-ALIGNED = 40
+MAX_ALIGNED_COLUMNS = 40
 """Columns of the longest cell for which the other lines of a piped table make room."""
 Cell = str | Text | None
 F = TypeVar("F", bound=Callable[..., Any])
@@ -131,7 +131,7 @@ class Shell:
 def _console(*, stderr: bool) -> Console:
     made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not made.is_terminal:
-        made.width = WIDE
+        made.width = PIPED_COLUMNS
     return made
 
 
@@ -155,11 +155,13 @@ def table(columns: str, rows: list[tuple[Cell, ...]]) -> Table:
 def piped(columns: str, rows: list[tuple[Cell, ...]]) -> list[str]:
     """The lines of a table that a program reads: two spaces between cells, and none at the end of a line.
 
-    A cell that is longer than ALIGNED moves the rest of its own line alone.
+    A cell that is longer than MAX_ALIGNED_COLUMNS moves the rest of its own line alone.
     """
     heads = tuple(name.replace("_", " ").upper() for name in columns.split())
     cells = [heads, *(tuple(_plain(value) for value in row) for row in rows)]
-    aligned = [[cell_len(row[at]) for row in cells if cell_len(row[at]) <= ALIGNED] for at in range(len(heads))]
+    aligned = [
+        [cell_len(row[at]) for row in cells if cell_len(row[at]) <= MAX_ALIGNED_COLUMNS] for at in range(len(heads))
+    ]
     widths = [max(lengths, default=0) for lengths in aligned]
     lines = ("  ".join(_padded(value, width) for value, width in zip(row, widths, strict=True)) for row in cells)
     return [line.rstrip() for line in lines]
@@ -238,4 +240,4 @@ def _output(function: Any) -> Any:
 
 
 def exit_code(error: MusterError) -> int:
-    return next((code for kind, code in CODES if isinstance(error, kind)), FAILED)
+    return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), FAILED)

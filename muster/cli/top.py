@@ -15,7 +15,7 @@ from muster.cli.shell import Cell, Shell, command, table
 from muster.cli.workers import STYLES, holder
 from muster.errors import Unreachable
 
-EVERY = 2.0
+REFRESH_SECONDS = 2.0
 
 
 class Top(Struct):
@@ -26,7 +26,7 @@ class Top(Struct):
 @command("top", examples="muster top\nmuster top --once\nmuster top -o json")
 @click.option("--once", is_flag=True, help="One look; so it is, too, where the output is no terminal.")
 @click.option(
-    "--every", type=click.FloatRange(min=0.5), default=EVERY, show_default=True, help="Seconds between looks."
+    "--every", type=click.FloatRange(min=0.5), default=REFRESH_SECONDS, show_default=True, help="Seconds between looks."
 )
 def top(shell: Shell, once: bool, every: float) -> None:
     """Watch all GPUs and models; Ctrl-C ends it."""

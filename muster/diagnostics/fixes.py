@@ -13,17 +13,17 @@ from muster.api.messages import Fix
 
 Calculated = tuple[str, Fix | None]
 
-BLOCK = 16
+CACHE_BLOCK_TOKENS = 16
 """vLLM keeps its cache in blocks of so many tokens, so a context is best a multiple."""
 
-LEAST_SHARE = 0.1
+MIN_MEMORY_SHARE = 0.1
 """A smaller share of a GPU's memory is no setting to propose: something else holds the GPU."""
 
 
 def context_of_cache(match: re.Match[str]) -> Calculated:
     """The cache that a context takes grows with its length, or slower. Groups: length; needed, available in GiB."""
     length, needed, available = int(match["length"]), float(match["needed"]), float(match["available"])
-    fits = int(length * available / needed) // BLOCK * BLOCK if needed else 0
+    fits = int(length * available / needed) // CACHE_BLOCK_TOKENS * CACHE_BLOCK_TOKENS if needed else 0
     if fits <= 0:
         return "Not even a short context fits.", None
     return f"--max-model-len {fits} fits, about.", Fix({"max_model_len": fits})
@@ -33,7 +33,7 @@ def share_of_memory(match: re.Match[str]) -> Calculated:
     """Groups: free, total in GiB."""
     free, total = float(match["free"]), float(match["total"])
     share = int(100 * free / total) / 100 if total else 0
-    if share < LEAST_SHARE:
+    if share < MIN_MEMORY_SHARE:
         return f"Only {match['free']} of {match['total']} GiB are free: something else holds the GPU's memory.", None
     return f"--gpu-memory-utilization {share} is what was free.", Fix({"gpu_memory_utilization": share})
 

@@ -53,7 +53,7 @@ ERROR = re.compile(
     r"|(?:[A-Za-z_]\w{0,80}\.){1,12}[A-Z]\w{0,80}: |\S{1,80}: error: "
 )
 _ASSERTION = re.compile(r"^\s*assert \S")
-BARE = "AssertionError"
+BARE_ASSERTION = "AssertionError"
 """Of an assertion without a message: what it says stands in the source line above."""
 _HANDLED = "During handling of the above exception, another exception occurred"
 _VALIDATION = re.compile(r"\b(\d{1,3}) validation errors? for \w+$")
@@ -69,7 +69,7 @@ _REASON = re.compile(
     r"|requires device with capability|^`\S{1,60}` is not supported because:$"
 )
 _NO_REASON = re.compile(r"because:$")
-_REASONS = 8
+_MAX_REASONS = 8
 
 
 def read(log: str) -> list[Line]:
@@ -101,8 +101,8 @@ def _claims(log: str) -> Iterator[str]:
         is_note = (header is not None and header[1] in _QUIET) or _NOTE.match(text)
         if _SOURCE.match(text):
             assertion = text.strip() if _ASSERTION.match(text) else assertion
-        elif text.strip() == BARE and assertion:
-            yield f"{BARE}: {assertion}"
+        elif text.strip() == BARE_ASSERTION and assertion:
+            yield f"{BARE_ASSERTION}: {assertion}"
         elif not is_note:
             yield text.strip()
 
@@ -129,7 +129,7 @@ def _reasons(claims: Iterator[str]) -> tuple[list[str], str]:
     for text in claims:
         if not _REASON.search(text):
             return reasons, text
-        if not _NO_REASON.search(text) and len(reasons) < _REASONS:
+        if not _NO_REASON.search(text) and len(reasons) < _MAX_REASONS:
             reasons.append(text)
     return reasons, ""
 

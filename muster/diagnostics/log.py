@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from muster.api.messages import Fix
 from muster.diagnostics.endings import NOT_EXECUTED, ending
-from muster.diagnostics.lines import BARE, SERVED, Line, read
+from muster.diagnostics.lines import BARE_ASSERTION, SERVED, Line, read
 from muster.diagnostics.rules import Rule, rules
 from muster.diagnostics.telling import telling
 
@@ -126,7 +126,7 @@ def _cause(lines: Sequence[Line]) -> str:
     """As it stands in the log: what was joined to a line is not next to it there."""
     found = find(lines)
     text = found.line if found is not None else next(iter(telling(lines)), "")
-    text = text.removeprefix(f"{BARE}: ") if text.startswith(f"{BARE}: assert ") else text
+    text = text.removeprefix(f"{BARE_ASSERTION}: ") if text.startswith(f"{BARE_ASSERTION}: assert ") else text
     return text.split(": ", 1)[0] if "validation error" in text else text.split(" Reasons: ", 1)[0]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from muster.diagnostics.lines import ERROR, Line
 
-MOST = 3
+MAX_TELLING_LINES = 3
 
 # What compilers, linkers, C++ and torch's own logger write where no Python raises.
 _OUTSIDE_PYTHON = re.compile(
@@ -33,13 +33,13 @@ _SUMMARY = re.compile(
 
 
 def telling(lines: Sequence[Line]) -> list[str]:
-    """Up to `MOST` of them, the most telling first; empty if no line tells of an error."""
+    """Up to `MAX_TELLING_LINES` of them, the most telling first; empty if no line tells of an error."""
     told = {line.text: _weight(line) for line in reversed(lines)}
     ranked = sorted(
         (text for text in dict.fromkeys(line.text for line in lines) if told[text]), key=lambda text: -told[text]
     )
     best = told[ranked[0]] if ranked else 0
-    return [text for text in ranked if told[text] > 1 or best == 1][:MOST]
+    return [text for text in ranked if told[text] > 1 or best == 1][:MAX_TELLING_LINES]
 
 
 def _weight(line: Line) -> int:

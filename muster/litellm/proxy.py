@@ -11,8 +11,8 @@ from muster.api.connection import cause
 from muster.http import Bearer, new_session
 from muster.litellm.plan import Model
 
-TIMEOUT = (5.0, 30.0)
-GONE = "not found"
+TIMEOUT_SECONDS = (5.0, 30.0)
+NOT_FOUND = "not found"
 
 
 class LiteLLMError(Exception):
@@ -43,12 +43,12 @@ class LiteLLM:
         try:
             self._call("POST", "/model/delete", {"id": model_id})
         except LiteLLMError as error:
-            if GONE not in str(error):
+            if NOT_FOUND not in str(error):
                 raise
 
     def _call(self, method: str, path: str, body: object = None) -> Any:
         try:
-            got = self._session.request(method, self._url + path, json=body, timeout=TIMEOUT)
+            got = self._session.request(method, self._url + path, json=body, timeout=TIMEOUT_SECONDS)
         except (requests.RequestException, OSError) as error:
             reason = cause(error, self._url, os.environ)
             raise LiteLLMError(f"LiteLLM does not answer at {self._url}: {reason}") from error

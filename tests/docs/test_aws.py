@@ -59,4 +59,4 @@ def test_there_are_lines_and_wrong_ones_are_found() -> None:
 def test_the_tables_that_are_restored_are_all_of_them() -> None:
     text = "".join(block.text for block in blocks("docs/operations.md"))
     (named,) = re.findall(r'^tables="([^"]*)"', text, re.M)
-    assert sorted(named.split()) == sorted(restore.NAMES)
+    assert sorted(named.split()) == sorted(restore.TABLE_NAMES)

@@ -17,7 +17,7 @@ import pytest
 from app import app
 from chalicelib.routes import wheels
 from infra.cloud.access import FILES, GRANTS
-from infra.cloud.api_gateway import SAID
+from infra.cloud.api_gateway import GATEWAY_ERRORS
 from muster.api.version import WHEEL
 from tests.fixtures import ROOT
 from tests.infra.cloud.moto_account import REGION, Account, Done, NewAccount
@@ -90,7 +90,7 @@ def test_the_rest_api_has_every_route(stage: Stage, rest_api: dict[str, Any]) ->
 def test_the_gateways_own_errors_are_in_our_shape(stage: Stage, rest_api: dict[str, Any]) -> None:
     found = stage.aws("apigateway").get_gateway_responses(restApiId=rest_api["id"])["items"]
     said = {each["responseType"]: json.loads(each["responseTemplates"]["application/json"]) for each in found}
-    assert {kind: (body["error_code"], body["message"]) for kind, body in said.items()} == SAID
+    assert {kind: (body["error_code"], body["message"]) for kind, body in said.items()} == GATEWAY_ERRORS
 
 
 def test_the_functions_have_the_limits_and_policies_that_are_written_in_dot_chalice(stage: Stage) -> None:

@@ -89,7 +89,7 @@ def test_children_orphans_and_the_scratch_directory_are_gone_after_it(run: Run, 
 
 def test_a_child_that_is_deaf_to_sigterm_is_killed(run: Run) -> None:
     program = """
-    demo_stage.PATIENCE = 0.1
+    demo_stage.TERMINATE_SECONDS = 0.1
     with Stage() as stage:
         stage.start("child", DEAF, {})
         said(stage, "child")

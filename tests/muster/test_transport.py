@@ -9,7 +9,7 @@ import requests
 
 import muster
 from muster import Client, Invalid, NewDeployment, NotFound, Unreachable
-from muster.transport import MAX_ANSWER
+from muster.transport import MAX_ANSWER_BYTES
 from tests.fixtures.certificates import check_trust
 from tests.fixtures.fake_server import Answer, error
 from tests.fixtures.flaky import Flaky
@@ -50,7 +50,7 @@ def test_an_answer_of_no_control_plane_is_named_as_such() -> None:
 
 def test_an_answer_of_more_than_the_limit_is_not_read_to_its_end() -> None:
     healthy = b'{"status": "ok", "version": "x"}'
-    server = Scripted(*((200, healthy.rjust(MAX_ANSWER + more), {}) for more in (0, 1)))
+    server = Scripted(*((200, healthy.rjust(MAX_ANSWER_BYTES + more), {}) for more in (0, 1)))
     assert server.client().health().version == "x"
     with pytest.raises(Unreachable, match="an answer of more than 67108864 bytes"):
         server.client().health()

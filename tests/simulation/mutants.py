@@ -255,7 +255,7 @@ MUTANTS = (
     mutant(
         "a step of the server's clock is silence",
         "after a step of its clock the local server concludes nothing from silence for a while",
-        ("infra/local/schedule.py", "            self._hold_until = monotonic + SETTLE\n", "            pass\n"),
+        ("infra/local/schedule.py", "            self._hold_until = monotonic + SETTLE_SECONDS\n", "            pass\n"),
         test="tests/infra/local/test_schedule.py::test_no_worker_and_no_model_is_lost_by_a_step_of_the_servers_clock",
     ),
     # Reports

@@ -28,7 +28,7 @@ TOGETHER = ("workers", "heartbeats", "deployments", "commands")
 
 def snapshot() -> Snapshot:
     client: Any = connection().client
-    return {name: list(restore._items(client, TABLE_PREFIX + name)) for name in restore.NAMES}
+    return {name: list(restore._items(client, TABLE_PREFIX + name)) for name in restore.TABLE_NAMES}
 
 
 def tables_in_memory() -> MemoryDynamoDB:
@@ -105,7 +105,7 @@ def test_a_stage_is_put_back_by_what_dynamodb_restored(engine: Recorder, monkeyp
     assert said.exit_code == 0, said.output
     assert snapshot() == older
     again = CliRunner().invoke(restore.main, ["--from", "muster-restored-", "--to", TABLE_PREFIX])
-    assert again.output.count(" 0 items written, 0 deleted") == len(restore.NAMES)
+    assert again.output.count(" 0 items written, 0 deleted") == len(restore.TABLE_NAMES)
 
     # The token of the newest session is not known any more; the agent's answer to that is to register with what it has.
     worker.register()
@@ -127,7 +127,7 @@ def test_a_table_that_was_not_restored_changes_nothing(engine: Recorder, monkeyp
 def _restored_tables(items: Snapshot) -> None:
     """As DynamoDB makes them: with their keys and their items."""
     client: Any = connection().client
-    for name in restore.NAMES:
+    for name in restore.TABLE_NAMES:
         like = client.describe_table(TableName=TABLE_PREFIX + name)["Table"]
         names = {each["AttributeName"] for each in like["KeySchema"]}
         client.create_table(

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from infra.local.connections import FOR_THE_REST, MOST, Connections
+from infra.local.connections import MAX_CONNECTIONS, RESERVED_FILES, Connections
 from tests.fixtures import ROOT
 from tests.fixtures.waiting import PATIENCE
 
@@ -112,9 +112,9 @@ def test_a_body_that_has_arrived_is_not_counted(pairs: list[Pair]) -> None:
 
 def test_the_process_may_have_as_many_files_as_its_connections_need() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    assert room_with_limits(200, 300) == [300 - FOR_THE_REST, 300, 300]
-    if hard == resource.RLIM_INFINITY or hard >= MOST + FOR_THE_REST:
-        assert room_with_limits(200, hard) == [MOST, MOST + FOR_THE_REST, hard]
+    assert room_with_limits(200, 300) == [300 - RESERVED_FILES, 300, 300]
+    if hard == resource.RLIM_INFINITY or hard >= MAX_CONNECTIONS + RESERVED_FILES:
+        assert room_with_limits(200, hard) == [MAX_CONNECTIONS, MAX_CONNECTIONS + RESERVED_FILES, hard]
     assert room_with_limits(10, 20)[0] == 1
 
 

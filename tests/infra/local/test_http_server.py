@@ -16,7 +16,7 @@ from chalice.app import Chalice
 from chalice.config import Config
 
 from infra.local.connections import Connections
-from infra.local.http_server import LARGEST_BODY, Handler
+from infra.local.http_server import MAX_BODY_BYTES, Handler
 from infra.local.server import HttpServer
 from tests.fixtures.http_server import serving
 from tests.fixtures.waiting import PATIENCE
@@ -177,13 +177,13 @@ def test_a_chunked_body_is_refused_and_not_read_as_a_request(port: int) -> None:
 
 
 def test_a_body_up_to_lambdas_limit_reaches_the_app(port: int) -> None:
-    body = bytes(LARGEST_BODY)
+    body = bytes(MAX_BODY_BYTES)
     answer = ask(port, "POST /things/a", f"Content-Length: {len(body)}", "Content-Type: application/json", body=body)
     assert answer.json["length"] == len(body)
 
 
 def test_a_larger_body_is_refused_and_the_answer_is_received(port: int) -> None:
-    body = bytes(4 * LARGEST_BODY)
+    body = bytes(4 * MAX_BODY_BYTES)
     assert ask(port, "POST /things/a", f"Content-Length: {len(body)}", body=body).error == (413, "PAYLOAD_TOO_LARGE")
 
 
@@ -227,11 +227,11 @@ def test_connections_that_ask_for_nothing_keep_nobody_out() -> None:
 
 
 def test_bodies_that_are_too_large_together_are_given_up() -> None:
-    few = Connections(100, body_bytes=LARGEST_BODY)
+    few = Connections(100, body_bytes=MAX_BODY_BYTES)
     with contextmanager(served)(tiny_app(Waiting()), connections=few) as port, ExitStack() as opened:
-        head = f"POST /things/a HTTP/1.1\r\nContent-Length: {LARGEST_BODY}\r\n\r\n".encode()
+        head = f"POST /things/a HTTP/1.1\r\nContent-Length: {MAX_BODY_BYTES}\r\n\r\n".encode()
         large = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
-        large.sendall(head + bytes(LARGEST_BODY - 1))
+        large.sendall(head + bytes(MAX_BODY_BYTES - 1))
         other = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
         other.sendall(head + bytes(100))
         with suppress(ConnectionError):

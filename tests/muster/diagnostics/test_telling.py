@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from muster.diagnostics.lines import read
-from muster.diagnostics.telling import MOST, telling
+from muster.diagnostics.telling import MAX_TELLING_LINES, telling
 
 ROOT = "(EngineCore pid=2) ERROR 11-23 14:09:12 [core.py:3] my.module.WeirdError: the cause"
 PARENT = "RuntimeError: Engine core initialization failed. See root cause above."
@@ -46,7 +46,7 @@ def test_of_exceptions_that_came_of_one_another_the_last_comes_first() -> None:
 
 def test_few_lines_are_told_and_each_once() -> None:
     log = "\n".join(f"ValueError: {n % 7}" for n in range(70))
-    assert telling(read(log)) == [f"ValueError: {n}" for n in range(MOST)]
+    assert telling(read(log)) == [f"ValueError: {n}" for n in range(MAX_TELLING_LINES)]
 
 
 def test_a_log_without_errors_has_nothing_to_tell() -> None:
