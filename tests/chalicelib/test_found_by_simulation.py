@@ -159,7 +159,7 @@ def test_a_late_answer_to_a_stop_says_nothing_of_the_deploy_after_it(world: Plan
     assert worker.report(deployment_id, "running").applied
 
 
-def test_what_a_literal_client_still_lists_was_not_the_one_that_stopped(world: PlaneWorld) -> None:
+def test_what_a_basic_client_still_lists_was_not_the_one_that_stopped(world: PlaneWorld) -> None:
     """It was slow, and did the deploy before, the stop and the deploy after it in one go."""
     worker = world.worker()
     deployment_id = world.deploy(gpus=0)

@@ -15,15 +15,15 @@ def admin(serve: Serve) -> Operator:
 def test_a_deploy_goes_on_after_a_kill_in_the_middle(serve: Serve, admin: Operator) -> None:
     token = admin.post("/api/registration-tokens", {"max_uses": 5}).expect(201)["token"]
     viewer = Operator(serve.url, admin.post("/api/api-keys", {"name": "v", "role": "viewer"}).expect(201)["key"])
-    agent, literal = Agent(serve.url, token), Worker(serve.url, REGISTRATION_TOKEN)
+    agent, basic = Agent(serve.url, token), Worker(serve.url, REGISTRATION_TOKEN)
     agent.register()
     agent.beat()
-    literal.register()
-    literal.beat()
+    basic.register()
+    basic.beat()
     made = admin.deploy(agent.worker_id, name="chat", gpus=1, env={"A": "b"})
     command = agent.fetch("deploy")
     agent.say(made["deployment_id"], "downloading", made["generation"]).expect(200)
-    unsent = admin.deploy(literal.worker_id)["deployment_id"]
+    unsent = admin.deploy(basic.worker_id)["deployment_id"]
 
     serve.kill()
     serve.start()
@@ -33,7 +33,7 @@ def test_a_deploy_goes_on_after_a_kill_in_the_middle(serve: Serve, admin: Operat
     assert agent.types(made["deployment_id"]) == [], "it was acked, or reported, before"
     agent.say(made["deployment_id"], "running", command["generation"], container_id="abc").expect(200)
     assert viewer.status(made["deployment_id"]) == "running"
-    literal.start(unsent)
+    basic.start(unsent)
     assert viewer.status(unsent) == "running"
     Worker(serve.url, token).register()
     body = {"model": "m", "name": "chat", "worker_id": agent.worker_id}

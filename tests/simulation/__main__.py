@@ -25,9 +25,9 @@ import tests.fixtures.credentials  # noqa: F401  # credentials, for a database t
 from chalicelib.store import tables
 from tests.simulation.database import UnreliableDynamoDB
 from tests.simulation.entropy import seeded
+from tests.simulation.faults import STORMS
 from tests.simulation.minima import too_rare
 from tests.simulation.simulation import NO_FOCUS, PLOTS, Focus, Violation, simulate
-from tests.simulation.weather import STORMS
 
 SHARED = Path("/dev/shm")
 CHUNK = 20
@@ -50,10 +50,10 @@ def simulate_all(seeds: range, diaries: bool = False, focus: Focus = NO_FOCUS) -
             tempfile.TemporaryDirectory(dir=SHARED if SHARED.is_dir() else None) as folder,
         ):
             try:
-                weather = simulate(seed, database, Path(folder), focus)
-                happened += weather.happened
+                faults = simulate(seed, database, Path(folder), focus)
+                happened += faults.happened
                 if diaries:
-                    print(weather.diary(f"seed {seed} ends"))
+                    print(faults.diary(f"seed {seed} ends"))
             except Violation as violation:
                 violations.append(str(violation))
     gc.collect()

@@ -20,7 +20,7 @@ from muster.api.errors import ApiError
 from tests.fixtures.fake_server import FakeServer
 from tests.fixtures.memory_dynamodb import Request
 from tests.simulation.database import UnreliableDynamoDB
-from tests.simulation.weather import Weather
+from tests.simulation.faults import Faults
 
 HANDLERS = {"register": routes.register, "heartbeat": routes.beat, "status": routes.report, "result": routes.result}
 NAMES = {"status": "report"}
@@ -34,15 +34,15 @@ class Killed(BaseException):
 class Cloud:
     """`overtaker` is what may happen between two database calls of another function."""
 
-    def __init__(self, database: UnreliableDynamoDB, weather: Weather) -> None:
-        self.database, self.weather = database, weather
+    def __init__(self, database: UnreliableDynamoDB, faults: Faults) -> None:
+        self.database, self.faults = database, faults
         self.overtaker: Callable[[], object] = lambda: None
         self._kill_in: int | None = None
         self._overtake_in: int | None = None
         self._running = False
         database.before = self._before
-        database.strikes = lambda fault, chance: self._running and weather.strikes(fault, chance)
-        database.choose, database.now = weather.random.randrange, lambda: weather.now
+        database.strikes = lambda fault, chance: self._running and faults.strikes(fault, chance)
+        database.choose, database.now = faults.random.randrange, lambda: faults.now
 
     def run(self, name: str, function: Callable[[], Any]) -> tuple[bool, Any]:
         """Whether it survived, and what it returned; ApiError and TransactionConflict are raised as they come.
@@ -52,14 +52,14 @@ class Cloud:
         if self._running:
             return True, self._answered(name, function)
         self._running = True
-        if self.weather.strikes("function killed", 0.05):
-            self._kill_in = self.weather.random.randrange(MOST_CALLS)
-        if self.weather.strikes("function overtaken", 0.1):
-            self._overtake_in = self.weather.random.randrange(MOST_CALLS)
+        if self.faults.strikes("function killed", 0.05):
+            self._kill_in = self.faults.random.randrange(MOST_CALLS)
+        if self.faults.strikes("function overtaken", 0.1):
+            self._overtake_in = self.faults.random.randrange(MOST_CALLS)
         try:
             return True, self._answered(name, function)
         except Killed:
-            self.weather.note(f"  {name} was killed")
+            self.faults.note(f"  {name} was killed")
             return False, None
         finally:
             self._running, self._kill_in, self._overtake_in = False, None, None
@@ -80,8 +80,8 @@ class Cloud:
                 self._overtake_in, kill_in, self._kill_in = None, self._kill_in, None
                 self.overtaker()
                 self._kill_in = kill_in
-                if self.weather.storm == "function overtaken":
-                    self._overtake_in = self.weather.random.randrange(MOST_CALLS)
+                if self.faults.storm == "function overtaken":
+                    self._overtake_in = self.faults.random.randrange(MOST_CALLS)
         if self._kill_in is not None:
             self._kill_in -= 1
             if self._kill_in < 0:
@@ -117,7 +117,7 @@ class Network:
     """Everybody's way to the cloud."""
 
     def __init__(self, cloud: Cloud, pass_time: Callable[[float], None]) -> None:
-        self._cloud, self._weather, self.pass_time = cloud, cloud.weather, pass_time
+        self._cloud, self._faults, self.pass_time = cloud, cloud.faults, pass_time
         self._delayed: list[Delayed] = []
         self._gateways: dict[str, Gateway] = {}
         self.busy: set[str] = set()
@@ -132,50 +132,50 @@ class Network:
 
         if kind in ("status", "result") and self._is_refused_in_between(who, ids[1], len(body)):
             return Reply(403, b"<html>a rule of a gateway</html>")
-        if self._weather.strikes("request lost", 0.05):
+        if self._faults.strikes("request lost", 0.05):
             raise requests.ConnectionError("the request was lost")
-        if late and self._weather.strikes("request delayed", 0.03 if kind == "heartbeat" else 0.08):
+        if late and self._faults.strikes("request delayed", 0.03 if kind == "heartbeat" else 0.08):
             self._delayed.append(Delayed(who, kind, carry_out))
             raise requests.ReadTimeout("nobody answered in time")
-        if self._weather.strikes("request doubled", 0.05):
+        if self._faults.strikes("request doubled", 0.05):
             carry_out()
-        self._sent_at = self._weather.now
+        self._sent_at = self._faults.now
         answer = carry_out()
-        if answer is None or self._weather.strikes("answer lost", 0.06):
+        if answer is None or self._faults.strikes("answer lost", 0.06):
             raise requests.ConnectionError("the answer was lost")
-        if late and self._weather.strikes("answer late", 0.06 if b'"expires_in"' in answer.content else 0.01):
-            self.pass_time(self._weather.random.choice([3, 70, 700, 700]))
+        if late and self._faults.strikes("answer late", 0.06 if b'"expires_in"' in answer.content else 0.01):
+            self.pass_time(self._faults.random.choice([3, 70, 700, 700]))
         if kind == "heartbeat":
             self._note_arrival(answer.content)
         return answer
 
     def _is_refused_in_between(self, who: str, about: str, size: int) -> bool:
         """A gateway of that host refuses for a while what is larger than it likes, or whatever is about one thing."""
-        if self._weather.strikes("a gateway begins to refuse reports", 0.1):
-            limit = self._weather.random.choice([0, 0, 150, 200])
-            refused = self._weather.random.choice([None, about])
-            until = self._weather.now + self._weather.random.choice([20, 200, 2000])
+        if self._faults.strikes("a gateway begins to refuse reports", 0.1):
+            limit = self._faults.random.choice([0, 0, 150, 200])
+            refused = self._faults.random.choice([None, about])
+            until = self._faults.now + self._faults.random.choice([20, 200, 2000])
             self._gateways[who] = Gateway(limit, refused, until)
         gateway = self._gateways.get(who)
-        if gateway is None or not self._weather.bad or self._weather.now >= gateway.until:
+        if gateway is None or not self._faults.bad or self._faults.now >= gateway.until:
             return False
         if size <= gateway.limit or gateway.about not in (None, about):
             return False
-        self._weather.happened["report refused in between"] += 1
-        self._weather.note(f"{who} {about} → 403 from something in between ({size} bytes)")
+        self._faults.happened["report refused in between"] += 1
+        self._faults.note(f"{who} {about} → 403 from something in between ({size} bytes)")
         return True
 
     def _note_arrival(self, content: bytes) -> None:
         """Of operations: which came to their agent while they might still run, and which only after that."""
         for command in msgspec.json.decode(content).get("commands", []):
             deadline = command.get("expires_in", 0.0) + self._sent_at
-            (self.in_time if self._weather.now <= deadline else self.too_late).add(command["command_id"])
+            (self.in_time if self._faults.now <= deadline else self.too_late).add(command["command_id"])
 
     def late_ones_arrive(self) -> None:
         """Out of order, and nobody waits for their answers any more."""
-        self._weather.random.shuffle(self._delayed)
+        self._faults.random.shuffle(self._delayed)
         while self._delayed:
-            self._weather.happened["late arrival"] += 1
+            self._faults.happened["late arrival"] += 1
             self._delayed.pop().arrive()
 
     def holds_registration(self, who: str) -> bool:
@@ -185,12 +185,12 @@ class Network:
         """None where the function was killed in the middle."""
         endpoint = BY_NAME[NAMES.get(kind, kind)]
         named = dict(zip(("worker_id", "deployment_id" if kind == "status" else "command_id"), ids, strict=False))
-        call = Call(endpoint, named, {"authorization": bearer}, {}, body, self._weather.now)
+        call = Call(endpoint, named, {"authorization": bearer}, {}, body, self._faults.now)
         try:
             survived, answer = self._cloud.run(kind, lambda: HANDLERS[kind](authenticated(call)))
         except (ApiError, TransactionConflict) as error:
             refused = error if isinstance(error, ApiError) else ApiError("UNAVAILABLE", "conflicts without end")
-            self._weather.note(f"{who} {kind} {' '.join(ids[1:])} → {refused.status} {refused.error_code}")
+            self._faults.note(f"{who} {kind} {' '.join(ids[1:])} → {refused.status} {refused.error_code}")
             content = msgspec.json.encode({"error_code": refused.error_code, "message": refused.message})
             return Reply(refused.status, content, refused.retry_after)
         if not survived:
@@ -201,18 +201,18 @@ class Network:
     def _note(self, who: str, kind: str, ids: list[str], body: bytes, answer: Any) -> None:
         if kind == "heartbeat":
             types = [msgspec.to_builtins(each)["type"] for each in answer.commands]
-            self._weather.happened.update(f"sent: {each}" for each in types)
-            self._weather.happened["an answer full of commands"] += len(types) == MAX_COMMANDS
+            self._faults.happened.update(f"sent: {each}" for each in types)
+            self._faults.happened["an answer full of commands"] += len(types) == MAX_COMMANDS
             told = [f"{t} {c.command_id}" for t, c in zip(types, answer.commands, strict=True)]
             if not told:
                 return
-            self._weather.note(f"{who} heartbeat → {', '.join(told)}")
+            self._faults.note(f"{who} heartbeat → {', '.join(told)}")
         else:
             said = msgspec.json.decode(body)
             words = [who, kind, *ids[1:], said.get("status"), said.get("error_code")]
             outcome = f"worker {answer.worker_id}, session {answer.session}" if kind == "register" else answer.status
             applied = "" if kind == "register" or answer.applied else " (not applied)"
-            self._weather.note(f"{' '.join(str(each) for each in words if each)} → {outcome}{applied}")
+            self._faults.note(f"{' '.join(str(each) for each in words if each)} → {outcome}{applied}")
 
 
 class Line(FakeServer):

@@ -28,8 +28,8 @@ from muster_agent.wiring import FIRST_LISTING_SECONDS
 from tests.fixtures.agent_world import GIB, AgentWorld, Probes
 from tests.fixtures.memory_engine import MemoryEngine
 from tests.simulation.cloud import Line, Network
+from tests.simulation.faults import Faults
 from tests.simulation.outages import Disk, EngineOutage
-from tests.simulation.weather import Weather
 
 T = TypeVar("T")
 GPUS = 2
@@ -56,12 +56,12 @@ class Crashed(BaseException):
 class Mortal:
     """One life of an agent's process."""
 
-    def __init__(self, weather: Weather) -> None:
-        self._weather = weather
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
         self.dead = False
 
     def may_die(self, at: str, chance: float = 0.02) -> None:
-        if not self.dead and self._weather.strikes(f"agent crashed at {at}", chance):
+        if not self.dead and self._faults.strikes(f"agent crashed at {at}", chance):
             self.dead = True
         self.need_life()
 
@@ -102,15 +102,15 @@ class SlowModels(Probes):
 
     LINE_EVERY, BUSY_FOR = 240.0, 25.0
 
-    def __init__(self, ready: set[str], engine: MemoryEngine, weather: Weather) -> None:
+    def __init__(self, ready: set[str], engine: MemoryEngine, faults: Faults) -> None:
         super().__init__(ready)
-        self._engine, self._weather = engine, weather
+        self._engine, self._faults = engine, faults
         self._wrote_at: dict[str, float] = {}
         self._busy_until: dict[int, float] = {}
         self._owes_answer: set[int] = set()
 
     def is_ready(self, bind: str, port: int, model: str, api_key: str | None) -> bool:
-        if not self._weather.strikes("model still loads", 0.6):
+        if not self._faults.strikes("model still loads", 0.6):
             return True
         for each in self._engine.all.values():
             if each.port == port and each.state == "running":
@@ -118,17 +118,17 @@ class SlowModels(Probes):
         return False
 
     def is_alive(self, bind: str, port: int) -> bool:
-        if self._weather.bad and self._weather.now < self._busy_until.get(port, 0.0):
+        if self._faults.bad and self._faults.now < self._busy_until.get(port, 0.0):
             return False
-        if port not in self._owes_answer and self._weather.strikes("model busy", 0.3):
-            self._busy_until[port] = self._weather.now + self.BUSY_FOR
+        if port not in self._owes_answer and self._faults.strikes("model busy", 0.3):
+            self._busy_until[port] = self._faults.now + self.BUSY_FOR
             self._owes_answer.add(port)
             return False
         self._owes_answer.discard(port)
         return True
 
     def _write(self, instance: Instance) -> None:
-        now = self._weather.now
+        now = self._faults.now
         if now - self._wrote_at.get(instance.id, float("-inf")) >= self.LINE_EVERY:
             self._wrote_at[instance.id] = now
             self._engine.say(instance.id, f"Loading the weights since {now:.0f}")
@@ -143,8 +143,8 @@ class HostEngine(MemoryEngine):
 
     outage: EngineOutage
 
-    def outlive(self, mortal: Mortal, weather: Weather, who: str) -> None:
-        self._mortal, self._weather, self._who = mortal, weather, who
+    def outlive(self, mortal: Mortal, faults: Faults, who: str) -> None:
+        self._mortal, self._faults, self._who = mortal, faults, who
 
     def count_from(self, number: int) -> None:
         """No two hosts have containers of one id."""
@@ -183,8 +183,8 @@ class HostEngine(MemoryEngine):
         instance = super().start(spec)
         self.started.setdefault(instance.id, spec)
         if instance.id not in before:
-            self._weather.happened["container started"] += 1
-            self._weather.note(f"{self._who} started {instance.name} on GPUs {list(spec.gpus)}")
+            self._faults.happened["container started"] += 1
+            self._faults.note(f"{self._who} started {instance.name} on GPUs {list(spec.gpus)}")
         self._mortal.may_die("a started container")
         self._answer()
         return instance
@@ -199,7 +199,7 @@ class HostEngine(MemoryEngine):
                 self.put_down.append(instance.name)
             if instance.worker_id != self.works_for():
                 self.touched_others.append(instance.name)
-            self._weather.note(f"{self._who} stopped {instance.name}")
+            self._faults.note(f"{self._who} stopped {instance.name}")
         died_before = set(self.died)
         super().stop(instance_id, grace)
         self.died &= died_before
@@ -247,26 +247,26 @@ class Host(AgentWorld):
         folder: Path,
         name: str,
         network: Network,
-        weather: Weather,
+        faults: Faults,
         token: str,
         machine: str | None = None,
         neighbour: Host | None = None,
     ) -> None:
         super().__init__(folder)
         self.name, self.machine, self.token = name, machine or name, token
-        self.weather = weather
-        self.skew = weather.random.choice([0.0, -3 * 86400.0, 3600.0])
-        self.labels = {RACK: weather.random.choice(RACKS)}
-        self.came_up(weather.now - 5_000.0)
+        self.faults = faults
+        self.skew = faults.random.choice([0.0, -3 * 86400.0, 3600.0])
+        self.labels = {RACK: faults.random.choice(RACKS)}
+        self.came_up(faults.now - 5_000.0)
         self.server = Line(network, self.machine)
-        self.disk = Disk(weather)
+        self.disk = Disk(faults)
         self.engine = neighbour.engine.shared() if neighbour else HostEngine()
         if neighbour is None:
-            self.engine.outage = EngineOutage(weather)
+            self.engine.outage = EngineOutage(faults)
         self.engine.wait, self.engine.is_unjournaled = self._hang, lambda: self.disk.kind is not None
         self._network, self._in_heartbeat = network, False
         self.pull_pauses = (0.0, 0.0)
-        self.probe = SlowModels({"org/model"}, self.engine, weather)
+        self.probe = SlowModels({"org/model"}, self.engine, faults)
         self.engine.works_for = lambda: self.worker_id
         self.engine.count_from(zlib.crc32(self.machine.encode()) % 10_000 * 1000)
         self.engine.available |= {f"image:{n}" for n in range(200)}
@@ -315,10 +315,10 @@ class Host(AgentWorld):
         self.clock.awake = self.clock.uptime = now - self.booted_at
 
     def start_agent(self) -> None:
-        self.mortal = Mortal(self.weather)
-        self.engine.outlive(self.mortal, self.weather, self.machine)
+        self.mortal = Mortal(self.faults)
+        self.engine.outlive(self.mortal, self.faults, self.machine)
         self.up = True
-        self.weather.note(f"{self.machine} starts its agent")
+        self.faults.note(f"{self.machine} starts its agent")
         self._heartbeat(lambda: self.boot(self.token))
 
     def _heartbeat(self, act: Callable[[], object]) -> None:
@@ -344,12 +344,12 @@ class Host(AgentWorld):
         try:
             act()
         except Crashed:
-            self.weather.note(f"{self.machine} crashed")
+            self.faults.note(f"{self.machine} crashed")
             self.end_agent()
         except EngineError as error:
-            self.weather.note(f"{self.machine} tries that again: {error.message}")
+            self.faults.note(f"{self.machine} tries that again: {error.message}")
         except RegistrationRejected as refused:
-            self.weather.note(f"{self.machine} is not taken, and ends: {refused}")
+            self.faults.note(f"{self.machine} is not taken, and ends: {refused}")
             self.end_agent()
 
     def end_agent(self, wipe: bool = False) -> None:
@@ -375,7 +375,7 @@ class Host(AgentWorld):
         """Another machine, made from a copy of this one's disk while the agent ran."""
         folder.mkdir(parents=True)
         shutil.copytree(self.folder / "state", folder / "state")
-        made = Host(folder, self.name, network, self.weather, self.token, machine)
+        made = Host(folder, self.name, network, self.faults, self.token, machine)
         made.hostname, made.labels = self.hostname or self.machine, self.labels
         made.journaled_boots, made.ends = list(self.journaled_boots), self.ends
         return made
@@ -428,7 +428,7 @@ class Host(AgentWorld):
             return
         steps: list[Callable[[], object]] = [runtime.poller.step, runtime.operations.run_all, self.reporter.step]
         steps += [lambda each=each: each.step(self.clock.monotonic()) for each in runtime.manager.runners.values()]  # type: ignore[misc]
-        self.attempt(self.weather.random.choice(steps))
+        self.attempt(self.faults.random.choice(steps))
 
     def work_through(self) -> None:
         """Everything that there is to do, once."""

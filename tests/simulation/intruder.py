@@ -18,7 +18,7 @@ from chalicelib.store.tables import Deployment, WorkerHeartbeat
 from tests.fixtures.dynamodb_expressions import Item
 from tests.fixtures.memory_dynamodb import MemoryDynamoDB
 from tests.simulation.cloud import Network
-from tests.simulation.weather import Weather
+from tests.simulation.faults import Faults
 
 Body = dict[str, Any]
 KINDS: tuple[Body, ...] = (
@@ -33,33 +33,33 @@ KINDS: tuple[Body, ...] = (
 class Intruder:
     """`found` are the violations: what it got although the worker was online before and after."""
 
-    def __init__(self, database: MemoryDynamoDB, network: Network, weather: Weather, token: str) -> None:
-        self._database, self._network, self._weather, self._token = database, network, weather, token
+    def __init__(self, database: MemoryDynamoDB, network: Network, faults: Faults, token: str) -> None:
+        self._database, self._network, self._faults, self._token = database, network, faults, token
         self._issued: str | None = None
-        self._began = weather.now
+        self._began = faults.now
         self.found: list[str] = []
 
     def act(self, worker_id: str | None, name: str, hostname: str) -> None:
         """One thing that it may try; nothing where the worker is not there to be disturbed."""
         if worker_id is None or not self._is_there(worker_id):
             return
-        self._began = self._weather.now
-        kind = self._weather.random.choice(["register", "register", "heartbeat", "heartbeat", "status", "result"])
+        self._began = self._faults.now
+        kind = self._faults.random.choice(["register", "register", "heartbeat", "heartbeat", "status", "result"])
         if kind == "register":
             self._register(worker_id, name, hostname)
         elif self._issued is not None:
             self._use(kind, worker_id, self._issued)
 
     def _register(self, worker_id: str, name: str, hostname: str) -> None:
-        self._weather.happened["an intruder asked for a name"] += 1
-        kind = self._weather.random.choice(KINDS)
+        self._faults.happened["an intruder asked for a name"] += 1
+        kind = self._faults.random.choice(KINDS)
         info = {"count": 0, "devices": []}
         body = {"name": name, "token": self._token, "gpu_info": info, "system_info": {"hostname": hostname}}
         status, answer = self._post("register", [], body | kind, "")
         if status == 409:
-            self._weather.happened["an intruder was refused"] += 1
+            self._faults.happened["an intruder was refused"] += 1
         if status == 200:
-            self._weather.happened["an intruder was kept aside"] += 1
+            self._faults.happened["an intruder was kept aside"] += 1
             self._issued = answer["token"]
             self._expect(worker_id, answer["worker_id"] == worker_id, "another worker's id")
 
@@ -69,9 +69,9 @@ class Intruder:
             _, answer = self._post(kind, [worker_id], body, bearer)
             self._expect(worker_id, not answer.get("commands"), f"commands {answer.get('commands')}")
             return
-        status = self._weather.random.choice(["stopped", "error"] if kind == "status" else ["failed"])
+        status = self._faults.random.choice(["stopped", "error"] if kind == "status" else ["failed"])
         known = [item["deployment_id"]["S"] for item in self._database.items(Deployment) if "status" in item]
-        about = self._weather.random.choice([*known, "a guess"])
+        about = self._faults.random.choice([*known, "a guess"])
         _, answer = self._post(kind, [worker_id, about], {"status": status}, bearer)
         self._expect(worker_id, not answer.get("applied"), f"its word on {about}")
 
@@ -86,7 +86,7 @@ class Intruder:
 
     def _expect(self, worker_id: str, holds: bool, what: str) -> None:
         """Unless time passed meanwhile, in a function that overtook this one: then the worker may have been silent."""
-        if self._weather.now > self._began:
+        if self._faults.now > self._began:
             return
         item = self._heartbeat(worker_id)
         own = tokens.digest(self._issued) if self._issued else b""
@@ -99,7 +99,7 @@ class Intruder:
         item = self._heartbeat(worker_id)
         if item is None or "g" in item or item["st"]["S"] == "offline":
             return False
-        heard = self._weather.now - float(item["ls"]["N"]) < ONLINE_WINDOW - 20
+        heard = self._faults.now - float(item["ls"]["N"]) < ONLINE_WINDOW - 20
         has_spoken = float(item["n"]["N"]) > 0 and "j" not in item
         return heard and has_spoken
 

@@ -36,7 +36,7 @@ def at_every_instant(sim: Simulation) -> Iterator[str]:
     """The violations there are."""
     yield from _no_false_alarm(sim)
     yield from _nothing_is_placed_on_a_lost_gpu(sim)
-    yield from _one_holder_for_each_gpu_of_the_literal_client(sim)
+    yield from _one_holder_for_each_gpu_of_the_basic_client(sim)
     everywhere: defaultdict[str, set[str]] = defaultdict(set)
     for host in sim.hosts:
         ours = host.running()
@@ -88,14 +88,14 @@ def _one_holder_for_each_gpu(host: Host) -> Iterator[str]:
         yield f"{host.machine}: two deployments on GPU {doubly}"
 
 
-def _one_holder_for_each_gpu_of_the_literal_client(sim: Simulation) -> Iterator[str]:
+def _one_holder_for_each_gpu_of_the_basic_client(sim: Simulation) -> Iterator[str]:
     """It does what it is told, and looks at nothing: so it is told nothing wrong."""
-    if sim.literal is None or sim.restored:
+    if sim.basic is None or sim.restored:
         return
-    held = Counter(gpu for told in sim.literal.containers.values() for gpu in told["gpus"])
+    held = Counter(gpu for told in sim.basic.containers.values() for gpu in told["gpus"])
     doubly = [gpu for gpu, count in held.items() if count > 1]
     if doubly:
-        yield f"the literal client runs two deployments on GPU {doubly}"
+        yield f"the basic client runs two deployments on GPU {doubly}"
 
 
 def _nothing_is_placed_on_a_lost_gpu(sim: Simulation) -> Iterator[str]:
@@ -110,7 +110,7 @@ def _nothing_is_placed_on_a_lost_gpu(sim: Simulation) -> Iterator[str]:
         for item in sim.database.items(Deployment)
         if "worker_id" in item
     }
-    arrived_late = sim.weather.happened["late arrival"]
+    arrived_late = sim.faults.happened["late arrival"]
     for deployment_id, (worker_id, indexes) in placed.items():
         if arrived_late != sim.arrived_late:
             break  # an older registration may have said, for a moment, that the GPU is there
@@ -167,10 +167,10 @@ def in_the_end(sim: Simulation) -> Iterator[str]:
         for each in host.running():
             if each.worker_id == host.worker_id and each.deployment_id not in known and not sim.orphans_possible:
                 yield f"{host.machine} runs {each.name}, which was deleted"
-    if sim.literal:
-        for deployment_id in sim.literal.containers.keys() - known.keys():
+    if sim.basic:
+        for deployment_id in sim.basic.containers.keys() - known.keys():
             if not sim.orphans_possible:
-                yield f"the literal client runs {deployment_id}, which was deleted"
+                yield f"the basic client runs {deployment_id}, which was deleted"
     yield from _operations(sim)
     yield from _reservations(sim, known)
     yield from _names(sim)
@@ -261,7 +261,7 @@ def _operations(sim: Simulation) -> Iterator[str]:
         about = f"operation {operation.operation_id} ({type_}) is {status} {operation.error_code or ''}"
         if status in OPEN:
             yield f"{about} for ever"
-        silence = sim.catastrophe or any(sim.weather.happened[each] for each in SILENCING)
+        silence = sim.catastrophe or any(sim.faults.happened[each] for each in SILENCING)
         if operation.error_code == "RESULT_LOST" and not silence:
             yield f"{about}, and its worker is there"
         parameters = msgspec.json.decode(operation.parameters)

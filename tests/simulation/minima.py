@@ -66,7 +66,7 @@ PER_THOUSAND: dict[str, int] = {
     "an outage showed": 150,
     "an outage showed, and was over": 80,
     "container started": 1500,
-    "literal client started a container": 80,
+    "basic client started a container": 80,
     "a larger fleet": 50,
     "sweep braked": 30,
     "joined with a token of one use": 80,

@@ -52,23 +52,23 @@ class Operators:
     """`worker_ids` are those that somebody could know of."""
 
     def __init__(self, cloud: Cloud, worker_ids: Callable[[], list[str]], containers: Callable[[], list[Any]]) -> None:
-        self._cloud, self._weather = cloud, cloud.weather
+        self._cloud, self._faults = cloud, cloud.faults
         self._worker_ids, self._containers = worker_ids, containers
         self.asked = Asked()
         self._pulls = self._names = 0
 
     @property
     def now(self) -> float:
-        return self._weather.now
+        return self._faults.now
 
     @property
     def restless(self) -> bool:
         """Whether they move things more than anything else."""
-        return self._weather.storm == "restless operators"
+        return self._faults.storm == "restless operators"
 
     def act(self) -> None:
         """One thing."""
-        choice = self._weather.random.choice
+        choice = self._faults.random.choice
         actions = [self._deploy, self._deploy, self._ask, self._ask, self._cancel]
         silent = [each for each in self._worker_ids() if self._is_silent(each)]
         if silent:
@@ -104,30 +104,30 @@ class Operators:
         names = ["stop", "stop", "start", "restart", "patch", "delete"]
         if self.restless:
             names += ["patch"] * 6
-        self.intend(self._weather.random.choice(self.asked.deployments), self._weather.random.choice(names))
+        self.intend(self._faults.random.choice(self.asked.deployments), self._faults.random.choice(names))
 
     def _do(self, name: str, about: str, act: Callable[[], object]) -> bool:
         """Whether it went through; a killed function may have done all of it."""
-        self._weather.happened[f"operator: {name}"] += 1
+        self._faults.happened[f"operator: {name}"] += 1
         try:
             survived, _ = self._cloud.run(name, act)
             outcome = "done" if survived else "killed"
         except (ApiError, TransactionConflict) as error:
             outcome = getattr(error, "error_code", "refused")
-        self._weather.note(f"operator {name} {about}: {outcome}")
+        self._faults.note(f"operator {name} {about}: {outcome}")
         return outcome == "done"
 
     def crowd(self) -> None:
         """Many small deployments for one worker, all at once."""
         known = self._worker_ids()
         if known:
-            worker_id = self._weather.random.choice(known)
-            self._weather.happened["many deployments at once"] += 1
+            worker_id = self._faults.random.choice(known)
+            self._faults.happened["many deployments at once"] += 1
             for _ in range(CROWD):
                 self._create(r.NewDeployment(model="org/model", gpus=0, worker_id=worker_id))
 
     def _deploy(self) -> None:
-        random = self._weather.random
+        random = self._faults.random
         known = self._worker_ids()
         body = r.NewDeployment(
             model="org/model",
@@ -136,13 +136,13 @@ class Operators:
             selector={RACK: random.choice(RACKS)} if random.random() < 0.2 else {},
             restart=random.choice(["on-failure", "on-failure", "never"]),
         )
-        self._weather.happened["deploy with a selector"] += bool(body.selector)
+        self._faults.happened["deploy with a selector"] += bool(body.selector)
         self._create(body)
 
     def _gpus(self) -> int | list[int]:
-        random = self._weather.random
+        random = self._faults.random
         if random.random() < 0.2:
-            self._weather.happened["GPUs by index"] += 1
+            self._faults.happened["GPUs by index"] += 1
             return random.choice(LISTS)
         return random.choice([1, GPUS] if self.restless else [0, 0, 1, 1, GPUS])
 
@@ -165,7 +165,7 @@ class Operators:
             raise AssertionError("one Idempotency-Key made two deployments")
 
     def _patch(self) -> r.DeploymentPatch:
-        random, known = self._weather.random, self._worker_ids()
+        random, known = self._faults.random, self._worker_ids()
         match random.randrange(1 if self.restless else 0, 3):
             case 0:
                 return r.DeploymentPatch(config={"seed": 0, "max_model_len": random.randrange(1, 9999)})
@@ -177,9 +177,9 @@ class Operators:
         known = self._worker_ids()
         if not known:
             return
-        worker_id = self._weather.random.choice(known)
+        worker_id = self._faults.random.choice(known)
         kinds = ["pull", "pull", "prune", "delete_image", "stop_container", "read", "drain", "relabel"]
-        kind = self._weather.random.choice(kinds)
+        kind = self._faults.random.choice(kinds)
         self._pulls += kind in ("pull", "delete_image")
         wanted: dict[str, tuple[str, dict[str, Any]]] = {
             "pull": ("pull_image", {"image": f"image:{self._pulls}"}),
@@ -188,10 +188,10 @@ class Operators:
             "read": ("list_containers", {}),
         }
         if kind == "drain":
-            patch = r.WorkerPatch(draining=self._weather.random.random() < 0.3)
+            patch = r.WorkerPatch(draining=self._faults.random.random() < 0.3)
             self._do("drain", worker_id, lambda: admin.patch(worker_id, patch, OPERATOR, self.now))
         elif kind == "relabel":
-            labels = r.WorkerPatch(labels={RACK: self._weather.random.choice(RACKS)})
+            labels = r.WorkerPatch(labels={RACK: self._faults.random.choice(RACKS)})
             self.asked.relabeled.add(worker_id)
             self._do("relabel", worker_id, lambda: admin.patch(worker_id, labels, OPERATOR, self.now))
         elif kind == "stop_container":
@@ -203,7 +203,7 @@ class Operators:
     def _stop_container(self, worker_id: str) -> None:
         here = [each for each in self._containers() if each.worker_id == worker_id]
         if here:
-            container = self._weather.random.choice(here)
+            container = self._faults.random.choice(here)
             self.asked.ended.add(container.deployment_id)
             self._enqueue(worker_id, "stop_container", {"container_id": container.id})
 
@@ -219,5 +219,5 @@ class Operators:
         if self.asked.operations:
             # Most often one that was asked for just now: what is older was sent long ago.
             known = self.asked.operations[-3:]
-            operation_id = self._weather.random.choice(known)
+            operation_id = self._faults.random.choice(known)
             self._do("cancel", operation_id, lambda: queue.cancel(operation_id, OPERATOR.label, self.now))

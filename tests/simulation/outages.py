@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from muster_agent.engines.base import EngineError
 from muster_agent.state.db import JournalFull
-from tests.simulation.weather import Weather
+from tests.simulation.faults import Faults
 
 DOWN, ERRORS, HANGS = "down", "answers 500", "hangs"
 FULL, READ_ONLY = "full", "read-only"
@@ -23,17 +23,17 @@ REFUSED = "this one call was refused"
 class Outage:
     """`kind` is None between two of them."""
 
-    def __init__(self, weather: Weather) -> None:
-        self.weather = weather
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
         self._kind: str | None = None
         self._until = 0.0
 
     @property
     def kind(self) -> str | None:
-        return self._kind if self.weather.now < self._until else None
+        return self._kind if self.faults.now < self._until else None
 
     def begin(self, kind: str, seconds: float) -> None:
-        self._kind, self._until = kind, self.weather.now + seconds
+        self._kind, self._until = kind, self.faults.now + seconds
 
     def end(self) -> None:
         self._kind = None
@@ -48,15 +48,15 @@ class EngineOutage(Outage):
             case "answers 500":
                 raise EngineError("CONTAINER_FAILED", "500 Server Error: layer does not exist")
             case "hangs":
-                self.weather.happened["engine call hung"] += 1
+                self.faults.happened["engine call hung"] += 1
                 wait()
                 raise EngineError("DOCKER_UNAVAILABLE", "the Docker daemon does not answer within 30 s")
-        if self.weather.strikes("engine refused a call", 0.004):
+        if self.faults.strikes("engine refused a call", 0.004):
             raise EngineError("CONTAINER_FAILED", f"500 Server Error: {REFUSED}")
 
     def may_lose_answer(self, wait: Callable[[], None]) -> None:
         """The call took effect, and does not return. Raises EngineError."""
-        if self.weather.strikes("engine answer lost", 0.06):
+        if self.faults.strikes("engine answer lost", 0.06):
             wait()
             raise EngineError("DOCKER_UNAVAILABLE", "the Docker daemon does not answer within 30 s")
 
@@ -67,16 +67,16 @@ class Disk(Outage):
     An outage that is not `visible` shows only when something is written.
     """
 
-    def __init__(self, weather: Weather) -> None:
-        super().__init__(weather)
+    def __init__(self, faults: Faults) -> None:
+        super().__init__(faults)
         self._reserve, self._room = True, 0
         self.visible = True
 
     def begin(self, kind: str, seconds: float) -> None:
         super().begin(kind, seconds)
         self._room = 0
-        self._reserve = self.weather.random.random() < 0.7
-        self.visible = self.weather.random.random() < 0.7
+        self._reserve = self.faults.random.random() < 0.7
+        self.visible = self.faults.random.random() < 0.7
 
     def seen(self) -> str | None:
         """What a look at the file system shows."""
@@ -89,9 +89,9 @@ class Disk(Outage):
             return
         if kind == FULL and self._room > 0:
             self._room -= 1
-            self.weather.happened["written to the room of the reserve"] += 1
+            self.faults.happened["written to the room of the reserve"] += 1
             return
-        self.weather.happened[f"write refused, disk {kind}"] += 1
+        self.faults.happened[f"write refused, disk {kind}"] += 1
         raise JournalFull(f"the disk is {kind}", full=kind == FULL)
 
     # The reserve

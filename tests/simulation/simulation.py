@@ -25,14 +25,14 @@ from muster.api.endpoints import Access
 from muster.api.errors import ApiError
 from muster_agent.engines.base import Instance
 from tests.simulation import invariants
+from tests.simulation.basic_client import BasicClient
 from tests.simulation.cloud import Cloud, Network
 from tests.simulation.database import UnreliableDynamoDB
+from tests.simulation.faults import STORMY, Faults
 from tests.simulation.hosts import GPUS, Host, Running
 from tests.simulation.intruder import Intruder
-from tests.simulation.literal import LiteralClient
 from tests.simulation.operators import OPERATOR, Operators
 from tests.simulation.outages import DISK_OUTAGES, DOWN, ENGINE_OUTAGES, Outage
-from tests.simulation.weather import STORMY, Weather
 
 ADMIN = tokens.Principal("key admin", Access.ADMIN, "admin")
 JOIN = "a registration token for many workers"
@@ -68,11 +68,11 @@ class Simulation:
 
     def __init__(self, seed: int, database: UnreliableDynamoDB, folder: Path, focus: Focus) -> None:
         self.random, self.database, self.folder = Random(seed), database, folder
-        self.weather = Weather(self.random, START, focus.storm)
+        self.faults = Faults(self.random, START, focus.storm)
         drawn = self.random.choice([*PLOTS, None, None, None])
         self.plot = focus.plot or drawn
         database.empty()
-        self.cloud = Cloud(database, self.weather)
+        self.cloud = Cloud(database, self.faults)
         self.hosts: list[Host] = []
         self.network = Network(self.cloud, self._pass)
         self.operators = Operators(self.cloud, self._worker_ids, self._containers)
@@ -80,7 +80,7 @@ class Simulation:
         self.catastrophe = self.gpus_may_overlap = self.orphans_possible = False
         self.restored = self.cloned = False
         self.forgotten: set[str] = set()
-        self.literal: LiteralClient | None = None
+        self.basic: BasicClient | None = None
         self.owner_rejoins = False
         self.crowds = self.random.random() < 0.04
         self.to_rest: set[str] = set()
@@ -93,16 +93,16 @@ class Simulation:
         tokens.seed_registration_token(JOIN, START)
         self.hosts.append(self._host("host-0", None))
         are_neighbours = self.random.random() < 0.3
-        self.weather.happened["two agents on one host"] += are_neighbours
+        self.faults.happened["two agents on one host"] += are_neighbours
         self.hosts.append(self._host("host-1", self.hosts[0] if are_neighbours else None))
         self._more_hosts()
         if self.random.random() < 0.4:
-            self.literal = LiteralClient("literal", self.network, self.weather, JOIN)
+            self.basic = BasicClient("basic", self.network, self.faults, JOIN)
         self.cloud.overtaker = self._overtake
 
     @property
     def now(self) -> float:
-        return self.weather.now
+        return self.faults.now
 
     def run(self) -> None:
         """Raises Violation."""
@@ -123,9 +123,9 @@ class Simulation:
             host = self._host("guest", None, str(made.token))
             host.is_ephemeral = is_ephemeral
             self.hosts.append(host)
-            self.weather.happened["ephemeral worker" if is_ephemeral else "joined with a token of one use"] += 1
+            self.faults.happened["ephemeral worker" if is_ephemeral else "joined with a token of one use"] += 1
         if self.random.random() < 0.08:
-            self.weather.happened["a larger fleet"] += 1
+            self.faults.happened["a larger fleet"] += 1
             self.hosts += [self._host(f"host-{number}", None) for number in range(2, 5)]
 
     # What happens
@@ -151,8 +151,8 @@ class Simulation:
             (3, self.network.late_ones_arrive),
             (1.5, lambda: self._pass(self.random.choice([30, 100, 300]))),
         ]
-        if self.literal:
-            happenings += [(14, self.literal.beat), (16, self.literal.work), (1, self._literal_restarts)]
+        if self.basic:
+            happenings += [(14, self.basic.beat), (16, self.basic.work), (1, self._basic_restarts)]
         if len(self.hosts) >= BRAKE_MIN_WORKERS:
             happenings.append((1, self._outage))
         if self.crowds:
@@ -162,8 +162,8 @@ class Simulation:
         self.random.choices(actions, weights)[0]()
 
     def _pass(self, seconds: float) -> None:
-        self.weather.now += seconds
-        if self.weather.strikes("clock stepped", 0.01):  # in the middle of whatever it does
+        self.faults.now += seconds
+        if self.faults.strikes("clock stepped", 0.01):  # in the middle of whatever it does
             self._step_clock(self.random.choice(self.hosts))
         for host in self.hosts:
             host.set_clock(self.now)
@@ -185,29 +185,29 @@ class Simulation:
 
     def _crash(self, host: Host, wipe: bool) -> None:
         if host.up and not host.parked:
-            self.weather.happened["agent's disk lost" if wipe else "agent killed"] += 1
-            self.weather.note(f"{host.machine} is killed{', its disk lost' if wipe else ''}")
+            self.faults.happened["agent's disk lost" if wipe else "agent killed"] += 1
+            self.faults.note(f"{host.machine} is killed{', its disk lost' if wipe else ''}")
             host.end_agent(wipe)
 
-    def _literal_restarts(self) -> None:
-        if self.literal and self.literal.idle:
-            self.literal.restart()
+    def _basic_restarts(self) -> None:
+        if self.basic and self.basic.idle:
+            self.basic.restart()
 
     def _model_dies(self, host: Host) -> None:
         alive = host.running()
         if alive:
-            self.weather.happened["model died"] += 1
+            self.faults.happened["model died"] += 1
             dying = self.random.choice(alive)
-            self.weather.note(f"{host.machine}: {dying.name} dies")
+            self.faults.note(f"{host.machine}: {dying.name} dies")
             host.engine.die(dying.id, 1, "RuntimeError: it died")
 
     def _often(self, fault: str) -> float:
         """The weight of a fault that happens by itself."""
-        return STORMY if self.weather.storm == fault else 1
+        return STORMY if self.faults.storm == fault else 1
 
     def _step_clock_between_looks(self, host: Host) -> None:
         """While deployments come up, or wait after a crash: what the wall clock measures lasts hours, or is over."""
-        self.weather.happened["clock stepped"] += 1
+        self.faults.happened["clock stepped"] += 1
         for _ in range(2):
             self.operators.act()
             self._beat(host)
@@ -221,15 +221,15 @@ class Simulation:
 
     def _step_clock(self, host: Host) -> None:
         by = self.random.uniform(-DAY, DAY)
-        self.weather.note(f"the clock of {host.machine} goes {by:+.0f} s")
+        self.faults.note(f"the clock of {host.machine} goes {by:+.0f} s")
         for each in self._on_the_machine_of(host):
             each.skew += by
             each.set_clock(self.now)
 
     def _reboot(self, host: Host) -> None:
         """The machine goes down and comes up; its agents are started with their next beat."""
-        self.weather.happened["host rebooted"] += 1
-        self.weather.note(f"{host.machine} reboots")
+        self.faults.happened["host rebooted"] += 1
+        self.faults.note(f"{host.machine} reboots")
         for each in self._on_the_machine_of(host):
             if each.up:
                 each.end_agent()
@@ -245,8 +245,8 @@ class Simulation:
     def _gpu_fails(self, host: Host) -> None:
         """A GPU is lost, or gone; the model in it may hang there, or die of it."""
         index, gone = self.random.randrange(GPUS), self.random.random() < 0.4
-        self.weather.happened["GPU gone" if gone else "GPU lost"] += 1
-        self.weather.note(f"{host.machine}: GPU {index} of {host.name} is {'gone' if gone else 'lost'}")
+        self.faults.happened["GPU gone" if gone else "GPU lost"] += 1
+        self.faults.note(f"{host.machine}: GPU {index} of {host.name} is {'gone' if gone else 'lost'}")
         host.lose_gpu(index, gone)
         for each in host.running():
             if each.worker_id == host.last_worker_id and index in host.gpus_of(each) and self.random.random() < 0.5:
@@ -254,32 +254,32 @@ class Simulation:
 
     def _gpus_are_back(self, host: Host) -> None:
         if host.lost_gpus:
-            self.weather.happened["GPUs back"] += 1
-            self.weather.note(f"{host.machine}: the GPUs of {host.name} are back")
+            self.faults.happened["GPUs back"] += 1
+            self.faults.note(f"{host.machine}: the GPUs of {host.name} are back")
             host.repair_gpus()
 
     def _engine_fails(self, host: Host) -> None:
         kind = self.random.choice(ENGINE_OUTAGES)
-        self.weather.happened[f"engine {kind}"] += 1
-        self.weather.note(f"{host.machine}: its engine {'is ' if kind == DOWN else ''}{kind}")
+        self.faults.happened[f"engine {kind}"] += 1
+        self.faults.note(f"{host.machine}: its engine {'is ' if kind == DOWN else ''}{kind}")
         host.engine.outage.begin(kind, self.random.choice([10, 60, 300, 1500]))
 
     def _disk_fails(self, host: Host) -> None:
         kind = self.random.choice(DISK_OUTAGES)
         host.disk.begin(kind, self.random.choice([10, 60, 300, 1500]))
-        self.weather.happened[f"disk {kind}"] += 1
-        self.weather.note(f"{host.machine}: the disk of {host.name} is {kind}")
+        self.faults.happened[f"disk {kind}"] += 1
+        self.faults.note(f"{host.machine}: the disk of {host.name} is {kind}")
 
     def _mend(self, host: Host) -> None:
         if host.engine.outage.kind or host.disk.kind:
-            self.weather.happened["outage mended"] += 1
-            self.weather.note(f"{host.machine}: engine and disk of {host.name} work again")
+            self.faults.happened["outage mended"] += 1
+            self.faults.note(f"{host.machine}: engine and disk of {host.name} work again")
             host.engine.outage.end()
             host.disk.end()
 
     def _an_outage_shows(self, host: Host) -> None:
         """Somebody reads the worker while one lasts, and a minute after it has ended. Meanwhile all else goes well."""
-        was_bad, self.weather.bad = self.weather.bad, False
+        was_bad, self.faults.bad = self.faults.bad, False
         host.disk.end()
         host.engine.outage.end()
         if self.random.random() < 0.5:
@@ -291,7 +291,7 @@ class Simulation:
         outage.begin(str(outage.kind), 1e6)
         host.disk.visible = True
         if self._are_well_heard(host, 4):
-            self.weather.happened["an outage showed"] += 1
+            self.faults.happened["an outage showed"] += 1
             if type_ not in self._shown(host):
                 raise Violation(f"{host.machine}: nothing shows {type_}, and that lasts")
         if self.random.random() < 0.5:
@@ -300,8 +300,8 @@ class Simulation:
             outage.end()
             if self._are_well_heard(host, 6) and type_ in self._shown(host):
                 raise Violation(f"{host.machine}: {type_} shows, and ended more than a minute ago")
-            self.weather.happened["an outage showed, and was over"] += 1
-        self.weather.bad = was_bad
+            self.faults.happened["an outage showed, and was over"] += 1
+        self.faults.bad = was_bad
 
     def _are_well_heard(self, host: Host, beats: int) -> bool:
         """Whether all of so many heartbeats, 20 seconds apart, were answered."""
@@ -326,7 +326,7 @@ class Simulation:
             return set()
 
     def _sweep(self) -> None:
-        self.weather.happened["sweep"] += 1
+        self.faults.happened["sweep"] += 1
         with contextlib.suppress(ApiError, TransactionConflict):
             self.cloud.run("sweep", lambda: liveness.expire(self.now, segments=1))
 
@@ -338,7 +338,7 @@ class Simulation:
         self._sweep()
         if held_before or self.now + BRAKE_SECONDS not in self._brakes():
             return  # not this sweep's: it holds for five minutes, and then lets go
-        self.weather.happened["sweep braked"] += 1
+        self.faults.happened["sweep braked"] += 1
         down = {item["worker_id"]["S"] for item in self.database.items(WorkerHeartbeat) if "dn" in item}
         if down & set(up):
             raise Violation(f"{sorted(down & set(up))} are down, though most of the fleet fell silent at once")
@@ -367,8 +367,8 @@ class Simulation:
         host = self.hosts[0]
         if not host.up or host.parked or host.worker_id is None:
             return
-        self.weather.happened["host cloned"] += 1
-        self.weather.note(f"{host.machine} is cloned")
+        self.faults.happened["host cloned"] += 1
+        self.faults.note(f"{host.machine} is cloned")
         self.cloned = self.orphans_possible = self.gpus_may_overlap = True
         clone = host.clone(self.folder / "clone", self.network, "clone")
         clone.set_clock(self.now)
@@ -383,9 +383,9 @@ class Simulation:
         self._pass(2 * ONLINE_WINDOW)
         body = r.NewRegistrationToken(takeover=True)
         made = tokens.create_token(body, ADMIN, self.now)
-        self.weather.happened["name taken over"] += 1
-        self.weather.note(f"{host.machine}'s name is taken over")
-        successor = Host(self.folder / "successor", host.name, self.network, self.weather, str(made.token), "successor")
+        self.faults.happened["name taken over"] += 1
+        self.faults.note(f"{host.machine}'s name is taken over")
+        successor = Host(self.folder / "successor", host.name, self.network, self.faults, str(made.token), "successor")
         successor.set_clock(self.now)
         self.hosts.append(successor)
         self.gpus_may_overlap = True
@@ -398,14 +398,14 @@ class Simulation:
         host = self.hosts[0]
         if host.up:
             host.end_agent()
-        self.weather.happened["silent for a day"] += 1
-        self.weather.note(f"{host.machine} is silent for a day")
+        self.faults.happened["silent for a day"] += 1
+        self.faults.note(f"{host.machine} is silent for a day")
         self.gpus_may_overlap = True
         self._pass(LOST_AFTER_SECONDS + ONLINE_WINDOW)
         for other in self.hosts[1:]:
             self._beat(other)
-        if self.literal:
-            self.literal.beat()
+        if self.basic:
+            self.basic.beat()
         self._check()
         for act in [self._sweep] * 3 + [self.operators.act] * self.random.randrange(2, 8):
             act()
@@ -415,8 +415,8 @@ class Simulation:
         worker_id = self.hosts[0].last_worker_id
         if worker_id is None:
             return
-        self.weather.happened["worker removed"] += 1
-        self.weather.note(f"{self.hosts[0].machine} is removed")
+        self.faults.happened["worker removed"] += 1
+        self.faults.note(f"{self.hosts[0].machine} is removed")
         self.gpus_may_overlap = self.owner_rejoins = True
         with contextlib.suppress(ApiError, TransactionConflict):
             self.cloud.run("remove", lambda: admin.remove(worker_id, True, OPERATOR.label, self.now))
@@ -428,13 +428,13 @@ class Simulation:
         for _ in range(self.random.randrange(5, 25)):
             self._step()
             self._check()
-        self.weather.happened["database restored"] += 1
-        self.weather.note("an older database is restored")
+        self.faults.happened["database restored"] += 1
+        self.faults.note("an older database is restored")
         self.forgotten = {each.operation_id for each in Operation.scan(Operation.sent_at.exists())}
         self.database.restore(snapshot)
         self.lost_before = {}  # what the database says of GPUs is old, until the agents say it again
         self.orphans_possible = self.gpus_may_overlap = True
-        self.weather.bad = False
+        self.faults.bad = False
         for host in self.hosts:
             self._mend(host)
         self.network.late_ones_arrive()
@@ -451,14 +451,14 @@ class Simulation:
     def _intrude(self) -> None:
         """Other hosts ask for the names of workers that are online. Nothing that is promised becomes less."""
         self.catastrophe = False
-        victims: list[Host | LiteralClient] = [*self.hosts, *([self.literal] if self.literal else [])]
-        intruders = [(Intruder(self.database, self.network, self.weather, JOIN), victim) for victim in victims]
-        self.weather.note("intruders come")
+        victims: list[Host | BasicClient] = [*self.hosts, *([self.basic] if self.basic else [])]
+        intruders = [(Intruder(self.database, self.network, self.faults, JOIN), victim) for victim in victims]
+        self.faults.note("intruders come")
         for _ in range(self.random.randrange(4, 10)):
             for host in self.hosts:
                 self._beat(host)
-            if self.literal:
-                self.literal.beat()
+            if self.basic:
+                self.basic.beat()
             for intruder, victim in intruders:
                 worker_id = victim.last_worker_id if isinstance(victim, Host) else victim.worker_id
                 hostname = victim.machine if isinstance(victim, Host) else victim.name
@@ -468,7 +468,7 @@ class Simulation:
                     raise Violation(problem)
             self._step()
             self._check()
-        self.weather.note("intruders go")
+        self.faults.note("intruders go")
 
     def _undisputed(self, host: Host) -> Iterator[Instance]:
         """What runs there and is not about to be ended or replaced by an intent that its agent has, or is to get."""
@@ -486,8 +486,8 @@ class Simulation:
     # Calm
 
     def _calm_down(self) -> None:
-        self.weather.note("from here on nothing goes wrong")
-        self.weather.bad = False
+        self.faults.note("from here on nothing goes wrong")
+        self.faults.bad = False
         for host in self.hosts:
             self._gpus_are_back(host)
             self._mend(host)
@@ -520,10 +520,10 @@ class Simulation:
             elif not host.parked:
                 host.call_in()
                 host.work_through()
-        if self.literal:
-            self.literal.beat()
+        if self.basic:
+            self.basic.beat()
             for _ in range(4):
-                self.literal.work()
+                self.basic.work()
         liveness.expire(self.now, segments=1)
         self._check()
 
@@ -538,8 +538,8 @@ class Simulation:
             self._rejoin(host)
 
     def _rejoin(self, host: Host) -> None:
-        self.weather.happened["rejoined by its owner"] += 1
-        self.weather.note(f"{host.machine} rejoins")
+        self.faults.happened["rejoined by its owner"] += 1
+        self.faults.note(f"{host.machine} rejoins")
         self._mend(host)  # its owner is told that it cannot rejoin before that
         host.state.unpark()
         host.attempt(lambda: host.database.set_meta(token=None, name=None))
@@ -581,22 +581,22 @@ class Simulation:
             for each in host.running()
             if each.deployment_id == deployment_id and each.worker_id == host.worker_id
         ]
-        if self.literal and deployment_id in self.literal.containers:
-            told = self.literal.containers[deployment_id]
+        if self.basic and deployment_id in self.basic.containers:
+            told = self.basic.containers[deployment_id]
             gpus = tuple(told["gpus"])
-            found.append(Running(str(self.literal.worker_id), told["generation"], told["config"], gpus))
+            found.append(Running(str(self.basic.worker_id), told["generation"], told["config"], gpus))
         # What a restored database, or the journal of a clone, knows nothing of is an orphan there.
         return [each for each in found if not self.orphans_possible or slots.get(each.worker_id, deployment_id)]
 
     def _worker_ids(self) -> list[str]:
-        ids = {host.last_worker_id for host in self.hosts} | {self.literal.worker_id if self.literal else None}
+        ids = {host.last_worker_id for host in self.hosts} | {self.basic.worker_id if self.basic else None}
         return sorted(str(each) for each in ids if each)
 
     def _containers(self) -> list[Instance]:
         return [each for host in self.hosts for each in host.running()]
 
     def _host(self, name: str, neighbour: Host | None, token: str = JOIN) -> Host:
-        host = Host(self.folder / name, name, self.network, self.weather, token, neighbour=neighbour)
+        host = Host(self.folder / name, name, self.network, self.faults, token, neighbour=neighbour)
         host.set_clock(START)
         host.start_agent()
         return host
@@ -612,16 +612,16 @@ PLOTS: dict[str, Callable[[Simulation], None]] = {
 }
 
 
-def simulate(seed: int, database: UnreliableDynamoDB, folder: Path, focus: Focus = NO_FOCUS) -> Weather:
+def simulate(seed: int, database: UnreliableDynamoDB, folder: Path, focus: Focus = NO_FOCUS) -> Faults:
     """What happened. Raises Violation with the diary that leads to it."""
     simulation = Simulation(seed, database, folder, focus)
     try:
         simulation.run()
     except Exception as error:
         said = str(error) if isinstance(error, Violation) else f"{type(error).__name__}: {error}"
-        diary = simulation.weather.diary(said)
+        diary = simulation.faults.diary(said)
         raise Violation(f"seed {seed}: {diary}\nreplay: make simulate FIRST={seed} SEEDS=1{focus}") from error
     finally:
         for host in simulation.hosts:
             host.end_agent()
-    return simulation.weather
+    return simulation.faults

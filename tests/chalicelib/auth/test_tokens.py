@@ -161,10 +161,10 @@ def test_what_is_revoked_opens_nothing_and_is_not_there_to_be_revoked_again(worl
 
 
 @pytest.fixture
-def literal(world: PlaneWorld) -> Worker:
+def basic(world: PlaneWorld) -> Worker:
     """A client that reads worker-api.md as if the registration token were its Bearer."""
     made = tokens.create_token(r.NewRegistrationToken(max_uses=10), ADMIN, world.now)
-    worker = world.worker("literal", token=str(made.token))
+    worker = world.worker("basic", token=str(made.token))
     worker.token = worker.join_token
     worker.beat()
     return worker
@@ -180,13 +180,13 @@ def code(act: Any, *arguments: Any) -> str:
     return caught.value.error_code
 
 
-def test_a_revoked_token_opens_no_worker_that_registered_with_it(world: PlaneWorld, literal: Worker) -> None:
-    others = [world.worker(f"gpu-{i}", token=literal.join_token) for i in range(5)]
+def test_a_revoked_token_opens_no_worker_that_registered_with_it(world: PlaneWorld, basic: Worker) -> None:
+    others = [world.worker(f"gpu-{i}", token=basic.join_token) for i in range(5)]
     fleet = [world.worker(f"other-{i}") for i in range(5)]
     others[0].beat()
-    revoke(world, literal.join_token)
-    for worker in (literal, *others):
-        issued, worker.token = worker.token, literal.join_token
+    revoke(world, basic.join_token)
+    for worker in (basic, *others):
+        issued, worker.token = worker.token, basic.join_token
         assert code(worker.beat) == "UNAUTHENTICATED"
         for name in ("report", "result", "list_images", "container_logs", "disk_usage", "prune"):
             request = call(name, world.now, bearer=worker.token, ids={"worker_id": worker.id})
@@ -222,11 +222,9 @@ def test_a_revocation_that_was_cut_off_anywhere_is_resumed_by_the_next(world: Pl
     assert left_alone[made.token_id] is False
 
 
-def test_a_registration_that_read_the_token_before_it_was_revoked_is_refused(
-    world: PlaneWorld, literal: Worker
-) -> None:
+def test_a_registration_that_read_the_token_before_it_was_revoked_is_refused(world: PlaneWorld, basic: Worker) -> None:
     """Whatever the revocation overtakes: each registration checks the token in its transaction."""
-    secret = literal.join_token
+    secret = basic.join_token
     for calls in range(14):
         fresh = str(tokens.create_token(r.NewRegistrationToken(max_uses=9), ADMIN, world.now).token)
         worker = world.worker(f"gpu-{calls}", token=fresh)
@@ -243,7 +241,7 @@ def test_a_registration_that_read_the_token_before_it_was_revoked_is_refused(
         assert opened == [] or find(Credential, tokens.credential_id(fresh)) is not None
     assert [
         heartbeat.worker_id for heartbeat in WorkerHeartbeat.scan(WorkerHeartbeat.joined == tokens.digest(secret))
-    ] == [literal.id]
+    ] == [basic.id]
 
 
 def test_a_returning_workers_own_token_is_no_registration_token(world: PlaneWorld) -> None:

@@ -42,10 +42,10 @@ def test_the_value_that_pydantic_refuses_is_on_the_line_of_its_headline(before: 
 def test_each_of_several_refused_values_has_a_line_of_its_own() -> None:
     headline = HEADLINE.replace("1 validation error", "2 validation errors")
     log = "\n".join(
-        (headline, "block_size", "  Input should be 8 [type=literal_error, input_value=7]", MORE, "dtype", REFUSED, "x")
+        (headline, "block_size", "  Input should be 8 [type=basic_error, input_value=7]", MORE, "dtype", REFUSED, "x")
     )
     assert texts(log)[:2] == [
-        f"{headline}: block_size: Input should be 8 [type=literal_error, input_value=7]",
+        f"{headline}: block_size: Input should be 8 [type=basic_error, input_value=7]",
         f"{headline}: dtype: {REFUSED.strip()}",
     ]
     assert texts(log)[-1] == "x"

@@ -33,7 +33,7 @@ STORMY = 8
 """So many times as often as on other days."""
 
 
-class Weather:
+class Faults:
     """While it is `bad`, faults strike. `happened` counts them, and everything else that has a stated minimum.
 
     Half of the seeds have a `storm`: one fault that strikes far more often than the others. What needs two of a kind

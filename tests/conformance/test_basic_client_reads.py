@@ -58,7 +58,7 @@ def test_the_workers_own_token_pulls_an_image_and_is_not_kept_waiting(agent: Age
     assert agent.fetch("pull_image")["image"] == "vllm/vllm-openai:latest"
 
 
-def test_a_literal_client_that_ignores_operations_keeps_working(worker: Worker, operator: Operator) -> None:
+def test_a_basic_client_that_ignores_operations_keeps_working(worker: Worker, operator: Operator) -> None:
     for path in ("containers/abc123/logs?wait=0", "images?wait=0", "storage/disk?wait=0"):
         worker.client.get(worker.path(path)).expect(202)
     deployment_id = operator.deploy(worker.worker_id)["deployment_id"]

@@ -9,13 +9,13 @@ import msgspec
 import requests
 
 from tests.simulation.cloud import Network
+from tests.simulation.faults import Faults
 from tests.simulation.hosts import GPUS
-from tests.simulation.weather import Weather
 
 Body = dict[str, Any]
 
 
-class LiteralClient:
+class BasicClient:
     """It does what it is told before it asks again, and tries each request until it is answered.
 
     One that went on asking could not be understood: of a deploy, a stop and a deploy of one id, whose report is it?
@@ -23,10 +23,10 @@ class LiteralClient:
     `bearer_is_its_own` reads worker-api.md as if the token of the registration were the Bearer too.
     """
 
-    def __init__(self, name: str, network: Network, weather: Weather, token: str) -> None:
+    def __init__(self, name: str, network: Network, faults: Faults, token: str) -> None:
         self.name, self.token = name, token
-        self._network, self._weather = network, weather
-        self._bearer_is_its_own = weather.random.random() < 0.5
+        self._network, self._faults = network, faults
+        self._bearer_is_its_own = faults.random.random() < 0.5
         # The deploy that each container is of, for the questions at the end.
         self.containers: dict[str, Body] = {}
         self.worker_id: str | None = None
@@ -66,7 +66,7 @@ class LiteralClient:
             self._to_say.clear()
         elif body["status"] == "starting":
             self.containers[deployment_id] = self._orders[0]
-            self._weather.happened["literal client started a container"] += 1
+            self._faults.happened["basic client started a container"] += 1
         elif body["status"] == "stopping":
             self.containers.pop(deployment_id, None)
         if not self._to_say and self._orders:
