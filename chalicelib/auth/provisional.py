@@ -77,7 +77,7 @@ def waiting(worker_id: str, presented: bytes) -> Waiting | None:
     None also where the registration token was revoked, or the worker removed.
     """
     kept = find(Provisional, worker_id, Provisional.PART)
-    if kept is None or not any(_same(each, presented) for each in (kept.digest, kept.previous, kept.by)):
+    if kept is None or not any(_same(digest, presented) for digest in (kept.digest, kept.previous, kept.by)):
         return None
     token = find(Credential, kept.token_id)
     worker = workers.several([worker_id]).get(worker_id)

@@ -74,7 +74,7 @@ class Claim:
             return []
         if leads.port != self.serves.port or not address_claims.has_own_ports(self.worker.record.address):
             return [leads]
-        hosts = [leads.host, *(addresses.of_host(each).host for each in address_claims.results_of(self.worker.record))]
+        hosts = [leads.host, *(addresses.of_host(host).host for host in address_claims.results_of(self.worker.record))]
         return [Place(host, leads.port) for host in dict.fromkeys(hosts)]
 
     @property
@@ -111,34 +111,34 @@ def shown(
     `rivals` are the claims to compare with: those of the whole fleet, or None to look for them.
     """
     claims = _claims(deployments, workers_by_id, now)
-    others = _rivals([each for each in claims if each.places], now) if rivals is None else rivals
+    others = _rivals([claim for claim in claims if claim.places], now) if rivals is None else rivals
     holders: dict[Place, list[Claim]] = {}
     for other in others:
         for where in other.places if other.worker.online(now) else ():
             holders.setdefault(where, []).append(other)
-    return {each.deployment_id: _shown(each, holders) for each in claims}
+    return {claim.deployment_id: _shown(claim, holders) for claim in claims}
 
 
 def claims_of(deployments: Iterable[Deployment], workers_by_id: Mapping[str, Worker], now: float) -> list[Claim]:
     """Every claim of a fleet that was read whole."""
-    return [each for each in _claims(deployments, workers_by_id, now) if each.places]
+    return [claim for claim in _claims(deployments, workers_by_id, now) if claim.places]
 
 
 def serving_workers(deployments: Iterable[Deployment]) -> set[str]:
     """The workers of the instances that serve."""
-    return {serves.worker_id for each in deployments if (serves := serving.of(each)) is not None}
+    return {serves.worker_id for deployment in deployments if (serves := serving.of(deployment)) is not None}
 
 
 def _claims(deployments: Iterable[Deployment], workers_by_id: Mapping[str, Worker], now: float) -> list[Claim]:
     found = []
-    for each in deployments:
-        serves = serving.of(each)
+    for deployment in deployments:
+        serves = serving.of(deployment)
         worker = workers_by_id.get(serves.worker_id) if serves else None
         if serves is None or worker is None:
             continue
-        if serves.worker_id != each.worker_id and not worker.online(now):
+        if serves.worker_id != deployment.worker_id and not worker.online(now):
             continue  # the deployment went elsewhere, and nobody knows whether the old instance is still there
-        found.append(Claim(str(each.deployment_id), worker, serves))
+        found.append(Claim(str(deployment.deployment_id), worker, serves))
     return found
 
 
@@ -166,26 +166,26 @@ def _same_host(one: Worker, other: Worker) -> bool:
 
 def _rivals(claims: Sequence[Claim], now: float) -> list[Claim]:
     """The claims of other workers on the same addresses. One read if there are none, as it mostly is."""
-    own = {each.worker.worker_id: each.worker for each in claims}
+    own = {claim.worker.worker_id: claim.worker for claim in claims}
     workers_by_id = _sharing(own.values(), now)
     return claims_of(_deployments_of(workers_by_id), workers_by_id, now) if workers_by_id.keys() - own.keys() else []
 
 
 def _sharing(claimants: Iterable[Worker], now: float) -> dict[str, Worker]:
     """The workers that are online and claim an address which one of `claimants` and another worker claim."""
-    keys = {key for each in claimants for key in address_claims.keys_of(each.record)}
+    keys = {key for claimant in claimants for key in address_claims.keys_of(claimant.record)}
     items = find_all(AddressClaims, [(key, "address") for key in sorted(keys)])
     sharing = {worker_id for item in items if item.workers and len(item.workers) > 1 for worker_id in item.workers}
-    online = [each for each in workers.several(sorted(sharing)).values() if each.online(now)]
-    online.sort(key=lambda each: address_claims.rank(each.record))
-    return {each.worker_id: each for each in online[:MAX_RIVALS]}
+    online = [worker for worker in workers.several(sorted(sharing)).values() if worker.online(now)]
+    online.sort(key=lambda worker: address_claims.rank(worker.record))
+    return {worker.worker_id: worker for worker in online[:MAX_RIVALS]}
 
 
 def _deployments_of(worker_ids: Iterable[str]) -> list[Deployment]:
     found: dict[str, Deployment] = {}
     for worker_id in worker_ids:
         held = [slot.deployment_id for slot in slots.of_worker(worker_id)[0]]
-        found |= {str(each.deployment_id): each for each in find_all(Deployment, held)}
+        found |= {str(deployment.deployment_id): deployment for deployment in find_all(Deployment, held)}
     return list(found.values())
 
 
@@ -194,7 +194,7 @@ def _deployments_of(worker_ids: Iterable[str]) -> list[Deployment]:
 
 def conflicts(workers_by_id: Mapping[str, Worker], now: float) -> dict[str, Held]:
     """The condition AddressConflict of each worker whose address, or a model's endpoint, is not shown."""
-    found = {worker_id: held for worker_id, each in workers_by_id.items() if (held := of_address(each)) is not None}
+    found = {worker_id: held for worker_id, worker in workers_by_id.items() if (held := of_address(worker)) is not None}
     sharing = _sharing(workers_by_id.values(), now)
     if sharing:
         deployments = _deployments_of(sharing.keys() | workers_by_id.keys())
@@ -210,10 +210,10 @@ def conflicts_among(
     """The conditions that follow from endpoints, for a fleet that was read whole (`of_address` has the addresses')."""
     known = list(deployments)
     found: dict[str, Held] = {}
-    for deployment_id, each in shown(known, workers_by_id, now, claims_of(known, workers_by_id, now)).items():
-        conflict = each.conflict
+    for deployment_id, shown_endpoint in shown(known, workers_by_id, now, claims_of(known, workers_by_id, now)).items():
+        conflict = shown_endpoint.conflict
         if conflict is not None:
-            held = found.setdefault(each.serves.worker_id, conflict)
+            held = found.setdefault(shown_endpoint.serves.worker_id, conflict)
             held.since = min(held.since, conflict.since)
             held.deployments = [*(held.deployments or []), deployment_id]
     return found

@@ -107,7 +107,9 @@ def _view(
         created_at=when(deployment.created_at),
         updated_at=when(deployment.updated_at),
         crash_loop=crash_loops.of(deployment, now),
-        conditions=conditions.views(conditions.merged((each for each in held if each.holds_up(deployment)), conflict)),
+        conditions=conditions.views(
+            conditions.merged((condition for condition in held if condition.holds_up(deployment)), conflict)
+        ),
     )
     own_key = serves.own_key if serves else "VLLM_API_KEY" in spec.env
     if viewer.access >= Access.OPERATOR and not own_key:

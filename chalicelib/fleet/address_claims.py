@@ -42,8 +42,8 @@ def may_be_shown(found: Reading, is_local: bool = settings.LOCAL) -> bool:
 
 def worst(found: Reading, resolve: Resolve) -> Reading:
     """The most dangerous of what the host of an ordinary address resolves to; `found` itself if nothing is worse."""
-    results = [addresses.of_host(each) for each in resolve(found.host)]
-    return max((found, *results), key=lambda each: each.kind)
+    results = [addresses.of_host(host) for host in resolve(found.host)]
+    return max((found, *results), key=lambda reading: reading.kind)
 
 
 def note(worker_id: str, now: float, resolve: Resolve) -> None:
@@ -104,8 +104,8 @@ def keys(address: str | None, results: Iterable[str]) -> list[str]:
         return []
     netloc = address.partition("://")[2].partition("/")[0].removesuffix(":{port}")
     host = address.lower() if "{port}" in netloc else addresses.read(address).host
-    own = [addresses.of_host(each).host for each in results] if has_own_ports(address) else []
-    return [f"address#{each}" for each in dict.fromkeys([host, *own]) if each]
+    own = [addresses.of_host(result).host for result in results] if has_own_ports(address) else []
+    return [f"address#{name}" for name in dict.fromkeys([host, *own]) if name]
 
 
 def has_own_ports(address: str) -> bool:

@@ -74,33 +74,33 @@ class State(Struct, omit_defaults=True):
 def mask(reported: Iterable[m.ReportedCondition] | None) -> bytes | None:
     """The bits of the types, in at most 4 bytes; None where there are none."""
     bits = 0
-    for each in _bounded(reported):
-        bits |= 1 << bit(each.type)
+    for condition in _bounded(reported):
+        bits |= 1 << bit(condition.type)
     return bits.to_bytes((bits.bit_length() + 7) // 8, "big") if bits else None
 
 
 def scopes(reported: Iterable[m.ReportedCondition] | None) -> list[object]:
     """What of the conditions is news: their types and whom they hold up, without their texts."""
-    return [(each.type, each.gpus, each.deployments) for each in _bounded(reported)]
+    return [(condition.type, condition.gpus, condition.deployments) for condition in _bounded(reported)]
 
 
 def _bounded(reported: Iterable[m.ReportedCondition] | None) -> list[m.ReportedCondition]:
     """The first 32 types, sorted, each once and on one line: all of it was written by a host."""
     found: dict[str, m.ReportedCondition] = {}
-    for each in reported or ():
-        type_ = _line(each.type, 64)
+    for condition in reported or ():
+        type_ = _line(condition.type, 64)
         if type_ in found:
-            found[type_] = _both(found[type_], each)
+            found[type_] = _both(found[type_], condition)
         elif len(found) < MAX_CONDITIONS:
-            gpus = None if each.gpus is None else sorted(set(each.gpus))
-            named = None if each.deployments is None else sorted(set(each.deployments))
-            found[type_] = m.ReportedCondition(type_, _line(each.message, MAX_TEXT_CHARACTERS), gpus, named)
+            gpus = None if condition.gpus is None else sorted(set(condition.gpus))
+            named = None if condition.deployments is None else sorted(set(condition.deployments))
+            found[type_] = m.ReportedCondition(type_, _line(condition.message, MAX_TEXT_CHARACTERS), gpus, named)
     return [found[type_] for type_ in sorted(found)]
 
 
 def _both(one: m.ReportedCondition, other: m.ReportedCondition) -> m.ReportedCondition:
     """The same type reported twice holds up what either does."""
-    everything = any(each.gpus is None and each.deployments is None for each in (one, other))
+    everything = any(condition.gpus is None and condition.deployments is None for condition in (one, other))
     gpus = None if everything else sorted({*(one.gpus or ()), *(other.gpus or ())})
     named = None if everything else sorted({*(one.deployments or ()), *(other.deployments or ())})
     return m.ReportedCondition(one.type, one.message, gpus, named)
@@ -109,7 +109,7 @@ def _both(one: m.ReportedCondition, other: m.ReportedCondition) -> m.ReportedCon
 def _line(text: str, limit: int) -> str:
     """One line, at most `limit` characters; a character that is not for reading is written as its number."""
     words = " ".join(text[: 4 * limit].split())
-    return m.brief("".join(each if each.isprintable() else _number(each) for each in words), limit)
+    return m.brief("".join(character if character.isprintable() else _number(character) for character in words), limit)
 
 
 def _number(character: str) -> str:
@@ -141,9 +141,9 @@ def remember(about: About, reported: list[m.ReportedCondition] | None, own: set[
 
 
 def _is_news(before: State, after: State, now: float) -> bool:
-    if [(each.scope, each.told) for each in before.held] != [(each.scope, each.told) for each in after.held]:
+    if [(held.scope, held.told) for held in before.held] != [(held.scope, held.told) for held in after.held]:
         return True
-    texts = [each.message for each in before.held] != [each.message for each in after.held]
+    texts = [held.message for held in before.held] != [held.message for held in after.held]
     return texts and now - before.written_at >= TEXT_EVERY_SECONDS
 
 
@@ -151,21 +151,28 @@ def _next(
     before: State, reported: list[m.ReportedCondition] | None, own: set[str], now: float
 ) -> tuple[State, list[tuple[str, str]]]:
     """The state after this report, and the lines for the timeline."""
-    earlier = {each.type: each for each in before.held}
+    earlier = {held.type: held for held in before.held}
     after = State(lines=[(type_, at) for type_, at in before.lines if now - at < 3600])
     lines: list[tuple[str, str]] = []
     room = MAX_DEPLOYMENTS
-    for each in _bounded(reported):
-        named = None if each.deployments is None else [one for one in each.deployments if one in own][:room]
+    for condition in _bounded(reported):
+        named = None if condition.deployments is None else [one for one in condition.deployments if one in own][:room]
         room -= len(named or ())
-        last = earlier.pop(each.type, None)
-        held = Held(each.type, last.since if last else now, each.message, each.gpus, named, bool(last and last.told))
+        last = earlier.pop(condition.type, None)
+        held = Held(
+            condition.type,
+            last.since if last else now,
+            condition.message,
+            condition.gpus,
+            named,
+            bool(last and last.told),
+        )
         if not held.told and _may_tell(after.lines, held.type, now):
             held.told = True
             after.lines.append((held.type, now))
             lines.append(_set_line(held))
         after.held.append(held)
-    lines += [_cleared_line(each, now) for each in earlier.values() if each.told]
+    lines += [_cleared_line(held, now) for held in earlier.values() if held.told]
     return after, lines
 
 
@@ -190,8 +197,8 @@ def _cleared_line(held: Held, now: float) -> tuple[str, str]:
 def of(workers: Iterable[Worker]) -> dict[str, list[Held]]:
     """The conditions of each worker, sorted by type. Those without a bit in their heartbeat item cost no read."""
     workers = list(workers)
-    states = _stored([each.worker_id for each in workers if each.heartbeat.conditions])
-    return {each.worker_id: _of(each, states) for each in workers}
+    states = _stored([worker.worker_id for worker in workers if worker.heartbeat.conditions])
+    return {worker.worker_id: _of(worker, states) for worker in workers}
 
 
 def _stored(worker_ids: list[str]) -> dict[str, Conditions]:
@@ -212,15 +219,18 @@ def _of(worker: Worker, states: Mapping[str, Conditions]) -> list[Held]:
     bits = _bits(worker)
     item = states.get(worker.worker_id)
     stored = msgspec.json.decode(item.state, type=State).held if item else []
-    return [each for each in stored if bits >> bit(each.type) & 1]
+    return [held for held in stored if bits >> bit(held.type) & 1]
 
 
 def merged(reported: Iterable[Held], derived: Held | None) -> list[Held]:
     """Those that a worker reports and one that the control plane found, if it did: sorted, and each type once."""
-    found = {each.type: each for each in reported} | ({derived.type: derived} if derived else {})
+    found = {held.type: held for held in reported} | ({derived.type: derived} if derived else {})
     return [found[type_] for type_ in sorted(found)]
 
 
 def views(held: Iterable[Held]) -> list[r.Condition]:
     """What is derived may quote what a host wrote, as well."""
-    return [r.Condition(each.type, when(each.since), _line(each.message, MAX_TEXT_CHARACTERS)) for each in held]
+    return [
+        r.Condition(condition.type, when(condition.since), _line(condition.message, MAX_TEXT_CHARACTERS))
+        for condition in held
+    ]

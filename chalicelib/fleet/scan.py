@@ -54,12 +54,12 @@ def candidates(consistent: bool) -> dict[str, Worker]:
 
 
 def _joined(heartbeats: Iterable[WorkerHeartbeat], records: Iterable[WorkerRecord]) -> dict[str, Worker]:
-    by_id = {str(each.worker_id): each for each in heartbeats}
+    by_id = {str(heartbeat.worker_id): heartbeat for heartbeat in heartbeats}
     return {i: Worker(record, by_id[i]) for record in records if (i := str(record.worker_id)) in by_id}
 
 
 def _names(attributes: Iterable[Attribute[Any]]) -> list[str]:
-    return [each.attr_name for each in attributes]
+    return [attribute.attr_name for attribute in attributes]
 
 
 def joined_with(digest: bytes, segment: int, segments: int) -> list[WorkerHeartbeat]:
@@ -75,7 +75,7 @@ def joined_with(digest: bytes, segment: int, segments: int) -> list[WorkerHeartb
 
 def deployments() -> list[Deployment]:
     """Every deployment, in the order in which they were made."""
-    return sorted(Deployment.scan(Deployment.spec.exists()), key=lambda each: str(each.rank))
+    return sorted(Deployment.scan(Deployment.spec.exists()), key=lambda deployment: str(deployment.rank))
 
 
 def holding() -> Iterator[Slot]:

@@ -86,12 +86,12 @@ class Worker:
         found = {int(index): _used_by(holder) for index, holder in taken.items() if index != ANY_DEVICE}
         if ANY_DEVICE in taken:
             found = {index: found.get(index, _used_by(taken[ANY_DEVICE], "perhaps ")) for index in self.devices}
-        return found | {each.index: "lost" for each in self.gpu_info.devices if each.lost}
+        return found | {device.index: "lost" for device in self.gpu_info.devices if device.lost}
 
     @cached_property
     def mig(self) -> frozenset[int]:
         """The devices that are MIG devices, by which NVIDIA's drivers begin their UUIDs."""
-        return frozenset(each.index for each in self.gpu_info.devices if (each.uuid or "").startswith("MIG-"))
+        return frozenset(device.index for device in self.gpu_info.devices if (device.uuid or "").startswith("MIG-"))
 
     @cached_property
     def labels(self) -> dict[str, str]:

@@ -147,7 +147,7 @@ def open_of(worker_id: str, now: float) -> r.Operations:
     ids = [str(row.slot)[2:] for row in slots.of_worker(worker_id)[1]]
     found = [refreshed(operation, now) for operation in find_all(Operation, ids)]
     waiting = [view(operation) for operation in found if operation.status in OPEN]
-    return r.Operations(sorted(waiting, key=lambda each: each.created_at, reverse=True))
+    return r.Operations(sorted(waiting, key=lambda operation: operation.created_at, reverse=True))
 
 
 def output_of(operation: Operation) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Site:
 @cache
 def site() -> Site:
     """Read once. The page is told where its files are, and names them all: no module waits for another to be read."""
-    found = {str(each.relative_to(FOLDER)): each for each in sorted(FOLDER.rglob("*")) if each.suffix in TYPES}
+    found = {str(path.relative_to(FOLDER)): path for path in sorted(FOLDER.rglob("*")) if path.suffix in TYPES}
     files = {name: path.read_text(encoding="utf-8") for name, path in found.items()}
     version = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
     page = files.pop(PAGE)

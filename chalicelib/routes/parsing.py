@@ -57,7 +57,7 @@ def _allowed(type_: type[msgspec.Struct], path: str) -> list[str]:
     schemas, schema = _schemas(type_)
     for name in re.sub(r"\[.*?\]", "", path).split("."):
         properties = (choice.get("properties", {}) for choice in _choices(schemas, schema))
-        found = _resolved(schemas, next((each[name] for each in properties if name in each), {}))
+        found = _resolved(schemas, next((part[name] for part in properties if name in part), {}))
         schema = found.get("items") or found.get("additionalProperties") or found
     values = [value for choice in _choices(schemas, schema) for value in choice.get("enum", [])]
     return [value if isinstance(value, str) else msgspec.json.encode(value).decode() for value in values]
@@ -65,7 +65,7 @@ def _allowed(type_: type[msgspec.Struct], path: str) -> list[str]:
 
 def _choices(schemas: dict[str, Any], schema: Any) -> list[dict[str, Any]]:
     schema = _resolved(schemas, schema)
-    return [schema, *(_resolved(schemas, each) for each in schema.get("anyOf", []))]
+    return [schema, *(_resolved(schemas, branch) for branch in schema.get("anyOf", []))]
 
 
 def _resolved(schemas: dict[str, Any], schema: Any) -> dict[str, Any]:

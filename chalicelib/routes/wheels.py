@@ -132,7 +132,7 @@ def requirements(wanted: str, own: Wheel) -> str | None:
     needed = lock().of(wanted)
     if not needed:
         return None
-    lines = [f"# {wanted}, glibc 2.{GLIBC} or newer", *(each.requirement for each in needed)]
+    lines = [f"# {wanted}, glibc 2.{GLIBC} or newer", *(wheel.requirement for wheel in needed)]
     return "\n".join([*lines, own.requirement, ""])
 
 

@@ -58,12 +58,12 @@ def occupied(body: m.Heartbeat, known: Collection[str]) -> workers.Claims:
 
     An instance whose devices the client does not report may use any of them.
     """
-    told = {each.deployment_id: each.gpus for each in body.orphans or []}
+    told = {orphan.deployment_id: orphan.gpus for orphan in body.orphans or []}
     found: workers.Claims = {}
     # An orphan stays one, even if a deployment with its id was placed on this worker meanwhile.
-    for each in sorted({*body.active_deployments}.difference(known) | told.keys()):
-        for index in [workers.ANY_DEVICE] if (gpus := told.get(each)) is None else map(str, gpus):
-            found.setdefault(index, each)
+    for deployment_id in sorted({*body.active_deployments}.difference(known) | told.keys()):
+        for index in [workers.ANY_DEVICE] if (gpus := told.get(deployment_id)) is None else map(str, gpus):
+            found.setdefault(index, deployment_id)
     return found
 
 
@@ -80,7 +80,7 @@ def record(about: events.About, before: m.GpuInfo, now_there: m.GpuInfo, now: fl
 
 def changed(before: m.GpuInfo, after: m.GpuInfo) -> Iterator[str]:
     """The differences, one clause for each index. A device's new name or driver version is not a change."""
-    was, is_ = ({each.index: each for each in info.devices} for info in (before, after))
+    was, is_ = ({device.index: device for device in info.devices} for info in (before, after))
     if not was and not is_ and before.count != after.count:
         yield f"{after.count} GPUs, {before.count} before"
     for index in sorted(was.keys() | is_.keys()):

@@ -59,7 +59,7 @@ class About:
 
     @property
     def subjects(self) -> list[str]:
-        return [each for each in (self.deployment_id, self.worker_id) if each]
+        return [subject for subject in (self.deployment_id, self.worker_id) if subject]
 
 
 def on(deployment: Deployment, error_code: str | None = None) -> About:

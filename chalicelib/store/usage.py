@@ -46,6 +46,6 @@ def unpack(packed: bytes | None) -> tuple[m.Disk | None, list[m.GpuUsage]]:
     if not packed:
         return None, []
     total, used, free = _DISK.unpack_from(packed)
-    gpus = [_unpacked(each) for (each,) in _GPU.iter_unpack(packed[_DISK.size :])]
+    gpus = [_unpacked(packed_gpu) for (packed_gpu,) in _GPU.iter_unpack(packed[_DISK.size :])]
     disk = m.Disk(total, used, free, round(100 * used / (used + free or 1), 1)) if total else None
     return disk, gpus

@@ -47,17 +47,21 @@ def _workers(workers: list[Worker], now: float) -> Iterable[Family]:
     online = Family("muster_worker_online", "gauge", "Whether it was heard of lately.")
     draining = Family("muster_worker_draining", "gauge", "Whether nothing new is placed on it.")
     age = Family("muster_worker_heartbeat_age_seconds", "gauge", "Seconds since its last heartbeat.")
-    counted = Counter(_status(each, now) for each in workers)
+    counted = Counter(_status(worker, now) for worker in workers)
     for status in ("online", "draining", "offline"):
         by_status.add(counted[status], status=status)
-    for each in workers:
-        name = str(each.record.name)
+    for worker in workers:
+        name = str(worker.record.name)
         info.add(
-            1, worker=name, worker_id=each.worker_id, hostname=each.record.hostname, version=each.record.agent_version
+            1,
+            worker=name,
+            worker_id=worker.worker_id,
+            hostname=worker.record.hostname,
+            version=worker.record.agent_version,
         )
-        online.add(int(each.online(now)), worker=name)
-        draining.add(int(each.draining()), worker=name)
-        age.add(round(max(0.0, now - float(each.heartbeat.last_seen)), 3), worker=name)
+        online.add(int(worker.online(now)), worker=name)
+        draining.add(int(worker.draining()), worker=name)
+        age.add(round(max(0.0, now - float(worker.heartbeat.last_seen)), 3), worker=name)
     return by_status, info, online, draining, age
 
 
@@ -73,9 +77,9 @@ def _types(worker: Worker, conflicts: Collection[str]) -> list[str]:
 def _conditions(workers: list[Worker], conflicts: Collection[str], now: float) -> Family:
     """From the items that a scrape reads anyway: a type that only a newer agent knows is `Other` here."""
     family = Family("muster_worker_condition", "gauge", "1 for each type of condition that an online worker has.")
-    for each in workers:
-        for type_ in _types(each, conflicts) if each.online(now) else ():
-            family.add(1, worker=str(each.record.name), type=type_)
+    for worker in workers:
+        for type_ in _types(worker, conflicts) if worker.online(now) else ():
+            family.add(1, worker=str(worker.record.name), type=type_)
     return family
 
 
@@ -88,18 +92,18 @@ def _gpus(workers: list[Worker], now: float) -> Iterable[Family]:
     memory = Family("muster_gpu_memory_total_bytes", "gauge", "Memory of a GPU.")
     used = Family("muster_gpu_memory_used_bytes", "gauge", "Memory in use at the last heartbeat, whoever uses it.")
     utilization = Family("muster_gpu_utilization_ratio", "gauge", "Utilization at the last heartbeat, 0 to 1.")
-    for each in workers:
-        name = str(each.record.name)
-        total.add(len(each.devices), worker=name)
-        held.add(len(each.claims), worker=name)
-        for device in each.gpu_info.devices:
+    for worker in workers:
+        name = str(worker.record.name)
+        total.add(len(worker.devices), worker=name)
+        held.add(len(worker.claims), worker=name)
+        for device in worker.gpu_info.devices:
             info.add(1, worker=name, gpu=str(device.index), name=device.name, uuid=device.uuid)
             lost.add(int(device.lost), worker=name, gpu=str(device.index))
             if device.memory_total:  # earlier releases send 0 where it is unknown
                 memory.add(device.memory_total, worker=name, gpu=str(device.index))
-        for index in map(str, each.devices):
-            claimed.add(int(index in each.claims), worker=name, gpu=index)
-        for usage in _usage(each, now)[1]:
+        for index in map(str, worker.devices):
+            claimed.add(int(index in worker.claims), worker=name, gpu=index)
+        for usage in _usage(worker, now)[1]:
             if usage.memory_used is not None:
                 used.add(usage.memory_used, worker=name, gpu=str(usage.index))
             if usage.utilization is not None:
@@ -111,8 +115,8 @@ def _disks(workers: list[Worker], now: float) -> Iterable[Family]:
     total = Family("muster_worker_disk_total_bytes", "gauge", "The disk that fills up first.")
     used = Family("muster_worker_disk_used_bytes", "gauge", "Its space in use.")
     free = Family("muster_worker_disk_free_bytes", "gauge", "Its space left for the agent.")
-    for each in workers:
-        disk, name = _usage(each, now)[0], str(each.record.name)
+    for worker in workers:
+        disk, name = _usage(worker, now)[0], str(worker.record.name)
         if disk:
             total.add(disk.total, worker=name)
             used.add(disk.used, worker=name)
@@ -136,20 +140,20 @@ def _deployments(found: list[Deployment], workers: dict[str, Worker], now: float
     loop = Family("muster_deployment_crash_loop", "gauge", "1 for the cause of the crash loop that it is in.")
     times = Family("muster_deployment_crash_loop_failures", "gauge", "Failures in a row with that cause.")
     next_start = Family("muster_deployment_next_start_seconds", "gauge", "Until its crash loop's next start.")
-    counted = Counter((str(each.desired), str(each.status)) for each in found)
+    counted = Counter((str(deployment.desired), str(deployment.status)) for deployment in found)
     for desired in ("running", "stopped"):
         for each_status in Status:
             by_status.add(counted[desired, each_status], desired=desired, status=each_status)
-    for each in found:
-        name, worker = str(each.name), workers.get(str(each.worker_id))
+    for deployment in found:
+        name, worker = str(deployment.name), workers.get(str(deployment.worker_id))
         worker_name = str(worker.record.name) if worker else None
-        model = gpu_claims.spec_of(each).model
-        info.add(1, deployment=name, deployment_id=each.deployment_id, model=model, worker=worker_name)
-        wanted.add(int(each.desired == "running"), deployment=name)
-        status.add(1, deployment=name, status=each.status)
-        reachable.add(int(worker.online(now) if worker else each.worker_id is None), deployment=name)
-        restarts.add(int(each.restarts), deployment=name)
-        looping = crash_loops.of(each, now)
+        model = gpu_claims.spec_of(deployment).model
+        info.add(1, deployment=name, deployment_id=deployment.deployment_id, model=model, worker=worker_name)
+        wanted.add(int(deployment.desired == "running"), deployment=name)
+        status.add(1, deployment=name, status=deployment.status)
+        reachable.add(int(worker.online(now) if worker else deployment.worker_id is None), deployment=name)
+        restarts.add(int(deployment.restarts), deployment=name)
+        looping = crash_loops.of(deployment, now)
         if looping is not None:
             loop.add(1, deployment=name, error_code=looping.error_code)
             times.add(looping.times, deployment=name)
@@ -161,8 +165,12 @@ def _deployments(found: list[Deployment], workers: dict[str, Worker], now: float
 def _open(found: list[Operation], now: float) -> Family:
     family = Family("muster_operations_open", "gauge", "Operations that workers have not answered, by type and status.")
     waits = (OperationStatus.QUEUED, OperationStatus.SENT)
-    alive = [each for each in found if each.status in OPEN and not (each.status in waits and now > each.expires_at)]
-    counted = Counter((str(each.type), str(each.status)) for each in alive)
+    alive = [
+        operation
+        for operation in found
+        if operation.status in OPEN and not (operation.status in waits and now > operation.expires_at)
+    ]
+    counted = Counter((str(operation.type), str(operation.status)) for operation in alive)
     for (type_, status), number in sorted(counted.items()):
         family.add(number, type=type_, status=status)
     return family
@@ -172,7 +180,7 @@ def _ended() -> Family:
     """Counted where they end, as to count the history would be to read it: one item for each type and status."""
     family = Family("muster_operations_ended_total", "counter", "Operations that ended, by type and how.")
     keys = {f"count#{type_}#{status}": (type_, str(status)) for type_ in m.OUTPUTS for status in ENDED}
-    stored = {str(each.key): int(each.ended) for each in Count.batch_get(list(keys))}
+    stored = {str(count.key): int(count.ended) for count in Count.batch_get(list(keys))}
     for key, (type_, status) in keys.items():
         family.add(stored.get(key, 0), type=type_, status=status)
     return family

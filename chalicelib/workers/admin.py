@@ -186,7 +186,7 @@ def remove(worker_id: str, force: bool, by: str, now: float) -> r.RemovedWorker:
     was = msgspec.structs.asdict(view(worker, seen, _held({worker_id: worker}, now)[worker_id], now))
     listed = set(msgspec.json.decode(seen.active, type=list[str])) if seen and seen.active else set()
     containers = {str(d.deployment_id): str(d.container_id or d.deployment_id) for d in live}
-    left = sorted(containers.get(each, each) for each in listed | containers.keys())
+    left = sorted(containers.get(deployment_id, deployment_id) for deployment_id in listed | containers.keys())
     loss = losses.Loss(worker_id, "WORKER_REMOVED", f"{by} removed {worker.record.name}")
     _lose_all(live, loss, now)
     retrying(lambda: _tombstone(workers.get(worker_id)))
@@ -205,9 +205,9 @@ def _tombstone(worker: Worker) -> None:
     """What is left: the digests of its tokens, so that the host is told why it is turned away."""
     heartbeat = worker.heartbeat
     known = b"".join(
-        bytes(each)
-        for each in (heartbeat.digest, heartbeat.previous, heartbeat.used, heartbeat.joined, heartbeat.retired)
-        if each
+        bytes(digest)
+        for digest in (heartbeat.digest, heartbeat.previous, heartbeat.used, heartbeat.joined, heartbeat.retired)
+        if digest
     )
     gone: list[Action] = [
         WorkerHeartbeat.gone.set(True),

@@ -71,11 +71,11 @@ class Request:
 
         A token of an ended session counts with the boot id that registered last: all later answers may have been lost.
         """
-        for each in self.digests:
-            if tokens.is_own(heartbeat, each, now) or (
-                tokens.was_retired(heartbeat, each) and same_boot(heartbeat, self.body)
+        for digest in self.digests:
+            if tokens.is_own(heartbeat, digest, now) or (
+                tokens.was_retired(heartbeat, digest) and same_boot(heartbeat, self.body)
             ):
-                return each
+                return digest
         return None
 
     def joined_with(self, record: WorkerRecord) -> bool:
@@ -83,7 +83,7 @@ class Request:
 
     def is_of_the_past(self, worker: Worker) -> bool:
         """Whether it has a token of an ended session, or comes from a process that has ended."""
-        if any(tokens.was_retired(worker.heartbeat, each) for each in self.digests):
+        if any(tokens.was_retired(worker.heartbeat, digest) for digest in self.digests):
             return True
         return self.joined_with(worker.record) and self.boot in retired_boots(worker.record)
 
@@ -120,7 +120,7 @@ def same_boot(heartbeat: WorkerHeartbeat, body: m.Registration) -> bool:
 
 
 def _knows_the_boot(heartbeat: WorkerHeartbeat, body: m.Registration) -> bool:
-    named = [short(each) for each in (body.boot_id, *(body.past_boot_ids or ()))]
+    named = [short(boot_id) for boot_id in (body.boot_id, *(body.past_boot_ids or ()))]
     return heartbeat.boot is not None and bytes(heartbeat.boot) in named
 
 
