@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -111,12 +112,23 @@ def _encode(spec: r.NewDeployment) -> str:
 
 
 Change = Callable[[Deployment], bool]
-"""Reads a deployment as it is, and transacts; whether anything was to be done."""
+"""Transacts a change of a deployment as it was read; returns whether anything was to be done."""
 
 
-def _act(deployment_id: str, key: idempotency.Key | None, change: Change, now: float) -> tuple[Deployment, bool]:
-    """Apply a change to the latest state, again when somebody was quicker; then ring and place as it needs."""
-    if idempotency.made(key, now):
+@dataclass(frozen=True)
+class _Request:
+    """Who asked for a change of which deployment, and when."""
+
+    deployment_id: str
+    by: Principal
+    now: float
+    key: idempotency.Key | None = None
+
+
+def _act(request: _Request, change: Change) -> tuple[Deployment, bool]:
+    """Apply a change to the latest state, again if another function was faster; then wake its workers and place it."""
+    deployment_id, now = request.deployment_id, request.now
+    if idempotency.made(request.key, now):
         return load(deployment_id), False
 
     def attempt() -> bool:
@@ -144,7 +156,7 @@ def start(deployment_id: str, by: Principal, now: float, key: idempotency.Key | 
         _again(deployment, now, key)
         return True
 
-    return _recorded(deployment_id, key, change, "start", by, now)
+    return _recorded(_Request(deployment_id, by, now, key), change, "start")
 
 
 def restart(deployment_id: str, by: Principal, now: float, key: idempotency.Key | None = None) -> Deployment:
@@ -154,7 +166,7 @@ def restart(deployment_id: str, by: Principal, now: float, key: idempotency.Key 
         _again(deployment, now, key)
         return True
 
-    return _recorded(deployment_id, key, change, "restart", by, now)
+    return _recorded(_Request(deployment_id, by, now, key), change, "restart")
 
 
 def _again(deployment: Deployment, now: float, key: idempotency.Key | None) -> None:
@@ -185,21 +197,15 @@ def patch(deployment_id: str, body: r.DeploymentPatch, by: Principal, now: float
             _replace(deployment, spec, now, None)
         return True
 
-    return _recorded(deployment_id, None, change, "change", by, now, ", ".join(sorted(given)))
+    return _recorded(_Request(deployment_id, by, now), change, "change", ", ".join(sorted(given)))
 
 
-def _recorded(
-    deployment_id: str,
-    key: idempotency.Key | None,
-    change: Change,
-    type_: str,
-    by: Principal,
-    now: float,
-    message: str = "",
-) -> Deployment:
-    deployment, done = _act(deployment_id, key, change, now)
+def _recorded(request: _Request, change: Change, type_: str, message: str = "") -> Deployment:
+    """Apply the change, and record it in the timeline if there was anything to do."""
+    deployment, done = _act(request, change)
     if done:
-        events.record(events.on(deployment), type_, message or f"asked by {by.label}", by.label, now)
+        by = request.by.label
+        events.record(events.on(deployment), type_, message or f"asked by {by}", by, request.now)
     return deployment
 
 
@@ -235,7 +241,8 @@ def _replace(deployment: Deployment, spec: r.NewDeployment, now: float, key: ide
     def build(transaction: TransactWrite) -> None:
         write(transaction, deployment, now, actions)
         if stays:
-            slots.put(transaction, deployment.worker_id, deployment.deployment_id, "deploy", generation, before)
+            deploy = slots.Intent(deployment.worker_id, deployment.deployment_id, "deploy", generation)
+            slots.put(transaction, deploy, before)
         elif before is not None:
             _put_stop(transaction, before, stop_generation, now)
         idempotency.remember(transaction, key, deployment.deployment_id, now)
@@ -287,7 +294,7 @@ def stop(deployment_id: str, by: Principal, now: float, key: idempotency.Key | N
             gpu_claims.release(deployment.worker_id, deployment_id)
         return True
 
-    deployment = _recorded(deployment_id, key, change, "stop", by, now)
+    deployment = _recorded(_Request(deployment_id, by, now, key), change, "stop")
     if deployment.status == Status.STOPPED and deployment.worker_id:
         scheduler.place_waiting(now, on=deployment.worker_id)
     return deployment
@@ -301,7 +308,7 @@ def _outlived(deployment: Deployment, stop: Slot | None) -> bool:
 def _put_stop(transaction: TransactWrite, before: Slot, generation: int, now: float) -> None:
     """A stop in the slot. Where nothing was ever sent there is nothing to stop, and it counts as settled."""
     settled = now if slots.never_sent(before) else None
-    slots.put(transaction, before.worker_id, before.deployment_id, "stop", generation, before, settled_at=settled)
+    slots.put(transaction, slots.Intent(before.worker_id, before.deployment_id, "stop", generation, settled), before)
 
 
 def delete(deployment_id: str, by: Principal, now: float) -> Deployment:

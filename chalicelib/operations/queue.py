@@ -14,6 +14,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import reduce
 from operator import and_
 from typing import Any
@@ -41,6 +42,16 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 0.8
 S = OperationStatus
 
 
+@dataclass(frozen=True)
+class _Request:
+    """What a worker is asked to do, and by whom."""
+
+    worker_id: str
+    type: str
+    parameters: dict[str, Any]
+    by: str
+
+
 def load(operation_id: str, now: float) -> Operation:
     """As it is at this moment. Raises OPERATION_NOT_FOUND."""
     found = find(Operation, operation_id)
@@ -62,40 +73,41 @@ def enqueue(
             "WORKER_OFFLINE",
             f"the worker was last heard of {_ago(now - worker.heartbeat.last_seen)}; nothing can reach it",
         )
+    request = _Request(worker_id, type_, parameters, by)
     if type_ in m.READS:
-        shared: Operation = retrying(lambda: _shared(worker_id, type_, parameters, by, now))
+        shared: Operation = retrying(lambda: _shared(request, now))
         return shared
-    return _enqueue(worker_id, type_, parameters, by, now, key)
+    return _enqueue(request, now, key)
 
 
-def _shared(worker_id: str, type_: str, parameters: dict[str, Any], by: str, now: float) -> Operation:
+def _shared(request: _Request, now: float) -> Operation:
     """The read of this kind that waits to be sent, or a new one: of several at once, one makes it."""
-    slot = "R#" + hashlib.sha256(msgspec.json.encode([type_, parameters], order="sorted")).hexdigest()[:32]
-    latest = find(SharedRead, worker_id, slot)
+    kind = [request.type, request.parameters]
+    slot = "R#" + hashlib.sha256(msgspec.json.encode(kind, order="sorted")).hexdigest()[:32]
+    latest = find(SharedRead, request.worker_id, slot)
     known = find(Operation, latest.operation_id) if latest else None
     if known is not None and refreshed(known, now).status == S.QUEUED:
         return known
-    return _enqueue(worker_id, type_, parameters, by, now, None, (slot, latest))
+    return _enqueue(request, now, None, (slot, latest))
 
 
 def _enqueue(
-    worker_id: str,
-    type_: str,
-    parameters: dict[str, Any],
-    by: str,
+    request: _Request,
     now: float,
     key: idempotency.Key | None,
     share: tuple[str, SharedRead | None] | None = None,
 ) -> Operation:
+    """Store a new operation and wake its worker. `share`: the slot of a shared read, and the item that it has now."""
+    worker_id = request.worker_id
     operation = Operation(
         str(uuid.uuid4()),
         worker_id=worker_id,
-        type=type_,
-        parameters=msgspec.json.encode(parameters).decode(),
+        type=request.type,
+        parameters=msgspec.json.encode(request.parameters).decode(),
         status=S.QUEUED,
         created_at=now,
         updated_at=now,
-        expires_at=now + (READ_EXPIRY_SECONDS if type_ in m.READS else ACTION_EXPIRY_SECONDS),
+        expires_at=now + (READ_EXPIRY_SECONDS if request.type in m.READS else ACTION_EXPIRY_SECONDS),
         ttl=int(now + RESULT_TTL_SECONDS),
     )
 
@@ -113,7 +125,7 @@ def _enqueue(
     if first:
         return load(first, now)
     slots.wake(worker_id, now)
-    _tell(operation, "asked", _what(operation), by, now)
+    _tell(operation, "asked", _what(operation), request.by, now)
     return operation
 
 

@@ -33,6 +33,7 @@ def reserve(deployment: Deployment, place: Place, worker: Worker, now: float) ->
     deployment_id = str(deployment.deployment_id)
     before = slots.get(worker.worker_id, deployment_id)
     claims = _claims_with(place, worker, deployment_id, before)
+    intent = slots.Intent(place.worker_id, deployment_id, "deploy", int(deployment.generation))
     losers = {holder for index, holder in worker.claims.items() if claims.get(index) != holder} - {deployment_id}
 
     def build(transaction: TransactWrite) -> None:
@@ -52,7 +53,7 @@ def reserve(deployment: Deployment, place: Place, worker: Worker, now: float) ->
             ],
             condition=Deployment.version == deployment.version,
         )
-        slots.put(transaction, place.worker_id, deployment_id, "deploy", int(deployment.generation), before)
+        slots.put(transaction, intent, before)
 
     transact(build)
 

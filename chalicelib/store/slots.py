@@ -7,6 +7,7 @@ slot anyway.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pynamodb.expressions.condition import Condition
@@ -68,25 +69,28 @@ def of_worker(worker_id: str) -> tuple[list[Slot], list[Queued]]:
         )
 
 
-def put(
-    transaction: TransactWrite,
-    worker_id: str,
-    deployment_id: str,
-    intent: Literal["deploy", "stop"],
-    generation: int,
-    before: Slot | None,
-    *,
-    settled_at: float | None = None,
-) -> None:
+@dataclass(frozen=True)
+class Intent:
+    """What a worker is to do about a deployment. `settled_at` is set for a stop that no worker has to receive."""
+
+    worker_id: str
+    deployment_id: str
+    type: Literal["deploy", "stop"]
+    generation: int
+    settled_at: float | None = None
+
+
+def put(transaction: TransactWrite, intent: Intent, before: Slot | None) -> None:
     """Overwrite the slot with a new intent, on condition that it is still as it was `before`.
 
     A deploy holds its GPUs from now on; a stop holds what was held, until the worker shows that it is over.
     """
-    slot = Slot(worker_id, f"D#{deployment_id}", intent=intent, generation=generation, settled_at=settled_at)
+    slot = Slot(intent.worker_id, f"D#{intent.deployment_id}", intent=intent.type, generation=intent.generation)
+    slot.settled_at = intent.settled_at
     slot.may_be_running = bool(
         before and (before.may_be_running or (before.intent == "deploy" and before.holds_gpus and _reached(before)))
     )
-    slot.holds_gpus = intent == "deploy" or slot.may_be_running
+    slot.holds_gpus = intent.type == "deploy" or slot.may_be_running
     was_stopped = before is not None and before.intent == "stop" and before.settled_at is not None
     slot.may_begin = (before is not None and not was_stopped and before.may_begin) or None
     transaction.save(slot, condition=unchanged(before))

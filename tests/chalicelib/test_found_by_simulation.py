@@ -128,7 +128,8 @@ def test_an_intent_that_was_sent_since_it_was_read_is_read_again(world: PlaneWor
     assert before is not None and slots.never_sent(before)
     assert worker.types() == ["deploy"]
     with pytest.raises(TransactionConflict):
-        transact(lambda t: slots.put(t, worker.id, deployment_id, "stop", int(before.generation) + 1, before))
+        stop = slots.Intent(worker.id, deployment_id, "stop", int(before.generation) + 1)
+        transact(lambda t: slots.put(t, stop, before))
 
 
 def test_an_older_sessions_word_is_no_receipt(world: PlaneWorld) -> None:

@@ -18,7 +18,7 @@ NOW = 1_800_000_000.0
 
 
 def put(intent: Literal["deploy", "stop"], generation: int, before: Slot | None) -> Slot:
-    transact(lambda t: slots.put(t, "w", "d", intent, generation, before))
+    transact(lambda t: slots.put(t, slots.Intent("w", "d", intent, generation), before))
     return got()
 
 
