@@ -22,7 +22,7 @@ from muster.api.messages import GpuDevice, GpuInfo, Progress, Pruned, Pulled, Re
 from muster_agent.engines.base import EngineError, Instance, RunSpec
 from muster_agent.gpus.gpu_usage import Gpu
 from muster_agent.heartbeat import RegistrationRejected
-from muster_agent.runner.reconciler import HUNG_GRACE_SECONDS
+from muster_agent.runner.failures import HUNG_GRACE_SECONDS
 from muster_agent.state.db import Database, JournalFull
 from muster_agent.wiring import FIRST_LISTING_SECONDS
 from tests.fixtures.agent_world import GIB, AgentWorld, Probes

@@ -125,7 +125,7 @@ MUTANTS = (
     mutant(
         "a deployment crashes when its engine fails",
         "an engine that cannot list what runs has failed, and no deployment",
-        ("agent/muster_agent/runner/reconciler.py", "            self._look_again(error)\n", "            pass\n"),
+        ("agent/muster_agent/runner/reconciler.py", "        self._check_engine(error)\n", ""),
         storm="engine outage",
     ),
     mutant(
@@ -143,8 +143,8 @@ MUTANTS = (
     mutant(
         "a step that the engine refuses counts as an attempt",
         "only the agent's own death in the middle of a step counts",
-        ("agent/muster_agent/runner/reconciler.py", "        finally:\n            # Reached on every error", "        except ZeroDivisionError:\n            raise\n        else:\n            # Reached on every error"),
-        test="tests/agent/runner/test_reconciler.py::test_an_engine_that_refuses_a_step_again_and_again_poisons_no_command",
+        ("agent/muster_agent/runner/plan_executor.py", "        finally:\n            # Reached on every error", "        except ZeroDivisionError:\n            raise\n        else:\n            # Reached on every error"),
+        test="tests/agent/runner/test_plan_executor.py::test_an_engine_that_refuses_a_step_again_and_again_poisons_no_command",
     ),
     mutant(
         "time in which nobody could look counts as a standstill",
@@ -198,8 +198,8 @@ MUTANTS = (
     mutant(
         "restarts wait by the wall clock",
         "a crashed model is started again after its backoff, whatever the wall clock does",
-        ("agent/muster_agent/runner/reconciler.py", "        backoff = self._restarts.again(now, code)\n", "        backoff = self._restarts.again(self._host.clock(), code)\n"),
-        ("agent/muster_agent/runner/reconciler.py", "may_start = self._restarts.wait(now) == 0", "may_start = self._restarts.wait(self._host.clock()) == 0"),
+        ("agent/muster_agent/runner/failures.py", "        backoff = self._restarts.again(now, code)\n", "        backoff = self._restarts.again(self._host.clock(), code)\n"),
+        ("agent/muster_agent/runner/reconciler.py", "may_start = self._restarts.wait(now) == 0", "may_start = self._restarts.wait(self._context.host.clock()) == 0"),
         storm="clock stepped",
     ),
     mutant(
@@ -223,14 +223,14 @@ MUTANTS = (
     mutant(
         "a start stalls by the wall clock",
         "a start has stalled when nothing grew for ten minutes of the monotonic clock",
-        ("agent/muster_agent/runner/reconciler.py", "watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, weights)", "now = self._host.clock()\n        watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, weights)"),
+        ("agent/muster_agent/runner/instance_monitor.py", "watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, self._weights)", "now = self._host.clock()\n        watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, self._weights)"),
         ("agent/muster_agent/runner/startup.py", "LONGEST_OBSERVATION_GAP_SECONDS = 120.0", 'LONGEST_OBSERVATION_GAP_SECONDS = float("inf")'),
         storm="clock stepped",
     ),
     mutant(
         "a model hangs by the wall clock",
         "a model hangs when it answered no probe for 30 seconds of the monotonic clock",
-        ("agent/muster_agent/runner/reconciler.py", "self._pulse.has_stopped(now, ", "self._pulse.has_stopped(self._host.clock(), "),
+        ("agent/muster_agent/runner/instance_monitor.py", "self._pulse.has_stopped(now, ", "self._pulse.has_stopped(self._host.clock(), "),
         ("agent/muster_agent/runner/probes.py", "        if now - self._asked_at > HUNG_AFTER_SECONDS:\n", "        if False:\n"),
         storm="clock stepped",
     ),

@@ -7,7 +7,11 @@
 | `manager` | the deployments of this host: a runner for each |
 | `runner` | one deployment's thread |
 | `reconciler` | one step: observe, plan, act, report |
+| `deployment_state` | a deployment's record and the reports made of it |
 | `plan` | from what is wanted and what is there to the steps between; pure |
+| `plan_executor` | takes the steps of a plan |
+| `instance_monitor` | watches over the instance that a deployment wants |
+| `failures` | what a crash or a failed step becomes |
 | `starter` | from a deploy command to an instance |
 | `preflight` | what is in the way of a deployment, before anything is fetched |
 | `startup`, `phases` | whether a starting model gets anywhere, and how far it is |

@@ -67,7 +67,7 @@ class DeploymentRunner:
         with self._lock:
             self._submitted = record
             if record.command.generation > self.record.command.generation:
-                self._reconciler.cancelled.set()
+                self._reconciler.cancel()
         self._wake.set()
 
     def wake(self) -> None:
@@ -83,7 +83,7 @@ class DeploymentRunner:
         """Let go of it: the instance stays as it is, and nothing is started any more."""
         with self._lock:
             self._closed = True
-            self._reconciler.cancelled.set()
+            self._reconciler.cancel()
         self._wake.set()
 
     def take_thread(self) -> bool:

@@ -6,8 +6,8 @@ import pytest
 
 from muster.api.lifecycle import Status
 from muster_agent.engines.base import EngineError
+from muster_agent.runner.failures import OPERATOR_STOP_SECONDS
 from muster_agent.runner.instances import MAX_LISTING_AGE_SECONDS
-from muster_agent.runner.reconciler import OPERATOR_STOP_SECONDS
 from muster_agent.runner.runner import DeploymentRunner
 from tests.fixtures.agent_world import DAY, AgentWorld
 
