@@ -51,14 +51,14 @@ class CommandReceiver:
     def acked(self, sent: Iterable[str]) -> None:
         """The control plane has these."""
         gone = set(sent)
-        self.acks = [each for each in self.acks if each not in gone]
+        self.acks = [command_id for command_id in self.acks if command_id not in gone]
 
     def receive(self, commands: list[Raw], sent_at: float, runtime: Runtime) -> bool:
         """Take what came in answer to a heartbeat that was sent at `sent_at` (boottime).
 
         False when something was not stored.
         """
-        stored = [self._receive_one(each, sent_at, runtime) for each in commands[:MAX_COMMANDS]]
+        stored = [self._receive_one(command, sent_at, runtime) for command in commands[:MAX_COMMANDS]]
         return all(stored) and len(commands) <= MAX_COMMANDS
 
     def _receive_one(self, raw: Raw, sent_at: float, runtime: Runtime) -> bool:

@@ -75,4 +75,4 @@ class Conditions:
     def current(self) -> list[ReportedCondition]:
         """Those that are set, sorted by type. Never waits."""
         with self._lock:
-            return [each.reported for _, each in sorted(self._observed.items()) if each.is_set]
+            return [observed.reported for _, observed in sorted(self._observed.items()) if observed.is_set]

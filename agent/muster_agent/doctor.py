@@ -118,12 +118,12 @@ def _gpus(snapshot: DeviceSnapshot) -> Iterator[Finding]:
         mend = "for models on GPUs install the driver, until nvidia-smi lists them"
         yield Finding("gpu", "warning", "no NVIDIA GPU answers: only models with gpus: 0 can run here", mend)
         return
-    names = ", ".join(sorted({each.name for each in devices if each.name})) or "no name"
+    names = ", ".join(sorted({device.name for device in devices if device.name})) or "no name"
     driver = devices[0].driver_version or "of unknown version"
     yield Finding("gpu", "ok", f"{len(devices)} ({names}), driver {driver}")
     for index, error in snapshot.lost.items():
         yield Finding(f"gpu {index}", "warning", f"cannot be used: {error}", for_device(error))
-    nameless = [each.index for each in devices if not each.name and not each.lost]
+    nameless = [device.index for device in devices if not device.name and not device.lost]
     if nameless:
         what = f"the driver's names cannot be read: that of GPU {_listed(nameless)} stays empty"
         yield Finding("gpu name", "warning", what, f"nothing depends on it; {UNDER_WSL}")
@@ -134,7 +134,9 @@ def _gpus(snapshot: DeviceSnapshot) -> Iterator[Finding]:
         what = f"the memory of GPU {_listed(shared)} is the host's, and NVML does not report how much there is"
         mend = "leave room for the host: set gpu_memory_utilization, which is a share of the host's memory here"
         yield Finding("gpu memory", "warning", what, mend)
-    unknown = [each.index for each in devices if not each.memory_total and not each.lost and each.index not in shared]
+    unknown = [
+        device.index for device in devices if not device.memory_total and not device.lost and device.index not in shared
+    ]
     if unknown:
         what = f"NVML does not report the memory of GPU {_listed(unknown)}, so that no preflight looks at it"
         yield Finding(
@@ -184,7 +186,7 @@ def _docker_advice(message: str) -> str:
 def _disks(subject: Subject) -> Iterator[Finding]:
     yield _space("weights' disk", subject.cache)
     folder = subject.state_dir.absolute()
-    nearest = next(each for each in (folder, *folder.parents) if each.exists())
+    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not os.access(nearest, os.W_OK):
         yield Finding("state folder", "bad", f"{nearest} cannot be written", "run as root, or give another --state-dir")
     elif disk(nearest).free < MIN_STATE_DISK_BYTES:
@@ -297,9 +299,9 @@ def journaled(state_dir: Path) -> tuple[str, str] | None:
 def report(findings: Iterator[Finding], say: Callable[[str], None]) -> bool:
     """A line for each, and one for what to do. Whether the host can be a worker."""
     good = True
-    for each in findings:
-        say(f"{each.verdict:8}{each.subject}: {each.message}")
-        if each.mend and each.verdict != "ok":
-            say(f"{'':8}  → {each.mend}")
-        good = good and each.verdict != "bad"
+    for finding in findings:
+        say(f"{finding.verdict:8}{finding.subject}: {finding.message}")
+        if finding.mend and finding.verdict != "ok":
+            say(f"{'':8}  → {finding.mend}")
+        good = good and finding.verdict != "bad"
     return good

@@ -70,9 +70,9 @@ MUTANTS = (
         "names are chance, and labels are not read",
         "the container's name is the idempotency key, and labels are the truth",
         ("agent/muster_agent/engines/labels.py", 'return f"muster-{deployment_id}-g{generation}"', 'return f"muster-{deployment_id}-g{generation}-{__import__(\'os\').urandom(4).hex()}"'),
-        ("agent/muster_agent/runner/plan.py", "return min(running, key=lambda each: (each.created, each.id), default=None)", "return None"),
-        ("agent/muster_agent/runner/plan.py", 'steps += [Terminate(each.id) for each in ends if each.state == "running"]', "pass"),
-        ("agent/muster_agent/runner/plan.py", "steps += [Remove(each.id) for each in ends]", 'steps += [Remove(each.id) for each in ends if each.state != "running"]'),
+        ("agent/muster_agent/runner/plan.py", "return min(running, key=lambda instance: (instance.created, instance.id), default=None)", "return None"),
+        ("agent/muster_agent/runner/plan.py", 'steps += [Terminate(instance.id) for instance in ends if instance.state == "running"]', "pass"),
+        ("agent/muster_agent/runner/plan.py", "steps += [Remove(instance.id) for instance in ends]", 'steps += [Remove(instance.id) for instance in ends if instance.state != "running"]'),
     ),
     mutant(
         "ack without the journal",
@@ -102,7 +102,7 @@ MUTANTS = (
     mutant(
         "other workers' containers are one's own",
         "labels carry the worker id: two agents never touch each other's containers",
-        ("agent/muster_agent/runner/plan.py", "return [each for each in instances if each.deployment_id == deployment_id and each.worker_id == worker_id]", "return [each for each in instances if each.deployment_id == deployment_id]"),
+        ("agent/muster_agent/runner/plan.py", "if instance.deployment_id == deployment_id and instance.worker_id == worker_id", "if instance.deployment_id == deployment_id"),
         test="tests/agent/runner/test_plan.py::test_an_instance_is_a_deployments_own_only_with_the_labels_of_both_deployment_and_worker",
     ),
     mutant(
@@ -262,13 +262,13 @@ MUTANTS = (
     mutant(
         "reports are sent in one order",
         "one refused report holds up no other deployment's",
-        ("agent/muster_agent/state/outbox.py", "return sorted(found.values(), key=lambda each: (each.is_rest, each.id < 0, abs(each.id)))", "return sorted(found.values(), key=lambda each: (each.is_rest, each.id < 0, abs(each.id)))[:1]"),
+        ("agent/muster_agent/state/outbox.py", "return sorted(found.values(), key=lambda entry: (entry.is_rest, entry.id < 0, abs(entry.id)))", "return sorted(found.values(), key=lambda entry: (entry.is_rest, entry.id < 0, abs(entry.id)))[:1]"),
         test="tests/agent/control/test_reporter.py::test_one_deployments_refused_reports_hold_up_no_other",
     ),
     mutant(
         "a report is never shrunk",
         "a final status arrives where its log cannot",
-        ("agent/muster_agent/control/shrink.py", "        if each != made[-1]:\n", "        if False:\n"),
+        ("agent/muster_agent/control/shrink.py", "        if version != made[-1]:\n", "        if False:\n"),
         test="tests/agent/control/test_reporter.py::test_a_final_status_arrives_by_shrinking_and_its_log_once_the_network_takes_it",
     ),
     mutant(
@@ -386,7 +386,7 @@ MUTANTS = (
     mutant(
         "an older intent over a newer container",
         "what is newer than an intent leaves the intent behind",
-        ("agent/muster_agent/runner/plan.py", "return any((each.generation or 0) > intent.generation for each in instances)", "return False"),
+        ("agent/muster_agent/runner/plan.py", "return any((instance.generation or 0) > intent.generation for instance in instances)", "return False"),
         ("agent/muster_agent/state/deployments.py", 'if row and row["generation"] >= command.generation:', 'if row and row["generation"] == command.generation:'),
         test="tests/agent/state/test_deployments.py::test_an_intent_is_new_only_if_its_generation_is_newer_than_the_journaled_one",
     ),

@@ -46,7 +46,7 @@ class Asked:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        return tuple(each.target for each in self.mounts)
+        return tuple(mount.target for mount in self.mounts)
 
 
 def asked(config: Mapping[str, Any]) -> Asked:
@@ -72,9 +72,9 @@ def _entrypoint(value: Any) -> Iterator[str]:
         words = shlex.split(value) if isinstance(value, str) else value
     except ValueError as error:
         raise EngineError("INVALID_CONFIG", f"{where}: {error}") from error
-    if not isinstance(words, list) or not all(isinstance(each, str) for each in words) or not words or not words[0]:
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words) or not words or not words[0]:
         raise _invalid(where, 'expected a program with its first arguments, as ["python3", "-m", "my.server"]')
-    yield from (sendable(where, each) for each in words)
+    yield from (sendable(where, word) for word in words)
 
 
 def _mounts(value: Any) -> Iterator[AskedMount]:
@@ -84,8 +84,8 @@ def _mounts(value: Any) -> Iterator[AskedMount]:
     if not isinstance(given, list):
         raise _invalid("config.container_mounts", "expected a list of SOURCE:TARGET[:ro]")
     targets: list[str] = []
-    for index, each in enumerate(given):
-        found = _mount(f"config.container_mounts[{index}]", each)
+    for index, entry in enumerate(given):
+        found = _mount(f"config.container_mounts[{index}]", entry)
         if found.target in targets:
             raise _invalid(found.where, f"{found.target} is the target of another mount: choose another")
         targets.append(found.target)

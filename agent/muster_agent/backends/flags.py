@@ -82,7 +82,7 @@ def _pairs(name: str, value: Any) -> list[str]:
     ):
         return []
     words = value.split()
-    return words if all("=" in each for each in words) else []
+    return words if all("=" in word for word in words) else []
 
 
 def _several(where: str, name: str, values: list[Any]) -> Iterator[str]:
@@ -100,10 +100,10 @@ def _text(where: str, value: Any) -> str:
 def _extra_flags(config: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     """The flags in `extra_args`, each with the value that follows it."""
     extra = extra_args(config)
-    for each, after in zip_longest(extra, extra[1:], fillvalue="-"):
-        if each.startswith("-"):
-            value = each.partition("=")[2] or (None if after.startswith("-") else after)
-            yield next((name for name, short in _SHORT.items() if each.startswith(short)), _name(each)), value
+    for argument, after in zip_longest(extra, extra[1:], fillvalue="-"):
+        if argument.startswith("-"):
+            value = argument.partition("=")[2] or (None if after.startswith("-") else after)
+            yield next((name for name, short in _SHORT.items() if argument.startswith(short)), _name(argument)), value
 
 
 def _name(argument: str) -> str:

@@ -44,14 +44,14 @@ def given_flags(config: Mapping[str, Any]) -> Iterator[Given]:
 def extra_args(config: Mapping[str, Any]) -> list[str]:
     """The arguments that are appended as they are. Raises EngineError INVALID_CONFIG."""
     extra = config.get("extra_args") or config.get("extra-args") or []
-    if not isinstance(extra, list) or not all(isinstance(each, str) for each in extra):
+    if not isinstance(extra, list) or not all(isinstance(argument, str) for argument in extra):
         raise EngineError("INVALID_CONFIG", "config.extra_args: expected a list of strings")
     if extra and not extra[0].startswith("-"):
         raise EngineError("INVALID_CONFIG", "config.extra_args[0]: expected a flag")
-    for index, each in enumerate(extra):
+    for index, argument in enumerate(extra):
         where = f"config.extra_args[{index}]"
-        sendable(where, each)
-        if each == "--":
+        sendable(where, argument)
+        if argument == "--":
             raise EngineError("INVALID_CONFIG", f"{where}: '--' would end the flags: leave it out")
     return extra
 
@@ -66,13 +66,13 @@ def sendable(where: str, text: str) -> str:
 def _extra_flags(arguments: list[str]) -> Iterator[Given]:
     """The flags among `arguments`, each with the values that follow it."""
     name, values = "", list[str]()
-    for each in [*arguments, "--"]:
-        if not each.startswith("-") or _NUMBER.match(each):
-            values.append(each)
+    for argument in [*arguments, "--"]:
+        if not argument.startswith("-") or _NUMBER.match(argument):
+            values.append(argument)
             continue
         if name:
             yield _given("config.extra_args: --", name, values or True)
-        name, value = _name(each)
+        name, value = _name(argument)
         values = [value] if value else []
 
 

@@ -57,19 +57,19 @@ def in_env(env: Mapping[str, str | FromHost]) -> Iterator[Named]:
         if isinstance(value, str):
             yield from in_value(value, f"env.{name}")
             if value.startswith("/") and ":" in value:  # as PATH has them
-                yield from (Named(f"env.{name}", each) for each in value.split(":")[1:] if looks_like_path(each))
+                yield from (Named(f"env.{name}", part) for part in value.split(":")[1:] if looks_like_path(part))
 
 
 def in_value(value: Any, where: str) -> Iterator[Named]:
     """Yields the paths in a JSON value, each with its place."""
     if isinstance(value, str):
-        yield from (Named(where, each) for each in dict.fromkeys(_places(value)) if looks_like_path(each))
+        yield from (Named(where, place) for place in dict.fromkeys(_places(value)) if looks_like_path(place))
     elif isinstance(value, list):
-        for index, each in enumerate(value):
-            yield from in_value(each, f"{where}[{index}]")
+        for index, item in enumerate(value):
+            yield from in_value(item, f"{where}[{index}]")
     elif isinstance(value, dict):
-        for key, each in value.items():
-            yield from in_value(each, f"{where}.{key[:140]}")
+        for key, item in value.items():
+            yield from in_value(item, f"{where}.{key[:140]}")
 
 
 def looks_like_path(text: str) -> bool:
@@ -88,13 +88,13 @@ def plain(path: str) -> str:
 def is_below(path: str, *folders: str) -> bool:
     """Whether `path`, as it is written, is one of `folders` or inside of one."""
     clean = plain(path)
-    return any(clean == each or clean.startswith(f"{each.rstrip('/')}/") for each in folders)
+    return any(clean == folder or clean.startswith(f"{folder.rstrip('/')}/") for folder in folders)
 
 
 def _places(text: str) -> Iterator[str]:
     """The parts of `text` that vLLM may take for a path."""
     yield from (text, text.partition("=")[2], text.rpartition("=")[2])
-    words = [_NAMED.sub("", each) for each in _WORDS.split(text) if each]
+    words = [_NAMED.sub("", word) for word in _WORDS.split(text) if word]
     if all(map(looks_like_path, words)):  # a list of paths, while a prompt or a template has any words in it
         yield from words
     begins = re.search(r"[{\[]", text)
@@ -104,4 +104,4 @@ def _places(text: str) -> Iterator[str]:
         except (ValueError, RecursionError):
             return  # nor does vLLM make anything of it
         if isinstance(inner, dict | list):
-            yield from (each.path for each in in_value(inner, ""))
+            yield from (found.path for found in in_value(inner, ""))

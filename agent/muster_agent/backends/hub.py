@@ -108,7 +108,7 @@ class HuggingFace:
         sizes = (
             [file.size or 0 for file in listing.siblings if file.rfilename.endswith(kind)] for kind in WEIGHT_SUFFIXES
         )
-        return next((sum(each) for each in sizes if each), None) or None
+        return next((sum(group) for group in sizes if group), None) or None
 
     def config(self, question: Question) -> bytes | None:
         return _fetch(question.config_url, question.token, MAX_CONFIG_BYTES)

@@ -23,7 +23,7 @@ def delete_model(hub_cache: Path, model: str) -> Deleted:
 
     The folder is one of those that are there, never a path made from `model`.
     """
-    folder = next((each for each in _folders(hub_cache) if _model(each) == model), None)
+    folder = next((folder for folder in _folders(hub_cache) if _model(folder) == model), None)
     if folder is None:
         raise EngineError("MODEL_NOT_FOUND", f"no weights of {model} in this worker's cache")
     shutil.rmtree(folder)
@@ -33,7 +33,7 @@ def delete_model(hub_cache: Path, model: str) -> Deleted:
 
 def _folders(hub_cache: Path) -> Iterator[Path]:
     try:
-        entries = sorted(os.scandir(hub_cache), key=lambda each: each.name)
+        entries = sorted(os.scandir(hub_cache), key=lambda entry: entry.name)
     except OSError:  # none is there, or somebody else's, which preflight tells of
         return
     for entry in entries:
@@ -51,4 +51,4 @@ def _size(folder: Path) -> int:
         entries = list(os.scandir(folder))
     except OSError:
         return 0
-    return sum(each.stat(follow_symlinks=False).st_size for each in entries if each.is_file(follow_symlinks=False))
+    return sum(entry.stat(follow_symlinks=False).st_size for entry in entries if entry.is_file(follow_symlinks=False))

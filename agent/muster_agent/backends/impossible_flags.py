@@ -59,11 +59,11 @@ def check_possible(config: Mapping[str, Any], gpus: Collection[int] = ()) -> Non
         if is_reserved(key) and key.replace("-", "_") not in CONTAINER_KEYS:
             raise _impossible(f"config.{key[:140]}", f"there is no such setting, only {', '.join(CONTAINER_KEYS)}")
     given = list(given_flags(config))
-    replicas = next((_text(each.value) for each in given if each.name == "data-parallel-size"), "1")
-    for each in given:
-        reason = _reason(each, replicas)
+    replicas = next((_text(flag.value) for flag in given if flag.name == "data-parallel-size"), "1")
+    for flag in given:
+        reason = _reason(flag, replicas)
         if reason is not None:
-            raise _impossible(each.where, reason)
+            raise _impossible(flag.where, reason)
     _check_parts(given, len(gpus))
 
 
@@ -92,11 +92,11 @@ def _reason(given: Given, replicas: str) -> str | None:
 
 def _check_parts(given: list[Given], gpus: int) -> None:
     """vLLM looks for the GPUs that are missing on other hosts, and waits for these."""
-    parts = {each.name: _number(each.value) for each in given if each.name in _PARTS}
+    parts = {flag.name: _number(flag.value) for flag in given if flag.name in _PARTS}
     wanted = math.prod(parts.values())
     if not 0 < gpus < wanted:
         return
-    where = next(each.where for each in given if each.name in _PARTS and parts[each.name] > 1)
+    where = next(flag.where for flag in given if flag.name in _PARTS and parts[flag.name] > 1)
     what = f"splits the model over {wanted} GPUs, and the deployment has {gpus}: give it {wanted} `gpus`, or lower this"
     raise _impossible(where, f"{what}. One deployment is one container on one host", Fix(gpus=wanted))
 

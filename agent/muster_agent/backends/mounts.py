@@ -34,12 +34,12 @@ def why_not(mount: AskedMount, allowed: Iterable[AllowedMount], *, over_programs
     `over_programs`: the owner lets deployments choose the code that their containers run.
     """
     folders = list(allowed)
-    holding = [each for each in folders if lies_in(str(mount.source), each.folder)]
+    holding = [allowed for allowed in folders if lies_in(str(mount.source), allowed.folder)]
     if not holding:
-        listed = ", ".join(str(each.folder) for each in folders) or "none"
+        listed = ", ".join(str(allowed.folder) for allowed in folders) or "none"
         what = f"{str(mount.source)[:200]} is not below a folder that this host mounts ({listed})"
         return f"{what}: the agent's setting --allow-mount"
-    if not mount.read_only and all(each.read_only for each in holding):
+    if not mount.read_only and all(allowed.read_only for allowed in holding):
         return f"{holding[0].folder} is mounted read-only alone: add :ro (the agent's setting --allow-mount)"
     if not over_programs and covers_programs(mount.target):
         advice = "choose another target (the agent's setting --allow-remote-code)"

@@ -102,8 +102,8 @@ class HostPolicy:
                 for source, target in seen_at(path, self.model_root):
                     if not is_below(target, *found):
                         found[target] = Mount(source, target, read_only=True)
-        for each in asks.mounts:
-            found[each.target] = Mount(each.source.resolve(), each.target, each.read_only)
+        for mount in asks.mounts:
+            found[mount.target] = Mount(mount.source.resolve(), mount.target, mount.read_only)
         return tuple(found.values())
 
     def missing(self, command: Deploy) -> Iterator[Named]:
@@ -111,8 +111,8 @@ class HostPolicy:
         there, and so does one of a variable, which may be the image's.
         """
         asks = asked(command.config)
-        named = [each for each in self._named(command, asks) if not each.where.startswith(("env.", "model"))]
-        for where, path in (*named, *((each.where, str(each.source)) for each in asks.mounts)):
+        named = [place for place in self._named(command, asks) if not place.where.startswith(("env.", "model"))]
+        for where, path in (*named, *((mount.where, str(mount.source)) for mount in asks.mounts)):
             # Several of `name=path` in one text are found as a whole, too.
             if "=" not in path and is_absent(path):
                 yield Named(where, plain(path))
@@ -121,7 +121,7 @@ class HostPolicy:
         """The paths below `model_root` that a command names, as they are written there."""
         named = [Named("model", command.model)] if is_path(command.model) else []
         named += [*host_paths.in_config(command.config), *host_paths.in_env(command.env)]
-        return [each for each in named if self.allows_path(each.path) and not is_below(each.path, *asks.targets)]
+        return [place for place in named if self.allows_path(place.path) and not is_below(place.path, *asks.targets)]
 
     def allows_mount(self, mount: AskedMount) -> str | None:
         """Why this host does not mount it; None if it does."""
@@ -131,7 +131,7 @@ class HostPolicy:
         return (*self.allow_mounts, *([AllowedMount(self.model_root, True)] if self.model_root else []))
 
     def allows_image(self, reference: str) -> bool:
-        return reference == self.default_image or any(_matches(reference, each) for each in self.allow_images)
+        return reference == self.default_image or any(_matches(reference, pattern) for pattern in self.allow_images)
 
     def not_allowed_message(self, image: str) -> str:
         allowed = ", ".join(self.allow_images) or "none"
@@ -187,10 +187,10 @@ def _refusal_of_container(asks: Asked, policy: HostPolicy) -> str | None:
         return "config.container_entrypoint: images run as they are here (the agent's setting --allow-entrypoint)"
     if asks.host_network and not policy.allow_host_network:
         return "config.container_network: not the host's network here (the agent's setting --allow-host-network)"
-    for each in asks.mounts:
-        reason = policy.allows_mount(each)
+    for mount in asks.mounts:
+        reason = policy.allows_mount(mount)
         if reason is not None:
-            return f"{each.where}: {reason}"
+            return f"{mount.where}: {reason}"
     return None
 
 
@@ -198,16 +198,16 @@ def _refusal_of_paths(command: Deploy, policy: HostPolicy, asks: Asked) -> str |
     """A container has no path of the host but those that are mounted: `config` names no other, nor does `env`, where
     folders that images have of their own are the image's.
     """
-    for each in host_paths.in_config(command.config):
-        if not _is_there(each, policy, asks):
+    for place in host_paths.in_config(command.config):
+        if not _is_there(place, policy, asks):
             inside = "a file of the image is named from its folder, as examples/x.jinja"
-            return f"{each.where}: {_outside(each.path, policy)}; {inside}"
+            return f"{place.where}: {_outside(place.path, policy)}; {inside}"
     if policy.allow_remote_code:
         return None
-    for each in host_paths.in_env(command.env):
-        name = each.where.removeprefix("env.")
-        if not (policy.shares(name) or is_below(each.path, *host_paths.SYSTEM) or _is_there(each, policy, asks)):
-            return f"{each.where}: {_outside(each.path, policy)}; --share-env {name} lets it pass"
+    for place in host_paths.in_env(command.env):
+        name = place.where.removeprefix("env.")
+        if not (policy.shares(name) or is_below(place.path, *host_paths.SYSTEM) or _is_there(place, policy, asks)):
+            return f"{place.where}: {_outside(place.path, policy)}; --share-env {name} lets it pass"
     return None
 
 
@@ -235,9 +235,9 @@ def _refusal_as_process(command: Deploy, policy: HostPolicy) -> str | None:
         if _CODE_VARIABLES.fullmatch(name) and name not in policy.share_env:
             reason = "decides which code runs on this host, which has no containers to run it in"
             return f"env.{name}: {reason} (the agent's setting --share-env {name})"
-    for each in (*host_paths.in_config(command.config), *host_paths.in_env(command.env)):
-        if not policy.allows_path(each.path):
-            return f"{each.where}: {_outside(each.path, policy)}"
+    for place in (*host_paths.in_config(command.config), *host_paths.in_env(command.env)):
+        if not policy.allows_path(place.path):
+            return f"{place.where}: {_outside(place.path, policy)}"
     return None
 
 

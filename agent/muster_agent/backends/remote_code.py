@@ -75,10 +75,10 @@ def _of_flag(where: str, name: str, value: Any, may_bring_code: bool) -> str | N
         return f"{where}: runs code that is not vLLM's"
     if _means(name, HOST_FLAGS) and not is_one_node(name, value):
         return f"{where}: makes the model a part of something on other hosts"
-    for each in value if isinstance(value, list) else [value]:
-        inner = _structure(each)
+    for item in value if isinstance(value, list) else [value]:
+        inner = _structure(item)
         if inner is None:
-            reason = _of_value(where, each, FLAGS.get(name, PLAIN))
+            reason = _of_value(where, item, FLAGS.get(name, PLAIN))
         else:
             reason = _of_object(where, inner, NESTED.get(name, {}))
         if reason is not None:
@@ -97,13 +97,13 @@ def _of_object(where: str, value: Any, listed: Listed) -> str | None:
     if inner is None:
         return _of_value(where, value, PLAIN if isinstance(listed, Mapping) else listed)
     if isinstance(inner, list):
-        found = (_of_object(f"{where}[{index}]", each, listed) for index, each in enumerate(inner))
+        found = (_of_object(f"{where}[{index}]", item, listed) for index, item in enumerate(inner))
         return next((reason for reason in found if reason is not None), None)
-    for key, each in inner.items():
+    for key, item in inner.items():
         place = f"{where}.{key[:140]}"
         if not isinstance(listed, Mapping) or key not in listed:
             return f"{place}: is not known to be harmless: it could choose code or hosts"
-        reason = _of_object(place, each, listed[key])
+        reason = _of_object(place, item, listed[key])
         if reason is not None:
             return reason
     return None

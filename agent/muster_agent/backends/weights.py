@@ -28,7 +28,7 @@ def unusable(model: str, hub_cache: Path | None) -> str | None:
         return None
     folder = hub_cache / f"{PREFIX}{model.replace('/', '--')}"
     if not has_snapshot(folder):  # what is there already need not be written
-        nearest = next(each for each in (folder, *folder.absolute().parents) if _exists(each))
+        nearest = next(path for path in (folder, *folder.absolute().parents) if _exists(path))
         if not os.access(nearest, os.W_OK | os.X_OK):
             return _unusable_message(nearest, "write", nearest)
     if not _exists(folder):
@@ -57,13 +57,13 @@ def _unreadable(path: Path) -> Iterator[Path]:
     seen = 0
     for folder, folders, files in os.walk(path):
         for name in (*folders, *files):
-            each = Path(folder, name)
+            entry = Path(folder, name)
             seen += 1
             if seen > MAX_CHECKED_FILES:
                 return
             needed = os.R_OK | (os.X_OK if name in folders else 0)
-            if os.path.exists(each) and not os.access(each, needed):
-                yield each
+            if os.path.exists(entry) and not os.access(entry, needed):
+                yield entry
 
 
 def _exists(path: Path) -> bool:

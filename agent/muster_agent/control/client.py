@@ -170,7 +170,9 @@ def _was_connected(error: Exception) -> bool:
     if isinstance(error, requests.ReadTimeout):
         return True
     # "Connection aborted": a reset or an end while the request was sent, or before its response.
-    return isinstance(error, requests.ConnectionError) and any(isinstance(each, ProtocolError) for each in error.args)
+    return isinstance(error, requests.ConnectionError) and any(
+        isinstance(argument, ProtocolError) for argument in error.args
+    )
 
 
 def _decode(content: bytes, shape: type[T]) -> T | None:

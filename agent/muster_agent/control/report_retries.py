@@ -61,8 +61,8 @@ class ReportRetries:
 
     def keep_only(self, heads: Iterable[Head]) -> None:
         """Forget those whose entries are gone, or were replaced by news."""
-        current = {each.key: each.is_rest for each in heads}
-        self._all = {key: each for key, each in self._all.items() if current.get(key) is each.is_rest}
+        current = {head.key: head.is_rest for head in heads}
+        self._all = {key: attempt for key, attempt in self._all.items() if current.get(key) is attempt.is_rest}
 
     def delivered(self, head: Head) -> None:
         self._all.pop(head.key, None)
@@ -80,7 +80,7 @@ class ReportRetries:
         rest.due = now + rest.backoff.next()
 
     def in_trouble(self, now: float) -> dict[Key, RetryState]:
-        return {key: each for key, each in self._all.items() if each.in_trouble(now)}
+        return {key: attempt for key, attempt in self._all.items() if attempt.in_trouble(now)}
 
     def _fresh(self, is_rest: bool) -> RetryState:
         return RetryState(

@@ -91,8 +91,8 @@ class Reporter:
         now = self._monotonic()
         if now < self._nobody_before:
             return self._nobody_before - now
-        due = {each.id: self._attempts.of(each).due for each in heads}
-        head = next((each for each in heads if due[each.id] <= now), None)
+        due = {head.id: self._attempts.of(head).due for head in heads}
+        head = next((head for head in heads if due[head.id] <= now), None)
         if head is None:
             return min(due.values()) - now
         entry = self._outbox.load(head)
@@ -226,8 +226,8 @@ class Reporter:
         if not troubled:
             self._conditions.in_order(ConditionType.REPORTS_REFUSED)
             return
-        latest = max(troubled.values(), key=lambda each: each.since or 0.0)
-        since = min(each.since or 0.0 for each in troubled.values())
+        latest = max(troubled.values(), key=lambda attempt: attempt.since or 0.0)
+        since = min(attempt.since or 0.0 for attempt in troubled.values())
         at = datetime.fromtimestamp(since, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         deployments = sorted(about for kind, about in troubled if kind == "status")
         message = f"{latest.answer}, since {at}: {_counted(troubled)} refused"
@@ -240,8 +240,8 @@ def _answer(error: Retry) -> str:
 
 def _counted(troubled: dict[Key, RetryState]) -> str:
     """What is refused: `reports of 2 deployments and results of 1 operation are`."""
-    statuses = [each for (kind, _), each in troubled.items() if kind == "status"]
-    rests = sum(each.is_rest for each in statuses)
+    statuses = [attempt for (kind, _), attempt in troubled.items() if kind == "status"]
+    rests = sum(attempt.is_rest for attempt in statuses)
     kinds = (
         ("reports", "deployment", len(statuses) - rests),
         ("logs", "deployment", rests),

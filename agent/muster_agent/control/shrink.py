@@ -27,9 +27,9 @@ Body = dict[str, Any]
 def versions(kind: Literal["status", "result"], body: Body) -> list[Body]:
     """`body`, and then ever smaller versions of it; each differs from the one before."""
     made = [body]
-    for each in _of_report(body) if kind == "status" else _of_result(body):
-        if each != made[-1]:
-            made.append(each)
+    for version in _of_report(body) if kind == "status" else _of_result(body):
+        if version != made[-1]:
+            made.append(version)
     return made
 
 

@@ -70,7 +70,7 @@ def read(labels: Mapping[str, str]) -> Owner:
             model=labels.get(MODEL, ""),
             port=int(labels[PORT]) if labels.get(PORT) else None,
             bind=labels.get(BIND),
-            gpus=tuple(each for each in labels[GPUS].split(",") if each) if GPUS in labels else None,
+            gpus=tuple(gpu for gpu in labels[GPUS].split(",") if gpu) if GPUS in labels else None,
         )
     except (KeyError, ValueError):
         return Owner()

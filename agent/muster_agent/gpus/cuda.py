@@ -32,7 +32,7 @@ def unsatisfied(env: Mapping[str, str], driver: Driver) -> str | None:
     if env.get(DISABLED, "").upper() in _TRUE:
         return None
     alternatives = env.get(REQUIREMENT, "").split()
-    if not alternatives or any(_meets(each, driver) for each in alternatives):
+    if not alternatives or any(_meets(alternative, driver) for alternative in alternatives):
         return None
     return alternatives[0]
 

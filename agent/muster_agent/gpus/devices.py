@@ -32,7 +32,7 @@ class DeviceSnapshot:
 
     @property
     def usable(self) -> set[int]:
-        return {each.index for each in self.info.devices if not each.lost}
+        return {device.index for device in self.info.devices if not device.lost}
 
 
 class Devices:
@@ -50,8 +50,8 @@ class Devices:
     def forget(self, gone: list[Known]) -> None:
         """Give the indexes of GPUs that were taken out to others."""
         with self._lock:
-            for each in gone:
-                self._numbers.forget(each.index)
+            for known in gone:
+                self._numbers.forget(known.index)
 
     def read(self, closely: bool = False) -> DeviceSnapshot:
         """A host without a GPU or a driver has none. `closely` adds temperature, power, and processes."""
@@ -72,14 +72,14 @@ class Devices:
         """Every GPU that has an index here, with who holds its memory; why it cannot be used where that is so."""
         with self._lock:
             snapshot = self.read(closely=True)
-            usage = {each.index: each for each in snapshot.usage}
-            positions = {each.index: each.position for each in self.known}
-            found = [_gpu(each, usage.get(each.index), positions, snapshot) for each in snapshot.info.devices]
-            there = {each.index for each in found}
+            usage = {reading.index: reading for reading in snapshot.usage}
+            positions = {known.index: known.position for known in self.known}
+            found = [_gpu(device, usage.get(device.index), positions, snapshot) for device in snapshot.info.devices]
+            there = {gpu.index for gpu in found}
             why = f"NVML does not answer: {snapshot.failure}" if snapshot.failure else "NVML no longer lists it"
-            missing = [each for each in self.known if each.index not in there]
-            found += [Gpu(each.index, each.memory or None, None, uuid=each.uuid, lost=why) for each in missing]
-            return sorted(found, key=lambda each: each.index)
+            missing = [known for known in self.known if known.index not in there]
+            found += [Gpu(known.index, known.memory or None, None, uuid=known.uuid, lost=why) for known in missing]
+            return sorted(found, key=lambda gpu: gpu.index)
 
     def _look(self, closely: bool) -> DeviceSnapshot:
         found = self._numbers.assign(nvml.listing())
@@ -103,7 +103,7 @@ class Devices:
                     lost=listed.error is not None,
                 )
             )
-        gone = [each for each in self.known if each.index not in found]
+        gone = [known for known in self.known if known.index not in found]
         shared = frozenset(index for index, listed in found.items() if listed.shared)
         able = {index: listed.capability for index, listed in found.items() if listed.capability is not None}
         return DeviceSnapshot(GpuInfo(len(devices), devices), usage, lost, gone, shared=shared, capabilities=able)
@@ -123,7 +123,7 @@ def _gpu(device: GpuDevice, usage: GpuUsage | None, positions: dict[int, int], s
         index=device.index,
         total=device.memory_total,
         used=usage.memory_used if usage else None,
-        holders=tuple(Holder(each.pid, each.memory, each.name, each.container) for each in processes),
+        holders=tuple(Holder(process.pid, process.memory, process.name, process.container) for process in processes),
         uuid=device.uuid,
         position=positions.get(device.index, device.index),
         lost=snapshot.lost.get(device.index),

@@ -23,12 +23,12 @@ class Holder:
 
     def describe(self, there: Collection[Instance]) -> str:
         """By process and container, the latter by name where it is one of those that are `there`."""
-        names = {each.id: each.name for each in there}
+        names = {instance.id: instance.name for instance in there}
         inside = f" in container {names.get(self.container, self.container[:12])}" if self.container else ""
         return f"{self.name or 'a process'} (pid {self.pid}){inside}"
 
     def belongs_to(self, instances: Collection[Instance]) -> bool:
-        return any(self.pid == each.pid or self.container == each.id for each in instances)
+        return any(self.pid == instance.pid or self.container == instance.id for instance in instances)
 
 
 @dataclass(frozen=True)
@@ -59,20 +59,24 @@ class Gpu:
         """The instances that run and were given it, whichever worker's they are, but for the deployment's own: those a
         start replaces."""
         own = (worker_id, deployment_id)
-        others = (each for each in there if each.deployment_id and (each.worker_id, each.deployment_id) != own)
-        return [each for each in others if each.state == "running" and self.ids & set(each.gpus or ())]
+        others = (
+            instance
+            for instance in there
+            if instance.deployment_id and (instance.worker_id, instance.deployment_id) != own
+        )
+        return [instance for instance in others if instance.state == "running" and self.ids & set(instance.gpus or ())]
 
     def others(self, own: Collection[Instance]) -> list[Holder]:
-        return [each for each in self.holders if not each.belongs_to(own)]
+        return [holder for holder in self.holders if not holder.belongs_to(own)]
 
     def used_by_others(self, own: Collection[Instance]) -> int | None:
         """Without what `own` hold, since that is given back before it is taken again; None where that is unknown."""
         if self.used is None:
             return None
         if not self.holders:
-            return 0 if any(each.state == "running" for each in own) else self.used
+            return 0 if any(instance.state == "running" for instance in own) else self.used
         return self.used - self.held_by(own)
 
     def held_by(self, own: Collection[Instance]) -> int:
         """As far as the driver tells it."""
-        return sum(each.memory or 0 for each in self.holders if each.belongs_to(own))
+        return sum(holder.memory or 0 for holder in self.holders if holder.belongs_to(own))

@@ -86,7 +86,7 @@ class GpuWatch:
             return  # which GPU is lost cannot be known now
         self._conditions.in_order(DRIVER)
         messages = {index: self._lost_message(index, error) for index, error in snapshot.lost.items()}
-        messages |= {each.index: _gone_message(each) for each in snapshot.gone}
+        messages |= {known.index: _gone_message(known) for known in snapshot.gone}
         if messages:
             indexes = sorted(messages)
             self._conditions.trouble(LOST, "; ".join(messages[index] for index in indexes), gpus=indexes)
@@ -94,12 +94,12 @@ class GpuWatch:
             self._conditions.in_order(LOST)
 
     def _lost_message(self, index: int, error: str) -> str:
-        known = next((each for each in self._devices.known if each.index == index), None)
+        known = next((known for known in self._devices.known if known.index == index), None)
         named = f"GPU {index} ({known.uuid})" if known else f"GPU {index}"
         return f"{named} is lost: {error}: {for_device(error)}"
 
     def _indexes(self) -> list[int]:
-        return [each.index for each in self._devices.known]
+        return [known.index for known in self._devices.known]
 
 
 def _gone_message(gone: Known) -> str:

@@ -50,12 +50,12 @@ class GpuIndexes:
         self, load: Callable[[], str | None] = lambda: None, save: Callable[[str], None] = lambda text: None
     ) -> None:
         self._save = save
-        self._known = {each.uuid: each for each in _read(load())}
+        self._known = {known.uuid: known for known in _read(load())}
 
     @property
     def known(self) -> list[Known]:
         """Every GPU that has an index, those that are gone included, by index."""
-        return sorted(self._known.values(), key=lambda each: each.index)
+        return sorted(self._known.values(), key=lambda known: known.index)
 
     def assign(self, listed: Sequence[Listed]) -> dict[int, Listed]:
         """Each device of NVML's list by its index; one that does not tell its UUID is known by where it was.
@@ -67,45 +67,44 @@ class GpuIndexes:
         nameless: list[Listed] = []
         strangers: list[Listed] = []
         seen: set[str | None] = set()
-        for each in listed:
-            if each.uuid is None or each.uuid in seen:  # some virtual machines give every GPU the same
-                nameless.append(replace(each, uuid=None))
-            elif each.uuid in self._known:
-                found[self._known[each.uuid].index] = each
+        for device in listed:
+            if device.uuid is None or device.uuid in seen:  # some virtual machines give every GPU the same
+                nameless.append(replace(device, uuid=None))
+            elif device.uuid in self._known:
+                found[self._known[device.uuid].index] = device
             else:
-                strangers.append(each)
-            seen.add(each.uuid)
-        for each in nameless:
-            found.update(self._mig_devices_of(each, found) or {self._index_of_nameless(each, found): each})
-        for each in sorted(
-            strangers, key=lambda each: each.mig
-        ):  # a whole GPU has NVML's index rather than a part of one
-            found.update(self._mig_devices_of(each, found) or {self._index_of_stranger(each, found): each})
-        for index, each in found.items():
-            if each.uuid is not None and each.error is None:
-                self._remember(index, each.uuid, each)
+                strangers.append(device)
+            seen.add(device.uuid)
+        for device in nameless:
+            found.update(self._mig_devices_of(device, found) or {self._index_of_nameless(device, found): device})
+        # A whole GPU has NVML's index rather than a part of one.
+        for device in sorted(strangers, key=lambda device: device.mig):
+            found.update(self._mig_devices_of(device, found) or {self._index_of_stranger(device, found): device})
+        for index, device in found.items():
+            if device.uuid is not None and device.error is None:
+                self._remember(index, device.uuid, device)
         if self._known != before:
             self._save(msgspec.json.encode(self.known).decode())
         return dict(sorted(found.items()))
 
     def at(self, index: int) -> Known | None:
-        return next((each for each in self._known.values() if each.index == index), None)
+        return next((known for known in self._known.values() if known.index == index), None)
 
     def forget(self, index: int) -> None:
         """A GPU that is gone for good."""
-        self._known = {each.uuid: each for each in self._known.values() if each.index != index}
+        self._known = {known.uuid: known for known in self._known.values() if known.index != index}
         self._save(msgspec.json.encode(self.known).decode())
 
     def _mig_devices_of(self, device: Listed, taken: dict[int, Listed]) -> dict[int, Listed]:
         """The MIG devices that a GPU had before it ceased to answer: each of them is lost with it."""
         if device.error in (None, NO_MIG_DEVICE) or device.mig:
             return {}
-        parts = (each for each in self._missing(taken) if each.mig and each.position == device.position)
-        return {each.index: replace(device, uuid=each.uuid, mig=True) for each in parts}
+        parts = (known for known in self._missing(taken) if known.mig and known.position == device.position)
+        return {known.index: replace(device, uuid=known.uuid, mig=True) for known in parts}
 
     def _index_of_nameless(self, device: Listed, taken: dict[int, Listed]) -> int:
         missing = self._missing(taken)
-        here = [each for each in missing if each.position == device.position]
+        here = [known for known in missing if known.position == device.position]
         if here or (device.error is not None and missing):
             return (here or missing)[0].index
         return _first_free(device.position, set(taken))
@@ -115,14 +114,16 @@ class GpuIndexes:
 
         A MIG device takes that of its GPU, or of a MIG device that its GPU no longer has.
         """
-        before = [each.index for each in self._missing(taken) if each.position == device.position] if device.mig else []
+        before = (
+            [known.index for known in self._missing(taken) if known.position == device.position] if device.mig else []
+        )
         wanted = before[0] if before else device.position
         if wanted not in taken:
             return wanted
-        return _first_free(wanted, set(taken), {each.index for each in self.known})
+        return _first_free(wanted, set(taken), {known.index for known in self.known})
 
     def _missing(self, taken: Collection[int]) -> list[Known]:
-        return [each for each in self.known if each.index not in taken]
+        return [known for known in self.known if known.index not in taken]
 
     def _remember(self, index: int, uuid: str, device: Listed) -> None:
         """A name or size that cannot be read for once is not forgotten."""

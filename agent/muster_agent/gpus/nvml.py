@@ -133,7 +133,7 @@ def listing() -> list[Listed]:
     """The devices in the order of the PCI bus, those that do not answer included. Raises DriverError."""
     with _driver.initialized():
         found = _list()
-        troubled = not found or any(each.error for each in found)
+        troubled = not found or any(device.error for device in found)
         return _list() if _driver.renew(troubled) else found
 
 
@@ -208,7 +208,7 @@ def _is_nvidia_gpu(device: Path) -> bool:
 
 
 def _kernel_list() -> list[str]:
-    return sorted(each.name for each in _entries(KERNEL_LIST))
+    return sorted(entry.name for entry in _entries(KERNEL_LIST))
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -232,8 +232,8 @@ def _devices(position: int) -> list[Listed]:
         if not reads.has_mig(handle):
             return [_device(position, handle)]
         capability = reads.capability(handle)
-        parts = (_mig_device(position, each) for each in reads.mig_handles(handle, MAX_DEVICES))
-        found = [replace(each, capability=capability) for each in parts]
+        parts = (_mig_device(position, part) for part in reads.mig_handles(handle, MAX_DEVICES))
+        found = [replace(part, capability=capability) for part in parts]
         return found or [replace(_device(position, handle), error=NO_MIG_DEVICE)]
     except pynvml.NVMLError as error:
         if error.value in reads.DRIVER_FAILED:

@@ -155,7 +155,7 @@ def mig_handles(handle: Any, most: int) -> list[Any]:
     """The MIG devices that can be seen from here; their places need not follow one another. Raises as `detail` does."""
     places = detail("nvmlDeviceGetMaxMigDeviceCount", handle) or 0
     found = (detail("nvmlDeviceGetMigDeviceHandleByIndex", handle, place) for place in range(min(places, most)))
-    return [each for each in found if each is not None]
+    return [process for process in found if process is not None]
 
 
 def processes(handle: Any) -> list[tuple[int, int | None]] | None:
@@ -171,10 +171,10 @@ def processes(handle: Any) -> list[tuple[int, int | None]] | None:
         if answer is None:
             answer = figure(f"{question}_v2", handle)
         listed = listed or answer is not None
-        for each in answer or []:
-            used = bounded(each.usedGpuMemory, MAX_BYTES)
-            before = found.get(each.pid)
-            found[each.pid] = used if before is None else max(before, used or 0)
+        for process in answer or []:
+            used = bounded(process.usedGpuMemory, MAX_BYTES)
+            before = found.get(process.pid)
+            found[process.pid] = used if before is None else max(before, used or 0)
     return sorted(found.items(), key=lambda entry: -(entry[1] or 0)) if listed else None
 
 

@@ -44,7 +44,7 @@ def docker_daemon(address: str, proc: Path = PROC) -> int | None:
     listener = _listener(address.removeprefix("unix://")) if address.startswith("unix://") else None
     if listener is None or _comm(listener, proc) == DAEMON:
         return listener
-    pids = (int(each.name) for each in proc.iterdir() if each.name.isdigit())
+    pids = (int(entry.name) for entry in proc.iterdir() if entry.name.isdigit())
     return next((pid for pid in sorted(pids) if _comm(pid, proc) == DAEMON), None)
 
 

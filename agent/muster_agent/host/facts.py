@@ -54,7 +54,7 @@ def _os_name() -> str:
 
 def disk(path: Path) -> Disk:
     """Bytes of the file system that holds `path`, which may not exist yet. Raises OSError."""
-    place = next(each for each in (path, *path.absolute().parents) if each.exists())
+    place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     total, used, free = shutil.disk_usage(place)
     return Disk(total=total, used=used, free=free, percent=round(100 * used / total, 1) if total else 0)
 
@@ -90,12 +90,17 @@ def local_addresses() -> set[str]:
     """The IP addresses of this host's interfaces, without scopes."""
     families = (socket.AF_INET, socket.AF_INET6)
     interfaces = psutil.net_if_addrs().values()
-    return {each.address.partition("%")[0] for several in interfaces for each in several if each.family in families}
+    return {
+        address.address.partition("%")[0]
+        for addresses in interfaces
+        for address in addresses
+        if address.family in families
+    }
 
 
 def resolve(name: str) -> list[str]:
     """Every IP address of a host's name. Raises OSError where it does not resolve, UnicodeError where it is no name."""
-    return [str(each[4][0]) for each in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
+    return [str(result[4][0]) for result in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
 
 
 # Processes

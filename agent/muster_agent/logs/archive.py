@@ -55,8 +55,8 @@ class Archive:
 
         number, old = self._database.write(change)
         private_file(self._file(number)).write_bytes(stored(chunk)[-MAX_ARCHIVED_BYTES:])
-        for each in old:
-            self._file(each).unlink(missing_ok=True)
+        for old_number in old:
+            self._file(old_number).unlink(missing_ok=True)
 
     def save_and_remove(self, engine: Engine, instance: Instance, now: float) -> None:
         """Save the log of a dead instance, then remove it."""
@@ -78,7 +78,7 @@ class Archive:
         begun = [row for row in rows if row["instance_id"].startswith(key)]
         unique = len({row["instance_id"] for row in begun}) == 1
         saved = (SavedLog(self._file(row["id"]), row["saved_at"]) for row in exact or (begun if unique else []))
-        return next((each for each in saved if each.path.exists()), None)
+        return next((log_file for log_file in saved if log_file.path.exists()), None)
 
     def _file(self, number: int | None) -> Path:
         return self._folder / f"{number}.log"

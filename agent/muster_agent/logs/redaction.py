@@ -20,7 +20,10 @@ class Secrets:
         """`text` with HIDDEN in place of each credential of the host and of a command, the longest first."""
         if not text:
             return text
-        values = {*_secret(self.host_env), *(value for each in (*self.commands(), *more) for value in _given(each))}
+        values = {
+            *_secret(self.host_env),
+            *(value for command in (*self.commands(), *more) for value in _given(command)),
+        }
         for value in sorted(values, key=len, reverse=True):
             text = text.replace(value, HIDDEN)
         return hidden_in(text)

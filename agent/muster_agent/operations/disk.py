@@ -28,7 +28,7 @@ def places(engine: Engine, state_dir: Path, policy: HostPolicy) -> list[Place]:
 def disk_usage(places: Sequence[Place]) -> Disk:
     """The first place's disk, with the figures of every place. Raises OSError."""
     usage = facts.disk(places[0].path)
-    usage.paths = [_figures(each) for each in places]
+    usage.paths = [_figures(place) for place in places]
     return usage
 
 
@@ -40,4 +40,4 @@ def _figures(place: Place) -> DiskPath:
 def gist(disk: Disk | None) -> object:
     """What of the paths is worth a report: to a percent, since every log line moves a byte."""
     paths = (disk.paths if disk else None) or []
-    return [(each.path, each.purpose, each.total, 100 * each.used // max(each.total, 1)) for each in paths]
+    return [(entry.path, entry.purpose, entry.total, 100 * entry.used // max(entry.total, 1)) for entry in paths]

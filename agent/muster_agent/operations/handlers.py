@@ -80,13 +80,15 @@ class Handlers:
     def _find(self, key: str) -> Instance | None:
         """By id, name or deployment (its newest), or by the unique beginning of an id."""
         instances = self._host.engine.instances()
-        exact = [each for each in instances if key in (each.id, each.name)]
-        of_deployment = [each for each in instances if key == each.deployment_id and self._is_ours(each)]
-        begun = [each for each in instances if each.id.startswith(key)]
+        exact = [instance for instance in instances if key in (instance.id, instance.name)]
+        of_deployment = [
+            instance for instance in instances if key == instance.deployment_id and self._is_ours(instance)
+        ]
+        begun = [instance for instance in instances if instance.id.startswith(key)]
         if exact:
             return exact[0]
         if of_deployment:
-            return max(of_deployment, key=lambda each: (each.generation or 0, each.created))
+            return max(of_deployment, key=lambda instance: (instance.generation or 0, instance.created))
         return begun[0] if len(begun) == 1 else None
 
     def _owned(self, instance: Instance | None, key: str) -> Instance:
@@ -126,7 +128,7 @@ class Handlers:
         def used_by(image: m.Image) -> list[str]:
             return sorted({*image.used_by, *(user for name, user in wanted if name in (image.id, *image.tags))})
 
-        return [structs.replace(each, used_by=used_by(each)) for each in self._host.engine.images()]
+        return [structs.replace(image, used_by=used_by(image)) for image in self._host.engine.images()]
 
     def _delete_image(self, command: m.DeleteImage) -> m.Deleted:
         self._refuse_others_image(command.image_id)
@@ -152,8 +154,12 @@ class Handlers:
 
     def _delete_model(self, command: m.DeleteModel) -> m.Deleted:
         # Other workers of this host share the cache.
-        users = [(each.model, each.deployment_id) for each in self._host.engine.instances() if each.state == "running"]
-        users += [(each.model, each.deployment_id) for each in self._manager.wanted()]
+        users = [
+            (instance.model, instance.deployment_id)
+            for instance in self._host.engine.instances()
+            if instance.state == "running"
+        ]
+        users += [(command.model, command.deployment_id) for command in self._manager.wanted()]
         user = next((user for model, user in users if model == command.model), None)
         if user is not None:
             raise EngineError("MODEL_IN_USE", f"deployment {user} uses {command.model}: stop it first")
@@ -169,7 +175,7 @@ class Handlers:
         ours = self._context.operations_table.pulled() if command.images else frozenset()
         in_use = self._images_in_use()
         pruned = self._host.engine.prune(
-            images=frozenset(each for each in ours if each not in in_use),
+            images=frozenset(image_id for image_id in ours if image_id not in in_use),
             containers=command.containers,
             volumes=command.volumes,
             dry_run=command.dry_run,
@@ -185,13 +191,16 @@ class Handlers:
 
     def _keep_logs(self) -> None:
         """Of the dead that are about to be pruned: their crash may still be asked about."""
-        for each in self._host.engine.instances():
-            if self._is_ours(each) and each.state == "exited":
-                self._context.archive.try_to_save(self._host.engine, each, self._host.clock())
+        for instance in self._host.engine.instances():
+            if self._is_ours(instance) and instance.state == "exited":
+                self._context.archive.try_to_save(self._host.engine, instance, self._host.clock())
 
     def _images_in_use(self) -> dict[str, str]:
         """Every name of every image that a live deployment runs, with that deployment: ids, tags, the default's too."""
-        users = {each.image or self._host.policy.default_image: each.deployment_id for each in self._manager.wanted()}
+        users = {
+            command.image or self._host.policy.default_image: command.deployment_id
+            for command in self._manager.wanted()
+        }
         for image in self._host.engine.images():
             names = (image.id, *image.tags)
             user = next((users[name] for name in names if name in users), None)

@@ -18,7 +18,7 @@ def crash_context(instance: Instance, host_probe: HostProbe, root: Path, there: 
     lines = [
         f"exit code {instance.exit_code}, {'' if instance.oom_killed else 'not '}killed for memory",
         *_disk(host_probe, root),
-        *(_gpu(each, there) for each in host_probe.gpus()),
+        *(_gpu(gpu, there) for gpu in host_probe.gpus()),
     ]
     return "".join(f"\n[muster] {line}" for line in lines)
 
@@ -31,7 +31,7 @@ def _disk(host_probe: HostProbe, root: Path) -> Iterator[str]:
 
 
 def _gpu(gpu: Gpu, there: Collection[Instance]) -> str:
-    holders = ", ".join(f"{each.describe(there)} {size_or_unknown(each.memory)}" for each in gpu.holders)
+    holders = ", ".join(f"{holder.describe(there)} {size_or_unknown(holder.memory)}" for holder in gpu.holders)
     used = f"{size_or_unknown(gpu.used)} of {size_or_unknown(gpu.total)} used"
     if gpu.shared:
         used = f"{size_or_unknown(gpu.used)} of the host's memory used"

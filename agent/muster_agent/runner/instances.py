@@ -41,11 +41,11 @@ class InstanceCache:
         with self._lock:
             now = self._monotonic()
             if self.seen is None or not 0 <= now - self._listed_at < MAX_LISTING_AGE_SECONDS:
-                ended = [each for each in self._starts if each.has_ended]
+                ended = [start for start in self._starts if start.has_ended]
                 self.seen = tuple(self._engine.instances())
                 self._listed_at = now
-                for each in ended:
-                    self._starts.remove(each)
+                for start in ended:
+                    self._starts.remove(start)
             return self.seen
 
     @contextmanager
@@ -61,7 +61,7 @@ class InstanceCache:
     @property
     def unlisted(self) -> frozenset[str]:
         """The deployments of which an instance may run that `seen` lacks: the engine may fail right after a start."""
-        return frozenset(each.deployment_id for each in self._starts.copy())
+        return frozenset(start.deployment_id for start in self._starts.copy())
 
     def changed(self) -> None:
         """Something was started, stopped or removed: the listing at hand is not true any more."""

@@ -124,8 +124,8 @@ class Listening:
             why = getattr(error, "strerror", None) or error
             return _Found((), self._missing_message(f"{self.address} does not resolve ({why})"))
         ours = self._ours()
-        here = [each for each in dict.fromkeys(results) if _usable(each) and (each in ours or is_loopback(each))]
-        here.sort(key=lambda each: (is_loopback(each), each not in before[:1], ":" in each))  # IPv4 as gateways do
+        here = [ip for ip in dict.fromkeys(results) if _usable(ip) and (ip in ours or is_loopback(ip))]
+        here.sort(key=lambda ip: (is_loopback(ip), ip not in before[:1], ":" in ip))  # IPv4 as gateways do
         if here:
             return _Found(tuple(here))
         if self._fixed():
@@ -135,9 +135,7 @@ class Listening:
         return _Found((), self._missing_message(f"{resolved}, which no interface of this host has", ours))
 
     def _missing_message(self, what: str, ours: Iterable[str] = ()) -> str:
-        has = ", ".join(
-            sorted(each for each in ours if addresses.of_host(each).kind is Kind.ORDINARY)[:MAX_LISTED_ADDRESSES]
-        )
+        has = ", ".join(sorted(ip for ip in ours if addresses.of_host(ip).kind is Kind.ORDINARY)[:MAX_LISTED_ADDRESSES])
         return (
             f"--address {what}{f'; the host has {has}' if has else ''}. Models that run are left alone, and new ones"
             " wait. Bring the address back, or start the agent with another --address"
@@ -158,4 +156,4 @@ def _as_ip(text: str) -> tuple[str, ...]:
 
 def _same(bind: str, wanted: Iterable[str]) -> bool:
     plain = addresses.of_host(bind).host or bind
-    return any(plain == (addresses.of_host(each).host or each) for each in wanted)
+    return any(plain == (addresses.of_host(address).host or address) for address in wanted)

@@ -39,15 +39,15 @@ class DeploymentManager:
 
     def notice(self) -> None:
         """Wake those whose instance has ended, and deployments at rest that have something running after all."""
-        running = {each.id for each in self._ours() if each.state == "running"}
-        for each in self.runners.copy().values():
-            if each.misses(running):
-                each.wake()
-        for deployment_id in {each.deployment_id for each in self._ours()}:
+        running = {instance.id for instance in self._ours() if instance.state == "running"}
+        for runner in self.runners.copy().values():
+            if runner.misses(running):
+                runner.wake()
+        for deployment_id in {instance.deployment_id for instance in self._ours()}:
             if deployment_id is None:
                 continue
-            runner = self.runners.get(deployment_id)
-            record = runner.record if runner else self._context.deployments_table.get(deployment_id)
+            known = self.runners.get(deployment_id)
+            record = known.record if known else self._context.deployments_table.get(deployment_id)
             # Without a record it is an orphan: shown, and never touched unasked.
             if record is not None and record.at_rest:
                 runner = self._actor(record)
@@ -86,12 +86,17 @@ class DeploymentManager:
         does not tell its GPUs is left out: the control plane then takes it that it may hold any.
         """
         found = []
-        for each in self._context.instance_cache.seen or ():
-            if each.state != "running" or each.deployment_id is None or each.gpus is None or self._knows(each):
+        for instance in self._context.instance_cache.seen or ():
+            if (
+                instance.state != "running"
+                or instance.deployment_id is None
+                or instance.gpus is None
+                or self._knows(instance)
+            ):
                 continue
-            held = [device.index for device in gpus.devices if _ids(device) & set(each.gpus)] if gpus else []
-            if held or self._context.is_own(each):
-                found.append(Orphan(each.deployment_id, held))
+            held = [device.index for device in gpus.devices if _ids(device) & set(instance.gpus)] if gpus else []
+            if held or self._context.is_own(instance):
+                found.append(Orphan(instance.deployment_id, held))
         return found
 
     def _knows(self, instance: Instance) -> bool:
@@ -121,7 +126,7 @@ class DeploymentManager:
 
     def wanted(self) -> list[Deploy]:
         """The deploys that are alive here, or shall be: what uses images and weights."""
-        live = (each.command for each in self._context.deployments_table.all() if not each.at_rest)
+        live = (record.command for record in self._context.deployments_table.all() if not record.at_rest)
         return [command for command in live if isinstance(command, Deploy)]
 
     def close(self) -> None:
@@ -134,22 +139,30 @@ class DeploymentManager:
 
     def _ours(self) -> Iterable[Instance]:
         seen = self._context.instance_cache.seen or ()
-        return [each for each in seen if each.worker_id == self._context.worker_id and each.deployment_id is not None]
+        return [
+            instance
+            for instance in seen
+            if instance.worker_id == self._context.worker_id and instance.deployment_id is not None
+        ]
 
     def _running(self) -> set[str]:
         """Deployments of which an instance of ours runs, as far as anybody could look."""
         if self._context.instance_cache.seen is None:
             # Before the first look at the host the journal is the best guess.
-            live = {each.deployment_id for each in self._context.deployments_table.all() if _may_run(each)}
+            live = {record.deployment_id for record in self._context.deployments_table.all() if _may_run(record)}
         else:
-            live = {each.deployment_id for each in self._ours() if each.deployment_id and each.state == "running"}
+            live = {
+                instance.deployment_id
+                for instance in self._ours()
+                if instance.deployment_id and instance.state == "running"
+            }
         return live | self._context.instance_cache.unlisted
 
     def _orphans(self) -> set[str]:
         """Deployments of workers that this agent was, which still run here."""
         seen, past = self._context.instance_cache.seen or (), self._context.past_workers
-        running = (each for each in seen if each.worker_id in past and each.state == "running")
-        return {each.deployment_id for each in running if each.deployment_id}
+        running = (instance for instance in seen if instance.worker_id in past and instance.state == "running")
+        return {instance.deployment_id for instance in running if instance.deployment_id}
 
     def _actor(self, record: Record) -> DeploymentRunner:
         with self._lock:

@@ -44,20 +44,26 @@ Step = Fetch | Terminate | Remove | Start
 
 def of_deployment(deployment_id: str, worker_id: str, instances: Sequence[Instance]) -> list[Instance]:
     """The deployment's own instances of this worker; no other is any of the agent's business."""
-    return [each for each in instances if each.deployment_id == deployment_id and each.worker_id == worker_id]
+    return [
+        instance
+        for instance in instances
+        if instance.deployment_id == deployment_id and instance.worker_id == worker_id
+    ]
 
 
 def wanted(intent: Deploy | Stop, instances: Sequence[Instance]) -> Instance | None:
     """The running instance that is what `intent` asks for."""
     if isinstance(intent, Stop):
         return None
-    running = (each for each in instances if each.state == "running" and each.generation == intent.generation)
-    return min(running, key=lambda each: (each.created, each.id), default=None)
+    running = (
+        instance for instance in instances if instance.state == "running" and instance.generation == intent.generation
+    )
+    return min(running, key=lambda instance: (instance.created, instance.id), default=None)
 
 
 def outdated(intent: Deploy | Stop, instances: Sequence[Instance]) -> bool:
     """Whether something newer than `intent` is there: then the intent is old news, and everything is left alone."""
-    return any((each.generation or 0) > intent.generation for each in instances)
+    return any((instance.generation or 0) > intent.generation for instance in instances)
 
 
 def plan(
@@ -70,15 +76,15 @@ def plan(
     if outdated(intent, instances):
         return ()
     keep = wanted(intent, instances)
-    others = [each for each in instances if keep is None or each.id != keep.id]
+    others = [instance for instance in instances if keep is None or instance.id != keep.id]
     starts = isinstance(intent, Deploy) and keep is None and may_start
     steps: list[Step] = []
     if starts and missing_image is not None:
         steps.append(Fetch(missing_image))
     waits = isinstance(intent, Deploy) and keep is None and not may_start
-    ends = [each for each in others if not (waits and each.state == "running")]
-    steps += [Terminate(each.id) for each in ends if each.state == "running"]
-    steps += [Remove(each.id) for each in ends]
+    ends = [instance for instance in others if not (waits and instance.state == "running")]
+    steps += [Terminate(instance.id) for instance in ends if instance.state == "running"]
+    steps += [Remove(instance.id) for instance in ends]
     if starts:
         steps.append(Start(intent.generation))
     return tuple(steps)

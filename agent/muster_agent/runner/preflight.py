@@ -91,7 +91,7 @@ class Preflight:
         findings = [*([obstacle] if obstacle else []), *found, *self._gpus(request), *self._disks(request, weights)]
         findings += self._quantization(request, asked if obstacle is None else None)
         findings += [*self._weights(request), *self._image(request)]
-        obstacles = [each for each in findings if not each.warns_only]
+        obstacles = [finding for finding in findings if not finding.warns_only]
         if obstacles:
             raise _as_error(obstacles)
         return PreflightResult(_joined(findings), weights)
@@ -145,7 +145,7 @@ class Preflight:
                 return _beginning(Path(model) / "config.json")
             folder = cache / f"{PREFIX}{model.replace('/', '--')}" if cache is not None else None
             there = list(folder.glob("snapshots/*/config.json")) if folder is not None else []
-            return _beginning(max(there, key=lambda each: each.stat().st_mtime)) if there else None
+            return _beginning(max(there, key=lambda path: path.stat().st_mtime)) if there else None
         except OSError:
             return None
 
@@ -180,8 +180,8 @@ class Preflight:
     def _unpacked(self, root: Path, offer: Offer) -> Iterator[Finding]:
         """How much an image grows is not known before it is unpacked, so this is no obstacle."""
         about = UNPACKED_IMAGE_FACTOR * offer.fetch
-        for each in self._disk(root, int(about), f"the image {offer.image}, unpacked, about"):
-            yield replace(each, warns_only=True)
+        for finding in self._disk(root, int(about), f"the image {offer.image}, unpacked, about"):
+            yield replace(finding, warns_only=True)
 
     def _login(self, request: StartRequest) -> dict[str, str]:
         """The token of `hf auth login`, beside the cache: for processes alone, since no container sees it."""
@@ -200,7 +200,7 @@ class Preflight:
     def _gpus(self, request: StartRequest) -> Iterator[Finding]:
         if not request.command.gpus:
             return
-        there = {each.index: each for each in self.host_probe.gpus()}
+        there = {gpu.index: gpu for gpu in self.host_probe.gpus()}
         listed = ", ".join(map(str, sorted(there))) or "none"
         share = _utilization(request.command)
         for index in request.command.gpus:
@@ -229,7 +229,7 @@ class Preflight:
     def _disks(self, request: StartRequest, weights: int | None) -> Iterator[Finding]:
         cache = self.policy.hub_cache
         if weights is not None and cache is not None:
-            here = sum(each.size for each in cached_models(cache) if each.model == request.command.model)
+            here = sum(entry.size for entry in cached_models(cache) if entry.model == request.command.model)
             yield from self._disk(
                 cache, max(weights - here, MIN_FREE_DISK_BYTES), f"the weights of {request.command.model}"
             )
@@ -258,7 +258,7 @@ def _missing(gpu: Gpu, command: Deploy, worker_id: str, there: Collection[Instan
         return f"{named} is lost: {gpu.lost}: {for_device(gpu.lost)}, {advice}"
     users = gpu.users(there, worker_id, command.deployment_id)
     if users:
-        named = ", ".join(f"{each.name} (deployment {each.deployment_id})" for each in users)
+        named = ", ".join(f"{instance.name} (deployment {instance.deployment_id})" for instance in users)
         return f"GPU {gpu.index} is in use by {named}: stop that, or choose another GPU"
     return None
 
@@ -283,7 +283,7 @@ def _memory(gpu: Gpu, share: float, request: StartRequest) -> Iterator[Finding]:
 
 def _occupied(gpu: Gpu, free: int, share: float, request: StartRequest) -> str:
     holders = ", ".join(
-        f"{each.describe(request.there)} ({size_or_unknown(each.memory)})" for each in gpu.others(request.own)
+        f"{holder.describe(request.there)} ({size_or_unknown(holder.memory)})" for holder in gpu.others(request.own)
     )
     by = f", held by {holders}" if holders else ""
     return (
@@ -305,7 +305,7 @@ def _as_error(obstacles: Sequence[Finding]) -> EngineError:
 
 
 def _joined(findings: Sequence[Finding]) -> str:
-    return "; ".join(f"{each.error_code}: {each.message}" for each in findings)
+    return "; ".join(f"{finding.error_code}: {finding.message}" for finding in findings)
 
 
 def size(count: float) -> str:

@@ -57,7 +57,7 @@ class HttpProbe:
                     models = msgspec.json.decode(read_limited(answer, MAX_MODEL_LIST_BYTES), type=_Models)
             except (requests.RequestException, OSError, msgspec.DecodeError, RecursionError):
                 return False
-        return any(each.id == model for each in models.data)
+        return any(listed.id == model for listed in models.data)
 
     def is_alive(self, bind: str, port: int) -> bool:
         """/health alone, and of its answer the status alone: this is asked for as long as the model runs."""

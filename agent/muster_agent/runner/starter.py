@@ -126,7 +126,7 @@ class Starter:
     def _port_findings(self, command: Deploy, own: Collection[Instance]) -> list[Finding]:
         """Of the port that is asked for; one that its own predecessor holds will be free."""
         wanted = desired_port(command)
-        if any(each.port == wanted and each.state == "running" for each in own):
+        if any(instance.port == wanted and instance.state == "running" for instance in own):
             return []
         try:
             self._port(command, None)
@@ -146,7 +146,9 @@ class Starter:
     def _port(self, command: Deploy, last_port: int | None, lost: Collection[int] = ()) -> int:
         self._instance_cache.changed()
         taken = {
-            each.port for each in self._instance_cache.instances() if each.port is not None and each.state != "exited"
+            instance.port
+            for instance in self._instance_cache.instances()
+            if instance.port is not None and instance.state != "exited"
         }
         taken.update(lost)
         wanted, bind = desired_port(command), self._host.listening.bind()

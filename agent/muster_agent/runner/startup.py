@@ -55,7 +55,7 @@ class StartupObserver:
         cached = cached_models(self.hub_cache) if self.hub_cache is not None else []
         return Observation(
             log=self.engine.logs(instance.id, PHASE_LOG_LINES, None).text,
-            cached=sum(each.size for each in cached if each.model == command.model),
+            cached=sum(entry.size for entry in cached if entry.model == command.model),
             on_gpus=self._on_gpus(command) if command.gpus else 0,
         )
 

@@ -108,9 +108,9 @@ def refused(path: Path, error: OSError) -> StateError:
 
 def owner(path: Path) -> str:
     """The owner of `path`, or of its nearest parent that can be examined."""
-    for each in (path, *path.parents):
+    for folder in (path, *path.parents):
         with suppress(OSError):
-            return owner_name(each.stat().st_uid)
+            return owner_name(folder.stat().st_uid)
     return "another user"
 
 

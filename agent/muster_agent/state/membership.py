@@ -53,7 +53,9 @@ def is_another(database: Database, worker_id: str) -> bool:
 def become(database: Database, identity: Identity) -> None:
     """Journal a registration. Raises JournalFull."""
     before = database.meta("worker_id")
-    past = [each for each in (before, *past_workers(database)) if each and each != identity.worker_id]
+    past = [
+        worker_id for worker_id in (before, *past_workers(database)) if worker_id and worker_id != identity.worker_id
+    ]
     database.set_meta(
         urgent=True,  # the token before is retired, so without this one the next start is refused
         worker_id=identity.worker_id,

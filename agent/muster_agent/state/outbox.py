@@ -85,17 +85,17 @@ class Outbox:
         with self._numbering:
             found = {
                 id
-                for id, each in self._held.items()
-                if each.about == about and each.body.get("generation") == generation
+                for id, entry in self._held.items()
+                if entry.about == about and entry.body.get("generation") == generation
             }
             if not found or found & self._tried:
                 return False
-            self._held = {id: each for id, each in self._held.items() if id not in found}
+            self._held = {id: entry for id, entry in self._held.items() if id not in found}
         return True
 
     def holds(self, about: str) -> bool:
         """Whether anything of it is held in memory."""
-        return any(each.about == about for each in self._held.values())
+        return any(entry.about == about for entry in self._held.values())
 
     def put(self, about: str, body: Report | Result) -> None:
         try:
@@ -109,10 +109,10 @@ class Outbox:
         found: dict[Key, Head] = {}
         journaled = self._database.read("SELECT id, kind, about, replaces FROM spool ORDER BY id")
         entries = [_head(row) for row in journaled if row["id"] not in self._delivered]
-        for each in [*entries, *self._held.values()]:
-            if each.key not in found or found[each.key].is_rest:
-                found[each.key] = each
-        return sorted(found.values(), key=lambda each: (each.is_rest, each.id < 0, abs(each.id)))
+        for entry in [*entries, *self._held.values()]:
+            if entry.key not in found or found[entry.key].is_rest:
+                found[entry.key] = entry
+        return sorted(found.values(), key=lambda entry: (entry.is_rest, entry.id < 0, abs(entry.id)))
 
     def load(self, head: Head) -> Entry | None:
         """The whole entry, for delivery; None when it was replaced or dropped meanwhile."""
@@ -140,7 +140,7 @@ class Outbox:
         delivered. Raises JournalFull, after which the entry is not sent again by this process."""
         if entry.id < 0:
             with self._numbering:
-                self._held = {id: each for id, each in self._held.items() if id != entry.id}
+                self._held = {id: held for id, held in self._held.items() if id != entry.id}
                 self._tried &= self._held.keys()
             return
         self._delivered.add(entry.id)
@@ -156,7 +156,7 @@ class Outbox:
 
     def _keep_rest(self, connection: sqlite3.Connection, entry: Entry, rest: dict[str, Any]) -> None:
         newer = connection.execute("SELECT 1 FROM spool WHERE kind = ? AND about = ?", entry.key).fetchone()
-        if newer or any(each.key == entry.key for each in self._held.values()):
+        if newer or any(held.key == entry.key for held in self._held.values()):
             return
         with self._numbering:
             self._sequence += 1
@@ -198,9 +198,9 @@ def _bounded(held: dict[int, Entry]) -> dict[int, Entry]:
     """The same for what is held in memory."""
     if len(held) <= MAX_ENTRIES:
         return held
-    most = Counter(each.key for each in held.values()).most_common(1)[0][0]
-    oldest = next(each.id for each in held.values() if each.key == most)
-    return {id: each for id, each in held.items() if id != oldest}
+    most = Counter(entry.key for entry in held.values()).most_common(1)[0][0]
+    oldest = next(entry.id for entry in held.values() if entry.key == most)
+    return {id: entry for id, entry in held.items() if id != oldest}
 
 
 def _head(row: sqlite3.Row) -> Head:

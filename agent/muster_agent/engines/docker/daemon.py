@@ -74,16 +74,18 @@ def unreachable(error: BaseException, timeout: float) -> str:
     """Returns why the daemon does not answer and what to do: the same text for each request that has the same cause."""
     address = _address()
     causes = list(wrapped(error))
-    if any(isinstance(each, FileNotFoundError) for each in causes):
+    if any(isinstance(cause, FileNotFoundError) for cause in causes):
         advice = "start the daemon (`systemctl start docker`), or install it"
         return f"the Docker daemon does not answer: there is no socket {address}: {advice}"
-    if any(isinstance(each, PermissionError) for each in causes):
+    if any(isinstance(cause, PermissionError) for cause in causes):
         advice = "run the agent as root, or add its user to the group docker"
         return f"the Docker daemon does not answer: permission denied at {address}: {advice}"
-    if any(isinstance(each, ConnectionRefusedError) for each in causes):
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         advice = "start the daemon (`systemctl start docker`), and see `journalctl -u docker` where it does not stay up"
         return f"the Docker daemon does not answer: nothing listens at {address}: {advice}"
-    if any(isinstance(each, TimeoutError | requests.Timeout | urllib3.exceptions.ReadTimeoutError) for each in causes):
+    if any(
+        isinstance(cause, TimeoutError | requests.Timeout | urllib3.exceptions.ReadTimeoutError) for cause in causes
+    ):
         advice = "it hangs, or the host is overloaded: try `docker ps` there, and `systemctl restart docker`"
         return f"the Docker daemon at {address} does not answer within {timeout:.0f} s: {advice}"
     message = f"the Docker daemon at {address} does not answer: {_words(causes)}: see `systemctl status docker` there"
@@ -96,7 +98,7 @@ def _address() -> str:
 
 def _words(causes: list[BaseException]) -> str:
     """The operating system's message if there is one, else the error's, without addresses in memory, which change."""
-    system = next((each.strerror for each in causes if isinstance(each, OSError) and each.strerror), None)
+    system = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
     return system or re.sub(r"<[^<>]* at 0x[0-9a-f]+>", "connection", str(causes[0]))
 
 

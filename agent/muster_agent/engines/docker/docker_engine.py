@@ -89,7 +89,7 @@ class DockerEngine:
             listed = api.containers(all=True)
             own = self._looks.take(list(filter(_is_ours, listed)), partial(_own, api), time.monotonic())
             self._learn_root(api, time.monotonic())
-        return [*own, *(_foreign(each) for each in listed if not _is_ours(each))]
+        return [*own, *(_foreign(container) for container in listed if not _is_ours(container))]
 
     def start(self, spec: RunSpec) -> Instance:
         with self._daemon.asked() as api:
@@ -234,7 +234,9 @@ def _host_config(api: docker.APIClient, spec: RunSpec) -> dict[str, Any]:
     config: dict[str, Any] = api.create_host_config(
         port_bindings=None if spec.host_network else {spec.port: (spec.bind, spec.port)},
         network_mode="host" if spec.host_network else None,
-        mounts=[Mount(each.target, str(each.source), type="bind", read_only=each.read_only) for each in spec.mounts],
+        mounts=[
+            Mount(mount.target, str(mount.source), type="bind", read_only=mount.read_only) for mount in spec.mounts
+        ],
         device_requests=gpus,
         shm_size=SHM_BYTES,
         log_config=LogConfig(type=LogConfig.types.JSON, config=LOG_LIMITS),
@@ -298,4 +300,4 @@ def _inspected(found: dict[str, Any]) -> Instance:
 def _gpus(found: dict[str, Any]) -> tuple[str, ...]:
     """The devices that the container was created with, which Docker stores also for agents that wrote no label."""
     asked = found["HostConfig"].get("DeviceRequests") or []
-    return tuple(device for each in asked for device in each.get("DeviceIDs") or [])
+    return tuple(device for request in asked for device in request.get("DeviceIDs") or [])

@@ -23,11 +23,11 @@ def command_line(entrypoint: Sequence[str], arguments: Sequence[str]) -> list[st
     if list(arguments[:1]) != ["--model"]:
         return list(arguments)
     by_position = list(arguments[1:])
-    words = [basename(each) for each in entrypoint]
+    words = [basename(word) for word in entrypoint]
     if words[-2:] == ["vllm", "serve"]:
         return by_position
     if words[-1:] == ["vllm"]:
         return ["serve", *by_position]
-    if all(each in _RUN_THEIR_ARGUMENTS or each.startswith("-") for each in words):
+    if all(word in _RUN_THEIR_ARGUMENTS or word.startswith("-") for word in words):
         return ["vllm", "serve", *by_position]
     return list(arguments)

@@ -78,7 +78,7 @@ class Images:
         for container in containers:
             if deployment_id := labels.read(container.get("Labels") or {}).deployment_id:
                 users.setdefault(container["ImageID"], set()).add(deployment_id)
-        return [_image(each, sorted(users.get(each["Id"], ()))) for each in images]
+        return [_image(image, sorted(users.get(image["Id"], ()))) for image in images]
 
     def offer(self, reference: str) -> Offer | None:
         """What a pull of it would bring; None where its registry does not tell."""
@@ -90,7 +90,7 @@ class Images:
                 return None
             here = _layers_of(api) if found.layers else []
         layers = found.layers or ()
-        fetch = sum(each.size for each in layers[_shared([each.diff_id for each in layers], here) :])
+        fetch = sum(layer.size for layer in layers[_shared([layer.diff_id for layer in layers], here) :])
         is_emulated = len(found.platforms) == 1 and _emulates()
         platforms = (*found.platforms, platform) if is_emulated else found.platforms
         return Offer(reference, platform, platforms, fetch, found.env)
@@ -153,7 +153,7 @@ class Images:
                 gone = api.remove_image(reference, force=force)
             except NotFound as error:
                 raise EngineError("IMAGE_NOT_FOUND", f"no image {reference[:300]} here") from error
-        return [name for each in gone or () for name in each.values()]
+        return [name for change in gone or () for name in change.values()]
 
 
 def checked(reference: str) -> str:
@@ -177,16 +177,16 @@ def _image(found: dict[str, Any], used_by: list[str]) -> Image:
 def _layers_of(api: docker.APIClient) -> list[list[str]]:
     """The layers of each image that is here, from the lowest."""
     found = []
-    for each in api.images()[:MAX_COMPARED_IMAGES]:
+    for image in api.images()[:MAX_COMPARED_IMAGES]:
         with suppress(NotFound):
-            inspected = api.inspect_image(each["Id"])  # type: ignore[no-untyped-call]  # the stubs lack it
+            inspected = api.inspect_image(image["Id"])  # type: ignore[no-untyped-call]  # the stubs lack it
             found.append(list((inspected.get("RootFS") or {}).get("Layers") or ()))
     return found
 
 
 def _shared(layers: list[str], here: list[list[str]]) -> int:
     """How many layers need not be fetched: one can be used again where all below it are the same."""
-    return max((sum(1 for _ in takewhile(_same, zip(layers, each, strict=False))) for each in here), default=0)
+    return max((sum(1 for _ in takewhile(_same, zip(layers, known, strict=False))) for known in here), default=0)
 
 
 def _same(pair: tuple[str, str]) -> bool:
@@ -195,7 +195,7 @@ def _same(pair: tuple[str, str]) -> bool:
 
 def _emulates() -> bool:
     try:
-        return any(each.name.startswith(("qemu-", "rosetta")) for each in BINFMT.iterdir())
+        return any(entry.name.startswith(("qemu-", "rosetta")) for entry in BINFMT.iterdir())
     except OSError:
         return False
 

@@ -27,19 +27,19 @@ class InspectCache:
         """`now` in seconds of a clock that only goes forward. `inspect` says None of what went meanwhile."""
         before, self._kept = self._kept, {}
         found = []
-        for each in listed:
-            summary = (each["State"], *(each.get("Names") or ()))
-            known = before.get(each["Id"])
+        for container in listed:
+            summary = (container["State"], *(container.get("Names") or ()))
+            known = before.get(container["Id"])
             if (
                 known is None
                 or known[0] != summary
-                or each["State"] != "running"
+                or container["State"] != "running"
                 or now - known[1] >= MAX_INSPECTION_AGE_SECONDS
             ):
-                instance = inspect(each)
+                instance = inspect(container)
                 if instance is None:
                     continue
                 known = (summary, now, instance)
-            self._kept[each["Id"]] = known
+            self._kept[container["Id"]] = known
             found.append(known[2])
         return found

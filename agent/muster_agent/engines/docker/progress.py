@@ -87,15 +87,15 @@ class PullProgress:
 
     def _state(self) -> tuple[int, int, int, int]:
         every = self._layers.values()
-        ended = sum(each.is_downloaded for each in every), sum(each.is_done for each in every)
+        ended = sum(layer.is_downloaded for layer in every), sum(layer.is_done for layer in every)
         return len(every), self._moved(), *ended
 
     def _moved(self) -> int:
-        return sum(each.downloaded + each.extracted for each in self._layers.values())
+        return sum(layer.downloaded + layer.extracted for layer in self._layers.values())
 
     def _news(self, now: float) -> Progress | None:
         self._count()
-        phase = "downloading" if any(not each.is_downloaded for each in self._layers.values()) else "extracting"
+        phase = "downloading" if any(not layer.is_downloaded for layer in self._layers.values()) else "extracting"
         rate = self._rate(now)
         state = phase, 100 * self._current // max(self._total, 1)
         if state == self._reported and now - self._reported_at < RATE_REPORT_EVERY_SECONDS:
@@ -113,7 +113,7 @@ class PullProgress:
 
     def _count(self) -> None:
         """In bytes that are to be moved: those of each layer twice."""
-        sizes = [each.size for each in self._layers.values() if each.size is not None]
+        sizes = [layer.size for layer in self._layers.values() if layer.size is not None]
         unknown = len(self._layers) - len(sizes)
         estimate = 2 * (sum(sizes) + unknown * (sum(sizes) // max(len(sizes), 1)))
         moved = self._moved()

@@ -142,9 +142,11 @@ class _Talk:
         if not top.manifests:
             return self._described(top, platform, None)
         # Attestations stand in the index as manifests for unknown/unknown.
-        real = [each for each in top.manifests if each.platform and "unknown" not in each.platform.name]
-        platforms = tuple(dict.fromkeys(each.platform.name for each in real if each.platform))
-        fitting = next((each for each in real if each.platform and each.platform.name == platform), None)
+        real = [manifest for manifest in top.manifests if manifest.platform and "unknown" not in manifest.platform.name]
+        platforms = tuple(dict.fromkeys(manifest.platform.name for manifest in real if manifest.platform))
+        fitting = next(
+            (manifest for manifest in real if manifest.platform and manifest.platform.name == platform), None
+        )
         if fitting is None:
             return Described(platforms, None, {})
         return self._described(self._manifest(fitting.digest), platform, platforms)
@@ -157,8 +159,8 @@ class _Talk:
             return Described((config.name,), None, {})
         # Layers of an unknown content are counted as well, under a name that no layer has.
         ids = [*config.rootfs.diff_ids, *[""] * len(manifest.layers)]
-        layers = tuple(Layer(diff_id, max(0, each.size)) for diff_id, each in zip(ids, manifest.layers, strict=False))
-        settings = (each.partition("=") for each in (config.config.Env or () if config.config else ()))
+        layers = tuple(Layer(diff_id, max(0, layer.size)) for diff_id, layer in zip(ids, manifest.layers, strict=False))
+        settings = (variable.partition("=") for variable in (config.config.Env or () if config.config else ()))
         return Described(platforms or (platform,), layers, {name: value for name, _, value in settings})
 
     def _manifest(self, reference: str) -> _Manifest:

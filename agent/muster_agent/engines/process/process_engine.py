@@ -44,7 +44,7 @@ class ProcessEngine:
         self._known: set[str] | None = None
 
     def instances(self) -> list[Instance]:
-        return [_instance(each) for each in self._all()]
+        return [_instance(process) for process in self._all()]
 
     def start(self, spec: RunSpec) -> Instance:
         try:
@@ -92,13 +92,13 @@ class ProcessEngine:
     def prune(self, *, images: frozenset[str], containers: bool, volumes: bool, dry_run: bool) -> Pruned:
         """Forgets dead instances with their logs; there are no images and no volumes."""
         reclaimed, kept = 0, []
-        for each in self._all() if containers else ():
-            if each.alive():
-                kept.append(Kept(what=each.name, bytes=each.size(), why="it is running"))
+        for process in self._all() if containers else ():
+            if process.alive():
+                kept.append(Kept(what=process.name, bytes=process.size(), why="it is running"))
                 continue
-            reclaimed += each.size()
+            reclaimed += process.size()
             if not dry_run:
-                each.forget()
+                process.forget()
         return Pruned(space_reclaimed=reclaimed, kept=kept)
 
     def root(self) -> Path:
@@ -108,19 +108,19 @@ class ProcessEngine:
         """Where one is missing that was there, and at first, also what runs without a folder: looking costs more."""
         with self._lock:
             found = self._listed()
-            if self._known is None or not self._known <= {each.name for each in found}:
+            if self._known is None or not self._known <= {process.name for process in found}:
                 found += Supervised.again(self._folder)
-            self._known = {each.name for each in found}
+            self._known = {process.name for process in found}
             return found
 
     def _listed(self) -> list[Supervised]:
         if not self._folder.exists():
             return []
-        folders = sorted(each for each in self._folder.iterdir() if not each.name.startswith("."))
+        folders = sorted(entry for entry in self._folder.iterdir() if not entry.name.startswith("."))
         return [loaded for folder in folders if (loaded := Supervised.load(folder))]
 
     def _find(self, instance_id: str) -> Supervised | None:
-        return next((each for each in self._all() if instance_id in (each.record.id, each.name)), None)
+        return next((process for process in self._all() if instance_id in (process.record.id, process.name)), None)
 
     @contextmanager
     def _starting(self) -> Iterator[None]:

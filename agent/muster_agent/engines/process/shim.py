@@ -62,8 +62,8 @@ def main(folder: Path, command: list[str]) -> None:
     leader = f"{os.getpid()}, {_start_ticks()}"
     _put(folder / "pid", f"[{leader}]")
     # A group's signal reaches the command by itself. Handlers, unlike SIG_IGN, are not inherited by it.
-    for each in SIGNALS:
-        signal.signal(each, lambda *_: None)
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: None)
     log = Log(folder / "log")
     killed_before = _oom_kills()
     try:
