@@ -15,7 +15,10 @@ def missing() -> ApiError:
 
 
 def superseded() -> ApiError:
-    return ApiError("SESSION_SUPERSEDED", "a newer session of this worker registered; this one must rest")
+    return ApiError(
+        "SESSION_SUPERSEDED",
+        "a newer session of this worker superseded this one; stop this agent",
+    )
 
 
 def removed() -> ApiError:

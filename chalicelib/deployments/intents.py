@@ -77,7 +77,7 @@ def check(body: r.NewDeployment) -> None:
     if len(msgspec.json.encode([body.config, body.env])) > MAX_CONFIG_BYTES:
         raise ApiError("PAYLOAD_TOO_LARGE", "config with env: expected at most 64 KiB")
     if isinstance(body.gpus, list) and len(set(body.gpus)) != len(body.gpus):
-        raise ApiError("INVALID_REQUEST", "gpus: expected each index once")
+        raise ApiError("INVALID_REQUEST", "gpus: must not contain duplicates")
     if credential := first_credential(body.config):
         raise ApiError("INVALID_REQUEST", credential)
 

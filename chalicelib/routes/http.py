@@ -180,7 +180,7 @@ def unexpected(error: Exception, where: str) -> ApiError:
             "UNAVAILABLE", f"the database cannot be reached or is busy; try again ({request_id})", retry_after=2
         )
     LOG.error("unexpected error in %s (%s)", where, request_id, exc_info=error)
-    return ApiError("INTERNAL_ERROR", f"something went wrong here, not with the request; its id is {request_id}")
+    return ApiError("INTERNAL_ERROR", f"internal error; the log has it under the request ID {request_id}")
 
 
 # Credentials and roles
