@@ -1,6 +1,6 @@
 """Everything a worker is asked for that is not a deployment's intent: it runs once, and its answer is waited for.
 
-    enqueue ── item and slot row in one transaction, then the bell
+    enqueue ── item and slot row in one transaction, then the worker is woken
     deliver ── with a heartbeat: queued → sent; sent again until it is acknowledged or too old
     settle ─── the worker's result, whenever it comes
 
