@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from random import Random
+from dataclasses import dataclass
 from threading import Lock
 from typing import Literal
 
@@ -46,14 +46,20 @@ MAX_IMAGE_BYTES = 512 * 1024
 Sample = Callable[[], tuple[list[GpuUsage], Disk | None]]
 
 
+@dataclass(frozen=True)
+class Readings:
+    """The last measurements of the host: `sample` is Sampler.latest, `gpus` returns the GPUs if they are known."""
+
+    sample: Sample
+    gpus: Callable[[], GpuInfo | None] = lambda: None
+
+
 class RegistrationRejected(Exception):
     """The control plane will not have this agent, which has never been a worker: nothing to do but to say so."""
 
 
 class HeartbeatLoop:
-    """`registration` is the body of every registration of this process; `sample` is Sampler.latest, `gpus` what is
-    known of the host's GPUs, in place of what `registration` has of them.
-    """
+    """`registration` is the body of every registration of this process, but for its GPUs, which `readings` has."""
 
     def __init__(
         self,
@@ -62,20 +68,17 @@ class HeartbeatLoop:
         host: HostConfig,
         journal: Journal,
         state: StateDir,
-        sample: Sample,
-        random: Random,
-        gpus: Callable[[], GpuInfo | None] = lambda: None,
+        readings: Readings,
     ) -> None:
         self._api = api
         self._registration = registration
         self._host = host
         self._journal = journal
         self._state = state
-        self._sample = sample
-        self._gpus = gpus
-        self._backoff = Backoff(random)
+        self._readings = readings
+        self._backoff = Backoff(host.random)
         self._clock_check = ClockCheck(host.conditions)
-        self._receiver = CommandReceiver(journal, host.boottime)
+        self._receiver = CommandReceiver(journal, host.clocks.boottime)
         self._lock = Lock()
         self._images_sent: tuple[Image, ...] | None = None
         self._paths_sent: object = None
@@ -101,7 +104,7 @@ class HeartbeatLoop:
         due = clock()
         while not wait(max(0.0, due - clock())):
             try:
-                delay = self.tick(self._host.moment())
+                delay = self.tick(self._host.clocks.moment())
             except RegistrationRejected:
                 raise
             except StateError:
@@ -195,7 +198,7 @@ class HeartbeatLoop:
         database = self._journal.database
         before_rejoin = database.meta("token_before_rejoin")
         earlier = database.meta("token") or before_rejoin
-        gpus = self._gpus() or self._registration.gpu_info
+        gpus = self._readings.gpus() or self._registration.gpu_info
         body = replace(self._registration, token=self._registration.token or earlier or "", gpu_info=gpus)
         self._doubt_gpus()
         try:
@@ -228,7 +231,7 @@ class HeartbeatLoop:
         self._store_identity(identity)
         self._images_sent = self._paths_sent = None
         self.identity = identity
-        self._journal.lease.note(self._host.moment())
+        self._journal.lease.note(self._host.clocks.moment())
         if self.runtime is None:
             self._build_runtime(identity.worker_id)
 
@@ -280,13 +283,13 @@ class HeartbeatLoop:
         return min(max(1.0, answer.next_heartbeat_in), MAX_INTERVAL_SECONDS)
 
     def _send(self, identity: Identity, status: Literal["online", "offline"], timeout: tuple[float, float]) -> Answer:
-        usage, disk = self._sample()
+        usage, disk = self._readings.sample()
         paths = gist(disk)
         images = self.runtime.context.instance_cache.images if self.runtime else None
         acks = self._receiver.acks[:MAX_LISTED]
         if self.runtime is not None:
             self.runtime.poller.check()
-        gpus = self._gpus()
+        gpus = self._readings.gpus()
         body = Heartbeat(
             status=status,
             gpu_usage=usage,
@@ -310,14 +313,14 @@ class HeartbeatLoop:
         return answer
 
     def _are_gpus_due(self, gpus: GpuInfo | None) -> bool:
-        now = self._host.monotonic()
+        now = self._host.clocks.monotonic()
         if gpus != self._gpus_sent or now >= self._gpus_due:
             self._doubt_gpus()
         return now < self._gpus_doubted_until
 
     def _doubt_gpus(self) -> None:
         """Repeat the GPUs for a while: a request that timed out may still arrive, after a newer one."""
-        now = self._host.monotonic()
+        now = self._host.clocks.monotonic()
         self._gpus_doubted_until, self._gpus_due = now + REPEAT_GPUS_SECONDS, now + SEND_GPUS_EVERY_SECONDS
 
     def _since(self, now: Moment) -> str:

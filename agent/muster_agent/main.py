@@ -12,7 +12,6 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from random import SystemRandom
 from typing import Any, NoReturn
 
 import click
@@ -40,8 +39,8 @@ from muster_agent.gpus.devices import Devices
 from muster_agent.gpus.gpu_watch import GpuWatch
 from muster_agent.gpus.indexes import GpuIndexes
 from muster_agent.gpus.sampler import Sampler
-from muster_agent.heartbeat import HeartbeatLoop, RegistrationRejected
-from muster_agent.host import clocks, facts
+from muster_agent.heartbeat import HeartbeatLoop, Readings, RegistrationRejected
+from muster_agent.host import facts
 from muster_agent.host.boot_id import DEFAULT_ADDRESS, HostRun, docker_daemon
 from muster_agent.operations.disk import disk_usage, places
 from muster_agent.runner.context import HostConfig
@@ -239,10 +238,6 @@ def _host(config: AgentConfig, state: StateDir, database: Database, engine: Engi
         state_dir=state.path,
         free_port=ports.free_port,
         disk=lambda: disk_usage(places(engine, state.path, policy)),
-        clock=time.time,
-        monotonic=time.monotonic,
-        boottime=clocks.boottime,
-        boot_id=clocks.boot_id,
         conditions=conditions,
         run=host_run,
         devices=devices,
@@ -323,27 +318,25 @@ def _run(config: AgentConfig, opened: _Opened, registration: Registration) -> No
     read_structs()
     host, journal = opened.host, opened.journal
     signals = Signals()
-    gpus = GpuWatch(host.devices, host.conditions, host.monotonic, forget_gone=config.forget_gpus)
+    gpus = GpuWatch(host.devices, host.conditions, host.clocks.monotonic, forget_gone=config.forget_gpus)
     sampler = Sampler(host.disk, gpus)
     sampler.start()
     if not sampler.wait(FIRST_GPU_SAMPLE_SECONDS):
         log.warning("NVIDIA's driver does not answer: this host joins without its GPUs, until it does")
-    random = SystemRandom()
-    agent = HeartbeatLoop(
-        Api(config.url), registration, host, journal, opened.state, sampler.latest, random, lambda: gpus.info
-    )
-    reporter = Reporter(Api(config.url), journal.outbox, agent, random, host.conditions, host.clock, host.monotonic)
+    readings = Readings(sampler.latest, lambda: gpus.info)
+    agent = HeartbeatLoop(Api(config.url), registration, host, journal, opened.state, readings)
+    reporter = Reporter(Api(config.url), journal.outbox, agent, host.random, host.conditions, host.clocks)
     refusal = RegistrationCooldown(journal.database, config.url, registration.name, registration.token)
     agent.start()
     spawn_thread("reporter", reporter.run)
-    pause = refusal.pause(host.moment()) if agent.runtime is None else 0.0
+    pause = refusal.pause(host.clocks.moment()) if agent.runtime is None else 0.0
     if pause:
         log.warning("the control plane refused this worker; it is asked again in %.0f s, or at once by --rejoin", pause)
         signals.wait(pause)
     try:
         agent.run(time.monotonic, signals.wait)
     except RegistrationRejected as error:
-        refusal.note(host.moment())
+        refusal.note(host.clocks.moment())
         raise click.ClickException(f"the control plane did not take this worker: {shown(str(error))}") from error
     except JournalDamaged:  # a StateError that does not end the agent: main starts it again
         raise

@@ -119,7 +119,7 @@ class Runtime:
 
 
 def _context(worker_id: str, host: HostConfig, journal: Journal) -> WorkerContext:
-    instance_cache = InstanceCache(host.engine, host.monotonic)
+    instance_cache = InstanceCache(host.engine, host.clocks.monotonic)
     return WorkerContext(
         host=host,
         worker_id=worker_id,
@@ -128,7 +128,7 @@ def _context(worker_id: str, host: HostConfig, journal: Journal) -> WorkerContex
         operations_table=journal.operations_table,
         instance_cache=instance_cache,
         archive=Archive(journal.database, host.state_dir / "logs"),
-        pulls=Pulls(host.engine, journal.operations_table, instance_cache, host.monotonic, host.pull_pauses),
+        pulls=Pulls(host.engine, journal.operations_table, instance_cache, host.clocks.monotonic, host.pull_pauses),
         secrets=Secrets(lambda: [record.command for record in journal.deployments_table.all()], host.host_env),
-        may_start=lambda: journal.lease.may_start(host.moment()),
+        may_start=lambda: journal.lease.may_start(host.clocks.moment()),
     )

@@ -389,7 +389,7 @@ class Host(AgentWorld):
             return
         if not self.parked:
             raise AssertionError(f"{self.machine} was parked, and has forgotten it")
-        self.attempt(lambda: self.agent.tick(self.host.moment()))
+        self.attempt(lambda: self.agent.tick(self.host.clocks.moment()))
         self.attempt(self.reporter.step)
         if len(self.server.requests) != said:
             raise AssertionError(f"{self.machine} is parked, and speaks")
@@ -415,7 +415,7 @@ class Host(AgentWorld):
 
     def call_in(self) -> None:
         """A heartbeat."""
-        self._heartbeat(lambda: self.agent.tick(self.host.moment()))
+        self._heartbeat(lambda: self.agent.tick(self.host.clocks.moment()))
 
     def report(self) -> None:
         """The next of its reports."""

@@ -198,14 +198,14 @@ MUTANTS = (
     mutant(
         "restarts wait by the wall clock",
         "a crashed model is started again after its backoff, whatever the wall clock does",
-        ("agent/muster_agent/runner/failures.py", "        backoff = self._restarts.again(now, code)\n", "        backoff = self._restarts.again(self._host.clock(), code)\n"),
-        ("agent/muster_agent/runner/reconciler.py", "may_start = self._restarts.wait(now) == 0", "may_start = self._restarts.wait(self._context.host.clock()) == 0"),
+        ("agent/muster_agent/runner/failures.py", "        backoff = self._restarts.again(now, code)\n", "        backoff = self._restarts.again(self._host.clocks.wall(), code)\n"),
+        ("agent/muster_agent/runner/reconciler.py", "may_start = self._restarts.wait(now) == 0", "may_start = self._restarts.wait(self._context.host.clocks.wall()) == 0"),
         storm="clock stepped",
     ),
     mutant(
         "a restarted agent forgets the failures in a row",
         "the count, the cause and the wait of a crash loop outlive the agent",
-        ("agent/muster_agent/runner/reconciler.py", "Restarts(record.crashes, context.host.boot_id())", "Restarts(None, context.host.boot_id())"),
+        ("agent/muster_agent/runner/reconciler.py", "Restarts(record.crashes, context.host.clocks.boot_id())", "Restarts(None, context.host.clocks.boot_id())"),
         test="tests/agent/runner/test_restarts.py::test_a_restarted_agent_keeps_the_count_the_cause_and_the_wait",
     ),
     mutant(
@@ -223,14 +223,14 @@ MUTANTS = (
     mutant(
         "a start stalls by the wall clock",
         "a start has stalled when nothing grew for ten minutes of the monotonic clock",
-        ("agent/muster_agent/runner/instance_monitor.py", "watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, self._weights)", "now = self._host.clock()\n        watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, self._weights)"),
+        ("agent/muster_agent/runner/instance_monitor.py", "watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, self._weights)", "now = self._host.clocks.wall()\n        watchdog = self._watchdog = self._watchdog or StartupWatchdog(now, self._weights)"),
         ("agent/muster_agent/runner/startup.py", "LONGEST_OBSERVATION_GAP_SECONDS = 120.0", 'LONGEST_OBSERVATION_GAP_SECONDS = float("inf")'),
         storm="clock stepped",
     ),
     mutant(
         "a model hangs by the wall clock",
         "a model hangs when it answered no probe for 30 seconds of the monotonic clock",
-        ("agent/muster_agent/runner/instance_monitor.py", "self._pulse.has_stopped(now, ", "self._pulse.has_stopped(self._host.clock(), "),
+        ("agent/muster_agent/runner/instance_monitor.py", "self._pulse.has_stopped(now, ", "self._pulse.has_stopped(self._host.clocks.wall(), "),
         ("agent/muster_agent/runner/probes.py", "        if now - self._asked_at > HUNG_AFTER_SECONDS:\n", "        if False:\n"),
         storm="clock stepped",
     ),
@@ -243,7 +243,7 @@ MUTANTS = (
     mutant(
         "an operation's deadline is by the wall clock",
         "deadlines of operations are measured by CLOCK_BOOTTIME",
-        ("agent/muster_agent/operations/executor.py", "self._boottime = context.host.boottime", "self._boottime = context.host.clock"),
+        ("agent/muster_agent/operations/executor.py", "self._boottime = context.host.clocks.boottime", "self._boottime = context.host.clocks.wall"),
         test="tests/agent/operations/test_executor.py::test_a_step_of_the_wall_clock_moves_no_deadline",
     ),
     mutant(

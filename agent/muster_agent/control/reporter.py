@@ -12,7 +12,6 @@ While reports are refused, the worker has the condition ReportsRefused.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from datetime import datetime, timezone
 from random import Random
 from threading import Event
@@ -24,6 +23,7 @@ from muster_agent.control.backoff import Backoff
 from muster_agent.control.client import TRANSIENT_STATUSES, Api, Fatal, Retry
 from muster_agent.control.report_retries import ReportRetries, RetryState
 from muster_agent.control.shrink import versions
+from muster_agent.host.clocks import Clocks
 from muster_agent.state.db import JournalFull
 from muster_agent.state.dir import Identity, StateError
 from muster_agent.state.outbox import Entry, Key, Outbox
@@ -53,7 +53,7 @@ class Membership(Protocol):
 
 
 class Reporter:
-    """Has an Api, and with it a connection, of its own. `clock` is epoch seconds, `monotonic` measures every wait."""
+    """Has an Api, and with it a connection, of its own. The monotonic clock measures every wait."""
 
     def __init__(
         self,
@@ -62,15 +62,14 @@ class Reporter:
         membership: Membership,
         random: Random,
         conditions: Conditions,
-        clock: Callable[[], float],
-        monotonic: Callable[[], float],
+        clocks: Clocks,
     ) -> None:
         self._api = api
         self._outbox = outbox
         self._membership = membership
         self._conditions = conditions
-        self._clock = clock
-        self._monotonic = monotonic
+        self._clock = clocks.wall
+        self._monotonic = clocks.monotonic
         self._attempts = ReportRetries(random)
         self._unreachable = Backoff(random)
         self._crowd = Backoff(random, cap=CROWD_BACKOFF_CAP_SECONDS)

@@ -8,6 +8,7 @@ boottime    CLOCK_BOOTTIME. For leases and deadlines, which pass on the other si
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -40,3 +41,16 @@ def boot_id(path: Path = BOOT_ID) -> str:
         return path.read_text(encoding="ascii").strip() or _UNKNOWN_BOOT
     except (OSError, ValueError):
         return _UNKNOWN_BOOT
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """The host's clocks, in seconds: `wall` since the epoch, `boottime` within the boot `boot_id`."""
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    boottime: Callable[[], float] = boottime
+    boot_id: Callable[[], str] = boot_id
+
+    def moment(self) -> Moment:
+        return Moment(self.wall(), self.boottime(), self.boot_id())

@@ -40,8 +40,8 @@ class Operations:
     def __init__(self, context: WorkerContext, handlers: Handlers) -> None:
         self._handlers = handlers
         self._operations_table = context.operations_table
-        self._boottime = context.host.boottime
-        self._boot_id = context.host.boot_id()
+        self._boottime = context.host.clocks.boottime
+        self._boot_id = context.host.clocks.boot_id()
         self._closing = Event()
         self._queues: dict[str, SimpleQueue[OperationCommand]] = {name: SimpleQueue() for name in POOLS}
         for name, size in POOLS.items():

@@ -114,7 +114,7 @@ class Handlers:
         attended = self._manager.expect_end(instance)
         self._host.engine.stop(instance.id, STOP_GRACE_SECONDS)
         if not attended:
-            self._context.archive.save_and_remove(self._host.engine, instance, self._host.clock())
+            self._context.archive.save_and_remove(self._host.engine, instance, self._host.clocks.wall())
         self._context.instance_cache.changed()
         return self._container(replace(instance, state="exited", pid=None))
 
@@ -193,7 +193,7 @@ class Handlers:
         """Of the dead that are about to be pruned: their crash may still be asked about."""
         for instance in self._host.engine.instances():
             if self._is_ours(instance) and instance.state == "exited":
-                self._context.archive.try_to_save(self._host.engine, instance, self._host.clock())
+                self._context.archive.try_to_save(self._host.engine, instance, self._host.clocks.wall())
 
     def _images_in_use(self) -> dict[str, str]:
         """Every name of every image that a live deployment runs, with that deployment: ids, tags, the default's too."""

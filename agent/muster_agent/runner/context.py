@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random, SystemRandom
 
 from muster.api.messages import Disk
 from muster_agent.backends.policy import HostPolicy
@@ -13,7 +14,7 @@ from muster_agent.engines.base import Engine, Instance
 from muster_agent.engines.ports import FreePort
 from muster_agent.gpus.devices import Devices
 from muster_agent.host.boot_id import HostRun
-from muster_agent.host.clocks import Moment
+from muster_agent.host.clocks import Clocks
 from muster_agent.logs.archive import Archive
 from muster_agent.logs.redaction import Secrets
 from muster_agent.runner.instances import InstanceCache
@@ -30,8 +31,7 @@ from muster_agent.state.operations import OperationsTable
 class HostConfig:
     """The host of an agent: its engine, the owner's settings, and its clocks. `host_env` may hold secrets.
 
-    `clock` is epoch seconds, for display and for the wire. Durations are measured by `monotonic`, leases and deadlines
-    by `boottime` within the boot `boot_id` (host/clocks.py). `disk` samples the disk that fills up.
+    `disk` samples the disk that fills up.
     """
 
     engine: Engine
@@ -41,20 +41,15 @@ class HostConfig:
     state_dir: Path
     free_port: FreePort
     disk: Callable[[], Disk]
-    clock: Callable[[], float]
-    monotonic: Callable[[], float]
-    boottime: Callable[[], float]
-    boot_id: Callable[[], str]
     conditions: Conditions
+    clocks: Clocks = field(default_factory=Clocks)
+    random: Random = field(default_factory=SystemRandom)
     probe: Probe = field(default_factory=HttpProbe)
     host_probe: HostProbe = field(default_factory=HostProbe)
     devices: Devices = field(default_factory=Devices)
     run: Callable[[], str] = field(default_factory=HostRun)
     spawn: Spawn = spawn_thread
     pull_pauses: Sequence[float] = RETRY_PAUSES_SECONDS
-
-    def moment(self) -> Moment:
-        return Moment(self.clock(), self.boottime(), self.boot_id())
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ class DeploymentState:
 
     def _crash_loop(self, status: Status) -> CrashLoop | None:
         """A deployment that ends has none: nothing starts again."""
-        return None if status in ENDING else self._restarts.loop(self._context.host.monotonic())
+        return None if status in ENDING else self._restarts.loop(self._context.host.clocks.monotonic())
 
     def _serving(self) -> int:
         """The generation of an older instance, which runs until this one takes its place; 0 if there is none."""

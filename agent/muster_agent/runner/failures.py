@@ -52,7 +52,7 @@ class Failures:
 
     def expect_end(self, instance_id: str) -> None:
         """An operator ends this instance; that is no crash. Any thread."""
-        self._asked_to_end[instance_id] = self._host.monotonic()
+        self._asked_to_end[instance_id] = self._host.clocks.monotonic()
 
     def forget_refused_end(self, instance: Instance, now: float) -> None:
         """The instance still runs: if its end was due long ago, the next one is a crash."""

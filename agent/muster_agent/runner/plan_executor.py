@@ -79,7 +79,7 @@ class PlanExecutor:
     def _remove(self, instance_id: str) -> None:
         instance = next((instance for instance in self._state.instances() if instance.id == instance_id), None)
         if instance is not None:
-            self._context.archive.save_and_remove(self._engine, instance, self._context.host.clock())
+            self._context.archive.save_and_remove(self._engine, instance, self._context.host.clocks.wall())
 
     def _start(self, prepared: PreparedStart | None) -> None:
         if self.cancelled.is_set() or prepared is None:

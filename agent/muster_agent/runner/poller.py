@@ -27,7 +27,7 @@ class Poller:
         self._manager = manager
         self._listening = context.host.listening
         self._conditions = context.host.conditions
-        self._monotonic = context.host.monotonic
+        self._monotonic = context.host.clocks.monotonic
         self._closed = Event()
         self._began: float | None = None
         self._faults: dict[str, str] = {}

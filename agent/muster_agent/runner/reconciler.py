@@ -50,7 +50,7 @@ class Reconciler:
     def __init__(self, record: Record, context: WorkerContext, starter: Starter) -> None:
         self._context = context
         self._starter = starter
-        self._restarts = Restarts(record.crashes, context.host.boot_id())
+        self._restarts = Restarts(record.crashes, context.host.clocks.boot_id())
         self._state = DeploymentState(record, context, self._restarts)
         self._executor = PlanExecutor(context, self._state, starter)
         self._failures = Failures(context, self._state, self._restarts)
@@ -80,7 +80,7 @@ class Reconciler:
 
     def next_start_in(self) -> int:
         """Seconds until the next start; 0 where none is waited for. Any thread."""
-        return ceil(self._restarts.wait(self._context.host.monotonic()))
+        return ceil(self._restarts.wait(self._context.host.clocks.monotonic()))
 
     def report_again(self) -> None:
         self._state.report_again()

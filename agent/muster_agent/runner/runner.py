@@ -96,7 +96,7 @@ class DeploymentRunner:
         """Step and wait, until there is nothing to do or it is closed."""
         while not self._closed:
             try:
-                delay = self.step(self._context.host.monotonic())
+                delay = self.step(self._context.host.clocks.monotonic())
             except StateError as error:
                 # The next heartbeat finds it too, and the agent begins a new journal.
                 self._note_trouble(str(error))

@@ -16,6 +16,7 @@ from muster.api.messages import CrashLoop, Fix, Progress, Report, ReportedCondit
 from muster_agent.conditions import Conditions
 from muster_agent.control.client import Api, Fatal
 from muster_agent.control.reporter import IDLE_SECONDS, Reporter
+from muster_agent.host.clocks import Clocks
 from muster_agent.state.dir import Identity, StateError
 from muster_agent.state.outbox import Entry, Head, Outbox
 from tests.fixtures.agent_world import AgentWorld, Clock
@@ -118,7 +119,8 @@ class Sending:
         self.clock, self.wall = Clock(0.0), Clock(EPOCH)
         self.conditions = Conditions(self.clock)
         api = Api("https://muster.example", self.server.session_to_here())
-        self.reporter = Reporter(api, self.outbox, self.member, Random(1), self.conditions, self.wall, self.clock)
+        clocks = Clocks(wall=self.wall, monotonic=self.clock)
+        self.reporter = Reporter(api, self.outbox, self.member, Random(1), self.conditions, clocks)
         self.database.connection.execute("PRAGMA synchronous = OFF")  # nothing here is about a disk
         for name in ("d1", "d2"):
             self.outbox.put(name, Report("running", generation=1))

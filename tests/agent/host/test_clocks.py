@@ -39,6 +39,11 @@ def test_where_the_kernel_says_nothing_each_process_is_a_boot_of_its_own(tmp_pat
     assert unknown != clocks.boot_id()
 
 
+def test_a_moment_is_on_every_clock_of_the_host(world: AgentWorld) -> None:
+    world.clock.suspend(60)
+    assert world.host.clocks.moment() == Moment(world.clock.now, world.clock.uptime, world.boot_id)
+
+
 # What a step of the wall clock does to a deployment: nothing
 
 STEPS = pytest.mark.parametrize("step", [-DAY, DAY, -1_000_000.0])

@@ -33,7 +33,7 @@ def test_repeat_while_it_runs_does_not_run_it_again(world: AgentWorld) -> None:
 def test_a_command_that_arrives_too_late_is_refused(world: AgentWorld) -> None:
     """Counted from when the heartbeat was sent: the answer may have been long on its way."""
     world.server.order(type="disk_usage", command_id="o1", expires_in=60)
-    sent_at = world.host.moment()
+    sent_at = world.host.clocks.moment()
     world.clock.pass_time(61)
     world.agent.tick(sent_at)
     world.deliver()

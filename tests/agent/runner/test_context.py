@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from muster_agent.engines.base import Instance
-from muster_agent.host.clocks import Moment
 from tests.fixtures.agent_world import AgentWorld
 
 
@@ -17,11 +16,6 @@ def test_an_instance_is_of_the_worker_or_of_one_that_it_was_before(
 ) -> None:
     context = replace(world.runtime.context, past_workers=["w0"])
     assert context.is_own(Instance("i1", "n1", "i", "running", worker_id, "d1", 1)) is is_own
-
-
-def test_a_moment_is_on_every_clock_of_the_host(world: AgentWorld) -> None:
-    world.clock.suspend(60)
-    assert world.host.moment() == Moment(world.clock.now, world.clock.uptime, world.boot_id)
 
 
 def test_the_variables_of_the_host_are_in_no_text_about_it(world: AgentWorld) -> None:
