@@ -594,7 +594,7 @@ class Client:
             for seen in client.watch_deployment(deployment_id, timeout=1800):
                 print(seen.status, seen.message)
         """
-        for seen in self._looks(lambda: self.deployment(deployment_id), timeout, every, "it goes on there"):
+        for seen in self._looks(lambda: self.deployment(deployment_id), timeout, every, "the deployment continues"):
             yield seen
             if settled(seen):
                 return
@@ -1111,13 +1111,13 @@ class Client:
             TimedOut: The operation has not ended within `timeout`. The operation continues.
             Unreachable: The control plane has not answered for 120 seconds.
         """
-        what = f"operation {operation_id} goes on there"
+        what = f"operation {operation_id} continues"
         for seen in self._looks(lambda: self.operation(operation_id), timeout, every, what, operation_id):
             yield seen
             if seen.status not in OPEN:
                 return
 
-    # How
+    # Requests
 
     def _pages(self, name: str, answer: type[T], field: str, **given: Any) -> Iterator[Any]:
         query = given.pop("query", {}) | {"limit": PAGE_ITEMS}
@@ -1139,7 +1139,7 @@ class Client:
         body: Struct | None = None,
         query: dict[str, Any] | None = None,
     ) -> T:
-        """What the worker answers. Whoever watches hears of the operation at once, not when the route gives up."""
+        """Return the worker's answer. With `watch` the route does not wait, so that `watch` is called at once."""
         patience = 0.0 if watch else min(timeout, MAX_ROUTE_WAIT_SECONDS)
         found = self._http.ask(name, answer, body=body, query={**(query or {}), "wait": patience}, **ids)
         if not isinstance(found, r.Accepted):
@@ -1153,7 +1153,7 @@ class Client:
     def _looks(
         self, look: Callable[[], T], timeout: float | None, every: float, what: str, operation_id: str | None = None
     ) -> Iterator[T]:
-        """One after the other; a control plane that does not answer for a while is waited for."""
+        """Yield states until the caller stops. Continues while the control plane does not answer for a short time."""
         started = answered = self._clock.now()
         while True:
             try:
@@ -1165,14 +1165,14 @@ class Client:
                 answered = self._clock.now()
                 yield seen
             if timeout is not None and self._clock.now() + every > started + timeout:
-                raise TimedOut(f"not done after {timeout:.0f} s; {what}", operation_id)
+                raise TimedOut(f"timed out after {timeout:.0f} s; {what}", operation_id)
             self._clock.sleep(every)
 
 
 def output(operation: r.Operation, answer: type[T]) -> T:
-    """What an operation that has ended answers. Raises MusterError for any end but success."""
+    """Return the result of an operation that succeeded. Raises MusterError for any other end."""
     if operation.status is OperationStatus.SUCCEEDED:
         return msgspec.convert(operation.output, answer)
     if operation.status is OperationStatus.CANCELLED:
-        raise error("ILLEGAL_TRANSITION", "the operation was cancelled while it was waited for")
-    raise error(operation.error_code or "OPERATION_FAILED", operation.message or f"it is {operation.status}")
+        raise error("ILLEGAL_TRANSITION", "the operation was cancelled")
+    raise error(operation.error_code or "OPERATION_FAILED", operation.message or f"the operation is {operation.status}")

@@ -1,4 +1,4 @@
-"""What every client of ours does with requests: whom it trusts, how it presents a credential, and how much it reads.
+"""How Muster's HTTP clients use requests: trusted authorities, credentials, and limits on what is read.
 
 requests reads REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE, and trusts one file. OpenSSL's SSL_CERT_FILE is what most other
 programs read. An owner who names an authority by either variable wants it trusted, so all files that are named count.

@@ -1,7 +1,7 @@
-"""Requests to a control plane: the endpoint of that name, its types, and one place that says what is sent again.
+"""Requests to a control plane: the endpoint of a name, its types, and which requests are repeated.
 
-GET is repeated freely, POST under its Idempotency-Key. PATCH and DELETE are repeated only while no connection was made:
-where the answer was lost, whether it was done is for the caller to look at.
+GET is repeated freely, POST under its Idempotency-Key. PATCH and DELETE are repeated only if no connection was made:
+after a lost answer, the caller has to check whether the change was made.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ class Transport:
         self._timeout = timeout
 
     def call(self, name: str, answer: type[T], *, key: str | None = None, **given: Any) -> T:
-        """What the endpoint `name` answers. `given`: `body`, `query`, and the path's parameters by name."""
+        """Return the answer of the endpoint `name`. `given`: `body`, `query`, and the path's parameters by name."""
         _, content = self._send(name, given, key)
         return _decode(content, answer)
 
     def ask(self, name: str, answer: type[T], *, key: str | None = None, **given: Any) -> T | Accepted:
-        """The same, of a route that may answer 202."""
+        """Return the answer of a route that may also answer 202."""
         status, content = self._send(name, given, key)
         return _decode(content, Accepted) if status == 202 else _decode(content, answer)
 
     def text(self, name: str) -> str:
-        """Of an endpoint that answers with no JSON."""
+        """Return the answer of an endpoint that does not answer with JSON."""
         return self._send(name, {}, None)[1].decode(errors="replace")
 
     def close(self) -> None:
@@ -96,13 +96,13 @@ class Transport:
         return response.status_code, content
 
     def _refusal(self, status: int, content: bytes) -> MusterError:
-        """What is not in the contract's shape was not written by a control plane, but by something on the way."""
+        """Return the error. A body that is not an `ErrorBody` comes from a server or proxy that is no control plane."""
         try:
             said = msgspec.json.decode(content, type=ErrorBody)
         except (msgspec.DecodeError, RecursionError):
-            moved = "it redirects elsewhere; give the URL that it redirects to" if 300 <= status < 400 else ""
+            moved = "it redirects; use the URL that it redirects to" if 300 <= status < 400 else ""
             why = moved or str(answered_by_something_else(status, content) or "")
-            message = f"{self.url} answers {status}, and not as a control plane does" + (f": {why}" if why else "")
+            message = f"{self.url} answers {status}, but not as a control plane" + (f": {why}" if why else "")
             return Unreachable("NOT_MUSTER", message, status)
         return error(said.error_code, said.message, status)
 
@@ -110,7 +110,7 @@ class Transport:
 def _segment(text: str) -> str:
     """Raises Invalid for a step up, which is one in every encoding: `DELETE …/images/..` would remove the worker."""
     if text in (".", ".."):
-        raise Invalid("INVALID_REQUEST", f"there is nothing of the name {text}")
+        raise Invalid("INVALID_REQUEST", f"{text} is not a valid name")
     return quote(text, safe="")
 
 
@@ -124,5 +124,5 @@ def _decode(content: bytes, answer: type[T]) -> T:
     try:
         return msgspec.json.decode(content, type=answer)
     except (msgspec.DecodeError, RecursionError) as wrong:
-        message = f"an answer that is not as expected ({wrong}); the control plane may be of another version"
+        message = f"unexpected answer ({wrong}); the control plane may have another version"
         raise Unreachable("NOT_MUSTER", message) from wrong

@@ -1,4 +1,4 @@
-"""The wire: what workers, operators and the control plane say to each other.
+"""The wire: the messages between workers, operators, and the control plane.
 
 Both artifacts carry this package: the Lambda function and the wheel for GPU hosts. It imports neither
 AWS nor Docker, so that either side can be read, tested and installed without the other.

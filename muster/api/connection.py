@@ -86,7 +86,7 @@ def answered_by_something_else(status: int, body: bytes) -> Cause | None:
     if status == 407:
         return Cause("proxy", "the proxy asks for a login (407)", _LOGIN)
     if status == 400 and re.search(r"HTTP request (?:was sent )?to an? HTTPS|HTTP request was sent to HTTPS", text):
-        return Cause("tls", "TLS is spoken there", "give the URL with https://")
+        return Cause("tls", "the server expects TLS", "use https:// in the URL")
     return None
 
 
@@ -110,11 +110,12 @@ def _certificate(chain: list[BaseException], environ: Mapping[str, str]) -> Caus
     for error in exact or [error for error in chain if "CERTIFICATE_VERIFY_FAILED" in str(error)][-1:]:
         code, said = getattr(error, "verify_code", 0), getattr(error, "verify_message", "verification failed")
         if code == _EXPIRED:
-            return Cause("certificate", "its certificate has expired", "renew it, or set this host's clock")
+            return Cause("certificate", "the server's certificate has expired", "renew it, or set this host's clock")
         if code == _NOT_YET:
-            return Cause("certificate", "its certificate is not valid yet", "set this host's clock")
+            return Cause("certificate", "the server's certificate is not valid yet", "set this host's clock")
         if code in (_HOSTNAME, _ADDRESS):
-            return Cause("certificate", f"its certificate is for another name ({said.rstrip('.')})", "correct the URL")
+            problem = f"the server's certificate is for another name ({said.rstrip('.')})"
+            return Cause("certificate", problem, "correct the URL")
         mend = "set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to a file with the certificate of the authority that signed it"
         named = [name for name in CA_VARIABLES if environ.get(name)]
         for name in named:
@@ -122,7 +123,7 @@ def _certificate(chain: list[BaseException], environ: Mapping[str, str]) -> Caus
                 return Cause("authorities", f"{name} names {environ[name]}, which is not there", _PEM)
         if named:
             mend += f" (not in {', '.join(f'{name}={environ[name]}' for name in named)})"
-        return Cause("certificate", f"its certificate is not trusted ({said})", mend)
+        return Cause("certificate", f"the server's certificate is not trusted ({said})", mend)
     return None
 
 
@@ -132,9 +133,9 @@ def _tls(chain: list[BaseException]) -> Cause | None:
         if re.search(
             r"WRONG_VERSION_NUMBER|HTTP_REQUEST|RECORD_LAYER_FAILURE|record layer failure|UNKNOWN_PROTOCOL", text
         ):
-            return Cause("tls", "it does not speak TLS", "give the URL with http://, or the port that speaks TLS")
+            return Cause("tls", "the server does not speak TLS", "use http:// in the URL, or the port that speaks TLS")
         if isinstance(error, ssl.SSLEOFError) or "UNEXPECTED_EOF_WHILE_READING" in text:
-            return Cause("closed", "it closed the connection during the TLS handshake", _CLOSED)
+            return Cause("closed", "the server closed the connection during the TLS handshake", _CLOSED)
         if isinstance(error, ssl.SSLError) and error.reason:
             return Cause("tls", f"TLS failed ({error.reason})")
     return None
@@ -144,9 +145,9 @@ def _name(chain: list[BaseException]) -> Cause | None:
     resolved = [error for error in chain if isinstance(error, socket.gaierror)]
     if any(error.errno == socket.EAI_AGAIN for error in resolved):
         mend = "check this host's network and its name server (/etc/resolv.conf)"
-        return Cause("name", "its name cannot be resolved: no name server answers", mend)
+        return Cause("name", "the host name cannot be resolved: no name server answers", mend)
     if resolved or any(type(error).__name__ == "NameResolutionError" for error in chain):
-        return Cause("name", "no such host: its name cannot be resolved", "check the URL, and this host's name server")
+        return Cause("name", "no such host: the name cannot be resolved", "check the URL, and this host's name server")
     return None
 
 
@@ -155,7 +156,7 @@ def _connection(chain: list[BaseException]) -> Cause | None:
         if isinstance(error, ConnectionRefusedError) or "Connection refused" in str(error):
             return Cause("refused", "the connection was refused: nothing listens there")
         if isinstance(error, OSError) and error.errno in _NO_ROUTE:
-            return Cause("unreachable", f"no route to it ({error.strerror})", "check this host's network")
+            return Cause("unreachable", f"no route to the server ({error.strerror})", "check this host's network")
     return None
 
 
@@ -165,7 +166,7 @@ def _timeout(chain: list[BaseException]) -> Cause | None:
         mend = "check firewalls on the way: one may drop the packets"
         return Cause("timeout", "timed out: no connection was made", mend)
     if names & {"ReadTimeout", "ReadTimeoutError"} or any(isinstance(error, TimeoutError) for error in chain):
-        return Cause("timeout", "timed out: a connection was made, and no answer came")
+        return Cause("timeout", "timed out: connected, but no answer arrived")
     return None
 
 
@@ -173,25 +174,25 @@ def _closed(chain: list[BaseException]) -> Cause | None:
     for error in chain:
         reset = isinstance(error, ConnectionResetError) and not isinstance(error, http.client.RemoteDisconnected)
         if reset or "Connection reset" in str(error):
-            return Cause("closed", "it closed the connection: it was reset", _CLOSED)
+            return Cause("closed", "the server reset the connection", _CLOSED)
         if isinstance(error, http.client.RemoteDisconnected | BrokenPipeError | ConnectionAbortedError):
-            return Cause("closed", "it closed the connection without an answer", _CLOSED)
+            return Cause("closed", "the server closed the connection without an answer", _CLOSED)
         if isinstance(error, http.client.IncompleteRead) or type(error).__name__ in (
             "IncompleteRead",
             "ChunkedEncodingError",
         ):
-            return Cause("closed", "it closed the connection in the middle of the answer", _CLOSED)
+            return Cause("closed", "the server closed the connection in the middle of the answer", _CLOSED)
         if isinstance(error, http.client.BadStatusLine):
-            return Cause("closed", "what answers there does not speak HTTP", "check the URL and its port")
+            return Cause("closed", "the server does not speak HTTP", "check the URL and its port")
     return None
 
 
 def _url(chain: list[BaseException]) -> Cause | None:
     names = {type(error).__name__ for error in chain}
     if "SOCKS" in " ".join(map(str, chain)):
-        return Cause("proxy", "a SOCKS proxy is set, which needs another library", "install PySocks beside it")
+        return Cause("proxy", "a SOCKS proxy is set, but PySocks is missing", "install PySocks")
     if names & {"InvalidURL", "LocationParseError", "MissingSchema", "InvalidSchema"}:
-        return Cause("url", "that is no URL of a server", "correct it")
+        return Cause("url", "not a valid server URL", "correct it")
     return None
 
 
@@ -205,7 +206,7 @@ def _proxy(chain: list[BaseException], found: Cause | None, url: str, environ: M
         if status := _STATUS_LINE.search(str(error)):
             if status[1] == "407":
                 return Cause("proxy", f"{which} asks for a login (407)", _LOGIN)
-            return Cause("proxy", f"{which} does not connect to it ({status[1]})", advice)
+            return Cause("proxy", f"{which} does not connect to the server ({status[1]})", advice)
     return Cause("proxy", f"{which} does not serve: {found.what if found else _told(chain[0])}", advice)
 
 

@@ -24,7 +24,7 @@ def advice(loop: CrashLoop, name: str) -> str | None:
     """What to do about a loop that does not heal; None for another. `name` is the deployment's."""
     if not is_persistent(loop):
         return None
-    return f"It does not heal, so each wait is longer, up to 30 min: `muster restart {name}` starts it at once"
+    return f"The cause persists, so each wait is longer, up to 30 min: `muster restart {name}` starts it at once"
 
 
 def span(seconds: int) -> str:

@@ -90,7 +90,7 @@ def first_credential(config: Any) -> str | None:
     try:
         _hide(config, "config", found.append)
     except RecursionError:
-        return "config: expected fewer objects in one another"
+        return "config is nested too deeply"
     if not found:
         return None
     where = found[0]

@@ -1,4 +1,4 @@
-"""Every route of the API: who may call it, what it takes, what it answers with. Routes and document are made from this."""
+"""Every route of the API: access, request, answer. The routes and the OpenAPI document are made from this table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from muster.api import resources as r
 
 
 class Access(IntEnum):
-    """Who may call a route; a role opens what the ones below it open. WORKER is outside that order: workers alone."""
+    """Who may call a route. A role includes the roles below it; WORKER is outside that order."""
 
     ANYONE = 0
     WORKER = 1
@@ -54,8 +54,8 @@ A = Access
 # fmt: off
 ENDPOINTS: tuple[Endpoint, ...] = (
     # What a worker calls
-    Endpoint("register", "POST", "/api/workers/register", A.ANYONE, "Join, or come back, with a token", m.Registered, m.Registration),
-    Endpoint("heartbeat", "POST", f"{WORKER}/heartbeat", A.WORKER, "Say that the worker lives; take its commands", m.HeartbeatAnswer, m.Heartbeat, authenticates_itself=True),
+    Endpoint("register", "POST", "/api/workers/register", A.ANYONE, "Register a worker, or register it again, with a token", m.Registered, m.Registration),
+    Endpoint("heartbeat", "POST", f"{WORKER}/heartbeat", A.WORKER, "Send a heartbeat; receive commands", m.HeartbeatAnswer, m.Heartbeat, authenticates_itself=True),
     Endpoint("report", "POST", f"{WORKER}/deployments/{{deployment_id}}/status", A.WORKER, "Report a deployment's status", m.Applied, m.Report),
     Endpoint("result", "POST", f"{WORKER}/commands/{{command_id}}/result", A.WORKER, "Report an operation's result", m.Applied, m.Result),
     # Containers, images, storage
@@ -64,18 +64,18 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("pull_image", "POST", f"{WORKER}/images/pull", A.OPERATOR, "Pull an image", m.Pulled, r.PullRequest, r.PullQuery, own_worker=True, waits=True, idempotent=True),
     Endpoint("delete_image", "DELETE", f"{WORKER}/images/{{image_id}}", A.OPERATOR, "Delete an image", m.Deleted, query=r.DeleteImageQuery, own_worker=True, waits=True),
     Endpoint("disk_usage", "GET", f"{WORKER}/storage/disk", A.VIEWER, "Disk usage of a worker", m.Disk, query=r.ReportQuery, own_worker=True, waits=True),
-    Endpoint("prune", "POST", f"{WORKER}/storage/prune", A.OPERATOR, "Free disk of what Muster left behind", m.Pruned, r.PruneRequest, r.WaitQuery, own_worker=True, waits=True, idempotent=True),
-    Endpoint("list_containers", "GET", f"{WORKER}/containers", A.VIEWER, "What runs on a worker, and whose it is", m.Containers, query=r.WaitQuery, waits=True),
+    Endpoint("prune", "POST", f"{WORKER}/storage/prune", A.OPERATOR, "Delete what Muster left behind and nothing uses", m.Pruned, r.PruneRequest, r.WaitQuery, own_worker=True, waits=True, idempotent=True),
+    Endpoint("list_containers", "GET", f"{WORKER}/containers", A.VIEWER, "The containers on a worker", m.Containers, query=r.WaitQuery, waits=True),
     Endpoint("stop_container", "POST", f"{WORKER}/containers/{{container_id}}/stop", A.OPERATOR, "Stop a container that Muster started", m.Container, query=r.WaitQuery, waits=True, idempotent=True),
     Endpoint("list_models", "GET", f"{WORKER}/models", A.VIEWER, "The weights in a worker's cache", m.Models, query=r.WaitQuery, waits=True),
     Endpoint("delete_model", "DELETE", f"{WORKER}/models/{{model}}", A.OPERATOR, "Delete weights from a worker's cache", m.Deleted, query=r.WaitQuery, waits=True),
     # Credentials
-    Endpoint("create_token", "POST", "/api/registration-tokens", A.OPERATOR, "Make a token that lets a host join", r.RegistrationToken, r.NewRegistrationToken, status=201, idempotent=True),
-    Endpoint("list_tokens", "GET", "/api/registration-tokens", A.OPERATOR, "Registration tokens", r.RegistrationTokens, query=r.PageQuery),
+    Endpoint("create_token", "POST", "/api/registration-tokens", A.OPERATOR, "Create a registration token", r.RegistrationToken, r.NewRegistrationToken, status=201, idempotent=True),
+    Endpoint("list_tokens", "GET", "/api/registration-tokens", A.OPERATOR, "List registration tokens", r.RegistrationTokens, query=r.PageQuery),
     Endpoint("revoke_token", "DELETE", "/api/registration-tokens/{token_id}", A.OPERATOR, "Revoke a registration token", r.RegistrationToken),
-    Endpoint("create_key", "POST", "/api/api-keys", A.ADMIN, "Make an API key", r.ApiKey, r.NewApiKey, status=201, idempotent=True),
-    Endpoint("list_keys", "GET", "/api/api-keys", A.ADMIN, "API keys", r.ApiKeys, query=r.PageQuery),
-    Endpoint("whoami", "GET", "/api/whoami", A.VIEWER, "The name and role of the key that asks", r.WhoAmI),
+    Endpoint("create_key", "POST", "/api/api-keys", A.ADMIN, "Create an API key", r.ApiKey, r.NewApiKey, status=201, idempotent=True),
+    Endpoint("list_keys", "GET", "/api/api-keys", A.ADMIN, "List API keys", r.ApiKeys, query=r.PageQuery),
+    Endpoint("whoami", "GET", "/api/whoami", A.VIEWER, "Return the name and the role of the API key", r.WhoAmI),
     Endpoint("revoke_key", "DELETE", "/api/api-keys/{key_id}", A.ADMIN, "Revoke an API key", r.ApiKey),
     # Workers
     Endpoint("list_workers", "GET", "/api/workers", A.VIEWER, "Workers", r.Workers, query=r.PageQuery),
@@ -83,20 +83,20 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("patch_worker", "PATCH", WORKER, A.OPERATOR, "Label, drain or re-address a worker", r.Worker, r.WorkerPatch),
     Endpoint("remove_worker", "DELETE", WORKER, A.ADMIN, "Remove a worker", r.RemovedWorker, query=r.ForceQuery),
     Endpoint("worker_events", "GET", f"{WORKER}/events", A.VIEWER, "A worker's timeline, newest first", r.Events, query=r.EventsQuery),
-    Endpoint("lose_worker", "POST", f"{WORKER}/lost", A.OPERATOR, "Say that a worker will not come back", r.LostWorker),
+    Endpoint("lose_worker", "POST", f"{WORKER}/lost", A.OPERATOR, "Declare a worker lost", r.LostWorker),
     # Deployments
     Endpoint("create_deployment", "POST", "/api/deployments", A.OPERATOR, "Deploy a model", r.Deployment, r.NewDeployment, status=201, idempotent=True),
     Endpoint("list_deployments", "GET", "/api/deployments", A.VIEWER, "Deployments", r.Deployments, query=r.DeploymentsQuery),
     Endpoint("get_deployment", "GET", DEPLOYMENT, A.VIEWER, "A deployment", r.Deployment),
     Endpoint("patch_deployment", "PATCH", DEPLOYMENT, A.OPERATOR, "Change a deployment: a new generation", r.Deployment, r.DeploymentPatch),
-    Endpoint("delete_deployment", "DELETE", DEPLOYMENT, A.OPERATOR, "Forget a deployment that is stopped or in error", r.Deployment),
+    Endpoint("delete_deployment", "DELETE", DEPLOYMENT, A.OPERATOR, "Delete a deployment that is stopped or in error", r.Deployment),
     Endpoint("stop_deployment", "POST", f"{DEPLOYMENT}/stop", A.OPERATOR, "Stop a deployment", r.Deployment, idempotent=True),
     Endpoint("start_deployment", "POST", f"{DEPLOYMENT}/start", A.OPERATOR, "Start a stopped deployment", r.Deployment, idempotent=True),
     Endpoint("restart_deployment", "POST", f"{DEPLOYMENT}/restart", A.OPERATOR, "Replace a deployment's container", r.Deployment, idempotent=True),
-    Endpoint("deployment_logs", "GET", f"{DEPLOYMENT}/logs", A.VIEWER, "Log of the container it is or was in", m.Logs, query=r.LogsQuery, waits=True),
+    Endpoint("deployment_logs", "GET", f"{DEPLOYMENT}/logs", A.VIEWER, "The log of a deployment's current or last container", m.Logs, query=r.LogsQuery, waits=True),
     Endpoint("deployment_events", "GET", f"{DEPLOYMENT}/events", A.VIEWER, "A deployment's timeline, newest first", r.Events, query=r.EventsQuery),
     # Operations and the service itself
-    Endpoint("list_operations", "GET", f"{WORKER}/operations", A.VIEWER, "What a worker was asked and has not answered", r.Operations),
+    Endpoint("list_operations", "GET", f"{WORKER}/operations", A.VIEWER, "The open operations of a worker", r.Operations),
     Endpoint("get_operation", "GET", "/api/operations/{operation_id}", A.VIEWER, "An operation and its result", r.Operation),
     Endpoint("cancel_operation", "DELETE", "/api/operations/{operation_id}", A.OPERATOR, "Cancel an operation that was not sent yet", r.Operation),
     Endpoint("events", "GET", "/api/events", A.VIEWER, "The timeline of everything, newest first", r.Events, query=r.EventsQuery),

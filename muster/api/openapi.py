@@ -39,7 +39,7 @@ MISSING = {
     "token_id": ("TOKEN_NOT_FOUND",),
     "key_id": ("KEY_NOT_FOUND",),
 }
-"""Path parameter -> what an id that names nothing is answered with."""
+"""Path parameter to the error codes of an id that names nothing."""
 
 CONFLICTS = {
     "register": ("WORKER_NAME_IN_USE",),

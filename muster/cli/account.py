@@ -1,4 +1,4 @@
-"""Which control plane, and with which key: MUSTER_URL and MUSTER_API_KEY, else what `muster login` kept.
+"""The control plane and the API key: MUSTER_URL and MUSTER_API_KEY, or else the stored login.
 
 The file is $XDG_CONFIG_HOME/muster/login.json, and only its owner can read it. A kept key is never sent to another URL
 than the one that it was kept for.
@@ -51,7 +51,7 @@ def load(environment: Mapping[str, str]) -> Account:
 
 
 def keep(account: Account, environment: Mapping[str, str]) -> Path:
-    """Written beside and moved into place: it is never half there, and never readable by others."""
+    """Store the login in a temporary file and rename it: the file is complete, and readable only by its owner."""
     place = path(environment)
     place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor, name = tempfile.mkstemp(dir=place.parent)  # 0600
@@ -78,23 +78,23 @@ def _kept(place: Path) -> Account | None:
 
 
 def check_url(url: str, insecure: bool) -> str:
-    """Raises AccountError. A key must not cross a network in the clear by accident."""
+    """Return the URL without a slash at the end. Raises AccountError, also for plain HTTP to another machine."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise AccountError(f"expected https://host[:port], got {url!r}")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise AccountError("the URL: expected no user, password, query or fragment")
     if parts.scheme == "http" and not insecure and not is_loopback(parts.hostname):
-        message = "plain http would show the key to the network: use https, or allow it with --insecure"
+        message = "plain HTTP would expose the key to the network: use HTTPS, or allow it with --insecure"
         raise AccountError(f"{message} (or MUSTER_INSECURE=1)")
     return url.rstrip("/")
 
 
 def check_key(key: str) -> str:
-    """Raises AccountError for what cannot be sent in a header; without showing it."""
+    """Return the key without spaces around it. Raises AccountError, without the key, if no header can carry the key."""
     key = key.strip()
     if not key or not key.isascii() or not key.isprintable() or len(key) > 512:
-        raise AccountError("that is no API key: expected one line like mst_key_…")
+        raise AccountError("not an API key: expected one line such as mst_key_…")
     return key
 
 

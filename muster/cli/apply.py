@@ -1,4 +1,4 @@
-"""muster apply: what a file says should run is made so, after showing what that means."""
+"""muster apply: show the plan that makes the running models match a file, then carry it out."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class Applied(Struct):
     git show HEAD:models.yaml | muster apply -f - --yes
     """,
 )
-@click.option("-f", "--file", type=click.File(encoding="utf-8"), required=True, help="YAML; - is standard input.")
-@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
-@click.option("--send-env", is_flag=True, help="Send variables again: only their names can be compared.")
-@click.option("--wait", is_flag=True, help="Until all of them run.")
+@click.option("-f", "--file", type=click.File(encoding="utf-8"), required=True, help="YAML file; - is standard input.")
+@click.option("--dry-run", is_flag=True, help="Only show the plan.")
+@click.option("--send-env", is_flag=True, help="Send environment variables again: only their names can be compared.")
+@click.option("--wait", is_flag=True, help="Wait until the changes have taken effect; show progress.")
 @confirm.option
 def apply(shell: Shell, file: TextIO, dry_run: bool, send_env: bool, wait: bool, yes: bool) -> None:
-    """Make what runs what a file says. Models that it does not name are left alone.
+    """Make the running models match a file. Deployments that the file does not name stay as they are.
 
     \b
     models:
       qwen:
         model: Qwen/Qwen3-0.6B
-        gpus: 1                       # or which: [0, 1]
+        gpus: 1                       # or indexes: [0, 1]
         config: {max_model_len: 4096}
 
     Also: worker, selector, image, env, restart, state (docs/cli.md).
@@ -68,7 +68,7 @@ def apply(shell: Shell, file: TextIO, dry_run: bool, send_env: bool, wait: bool,
         _show(shell, steps, others)
     done: list[r.Deployment] = []
     if todo and not dry_run:
-        confirm.ask(shell, yes, f"Do this ({len(todo)})?")
+        confirm.ask(shell, yes, f"Apply this plan ({len(todo)})?")
         done = [_do(shell, step) for step in todo]
         if wait:
             done = [follow.deployment(shell, deployment, None) for deployment in done]
@@ -79,7 +79,7 @@ def apply(shell: Shell, file: TextIO, dry_run: bool, send_env: bool, wait: bool,
         ]
         shell.dump(Applied(planned, done))
     elif todo and not dry_run:
-        shell.say("Done: muster ps shows how it goes." if not wait else "Done.")
+        shell.say("Done: muster ps shows the progress." if not wait else "Done.")
 
 
 def _show(shell: Shell, steps: list[Step], others: int) -> None:
@@ -88,7 +88,7 @@ def _show(shell: Shell, steps: list[Step], others: int) -> None:
     if all(step.verb == "keep" for step in steps):
         shell.say("Nothing to do.")
     if others:
-        shell.note(f"{others} more, which the file does not name, are left alone")
+        shell.note(f"{others} more, which the file does not name, stay as they are")
 
 
 def _do(shell: Shell, step: Step) -> r.Deployment:
@@ -111,7 +111,7 @@ def _do(shell: Shell, step: Step) -> r.Deployment:
 
 
 def _replace(shell: Shell, step: Step) -> r.Deployment:
-    """What no patch can change: the old one has to be over before its name is free."""
+    """For a change that no patch can make: the name is free only after the old deployment has ended."""
     found = step.found
     assert found is not None
     if found.status in LIVE:

@@ -1,4 +1,4 @@
-"""Asking before what cannot be undone; where there is nobody to ask, --yes has to be said."""
+"""Ask before a change that cannot be undone. Without a terminal, --yes is required."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from muster.cli.shell import FAILED, USAGE, Shell, Stop
 
 
 def option(function: Any) -> Any:
-    return click.option("-y", "--yes", is_flag=True, help="Do not ask.")(function)
+    return click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")(function)
 
 
 def ask(shell: Shell, yes: bool, question: str) -> None:
@@ -20,6 +20,6 @@ def ask(shell: Shell, yes: bool, question: str) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise Stop(f"{question} Nobody is there to ask: say --yes", USAGE)
+        raise Stop(f"{question} There is no terminal to ask on: pass --yes", USAGE)
     if not click.confirm(text.line(question), err=True):
-        raise Stop("nothing was done", FAILED)
+        raise Stop("aborted: nothing was changed", FAILED)

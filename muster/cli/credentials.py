@@ -1,4 +1,4 @@
-"""muster tokens, muster keys, muster join: what lets a host in, and what lets a person or a program in."""
+"""muster tokens, muster keys, muster join: registration tokens for hosts, API keys for people and programs."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ ROLES = ("viewer", "operator", "admin")
 
 @click.group(cls=Group, default="list")
 def tokens() -> None:
-    """Registration tokens, which let hosts join: list, create, revoke."""
+    """Registration tokens, with which hosts join: list, create, revoke."""
 
 
 @command("list", of=tokens, examples="muster tokens\nmuster tokens list -o json")
 def list_tokens(shell: Shell) -> None:
-    """All registration tokens."""
+    """List the registration tokens."""
     found = list(shell.client.registration_tokens())
     now = shell.wall()
     shell.table(
         r.RegistrationTokens(found),
         "id name uses expires for",
         [_token_row(token, now) for token in found],
-        "No tokens: muster join makes one, with the line to run on a host.",
+        "No tokens: muster join creates one, with the command to run on a host.",
     )
 
 
@@ -54,23 +54,23 @@ def _token_row(token: r.RegistrationToken, now: datetime) -> tuple[Cell, ...]:
     TOKEN=$(muster tokens create -o json | jq -r .token)
     """,
 )
-@click.option("--name", help="For you to know it by.")
-@click.option("--uses", default=1, show_default=True, help="How many hosts may join with it.")
+@click.option("--name", help="Name of the token.")
+@click.option("--uses", default=1, show_default=True, help="Number of hosts that may join with the token.")
 @click.option("--expires", type=wanted.duration, default="1d", show_default=True, help="After 90s, 10m, 2h or 3d.")
-@click.option("--ephemeral", is_flag=True, help="Workers that join with it are removed after 15 minutes of silence.")
-@click.option("--takeover", is_flag=True, help="May take the name of an offline worker; for admins.")
+@click.option("--ephemeral", is_flag=True, help="Remove the workers after 15 minutes without a heartbeat.")
+@click.option("--takeover", is_flag=True, help="Allow the token to take the name of an offline worker. For admins.")
 def create_token(shell: Shell, name: str | None, uses: int, expires: int, ephemeral: bool, takeover: bool) -> None:
-    """Make a registration token, and show it this once."""
+    """Create a registration token. The token is shown only once."""
     made = shell.client.create_token(r.NewRegistrationToken(expires, uses, takeover, ephemeral, name))
     shell.show(made, str(made.token))
     hosts = "one host" if uses == 1 else f"{uses} hosts"
-    shell.note(f"Good for {hosts}, for {text.duration(expires)}; it is not shown again.")
+    shell.note(f"Valid for {hosts}, for {text.duration(expires)}; the token is not shown again.")
 
 
 @command("revoke", of=tokens, examples="muster tokens revoke e295b90d\nmuster tokens revoke rack-4")
 @click.argument("token")
 def revoke_token(shell: Shell, token: str) -> None:
-    """End a registration token. Workers that joined with it go on, but cannot come back by it."""
+    """Revoke a registration token. Workers that joined with it continue, but cannot join with it again."""
     found = names.token(shell.client, token)
     shell.show(shell.client.revoke_token(found.token_id), f"Token {found.name or found.token_id} is revoked")
 
@@ -80,12 +80,12 @@ def revoke_token(shell: Shell, token: str) -> None:
 
 @click.group(cls=Group, default="list")
 def keys() -> None:
-    """API keys, for people and programs: list, create, revoke. For admins."""
+    """API keys for people and programs: list, create, revoke. For admins."""
 
 
 @command("list", of=keys, examples="muster keys\nmuster keys list -o json")
 def list_keys(shell: Shell) -> None:
-    """All API keys."""
+    """List the API keys."""
     found = list(shell.client.api_keys())
     now = shell.wall()
     rows: list[tuple[Cell, ...]] = [
@@ -96,9 +96,9 @@ def list_keys(shell: Shell) -> None:
 
 @command("create", of=keys, examples="muster keys create ci --role operator\nmuster keys create grafana --role viewer")
 @click.argument("name")
-@click.option("--role", type=click.Choice(ROLES), required=True, help="viewer looks, operator deploys, admin all.")
+@click.option("--role", type=click.Choice(ROLES), required=True, help="viewer reads, operator deploys, admin manages.")
 def create_key(shell: Shell, name: str, role: r.Role) -> None:
-    """Make an API key, and show it this once."""
+    """Create an API key. The key is shown only once."""
     made = shell.client.create_key(name, role)
     shell.show(made, str(made.key))
     shell.note(f"{made.name} is {made.role}; the key is not shown again.")
@@ -107,33 +107,33 @@ def create_key(shell: Shell, name: str, role: r.Role) -> None:
 @command("revoke", of=keys, examples="muster keys revoke ci\nmuster keys revoke 7e858108")
 @click.argument("key")
 def revoke_key(shell: Shell, key: str) -> None:
-    """End an API key."""
+    """Revoke an API key."""
     found = names.key(shell.client, key)
     shell.show(shell.client.revoke_key(found.key_id), f"Key {found.name} is revoked")
 
 
-# Both ends of it
+# Joining
 
 
 class Join(Struct):
-    """The line to run on a host, and the token that is in it."""
+    """The command to run on a host, and the token in the command."""
 
     command: str
     token: r.RegistrationToken
 
 
 @command("join", examples="muster join\nmuster join --name gpu-1 --address 10.0.0.7\nmuster join --uses 8")
-@click.option("--name", help="The worker's name; its host's name where none is given.")
-@click.option("--address", metavar="HOST", help="Where its models can be reached: an address of that host.")
-@click.option("--uses", default=1, show_default=True, help="How many hosts may join by this line.")
+@click.option("--name", help="Name of the worker. By default its host's name.")
+@click.option("--address", metavar="HOST", help="Address of the host at which its models are reachable.")
+@click.option("--uses", default=1, show_default=True, help="Number of hosts that may join with this command.")
 @click.option("--expires", type=wanted.duration, default="1h", show_default=True, help="After 90s, 10m, 2h or 3d.")
 def join(shell: Shell, name: str | None, address: str | None, uses: int, expires: int) -> None:
-    """Show the one line that makes a GPU host a worker.
+    """Print the command that makes a GPU host a worker.
 
-    It is pasted there, and has a new registration token in it.
+    Run the command on the host. It contains a new registration token.
     """
     if uses > 1 and (name or address):
-        raise click.UsageError("--name and --address are one host's: leave them out for several")
+        raise click.UsageError("--name and --address belong to one host: leave them out with --uses")
     url = shell.client.url
     made = shell.client.create_token(r.NewRegistrationToken(expires_in=expires, max_uses=uses, name=name))
     assert made.token is not UNSET, "the client makes another one where it did not see it"
@@ -146,8 +146,9 @@ def join(shell: Shell, name: str | None, address: str | None, uses: int, expires
     line = f"curl -fsSL {shlex.quote(url + '/join.sh')} | sudo MUSTER_TOKEN={made.token} sh -s -- {shlex.join(options)}"
     shell.show(Join(line, made), line)
     if is_loopback(parts.hostname or ""):
-        shell.note(f"{url} is this machine alone: a host elsewhere needs a URL that it can reach (muster login URL).")
-    shell.note(f"Paste it on the host (Debian or Ubuntu) within {text.duration(expires)}; muster workers shows it.")
+        shell.note(f"{url} is reachable only from this machine: another host needs another URL (muster login URL).")
+    within = text.duration(expires)
+    shell.note(f"Run it on the host (Debian or Ubuntu) within {within}; muster workers shows the new worker.")
 
 
 COMMANDS = (join, tokens, keys)

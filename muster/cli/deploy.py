@@ -1,4 +1,4 @@
-"""muster deploy: a model comes up, and if it does not, why."""
+"""muster deploy: create a deployment; with --wait, show its progress or its failure."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from muster.cli.shell import Shell, command
     """,
 )
 @click.argument("model")
-@click.option("--name", help="What it is called here; made from the model's name where none is given.")
-@click.option("--gpus", type=wanted.gpus, default="1", show_default=True, help="How many, or which: 0,1 (3, for one)")
-@click.option("--set", "flags", multiple=True, metavar="FLAG=VALUE", help="A flag of vLLM. Repeatable.")
-@click.option("--selector", multiple=True, metavar="KEY=VALUE", help="A label that its worker must have. Repeatable.")
-@click.option("--no-restart", is_flag=True, help="Leave it when it has crashed, rather than start it again.")
+@click.option("--name", help="Name of the deployment. By default made from the model's name.")
+@click.option("--gpus", type=wanted.gpus, default="1", show_default=True, help=wanted.GPUS_HELP)
+@click.option("--set", "flags", multiple=True, metavar="FLAG=VALUE", help="vLLM flag. Repeatable.")
+@click.option("--selector", multiple=True, metavar="KEY=VALUE", help="Label that the worker must have. Repeatable.")
+@click.option("--no-restart", is_flag=True, help="Do not restart the deployment after a crash.")
 @wanted.options
 @wanted.waiting
 def deploy(
@@ -41,9 +41,9 @@ def deploy(
     wait: bool,
     timeout: int | None,
 ) -> None:
-    """Run a model: a name on the hub, or a folder on the worker.
+    """Deploy a model: a name on the hub, or a folder on the worker.
 
-    Without --wait it only asks for it. Ctrl-C ends the waiting, not the model.
+    Without --wait, returns as soon as the request is accepted. Ctrl-C ends the wait; the deployment continues.
     """
     asked = r.NewDeployment(
         model=model,
@@ -60,7 +60,7 @@ def deploy(
 
 
 def report(shell: Shell, deployment: r.Deployment, wait: bool, timeout: int | None) -> None:
-    """How it is, now or once that was waited for, and what can be done with it."""
+    """Show the deployment's status, after waiting if `wait` is set, and the next commands."""
     if wait or timeout:
         deployment = follow.deployment(shell, deployment, timeout)
     name = deployment.name
@@ -71,13 +71,13 @@ def report(shell: Shell, deployment: r.Deployment, wait: bool, timeout: int | No
         if not shell.json and deployment.worker_id is None and deployment.message:
             shell.note(deployment.message)
         if not shell.json and deployment.desired == "running":
-            shell.note(f"muster ps shows how it goes, muster logs -f {name} its log")
+            shell.note(f"muster ps shows the progress, muster logs -f {name} the log")
     elif deployment.endpoint:
         shell.show(deployment, f"{name} runs{where}: {deployment.endpoint}")
         if not shell.json:
-            shell.note(f"Its own API takes the key that muster show {name} shows")
+            shell.note(f"The endpoint requires the API key that muster show {name} shows")
     else:
-        shell.show(deployment, f"{name} runs{where}, for programs on that host alone: the worker has no address")
+        shell.show(deployment, f"{name} runs{where}, reachable only from its host: the worker has no address")
 
 
 COMMANDS = (deploy,)

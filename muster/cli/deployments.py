@@ -1,4 +1,4 @@
-"""muster ps, show, stop, start, restart, set, rm: what is done with a model that there is."""
+"""muster ps, show, stop, start, restart, set, rm: show and change existing deployments."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from muster.cli.deploy import report
 from muster.cli.shell import CONFLICT, Cell, Shell, Stop, command
 
 NO_ADDRESS = "local only: no address"
-NO_ENDPOINT = "none: muster show says why"
+NO_ENDPOINT = "none: see muster show"
 STYLES = {Status.RUNNING: "green", Status.ERROR: "red", Status.STOPPED: "dim"}
 
 
 @command("ps", examples="muster ps\nmuster ps --on gpu-1\nmuster ps --status error -o json")
-@click.option("--on", "worker", metavar="WORKER", help="Those of one worker.")
-@click.option("--status", type=click.Choice([status.value for status in Status]), help="Those in one state.")
+@click.option("--on", "worker", metavar="WORKER", help="Only this worker.")
+@click.option("--status", type=click.Choice([status.value for status in Status]), help="Only this status.")
 def ps(shell: Shell, worker: str | None, status: str | None) -> None:
-    """List the models: how they are, where they run, how they are reached."""
+    """List the deployments with their status, worker, and endpoint."""
     client = shell.client
     on = names.worker(client, worker).worker_id if worker else None
     found = list(client.deployments(worker_id=on, status=Status(status) if status else None))
@@ -34,7 +34,7 @@ def ps(shell: Shell, worker: str | None, status: str | None) -> None:
         r.Deployments(found),
         "name status model worker gpus endpoint age id",
         [row(deployment, workers, now) for deployment in found],
-        "No models yet: muster deploy MODEL",
+        "No deployments: muster deploy MODEL",
     )
 
 
@@ -99,9 +99,9 @@ def endpoint_of(deployment: r.Deployment) -> str | None:
 @command("show", examples="muster show qwen\nmuster show e1fc10ee -o json\nmuster show gpu-1")
 @click.argument("name")
 def show(shell: Shell, name: str) -> None:
-    """Show one model: its flags, its state, what holds it up, how to ask it, its last crash.
+    """Show a deployment: flags, status, conditions, endpoint, and last crash.
 
-    A name that no model has may be a worker's: then that is shown.
+    If no deployment has the name, shows the worker with the name.
     """
     found = names.deployment_or_worker(shell.client, name)
     if isinstance(found, r.Worker):
@@ -163,7 +163,7 @@ def _older(found: r.Deployment) -> str | None:
 @click.argument("name")
 @wanted.waiting
 def stop(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
-    """End a model. `muster start` brings it up again as it was."""
+    """Stop a deployment. `muster start` starts it again with the same settings."""
     found = names.deployment(shell.client, name)
     report(shell, shell.client.stop(found.deployment_id), wait, timeout)
 
@@ -172,7 +172,7 @@ def stop(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
 @click.argument("name")
 @wanted.waiting
 def start(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
-    """Bring up a model that is stopped or has failed."""
+    """Start a deployment that is stopped or in error."""
     found = names.deployment(shell.client, name)
     report(shell, shell.client.start(found.deployment_id), wait, timeout)
 
@@ -181,7 +181,7 @@ def start(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
 @click.argument("name")
 @wanted.waiting
 def restart(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
-    """Replace a model's container, whatever the one before does."""
+    """Replace the container of a deployment, whatever its status."""
     found = names.deployment(shell.client, name)
     report(shell, shell.client.restart(found.deployment_id), wait, timeout)
 
@@ -197,15 +197,15 @@ def restart(shell: Shell, name: str, wait: bool, timeout: int | None) -> None:
 )
 @click.argument("name")
 @click.argument("flags", nargs=-1, metavar="[FLAG=VALUE | FLAG-]...")
-@click.option("--gpus", type=wanted.gpus, help="How many, or which: 0,1 (3, for one).")
-@click.option("--replace-env", is_flag=True, help="Remove the variables that are not given again.")
-@click.option("--keep-env", is_flag=True, help="Keep the variables that are not given again.")
+@click.option("--gpus", type=wanted.gpus, help=wanted.GPUS_HELP)
+@click.option("--replace-env", is_flag=True, help="Remove the variables that are not given.")
+@click.option("--keep-env", is_flag=True, help="Keep the variables that are not given.")
 @wanted.options
 @wanted.waiting
 def set_(shell: Shell, name: str, wait: bool, timeout: int | None, **options: Any) -> None:
-    """Change a model, and replace its container.
+    """Change a deployment, and replace its container.
 
-    A stopped one has the change for its next start. FLAG- takes a flag away.
+    A stopped deployment has the change at its next start. FLAG- removes a flag.
     """
     found = names.deployment(shell.client, name)
     changes = wanted.Changes(**options)
@@ -216,27 +216,27 @@ def set_(shell: Shell, name: str, wait: bool, timeout: int | None, **options: An
 
 @command("rm", examples="muster rm qwen\nmuster rm qwen --stop --yes")
 @click.argument("name")
-@click.option("--stop", is_flag=True, help="Stop it first, if it runs.")
+@click.option("--stop", is_flag=True, help="Stop the deployment first, if it runs.")
 @confirm.option
 def rm(shell: Shell, name: str, stop: bool, yes: bool) -> None:
-    """Forget a model that is stopped or has failed. Its weights and images stay on the worker."""
+    """Delete a deployment that is stopped or in error. Its weights and images stay on the worker."""
     found = names.deployment(shell.client, name)
     if found.status in LIVE:
         _require_online(shell, found)
         if not stop:
             raise Stop(f"{found.name} is {found.status}: muster rm {found.name} --stop stops it first", CONFLICT)
-        confirm.ask(shell, yes, f"Stop and forget {found.name}?")
+        confirm.ask(shell, yes, f"Stop and delete {found.name}?")
         follow.deployment(shell, shell.client.stop(found.deployment_id), None)
-    shell.show(shell.client.delete(found.deployment_id), f"{found.name} is forgotten")
+    shell.show(shell.client.delete(found.deployment_id), f"{found.name} is deleted")
 
 
 def _require_online(shell: Shell, found: r.Deployment) -> None:
-    """Raise Stop if the model's worker is offline: then nothing shows that the model ended, however long one waits."""
+    """Raise Stop if the deployment's worker is offline: then no report can confirm that the deployment stopped."""
     worker = shell.client.worker(found.worker_id) if found.worker_id else None
     if worker is not None and worker.status == "offline":
         raise Stop(
-            f"{found.name} is {found.status}, and its worker {worker.name} is offline, so nothing shows that the model"
-            f" ended. If that host does not come back: muster workers lost {worker.name}, then muster rm {found.name}",
+            f"{found.name} is {found.status}, and its worker {worker.name} is offline, so nothing can confirm the stop."
+            f" If the host does not come back: muster workers lost {worker.name}, then muster rm {found.name}",
             CONFLICT,
         )
 

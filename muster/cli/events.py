@@ -1,4 +1,4 @@
-"""muster events: what happened, to one model or worker or to all."""
+"""muster events: the timeline of a deployment, of a worker, or of the fleet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from muster.errors import Unreachable
 
 FAILURES = ("error", "offline", "lost", "removed")
 POLL_SECONDS = 2.0
-"""Seconds between two looks at a timeline that is followed."""
+"""Seconds between two requests while a timeline is followed."""
 
 
 @command(
@@ -28,18 +28,18 @@ POLL_SECONDS = 2.0
     """,
 )
 @click.argument("name", required=False)
-@click.option("-f", "--follow", "follows", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-@click.option("-n", "--lines", type=click.IntRange(1), default=50, show_default=True, help="How many of the last.")
+@click.option("-f", "--follow", "follows", is_flag=True, help="Follow new events until Ctrl-C.")
+@click.option("-n", "--lines", type=click.IntRange(1), default=50, show_default=True, help="Number of latest events.")
 def events(shell: Shell, name: str | None, follows: bool, lines: int) -> None:
-    """Show what happened to a model, a worker, or all of them.
+    """Show the events of a deployment, of a worker, or of the fleet.
 
-    Newest last.
+    The newest event is last.
     """
     about = _about(shell, name) if name else {}
     if not follows:
         found = list(islice(shell.client.events(**about), lines))
         rows = [_row(event) for event in reversed(found)]
-        return shell.table(r.Events(found), "at type about message by", rows, "Nothing happened yet.")
+        return shell.table(r.Events(found), "at type about message by", rows, "No events.")
     try:
         seen, cursor = shell.client.events_since(None, **about)
         _show(shell, seen[-lines:])
@@ -51,11 +51,11 @@ def events(shell: Shell, name: str | None, follows: bool, lines: int) -> None:
                 continue  # it is asked again, and nothing is missed meanwhile
             _show(shell, seen)
     except KeyboardInterrupt as error:
-        raise Stop("not following any more", INTERRUPTED) from error
+        raise Stop("stopped following", INTERRUPTED) from error
 
 
 def _about(shell: Shell, name: str) -> About:
-    """A model of that name comes before a worker of that name."""
+    """Prefer the deployment to a worker of the same name. Raises Stop."""
     try:
         return {"deployment_id": names.deployment(shell.client, name).deployment_id}
     except Stop as stop:
@@ -66,7 +66,7 @@ def _about(shell: Shell, name: str) -> About:
     except Stop as stop:
         if stop.exit_code != NOT_FOUND:
             raise
-        message = f"there is no model and no worker {name!r}; muster ps and muster workers list them"
+        message = f"there is no deployment and no worker {name!r}; muster ps and muster workers list them"
         raise Stop(message, NOT_FOUND) from stop
 
 

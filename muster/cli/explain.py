@@ -35,7 +35,7 @@ MAX_LOG_BYTES = 64 * 1024 * 1024
 
 
 class Ended(Struct):
-    """What a log tells of the end of the program that wrote it. `permanent`: starting it again is in vain."""
+    """The diagnosis of a log. `permanent`: a restart does not help."""
 
     error_code: str
     message: str
@@ -48,12 +48,12 @@ class Ended(Struct):
     examples="muster explain CUDA_OUT_OF_MEMORY\nmuster explain GpuLost\nmuster explain --log - --exit-code 1",
 )
 @click.argument("code", required=False)
-@click.option("--log", type=click.File("rb"), metavar="FILE", help="Read why a model ended from its log; - is stdin.")
-@click.option("--exit-code", type=int, metavar="N", help="With --log: what it ended with.")
+@click.option("--log", type=click.File("rb"), metavar="FILE", help="Diagnose a log of vLLM; - is standard input.")
+@click.option("--exit-code", type=int, metavar="N", help="With --log: exit code of the program.")
 def explain(shell: Shell, code: str | None, log: BinaryIO | None, exit_code: int | None) -> None:
-    """Show what an error code or a condition of a worker means, and what to do; or what ended the program of a log.
+    """Explain an error code, a condition of a worker, or the log of a program that failed.
 
-    No control plane is asked.
+    Needs no control plane.
     """
     if (code is None) == (log is None):
         raise Stop("give a code, or a log with --log", USAGE)
@@ -65,9 +65,9 @@ def explain(shell: Shell, code: str | None, log: BinaryIO | None, exit_code: int
 
 def _explain_log(shell: Shell, log: BinaryIO, exit_code: int | None) -> None:
     found = diagnose(_end(log), exit_code, oom_killed=False)
-    again = "Starting it again is in vain." if found.permanent else "Starting it again may help."
+    again = "A restart does not help." if found.permanent else "A restart may help."
     fix = [f"The proposed fix: {fixes.command(found.fix, 'NAME')}"] if found.fix is not None else []
-    lines = (f"{found.error_code}: {found.message}", again, *fix, f"muster explain {found.error_code} says more.")
+    lines = (f"{found.error_code}: {found.message}", again, *fix, f"More: muster explain {found.error_code}")
     shell.show(Ended(*found), *lines)
 
 
@@ -83,7 +83,7 @@ def _explain_code(shell: Shell, code: str) -> None:
     known = {heading.upper(): (heading, text) for heading, text in (sections(page()) | conditions(page())).items()}
     found = known.get(code.upper())
     if found is None:
-        raise Stop(f"nothing is known of {code.upper()[:64]}: not a code of Muster's", NOT_FOUND)
+        raise Stop(f"{code.upper()[:64]} is not an error code or condition of Muster", NOT_FOUND)
     shell.show(Explained(*found), found[1])
 
 

@@ -1,9 +1,9 @@
-"""Watching something come about: bars where somebody looks at a terminal, else a line at each change.
+"""Show progress while the CLI waits: bars on a terminal, else a line at each change.
 
-preflight ── a place, the worker's next heartbeat, its look at what could be in the way
+preflight ── placement, the worker's next heartbeat, and its preflight checks
 pull ─────── the image
 weights ──── from the hub or from disk, into memory
-start ────── compiling, warming up, until it answers
+start ────── compiling and warming up, until the endpoint answers
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ def _hints(deployment: r.Deployment) -> tuple[str, ...]:
 def _step_of(deployment: r.Deployment, worker: r.Worker | None, now: datetime) -> Step:
     if deployment.desired == "stopped":
         over = deployment.status in (Status.STOPPING, Status.STOPPED, Status.ERROR)
-        return Step("stop", deployment.status if over else f"asked for{_waits(worker, now)}")
+        return Step("stop", deployment.status if over else f"requested{_waits(worker, now)}")
     if deployment.status is Status.RUNNING:
-        return Step(STAGES[START], "it answers", 1)
+        return Step(STAGES[START], "ready", 1)
     if deployment.status not in LIVE:
         return Step("failed", deployment.error_code or deployment.status)
     if deployment.status is Status.PENDING:
@@ -106,8 +106,8 @@ def _waits(worker: r.Worker | None, now: datetime) -> str:
         return ""
     if worker.status == "offline":
         silent = text.ago(worker.last_seen, now)
-        return f"; {worker.name} is offline, last seen {silent} ago: it hears of this when it is back"
-    return f"; waits for its next heartbeat, in {worker.due_in or 0} s"
+        return f"; {worker.name} is offline, last seen {silent} ago: the change reaches it when it is back"
+    return f"; waiting for its next heartbeat, in {worker.due_in or 0} s"
 
 
 def how_far(progress: m.Progress) -> str:
@@ -232,7 +232,7 @@ def display(shell: Shell, *, lines: bool = True) -> Iterator[Display]:
 
 
 def deployment(shell: Shell, found: r.Deployment, timeout: float | None, worker_name: str = "") -> r.Deployment:
-    """Until it runs or is stopped, as is wanted. Raises Stop when it fails, when time is up and at Ctrl-C."""
+    """Wait until the deployment runs or is stopped, as intended. Raises Stop on failure, timeout, and Ctrl-C."""
     client, seen = shell.client, found
     try:
         with display(shell) as shown:
@@ -241,11 +241,11 @@ def deployment(shell: Shell, found: r.Deployment, timeout: float | None, worker_
                 worker = names.worker_of(client, seen) if waits else None
                 shown.update(step_of(seen, worker, shell.wall()))
     except KeyboardInterrupt as error:
-        message = f"not waiting any more; {found.name} goes on: muster ps, muster logs -f {found.name}"
+        message = f"stopped waiting; {found.name} continues: muster ps, muster logs -f {found.name}"
         raise Stop(message, INTERRUPTED) from error
     except TimedOut as error:
         state = f"{seen.status} ({crash_loops.words(seen.crash_loop)})" if seen.crash_loop else seen.status
-        message = f"{found.name} is {state} after {text.duration(timeout or 0)}, and goes on: muster ps"
+        message = f"{found.name} is {state} after {text.duration(timeout or 0)}, and continues: muster ps"
         raise Stop(text.line(message), UNREACHABLE) from error
     failed = seen.status is Status.ERROR or (seen.status is Status.STOPPED and seen.desired == "running")
     if failed and found.desired == "running":
@@ -257,7 +257,7 @@ def deployment(shell: Shell, found: r.Deployment, timeout: float | None, worker_
             if fix:
                 shell.note(text.line(f"The proposed fix: {fix}"))
             explained(shell, seen)
-        raise Stop(f"{seen.name} failed: {seen.error_code or seen.status}: {seen.message or 'it says no more'}", FAILED)
+        raise Stop(f"{seen.name} failed: {seen.error_code or seen.status}: {seen.message or 'no message'}", FAILED)
     return seen
 
 
@@ -269,7 +269,7 @@ def crash(shell: Shell, failed: r.Deployment, *, asked_for: bool = False) -> Non
     report = failed.last_crash
     if report is None or not report.logs.strip():
         return
-    head = f"The end of its log ({report.at:%H:%M:%S} UTC; muster logs {failed.name} shows more):"
+    head = f"End of the log ({report.at:%H:%M:%S} UTC; more: muster logs {failed.name}):"
     lines = text.clean("\n".join(report.logs.rstrip().splitlines()[-CRASH_LOG_LINES:]))
     if asked_for:
         shell.say(head, lines)
@@ -285,9 +285,9 @@ def explained(shell: Shell, failed: r.Deployment) -> None:
 
 @contextmanager
 def answer(shell: Shell, worker: str, *, lines: bool = False) -> Iterator[Watch]:
-    """For what a worker has to answer: the countdown to its next heartbeat, then how far it is.
+    """Show the progress of an operation: the countdown to the worker's next heartbeat, then the operation's progress.
 
-    At Ctrl-C the operation goes on; its id is said.
+    After Ctrl-C the operation continues; the message contains its id.
     """
     asked: list[str] = []
     due = 0.0
@@ -304,13 +304,13 @@ def answer(shell: Shell, worker: str, *, lines: bool = False) -> Iterator[Watch]
                     shown.update(Step("pull", how_far(seen.progress), share_of(seen.progress)))
                 elif seen.status in ("queued", "sent"):
                     left = max(0, round(due - shell.clock.now()))
-                    shown.update(Step("ask", f"waits for the next heartbeat of {worker}, in {left} s"))
+                    shown.update(Step("ask", f"waiting for the next heartbeat of {worker}, in {left} s"))
                 elif seen.status in ("accepted", "running"):
-                    shown.update(Step("ask", f"{worker} has it"))
+                    shown.update(Step("ask", f"running on {worker}"))
 
             yield watch
     except KeyboardInterrupt as error:
-        hint = f"; it goes on: muster ops show {asked[0]}" if asked else ""
-        raise Stop(f"not waiting any more{hint}", INTERRUPTED) from error
+        hint = f"; the operation continues: muster ops show {asked[0]}" if asked else ""
+        raise Stop(f"stopped waiting{hint}", INTERRUPTED) from error
     except TimedOut as error:
         raise Stop(f"{error.message}: muster ops show {error.operation_id}", UNREACHABLE) from error

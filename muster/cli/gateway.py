@@ -1,4 +1,4 @@
-"""muster gateway: a LiteLLM proxy that always has the models that run here."""
+"""muster gateway: keep the models of a LiteLLM proxy in sync with the running deployments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Change(Struct):
 
 @click.group(cls=Group)
 def gateway() -> None:
-    """One address for all models: keep a LiteLLM proxy in sync."""
+    """Keep a LiteLLM proxy, one URL for all models, in sync."""
 
 
 @command(
@@ -50,7 +50,7 @@ def gateway() -> None:
 )
 @click.option("--selector", multiple=True, metavar="KEY=VALUE", help="Only models on workers with this label.")
 @click.option("--name", default="muster", show_default=True, help="Owner of these models, if several sync.")
-@click.option("--every", type=click.FloatRange(0.5), default=10, show_default=True, help="Seconds between two looks.")
+@click.option("--every", type=click.FloatRange(0.5), default=10, show_default=True, help="Seconds between two syncs.")
 @click.option(
     "--keep-names", is_flag=True, help="Pass on names unresolved, for a LiteLLM in a network with other names."
 )
@@ -68,10 +68,10 @@ def sync(
     """Add running models to LiteLLM, and remove those that no longer run.
 
     Models that this command did not add stay as they are. While the control plane or LiteLLM does not answer, nothing
-    is changed. It needs an operator's key, since it passes on the models' own keys.
+    changes. Requires an API key with the role operator, because the models' own keys are passed on.
     """
     if not litellm_key:
-        raise click.UsageError("LITELLM_MASTER_KEY, or --litellm-key: LiteLLM's master key is needed")
+        raise click.UsageError("LiteLLM's master key is required: set LITELLM_MASTER_KEY, or give --litellm-key")
     labels, proxy = pairs.split(selector, "--selector"), LiteLLM(litellm_url, litellm_key, name, shell.session())
     told: set[str] = set()
     try:
@@ -85,10 +85,10 @@ def sync(
             if once:
                 return _end(errors)
             for message in errors:
-                shell.note(f"{message}; it is tried again in {every:g} s")
+                shell.note(f"{message}; retrying in {every:g} s")
             shell.clock.sleep(every)
     except KeyboardInterrupt as error:
-        raise Stop("not in step any more; what LiteLLM has stays there", INTERRUPTED) from error
+        raise Stop("stopped synchronizing; LiteLLM keeps its models", INTERRUPTED) from error
 
 
 def _end(errors: list[str]) -> None:
@@ -97,7 +97,7 @@ def _end(errors: list[str]) -> None:
 
 
 def _step(shell: Shell, proxy: LiteLLM, labels: dict[str, str], told: set[str], keep_names: bool) -> list[str]:
-    """One look at both sides, and what did not work. `told` are the deployments that were said to be left out."""
+    """Synchronize once, and return the errors. `told` contains the deployments already reported as left out."""
     deployments, workers = list(shell.client.deployments()), list(shell.client.workers())
     _tell_keyless(shell, deployments, told)
     is_local = addresses.of_host(urlsplit(shell.client.url).hostname or "").kind is Kind.LOOPBACK
@@ -120,7 +120,7 @@ def _step(shell: Shell, proxy: LiteLLM, labels: dict[str, str], told: set[str], 
 def _tell_left_out(shell: Shell, found: g.Checked, told: set[str]) -> None:
     for line in (
         *found.refused.values(),
-        *(f"{model.api_base} does not resolve here: what LiteLLM has of it stays" for model in found.unresolved),
+        *(f"{model.api_base} does not resolve here: LiteLLM keeps its entry" for model in found.unresolved),
     ):
         if line not in told:
             shell.note(line)
@@ -128,7 +128,7 @@ def _tell_left_out(shell: Shell, found: g.Checked, told: set[str]) -> None:
 
 
 def _tried(shell: Shell, change: Callable[[], None], done: Change, line: str) -> list[str]:
-    """A model that LiteLLM refuses is in no other's way."""
+    """Return the error of LiteLLM, so that the other models are still synchronized."""
     try:
         change()
     except LiteLLMError as error:
@@ -141,10 +141,10 @@ def _tried(shell: Shell, change: Callable[[], None], done: Change, line: str) ->
 
 
 def _tell_keyless(shell: Shell, deployments: list[r.Deployment], told: set[str]) -> None:
-    """A key that an operator chose cannot be read back, so nobody can hand it on."""
+    """Report deployments whose key an operator set: such a key cannot be read back, so it cannot be passed on."""
     keyless = [deployment for deployment in deployments if deployment.api_key is UNSET]
     if any(_has_made_key(deployment) for deployment in keyless):
-        raise Stop("models' keys are shown to operators alone: use an operator's API key", AUTH)
+        raise Stop("reading the models' keys requires an API key with the role operator", AUTH)
     for deployment in keyless:
         if deployment.deployment_id not in told:
             shell.note(f"{deployment.name} is left out: its VLLM_API_KEY was set by hand, and cannot be read back")

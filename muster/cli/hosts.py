@@ -1,4 +1,4 @@
-"""muster containers, images, pull, models, disk, prune: what is on a worker's host."""
+"""muster containers, images, pull, models, disk, prune: show and change the storage of a worker's host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def _ask(shell: Shell, worker: r.Worker, call: Callable[..., T], *, lines: bool = False, **given: Any) -> T:
-    """What the worker answers to a method of the client's; how far it is shows meanwhile."""
+    """Call a method of the client, and show progress while the worker answers."""
     with follow.answer(shell, worker.name, lines=lines) as watch:
         return call(worker.worker_id, watch=watch, **given)
 
@@ -27,10 +27,10 @@ def _show_deleted(shell: Shell, gone: m.Deleted) -> None:
 
 @command("containers", examples="muster containers gpu-1\nmuster containers gpu-1 --stop 30042842fa97")
 @click.argument("worker")
-@click.option("--stop", metavar="CONTAINER", help="End one that Muster started, orphans included.")
+@click.option("--stop", metavar="CONTAINER", help="Stop a container that Muster started, including orphans.")
 @confirm.option
 def containers(shell: Shell, worker: str, stop: str | None, yes: bool) -> None:
-    """List what runs on a worker, and whose it is."""
+    """List the containers on a worker and their deployments."""
     found = names.worker(shell.client, worker)
     if stop:
         confirm.ask(shell, yes, f"Stop container {stop} on {found.name}?")
@@ -48,7 +48,7 @@ def containers(shell: Shell, worker: str, stop: str | None, yes: bool) -> None:
         )
         for container in listed.containers
     ]
-    shell.table(listed, "container model state image name", rows, f"Nothing runs on {found.name}.")
+    shell.table(listed, "container model state image name", rows, f"No containers on {found.name}.")
 
 
 @command(
@@ -60,8 +60,8 @@ def containers(shell: Shell, worker: str, stop: str | None, yes: bool) -> None:
     """,
 )
 @click.argument("worker")
-@click.option("--fresh", is_flag=True, help="Ask the worker, not its last report.")
-@click.option("--delete", metavar="IMAGE", help="Delete one: an id or a reference.")
+@click.option("--fresh", is_flag=True, help="Ask the worker instead of using its last report.")
+@click.option("--delete", metavar="IMAGE", help="Delete an image, by id or reference.")
 @confirm.option
 def images(shell: Shell, worker: str, fresh: bool, delete: str | None, yes: bool) -> None:
     """List the images on a worker."""
@@ -98,23 +98,23 @@ def _id(image: m.Image) -> str:
 )
 @click.argument("worker")
 @click.argument("image")
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Until it is there, showing how far it is.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the image; show progress.")
 def pull(shell: Shell, worker: str, image: str, wait: bool) -> None:
-    """Fetch an image to a worker before it is needed."""
+    """Pull an image on a worker before a deployment needs it."""
     found = names.worker(shell.client, worker)
     if not wait:
         asked = shell.client.operation(shell.client.begin_pull(found.worker_id, image))
-        return shell.show(asked, f"{found.name} is asked for it: muster ops show {names.short(asked.operation_id)}")
+        return shell.show(asked, f"Requested from {found.name}: muster ops show {names.short(asked.operation_id)}")
     pulled = _ask(shell, found, shell.client.pull_image, lines=True, image=image)
     shell.show(pulled, f"{found.name} has {', '.join(pulled.tags) or pulled.id}")
 
 
 @command("models", examples="muster models gpu-1\nmuster models gpu-1 --delete Qwen/Qwen3-0.6B --yes")
 @click.argument("worker")
-@click.option("--delete", metavar="MODEL", help="Delete the weights of one.")
+@click.option("--delete", metavar="MODEL", help="Delete the weights of a model.")
 @confirm.option
 def models(shell: Shell, worker: str, delete: str | None, yes: bool) -> None:
-    """List the weights in a worker's cache."""
+    """List the models whose weights are in a worker's cache."""
     found = names.worker(shell.client, worker)
     if delete:
         confirm.ask(shell, yes, f"Delete the weights of {delete} from {found.name}?")
@@ -127,13 +127,13 @@ def models(shell: Shell, worker: str, delete: str | None, yes: bool) -> None:
 @command("disk", examples="muster disk\nmuster disk gpu-1\nmuster disk gpu-1 -o json")
 @click.argument("worker", required=False)
 def disk(shell: Shell, worker: str | None) -> None:
-    """Show the disks of a worker by folder, or what is free on each."""
+    """Show the disks of a worker by folder, or the free space of all workers."""
     if worker is None:
         every = list(shell.client.workers())
         told: list[tuple[Cell, ...]] = [
             (worker.name, *_figures(worker.disk), f"{worker.disk.percent:.0f} %") for worker in every if worker.disk
         ]
-        return shell.table(r.Workers(every), "worker free total used full", told, "No worker has told of its disk yet.")
+        return shell.table(r.Workers(every), "worker free total used full", told, "No worker has reported disk usage.")
     found = names.worker(shell.client, worker)
     seen = _ask(shell, found, shell.client.disk)
     folders = seen.paths or [m.DiskPath("", "all", seen.total, seen.used, seen.free)]
@@ -153,15 +153,15 @@ def _figures(disk: m.Disk | m.DiskPath) -> tuple[str, str, str]:
     """,
 )
 @click.argument("worker")
-@click.option("--images", "images_", is_flag=True, help="Images that Muster pulled and nothing uses.")
-@click.option("--containers", "containers_", is_flag=True, help="Ended containers that Muster started.")
-@click.option("--volumes", is_flag=True, help="Volumes with Muster's label that nothing uses.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be freed.")
+@click.option("--images", "images_", is_flag=True, help="Delete images that Muster pulled and nothing uses.")
+@click.option("--containers", "containers_", is_flag=True, help="Delete ended containers that Muster started.")
+@click.option("--volumes", is_flag=True, help="Delete volumes with Muster's label that nothing uses.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
 @confirm.option
 def prune(shell: Shell, worker: str, images_: bool, containers_: bool, volumes: bool, dry_run: bool, yes: bool) -> None:
-    """Free disk of what Muster left behind on a worker.
+    """Delete unused images, containers, and volumes that Muster left on a worker.
 
-    All three kinds, where none is named.
+    Without --images, --containers, and --volumes, deletes all three kinds.
     """
     found = names.worker(shell.client, worker)
     every = not (images_ or containers_ or volumes)

@@ -1,4 +1,4 @@
-"""muster login, muster logout: which control plane, tried before it is kept."""
+"""muster login, muster logout: check and store the control plane and the API key."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Login(Struct):
     """,
 )
 @click.argument("url")
-@click.option("--insecure", is_flag=True, help="Allow plain http to a control plane that is not on this machine.")
+@click.option("--insecure", is_flag=True, help="Allow plain HTTP to a control plane on another machine.")
 def login(shell: Shell, url: str, insecure: bool) -> None:
-    """Keep a control plane's URL and an API key, after trying them.
+    """Store a control plane's URL and an API key, after checking them.
 
-    The key is asked for, or read from standard input: on the command line it would stay in the shell's history. An
-    admin makes one with `muster keys create`; the first is printed when a control plane starts.
+    Reads the key from a prompt or from standard input: on the command line it would stay in the shell's history. An
+    admin creates keys with `muster keys create`; a control plane prints its first key when it starts.
     """
     try:
         place = account.check_url(url, insecure)
@@ -48,18 +48,18 @@ def login(shell: Shell, url: str, insecure: bool) -> None:
     try:
         role = client.whoami().role
     except AuthError as error:
-        raise Stop(f"{place} does not take this API key; nothing was kept", AUTH) from error
+        raise Stop(f"{place} does not accept this API key; nothing was stored", AUTH) from error
     kept = account.keep(wanted, shell.environment)
-    shell.show(Login(place, version, role, str(kept)), f"Logged in to {place} as {role}. Kept in {kept}.")
+    shell.show(Login(place, version, role, str(kept)), f"Logged in to {place} as {role}. Stored in {kept}.")
     if shell.environment.get("MUSTER_URL") or shell.environment.get("MUSTER_API_KEY"):
-        shell.note("MUSTER_URL or MUSTER_API_KEY is set here, and comes before it.")
+        shell.note("MUSTER_URL or MUSTER_API_KEY is set, and takes precedence.")
 
 
 @command("logout", examples="muster logout")
 def logout(shell: Shell) -> None:
-    """Forget what `muster login` kept. The key stays good: `muster keys revoke` ends it."""
+    """Delete the stored login. The key stays valid until `muster keys revoke`."""
     place = account.forget(shell.environment)
-    shell.show({"forgotten": str(place)}, f"Forgot {place}.")
+    shell.show({"forgotten": str(place)}, f"Deleted {place}.")
 
 
 def _read_key() -> str:

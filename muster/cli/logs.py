@@ -1,4 +1,4 @@
-"""muster logs: what a model says."""
+"""muster logs: the log of a deployment, or of a container."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from muster.errors import Conflict, NotFound, Unreachable
 
 MAX_LOG_LINES = 10000
 POLL_SECONDS = 1.0
-"""Seconds between two looks at a log that is followed."""
+"""Seconds between two requests while a log is followed."""
 
 
 @command(
@@ -28,14 +28,19 @@ POLL_SECONDS = 1.0
     """,
 )
 @click.argument("name")
-@click.option("-f", "--follow", "follows", is_flag=True, help="Go on with what comes, until it ends or Ctrl-C.")
+@click.option("-f", "--follow", "follows", is_flag=True, help="Follow the log until the deployment ends, or Ctrl-C.")
 @click.option(
-    "-n", "--lines", type=click.IntRange(1, MAX_LOG_LINES), default=200, show_default=True, help="Lines of its end."
+    "-n",
+    "--lines",
+    type=click.IntRange(1, MAX_LOG_LINES),
+    default=200,
+    show_default=True,
+    help="Number of lines at the end of the log.",
 )
-@click.option("--since", metavar="TIME", help="10m (ago), or a time such as 2026-11-24T06:00:00Z.")
-@click.option("--on", "worker", metavar="WORKER", help="NAME is a container of this worker, whoever started it.")
+@click.option("--since", metavar="TIME", help="Start of the log: 10m (ago), or a time such as 2026-11-24T06:00:00Z.")
+@click.option("--on", "worker", metavar="WORKER", help="NAME is a container on this worker, whoever started it.")
 def logs(shell: Shell, name: str, follows: bool, lines: int, since: str | None, worker: str | None) -> None:
-    """Show what a model says, whatever container it is or was in."""
+    """Show the log of a deployment's current or last container."""
     client = shell.client
     start = text.before(shell.wall(), since) if since else None
     if since and not start:
@@ -55,7 +60,7 @@ def logs(shell: Shell, name: str, follows: bool, lines: int, since: str | None, 
     try:
         _follow(shell, source, first)
     except KeyboardInterrupt as error:
-        raise Stop("not following any more", INTERRUPTED) from error
+        raise Stop("stopped following", INTERRUPTED) from error
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Source:
             return self._ask(lines, since, watch)
 
     def read_on(self, since: str | None) -> m.Logs:
-        """What came since, without a word about how it is got; nor does a route wait here for as long as it can."""
+        """The log since `since`, without showing progress. `watch` keeps the route from waiting as long as it can."""
         return self._ask(MAX_LOG_LINES, since, lambda _: None)
 
     def _ask(self, lines: int, since: str | None, watch: Watch) -> m.Logs:
@@ -83,7 +88,7 @@ class Source:
 
     @property
     def goes_on(self) -> bool:
-        """Whether more may come."""
+        """Whether the log may still grow."""
         return self.worker_id is not None or self.shell.client.deployment(self.id).status in LIVE
 
 
@@ -100,7 +105,7 @@ def _follow(shell: Shell, source: Source, first: m.Logs) -> None:
 
 
 def _patiently(source: Source, since: str | None) -> m.Logs:
-    """What came since; nothing where nobody can be asked just now, or between two containers."""
+    """The log since `since`; an empty one while the worker cannot be asked, or between two containers."""
     try:
         return source.read_on(since)
     except (Unreachable, Conflict, NotFound):

@@ -1,4 +1,4 @@
-"""The root of the command line: all commands under one name, and how any of them ends badly."""
+"""The root of the command line: all commands, and how an error ends the program."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from muster.cli.shell import Group, Shell, Stop
 from muster.errors import MusterError
 
 ADVICE = {
-    "UNAUTHENTICATED": "the API key is not good (any more): muster login URL",
-    "FORBIDDEN": "an admin can make a key with another role: muster keys create NAME --role operator",
-    "WORKER_OFFLINE": "muster workers shows who is online",
-    "DEPLOYMENT_NAME_IN_USE": "muster set changes the one that exists",
-    "IMAGE_IN_USE": "muster ps shows what uses it",
-    "NOT_MUSTER": "is the URL right, with its path? muster login URL",
-    "UNREACHABLE": "is the URL right, and the network there? muster login URL",
+    "UNAUTHENTICATED": "the API key is not valid, or was revoked: muster login URL",
+    "FORBIDDEN": "an admin can create a key with another role: muster keys create NAME --role operator",
+    "WORKER_OFFLINE": "muster workers shows which workers are online",
+    "DEPLOYMENT_NAME_IN_USE": "muster set changes the existing deployment",
+    "IMAGE_IN_USE": "muster ps lists the deployments",
+    "NOT_MUSTER": "check the URL and its path: muster login URL",
+    "UNREACHABLE": "check the URL and the network: muster login URL",
     "UNAVAILABLE": "try again in a moment",
 }
 
@@ -51,7 +51,7 @@ SECTIONS = {
 
 
 class Program(Group):
-    """No error passes as a trace: those of the control plane end with their kind's code, all others with 1."""
+    """No error passes as a trace: an error of the control plane has an exit code of its kind, any other error has 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -69,8 +69,8 @@ class Program(Group):
                 raise
             if os.environ.get("MUSTER_DEBUG"):
                 traceback.print_exc()
-            reason = f"{type(error).__name__}: {error}; MUSTER_DEBUG=1 shows more"
-            raise Stop(f"this is a mistake in muster itself, please report it ({reason})") from error
+            reason = f"{type(error).__name__}: {error}; MUSTER_DEBUG=1 shows the traceback"
+            raise Stop(f"internal error in muster, please report it ({reason})") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         named = {name for names in SECTIONS.values() for name in names.split()}
@@ -85,11 +85,11 @@ COMMAND_OF_ROUTE = (
     ("GET /api/deployments", "muster ps"),
     ("with ?force=true", "with --force"),
 )
-"""What the API says, as it is said here."""
+"""Phrases of the API's messages, and the commands that replace them here."""
 
 
 def said(error: MusterError) -> str:
-    """With what to do, or where that is said. For programs there is the exit code."""
+    """The error's message, with advice or with the command that explains the error."""
     message, advice = error.message, ADVICE.get(error.error_code)
     for theirs, ours in COMMAND_OF_ROUTE:
         message = message.replace(theirs, ours)
@@ -102,15 +102,15 @@ def said(error: MusterError) -> str:
 def muster(ctx: click.Context) -> None:
     """Run language models on GPU workers.
 
-    Start with `muster login URL`. MUSTER_URL and MUSTER_API_KEY come before what login kept. Workers and models go by
-    their name, or by the beginning of their id.
+    Start with `muster login URL`. MUSTER_URL and MUSTER_API_KEY take precedence over the stored login. Commands accept
+    the name of a worker or deployment, or the beginning of its id.
 
     \b
     Exit codes:
-      0  done                    4  the key is not good, or not for this
-      1  failed                  5  not in this state, or the name is taken
-      2  not understood          6  unreachable, or not done in time
-      3  there is no such        130  Ctrl-C
+      0  success                 4  authentication or permission error
+      1  failure                 5  conflict
+      2  usage error             6  unreachable, or timeout
+      3  not found               130  interrupted (Ctrl-C)
     """
     ctx.ensure_object(Shell)
 

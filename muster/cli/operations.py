@@ -1,4 +1,4 @@
-"""muster ops: what workers were asked to do, and what became of it."""
+"""muster ops: the operations of workers, and their results."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from muster.cli.shell import FAILED, Cell, Group, Shell, Stop, command
 
 @click.group(cls=Group, default="list")
 def ops() -> None:
-    """What workers were asked to do: list, show, cancel."""
+    """Operations of workers: list, show, cancel."""
 
 
 @command("list", of=ops, examples="muster ops\nmuster ops list gpu-1\nmuster ops list gpu-1 -o json")
 @click.argument("worker", required=False)
 def list_(shell: Shell, worker: str | None) -> None:
-    """What one worker, or any, has not answered yet."""
+    """List the open operations of a worker, or of all workers."""
     client = shell.client
     asked = [names.worker(client, worker)] if worker else list(client.workers())
     found = [(operation, place.name) for place in asked for operation in client.operations(place.worker_id)]
@@ -34,14 +34,14 @@ def list_(shell: Shell, worker: str | None) -> None:
         for operation, place in found
     ]
     value = r.Operations([operation for operation, _ in found])
-    shell.table(value, "id worker type status progress age", rows, "Everything that was asked is answered.")
+    shell.table(value, "id worker type status progress age", rows, "No open operations.")
 
 
 @command("show", of=ops, examples="muster ops show b721e252-5204-4a2d-ba7b-a70e250f2f08\nmuster ops show b721e252")
 @click.argument("operation")
-@click.option("--wait", is_flag=True, help="Until it has ended.")
+@click.option("--wait", is_flag=True, help="Wait until the operation has ended.")
 def show(shell: Shell, operation: str, wait: bool) -> None:
-    """One operation; by its whole id also when it has ended, for 7 days."""
+    """Show an operation. By its full id also after the operation has ended, for 7 days."""
     found = _find(shell, operation)
     if wait:
         with follow.answer(shell, shell.client.worker(found.worker_id).name, lines=True) as watch:
@@ -51,19 +51,19 @@ def show(shell: Shell, operation: str, wait: bool) -> None:
     far = f", {follow.how_far(found.progress)}" if found.progress and found.output is None else ""
     shell.show(found, f"{found.type} {names.short(found.operation_id)}: {found.status}{far}")
     if found.error_code:
-        raise Stop(f"{found.error_code}: {found.message or 'it says no more'}", FAILED)
+        raise Stop(f"{found.error_code}: {found.message or 'no message'}", FAILED)
 
 
 @command("cancel", of=ops, examples="muster ops cancel b721e252")
 @click.argument("operation")
 def cancel(shell: Shell, operation: str) -> None:
-    """Take back what was not sent to its worker yet."""
+    """Cancel an operation that was not sent to its worker yet."""
     found = _find(shell, operation)
     shell.show(shell.client.cancel_operation(found.operation_id), f"{found.type} is cancelled")
 
 
 def _find(shell: Shell, ref: str) -> r.Operation:
-    """By its id; by the beginning of one, among those that are not answered."""
+    """The operation with that id, or the open operation whose id begins with `ref`."""
     client = shell.client
     if len(ref) == 36:
         return client.operation(ref)

@@ -1,7 +1,7 @@
-"""What every command shares: the control plane, where it speaks, and what it ends with.
+"""What all commands share: the control plane, the output, and the exit codes.
 
-0 done      2 not understood       4 the key is not good, or not for this     6 unreachable, or not in time
-1 failed    3 there is no such     5 not in this state                        130 Ctrl-C
+0 success    2 usage error    4 authentication or permission error    6 unreachable, or timeout
+1 failure    3 not found      5 conflict                              130 interrupted (Ctrl-C)
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Stop(click.ClickException):
-    """Ends the command with this code; the message says what to do."""
+    """Ends the command with `exit_code`; the message contains what to do."""
 
     def __init__(self, message: str, exit_code: int = FAILED) -> None:
         super().__init__(text.clean(message))
@@ -211,7 +211,10 @@ class Group(click.Group):
 
 
 def command(name: str, *, examples: str, of: click.Group | None = None) -> Callable[[F], Command]:
-    """A command that also takes --output, and is given the shell; `of` a group, or for `main` to add."""
+    """Return a decorator that makes a command with the option --output. The command receives the shell.
+
+    `of` is the group of the command; `main` adds the others.
+    """
 
     def make(function: F) -> Command:
         passed: Any = click.make_pass_decorator(Shell)(function)
@@ -235,7 +238,7 @@ def _output(function: Any) -> Any:
         show_default=True,
         expose_value=False,
         callback=remember,
-        help="For people, or for programs.",
+        help="Output format: a table for people, JSON for programs.",
     )(function)
 
 

@@ -1,4 +1,4 @@
-"""muster top: every GPU and every model, looked at again and again."""
+"""muster top: all GPUs and deployments, updated at an interval."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Top(Struct):
 
 
 @command("top", examples="muster top\nmuster top --once\nmuster top -o json")
-@click.option("--once", is_flag=True, help="One look; so it is, too, where the output is no terminal.")
+@click.option("--once", is_flag=True, help="Print once and exit, as without a terminal.")
 @click.option(
-    "--every", type=click.FloatRange(min=0.5), default=REFRESH_SECONDS, show_default=True, help="Seconds between looks."
+    "--every", type=click.FloatRange(min=0.5), default=REFRESH_SECONDS, show_default=True, help="Interval in seconds."
 )
 def top(shell: Shell, once: bool, every: float) -> None:
-    """Watch all GPUs and models; Ctrl-C ends it."""
+    """Show all GPUs and deployments, updated until Ctrl-C."""
     seen = _look(shell)
     if shell.json:
         return shell.dump(seen)

@@ -1,4 +1,4 @@
-"""What a model should be like, as options: deploy and set take the same ones."""
+"""The options that `deploy` and `set` share, and the patch that `set` sends."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from muster.api import resources as r
 from muster.cli import pairs, text
 from muster.cli.shell import USAGE, Stop
 
+GPUS_HELP = "A count, or a list of GPU indexes (use `3,` for a single index)."
+
 
 def gpus(given: str) -> r.GpuRequest:
     """A number, or a list of indexes. Raises BadParameter."""
@@ -21,7 +23,7 @@ def gpus(given: str) -> r.GpuRequest:
         return int(given)
     if re.fullmatch(r"\d{1,2}(,\d{1,2})*,?", given):
         return [int(index) for index in given.strip(",").split(",")]
-    raise click.BadParameter(f"expected how many (2) or which (0,1 or 3,), got {given!r}")
+    raise click.BadParameter(f"expected a count (2) or a list of GPU indexes (0,1 or 3,), got {given!r}")
 
 
 def duration(given: str) -> int:
@@ -35,19 +37,19 @@ def duration(given: str) -> int:
 def options(function: Any) -> Any:
     for add in reversed(
         [
-            click.option("--on", "worker", metavar="WORKER", help="On this worker, even while it is offline."),
-            click.option("--image", help="The image to run in; the worker's default where none is given."),
+            click.option("--on", "worker", metavar="WORKER", help="Run on this worker, even if it is offline."),
+            click.option("--image", help="Image to run. By default the worker's image."),
             click.option(
                 "--env",
                 multiple=True,
                 metavar="NAME[=VALUE]",
-                help="A variable of the model; NAME alone takes the value that it has here. Repeatable.",
+                help="Environment variable. NAME alone takes the value from this shell. Repeatable.",
             ),
             click.option(
                 "--env-from-host",
                 multiple=True,
                 metavar="NAME",
-                help="A variable that has the value of the worker's host, which Muster never sees. Repeatable.",
+                help="Environment variable with the value of the worker's host, which Muster never sees. Repeatable.",
             ),
         ]
     ):
@@ -57,9 +59,11 @@ def options(function: Any) -> Any:
 
 def waiting(function: Any) -> Any:
     function = click.option(
-        "--timeout", type=duration, help="With --wait: how long, as 90s, 10m or 2h; it goes on all the same."
+        "--timeout",
+        type=duration,
+        help="With --wait: such as 90s, 10m, or 2h; the deployment continues if the timeout expires.",
     )(function)
-    return click.option("--wait", is_flag=True, help="Until it is so, showing how far it is.")(function)
+    return click.option("--wait", is_flag=True, help="Wait until the change has taken effect; show progress.")(function)
 
 
 def environment(env: tuple[str, ...], from_host: tuple[str, ...], here: Mapping[str, str]) -> m.Env:
@@ -68,7 +72,7 @@ def environment(env: tuple[str, ...], from_host: tuple[str, ...], here: Mapping[
     for variable in env:
         name, equals, value = variable.partition("=")
         if not equals and name not in here:
-            raise Stop(f"--env {name}: it is not set here; give {name}=VALUE, or --env-from-host {name}", USAGE)
+            raise Stop(f"--env {name}: not set in this shell; give {name}=VALUE, or --env-from-host {name}", USAGE)
         made[name] = value if equals else here[name]
     return made
 
@@ -100,13 +104,13 @@ def patch(changes: Changes, found: r.Deployment, worker_id: str | None, here: Ma
         made.worker_id = worker_id
     given = environment(changes.env, changes.env_from_host, here)
     if changes.keep_env and (changes.replace_env or not given):
-        raise click.UsageError("--keep-env goes with --env or --env-from-host, and without --replace-env")
+        raise click.UsageError("--keep-env requires --env or --env-from-host, and excludes --replace-env")
     if changes.keep_env:
         made.add_env = given
     elif given or changes.replace_env:
         made.env = _all_of(found, given, changes.replace_env)
     if made == r.DeploymentPatch():
-        raise click.UsageError("name something to change: FLAG=VALUE, --gpus, --image, --env, --on")
+        raise click.UsageError("nothing to change: give FLAG=VALUE, --gpus, --image, --env, or --on")
     return made
 
 
@@ -123,5 +127,5 @@ def _all_of(found: r.Deployment, env: m.Env, replace: bool) -> m.Env:
     missing = sorted(set(found.env) - set(env) - {"VLLM_API_KEY"})
     if missing and not replace:
         which = f"{found.name} also has {', '.join(missing)}"
-        raise Stop(f"{which}, whose value nobody can read: give it again, or --replace-env; --keep-env keeps it", USAGE)
+        raise Stop(f"{which}, which cannot be read back: give it again, or --keep-env, or --replace-env", USAGE)
     return env

@@ -1,4 +1,4 @@
-"""muster workers: look, label, drain, declare lost, remove."""
+"""muster workers: list, show, label, drain, declare lost, remove."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ STYLES = {"online": "green", "draining": "yellow", "offline": "red"}
 
 @click.group(cls=Group, default="list")
 def workers() -> None:
-    """The GPU hosts: list, show, label, drain, lost, remove."""
+    """Manage workers: list, show, label, drain, lost, remove."""
 
 
 @command("list", of=workers, examples="muster workers\nmuster workers list -o json")
 def list_(shell: Shell) -> None:
-    """All workers, in the order of names. Those that need attention have the types of their conditions in a column."""
+    """List the workers by name. A column shows the types of conditions, if there are any."""
     found = list(shell.client.workers())
     now = shell.wall()
     attends = any(worker.conditions for worker in found)
@@ -33,7 +33,7 @@ def list_(shell: Shell) -> None:
         r.Workers(found),
         "name status seen gpus free disk_free models address id" + " attention" * attends,
         [_row(worker, models, now) + (attention.types(worker.conditions),) * attends for worker in found],
-        "No workers yet: muster join shows how a host becomes one.",
+        "No workers: muster join prints the command that adds one.",
     )
 
 
@@ -61,7 +61,7 @@ def _row(worker: r.Worker, models: dict[str, set[str]], now: datetime) -> tuple[
 
 
 def free(worker: r.Worker) -> int:
-    """How many of its GPUs work and are not held."""
+    """The number of GPUs that work and that no deployment holds."""
     if not worker.gpu_info.devices:
         return max(0, worker.gpu_info.count - len(worker.gpu_claims))
     return sum(holder(gpu, worker, {}) == "free" for gpu in worker.gpu_info.devices)
@@ -85,12 +85,12 @@ def gpus(worker: r.Worker) -> str:
 @command("show", of=workers, examples="muster workers show gpu-1\nmuster workers show 9a03e0ea -o json")
 @click.argument("worker")
 def show(shell: Shell, worker: str) -> None:
-    """One worker: its conditions, its GPUs and who holds them, its disks, what is known of its host."""
+    """Show a worker: conditions, GPUs, disk, host."""
     detail(shell, names.worker(shell.client, worker))
 
 
 def detail(shell: Shell, found: r.Worker) -> None:
-    """All that is known of it."""
+    """Show all that is known of a worker."""
     if shell.json:
         return shell.dump(found)
     held = names.of_deployments(shell.client.deployments(worker_id=found.worker_id))
@@ -102,7 +102,7 @@ def detail(shell: Shell, found: r.Worker) -> None:
         shell.say("")
         shell.table(None, "gpu name memory used busy held_by", rows, "")
     if found.orphans:
-        shell.say("", f"Runs there and is not known here: {', '.join(found.orphans)}")
+        shell.say("", f"Orphaned containers: {', '.join(found.orphans)}")
 
 
 def gpu_rows(worker: r.Worker, held: dict[str, str]) -> list[tuple[Cell, ...]]:
@@ -132,17 +132,17 @@ def _facts(worker: r.Worker, now: datetime) -> dict[str, str]:
         "id": worker.worker_id,
         "status": worker.status,
         "seen": f"{text.ago(worker.last_seen, now)} ago{due}",
-        "address": (worker.address or "none: its models can be reached on the host alone") + _pinned(worker),
+        "address": (worker.address or "none: its models are reachable only from the host") + _pinned(worker),
         "labels": ", ".join(f"{key}={value}" for key, value in sorted(worker.labels.items())) or "none",
         "host": ", ".join(_host(worker.system_info)),
-        "disk": f"{text.size(disk.free)} free of {text.size(disk.total)}" if disk else "not told",
-        "agent": worker.agent_version or "another",
+        "disk": f"{text.size(disk.free)} free of {text.size(disk.total)}" if disk else "not reported",
+        "agent": worker.agent_version or "not reported",
         "since": text.ago(worker.registered_at, now),
     }
 
 
 def _host(system: SystemInfo) -> Iterator[str]:
-    """What is known of it: a basic client may leave out all but the name."""
+    """The known facts of the host: a basic client may leave out all but the name."""
     yield system.hostname
     if system.os:
         yield system.os
@@ -167,13 +167,11 @@ def _pinned(worker: r.Worker) -> str:
 )
 @click.argument("worker")
 @click.argument("labels", nargs=-1, metavar="[KEY=VALUE | KEY-]...")
-@click.option(
-    "--address", metavar="HOST", help="Where its models can be reached, whatever its agent says. Empty: nowhere."
-)
+@click.option("--address", metavar="HOST", help="Address of the worker's models, instead of the agent's. Empty: none.")
 def label(shell: Shell, worker: str, labels: tuple[str, ...], address: str | None) -> None:
-    """Set labels of a worker, which `deploy --selector` asks for; KEY- takes one away."""
+    """Set labels of a worker, which `deploy --selector` matches. KEY- removes a label."""
     if not labels and address is None:
-        raise click.UsageError("name a label as KEY=VALUE or KEY-, or --address")
+        raise click.UsageError("nothing to change: give KEY=VALUE, KEY-, or --address")
     found = names.worker(shell.client, worker)
     patch = r.WorkerPatch()
     if labels:
@@ -189,9 +187,9 @@ def label(shell: Shell, worker: str, labels: tuple[str, ...], address: str | Non
 
 @command("drain", of=workers, examples="muster workers drain gpu-1\nmuster workers drain gpu-1 --undo")
 @click.argument("worker")
-@click.option("--undo", is_flag=True, help="Place there again.")
+@click.option("--undo", is_flag=True, help="Allow placement on the worker again.")
 def drain(shell: Shell, worker: str, undo: bool) -> None:
-    """Place nothing new on a worker. What runs there goes on."""
+    """Place no new deployments on a worker. Running deployments continue."""
     found = names.worker(shell.client, worker)
     changed = shell.client.change_worker(found.worker_id, r.WorkerPatch(draining=not undo))
     shell.show(changed, f"{changed.name} is {changed.status}")
@@ -201,26 +199,26 @@ def drain(shell: Shell, worker: str, undo: bool) -> None:
 @click.argument("worker")
 @confirm.option
 def lost(shell: Shell, worker: str, yes: bool) -> None:
-    """Say that a silent worker will not come back, so that its models can be started elsewhere.
+    """Declare an offline worker lost.
 
-    If it comes back all the same, so do its models.
+    Its deployments can then be started elsewhere. If the worker comes back, so do its deployments.
     """
     found = names.worker(shell.client, worker)
-    confirm.ask(shell, yes, f"Give up {found.name}, last seen {text.ago(found.last_seen, shell.wall())} ago?")
+    confirm.ask(shell, yes, f"Declare {found.name} lost, last seen {text.ago(found.last_seen, shell.wall())} ago?")
     answer = shell.client.lose_worker(found.worker_id)
-    shell.show(answer, f"{answer.name} is given up; models lost with it: {len(answer.deployments_lost)}")
+    shell.show(answer, f"{answer.name} is declared lost; lost deployments: {len(answer.deployments_lost)}")
 
 
 @command("remove", of=workers, examples="muster workers remove gpu-1\nmuster workers remove gpu-1 --force --yes")
 @click.argument("worker")
-@click.option("--force", is_flag=True, help="Though models are meant to run there; their containers are left running.")
+@click.option("--force", is_flag=True, help="Also with live deployments; their containers keep running.")
 @confirm.option
 def remove(shell: Shell, worker: str, force: bool, yes: bool) -> None:
-    """Forget a worker. Its agent is told so, and stops calling."""
+    """Remove a worker from the control plane. Its agent stops sending heartbeats."""
     found = names.worker(shell.client, worker)
     confirm.ask(shell, yes, f"Remove {found.name} ({found.status})?")
     answer = shell.client.remove_worker(found.worker_id, force=force)
-    left = f"; left running there: {', '.join(answer.containers_left)}" if answer.containers_left else ""
+    left = f"; containers left running: {', '.join(answer.containers_left)}" if answer.containers_left else ""
     shell.show(answer, f"{answer.name} is removed{left}")
 
 

@@ -64,7 +64,7 @@ def test_a_watch_ends_with_timed_out_after_its_timeout(operators: Operators) -> 
     operators.away = True
     client = operators.client()
     made = client.deploy(MODEL)
-    with pytest.raises(TimedOut, match="not done after 5 s"):
+    with pytest.raises(TimedOut, match="timed out after 5 s"):
         list(client.watch_deployment(made.deployment_id, timeout=5))
 
 

@@ -109,7 +109,7 @@ def test_a_port_at_which_nothing_listens() -> None:
 def test_no_answer_in_time() -> None:
     with silent() as port:
         found = failure(f"http://127.0.0.1:{port}", timeout=(60, 0.01))
-        assert (found.kind, "no answer came" in found.what) == ("timeout", True), found
+        assert (found.kind, "no answer arrived" in found.what) == ("timeout", True), found
     slow = ConnectTimeoutError(HTTPConnection("x"), "timed out")
     found = cause(requests.ConnectTimeout(MaxRetryError(HTTPConnectionPool("x"), "/", slow)), "http://x", {})
     assert (found.kind, "no connection was made" in found.what) == ("timeout", True), found
@@ -118,7 +118,7 @@ def test_no_answer_in_time() -> None:
 @pytest.mark.parametrize(
     ("content", "reset", "what"),
     [
-        (b"", True, "it was reset"),
+        (b"", True, "reset the connection"),
         (b"", False, "without an answer"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", False, "in the middle"),
         (b"SSH-2.0-OpenSSH\r\n", False, "does not speak HTTP"),
@@ -140,7 +140,9 @@ def test_a_proxy_is_named_with_its_variable_and_without_its_password() -> None:
     assert "s3cret" not in str(found)
 
 
-@pytest.mark.parametrize(("status", "what"), [(407, "asks for a login (407)"), (403, "does not connect to it (403)")])
+@pytest.mark.parametrize(
+    ("status", "what"), [(407, "asks for a login (407)"), (403, "does not connect to the server (403)")]
+)
 def test_a_proxy_that_refuses(status: int, what: str) -> None:
     with answering(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()) as port:
         found = failure("https://muster.example", {"https_proxy": f"http://127.0.0.1:{port}"})

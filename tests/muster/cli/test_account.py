@@ -69,7 +69,7 @@ def test_plain_http_needs_this_machine_or_a_word_that_allows_it() -> None:
 def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(key: str) -> None:
     with pytest.raises(AccountError) as raised:
         account.check_key(key)
-    assert str(raised.value) == "that is no API key: expected one line like mst_key_…"
+    assert str(raised.value) == "not an API key: expected one line such as mst_key_…"
 
 
 @pytest.mark.parametrize(

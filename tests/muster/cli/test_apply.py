@@ -39,11 +39,15 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_plan_is_shown_then_carried_out_and_then_nothing_is_left(operators: Operators, file: Path) -> None:
     operators.out("deploy org/model --name other --gpus 0 --wait")
     shown = ["+ create  qwen  (org/model)", "+ create  off  (org/model; stopped at once)"]
-    left = "1 more, which the file does not name, are left alone"
+    left = "1 more, which the file does not name, stay as they are"
     assert operators.out("apply -f models.yaml --dry-run").splitlines() == [*shown, left]
     assert "qwen" not in operators.out("ps")
     refused = operators.out("apply -f models.yaml", 2)
-    assert refused.splitlines() == [*shown, left, "Error: Do this (2)? Nobody is there to ask: say --yes"]
+    assert refused.splitlines() == [
+        *shown,
+        left,
+        "Error: Apply this plan (2)? There is no terminal to ask on: pass --yes",
+    ]
 
     said = operators.out("apply -f models.yaml --yes --wait").splitlines()
     assert said[:3] == [*shown, left] and said[-1] == "Done."

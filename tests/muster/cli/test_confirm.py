@@ -39,16 +39,18 @@ def test_without_a_terminal_yes_has_to_be_given() -> None:
         confirm.ask(Shell(), False, "Remove gpu-1?")
 
     said = CliRunner().invoke(remove)
-    assert (said.exit_code, said.output) == (2, "Error: Remove gpu-1? Nobody is there to ask: say --yes\n")
+    assert (said.exit_code, said.output) == (2, "Error: Remove gpu-1? There is no terminal to ask on: pass --yes\n")
 
 
 def test_a_command_that_is_not_confirmed_changes_nothing(operators: Operators) -> None:
     operators.out("deploy org/model --name m --gpus 0 --wait")
-    assert "Nobody is there to ask: say --yes" in operators.out("rm m --stop", 2)
+    assert "There is no terminal to ask on: pass --yes" in operators.out("rm m --stop", 2)
     assert "m  " in operators.out("ps")
 
 
-@pytest.mark.parametrize(("answer", "code", "end"), [("y", 0, "removed"), ("n", 1, "Error: nothing was done")])
+@pytest.mark.parametrize(
+    ("answer", "code", "end"), [("y", 0, "removed"), ("n", 1, "Error: aborted: nothing was changed")]
+)
 def test_on_a_terminal_the_answer_decides(tmp_path: Path, answer: str, code: int, end: str) -> None:
     command = [sys.executable, "-c", ASK]
     done, said = in_terminal(command, bare_environment(tmp_path), until="[y/N]: ", types=f"{answer}\n".encode())

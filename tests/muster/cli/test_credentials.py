@@ -15,7 +15,7 @@ def test_join_is_one_line_with_a_token_of_its_own(operators: Operators) -> None:
         f"curl -fsSL https://muster.example/join.sh | sudo MUSTER_TOKEN={token[1]} sh -s --"
         " --url https://muster.example --name gpu-2 --address 10.0.0.7\n"
     )
-    assert "leave them out for several" in operators.out("join --uses 2 --name x", 2)
+    assert "leave them out with --uses" in operators.out("join --uses 2 --name x", 2)
 
 
 def test_a_secret_is_shown_once_and_alone(operators: Operators) -> None:

@@ -17,15 +17,15 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 224.00 MiB.
 
 def test_each_stage_is_shown_while_a_model_comes_up(operators: Operators) -> None:
     said = operators.out("deploy org/model --name m --gpus 0 --wait").splitlines()
-    assert said[0] == "preflight: placed on gpu-1; waits for its next heartbeat, in 30 s"
-    assert "start:     it answers" in said
-    assert said[-1] == "m runs on gpu-1, for programs on that host alone: the worker has no address"
+    assert said[0] == "preflight: placed on gpu-1; waiting for its next heartbeat, in 30 s"
+    assert "start:     ready" in said
+    assert said[-1] == "m runs on gpu-1, reachable only from its host: the worker has no address"
 
 
 def test_without_wait_it_returns_at_once_and_names_the_next_commands(operators: Operators) -> None:
     assert operators.out("deploy org/model --name m --gpus 0").splitlines() == [
         "m is pending on gpu-1",
-        "muster ps shows how it goes, muster logs -f m its log",
+        "muster ps shows the progress, muster logs -f m the log",
     ]
     assert operators.waited == 0
 
@@ -52,7 +52,7 @@ def test_a_model_that_crashes_says_why_and_what_to_change(operators: Operators) 
     operators.probe.ready = set()
     operators.meanwhile = lambda: _die(operators.engine)
     said = operators.out("deploy org/model --name m --gpus 0 --no-restart --wait", 1)
-    assert "The end of its log" in said and OOM in said
+    assert "End of the log" in said and OOM in said
     assert said.splitlines()[-1].startswith(
         "Error: m failed: CUDA_OUT_OF_MEMORY: Not enough free GPU memory: lower --gpu"
     )
@@ -104,14 +104,14 @@ def test_a_crash_loop_is_named_while_it_is_waited_for_and_when_time_is_up(operat
     failed = re.findall(r"^retry: +CUDA_OUT_OF_MEMORY: .*, restart (\d)$", said, re.MULTILINE)
     assert failed == ["2", "3", "4"]
     loop = r"\(crash loop: CUDA_OUT_OF_MEMORY, next start in \d+ s\)"
-    assert re.fullmatch(rf"Error: m is starting {loop} after 1m, and goes on: muster ps", said.splitlines()[-1])
+    assert re.fullmatch(rf"Error: m is starting {loop} after 1m, and continues: muster ps", said.splitlines()[-1])
 
 
 def test_a_timeout_ends_the_waiting_and_not_the_model(operators: Operators) -> None:
     operators.away = True
     said = operators.out("deploy org/model --name m --gpus 0 --timeout 5s", 6)
-    assert "placed on gpu-1; waits for its next heartbeat, in 30 s" in said
-    assert said.splitlines()[-1] == "Error: m is pending after 5s, and goes on: muster ps"
+    assert "placed on gpu-1; waiting for its next heartbeat, in 30 s" in said
+    assert said.splitlines()[-1] == "Error: m is pending after 5s, and continues: muster ps"
 
 
 def test_a_model_without_a_place_says_what_is_missing(operators: Operators) -> None:
@@ -124,7 +124,7 @@ def test_a_model_for_a_worker_that_is_away_says_when_it_was_last_seen(operators:
     operators.clock.pass_time(725)
     operators.away = True
     said = operators.out("deploy org/model --name m --gpus 0 --on gpu-1 --timeout 2s", 6)
-    assert "placed on gpu-1; gpu-1 is offline, last seen 12m ago: it hears of this when it is back" in said
+    assert "placed on gpu-1; gpu-1 is offline, last seen 12m ago: the change reaches it when it is back" in said
 
 
 def test_ctrl_c_ends_the_waiting_and_not_the_model(operators: Operators) -> None:
@@ -133,7 +133,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_model(operators: Operators) -> None
 
     operators.meanwhile = interrupt
     said = operators.out("deploy org/model --name m --gpus 0 --wait", 130)
-    assert said.splitlines()[-1] == "Error: not waiting any more; m goes on: muster ps, muster logs -f m"
+    assert said.splitlines()[-1] == "Error: stopped waiting; m continues: muster ps, muster logs -f m"
     operators.meanwhile = lambda: None
     operators.wait(5)
     operators.wait(5)
@@ -147,7 +147,7 @@ def test_a_variable_may_have_the_value_that_it_has_here_or_there(operators: Oper
         "deploy org/model --name m --gpus 0 --env HERE --env A=b=c --env-from-host SECRET --wait", HERE="from-here"
     )
     assert {"HERE": "from-here", "A": "b=c", "SECRET": "from-the-host"}.items() <= given[0].env.items()
-    assert "--env NOT_HERE: it is not set here" in operators.out("deploy x --env NOT_HERE", 2)
+    assert "--env NOT_HERE: not set in this shell" in operators.out("deploy x --env NOT_HERE", 2)
 
 
 @pytest.mark.parametrize(("given", "wanted"), [("2", 2), ("0,1", [0, 1]), ("3,", [3]), ("0", 0)])
@@ -158,7 +158,7 @@ def test_gpus_are_asked_for_by_number_or_by_index(operators: Operators, given: s
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ("--gpus many", "expected how many (2) or which (0,1 or 3,), got 'many'"),
+        ("--gpus many", "expected a count (2) or a list of GPU indexes (0,1 or 3,), got 'many'"),
         ("--set x", "flags: expected KEY=VALUE, got 'x'"),
         ("--selector =x", "--selector: expected KEY=VALUE, got '=x'"),
         ("--timeout soon", "expected a duration such as 90s, 10m, 2h or 3d, got 'soon'"),

@@ -29,7 +29,7 @@ def test_ps_lists_the_models_and_where_they_are_reached(operators: Operators) ->
     head, row = columns(operators.out("ps"))
     assert head == ["NAME", "STATUS", "MODEL", "WORKER", "GPUS", "ENDPOINT", "AGE", "ID"]
     assert row[:7] == ["m", "running", "org/model", "gpu-1", "none", "local only: no address", "1m"]
-    assert operators.out("ps --status error") == "No models yet: muster deploy MODEL\n"
+    assert operators.out("ps --status error") == "No deployments: muster deploy MODEL\n"
     assert len(columns(operators.out("ps --on gpu-1"))) == 2
 
 
@@ -96,7 +96,7 @@ def test_an_instance_that_serves_while_a_change_is_prepared_has_an_endpoint() ->
     older = deployment(status="downloading", generation=2, serving_generation=1, serving_worker_id="w1")
     assert endpoint_of(older) == "http://10.0.0.7:20000"
     hidden = deployment(endpoint=None, endpoint_problem="worker b holds it")
-    assert endpoint_of(hidden) == "none: muster show says why"
+    assert endpoint_of(hidden) == "none: see muster show"
 
 
 def test_show_names_what_is_set_and_leaves_out_what_is_not(operators: Operators) -> None:
@@ -137,8 +137,8 @@ def test_a_model_is_stopped_started_replaced_and_forgotten(operators: Operators)
     before = operators.engine.only().id
     assert operators.out("restart m --wait").splitlines()[-1].startswith("m runs on gpu-1")
     assert operators.engine.only().id != before
-    assert operators.out("rm m --stop --yes").splitlines()[-1] == "m is forgotten"
-    assert operators.out("ps") == "No models yet: muster deploy MODEL\n"
+    assert operators.out("rm m --stop --yes").splitlines()[-1] == "m is deleted"
+    assert operators.out("ps") == "No deployments: muster deploy MODEL\n"
 
 
 @pytest.mark.parametrize("options", ["", " --stop --yes"])
@@ -148,10 +148,10 @@ def test_a_model_of_a_worker_that_is_away_is_forgotten_when_the_worker_is_declar
     operators.out("deploy org/model --name m --gpus 0 --wait")
     operators.clock.pass_time(725)
     said = operators.out(f"rm m{options}", 5)
-    assert "m is running, and its worker gpu-1 is offline, so nothing shows that the model ended." in said
+    assert "m is running, and its worker gpu-1 is offline, so nothing can confirm the stop." in said
     assert "muster workers lost gpu-1, then muster rm m" in said
     operators.out("workers lost gpu-1 --yes")
-    assert operators.out("rm m").splitlines()[-1] == "m is forgotten"
+    assert operators.out("rm m").splitlines()[-1] == "m is deleted"
 
 
 def test_set_changes_what_is_named_and_keeps_the_rest(operators: Operators) -> None:
@@ -160,12 +160,12 @@ def test_set_changes_what_is_named_and_keeps_the_rest(operators: Operators) -> N
     assert changed.config == {"max_model_len": 2048, "seed": 7}
     assert changed.env == ["A"] and changed.status is Status.RUNNING
     refused = operators.out("set m --env C=d", 2)
-    assert "m also has A, whose value nobody can read: give it again, or --replace-env; --keep-env keeps it" in refused
+    assert "m also has A, which cannot be read back: give it again, or --keep-env, or --replace-env" in refused
     assert operators.json("set m --env C=d --keep-env", r.Deployment).env == ["A", "C"]
-    assert "--keep-env goes with --env" in operators.out("set m --keep-env", 2)
-    assert "--keep-env goes with --env" in operators.out("set m --env E=f --keep-env --replace-env", 2)
+    assert "--keep-env requires --env" in operators.out("set m --keep-env", 2)
+    assert "--keep-env requires --env" in operators.out("set m --env E=f --keep-env --replace-env", 2)
     assert operators.json("set m --env C=d --replace-env", r.Deployment).env == ["C"]
-    assert "name something to change" in operators.out("set m", 2)
+    assert "nothing to change" in operators.out("set m", 2)
 
 
 def test_a_model_has_an_endpoint_where_its_worker_has_an_address(operators: Operators) -> None:

@@ -31,7 +31,7 @@ def test_a_name_is_a_models_before_it_is_a_workers(operators: Operators) -> None
     about = operators.json("events gpu-1", r.Events).events
     assert {each.deployment_name for each in about} == {"gpu-1"}
     said = operators.out("events nobody", 3)
-    assert said == "Error: there is no model and no worker 'nobody'; muster ps and muster workers list them\n"
+    assert said == "Error: there is no deployment and no worker 'nobody'; muster ps and muster workers list them\n"
 
 
 def test_a_timeline_is_followed_while_the_control_plane_is_away(operators: Operators) -> None:
@@ -62,4 +62,4 @@ def test_ctrl_c_ends_the_following(operators: Operators) -> None:
 
     operators.meanwhile = interrupt
     said = operators.invoke("events -f")
-    assert (said.exit_code, said.stderr.splitlines()[-1]) == (130, "Error: not following any more")
+    assert (said.exit_code, said.stderr.splitlines()[-1]) == (130, "Error: stopped following")

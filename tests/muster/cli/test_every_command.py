@@ -96,7 +96,7 @@ def test_with_a_revoked_key_each_command_ends_with_4(operators: Operators) -> No
     for name in TALKING:
         said = operators.invoke(line(name), key="mst_key_revoked")
         assert (name, said.exit_code, said.stdout) == (name, 4, "")
-        assert "the API key is not good (any more): muster login URL" in said.stderr
+        assert "the API key is not valid, or was revoked: muster login URL" in said.stderr
 
 
 def test_with_a_control_plane_that_is_down_each_command_ends_with_6(operators: Operators) -> None:
@@ -134,11 +134,11 @@ def test_an_unknown_name_ends_with_3_and_names_the_listing(operators: Operators)
 def test_an_empty_list_is_advice_for_people_and_empty_for_programs(database: Recorder, tmp_path: Path) -> None:
     operators = Operators(tmp_path)
     for name, advice in {
-        "ps": "No models yet: muster deploy MODEL",
-        "workers": "No workers yet: muster join shows how a host becomes one.",
-        "ops": "Everything that was asked is answered.",
-        "disk": "No worker has told of its disk yet.",
-        "events": "Nothing happened yet.",
+        "ps": "No deployments: muster deploy MODEL",
+        "workers": "No workers: muster join prints the command that adds one.",
+        "ops": "No open operations.",
+        "disk": "No worker has reported disk usage.",
+        "events": "No events.",
     }.items():
         said = operators.invoke(name)
         assert (name, said.exit_code, said.stdout, said.stderr) == (name, 0, "", advice + "\n")

@@ -34,7 +34,7 @@ def test_a_condition_is_explained_by_its_section_however_it_is_written(operators
 @pytest.mark.parametrize("code", ["NO_SUCH_CODE", "A" * 100])
 def test_an_unknown_code_is_not_guessed_at(operators: Operators, code: str) -> None:
     said = operators.out(f"explain '{code}'", 3)
-    assert said == f"Error: nothing is known of {code[:64]}: not a code of Muster's\n"
+    assert said == f"Error: {code[:64]} is not an error code or condition of Muster\n"
 
 
 def test_the_examples_of_its_help_are_codes(operators: Operators) -> None:
@@ -49,7 +49,7 @@ def test_a_log_is_read_from_a_file_or_a_pipe_without_a_control_plane(operators: 
     log = tmp_path / "vllm.log"
     log.write_bytes(b"\xff\nValueError: LoRA rank 64 is greater than max_lora_rank 16.\n")
     said = operators.out(f"explain --log {log} --exit-code 1")
-    assert said.startswith("INVALID_CONFIG: The LoRA has rank 64") and "Starting it again is in vain." in said
+    assert said.startswith("INVALID_CONFIG: The LoRA has rank 64") and "A restart does not help." in said
     assert "The proposed fix: muster set NAME max_lora_rank=64" in said.splitlines()
     assert operators.json(f"explain --log {log}", Ended).fix == Fix({"max_lora_rank": 64})
     assert operators.app.asked == []

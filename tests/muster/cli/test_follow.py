@@ -21,20 +21,20 @@ LATER = NOW + timedelta(minutes=12)
 @pytest.mark.parametrize(
     ("changes", "on", "step"),
     [
-        ({}, None, Step("start", "it answers", 1)),
+        ({}, None, Step("start", "ready", 1)),
         ({"status": "pending", "worker_id": None}, None, Step("preflight", "waiting for a place")),
         ({"status": "pending", "worker_id": None, "message": "no GPU"}, None, Step("preflight", "no GPU")),
         (
             {"status": "pending"},
             worker(due_in=7),
-            Step("preflight", "placed on gpu-1; waits for its next heartbeat, in 7 s"),
+            Step("preflight", "placed on gpu-1; waiting for its next heartbeat, in 7 s"),
         ),
         (
             {"status": "pending"},
             worker(status="offline", due_in=None),
             Step(
                 "preflight",
-                "placed on gpu-1; gpu-1 is offline, last seen 12m ago: it hears of this when it is back",
+                "placed on gpu-1; gpu-1 is offline, last seen 12m ago: the change reaches it when it is back",
             ),
         ),
         ({"status": "pending"}, None, Step("preflight", "placed on its worker")),
@@ -49,8 +49,8 @@ LATER = NOW + timedelta(minutes=12)
         ({"status": "starting", "message": "starts again in 10 s"}, None, Step("weights", "starts again in 10 s")),
         ({"status": "error", "error_code": "PORT_IN_USE"}, None, Step("failed", "PORT_IN_USE")),
         ({"status": "stopped"}, None, Step("failed", "stopped")),
-        ({"desired": "stopped"}, None, Step("stop", "asked for")),
-        ({"desired": "stopped"}, worker(due_in=7), Step("stop", "asked for; waits for its next heartbeat, in 7 s")),
+        ({"desired": "stopped"}, None, Step("stop", "requested")),
+        ({"desired": "stopped"}, worker(due_in=7), Step("stop", "requested; waiting for its next heartbeat, in 7 s")),
         ({"desired": "stopped", "status": "stopped"}, None, Step("stop", "stopped")),
     ],
 )
@@ -160,7 +160,7 @@ def test_a_crash_loop_is_named_at_each_failure_and_not_at_each_second(capsys: py
         "weights:   crash loop: CUDA_OUT_OF_MEMORY, next start in 40 s",
         "retry:     CUDA_OUT_OF_MEMORY: It ended with exit code 1 (starts again in 100 s), restart 10",
         "weights:   crash loop: CUDA_OUT_OF_MEMORY, next start in 10 min; the same cause 10 times",
-        "loop:      It does not heal, so each wait is longer, up to 30 min: `muster restart m` starts it at once",
+        "loop:      The cause persists, so each wait is longer, up to 30 min: `muster restart m` starts it at once",
     ]
 
 

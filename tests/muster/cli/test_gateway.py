@@ -61,7 +61,7 @@ def test_a_viewers_key_is_refused(reachable: Operators, proxy: FakeLiteLLM) -> N
     reachable.out("deploy org/model --name one --gpus 0 --wait")
     viewer = reachable.client().create_key("looks", "viewer")
     said = reachable.invoke(sync(proxy), key=str(viewer.key))
-    assert (said.exit_code, proxy.models) == (4, {}) and "use an operator's API key" in said.stderr
+    assert (said.exit_code, proxy.models) == (4, {}) and "an API key with the role operator" in said.stderr
 
 
 def test_while_either_side_is_silent_nothing_is_removed(reachable: Operators, proxy: FakeLiteLLM) -> None:
@@ -91,13 +91,13 @@ def test_without_once_it_goes_on_until_ctrl_c_and_bears_a_control_plane_that_is_
     assert (said.exit_code, len(proxy.models)) == (130, 1)
     assert said.stdout.startswith("added    org/model at http://10.0.0.7:") and said.stdout.count("\n") == 1
     cause = "the connection was refused: nothing listens there"
-    reason = f"cannot reach https://muster.example: {cause}; it is tried again in 10 s"
-    assert said.stderr.splitlines() == [reason, reason, "Error: not in step any more; what LiteLLM has stays there"]
+    reason = f"cannot reach https://muster.example: {cause}; retrying in 10 s"
+    assert said.stderr.splitlines() == [reason, reason, "Error: stopped synchronizing; LiteLLM keeps its models"]
 
 
 def test_without_a_master_key_it_is_a_usage_error(reachable: Operators) -> None:
     said = reachable.out("gateway sync --litellm-url http://litellm:4000 --once", 2)
-    assert "LITELLM_MASTER_KEY, or --litellm-key: LiteLLM's master key is needed" in said
+    assert "LiteLLM's master key is required: set LITELLM_MASTER_KEY, or give --litellm-key" in said
 
 
 def test_a_name_that_does_not_resolve_here_is_told_once_and_handed_on_by_request(

@@ -33,7 +33,7 @@ def test_an_image_is_deleted_by_its_reference(operators: Operators) -> None:
 
 def test_a_pull_without_wait_names_the_command_that_shows_it(operators: Operators) -> None:
     said = operators.out("pull gpu-1 vllm/vllm-openai:latest --no-wait")
-    assert re.fullmatch(r"gpu-1 is asked for it: muster ops show \S{8}\n", said) and operators.waited == 0
+    assert re.fullmatch(r"Requested from gpu-1: muster ops show \S{8}\n", said) and operators.waited == 0
 
 
 def test_the_disks_are_shown_for_all_workers_and_for_one(operators: Operators) -> None:
@@ -66,4 +66,4 @@ def test_each_container_is_listed_with_its_model_and_only_ours_is_stopped(operat
 def test_an_offline_worker_is_not_asked(operators: Operators) -> None:
     operators.clock.pass_time(725)
     said = operators.out("containers gpu-1", 5)
-    assert "the worker was last heard of 12 minutes ago; nothing can reach it (muster workers shows who" in said
+    assert "the worker was last heard of 12 minutes ago; nothing can reach it (muster workers shows which" in said

@@ -17,7 +17,7 @@ from tests.fixtures.resources import URL
 def test_a_good_key_is_kept_and_used_until_logout(operators: Operators) -> None:
     said = operators.invoke(f"login {URL}/", key=None, stdin=f"{ADMIN_KEY}\n")
     place = operators.folder / "config" / "muster" / "login.json"
-    assert said.stdout == f"Logged in to {URL} as admin. Kept in {place}.\n"
+    assert said.stdout == f"Logged in to {URL} as admin. Stored in {place}.\n"
     assert json.loads(place.read_text()) == {"url": URL, "api_key": ADMIN_KEY, "insecure": False}
     assert operators.invoke("workers", key=None).stdout.startswith("NAME")
     operators.invoke("logout", key=None)
@@ -34,12 +34,12 @@ def test_the_role_of_the_key_is_shown(operators: Operators, role: str) -> None:
 @pytest.mark.parametrize(
     ("url", "key", "exit_code", "complaint"),
     [
-        (URL, "mst_key_wrong", 4, "does not take this API key; nothing was kept"),
-        (URL, "", 2, "that is no API key"),
-        (URL, "a\x1bb", 2, "that is no API key"),
+        (URL, "mst_key_wrong", 4, "does not accept this API key; nothing was stored"),
+        (URL, "", 2, "not an API key"),
+        (URL, "a\x1bb", 2, "not an API key"),
         ("muster.example", "mst_key_x", 2, "expected https://host[:port], got 'muster.example'"),
         ("https://u:p@muster.example", "mst_key_x", 2, "expected no user, password, query or fragment"),
-        ("http://muster.example", "mst_key_x", 2, "plain http would show the key to the network"),
+        ("http://muster.example", "mst_key_x", 2, "plain HTTP would expose the key to the network"),
     ],
 )
 def test_a_url_or_a_key_that_is_not_good_is_not_kept(
@@ -61,4 +61,4 @@ def test_a_broken_login_file_says_what_to_do(operators: Operators) -> None:
 def test_an_environment_that_hides_what_is_kept_is_named(operators: Operators) -> None:
     said = operators.invoke(f"login {URL}", stdin=f"{ADMIN_KEY}\n")
     assert said.exit_code == 0
-    assert said.stderr == "MUSTER_URL or MUSTER_API_KEY is set here, and comes before it.\n"
+    assert said.stderr == "MUSTER_URL or MUSTER_API_KEY is set, and takes precedence.\n"

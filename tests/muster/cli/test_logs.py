@@ -56,4 +56,4 @@ def test_ctrl_c_ends_the_following(operators: Operators) -> None:
 
     operators.meanwhile = interrupt
     said = operators.invoke("logs m -f")
-    assert (said.exit_code, said.stderr.splitlines()[-1]) == (130, "Error: not following any more")
+    assert (said.exit_code, said.stderr.splitlines()[-1]) == (130, "Error: stopped following")

@@ -21,7 +21,7 @@ def test_every_command_has_its_place_in_the_help() -> None:
     for name in muster.commands:
         assert re.search(rf"^  {name} ", shown, re.MULTILINE)
     assert {name for names in SECTIONS.values() for name in names.split()} <= set(muster.commands)
-    for code in ("0  done", "3  there is no such", "6  unreachable", "130  Ctrl-C"):
+    for code in ("0  success", "3  not found", "6  unreachable", "130  interrupted (Ctrl-C)"):
         assert code in shown
 
 
@@ -35,7 +35,7 @@ def test_a_mistake_in_muster_ends_with_a_sentence() -> None:
     shell = Shell(environment={"MUSTER_URL": URL, "MUSTER_API_KEY": "k"}, session=broken.session_to_here)
     done = CliRunner().invoke(muster, ["workers"], obj=shell)
     assert (done.exit_code, done.stdout) == (1, "")
-    assert "a mistake in muster itself" in done.stderr and "KeyError" in done.stderr
+    assert "internal error in muster" in done.stderr and "KeyError" in done.stderr
     assert "\x1b" not in done.stderr and "Traceback" not in done.stderr
 
 
@@ -51,13 +51,13 @@ def test_a_role_that_is_not_enough_is_named_with_the_one_that_is(operators: Oper
     assert operators.invoke("ps", key=key).exit_code == 0
     refused = operators.invoke("deploy org/model", key=key)
     assert refused.exit_code == 4
-    assert "this needs the role operator; the key's is viewer (an admin can make a key" in refused.stderr
+    assert "this needs the role operator; the key's is viewer (an admin can create a key" in refused.stderr
 
 
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ("UNAUTHENTICATED", "what failed (the API key is not good (any more): muster login URL)"),
+        ("UNAUTHENTICATED", "what failed (the API key is not valid, or was revoked: muster login URL)"),
         ("PORT_IN_USE", "what failed [muster explain PORT_IN_USE]"),
     ],
 )

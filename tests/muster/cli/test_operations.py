@@ -17,7 +17,7 @@ def test_an_operation_is_listed_with_its_age_until_it_is_answered(operators: Ope
     assert row[1:] == ["gpu-1", "pull_image", "queued", "40s"]
     operators.away = False
     assert operators.out(f"ops show {row[0]} --wait").splitlines()[-1] == f"pull_image {row[0]}: succeeded"
-    assert operators.out("ops") == "Everything that was asked is answered.\n"
+    assert operators.out("ops") == "No open operations.\n"
 
 
 def test_an_operation_that_was_not_sent_can_be_cancelled(operators: Operators) -> None:
@@ -33,7 +33,7 @@ def test_ctrl_c_names_the_operation_that_goes_on(operators: Operators) -> None:
 
     operators.meanwhile = interrupt
     said = operators.out("pull gpu-1 vllm/vllm-openai:latest", 130)
-    found = re.search(r"Error: not waiting any more; it goes on: muster ops show (\S{36})\n$", said)
+    found = re.search(r"Error: stopped waiting; the operation continues: muster ops show (\S{36})\n$", said)
     assert found
     operators.meanwhile = lambda: None
     assert operators.out(f"ops show {found[1]} --wait").splitlines()[-1].endswith(": succeeded")

@@ -43,7 +43,7 @@ def test_a_closed_pipe_ends_a_command_without_a_traceback(environment: dict[str,
 def test_the_result_goes_to_stdout_and_advice_to_stderr(environment: dict[str, str]) -> None:
     done = run(environment, "tokens", "create")
     assert re.fullmatch(r"mst_reg_\S+\n", done.stdout)
-    assert done.stderr == "Good for one host, for 1d; it is not shown again.\n"
+    assert done.stderr == "Valid for one host, for 1d; the token is not shown again.\n"
 
 
 def test_colors_are_for_a_terminal_that_wants_them(environment: dict[str, str]) -> None:
@@ -68,7 +68,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_model(
     words = ["deploy", "org/model", "--gpus", "0", "--name", name, "--wait"]
     code, said = in_terminal([PROGRAM, *words], environment, until="waiting for a place", signals=signals)
     assert code == 130
-    assert f"Error: not waiting any more; {name} goes on: muster ps, muster logs -f {name}" in said
+    assert f"Error: stopped waiting; {name} continues: muster ps, muster logs -f {name}" in said
     assert "Traceback" not in said and said.endswith(f"{name}\r\n") and "\x1b[?25h" in said, "the cursor is back"
     (left,) = Operator(serve.url, ADMIN_KEY).get(f"/api/deployments?name={name}").expect(200)["deployments"]
     assert (left["desired"], left["status"]) == ("running", "pending")
@@ -146,14 +146,14 @@ def follow():
     try:
         signal.raise_signal(signal.SIGINT)
     except KeyboardInterrupt as error:
-        raise Stop("not following any more", INTERRUPTED) from error
+        raise Stop("stopped following", INTERRUPTED) from error
 
 sys.stderr = Stderr(sys.stderr.buffer)
 program()
 """
 
 
-@pytest.mark.parametrize(("command", "said"), [("wait", "interrupted"), ("follow", "not following any more")])
+@pytest.mark.parametrize(("command", "said"), [("wait", "interrupted"), ("follow", "stopped following")])
 def test_a_second_ctrl_c_while_the_command_says_its_last_words_changes_nothing(
     tmp_path: Path, command: str, said: str
 ) -> None:

@@ -20,7 +20,7 @@ def test_the_workers_are_listed_and_one_is_shown_with_its_next_heartbeat(operato
     assert row[:8] == ["gpu-1", "online", "0s", "none", "0", "60 B", "0", "none"]
     shown = operators.out("workers show gpu-1")
     assert re.search(r"^seen +0s ago; next heartbeat in 30 s$", shown, re.MULTILINE)
-    assert re.search(r"^address +none: its models can be reached on the host alone$", shown, re.MULTILINE)
+    assert re.search(r"^address +none: its models are reachable only from the host$", shown, re.MULTILINE)
 
 
 def test_models_without_gpus_are_counted_too_while_they_are_there(operators: Operators) -> None:
@@ -68,20 +68,25 @@ def test_a_worker_is_drained_and_labels_are_set_and_taken_away(operators: Operat
     assert operators.out("workers drain gpu-1 --undo") == "gpu-1 is online\n"
     assert operators.out("workers label gpu-1 zone=a rack=4") == "gpu-1: rack=4, zone=a; address none\n"
     assert operators.out("workers label gpu-1 rack- zone=b") == "gpu-1: zone=b; address none\n"
-    assert "name a label as KEY=VALUE or KEY-" in operators.out("workers label gpu-1", 2)
+    assert "nothing to change: give KEY=VALUE" in operators.out("workers label gpu-1", 2)
 
 
 def test_a_lost_worker_is_named_with_the_models_that_are_lost_with_it(operators: Operators) -> None:
     operators.out("deploy org/model --name m --gpus 0 --wait")
-    assert operators.out("workers lost gpu-1", 2).startswith("Error: Give up gpu-1, last seen 0s ago? Nobody is there")
-    assert operators.out("workers lost gpu-1 --yes") == "gpu-1 is given up; models lost with it: 1\n"
+    assert operators.out("workers lost gpu-1", 2).startswith(
+        "Error: Declare gpu-1 lost, last seen 0s ago? There is no terminal"
+    )
+    assert operators.out("workers lost gpu-1 --yes") == "gpu-1 is declared lost; lost deployments: 1\n"
 
 
 def test_a_removed_worker_is_named_with_the_containers_left_there(operators: Operators) -> None:
     operators.out("deploy org/model --name m --gpus 0 --wait")
     container = operators.engine.only().id
-    assert operators.out("workers remove gpu-1 --force --yes") == f"gpu-1 is removed; left running there: {container}\n"
-    assert operators.out("workers").startswith("No workers yet")
+    assert (
+        operators.out("workers remove gpu-1 --force --yes")
+        == f"gpu-1 is removed; containers left running: {container}\n"
+    )
+    assert operators.out("workers").startswith("No workers: muster join")
 
 
 @pytest.mark.parametrize(
