@@ -1,4 +1,4 @@
-"""moto, taught what its CloudFormation leaves out.
+"""Extensions of moto for the parts of CloudFormation that moto leaves out.
 
 The templates are for AWS. What moto has behind an API of its own but does not make from a template (HTTP APIs, alarms,
 a table's TTL and point-in-time recovery, a function's architecture) is made here, in those same backends, from the
@@ -147,8 +147,8 @@ TYPES = {
 }
 
 
-def teach() -> None:
-    """Before the first template."""
+def install() -> None:
+    """Replace the functions of moto. Call it before the first template."""
     for kind in TYPES.values():
         _replace(kind, "create_from_cloudformation_json", classmethod(_make))
     _replace(parsing, "resource_class_from_type", _strictly(parsing.resource_class_from_type))
@@ -156,10 +156,10 @@ def teach() -> None:
     _replace(CloudFormationBackend, "create_change_set", _without_twins(CloudFormationBackend.create_change_set))
     _replace(ChangeSet, "apply", _with_outputs(ChangeSet.apply))
     _replace(FakeBucket, "get_permission", _permission)
-    _teach_tables(Table.create_from_cloudformation_json, Table.delete_from_cloudformation_json)
-    _teach_functions(LambdaFunction.create_from_cloudformation_json)
+    _extend_tables(Table.create_from_cloudformation_json, Table.delete_from_cloudformation_json)
+    _extend_functions(LambdaFunction.create_from_cloudformation_json)
     _replace(APIGatewayBackend, "import_rest_api", _import_rest_api)
-    _teach_swagger(APIGatewayBackend.put_rest_api)
+    _accept_swagger(APIGatewayBackend.put_rest_api)
 
 
 def _replace(owner: Any, name: str, by: Any) -> None:
@@ -220,7 +220,7 @@ def _permission(self: FakeBucket, action: str, resource: str) -> Any:
     return IAMPolicy(json.dumps(policy)).is_action_permitted(action, resource)
 
 
-def _teach_tables(create: Callable[..., Any], delete: Callable[..., Any]) -> None:
+def _extend_tables(create: Callable[..., Any], delete: Callable[..., Any]) -> None:
     def made(cls: Any, /, name: str, template: dict[str, Any], account: str, region: str, **more: Any) -> Any:
         table, properties = create(name, template, account, region, **more), template["Properties"]
         backend = dynamodb_backends[account][region]
@@ -239,7 +239,7 @@ def _teach_tables(create: Callable[..., Any], delete: Callable[..., Any]) -> Non
     _replace(Table, "delete_from_cloudformation_json", classmethod(deleted))
 
 
-def _teach_functions(create: Callable[..., Any]) -> None:
+def _extend_functions(create: Callable[..., Any]) -> None:
     def made(cls: Any, /, name: str, template: dict[str, Any], account: str, region: str, **more: Any) -> Any:
         function = create(name, template, account, region, **more)
         function.architectures = template["Properties"].get("Architectures", ["x86_64"])
@@ -254,10 +254,10 @@ def _import_rest_api(backend: APIGatewayBackend, document: dict[str, Any], fail_
     return backend.put_rest_api(api.id, document, fail_on_warnings)
 
 
-def _teach_swagger(put: Callable[..., RestAPI]) -> None:
+def _accept_swagger(put: Callable[..., RestAPI]) -> None:
     """moto refuses Swagger 2, of whose paths it would read the same, and leaves out the gateway's own responses."""
 
-    def taught(backend: APIGatewayBackend, id_: str, document: dict[str, Any], *rest: Any, **more: Any) -> RestAPI:
+    def put_swagger(backend: APIGatewayBackend, id_: str, document: dict[str, Any], *rest: Any, **more: Any) -> RestAPI:
         api = put(backend, id_, {k: v for k, v in document.items() if k != "swagger"}, *rest, **more)
         for kind, said in document.get("x-amazon-apigateway-gateway-responses", {}).items():
             api.put_gateway_response(
@@ -265,4 +265,4 @@ def _teach_swagger(put: Callable[..., RestAPI]) -> None:
             )
         return api
 
-    _replace(APIGatewayBackend, "put_rest_api", taught)
+    _replace(APIGatewayBackend, "put_rest_api", put_swagger)

@@ -10,11 +10,11 @@ import socket
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from tests.infra.cloud.moto_extensions import teach
+from tests.infra.cloud.moto_extensions import install
 
 
 def main() -> None:
-    teach()
+    install()
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     app = DomainDispatcherApplication(create_backend_app)

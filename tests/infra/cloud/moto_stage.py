@@ -58,7 +58,7 @@ class Stage:
         self._given = given
         with self.account.app_log.open("ab") as log:
             self._app = subprocess.Popen(
-                [sys.executable, "-m", "tests.infra.cloud.ask"],
+                [sys.executable, "-m", "tests.infra.cloud.app_requests"],
                 cwd=ROOT,
                 env=self.account.environment | {"AWS_DEFAULT_REGION": REGION} | given,
                 stdin=subprocess.PIPE,

@@ -12,13 +12,13 @@ from chalicelib.routes.wheels import Lock, Wheel
 from infra.cloud.artefacts import Bucket, content_digest, with_code
 from infra.cloud.session import Account as Where
 from infra.cloud.stacks import Parameters, Stacks
-from tests.infra.cloud import small
+from tests.infra.cloud import minimal_stage
 from tests.infra.cloud.moto_account import NUMBER, REGION, Account, NewAccount
 
 
 @pytest.fixture(scope="module")
 def account(new_account: NewAccount) -> Account:
-    return new_account(small.build)
+    return new_account(minimal_stage.build)
 
 
 def archive(path: Path, year: int, **files: str) -> Path:

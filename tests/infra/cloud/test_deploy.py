@@ -18,7 +18,7 @@ from chalicelib.routes import wheels
 from chalicelib.store.settings import TABLE_PREFIX
 from chalicelib.store.tables import MODELS
 from muster.api.endpoints import ENDPOINTS
-from tests.infra.cloud import small
+from tests.infra.cloud import minimal_stage
 from tests.infra.cloud.moto_account import NUMBER, REGION, Done, NewAccount
 from tests.infra.cloud.moto_stage import Stage
 
@@ -31,7 +31,7 @@ def stage(packaged: Path, new_account: NewAccount) -> Iterator[Stage]:
     """First by the documented command as a process, which packages by itself; later commands use what is packaged."""
 
     def package(stage: str, folder: Path, rest: bool) -> Path:
-        return packaged if stage == "prod" else small.build(stage, packaged.parent / stage)
+        return packaged if stage == "prod" else minimal_stage.build(stage, packaged.parent / stage)
 
     account = new_account(package)
     done = account.follow("deploy", as_processes=True)

@@ -7,7 +7,7 @@ import pytest
 from infra.cloud import data, keys
 from infra.cloud.errors import Stop
 from infra.cloud.session import Account
-from tests.infra.cloud import small
+from tests.infra.cloud import minimal_stage
 from tests.infra.cloud.moto_account import NUMBER, REGION, NewAccount
 from tests.infra.cloud.templates import create_tables
 
@@ -17,7 +17,7 @@ TABLES = ["muster-keys-workers", "muster-keys-credentials"]
 @pytest.fixture(scope="module")
 def account(new_account: NewAccount) -> Account:
     """With the tables of the stage `keys`."""
-    made = new_account(small.build)
+    made = new_account(minimal_stage.build)
     create_tables(made.client("dynamodb"), data.template("keys"))
     return Account(NUMBER, REGION, made.client, made.environment | {"AWS_DEFAULT_REGION": REGION})
 

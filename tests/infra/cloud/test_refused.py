@@ -12,9 +12,9 @@ import pytest
 from tests.fixtures import ROOT
 from tests.fixtures.signals import with_interrupts_ignored
 from tests.fixtures.waiting import PATIENCE, deadline
+from tests.infra.cloud.minimal_stage import build
 from tests.infra.cloud.moto_account import NUMBER, REGION, Account, NewAccount
-from tests.infra.cloud.refusing import Refusal, Refusing, refusing
-from tests.infra.cloud.small import build
+from tests.infra.cloud.refusing_proxy import Refusal, Refusing, refusing
 
 BUCKET = f"/muster-artefacts-{NUMBER}-{REGION}"
 NOT_AUTHORIZED = "User: arn:aws:iam::123456789012:user/ci is not authorized to perform: {} on resource: *"
@@ -142,7 +142,7 @@ def test_ctrl_c_leaves_the_stack_going_on_also_where_the_parent_ignores_sigint(
 ) -> None:
     proxy.hold = "DescribeStackEvents"
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.infra.cloud.small", "deploy", "--stage", "interrupted"],
+        [sys.executable, "-m", "tests.infra.cloud.minimal_stage", "deploy", "--stage", "interrupted"],
         cwd=ROOT,
         env=behind.environment | {"AWS_ENDPOINT_URL": proxy.url},
         stderr=subprocess.PIPE,

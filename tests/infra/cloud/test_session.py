@@ -8,14 +8,14 @@ from click.testing import CliRunner
 
 from infra.cloud.errors import Misuse
 from infra.cloud.session import Account, connect
-from tests.infra.cloud import small
+from tests.infra.cloud import minimal_stage
 from tests.infra.cloud.moto_account import NUMBER, REGION, NewAccount
 from tests.infra.cloud.moto_account import Account as MotoAccount
 
 
 @pytest.fixture(scope="module")
 def moto_account(new_account: NewAccount) -> MotoAccount:
-    return new_account(small.build)
+    return new_account(minimal_stage.build)
 
 
 def connected(account: MotoAccount, expected: str | None = None, **variables: str | None) -> Account:

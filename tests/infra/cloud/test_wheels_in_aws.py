@@ -15,7 +15,7 @@ from infra.cloud.artefacts import Bucket
 from infra.cloud.session import Account as Where
 from infra.wheelhouse import here
 from tests.fixtures.waiting import PATIENCE
-from tests.infra.cloud import small
+from tests.infra.cloud import minimal_stage
 from tests.infra.cloud.emulated import Cloud
 from tests.infra.cloud.lambda_emulator import Form
 from tests.infra.cloud.moto_account import NUMBER, REGION, NewAccount
@@ -26,7 +26,7 @@ BYTES = {"Accept": "application/octet-stream"}
 @pytest.fixture(scope="module")
 def s3(new_account: NewAccount, wheelhouse: Path, wheel_served: Path) -> tuple[str, str]:
     """The URL of S3, and a bucket with the wheels."""
-    account = new_account(small.build)
+    account = new_account(minimal_stage.build)
     bucket = Bucket(Where(NUMBER, REGION, account.client, {}))
     bucket.ensure()
     bucket.put_wheels(wheelhouse, wheels.lock().wheels)

@@ -1,6 +1,6 @@
-"""Requests to the app in a process of its own, which has a function's environment and nothing more of it.
+"""Requests to the app in a process of its own that has only a function's environment.
 
-    python -m tests.infra.cloud.ask
+    python -m tests.infra.cloud.app_requests
 
 Each line that comes is a request as JSON: method, path, key and body. A line goes back for each: status and answer.
 """

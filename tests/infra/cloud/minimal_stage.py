@@ -1,6 +1,6 @@
-"""infra.cloud.deploy over a stage that is packaged at once, for tests of the ways there:
+"""infra.cloud.deploy with a stage that is packaged at once, for tests of the deployment steps:
 
-    python -m tests.infra.cloud.small
+    python -m tests.infra.cloud.minimal_stage
 
 The data stack is one table, the application a role and a parameter that comes from the data stack.
 """

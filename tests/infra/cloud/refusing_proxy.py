@@ -1,4 +1,4 @@
-"""A proxy before moto's server that answers some requests as AWS would when it refuses them."""
+"""A proxy in front of moto's server that answers some requests with an error of AWS."""
 
 from __future__ import annotations
 
