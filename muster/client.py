@@ -638,7 +638,7 @@ class Client:
             print(client.deployment_logs(deployment_id, lines=50).logs)
         """
         query = {"lines": lines, "since": since}
-        return self._ask("deployment_logs", m.Logs, timeout, watch, query=query, ids={"deployment_id": deployment_id})
+        return self._ask("deployment_logs", m.Logs, timeout, watch, query=query, deployment_id=deployment_id)
 
     # Timelines
 
@@ -725,7 +725,7 @@ class Client:
             for container in client.containers(worker_id).containers:
                 print(container.name, container.state, container.ours)
         """
-        return self._ask("list_containers", m.Containers, timeout, watch, ids={"worker_id": worker_id})
+        return self._ask("list_containers", m.Containers, timeout, watch, worker_id=worker_id)
 
     def container_logs(
         self,
@@ -765,7 +765,7 @@ class Client:
             Unreachable: The control plane does not answer.
         """
         ids = {"worker_id": worker_id, "container_id": container_id}
-        return self._ask("container_logs", m.Logs, timeout, watch, query={"lines": lines, "since": since}, ids=ids)
+        return self._ask("container_logs", m.Logs, timeout, watch, query={"lines": lines, "since": since}, **ids)
 
     def stop_container(
         self, worker_id: str, container_id: str, *, timeout: float = 60.0, watch: Watch | None = None
@@ -795,8 +795,7 @@ class Client:
                 its id.
             Unreachable: The control plane does not answer.
         """
-        ids = {"worker_id": worker_id, "container_id": container_id}
-        return self._ask("stop_container", m.Container, timeout, watch, ids=ids)
+        return self._ask("stop_container", m.Container, timeout, watch, worker_id=worker_id, container_id=container_id)
 
     def images(
         self, worker_id: str, *, fresh: bool = False, timeout: float = 60.0, watch: Watch | None = None
@@ -828,7 +827,7 @@ class Client:
             for image in client.images(worker_id).images:
                 print(image.tags, image.size)
         """
-        return self._ask("list_images", m.Images, timeout, watch, query={"fresh": fresh}, ids={"worker_id": worker_id})
+        return self._ask("list_images", m.Images, timeout, watch, query={"fresh": fresh}, worker_id=worker_id)
 
     def pull_image(
         self, worker_id: str, image: str, *, timeout: float = PULL_SECONDS, watch: Watch | None = None
@@ -862,7 +861,7 @@ class Client:
             client.pull_image(worker_id, "vllm/vllm-openai:latest", watch=print)
         """
         body = r.PullRequest(image)
-        return self._ask("pull_image", m.Pulled, timeout, watch, body=body, ids={"worker_id": worker_id})
+        return self._ask("pull_image", m.Pulled, timeout, watch, body=body, worker_id=worker_id)
 
     def begin_pull(self, worker_id: str, image: str) -> str:
         """Ask a worker to pull an image, and do not wait.
@@ -921,7 +920,7 @@ class Client:
             Unreachable: The control plane does not answer.
         """
         ids = {"worker_id": worker_id, "image_id": image}
-        return self._ask("delete_image", m.Deleted, timeout, watch, query={"force": force}, ids=ids)
+        return self._ask("delete_image", m.Deleted, timeout, watch, query={"force": force}, **ids)
 
     def models(self, worker_id: str, *, timeout: float = 60.0, watch: Watch | None = None) -> m.Models:
         """Ask a worker for the models whose weights are in its cache.
@@ -946,7 +945,7 @@ class Client:
                 its id.
             Unreachable: The control plane does not answer.
         """
-        return self._ask("list_models", m.Models, timeout, watch, ids={"worker_id": worker_id})
+        return self._ask("list_models", m.Models, timeout, watch, worker_id=worker_id)
 
     def delete_model(
         self, worker_id: str, model: str, *, timeout: float = 60.0, watch: Watch | None = None
@@ -976,7 +975,7 @@ class Client:
                 its id.
             Unreachable: The control plane does not answer.
         """
-        return self._ask("delete_model", m.Deleted, timeout, watch, ids={"worker_id": worker_id, "model": model})
+        return self._ask("delete_model", m.Deleted, timeout, watch, worker_id=worker_id, model=model)
 
     def disk(self, worker_id: str, *, fresh: bool = False, timeout: float = 60.0, watch: Watch | None = None) -> m.Disk:
         """Return the disk usage of a worker.
@@ -1006,7 +1005,7 @@ class Client:
         Example:
             print(client.disk(worker_id).free // 10**9, "GB")
         """
-        return self._ask("disk_usage", m.Disk, timeout, watch, query={"fresh": fresh}, ids={"worker_id": worker_id})
+        return self._ask("disk_usage", m.Disk, timeout, watch, query={"fresh": fresh}, worker_id=worker_id)
 
     def prune(
         self, worker_id: str, wanted: r.PruneRequest, *, timeout: float = 300.0, watch: Watch | None = None
@@ -1038,7 +1037,7 @@ class Client:
         Example:
             print(client.prune(worker_id, PruneRequest(images=True, dry_run=True)).space_reclaimed)
         """
-        return self._ask("prune", m.Pruned, timeout, watch, body=wanted, ids={"worker_id": worker_id})
+        return self._ask("prune", m.Pruned, timeout, watch, body=wanted, worker_id=worker_id)
 
     # Operations
 
@@ -1135,13 +1134,15 @@ class Client:
         timeout: float,
         watch: Watch | None,
         *,
-        ids: dict[str, str],
-        body: Struct | None = None,
         query: dict[str, Any] | None = None,
+        **given: Any,
     ) -> T:
-        """Return the worker's answer. With `watch` the route does not wait, so that `watch` is called at once."""
+        """Return the worker's answer. With `watch` the route does not wait, so that `watch` is called at once.
+
+        `given`: the body, and the path's parameters by name.
+        """
         patience = 0.0 if watch else min(timeout, MAX_ROUTE_WAIT_SECONDS)
-        found = self._http.ask(name, answer, body=body, query={**(query or {}), "wait": patience}, **ids)
+        found = self._http.ask(name, answer, query={**(query or {}), "wait": patience}, **given)
         if not isinstance(found, r.Accepted):
             return found
         watch = watch or (lambda _: None)

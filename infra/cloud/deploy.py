@@ -55,6 +55,16 @@ class Uploaded:
         return {name: known.get(name) for name in self.asked}
 
 
+@dataclass(frozen=True)
+class DeployOptions:
+    """The options of `deploy` besides those of every command."""
+
+    rest: bool
+    alarm_topic: str | None
+    data_only: bool
+    dry_run: bool
+
+
 def stage_name(context: click.Context, parameter: click.Parameter, value: str) -> str:
     if value == "local":
         raise click.BadParameter("local is `make serve`, on this machine; a stage in AWS needs another name")
@@ -92,29 +102,22 @@ def main() -> None:
 @click.option("--alarm-topic", metavar="ARN", help="The SNS topic that hears of alarms; stays until another is given.")
 @click.option("--data-only", is_flag=True, help="The data and the first key; the application is left to chalice.")
 @click.option("--dry-run", is_flag=True, help="Show what would change in the stacks that there are.")
-def deploy(
-    build: Build,
-    stage: str,
-    account: str | None,
-    rest: bool,
-    alarm_topic: str | None,
-    data_only: bool,
-    dry_run: bool,
-) -> None:
+def deploy(build: Build, stage: str, account: str | None, **given: Any) -> None:
     """Make the stage, or bring it up to date."""
+    options = DeployOptions(**given)
     tell = Tell()
     where = sign_in(account, tell)
     stacks = Stacks(where.client("cloudformation"), tell)
     for name in (data_stack(stage), _app(stage)):
         stacks.refuse_if_busy(stacks.look(name))
-    uploaded = _upload(build, where, stage, rest, alarm_topic, tell)
-    if dry_run:
+    uploaded = _upload(build, where, stage, options, tell)
+    if options.dry_run:
         _preview(stacks, stage, uploaded, tell)
         return
     tell.step(f"Data: stack {data_stack(stage)}")
     kept = stacks.put(data_stack(stage), uploaded.data_url, {}, holds_data=True)
     url = ""
-    if not data_only:
+    if not options.data_only:
         tell.step(f"Application: stack {_app(stage)}")
         running = stacks.put(_app(stage), uploaded.app_url, uploaded.parameters(kept), holds_data=False)
         url = running.outputs[URL].rstrip("/")
@@ -122,7 +125,7 @@ def deploy(
     if url:
         click.echo(f"URL            {url}")
     show(made)
-    if data_only:
+    if options.data_only:
         tell(f"The application: .venv/bin/chalice deploy --stage {stage}")
 
 
@@ -169,7 +172,7 @@ def _template(folder: Path, name: str) -> dict[str, Any]:
     return template
 
 
-def _upload(build: Build, where: Account, stage: str, rest: bool, alarm_topic: str | None, tell: Tell) -> Uploaded:
+def _upload(build: Build, where: Account, stage: str, options: DeployOptions, tell: Tell) -> Uploaded:
     """Package the stage into the account's bucket."""
     bucket = Bucket(where)
     tell.step(f"Bucket {bucket.name}")
@@ -178,11 +181,11 @@ def _upload(build: Build, where: Account, stage: str, rest: bool, alarm_topic: s
     tell.step(f"Packaging {stage}")
     own = wheel.ensure()
     bucket.put_wheels(own.parent, filter(None, [wheels.own(own.parent)]))  # the archive has a note in its place
-    folder = build(stage, PROJECT / "build" / stage, rest)
+    folder = build(stage, PROJECT / "build" / stage, options.rest)
     data_url = bucket.put_template(stage, _template(folder, "data"))
     key = bucket.put_archive(stage, folder / "deployment.zip")
     app = with_code(_template(folder, "app"), bucket.name, key)
-    known: dict[str, str | None] = {"CodeBucket": bucket.name, "CodeKey": key, "AlarmTopic": alarm_topic}
+    known: dict[str, str | None] = {"CodeBucket": bucket.name, "CodeKey": key, "AlarmTopic": options.alarm_topic}
     return Uploaded(data_url, bucket.put_template(stage, app), list(app.get("Parameters", {})), known)
 
 

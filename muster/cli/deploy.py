@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import click
 
 from muster.api import resources as r
 from muster.cli import follow, names, pairs, wanted
 from muster.cli.shell import Shell, command
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of `muster deploy`. `worker` is the name of a worker."""
+
+    name: str | None
+    gpus: r.GpuRequest
+    flags: tuple[str, ...]
+    selector: tuple[str, ...]
+    no_restart: bool
+    worker: str | None
+    image: str | None
+    env: tuple[str, ...]
+    env_from_host: tuple[str, ...]
+
+    def request(self, model: str, variables: Mapping[str, str]) -> r.NewDeployment:
+        """The request without a worker; `variables` are those of this shell. Raises UsageError, Stop."""
+        return r.NewDeployment(
+            model=model,
+            name=self.name,
+            gpus=self.gpus,
+            config=pairs.config(self.flags),
+            selector=pairs.split(self.selector, "--selector"),
+            restart="never" if self.no_restart else "on-failure",
+            image=self.image,
+            env=wanted.environment(self.env, self.env_from_host, variables),
+        )
 
 
 @command(
@@ -26,36 +58,15 @@ from muster.cli.shell import Shell, command
 @click.option("--no-restart", is_flag=True, help="Do not restart the deployment after a crash.")
 @wanted.options
 @wanted.waiting
-def deploy(
-    shell: Shell,
-    model: str,
-    name: str | None,
-    gpus: r.GpuRequest,
-    flags: tuple[str, ...],
-    selector: tuple[str, ...],
-    no_restart: bool,
-    worker: str | None,
-    image: str | None,
-    env: tuple[str, ...],
-    env_from_host: tuple[str, ...],
-    wait: bool,
-    timeout: int | None,
-) -> None:
+def deploy(shell: Shell, model: str, wait: bool, timeout: int | None, **given: Any) -> None:
     """Deploy a model: a name on the hub, or a folder on the worker.
 
     Without --wait, returns as soon as the request is accepted. Ctrl-C ends the wait; the deployment continues.
     """
-    asked = r.NewDeployment(
-        model=model,
-        name=name,
-        gpus=gpus,
-        config=pairs.config(flags),
-        selector=pairs.split(selector, "--selector"),
-        restart="never" if no_restart else "on-failure",
-        worker_id=names.worker(shell.client, worker).worker_id if worker else None,
-        image=image,
-        env=wanted.environment(env, env_from_host, shell.environment),
-    )
+    options = Options(**given)
+    asked = options.request(model, shell.environment)
+    if options.worker:
+        asked.worker_id = names.worker(shell.client, options.worker).worker_id
     report(shell, shell.client.deploy(asked), wait, timeout)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import click
@@ -26,6 +27,25 @@ class Change(Struct):
 
     change: Literal["added", "removed"]
     model_id: str
+
+
+@dataclass(frozen=True)
+class SyncOptions:
+    """The options of `muster gateway sync`. `every` is in seconds."""
+
+    litellm_url: str
+    litellm_key: str | None
+    selector: tuple[str, ...]
+    name: str
+    every: float
+    keep_names: bool
+    once: bool
+
+    def proxy(self, shell: Shell) -> LiteLLM:
+        """Raises UsageError without a key."""
+        if not self.litellm_key:
+            raise click.UsageError("LiteLLM's master key is required: set LITELLM_MASTER_KEY, or give --litellm-key")
+        return LiteLLM(self.litellm_url, self.litellm_key, self.name, shell.session())
 
 
 @click.group(cls=Group)
@@ -55,38 +75,28 @@ def gateway() -> None:
     "--keep-names", is_flag=True, help="Pass on names unresolved, for a LiteLLM in a network with other names."
 )
 @click.option("--once", is_flag=True, help="Synchronize once, then exit.")
-def sync(
-    shell: Shell,
-    litellm_url: str,
-    litellm_key: str | None,
-    selector: tuple[str, ...],
-    name: str,
-    every: float,
-    keep_names: bool,
-    once: bool,
-) -> None:
+def sync(shell: Shell, **given: Any) -> None:
     """Add running models to LiteLLM, and remove those that no longer run.
 
     Models that this command did not add stay as they are. While the control plane or LiteLLM does not answer, nothing
     changes. Requires an API key with the role operator, because the models' own keys are passed on.
     """
-    if not litellm_key:
-        raise click.UsageError("LiteLLM's master key is required: set LITELLM_MASTER_KEY, or give --litellm-key")
-    labels, proxy = pairs.split(selector, "--selector"), LiteLLM(litellm_url, litellm_key, name, shell.session())
+    options = SyncOptions(**given)
+    proxy, labels = options.proxy(shell), pairs.split(options.selector, "--selector")
     told: set[str] = set()
     try:
         while True:
             try:
-                errors = _step(shell, proxy, labels, told, keep_names)
+                errors = _step(shell, proxy, labels, told, options.keep_names)
             except Unreachable as error:
-                if once:
+                if options.once:
                     raise
                 errors = [error.message]
-            if once:
+            if options.once:
                 return _end(errors)
             for message in errors:
-                shell.note(f"{message}; retrying in {every:g} s")
-            shell.clock.sleep(every)
+                shell.note(f"{message}; retrying in {options.every:g} s")
+            shell.clock.sleep(options.every)
     except KeyboardInterrupt as error:
         raise Stop("stopped synchronizing; LiteLLM keeps its models", INTERRUPTED) from error
 

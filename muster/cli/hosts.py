@@ -153,19 +153,19 @@ def _figures(disk: m.Disk | m.DiskPath) -> tuple[str, str, str]:
     """,
 )
 @click.argument("worker")
-@click.option("--images", "images_", is_flag=True, help="Delete images that Muster pulled and nothing uses.")
-@click.option("--containers", "containers_", is_flag=True, help="Delete ended containers that Muster started.")
+@click.option("--images", is_flag=True, help="Delete images that Muster pulled and nothing uses.")
+@click.option("--containers", is_flag=True, help="Delete ended containers that Muster started.")
 @click.option("--volumes", is_flag=True, help="Delete volumes with Muster's label that nothing uses.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
 @confirm.option
-def prune(shell: Shell, worker: str, images_: bool, containers_: bool, volumes: bool, dry_run: bool, yes: bool) -> None:
+def prune(shell: Shell, worker: str, dry_run: bool, yes: bool, **kinds: bool) -> None:
     """Delete unused images, containers, and volumes that Muster left on a worker.
 
     Without --images, --containers, and --volumes, deletes all three kinds.
     """
     found = names.worker(shell.client, worker)
-    every = not (images_ or containers_ or volumes)
-    wanted = r.PruneRequest(images_ or every, containers_ or every, volumes or every, dry_run)
+    chosen = kinds if any(kinds.values()) else dict.fromkeys(kinds, True)
+    wanted = r.PruneRequest(**chosen, dry_run=dry_run)
     if not dry_run:
         confirm.ask(shell, yes, f"Free disk on {found.name}?")
     pruned = _ask(shell, found, shell.client.prune, wanted=wanted)
