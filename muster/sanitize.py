@@ -20,7 +20,7 @@ _UNSEEN = re.compile(
 )
 
 
-def shown(text: str) -> str:
+def escape_control_characters(text: str) -> str:
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
@@ -32,11 +32,11 @@ class Formatter(logging.Formatter):
         return super().format(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        record.message = shown(record.message)
+        record.message = escape_control_characters(record.message)
         return super().formatMessage(record)
 
     def formatException(self, ei: _Error) -> str:
-        return "\n".join(f"    {shown(line)}" for line in super().formatException(ei).split("\n"))
+        return "\n".join(f"    {escape_control_characters(line)}" for line in super().formatException(ei).split("\n"))
 
 
 def log_to(stream: TextIO, form: str) -> None:

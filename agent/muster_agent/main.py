@@ -19,7 +19,7 @@ import click
 from muster.api.messages import GpuInfo, Registration
 from muster.api.structs import read_structs
 from muster.api.version import VERSION
-from muster.sanitize import log_to, shown
+from muster.sanitize import escape_control_characters, log_to
 from muster_agent.backends.mounts import AllowedMount
 from muster_agent.backends.policy import TESTED_IMAGE, HostPolicy
 from muster_agent.conditions import Conditions
@@ -202,7 +202,10 @@ def run(config: AgentConfig) -> None:
     try:
         _run(config, opened, registration)
     except JournalDamaged as error:
-        log.error("%s: this agent starts again, which keeps what is left of it and begins a new one", shown(str(error)))
+        log.error(
+            "%s: this agent starts again, which keeps what is left of it and begins a new one",
+            escape_control_characters(str(error)),
+        )
         _start_again(config.token)
 
 
@@ -337,7 +340,9 @@ def _run(config: AgentConfig, opened: _Opened, registration: Registration) -> No
         agent.run(time.monotonic, signals.wait)
     except RegistrationRejected as error:
         refusal.note(host.clocks.moment())
-        raise click.ClickException(f"the control plane did not take this worker: {shown(str(error))}") from error
+        raise click.ClickException(
+            f"the control plane did not take this worker: {escape_control_characters(str(error))}"
+        ) from error
     except JournalDamaged:  # a StateError that does not end the agent: main starts it again
         raise
     except StateError as error:

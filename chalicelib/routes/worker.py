@@ -28,7 +28,7 @@ def beat(call: Call) -> Any:
     except ApiError:
         call.authenticate()  # a body that cannot be read must not hide a bad credential
         raise
-    return heartbeat.heartbeat(call.ids["worker_id"], call.secret, body, call.now)
+    return heartbeat.receive(call.ids["worker_id"], call.secret, body, call.now)
 
 
 @route(blueprint, "report")

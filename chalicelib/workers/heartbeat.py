@@ -26,7 +26,7 @@ RECONCILE_EVERY_HEARTBEATS = 10
 ENDPOINT = BY_NAME["heartbeat"]
 
 
-def heartbeat(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.HeartbeatAnswer:
+def receive(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.HeartbeatAnswer:
     """Raises UNAUTHENTICATED, SESSION_SUPERSEDED, WORKER_REMOVED, FORBIDDEN, INVALID_REQUEST."""
     presented = tokens.digest(secret)
     heartbeat = WorkerHeartbeat(worker_id)
@@ -104,7 +104,7 @@ def _check_session(worker_id: str, presented: bytes, body: m.Heartbeat, now: flo
 def _kept_aside(heartbeat: WorkerHeartbeat, secret: str, body: m.Heartbeat, now: float) -> m.HeartbeatAnswer | None:
     """What a client gets that registered while the worker was online; None where it is the worker now, and stamped.
 
-    Raises TransactionConflict, and what `heartbeat` raises.
+    Raises TransactionConflict, and what `receive` raises.
     """
     presented = tokens.digest(secret)
     waiting = provisional.waiting(heartbeat.worker_id, presented)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster.sanitize import Formatter, shown
+from muster.sanitize import Formatter, escape_control_characters
 
 
 @pytest.mark.parametrize(
@@ -28,15 +28,15 @@ from muster.sanitize import Formatter, shown
     ],
 )
 def test_what_a_terminal_would_obey_is_written_as_its_number(text: str, seen: str) -> None:
-    assert shown(text) == seen
+    assert escape_control_characters(text) == seen
 
 
 @given(st.text())
 def test_shown_text_is_one_line_that_can_be_encoded_and_is_shown_as_it_is(text: str) -> None:
-    seen = shown(text)
+    seen = escape_control_characters(text)
     assert len(seen.splitlines()) <= 1
     assert seen.encode("utf-8").decode("utf-8") == seen
-    assert shown(seen) == seen
+    assert escape_control_characters(seen) == seen
 
 
 def logged(message: str, *arguments: object, error: BaseException | None = None) -> str:

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from muster.sanitize import Formatter, shown
+from muster.sanitize import Formatter, escape_control_characters
 from muster_agent.main import main
 from tests.fixtures.agent_and_app import AgentAndApp
 from tests.fixtures.agent_world import AgentWorld
@@ -80,10 +80,12 @@ def is_clean(log: str) -> None:
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_what_is_shown_is_one_line_that_says_all(text: str) -> None:
-    clean = shown(text)
+    clean = escape_control_characters(text)
     assert not SEEN.search(clean) and "\n" not in clean
-    assert shown(clean) == clean
-    assert shown("Zürich 東京 🙂 a\\b") == "Zürich 東京 🙂 a\\b", "what is no attack is left as it is"
+    assert escape_control_characters(clean) == clean
+    assert escape_control_characters("Zürich 東京 🙂 a\\b") == "Zürich 東京 🙂 a\\b", (
+        "what is no attack is left as it is"
+    )
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)

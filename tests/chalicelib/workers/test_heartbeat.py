@@ -145,7 +145,7 @@ def test_what_a_worker_registered_with_opens_until_its_own_token_is_used(world: 
 def test_a_worker_that_nobody_knows_is_unauthenticated(world: PlaneWorld) -> None:
     body = msgspec.convert({"status": "online", "gpu_usage": [], "active_deployments": []}, m.Heartbeat)
     with pytest.raises(ApiError) as caught:
-        heartbeat.heartbeat("nobody", "a secret", body, world.now)
+        heartbeat.receive("nobody", "a secret", body, world.now)
     assert caught.value.error_code == "UNAUTHENTICATED"
     assert find(WorkerHeartbeat, "nobody") is None
 
