@@ -213,10 +213,10 @@ function NewKey({ close }) {
             <//>
             <fieldset class="field wide">
                 <legend>Role</legend>
-                ${Object.entries(ROLES).map(([each, words]) => html`
+                ${Object.entries(ROLES).map(([option, words]) => html`
                     <label class="choice">
-                        <input type="radio" name="role" checked=${role === each} onChange=${() => setRole(each)} />
-                        <span><b>${each}</b> <span class="muted">${words}</span></span>
+                        <input type="radio" name="role" checked=${role === option} onChange=${() => setRole(option)} />
+                        <span><b>${option}</b> <span class="muted">${words}</span></span>
                     </label>
                 `)}
             </fieldset>

@@ -26,7 +26,7 @@ export function Change({ id }) {
 /** What placement would find just now: devices that neither Muster nor anything else holds. */
 function freeNow(workers) {
     const places = [];
-    for (const worker of workers.filter((each) => each.status === "online")) {
+    for (const worker of workers.filter((candidate) => candidate.status === "online")) {
         const free = devices(worker, {}).filter((device) => !device.claim && !device.lost && !device.parts.length);
         if (free.length) places.push(`${free.length} × ${shortName(free[0])} on ${worker.name}`);
     }
@@ -71,7 +71,7 @@ function body(form, old) {
     }
     if (form.where === "worker" && !form.worker_id) wrong.worker_id = "expected a worker";
     const selector = {};
-    for (const line of form.selector.split(/[\n,]/).map((each) => each.trim()).filter(Boolean)) {
+    for (const line of form.selector.split(/[\n,]/).map((part) => part.trim()).filter(Boolean)) {
         const [name, ...value] = line.split("=");
         if (!value.length) wrong.selector = `${name}: expected name=value`;
         selector[name.trim()] = value.join("=").trim();

@@ -13,7 +13,7 @@ import { Ago, Button, Empty, Icon, Loaded, Status, ask, say } from "./ui.js";
 
 const load = async (signal) => {
     const [found, { workers }] = await Promise.all([allDeployments(signal), all("workers", "workers", { signal })]);
-    const names = Object.fromEntries(workers.map((each) => [each.worker_id, each.name]));
+    const names = Object.fromEntries(workers.map((worker) => [worker.worker_id, worker.name]));
     return { ...found, deployments: found.deployments.slice().reverse(), workers: names };
 };
 
@@ -23,8 +23,8 @@ export function Deployments() {
     return html`<${Loaded} from=${found}>${({ deployments, workers, more }) => {
         if (!deployments.length) return html`<${Nothing} />`;
         const wanted = filter.trim().toLowerCase();
-        const shown = deployments.filter((each) =>
-            [each.name, each.model, each.status, each.error_code, workers[each.worker_id]].some((text) =>
+        const shown = deployments.filter((deployment) =>
+            [deployment.name, deployment.model, deployment.status, deployment.error_code, workers[deployment.worker_id]].some((text) =>
                 text?.toLowerCase().includes(wanted),
             ),
         );
@@ -39,8 +39,8 @@ export function Deployments() {
             </header>
             <p class="sr-only" role="status">${wanted ? `${plural(shown.length, "deployment")} match` : ""}</p>
             <ul class="deployments">
-                ${shown.map((each) => html`
-                    <${Row} key=${each.deployment_id} deployment=${each} worker=${workers[each.worker_id]}
+                ${shown.map((deployment) => html`
+                    <${Row} key=${deployment.deployment_id} deployment=${deployment} worker=${workers[deployment.worker_id]}
                         again=${found.again} />
                 `)}
             </ul>

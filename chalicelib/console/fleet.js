@@ -78,11 +78,11 @@ function Summary({ workers, models, deployments }) {
         const total = sized.reduce((sum, device) => sum + device.total, 0);
         const used = sized.reduce((sum, device) => sum + device.used, 0);
         const loads = found.map((device) => device.utilization).filter(isKnown);
-        const load = loads.length ? loads.reduce((sum, each) => sum + each, 0) / loads.length : found.length ? null : 0;
+        const load = loads.length ? loads.reduce((sum, figure) => sum + figure, 0) / loads.length : found.length ? null : 0;
         return { live, found, total, used, load, parts: byModel(sized), held: found.filter((device) => device.claim).length };
     }, [workers, models]);
-    const running = deployments.filter((each) => each.status === "running" && each.reachable).length;
-    const failed = deployments.filter((each) => each.status === "error").length;
+    const running = deployments.filter((deployment) => deployment.status === "running" && deployment.reachable).length;
+    const failed = deployments.filter((deployment) => deployment.status === "error").length;
     const label = `GPU memory of the fleet: ${memory(sums.used)} of ${memory(sums.total)}`;
     return html`<section class="summary" aria-label="Summary">
         <dl>
@@ -128,14 +128,14 @@ function Summary({ workers, models, deployments }) {
 }
 
 /** Unknown where one of them is, or there are none. */
-const sumOf = (figures) => (figures.length && figures.every(isKnown) ? figures.reduce((sum, each) => sum + each, 0) : null);
+const sumOf = (figures) => (figures.length && figures.every(isKnown) ? figures.reduce((sum, figure) => sum + figure, 0) : null);
 
 const Row = memoInView(({ worker, models }, look) => {
     const deployed = [...new Set(Object.values(worker.gpu_claims))].map((id) => models[id]).filter(Boolean);
-    const used = sumOf(worker.gpu_usage.map((each) => each.memory_used));
-    const total = sumOf(worker.gpu_info.devices.map((each) => each.memory_total || null));
+    const used = sumOf(worker.gpu_usage.map((gpu) => gpu.memory_used));
+    const total = sumOf(worker.gpu_info.devices.map((device) => device.memory_total || null));
     const held = new Set(Object.keys(worker.gpu_claims).map(Number));
-    const foreign = worker.gpu_usage.some((each) => !held.has(each.index) && each.memory_used > 1024 ** 3);
+    const foreign = worker.gpu_usage.some((gpu) => !held.has(gpu.index) && gpu.memory_used > 1024 ** 3);
     return html`<li class="worker is-${worker.status}" ...${look}>
         <div class="who">
             <h2>
@@ -149,8 +149,8 @@ const Row = memoInView(({ worker, models }, look) => {
         <${Meters} usage=${worker.gpu_usage} info=${worker.gpu_info} claims=${worker.gpu_claims} holders=${models}
             label=${`GPUs of ${worker.name}`} />
         <ul class="whose-list">
-            ${deployed.slice(0, 3).map((each) => html`
-                <li key=${each.name}><${Swatch} of=${each} /><span class="clip">${each.name}</span></li>
+            ${deployed.slice(0, 3).map((deployment) => html`
+                <li key=${deployment.name}><${Swatch} of=${deployment} /><span class="clip">${deployment.name}</span></li>
             `)}
             ${deployed.length > 3 && html`<li class="muted">and ${deployed.length - 3} more</li>`}
             ${foreign && html`<li><${Swatch} of=${FOREIGN} /><span class="muted">outside Muster</span></li>`}

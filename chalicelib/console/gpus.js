@@ -11,7 +11,7 @@ export const shortName = ({ name }) => (name || "GPU").replace(/^NVIDIA /, "");
 
 /** One entry a device: its memory, and who has how much of it. */
 export function devices(worker, holders) {
-    const usage = new Map(worker.gpu_usage.map((each) => [each.index, each]));
+    const usage = new Map(worker.gpu_usage.map((gpu) => [gpu.index, gpu]));
     const listed = worker.gpu_info.devices.length
         ? worker.gpu_info.devices
         : Array.from({ length: worker.gpu_info.count }, (_, index) => ({ index }));
@@ -27,11 +27,11 @@ export function devices(worker, holders) {
 
 /** The same with a closer look: memory by process, so that a shared device is told apart. */
 export function closer(device, look, containers, holders) {
-    const seen = look?.find((each) => each.index === device.index);
+    const seen = look?.find((gpu) => gpu.index === device.index);
     if (!seen?.processes) return { ...device, ...(seen && { temperature: seen.temperature, power: seen.power }) };
     const byHolder = new Map();
     for (const process of seen.processes) {
-        const ours = containers.find((each) => each.ours && process.container && each.id.startsWith(process.container));
+        const ours = containers.find((container) => container.ours && process.container && container.id.startsWith(process.container));
         const of = (ours && holders[ours.deployment_id]) ?? FOREIGN;
         const before = byHolder.has(of) ? byHolder.get(of) : 0;
         byHolder.set(of, isKnown(before) && isKnown(process.memory) ? before + process.memory : null);

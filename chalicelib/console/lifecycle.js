@@ -21,7 +21,7 @@ const TITLE = {
 export function stations(status, reached = []) {
     const way = ["stopping", "stopped"].includes(status) ? DOWN : UP;
     if (status === "error") {
-        const last = Math.max(0, ...UP.map((each, at) => (reached.includes(each) ? at : 0)));
+        const last = Math.max(0, ...UP.map((status, at) => (reached.includes(status) ? at : 0)));
         const past = (name, at) => (reached.includes(name) || at === 0 ? "done" : "skipped");
         return UP.map((name, at) => ({ name, state: at > last ? "ahead" : at === last ? "failed" : past(name, at) }));
     }

@@ -14,7 +14,7 @@ export function toneOf(model) {
 export async function allDeployments(signal) {
     const found = await all("deployments", "deployments", { signal });
     found.deployments.sort((one, other) => Date.parse(one.created_at) - Date.parse(other.created_at));
-    for (const each of found.deployments) toneOf(each.model);
+    for (const deployment of found.deployments) toneOf(deployment.model);
     return found;
 }
 

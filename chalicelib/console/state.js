@@ -11,11 +11,11 @@ export function cell(value) {
         set value(next) {
             if (next === value) return;
             value = next;
-            for (const each of [...followers]) each();
+            for (const follower of [...followers]) follower();
         },
-        follow(each) {
-            followers.add(each);
-            return () => followers.delete(each);
+        follow(follower) {
+            followers.add(follower);
+            return () => followers.delete(follower);
         },
     };
 }

@@ -117,12 +117,12 @@ export function Models({ worker, path, online }) {
             ? html`<p class="muted">No weights are kept there.</p>`
             : html`<div class="table"><table>
                 <thead><tr><th>Model</th><th>Size</th><th><span class="sr-only">Actions</span></th></tr></thead>
-                <tbody>${models.map((each) => html`<tr key=${each.model}>
-                    <td data-name="Model"><span class="clip">${each.model}</span></td>
-                    <td data-name="Size">${bytes(each.size)}</td>
+                <tbody>${models.map((model) => html`<tr key=${model.model}>
+                    <td data-name="Model"><span class="clip">${model.model}</span></td>
+                    <td data-name="Size">${bytes(model.size)}</td>
                     <td class="end">
                         ${may("operator") && online && html`
-                            <${Button} kind="quiet small" act=${() => forget(each)}>Delete<//>
+                            <${Button} kind="quiet small" act=${() => forget(model)}>Delete<//>
                         `}
                     </td>
                 </tr>`)}</tbody>
@@ -138,13 +138,13 @@ export function Disk({ worker, path, online }) {
     return html`<${Asked} id="disk" title="Disk" look=${look} online=${online} actions=${actions}>${(disk) =>
         html`
             <ul class="disks">
-                ${(disk.paths?.length ? disk.paths : [{ path: "Images and weights", purpose: "", ...disk }]).map((each) => {
-            const share = each.total ? (100 * (each.total - each.free)) / each.total : 0;
-            return html`<li key=${each.path}>
+                ${(disk.paths?.length ? disk.paths : [{ path: "Images and weights", purpose: "", ...disk }]).map((folder) => {
+            const share = folder.total ? (100 * (folder.total - folder.free)) / folder.total : 0;
+            return html`<li key=${folder.path}>
                 <div class="device-head">
-                    <b>${each.purpose || "disk"}</b>
-                    <code class="clip">${each.path}</code>
-                    <span class="figures">${bytes(each.free)} free of ${bytes(each.total)}</span>
+                    <b>${folder.purpose || "disk"}</b>
+                    <code class="clip">${folder.path}</code>
+                    <span class="figures">${bytes(folder.free)} free of ${bytes(folder.total)}</span>
                 </div>
                 <${Bar} share=${share} kind=${share > 90 ? "full" : ""} label=${`${percent(share)} full`} />
             </li>`;
@@ -184,10 +184,10 @@ function Prune({ worker, path, close }) {
                 ${preview.data.kept?.length > 0 && html`
                     <p class="muted">What stays:</p>
                     <ul class="kept">
-                        ${preview.data.kept.map((each) => html`
+                        ${preview.data.kept.map((item) => html`
                             <li>
-                                <span class="clip">${each.what}</span>
-                                <small>${bytes(each.bytes)}, ${each.why}</small>
+                                <span class="clip">${item.what}</span>
+                                <small>${bytes(item.bytes)}, ${item.why}</small>
                             </li>
                         `)}
                     </ul>

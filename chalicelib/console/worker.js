@@ -38,7 +38,7 @@ export function Worker({ id }) {
 
 function Head({ worker, path, again, deployments }) {
     const [labelling, setLabelling] = useState(false);
-    const here = deployments.filter((each) => each.worker_id === worker.worker_id);
+    const here = deployments.filter((deployment) => deployment.worker_id === worker.worker_id);
     const drain = async () => {
         await patch(path, { draining: !worker.draining });
         say(worker.draining ? `${worker.name} takes deployments again` : `${worker.name} drains: nothing new is placed there`);
@@ -53,7 +53,7 @@ function Head({ worker, path, again, deployments }) {
         again();
     };
     const forget = async () => {
-        const live = here.filter((each) => !["stopped", "error"].includes(each.status)).length;
+        const live = here.filter((deployment) => !["stopped", "error"].includes(deployment.status)).length;
         const more = live ? ` It has ${live} live deployments, which become errors; their containers are left running.` : "";
         const what = `The control plane forgets it and its token.${more} To come back it needs a new one.`;
         if (!(await ask(`Remove ${worker.name}?`, what, "Remove", { typed: worker.name }))) return;
@@ -139,13 +139,13 @@ function Inside({ worker, path, models }) {
 }
 
 function Containers({ look, path, models, online, orphans }) {
-    const stop = async (each) => {
-        const what = each.deployment_id
+    const stop = async (container) => {
+        const what = container.deployment_id
             ? "Its deployment will count as stopped by an operator."
             : "Muster started it, and does not know it any more.";
-        if (!(await ask(`Stop ${each.name}?`, what, "Stop"))) return;
-        await fromWorker("POST", `${path}/containers/${segment(each.id)}/stop`, { body: {} });
-        say(`${each.name} is stopped`);
+        if (!(await ask(`Stop ${container.name}?`, what, "Stop"))) return;
+        await fromWorker("POST", `${path}/containers/${segment(container.id)}/stop`, { body: {} });
+        say(`${container.name} is stopped`);
         look.again();
     };
     return html`<${Asked} id="containers" title="Containers" look=${look} online=${online}>${({ containers }) =>
@@ -161,25 +161,25 @@ function Containers({ look, path, models, online, orphans }) {
                         <th><span class="sr-only">Actions</span></th>
                     </tr>
                 </thead>
-                <tbody>${containers.map((each) => html`<tr key=${each.id}>
+                <tbody>${containers.map((container) => html`<tr key=${container.id}>
                     <td data-name="Name">
-                        <span class="clip" title=${each.name}>${each.name || short(each.id)}</span>
+                        <span class="clip" title=${container.name}>${container.name || short(container.id)}</span>
                     </td>
-                    <td data-name="Image"><span class="clip">${each.image || "a process"}</span></td>
-                    <td data-name="State">${each.state}</td>
-                    <td data-name="Whose">${models[each.deployment_id]
-                        ? html`<a href=${to("deployments", each.deployment_id)}>${models[each.deployment_id].name}</a>`
-                        : each.ours
+                    <td data-name="Image"><span class="clip">${container.image || "a process"}</span></td>
+                    <td data-name="State">${container.state}</td>
+                    <td data-name="Whose">${models[container.deployment_id]
+                        ? html`<a href=${to("deployments", container.deployment_id)}>${models[container.deployment_id].name}</a>`
+                        : container.ours
                             ? html`
                             <span class="warn">
-                                ${orphans.includes(each.deployment_id) ? "orphan" : "a past deployment"}
+                                ${orphans.includes(container.deployment_id) ? "orphan" : "a past deployment"}
                             </span>
                         `
                             : html`<span class="muted">not Muster’s</span>`}
                     </td>
                     <td class="end">
-                        ${each.ours && each.state === "running" && may("operator") && html`
-                            <${Button} kind="quiet small" act=${() => stop(each)}>Stop<//>
+                        ${container.ours && container.state === "running" && may("operator") && html`
+                            <${Button} kind="quiet small" act=${() => stop(container)}>Stop<//>
                         `}
                     </td>
                 </tr>`)}</tbody>
