@@ -9,7 +9,7 @@ place that names the modules; type checkers read the same imports below. tests/m
 |---|---|
 | `client` | `Client`, a method for each route |
 | `transport`, `http` | requests and what is sent again; sessions, credentials, and limits of every client |
-| `errors` | the exceptions |
+| `exceptions` | what the client raises |
 | `api` | the wire, shared by everyone |
 | `cli` | the command line |
 | `litellm` | a LiteLLM proxy that follows what runs |
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
         WorkerPatch,
     )
     from muster.client import About, Client, Clock, Watch, settled
-    from muster.errors import (
+    from muster.exceptions import (
         AuthError,
         Conflict,
         Invalid,
@@ -96,7 +96,7 @@ _HOMES = {
         "WorkerPatch"
     ),
     "muster.client": "About Client Clock Watch settled",
-    "muster.errors": "AuthError Conflict Invalid MusterError NotFound TimedOut Unreachable WorkerFailed",
+    "muster.exceptions": "AuthError Conflict Invalid MusterError NotFound TimedOut Unreachable WorkerFailed",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 

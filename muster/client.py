@@ -18,7 +18,7 @@ from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.compat import Unpack
 from muster.api.lifecycle import OPEN, OperationStatus, Status
-from muster.errors import TimedOut, Unreachable, error
+from muster.exceptions import TimedOut, Unreachable, error
 from muster.transport import TIMEOUT_SECONDS, Transport
 
 T = TypeVar("T", bound=Struct)

@@ -20,7 +20,7 @@ from urllib3.util import Retry
 from muster.api.connection import answered_by_something_else, cause
 from muster.api.endpoints import BY_NAME
 from muster.api.resources import Accepted, ErrorBody
-from muster.errors import Invalid, MusterError, Unreachable, error
+from muster.exceptions import Invalid, MusterError, Unreachable, error
 from muster.http import Bearer, TooLong, new_session, read_limited
 
 T = TypeVar("T")

@@ -65,13 +65,13 @@ CLIENT = {
     "files": "",
     "sanitize": "",
     "diagnostics": "api",
-    "errors": "api",
+    "exceptions": "api",
     "extras": "api",
     "http": "api",
     "litellm": "api http",
-    "transport": "api errors http",
-    "client": "api errors transport",
-    "cli": "api client diagnostics errors extras litellm",
+    "transport": "api exceptions http",
+    "client": "api exceptions transport",
+    "cli": "api client diagnostics exceptions extras litellm",
 }
 MACHINES = {
     "client_docs": "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,12 @@ def test_a_module_has_tests_that_are_found_by_its_name(module: str) -> None:
 
 def test_what_is_tested_elsewhere_is_there() -> None:
     assert set(ELSEWHERE) <= set(modules())
+
+
+@pytest.mark.parametrize("package", ["agent/muster_agent", "chalicelib", "infra", "muster"])
+def test_a_file_name_occurs_once_in_a_top_level_package(package: str) -> None:
+    names = Counter(path.name for path in (ROOT / package).rglob("*.py") if not path.name.startswith("__"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_what_has_a_docker_daemon_of_its_own_runs_in_that_daemons_network() -> None:

@@ -6,8 +6,8 @@
 | `deploy`, `deployments`, `logs`, `events`, `top` | models: start one, change or stop it, read its log, watch |
 | `apply`, `plan` | `muster apply`, and what it would do; pure |
 | `workers`, `hosts`, `operations` | workers, what is on their hosts, what they were asked to do |
-| `credentials`, `login`, `account` | tokens and keys; which control plane and which key |
-| `explain`, `fixes` | what a code means, and the command that applies a proposed fix |
+| `tokens`, `login`, `account` | tokens and keys; which control plane and which key |
+| `explain`, `fix_command` | what a code means, and the command that applies a proposed fix |
 | `gateway` | `muster gateway sync` |
 | `completion` | shell completion |
 | `shell` | what every command shares |

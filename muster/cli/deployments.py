@@ -11,7 +11,7 @@ from rich.text import Text
 from muster.api import crash_loops
 from muster.api import resources as r
 from muster.api.lifecycle import LIVE, Status
-from muster.cli import attention, confirm, fixes, follow, names, pairs, text, wanted, workers
+from muster.cli import attention, confirm, fix_command, follow, names, pairs, text, wanted, workers
 from muster.cli.deploy import report
 from muster.cli.shell import CONFLICT, Cell, Shell, Stop, command
 
@@ -119,7 +119,7 @@ def show(shell: Shell, name: str) -> None:
         crash = found.last_crash
         shell.say("", f"Last crash, {text.ago(crash.at, now)} ago: {crash.error_code}: {crash.message}")
         follow.crash(shell, found, asked_for=True)
-        fix = fixes.proposed(found)
+        fix = fix_command.proposed(found)
         if fix:
             shell.say("", text.line(f"The proposed fix: {fix}"))
     follow.explained(shell, found)

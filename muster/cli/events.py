@@ -11,7 +11,7 @@ from muster.api import resources as r
 from muster.cli import names, text
 from muster.cli.shell import INTERRUPTED, NOT_FOUND, Cell, Shell, Stop, command
 from muster.client import About
-from muster.errors import Unreachable
+from muster.exceptions import Unreachable
 
 FAILURES = ("error", "offline", "lost", "removed")
 POLL_SECONDS = 2.0

@@ -12,7 +12,7 @@ import click
 from msgspec import Struct
 
 from muster.api.messages import Fix
-from muster.cli import fixes
+from muster.cli import fix_command
 from muster.cli.shell import NOT_FOUND, USAGE, Shell, Stop, command
 from muster.diagnostics import diagnose
 
@@ -66,7 +66,7 @@ def explain(shell: Shell, code: str | None, log: BinaryIO | None, exit_code: int
 def _explain_log(shell: Shell, log: BinaryIO, exit_code: int | None) -> None:
     found = diagnose(_end(log), exit_code, oom_killed=False)
     again = "A restart does not help." if found.permanent else "A restart may help."
-    fix = [f"The proposed fix: {fixes.command(found.fix, 'NAME')}"] if found.fix is not None else []
+    fix = [f"The proposed fix: {fix_command.command(found.fix, 'NAME')}"] if found.fix is not None else []
     lines = (f"{found.error_code}: {found.message}", again, *fix, f"More: muster explain {found.error_code}")
     shell.show(Ended(*found), *lines)
 

@@ -19,10 +19,10 @@ from muster.api import crash_loops
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.lifecycle import COMING_UP, LIVE, Status
-from muster.cli import attention, fixes, names, text
+from muster.cli import attention, fix_command, names, text
 from muster.cli.shell import FAILED, INTERRUPTED, UNREACHABLE, Shell, Stop
 from muster.client import Watch
-from muster.errors import TimedOut
+from muster.exceptions import TimedOut
 
 STAGES = ("preflight", "pull", "weights", "start")
 PREFLIGHT, PULL, WEIGHTS, START = range(4)
@@ -72,7 +72,7 @@ def waits_in_loop(deployment: r.Deployment) -> bool:
 
 
 def _hints(deployment: r.Deployment) -> tuple[str, ...]:
-    fix = fixes.proposed(deployment)
+    fix = fix_command.proposed(deployment)
     hint = crash_loops.advice(deployment.crash_loop, deployment.name) if deployment.crash_loop else None
     return (*([f"{'fix:':<11}{fix}"] if fix else []), *([f"{'loop:':<11}{hint}"] if hint else []))
 
@@ -253,7 +253,7 @@ def deployment(shell: Shell, found: r.Deployment, timeout: float | None, worker_
             shell.dump(seen)
         else:
             crash(shell, seen)
-            fix = fixes.proposed(seen)
+            fix = fix_command.proposed(seen)
             if fix:
                 shell.note(text.line(f"The proposed fix: {fix}"))
             explained(shell, seen)

@@ -17,8 +17,8 @@ from muster.api.addresses import Kind
 from muster.api.resolving import resolve
 from muster.cli import names, pairs
 from muster.cli.shell import AUTH, FAILED, INTERRUPTED, Group, Shell, Stop, command
-from muster.errors import Unreachable
-from muster.litellm import plan as g
+from muster.exceptions import Unreachable
+from muster.litellm import sync_plan as g
 from muster.litellm.proxy import LiteLLM, LiteLLMError
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from muster.cli import account
 from muster.cli.shell import AUTH, USAGE, Shell, Stop, command
-from muster.errors import AuthError
+from muster.exceptions import AuthError
 
 KEY_PROMPT = "API key"
 

@@ -11,7 +11,7 @@ from muster.api.lifecycle import LIVE
 from muster.cli import follow, names, text
 from muster.cli.shell import INTERRUPTED, Shell, Stop, command
 from muster.client import Watch
-from muster.errors import Conflict, NotFound, Unreachable
+from muster.exceptions import Conflict, NotFound, Unreachable
 
 MAX_LOG_LINES = 10000
 POLL_SECONDS = 1.0

@@ -13,7 +13,6 @@ from muster.api.version import VERSION
 from muster.cli import (
     apply,
     completion,
-    credentials,
     deploy,
     deployments,
     end_undisturbed,
@@ -25,11 +24,12 @@ from muster.cli import (
     logs,
     operations,
     shell,
+    tokens,
     top,
     workers,
 )
 from muster.cli.shell import Group, Shell, Stop
-from muster.errors import MusterError
+from muster.exceptions import MusterError
 
 ADVICE = {
     "UNAUTHENTICATED": "the API key is not valid, or was revoked: muster login URL",
@@ -117,7 +117,7 @@ def muster(ctx: click.Context) -> None:
 
 for module in (
     *(deploy, apply, deployments, logs, events, top, explain),
-    *(credentials, workers, hosts, operations, login, gateway, completion),
+    *(tokens, workers, hosts, operations, login, gateway, completion),
 ):
     for command in module.COMMANDS:
         muster.add_command(command)

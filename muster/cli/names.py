@@ -9,7 +9,7 @@ from typing import TypeVar
 from muster.api import resources as r
 from muster.cli.shell import NOT_FOUND, USAGE, Stop
 from muster.client import Client
-from muster.errors import NotFound
+from muster.exceptions import NotFound
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ from rich.text import Text
 from muster.cli import text
 from muster.cli.account import Account, AccountError, load
 from muster.client import Client, Clock
-from muster.errors import AuthError, Conflict, Invalid, MusterError, NotFound, Unreachable
+from muster.exceptions import AuthError, Conflict, Invalid, MusterError, NotFound, Unreachable
 
 FAILED, USAGE, NOT_FOUND, AUTH, CONFLICT, UNREACHABLE, INTERRUPTED = 1, 2, 3, 4, 5, 6, 130
 EXIT_CODES: tuple[tuple[type[MusterError], int], ...] = (

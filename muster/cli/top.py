@@ -13,7 +13,7 @@ from muster.cli import attention, names, text
 from muster.cli.deployments import row as model_row
 from muster.cli.shell import Cell, Shell, command, table
 from muster.cli.workers import STYLES, holder
-from muster.errors import Unreachable
+from muster.exceptions import Unreachable
 
 REFRESH_SECONDS = 2.0
 

@@ -2,8 +2,8 @@
 
 | module | what it owns |
 |---|---|
-| `plan` | which models the proxy should have, and what to add and delete; pure |
+| `sync_plan` | which models the proxy should have, and what to add and delete; pure |
 | `proxy` | LiteLLM's own API |
 
-`proxy` imports `plan`.
+`proxy` imports `sync_plan`.
 """

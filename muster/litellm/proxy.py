@@ -9,7 +9,7 @@ import requests
 
 from muster.api.connection import cause
 from muster.http import Bearer, new_session
-from muster.litellm.plan import Model
+from muster.litellm.sync_plan import Model
 
 TIMEOUT_SECONDS = (5.0, 30.0)
 NOT_FOUND = "not found"

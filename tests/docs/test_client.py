@@ -15,7 +15,7 @@ import muster
 from infra.client_docs import COMMAND, PAGE, documented, methods, page
 from muster import Client, NewDeployment
 from muster.api.endpoints import BY_NAME, Access
-from muster.errors import error
+from muster.exceptions import error
 from tests.fixtures.database import Recorder
 from tests.fixtures.operators import Operators
 

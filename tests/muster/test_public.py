@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 import muster
-from muster import errors
+from muster import exceptions
 from muster.api.version import DISTRIBUTION, VERSION
 from tests.fixtures import ROOT
 
@@ -111,7 +111,7 @@ def test_the_rule_finds_nested_types_and_aliases() -> None:
 
 
 def test_every_error_is_exported() -> None:
-    kinds = {name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, Exception)}
+    kinds = {name for name, kind in vars(exceptions).items() if inspect.isclass(kind) and issubclass(kind, Exception)}
     assert kinds and kinds <= set(muster.__all__)
 
 

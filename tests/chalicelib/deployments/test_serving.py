@@ -14,7 +14,7 @@ from chalicelib.store.tables import Deployment
 from chalicelib.telemetry import discovery
 from chalicelib.workers import admin, liveness
 from muster.api import resources as r
-from muster.litellm import plan
+from muster.litellm import sync_plan
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
 
 ENDPOINT = "http://10.0.0.7:8001"
@@ -59,7 +59,7 @@ def change(world: PlaneWorld, deployment_id: str, **fields: Any) -> int:
 def serves(world: PlaneWorld, deployment_id: str) -> tuple[str | None, int | None]:
     """As a view shows it, which discovery and a gateway have to agree with."""
     seen = world.see(deployment_id)
-    handed_on = [each.api_base for each in plan.wanted([seen], _workers(world), {})]
+    handed_on = [each.api_base for each in sync_plan.wanted([seen], _workers(world), {})]
     scraped = [target for each in discovery.targets(world.now) for target in each.targets]
     assert bool(handed_on) == bool(scraped) == (seen.endpoint is not None)
     return seen.endpoint, seen.serving_generation
@@ -214,7 +214,7 @@ def test_a_deployment_that_is_to_stop_serves_until_it_does_but_not_through_a_gat
     world.stop(deployment_id)
     seen = world.see(deployment_id)
     assert seen.endpoint == ENDPOINT
-    assert plan.wanted([seen], _workers(world), {}) == []
+    assert sync_plan.wanted([seen], _workers(world), {}) == []
     assert workers.get(agent.worker.id).online(world.now)
 
 

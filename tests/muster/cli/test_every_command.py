@@ -13,10 +13,10 @@ import pytest
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.cli.apply import Applied
-from muster.cli.credentials import Join
 from muster.cli.login import Login
 from muster.cli.main import muster
 from muster.cli.shell import Command
+from muster.cli.tokens import Join
 from muster.cli.top import Top
 from tests.fixtures.commandlines import parse
 from tests.fixtures.database import Recorder

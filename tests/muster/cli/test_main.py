@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from muster.api import resources as r
 from muster.cli.main import SECTIONS, muster, said
 from muster.cli.shell import Shell
-from muster.errors import error
+from muster.exceptions import error
 from tests.fixtures.fake_server import FakeServer
 from tests.fixtures.operators import Operators
 from tests.fixtures.resources import URL

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from muster.cli import shell
 from muster.cli.shell import Cell, Command, Group, Shell, Stop, command, exit_code
-from muster.errors import AuthError, Conflict, Invalid, MusterError, NotFound, TimedOut, Unreachable, WorkerFailed
+from muster.exceptions import AuthError, Conflict, Invalid, MusterError, NotFound, TimedOut, Unreachable, WorkerFailed
 
 
 @pytest.mark.parametrize(

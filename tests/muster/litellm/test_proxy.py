@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from muster.litellm.plan import Model
 from muster.litellm.proxy import LiteLLM, LiteLLMError
+from muster.litellm.sync_plan import Model
 from tests.fixtures.fake_litellm import KEY, NOWHERE, FakeLiteLLM
 
 

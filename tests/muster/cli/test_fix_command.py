@@ -10,7 +10,7 @@ import pytest
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.cli import pairs
-from muster.cli.fixes import command, proposed
+from muster.cli.fix_command import command, proposed
 from tests.fixtures.operators import Operators
 from tests.fixtures.resources import NOW, deployment
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from muster.litellm.plan import Model, Plan, check, plan, wanted
+from muster.litellm.sync_plan import Model, Plan, check, plan, wanted
 from tests.fixtures.resources import deployment, worker
 
 MODELS = st.lists(

@@ -16,7 +16,7 @@ from muster import (
     WorkerFailed,
 )
 from muster.api.errors import STATUS
-from muster.errors import error
+from muster.exceptions import error
 from muster_agent.engines.base import Instance
 from tests.fixtures.operators import Operators
 
