@@ -26,7 +26,6 @@ PORT_RACES = 3
 class PreparedStart:
     """A start that nothing is in the way of; `missing_image` is to be pulled first."""
 
-    template: RunTemplate
     missing_image: str | None
     preflight: PreflightResult
 
@@ -52,12 +51,12 @@ class Starter:
         there = self._instance_cache.instances()
         self._preflight.check_gpus(command, self._context.worker_id, there)
         self._host.listening.bind()  # while it is missing, the deployment waits for it
-        template = run_template(command, self._host.policy, self._host.host_env, self._engine.uses_images)
+        template = self._template(command)
         missing = template.image if template.image is not None and not self._engine.has_image(template.image) else None
         offer = self._engine.offer(missing) if missing is not None else None
         request = StartRequest(template, self._host.host_env, own, there, self._engine.root(), offer)
         found = [*self._port_findings(command, own), *self._path_findings(command)]
-        return PreparedStart(template, missing, self._preflight.check(request, found))
+        return PreparedStart(missing, self._preflight.check(request, found))
 
     def _check(self, command: Deploy) -> None:
         """Raises EngineError for what cannot be, or may not be, whatever the host has at the moment."""
@@ -68,19 +67,18 @@ class Starter:
             raise EngineError("REFUSED_BY_HOST", refused)
         desired_port(command)
 
-    def start(self, template: RunTemplate, last_port: int | None) -> Instance:
+    def start(self, command: Deploy, last_port: int | None) -> Instance:
         """On the port that is asked for, else on `last_port` if it is free, so that an endpoint outlives a crash.
 
-        Raises EngineError.
+        Its paths are resolved again: a link may have been turned since `prepare` looked at it. Raises EngineError.
         """
-        command = template.command
         with self._one_at_a_time:
             lost: set[int] = set()
             while True:
                 port = self._port(command, last_port, lost)
                 # Again: while an image was pulled, another deployment may have started on that GPU.
                 gpus = self._preflight.check_gpus(command, self._context.worker_id, self._instance_cache.instances())
-                spec = self._spec(template, port, gpus)
+                spec = self._spec(self._template(command), port, gpus)
                 try:
                     instance = self._engine.start(spec)
                 except EngineError as error:
@@ -113,6 +111,9 @@ class Starter:
 
     def _bind_of(self, instance: Instance) -> str:
         return instance.bind or self._host.listening.bind()
+
+    def _template(self, command: Deploy) -> RunTemplate:
+        return run_template(command, self._host.policy, self._host.host_env, self._engine.uses_images)
 
     def _spec(self, template: RunTemplate, port: int, gpus: Collection[Gpu]) -> RunSpec:
         return template.spec(

@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from muster.api.messages import FromHost, Image
-from muster_agent.backends.command import RunTemplate
 from muster_agent.backends.policy import TESTED_IMAGE, HostPolicy
 from muster_agent.engines.base import EngineError, Instance, RunSpec
 from muster_agent.runner.starter import PORT_RACES, Starter
@@ -154,10 +153,6 @@ def starter(world: AgentWorld, engine: MemoryEngine) -> Starter:
     return Starter(world.runtime.context)
 
 
-def template_of(starter: Starter, **fields: Any) -> RunTemplate:
-    return starter.prepare(deploy(**fields), []).template
-
-
 def other(port: int, state: str = "running") -> Instance:
     return Instance(f"i{port}", f"n{port}", "i", "exited" if state == "exited" else "running", "w2", "d9", 1, port=port)
 
@@ -183,7 +178,7 @@ def test_a_port_is_the_wanted_one_or_the_last_one_or_the_first_that_is_free(
 ) -> None:
     for instance in there:
         engine.add(instance)
-    assert starter.start(template_of(starter, config=config), last_port).port == port
+    assert starter.start(deploy(config=config), last_port).port == port
 
 
 @pytest.mark.parametrize(("taken", "starts"), [(PORT_RACES, True), (PORT_RACES + 1, False)])
@@ -192,10 +187,10 @@ def test_ports_that_others_take_first_are_lost_a_few_times_and_not_for_ever(
 ) -> None:
     engine.taken_ports = set(range(20000, 20000 + taken))
     if starts:
-        assert starter.start(template_of(starter), None).port == 20000 + taken
+        assert starter.start(deploy(), None).port == 20000 + taken
     else:
         with pytest.raises(EngineError, match="in use"):
-            starter.start(template_of(starter), None)
+            starter.start(deploy(), None)
 
 
 def test_an_image_is_missing_until_it_was_pulled_and_never_for_an_engine_without_images(
