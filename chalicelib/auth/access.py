@@ -26,11 +26,13 @@ def principal(secret: str, endpoint: Endpoint, worker_id: str | None, now: float
             tokens.first_use(heartbeat, presented)
             return Principal(f"worker {worker_id}", Access.WORKER, worker_id)
     key = tokens.api_key(secret)
-    if key is not None and endpoint.access is not Access.WORKER and key.access >= endpoint.access:
+    if key is not None:
+        if endpoint.access is Access.WORKER or key.access < endpoint.access:
+            raise refusals.lacks_role(key, endpoint)
         return key
-    if key is None and worker_id and provisional.waits(worker_id, presented):
+    if worker_id and provisional.waits(worker_id, presented):
         return _provisional(worker_id, endpoint)
-    raise refusals.explain(secret, endpoint, worker_id, now)
+    raise refusals.no_api_key(secret, endpoint, worker_id, now)
 
 
 def _provisional(worker_id: str, endpoint: Endpoint) -> Principal:

@@ -15,10 +15,7 @@ def missing() -> ApiError:
 
 
 def superseded() -> ApiError:
-    return ApiError(
-        "SESSION_SUPERSEDED",
-        "a newer session of this worker superseded this one; stop this agent",
-    )
+    return ApiError("SESSION_SUPERSEDED", "a newer session of this worker superseded this one; stop this agent")
 
 
 def removed() -> ApiError:
@@ -28,8 +25,11 @@ def removed() -> ApiError:
 def explain(secret: str, endpoint: Endpoint, worker_id: str | None, now: float) -> ApiError:
     """Why `secret` does not open `endpoint`. `worker_id`: the worker that the path names, if it names one."""
     key = tokens.api_key(secret)
-    if key is not None:
-        return lacks_role(key, endpoint)
+    return lacks_role(key, endpoint) if key is not None else no_api_key(secret, endpoint, worker_id, now)
+
+
+def no_api_key(secret: str, endpoint: Endpoint, worker_id: str | None, now: float) -> ApiError:
+    """Why `secret`, which is no API key, does not open `endpoint`."""
     presented = tokens.digest(secret)
     owner_id = tokens.worker_named_by(secret) or worker_id  # a registration token names no worker
     owner = find(WorkerHeartbeat, owner_id) if owner_id else None
