@@ -85,10 +85,8 @@ class PlanExecutor:
         if self.cancelled.is_set() or prepared is None:
             raise Cancelled
         state, caution = self._state, prepared.preflight.caution
-        command = state.record.command
-        assert isinstance(command, Deploy), "a stop starts nothing"
         if state.record.status is not Status.STARTING or state.is_waiting or state.counts_down or caution:
             state.report(Status.STARTING, f"Starting. {caution}" if caution else "Starting")
         with self._context.instance_cache.start(state.record.deployment_id):
-            instance = self._starter.start(command, state.record.port)
+            instance = self._starter.start(prepared.command, state.record.port)
         state.expect(instance)

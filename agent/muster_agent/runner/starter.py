@@ -26,6 +26,7 @@ PORT_RACES = 3
 class PreparedStart:
     """A start that nothing is in the way of; `missing_image` is to be pulled first."""
 
+    command: Deploy
     missing_image: str | None
     preflight: PreflightResult
 
@@ -56,7 +57,7 @@ class Starter:
         offer = self._engine.offer(missing) if missing is not None else None
         request = StartRequest(template, self._host.host_env, own, there, self._engine.root(), offer)
         found = [*self._port_findings(command, own), *self._path_findings(command)]
-        return PreparedStart(missing, self._preflight.check(request, found))
+        return PreparedStart(command, missing, self._preflight.check(request, found))
 
     def _check(self, command: Deploy) -> None:
         """Raises EngineError for what cannot be, or may not be, whatever the host has at the moment."""
