@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import inspect
 import logging
 import sqlite3
 from decimal import Decimal
@@ -44,6 +45,9 @@ WRITES = {"PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWrit
 TABLES = {"CreateTable", "DescribeTable", "ListTables", "UpdateTimeToLive", "DescribeTimeToLive"}
 """What the engine keeps its promises for. Anything else is refused."""
 
+QUERY = inspect.signature(MotoTable.query)
+"""Names moto's parameters, whichever of them its callers give by position."""
+
 Touched = list[tuple[str, dict[str, Any]]]
 """Table, and a mapping that has the key's attributes."""
 
@@ -57,9 +61,9 @@ class Table(MotoTable):
 
     def query(self, hash_key: DynamoType | None, *args: Any, **kwargs: Any) -> Any:
         view = copy.copy(self)
-        index = args[6] if len(args) > 6 else kwargs.get("index_name")
-        if index:
-            view.items = self._having(kwargs["hash_key_conditions"])  # type: ignore[assignment]
+        given = QUERY.bind(self, hash_key, *args, **kwargs).arguments
+        if given.get("index_name"):
+            view.items = self._having(given["hash_key_conditions"])  # type: ignore[assignment]
         else:
             view.items = {hash_key: self.items[hash_key]} if hash_key in self.items else {}  # type: ignore[assignment]
         return MotoTable.query(view, hash_key, *args, **kwargs)
