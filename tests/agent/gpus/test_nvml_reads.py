@@ -6,6 +6,7 @@ import pynvml
 import pytest
 
 from muster_agent.gpus import nvml_reads as reads
+from tests.fixtures.nvml import FakeNvml, fails, gpu, says_bytes, told
 
 
 @pytest.mark.parametrize(
@@ -29,36 +30,29 @@ def test_an_error_whose_words_are_no_text_is_told_by_its_number() -> None:
     assert reads.error_text(Unreadable(77)) == "NVML error 77"
 
 
-def test_a_question_that_this_pynvml_answers_with_no_text_has_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pynvml, "nvmlSystemGetDriverVersion", lambda: b"\xf8".decode())
-    assert reads.driver_version() is None
+def test_a_driver_whose_version_is_no_text_has_none(nvml: FakeNvml) -> None:
+    nvml.says(gpu("GPU-a"), says_bytes("version", b"\xf8"))
+    assert told(nvml, "nvml.reads.driver_version() if nvml.listing() else 'not asked'") is None
 
 
 @pytest.mark.parametrize(
     ("number", "version"), [(13000, "13.0"), (12080, "12.8"), (0, None), (-1, None), (2**31, None)]
 )
-def test_a_version_of_cuda_is_that_of_a_release(
-    monkeypatch: pytest.MonkeyPatch, number: int, version: str | None
-) -> None:
-    monkeypatch.setattr(pynvml, "nvmlSystemGetCudaDriverVersion_v2", lambda: number)
-    assert reads.cuda_version() == version
+def test_a_version_of_cuda_is_that_of_a_release(nvml: FakeNvml, number: int, version: str | None) -> None:
+    nvml.says(gpu("GPU-a"), f"number cuda 0 {number}")
+    assert told(nvml, "nvml.versions()") == ["580.95.05", version]
 
 
-def test_processes_that_one_of_two_lists_has_are_listed_with_the_larger_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Process:
-        def __init__(self, pid: int, used: int | None) -> None:
-            self.pid, self.usedGpuMemory = pid, used
+PROCESSES = "nvml.reads.processes(nvml.listing()[0].handle)"
 
-    def unsupported(handle: object) -> list[Process]:
-        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
 
-    for name in ("Compute", "Graphics"):
-        for version in ("v2", "v3"):
-            monkeypatch.setattr(pynvml, f"nvmlDeviceGet{name}RunningProcesses_{version}", unsupported)
-    assert reads.processes(None) is None
-    computing = [Process(1, 5), Process(2, None), Process(3, None)]
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetComputeRunningProcesses_v2", lambda handle: computing)
-    monkeypatch.setattr(
-        pynvml, "nvmlDeviceGetGraphicsRunningProcesses_v3", lambda handle: [Process(1, 7), Process(2, 9)]
-    )
-    assert reads.processes(None) == [(2, 9), (1, 7), (3, None)]
+def test_processes_that_no_list_has_are_unknown(nvml: FakeNvml) -> None:
+    nvml.says(gpu("GPU-a"), "process 0 1 5", fails("processes", 3))
+    assert told(nvml, PROCESSES) is None
+
+
+def test_processes_that_one_of_two_lists_has_are_listed_with_the_larger_figure(nvml: FakeNvml) -> None:
+    unknown = 2**64 - 1
+    computing = ["process 0 1 5", f"process 0 2 {unknown}", f"process 0 3 {unknown}"]
+    nvml.says(gpu("GPU-a"), "before 510", *computing, "draws 0 1 7", "draws 0 2 9")
+    assert told(nvml, PROCESSES) == [[2, 9], [1, 7], [3, None]]
