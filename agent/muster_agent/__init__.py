@@ -17,7 +17,7 @@ done about it, so that an agent that is killed at any point picks up where it wa
 | `operations` | what runs once |
 | `runner` | one deployment's life on this host |
 | `backends` | from a deploy command to vLLM's arguments |
-| `logs` | logs of instances, also of those that are gone |
+| `logs` | logs of running and past instances |
 | `gpus` | NVML |
 | `engines` | Docker, or plain processes |
 | `control` | speaks to the control plane |

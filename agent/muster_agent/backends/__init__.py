@@ -7,7 +7,7 @@
 | `policy` | what the host's owner allows |
 | `impossible_flags` | flags that no deployment can have |
 | `harmless_flags`, `remote_code` | which settings choose code or other hosts for a model |
-| `container_settings`, `mounts`, `host_paths` | what a deployment asks of its container and of the host's files |
+| `container_settings`, `mounts`, `host_paths` | container settings, mounts, and host paths of a deployment |
 | `hub`, `hub_cache`, `weights` | what the hub says of a model, what is cached, and who may read it |
 
 Imports `engines` and `state`.

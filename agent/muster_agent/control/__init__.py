@@ -10,7 +10,7 @@
 | `lease` | how long the agent may act without contact |
 | `cursor` | how far this agent has received commands |
 | `cooldown` | when a refused registration is tried again |
-| `boot_ids` | the boot ids of this process and of those before it |
+| `boot_ids` | the boot ids of this process and its predecessors |
 | `clock_check` | whether this host's clock is the control plane's |
 
 Imports `state`, `host`, and `conditions`.

@@ -1,8 +1,8 @@
 """What the agent asks of whatever runs models on its host: Docker, or plain processes where there is no Docker.
 
-An engine knows nothing of the control plane. Its instances carry their own labels (worker, deployment, generation), so
-that a restarted agent finds what it started without a copy of that knowledge. Every method may block; none is called
-from the heartbeat.
+An engine does not depend on the control plane. Its instances carry their own labels (worker, deployment,
+generation), so a restarted agent finds its instances without a copy of that knowledge. Every method may block,
+and the heartbeat calls none of them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Mount:
 @dataclass(frozen=True)
 class RunSpec:
     """One instance to start. `arguments` are vLLM's own, the model first; `env` may hold secrets: never log it.
-    `entrypoint` replaces that of the image; with `host_network` it listens at `bind` itself, and nothing is published.
+    `entrypoint` replaces the image's; with `host_network` the program listens at `bind`, and no port is published.
 
     `gpus` are indexes as the control plane has them, `devices` the same GPUs by UUID where the driver tells them, and
     `positions` by the index that CUDA has for them at this moment.

@@ -1,8 +1,8 @@
-"""Logs as operators get them, also of instances that are gone.
+"""Logs of running and past instances, as operators get them.
 
 | module | what it owns |
 |---|---|
-| `archive` | the logs of instances that are gone |
+| `archive` | the logs of past instances |
 | `tail` | the last lines, bounded |
 | `redaction` | texts without the credentials that models were given |
 
