@@ -8,7 +8,8 @@ place that names the modules; type checkers read the same imports below. tests/m
 | module or room | what it owns |
 |---|---|
 | `client` | `Client`, a method for each route |
-| `transport`, `http` | requests and what is sent again; sessions, credentials, and limits of every client |
+| `transport`, `direct`, `session` | a request to a control plane, through the standard library or through requests |
+| `http` | sessions, credentials, and limits of every client |
 | `exceptions` | what the client raises |
 | `api` | the wire, shared by everyone |
 | `cli` | the command line |

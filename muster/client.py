@@ -8,10 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import msgspec
-import requests
 from msgspec import UNSET, Struct
 
 from muster.api import messages as m
@@ -20,6 +19,9 @@ from muster.api.compat import Unpack
 from muster.api.lifecycle import OPEN, OperationStatus, Status
 from muster.exceptions import TimedOut, Unreachable, error
 from muster.transport import TIMEOUT_SECONDS, Transport
+
+if TYPE_CHECKING:
+    import requests
 
 T = TypeVar("T", bound=Struct)
 Watch = Callable[[r.Accepted | r.Operation], None]
@@ -89,8 +91,8 @@ class Client:
             api_key: API key (`mst_key_…`). The client sends it as a bearer token.
             timeout: Seconds to connect, and seconds between two bytes of an answer. Routes wait for a worker for up to
                 25 seconds.
-            session: Session for all requests. By default the client creates one that retries and that trusts
-                `SSL_CERT_FILE`.
+            session: Session for all requests. By default the client makes its own connections, repeats requests, and
+                trusts `SSL_CERT_FILE`.
             clock: Functions that measure time and wait, for tests.
 
         Example:

@@ -6,37 +6,32 @@ after a lost answer, the caller has to check whether the change was made.
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import uuid
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
-import requests
-from urllib3.util import Retry
 
 from muster.api.connection import answered_by_something_else, cause
 from muster.api.endpoints import BY_NAME
 from muster.api.resources import Accepted, ErrorBody
+from muster.direct import REPEATED_METHODS, Answer, Direct, NotAnswered, NotConnected, Request, direct
 from muster.exceptions import Invalid, MusterError, Unreachable, error
-from muster.http import Bearer, TooLong, new_session, read_limited
+
+if TYPE_CHECKING:
+    import requests
+
+    from muster.session import SessionConnection
 
 T = TypeVar("T")
 
 TIMEOUT_SECONDS = (5.0, 35.0)
 """Seconds to connect, and between two bytes of the answer: routes wait for a worker for up to 25."""
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
-RETRIES = Retry(
-    total=4,
-    allowed_methods={"GET", "POST"},
-    status_forcelist={429, 503, 504},
-    backoff_factor=0.25,
-    backoff_jitter=0.25,
-    retry_after_max=30,
-    raise_on_status=False,
-)
 
 
 class Transport:
@@ -44,9 +39,10 @@ class Transport:
 
     def __init__(self, url: str, api_key: str, session: requests.Session | None, timeout: tuple[float, float]) -> None:
         self.url = url.rstrip("/")
-        self._auth = Bearer(api_key)
-        self._session = session or new_session(os.environ, RETRIES)
+        self._api_key = api_key
+        self._given = session
         self._timeout = timeout
+        self._direct: Direct | None = None if session else direct(self.url, api_key, timeout, os.environ)
 
     def call(self, name: str, answer: type[T], *, key: str | None = None, **given: Any) -> T:
         """Return the answer of the endpoint `name`. `given`: `body`, `query`, and the path's parameters by name."""
@@ -63,7 +59,16 @@ class Transport:
         return self._send(name, {}, None)[1].decode(errors="replace")
 
     def close(self) -> None:
-        self._session.close()
+        if self._direct is not None:
+            self._direct.close()
+        if "_session" in self.__dict__:
+            self._session.close()
+
+    @cached_property
+    def _session(self) -> SessionConnection:
+        from muster.session import SessionConnection
+
+        return SessionConnection(self.url, self._api_key, self._timeout, self._given)
 
     def _send(self, name: str, given: dict[str, Any], key: str | None) -> tuple[int, bytes]:
         endpoint = BY_NAME[name]
@@ -74,26 +79,34 @@ class Transport:
             headers["Content-Type"] = "application/json"
         if endpoint.method == "POST":
             headers["Idempotency-Key"] = key or uuid.uuid4().hex
+        content = msgspec.json.encode(body) if body is not None else None
         try:
-            with self._session.request(
-                endpoint.method,
-                self.url + path + _query(query),
-                data=msgspec.json.encode(body) if body is not None else None,
-                headers=headers,
-                auth=self._auth,
-                timeout=self._timeout,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                content = read_limited(response, MAX_ANSWER_BYTES)
-        except TooLong as failed:
-            raise Unreachable("NOT_MUSTER", str(failed)) from failed
-        except (requests.RequestException, OSError) as failed:
+            answer = self._exchange(Request(endpoint.method, path + _query(query), headers, content))
+        except (OSError, http.client.HTTPException, NotAnswered) as failed:
             reason = cause(failed, self.url, os.environ)
             raise Unreachable("UNREACHABLE", f"cannot reach {self.url}: {reason}") from failed
-        if not 200 <= response.status_code < 300:
-            raise self._refusal(response.status_code, content)
-        return response.status_code, content
+        if not 200 <= answer.status < 300:
+            raise self._refusal(answer.status, answer.content)
+        return answer.status, answer.content
+
+    def _exchange(self, request: Request) -> Answer:
+        """Send a request without requests, and again by requests, if it failed and may be repeated."""
+        if self._direct is None:
+            return self._session.send(request)
+        failed: Answer | Exception
+        try:
+            failed = answer = self._direct.send(request)
+            if not answer.is_repeated(request.method):
+                return answer
+        except NotConnected as error:
+            failed = error
+        except NotAnswered as error:
+            if request.method not in REPEATED_METHODS:
+                raise
+            failed = error
+        self._direct.close()
+        self._direct = None
+        return self._session.send_again(request, failed)
 
     def _refusal(self, status: int, content: bytes) -> MusterError:
         """Return the error. A body that is not an `ErrorBody` comes from a server or proxy that is no control plane."""

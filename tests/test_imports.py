@@ -69,7 +69,9 @@ CLIENT = {
     "extras": "api",
     "http": "api",
     "litellm": "api http",
-    "transport": "api exceptions http",
+    "direct": "api exceptions",
+    "session": "direct exceptions http",
+    "transport": "api direct exceptions session",
     "client": "api exceptions transport",
     "cli": "api client diagnostics exceptions extras litellm",
 }

@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class AccountError(Exception):
@@ -32,6 +34,8 @@ class Account(Struct, frozen=True):
 
 
 def path(environment: Mapping[str, str]) -> Path:
+    from pathlib import Path  # not needed where variables name the control plane
+
     home = environment.get("XDG_CONFIG_HOME") or str(Path(environment.get("HOME") or "~").expanduser() / ".config")
     return Path(home) / "muster" / "login.json"
 
@@ -52,6 +56,8 @@ def load(environment: Mapping[str, str]) -> Account:
 
 def keep(account: Account, environment: Mapping[str, str]) -> Path:
     """Store the login in a temporary file and rename it: the file is complete, and readable only by its owner."""
+    import tempfile
+
     place = path(environment)
     place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor, name = tempfile.mkstemp(dir=place.parent)  # 0600

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from rich.text import Text
-
 from muster.api import resources as r
 from muster.cli import text
-from muster.cli.shell import Cell, Shell
+from muster.cli.output import Cell, Styled
+from muster.cli.shell import Shell
 
 STYLE = "yellow"
 
 
-def types(conditions: list[r.Condition]) -> Text:
+def types(conditions: list[r.Condition]) -> Styled:
     """For a cell: GpuLost, ClockSkewed."""
-    return Text(text.line(", ".join(condition.type for condition in conditions)), STYLE)
+    return Styled(text.line(", ".join(condition.type for condition in conditions)), STYLE)
 
 
 def held_up(conditions: list[r.Condition]) -> str:

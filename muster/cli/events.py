@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import islice
 
 import click
-from rich.text import Text
 
 from muster.api import resources as r
 from muster.cli import names, text
-from muster.cli.shell import INTERRUPTED, NOT_FOUND, Cell, Shell, Stop, command
+from muster.cli.output import Cell, Styled
+from muster.cli.shell import INTERRUPTED, NOT_FOUND, Shell, Stop, command
 from muster.client import About
 from muster.exceptions import Unreachable
 
@@ -74,7 +74,7 @@ def _row(event: r.Event) -> tuple[Cell, ...]:
     about = event.deployment_name or event.worker_name or ""
     if event.deployment_name and event.worker_name:
         about = f"{event.deployment_name} on {event.worker_name}"
-    kind = Text(text.line(event.type), "red" if event.type.startswith(FAILURES) else "")
+    kind = Styled(text.line(event.type), "red" if event.type.startswith(FAILURES) else "")
     return f"{event.at:%Y-%m-%d %H:%M:%S}", kind, about, event.message, event.by
 
 
@@ -86,7 +86,7 @@ def _show(shell: Shell, events: list[r.Event]) -> None:
         else:
             at, kind, about, message, by = _row(event)
             parts = [f"{at}  ", kind, f"  {about}  {message}  ({by})"]
-            shell.say(Text.assemble(*(part if isinstance(part, Text) else text.line(part or "") for part in parts)))
+            shell.out.line(*(part if isinstance(part, Styled) else text.line(part or "") for part in parts))
 
 
 COMMANDS = (events,)

@@ -12,23 +12,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from typing import TYPE_CHECKING
 
 from muster.api import crash_loops
-from muster.api import messages as m
 from muster.api import resources as r
-from muster.api.lifecycle import COMING_UP, LIVE, Status
+from muster.api.lifecycle import LIVE, Status
 from muster.cli import attention, fix_command, names, text
+from muster.cli.progress import how_far, share_of, waits_in_loop
 from muster.cli.shell import FAILED, INTERRUPTED, UNREACHABLE, Shell, Stop
 from muster.client import Watch
 from muster.exceptions import TimedOut
 
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
 STAGES = ("preflight", "pull", "weights", "start")
 PREFLIGHT, PULL, WEIGHTS, START = range(4)
 STAGE_OF_PHASE = {"compiling": START, "serving": START}
-PHASE_WORDS = {"downloading_weights": "downloading"}
-PHASES_IN_BYTES = frozenset({"downloading", "extracting", "downloading_weights"})
 CRASH_LOG_LINES = 20
 """Lines of a crash's log that are shown."""
 
@@ -63,12 +63,6 @@ def step_of(deployment: r.Deployment, worker: r.Worker | None, now: datetime) ->
     if not found:
         return step
     return replace(step, held_up=tuple(condition.type for condition in found), why=attention.held_up(found))
-
-
-def waits_in_loop(deployment: r.Deployment) -> bool:
-    """Whether its crash loop waits for the next start."""
-    loop = deployment.crash_loop
-    return loop is not None and loop.next_start_in is not None and deployment.status in COMING_UP
 
 
 def _hints(deployment: r.Deployment) -> tuple[str, ...]:
@@ -108,28 +102,6 @@ def _waits(worker: r.Worker | None, now: datetime) -> str:
         silent = text.ago(worker.last_seen, now)
         return f"; {worker.name} is offline, last seen {silent} ago: the change reaches it when it is back"
     return f"; waiting for its next heartbeat, in {worker.due_in or 0} s"
-
-
-def how_far(progress: m.Progress) -> str:
-    """downloading 4.8 GB of 15.0 GB, 32 %, 104.9 MB/s."""
-    words = [PHASE_WORDS.get(progress.phase, progress.phase)]
-    if progress.current is not None and progress.total:
-        unit = text.size if progress.phase in PHASES_IN_BYTES else str
-        words[0] += f" {unit(progress.current)} of {unit(progress.total)}"
-    share = share_of(progress)
-    if share is not None:
-        words.append(f"{100 * share:.0f} %")
-    if progress.rate:
-        words.append(f"{text.size(progress.rate)}/s")
-    return ", ".join(words)
-
-
-def share_of(progress: m.Progress) -> float | None:
-    if progress.percent is not None:
-        return progress.percent / 100
-    if progress.current is not None and progress.total:
-        return min(1.0, progress.current / progress.total)
-    return None
 
 
 # Showing it
@@ -218,13 +190,15 @@ def display(shell: Shell, *, lines: bool = True) -> Iterator[Display]:
     if not shell.live:
         yield Lines(shell) if lines and not shell.json else Display()
         return
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
     columns = (
         SpinnerColumn(finished_text="✓"),
         TextColumn("{task.description:<10}", markup=False),
         BarColumn(bar_width=24, complete_style="green", finished_style="green", pulse_style="green"),
         TextColumn("{task.fields[words]}", markup=False),
     )
-    with Progress(*columns, console=shell.err, transient=True) as bars:
+    with Progress(*columns, console=shell.err.console, transient=True) as bars:
         yield Bars(bars)
 
 
@@ -275,7 +249,7 @@ def crash(shell: Shell, failed: r.Deployment, *, asked_for: bool = False) -> Non
         shell.say(head, lines)
         return
     shell.note(head)
-    shell.err.print(lines, soft_wrap=True)
+    shell.err.line(lines)
 
 
 def explained(shell: Shell, failed: r.Deployment) -> None:

@@ -10,7 +10,8 @@ import click
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.cli import confirm, follow, names, text
-from muster.cli.shell import Cell, Shell, command
+from muster.cli.output import Cell
+from muster.cli.shell import Shell, command
 
 T = TypeVar("T")
 

@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import traceback
 from typing import Any
 
 import click
 
 from muster.api.version import VERSION
-from muster.cli import (
-    apply,
-    completion,
-    deploy,
-    deployments,
-    end_undisturbed,
-    events,
-    explain,
-    gateway,
-    hosts,
-    login,
-    logs,
-    operations,
-    shell,
-    tokens,
-    top,
-    workers,
-)
+from muster.cli import end_undisturbed, shell
+from muster.cli.commands import SECTIONS, Commands
 from muster.cli.shell import Group, Shell, Stop
 from muster.exceptions import MusterError
 
@@ -43,13 +26,6 @@ ADVICE = {
 }
 
 
-SECTIONS = {
-    "Models": "deploy apply ps show logs events top explain stop start restart set rm",
-    "Hosts": "join workers containers images pull models disk prune ops",
-    "Access": "login logout tokens keys",
-}
-
-
 class Program(Group):
     """No error passes as a trace: an error of the control plane has an exit code of its kind, any other error has 1."""
 
@@ -61,6 +37,8 @@ class Program(Group):
         except (KeyboardInterrupt, click.Abort) as error:
             end_undisturbed()
             raise Stop("interrupted", shell.INTERRUPTED) from error
+        except ModuleNotFoundError:  # of a command: `program` says which part is not installed
+            raise
         except (click.ClickException, click.exceptions.Exit):
             end_undisturbed()  # some commands say at Ctrl-C what goes on without them
             raise
@@ -68,16 +46,16 @@ class Program(Group):
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise
             if os.environ.get("MUSTER_DEBUG"):
+                import traceback
+
                 traceback.print_exc()
             reason = f"{type(error).__name__}: {error}; MUSTER_DEBUG=1 shows the traceback"
             raise Stop(f"internal error in muster, please report it ({reason})") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        named = {name for names in SECTIONS.values() for name in names.split()}
-        others = " ".join(name for name in self.list_commands(ctx) if name not in named)
-        for title, names in {**SECTIONS, "More": others}.items():
+        for title, commands in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(name, self.commands[name].get_short_help_str(100)) for name in names.split()])
+                formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
 
 
 COMMAND_OF_ROUTE = (
@@ -96,7 +74,9 @@ def said(error: MusterError) -> str:
     return f"{message} ({advice})" if advice else f"{message} [muster explain {error.error_code}]"
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Program, commands=Commands(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(VERSION, prog_name="muster")
 @click.pass_context
 def muster(ctx: click.Context) -> None:
@@ -113,11 +93,3 @@ def muster(ctx: click.Context) -> None:
       3  not found               130  interrupted (Ctrl-C)
     """
     ctx.ensure_object(Shell)
-
-
-for module in (
-    *(deploy, apply, deployments, logs, events, top, explain),
-    *(tokens, workers, hosts, operations, login, gateway, completion),
-):
-    for command in module.COMMANDS:
-        muster.add_command(command)

@@ -6,7 +6,9 @@ import click
 
 from muster.api import resources as r
 from muster.cli import follow, names, text
-from muster.cli.shell import FAILED, Cell, Group, Shell, Stop, command
+from muster.cli.output import Cell
+from muster.cli.progress import how_far
+from muster.cli.shell import FAILED, Group, Shell, Stop, command
 
 
 @click.group(cls=Group, default="list")
@@ -28,7 +30,7 @@ def list_(shell: Shell, worker: str | None) -> None:
             place,
             operation.type,
             operation.status,
-            follow.how_far(operation.progress) if operation.progress else "",
+            how_far(operation.progress) if operation.progress else "",
             text.ago(operation.created_at, now),
         )
         for operation, place in found
@@ -48,7 +50,7 @@ def show(shell: Shell, operation: str, wait: bool) -> None:
             for seen in shell.client.watch_operation(found.operation_id):
                 watch(seen)
         found = shell.client.operation(found.operation_id)
-    far = f", {follow.how_far(found.progress)}" if found.progress and found.output is None else ""
+    far = f", {how_far(found.progress)}" if found.progress and found.output is None else ""
     shell.show(found, f"{found.type} {names.short(found.operation_id)}: {found.status}{far}")
     if found.error_code:
         raise Stop(f"{found.error_code}: {found.message or 'no message'}", FAILED)

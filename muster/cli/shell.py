@@ -11,20 +11,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
-import requests
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from muster.cli import text
 from muster.cli.account import Account, AccountError, load
+from muster.cli.output import Cell, Stream
 from muster.client import Client, Clock
 from muster.exceptions import AuthError, Conflict, Invalid, MusterError, NotFound, Unreachable
+
+if TYPE_CHECKING:
+    import requests
 
 FAILED, USAGE, NOT_FOUND, AUTH, CONFLICT, UNREACHABLE, INTERRUPTED = 1, 2, 3, 4, 5, 6, 130
 EXIT_CODES: tuple[tuple[type[MusterError], int], ...] = (
@@ -34,11 +33,6 @@ EXIT_CODES: tuple[tuple[type[MusterError], int], ...] = (
     (Conflict, CONFLICT),
     (Invalid, USAGE),
 )
-PIPED_COLUMNS = 100_000
-"""Columns of what is no terminal: nothing is cut where a program may read it."""
-MAX_ALIGNED_COLUMNS = 40
-"""Columns of the longest cell for which the other lines of a piped table make room."""
-Cell = str | Text | None
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -75,13 +69,13 @@ class Shell:
         return Client(account.url, account.api_key, session=self.session(), clock=self.clock)
 
     @cached_property
-    def out(self) -> Console:
-        return _console(stderr=False)
+    def out(self) -> Stream:
+        return Stream(stderr=False)
 
     @cached_property
-    def err(self) -> Console:
+    def err(self) -> Stream:
         """For progress and advice, so that a result can be piped."""
-        return _console(stderr=True)
+        return Stream(stderr=True)
 
     @property
     def live(self) -> bool:
@@ -92,11 +86,11 @@ class Shell:
 
     def say(self, *lines: Cell) -> None:
         for line in lines:
-            self.out.print(cell(line), soft_wrap=True)
+            self.out.line(line)
 
     def note(self, *lines: Cell) -> None:
         for line in lines:
-            self.err.print(cell(line), soft_wrap=True, style="dim")
+            self.err.line(line, style="dim")
 
     def dump(self, value: Any) -> None:
         """As the API would answer, indented."""
@@ -122,57 +116,8 @@ class Shell:
             self.dump(value)
         elif not rows:
             self.note(none)
-        elif self.out.is_terminal:
-            self.out.print(table(columns, rows))
         else:
-            self.say(*piped(columns, rows))
-
-
-def _console(*, stderr: bool) -> Console:
-    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    if not made.is_terminal:
-        made.width = PIPED_COLUMNS
-    return made
-
-
-def cell(value: Cell) -> Text:
-    """Cleaned: nothing else makes text for a terminal of what came from outside."""
-    if isinstance(value, Text):
-        return value
-    return Text(text.clean(value)) if value else Text("-" if value is None else "")
-
-
-def table(columns: str, rows: list[tuple[Cell, ...]]) -> Table:
-    """Columns that no terminal's width cuts short without a trace: what does not fit is folded."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in columns.split():
-        made.add_column(name.replace("_", " ").upper(), overflow="fold")
-    for row in rows:
-        made.add_row(*(Text(text.line(value)) if isinstance(value, str) else cell(value) for value in row))
-    return made
-
-
-def piped(columns: str, rows: list[tuple[Cell, ...]]) -> list[str]:
-    """The lines of a table that a program reads: two spaces between cells, and none at the end of a line.
-
-    A cell that is longer than MAX_ALIGNED_COLUMNS moves the rest of its own line alone.
-    """
-    heads = tuple(name.replace("_", " ").upper() for name in columns.split())
-    cells = [heads, *(tuple(_plain(value) for value in row) for row in rows)]
-    aligned = [
-        [cell_len(row[at]) for row in cells if cell_len(row[at]) <= MAX_ALIGNED_COLUMNS] for at in range(len(heads))
-    ]
-    widths = [max(lengths, default=0) for lengths in aligned]
-    lines = ("  ".join(_padded(value, width) for value, width in zip(row, widths, strict=True)) for row in cells)
-    return [line.rstrip() for line in lines]
-
-
-def _plain(value: Cell) -> str:
-    return text.line(value) if isinstance(value, str) and value else cell(value).plain
-
-
-def _padded(value: str, width: int) -> str:
-    return value + " " * (width - cell_len(value))
+            self.out.table(columns, rows)
 
 
 # Commands

@@ -12,7 +12,8 @@ from msgspec import UNSET, Struct
 from muster.api import resources as r
 from muster.cli import names, text, wanted
 from muster.cli.account import is_loopback
-from muster.cli.shell import Cell, Group, Shell, command
+from muster.cli.output import Cell
+from muster.cli.shell import Group, Shell, command
 
 ROLES = ("viewer", "operator", "admin")
 

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from muster.api import resources as r
 from muster.cli import attention, names, text
-from muster.cli.deployments import row as model_row
-from muster.cli.shell import Cell, Shell, command, table
+from muster.cli.output import Cell, Styled, table
+from muster.cli.ps import row as model_row
+from muster.cli.shell import Shell, command
 from muster.cli.workers import STYLES, holder
 from muster.exceptions import Unreachable
 
@@ -34,8 +35,8 @@ def top(shell: Shell, once: bool, every: float) -> None:
     if shell.json:
         return shell.dump(seen)
     if once or not shell.out.is_terminal:
-        return shell.out.print(_tables(shell, seen, ""))
-    live = Live(_tables(shell, seen, ""), console=shell.out, screen=True, auto_refresh=False)
+        return shell.out.console.print(_tables(shell, seen, ""))
+    live = Live(_tables(shell, seen, ""), console=shell.out.console, screen=True, auto_refresh=False)
     try:
         live.start(refresh=True)
         while True:
@@ -77,7 +78,7 @@ def _tables(shell: Shell, seen: Top, words: str) -> Stack:
 
 def gpu_rows(worker: r.Worker, held: dict[str, str]) -> list[tuple[Cell, ...]]:
     """A row for each GPU, or one that says that there is none."""
-    status = Text(worker.status, STYLES[worker.status])
+    status = Styled(worker.status, STYLES[worker.status])
     usage = {gpu.index: gpu for gpu in worker.gpu_usage}
     rows: list[tuple[Cell, ...]] = []
     for device in worker.gpu_info.devices:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import click
-from rich.text import Text
 
 from muster.api import resources as r
 from muster.api.lifecycle import LIVE
 from muster.api.messages import GpuDevice, SystemInfo
 from muster.cli import attention, confirm, names, pairs, text
-from muster.cli.shell import Cell, Group, Shell, command
+from muster.cli.output import Cell, Styled
+from muster.cli.shell import Group, Shell, command
 
 STYLES = {"online": "green", "draining": "yellow", "offline": "red"}
 
@@ -49,7 +49,7 @@ def _models(shell: Shell, found: list[r.Worker]) -> dict[str, set[str]]:
 def _row(worker: r.Worker, models: dict[str, set[str]], now: datetime) -> tuple[Cell, ...]:
     return (
         worker.name,
-        Text(worker.status, STYLES[worker.status]),
+        Styled(worker.status, STYLES[worker.status]),
         text.ago(worker.last_seen, now),
         gpus(worker),
         str(free(worker)),

@@ -10,7 +10,7 @@ import requests
 
 from muster.api.connection import CA_VARIABLES
 from muster.http import Bearer, new_session
-from muster.transport import RETRIES
+from muster.session import RETRIES
 from tests.fixtures.broken_servers import answering, success
 from tests.fixtures.certificates import Authority, authority
 

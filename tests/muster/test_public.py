@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import requests
 
 import muster
 from muster import exceptions
@@ -76,13 +77,14 @@ def test_a_name_loads_only_what_its_module_needs(name: str, spared: set[str]) ->
     assert loaded(f"from muster import {name}") & spared == set()
 
 
-def test_the_client_loads_what_sends_requests() -> None:
-    assert {"requests", "msgspec"} <= loaded("from muster import Client")
+def test_the_client_loads_requests_only_when_needed() -> None:
+    found = loaded("from muster import Client; Client('http://127.0.0.1:9', 'k')")
+    assert {"http.client", "msgspec"} <= found and not {"requests", "urllib3"} & found
 
 
 @pytest.mark.parametrize("member", MEMBERS)
 def test_every_type_that_a_method_takes_or_returns_is_exported(member: str) -> None:
-    hints = typing.get_type_hints(MEMBERS[member])
+    hints = typing.get_type_hints(MEMBERS[member], localns={"requests": requests})
     needed = {each.__name__ for hint in hints.values() for each in parts(hint) if is_ours(each)}
     assert needed <= set(muster.__all__)
 

@@ -9,7 +9,7 @@ import requests
 
 import muster
 from muster import Client, Invalid, NewDeployment, NotFound, Unreachable
-from muster.transport import MAX_ANSWER_BYTES
+from muster.direct import MAX_ANSWER_BYTES
 from tests.fixtures.certificates import check_trust
 from tests.fixtures.fake_server import Answer, error
 from tests.fixtures.flaky import Flaky

@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from muster.api import messages as m
 from muster.api import resources as r
-from muster.cli.follow import Bars, Lines, Step, how_far, share_of, step_of
+from muster.cli.follow import Bars, Lines, Step, step_of
 from muster.cli.shell import Shell
 from tests.fixtures.operators import Operators
 from tests.fixtures.resources import NOW, condition, deployment, worker
@@ -56,14 +56,6 @@ LATER = NOW + timedelta(minutes=12)
 )
 def test_a_step_says_where_it_is(changes: dict[str, object], on: r.Worker | None, step: Step) -> None:
     assert step_of(deployment(**changes), on, LATER) == step
-
-
-def test_progress_is_shown_in_units_of_its_phase() -> None:
-    pull = m.Progress("downloading", 4_831_838_208, 15_000_000_000, 32.2, 104_857_600)
-    assert how_far(pull) == "downloading 4.8 GB of 15.0 GB, 32 %, 104.9 MB/s"
-    assert how_far(m.Progress("loading", 1, 4)) == "loading 1 of 4, 25 %"
-    assert how_far(m.Progress("compiling")) == "compiling"
-    assert share_of(m.Progress("downloading", 3, 0)) is None
 
 
 def test_a_line_is_written_at_each_change_and_at_each_tenth(capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,7 +164,9 @@ def test_a_bar_counts_down_to_the_next_start() -> None:
     assert bars.tasks[0].fields["words"] == "crash loop: CUDA_OUT_OF_MEMORY, next start in 19 s"
 
 
-@pytest.mark.parametrize("display", [Lines(Shell()), Bars(Progress(console=Shell().err))], ids=["lines", "bars"])
+@pytest.mark.parametrize(
+    "display", [Lines(Shell()), Bars(Progress(console=Shell().err.console))], ids=["lines", "bars"]
+)
 def test_the_command_of_a_proposed_fix_is_written_once(
     display: Lines | Bars, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,7 +177,7 @@ def test_the_command_of_a_proposed_fix_is_written_once(
 
 
 def test_a_retry_is_written_above_the_bars(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = Bars(Progress(console=Shell().err))
+    shown = Bars(Progress(console=Shell().err.console))
     retrying = {"status": "downloading", "message": "PULL_STALLED: why", "progress": {"phase": "retrying"}}
     for seen in (deployment(**retrying), deployment(**retrying), crashed(1)):
         shown.update(step_of(seen, None, LATER))

@@ -7,10 +7,9 @@ import json
 import click
 import pytest
 from click.testing import CliRunner
-from rich.text import Text
 
 from muster.cli import shell
-from muster.cli.shell import Cell, Command, Group, Shell, Stop, command, exit_code
+from muster.cli.shell import Command, Group, Shell, Stop, command, exit_code
 from muster.exceptions import AuthError, Conflict, Invalid, MusterError, NotFound, TimedOut, Unreachable, WorkerFailed
 
 
@@ -33,30 +32,6 @@ def test_each_kind_of_error_has_its_exit_code(error: MusterError, code: int) -> 
 
 def test_a_stop_is_cleaned() -> None:
     assert Stop("\x1b[31mred\x07", 3).message == "red\\x07"
-
-
-def test_a_table_is_not_cut_where_a_program_may_read_it(capsys: pytest.CaptureFixture[str]) -> None:
-    Shell().table(None, "name disk_free", [("x" * 300, "1 B"), (None, "\x1b[2J\n")], "none")
-    said = capsys.readouterr()
-    assert said.out.splitlines() == ["NAME  DISK FREE", f"{'x' * 300}  1 B", "-     \\x1b[2J ⏎"]
-    assert said.err == ""
-
-
-def test_a_piped_table_is_as_wide_as_its_cells_and_one_long_cell_moves_its_own_line_alone(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    rows: list[tuple[Cell, ...]] = [
-        ("qwen", "m" * 700, "1d"),
-        ("a-longer-name", "why", Text("2d", "red")),
-        ("漢字", None, ""),
-    ]
-    Shell().table(None, "name message age", rows, "none")
-    assert capsys.readouterr().out.splitlines() == [
-        "NAME           MESSAGE  AGE",
-        f"qwen           {'m' * 700}  1d",
-        "a-longer-name  why      2d",
-        "漢字           -",
-    ]
 
 
 def test_an_empty_table_is_advice_for_people_and_the_value_for_programs(capsys: pytest.CaptureFixture[str]) -> None:

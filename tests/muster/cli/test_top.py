@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from rich.text import Text
-
-from muster.cli.shell import Cell
+from muster.cli.output import Cell
 from muster.cli.top import gpu_rows
 from tests.fixtures.operators import Operators
 from tests.fixtures.resources import worker
@@ -34,7 +32,7 @@ GIB = 2**30
 
 
 def cells(row: tuple[Cell, ...]) -> list[str]:
-    return [each.plain if isinstance(each, Text) else each or "-" for each in row]
+    return [str(cell or "-") for cell in row]
 
 
 def test_each_gpu_has_a_row_with_the_model_that_holds_it() -> None:
