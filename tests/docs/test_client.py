@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import requests
 
 import muster
 from infra.client_docs import COMMAND, PAGE, documented, methods, page
@@ -37,7 +38,7 @@ def member(name: str) -> Any:
 
 def parameters(name: str) -> dict[str, Any]:
     """The types of a method's arguments by name; a TypedDict of keywords counts as its keys."""
-    hints = typing.get_type_hints(member(name))
+    hints = typing.get_type_hints(member(name), localns={"requests": requests})
     found: dict[str, Any] = {}
     for each in list(inspect.signature(member(name)).parameters.values())[1:]:
         is_dict = each.kind is inspect.Parameter.VAR_KEYWORD
