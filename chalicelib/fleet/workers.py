@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import msgspec
+from pynamodb.attributes import Attribute
 
 from chalicelib.store import settings
 from chalicelib.store.events import About
@@ -52,6 +55,26 @@ def is_online(heartbeat: WorkerHeartbeat, now: float) -> bool:
 def online_until(heartbeat: WorkerHeartbeat) -> float:
     """When the worker counts as offline unless it sends another heartbeat."""
     return float(heartbeat.last_seen) + max(ONLINE_WINDOW, 3 * float(heartbeat.interval))
+
+
+def stored_names(*attributes: Attribute[Any]) -> list[str]:
+    """The names that the attributes have in the database."""
+    return [attribute.attr_name for attribute in attributes]
+
+
+RECORD_SHOWN = stored_names(
+    *(WorkerRecord.worker_id, WorkerRecord.part, WorkerRecord.kind, WorkerRecord.rank, WorkerRecord.name),
+    *(WorkerRecord.gpu_info, WorkerRecord.system_info, WorkerRecord.labels, WorkerRecord.address, WorkerRecord.patched),
+    *(WorkerRecord.draining, WorkerRecord.claims, WorkerRecord.occupied, WorkerRecord.machine_id),
+    *(WorkerRecord.agent_version, WorkerRecord.ephemeral, WorkerRecord.registered_at),
+    *(WorkerRecord.claimed, WorkerRecord.claimed_at, WorkerRecord.resolved),
+)
+HEARTBEAT_SHOWN = stored_names(
+    *(WorkerHeartbeat.worker_id, WorkerHeartbeat.session, WorkerHeartbeat.last_seen, WorkerHeartbeat.status),
+    *(WorkerHeartbeat.interval, WorkerHeartbeat.usage, WorkerHeartbeat.conditions),
+    *(WorkerHeartbeat.activity_at, WorkerHeartbeat.activity_before, WorkerHeartbeat.gone),
+)
+"""What operators' lists are made of: of a heartbeat, half of its attributes are for credentials and reconciling."""
 
 
 @dataclass
@@ -127,10 +150,18 @@ def write_claims(claims: Claims) -> str:
 
 def several(worker_ids: list[str]) -> dict[str, Worker]:
     """Those of the workers that exist. One that is removed between the two reads, and so left a tombstone, does not."""
-    ids = sorted(set(worker_ids))
-    records = {str(c.worker_id): c for c in find_all(WorkerRecord, [(i, "cold") for i in ids])}
-    heartbeats = {str(h.worker_id): h for h in find_all(WorkerHeartbeat, ids) if not h.gone}
-    return {i: Worker(records[i], heartbeats[i]) for i in ids if i in records and i in heartbeats}
+    found = find_all(WorkerRecord, [(i, "cold") for i in set(worker_ids)])
+    return with_heartbeats(sorted(found, key=lambda record: str(record.worker_id)))
+
+
+def with_heartbeats(records: Iterable[WorkerRecord], attributes: Sequence[str] | None = None) -> dict[str, Worker]:
+    """The workers of records that were read already, by id in the order of the records; their heartbeats are read.
+
+    `attributes` are the stored names that heartbeats are made of, by default all.
+    """
+    by_id = {str(record.worker_id): record for record in records}
+    heartbeats = {str(h.worker_id): h for h in find_all(WorkerHeartbeat, by_id, attributes) if not h.gone}
+    return {i: Worker(record, heartbeats[i]) for i, record in by_id.items() if i in heartbeats}
 
 
 def get(worker_id: str) -> Worker:

@@ -35,10 +35,16 @@ def find(model: type[M], hash_key: str, range_key: str | None = None) -> M | Non
         return None
 
 
-def find_all(model: type[M], keys: Iterable[str | tuple[str, str]]) -> Iterator[M]:
-    """Those of the items that exist, in no order; a consistent read of up to 100 at a time."""
+def find_all(
+    model: type[M], keys: Iterable[str | tuple[str, str]], attributes: Sequence[str] | None = None
+) -> Iterator[M]:
+    """Those of the items that exist, in no order; a consistent read of up to 100 at a time.
+
+    `attributes` are the stored names that they are made of, by default all.
+    """
     possible = [key for key in keys if _may_exist(key if isinstance(key, tuple) else (key,))]
-    return iter(model.batch_get(possible, consistent_read=True)) if possible else iter(())
+    found = model.batch_get(possible, consistent_read=True, attributes_to_get=attributes) if possible else ()
+    return iter(found)
 
 
 def _may_exist(key: tuple[str | None, ...]) -> bool:

@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from chalicelib.store.tables import Event, WorkerHeartbeat, WorkerRecord
-from chalicelib.workers import liveness
+from chalicelib.workers import admin, liveness
+from muster.api import resources as r
+from tests.cost.meter import METER
 from tests.fixtures.database import Killed, Recorder
 from tests.fixtures.large_fleet import GPUS, copies, fleet_of, raw, segments, worker_with_history
 from tests.fixtures.plane_world import PlaneWorld, Worker
@@ -157,3 +159,22 @@ def test_three_that_are_asked_for_at_once_get_the_three_places_there_are(world: 
         placed = list(pool.map(lambda _: world.deploy(gpus=1), range(3)))
     world.sweep()
     assert {world.see(each).worker_id for each in placed} == {each.id for each in workers}
+
+
+@pytest.mark.parametrize("count", [40, 80])
+def test_a_page_of_workers_reads_each_item_once(world: PlaneWorld, count: int) -> None:
+    """A unit for a record and one for a heartbeat, and half a unit for a report, which may be a moment old."""
+    fleet_of(worker_with_history(world), count, ls={"N": str(world.now)})
+    with METER.metered(), world.database.counting() as calls:
+        listed = admin.list_(r.PageQuery(limit=count), world.now).workers
+    assert len(listed) == count and all(len(worker.gpu_usage) == GPUS for worker in listed)
+    assert Counter(operation for operation, _ in calls) == {"Query": 1, "BatchGetItem": 3}
+    read = [
+        (table, *sorted(value["S"] for value in key.values()))
+        for operation, call in calls
+        if operation == "BatchGetItem"
+        for table, wanted in call["RequestItems"].items()
+        for key in wanted["Keys"]
+    ]
+    assert len(read) == len(set(read)) == 3 * count
+    assert 2.5 * count < METER.use.reads <= 2.5 * count + 1.5, "the rest is the keys of the listing"
