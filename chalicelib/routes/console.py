@@ -16,12 +16,13 @@ from typing import Any
 from chalice.app import Blueprint, Response
 
 from chalicelib.routes.http import guarded
+from chalicelib.routes.negotiation import negotiated
 from muster.api.errors import ApiError
 
 FOLDER = Path(__file__).parents[1] / "console"
 PAGE = "index.html"
 TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
-"""All of it is text, so that no gateway has to be told about bytes."""
+"""All of it is text, so that a gateway has to be told about bytes only where a caller accepts compressed ones."""
 POLICY = "; ".join(
     ["default-src 'none'"]
     + [f"{kind}-src 'self'" for kind in ("script", "style", "img", "connect")]
@@ -66,7 +67,8 @@ def view(path: str) -> Callable[[Callable[..., Response]], Callable[..., Respons
 
     def register(answer: Callable[..., Response]) -> Callable[..., Response]:
         def handler(**ids: str) -> Response:
-            return guarded(answer.__name__, lambda: answer(**ids))
+            request: Any = blueprint.current_request
+            return guarded(answer.__name__, lambda: negotiated(answer(**ids), request.headers))
 
         blueprint.route(path, methods=["GET", "HEAD"], content_types=["*/*"], name=answer.__name__)(handler)
         return answer
@@ -103,9 +105,6 @@ def _file(version: str, name: str) -> Response:
 
 
 def _text(name: str, text: str, keep: str) -> Response:
-    request: Any = blueprint.current_request
-    tag = f'"{site().version}"'
-    headers: dict[str, str | list[str]] = {"Cache-Control": keep, "ETag": tag, **HEADERS}
-    if tag in request.headers.get("if-none-match", ""):
-        return Response("", headers, 304)
+    """A validator of all files serves for each: the page is asked for anew, and has their version in it."""
+    headers: dict[str, str | list[str]] = {"Cache-Control": keep, "ETag": f'W/"{site().version}"', **HEADERS}
     return Response(text, {"Content-Type": f"{TYPES[Path(name).suffix]}; charset=utf-8", **headers})

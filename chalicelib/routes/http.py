@@ -25,6 +25,7 @@ from chalicelib.fleet import workers
 from chalicelib.operations import queue, wait_limit
 from chalicelib.routes import parsing
 from chalicelib.routes.matching import MethodNotAllowed
+from chalicelib.routes.negotiation import negotiated
 from chalicelib.store import idempotency
 from chalicelib.store.items import TransactionConflict
 from chalicelib.store.tables import Operation
@@ -138,7 +139,8 @@ def _answer(endpoint: Endpoint, handler: Handler, request: Any, ids: dict[str, s
         raw = bytes(request.raw_body or b"")
         call = Call(endpoint, decoded, request.headers, dict(request.query_params or {}), raw, CLOCK.get().now())
         made = handler(authenticated(call))
-        return made if isinstance(made, Response) else dump(made, endpoint.status)
+        answered = made if isinstance(made, Response) else dump(made, endpoint.status)
+        return negotiated(answered, request.headers) if endpoint.method == "GET" else answered
 
     return guarded(endpoint.name, answer)
 
