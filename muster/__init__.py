@@ -58,6 +58,8 @@ if TYPE_CHECKING:
         Deployment,
         DeploymentPatch,
         Event,
+        Fleet,
+        FleetWorker,
         Health,
         LostWorker,
         NewDeployment,
@@ -92,9 +94,9 @@ _HOMES = {
         "GpuUsage Image Images Kept Logs Models Progress Pruned Pulled SystemInfo"
     ),
     "muster.api.resources": (
-        "Accepted ApiKey Condition Crash Deployment DeploymentPatch Event Health LostWorker NewDeployment "
-        "NewRegistrationToken Operation PruneRequest RegistrationToken RemovedWorker Role ScrapeTarget WhoAmI Worker "
-        "WorkerPatch"
+        "Accepted ApiKey Condition Crash Deployment DeploymentPatch Event Fleet FleetWorker Health LostWorker "
+        "NewDeployment NewRegistrationToken Operation PruneRequest RegistrationToken RemovedWorker Role ScrapeTarget "
+        "WhoAmI Worker WorkerPatch"
     ),
     "muster.client": "About Client Clock Watch settled",
     "muster.exceptions": "AuthError Conflict Invalid MusterError NotFound TimedOut Unreachable WorkerFailed",
@@ -123,6 +125,8 @@ __all__ = [
     "DiskPath",
     "Event",
     "Fix",
+    "Fleet",
+    "FleetWorker",
     "FromHost",
     "GpuDevice",
     "GpuInfo",

@@ -165,6 +165,30 @@ class Client:
         """
         return self._http.text("metrics")
 
+    def fleet(self, since: str | None = None, *, fresh: bool = False) -> r.Fleet:
+        """Return a snapshot of all workers and deployments, or what changed since an earlier one.
+
+        All callers share one reading of the database, which is a few seconds old. `workers` and `deployments` read the
+        database for each call.
+
+        Args:
+            since: `token` of an earlier snapshot. The control plane may answer in full all the same.
+            fresh: Read the database at once, for example after a change.
+
+        Returns:
+            `Fleet`: The whole fleet if `full` is true, else what changed, and the ids of what is gone. Sizes are in
+                bytes.
+
+        Raises:
+            AuthError: `UNAUTHENTICATED`: the control plane does not accept the API key.
+            Unreachable: The control plane does not answer.
+
+        Example:
+            snapshot = client.fleet()
+            changes = client.fleet(since=snapshot.token)
+        """
+        return self._http.call("fleet", r.Fleet, query={"since": since, "fresh": fresh or None})
+
     def scrape_targets(self) -> list[r.ScrapeTarget]:
         """Return where Prometheus can read the metrics of the models that run.
 

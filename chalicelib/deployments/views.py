@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -21,6 +21,9 @@ from muster.api import resources as r
 from muster.api.credentials import without_credentials
 from muster.api.endpoints import Access
 from muster.api.lifecycle import Status
+
+NOBODY = Principal("nobody", Access.VIEWER)
+"""For whom what several viewers share is made."""
 
 
 def one(deployment: Deployment, viewer: Principal, now: float) -> r.Deployment:
@@ -49,6 +52,20 @@ def _listed(found: list[Deployment], viewer: Principal, now: float) -> list[r.De
         )
         for deployment in found
     ]
+
+
+def of_fleet(
+    found: list[Deployment], workers_by_id: Mapping[str, Worker], held: Mapping[str, list[conditions.Held]], now: float
+) -> Iterator[r.Deployment]:
+    """Every deployment of a fleet that was read whole, without secrets and without logs."""
+    shown = publication.shown(found, workers_by_id, now, publication.claims_of(found, workers_by_id, now))
+    for deployment in found:
+        worker_id = str(deployment.worker_id)
+        endpoint = shown.get(str(deployment.deployment_id))
+        made = _view(deployment, workers_by_id.get(worker_id), held.get(worker_id, []), endpoint, NOBODY, now)
+        if made.last_crash:
+            made.last_crash.logs = ""
+        yield made
 
 
 def _matching(query: r.DeploymentsQuery) -> Callable[[Deployment], bool]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pynamodb.attributes import Attribute
 
-from chalicelib.fleet.workers import Worker
+from chalicelib.fleet.workers import HEARTBEAT_SHOWN, RECORD_SHOWN, Worker
 from chalicelib.store.tables import Deployment, Operation, Queued, Slot, WorkerHeartbeat, WorkerRecord
 
 HEARTBEAT_ATTRIBUTES = (
@@ -38,6 +38,18 @@ def workers() -> dict[str, Worker]:
     return _joined(
         WorkerHeartbeat.scan(WorkerHeartbeat.gone.does_not_exist()), WorkerRecord.scan(WorkerRecord.part == "cold")
     )
+
+
+def shown_workers() -> dict[str, Worker]:
+    """Every worker with what operators are shown of it."""
+    records = WorkerRecord.scan(WorkerRecord.part == "cold", attributes_to_get=RECORD_SHOWN)
+    return _joined(shown_heartbeats().values(), records)
+
+
+def shown_heartbeats() -> dict[str, WorkerHeartbeat]:
+    """Every worker's heartbeat by its id, with what operators are shown of it."""
+    found = WorkerHeartbeat.scan(WorkerHeartbeat.gone.does_not_exist(), attributes_to_get=HEARTBEAT_SHOWN)
+    return {str(heartbeat.worker_id): heartbeat for heartbeat in found}
 
 
 def candidates(consistent: bool) -> dict[str, Worker]:

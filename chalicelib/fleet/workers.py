@@ -65,13 +65,19 @@ def stored_names(*attributes: Attribute[Any]) -> list[str]:
 RECORD_SHOWN = stored_names(
     *(WorkerRecord.worker_id, WorkerRecord.part, WorkerRecord.kind, WorkerRecord.rank, WorkerRecord.name),
     *(WorkerRecord.gpu_info, WorkerRecord.system_info, WorkerRecord.labels, WorkerRecord.address, WorkerRecord.patched),
-    *(WorkerRecord.draining, WorkerRecord.claims, WorkerRecord.occupied, WorkerRecord.machine_id),
+    *(
+        WorkerRecord.draining,
+        WorkerRecord.claims,
+        WorkerRecord.occupied,
+        WorkerRecord.machine_id,
+        WorkerRecord.hostname,
+    ),
     *(WorkerRecord.agent_version, WorkerRecord.ephemeral, WorkerRecord.registered_at),
     *(WorkerRecord.claimed, WorkerRecord.claimed_at, WorkerRecord.resolved),
 )
 HEARTBEAT_SHOWN = stored_names(
     *(WorkerHeartbeat.worker_id, WorkerHeartbeat.session, WorkerHeartbeat.last_seen, WorkerHeartbeat.status),
-    *(WorkerHeartbeat.interval, WorkerHeartbeat.usage, WorkerHeartbeat.conditions),
+    *(WorkerHeartbeat.interval, WorkerHeartbeat.usage, WorkerHeartbeat.conditions, WorkerHeartbeat.journal),
     *(WorkerHeartbeat.activity_at, WorkerHeartbeat.activity_before, WorkerHeartbeat.gone),
 )
 """What operators' lists are made of: of a heartbeat, half of its attributes are for credentials and reconciling."""

@@ -14,7 +14,7 @@ from chalicelib.routes.http import Call, dump, route
 from chalicelib.store import events
 from chalicelib.store.items import find
 from chalicelib.store.tables import Brake
-from chalicelib.telemetry import discovery, exposition, metrics
+from chalicelib.telemetry import discovery, exposition, metrics, snapshot
 from chalicelib.workers import admin
 from muster.api import openapi
 from muster.api import resources as r
@@ -160,9 +160,16 @@ def cancel_operation(call: Call) -> Any:
     return queue.view(queue.cancel(call.ids["operation_id"], call.by.label, call.now))
 
 
+@route(blueprint, "fleet")
+def fleet(call: Call) -> Any:
+    found, age = snapshot.SHARED.since(call.params(r.FleetQuery), call.now)
+    return dump(found, headers={"Age": str(int(age))})
+
+
 @route(blueprint, "metrics")
 def scrape(call: Call) -> Any:
-    return Response(exposition.text(metrics.families(call.now)), {"Content-Type": exposition.CONTENT_TYPE})
+    text = exposition.text(metrics.families_of(snapshot.SHARED.fleet(call.now)))
+    return Response(text, {"Content-Type": exposition.CONTENT_TYPE})
 
 
 @route(blueprint, "discover")

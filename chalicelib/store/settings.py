@@ -13,3 +13,5 @@ LOCAL = os.environ.get("MUSTER_LOCAL") == "1"
 """Whether clients of the models are on this machine, so that 127.0.0.1 may be shown as an endpoint."""
 MAX_WAITS = int(os.environ.get("MUSTER_MAX_WAITS", "5"))
 """Callers that wait for a worker at once; the next is told at once where to look. Half of a new account's functions."""
+SNAPSHOT_SECONDS = float(os.environ.get("MUSTER_SNAPSHOT_SECONDS", "5"))
+"""How old the snapshot may be that the console, `muster top`, and Prometheus share."""

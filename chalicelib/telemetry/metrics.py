@@ -15,6 +15,7 @@ from chalicelib.scheduling import gpu_claims
 from chalicelib.store import usage as usage_figures
 from chalicelib.store.tables import Count, Deployment, Operation
 from chalicelib.telemetry.exposition import Family
+from chalicelib.telemetry.fleet_reader import Fleet, FleetReader
 from muster.api import messages as m
 from muster.api.conditions import ConditionType
 from muster.api.lifecycle import OPEN, OperationStatus, Status
@@ -25,7 +26,12 @@ ENDED = [status for status in OperationStatus if status not in OPEN]
 
 def families(now: float) -> list[Family]:
     """Every metric, from one read of the whole fleet. `now` is epoch seconds."""
-    workers, deployments = scan.workers(), scan.deployments()
+    return families_of(FleetReader().read(now))
+
+
+def families_of(fleet: Fleet) -> list[Family]:
+    """Every metric of a fleet, as of when it was read; operations are read now."""
+    workers, deployments, now = fleet.workers, list(fleet.deployments.values()), fleet.read_at
     conflicts = publication.conflicts_among(deployments, workers, now)
     build = Family("muster_build_info", "gauge", "The control plane's version.")
     build.add(1, version=VERSION)

@@ -95,6 +95,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("restart_deployment", "POST", f"{DEPLOYMENT}/restart", A.OPERATOR, "Replace a deployment's container", r.Deployment, idempotent=True),
     Endpoint("deployment_logs", "GET", f"{DEPLOYMENT}/logs", A.VIEWER, "The log of a deployment's current or last container", m.Logs, query=r.LogsQuery, waits=True),
     Endpoint("deployment_events", "GET", f"{DEPLOYMENT}/events", A.VIEWER, "A deployment's timeline, newest first", r.Events, query=r.EventsQuery),
+    Endpoint("fleet", "GET", "/api/fleet", A.VIEWER, "The whole fleet as a snapshot, or what changed since one", r.Fleet, query=r.FleetQuery),
     # Operations and the service itself
     Endpoint("list_operations", "GET", f"{WORKER}/operations", A.VIEWER, "The open operations of a worker", r.Operations),
     Endpoint("get_operation", "GET", "/api/operations/{operation_id}", A.VIEWER, "An operation and its result", r.Operation),

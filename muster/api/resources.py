@@ -63,6 +63,13 @@ class DeploymentsQuery(PageQuery):
     name: Text | None = None
 
 
+class FleetQuery(Struct):
+    """`since`: the `token` of an earlier answer; what changed since follows. `fresh` reads the database at once."""
+
+    since: Annotated[str, Meta(max_length=64)] | None = None
+    fresh: bool = False
+
+
 class WaitQuery(Struct):
     """Seconds to wait for the worker's answer before 202."""
 
@@ -242,6 +249,25 @@ class Worker(Struct):
     address_pinned: bool = False
 
 
+class FleetWorker(Struct):
+    """A worker in a snapshot of the fleet: what changes with its state. `GET /api/workers/{worker_id}` has the rest.
+
+    A heartbeat by itself is no change: `last_seen` of a worker that is not offline is that of the last change. Devices
+    have `index`, `name`, `memory_total`, and `lost`.
+    """
+
+    worker_id: str
+    name: str
+    status: Literal["online", "offline", "draining"]
+    last_seen: datetime
+    labels: dict[str, str]
+    hostname: str
+    gpu_info: GpuInfo
+    gpu_usage: list[GpuUsage]
+    gpu_claims: dict[str, str]
+    conditions: list[Condition]
+
+
 class RemovedWorker(Worker, kw_only=True):
     """The worker as it was. `containers_left` ran at the last report, and may still run."""
 
@@ -313,6 +339,25 @@ class Deployment(Struct):
     serving_worker_id: str | None = None
     endpoint_problem: str | None = None
     crash_loop: CrashLoop | None = None
+
+
+class Fleet(Struct):
+    """A snapshot of the fleet, or what changed since an earlier one.
+
+    `full`: `workers` and `deployments` are all that there are, and what is missing is gone. Otherwise they are those
+    that changed since the request's `since`, and `gone_workers` and `gone_deployments` are the ids that are gone.
+    `token` is for the next request's `since`; a new token without a change does not exist.
+
+    Deployments have no `api_key`, and their `last_crash` no `logs`. While a deployment is reachable, `status_as_of` is
+    that of its last change.
+    """
+
+    token: str
+    full: bool
+    workers: list[FleetWorker]
+    deployments: list[Deployment]
+    gone_workers: list[str] = []
+    gone_deployments: list[str] = []
 
 
 class Event(Struct):

@@ -153,4 +153,4 @@ def test_a_scrape_costs_no_more_after_many_operations(world: PlaneWorld) -> None
         operation_id = world.ask(worker, "list_models")
         worker.beat()
         worker.result(operation_id, output={"models": []})
-    assert before == cost() == {"Scan": 4, "BatchGetItem": 1}
+    assert before == cost() == {"Scan": 4, "BatchGetItem": 1, "Query": 4}, "and the end of the timeline"
