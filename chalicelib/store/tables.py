@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from botocore.config import Config
 from pynamodb.attributes import (
     BinaryAttribute,
     BooleanAttribute,
@@ -40,6 +41,10 @@ from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
 from chalicelib.store.settings import TABLE_PREFIX
+from muster.api.version import VERSION
+
+CONFIG = Config(user_agent=f"muster/{VERSION}")
+"""botocore would build its own User-Agent anew, twice for each request: a fourteenth of a heartbeat (docs/adr/0044)."""
 
 
 class Meta:
@@ -60,7 +65,9 @@ class Item(Model):
     def _get_connection(cls) -> TableConnection:
         is_first_use = cls._connection is None
         made = super()._get_connection()
-        if is_first_use and cls is not WorkerRecord:
+        if is_first_use and cls is WorkerRecord:
+            made.connection.session.set_default_client_config(CONFIG)
+        elif is_first_use:
             made.connection._client = connection().client
         return made
 

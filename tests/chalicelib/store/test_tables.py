@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from chalicelib.store import tables
 from chalicelib.store.tables import MODELS, Item, Operation, Queued, Slot, WorkerHeartbeat, WorkerRecord
+from muster.api.version import VERSION
 from tests.fixtures.database import Recorder
 
 
@@ -52,3 +55,11 @@ def test_all_models_share_one_client(database: Recorder) -> None:
 def test_a_request_may_take_less_than_the_gateway_waits() -> None:
     patience = tables.Meta.connect_timeout_seconds + tables.Meta.read_timeout_seconds
     assert patience * (1 + tables.Meta.max_retry_attempts) < 29
+
+
+def test_each_request_has_one_short_user_agent(engine: Recorder) -> None:
+    sent: list[bytes] = []
+    client: Any = tables.connection().client
+    client.meta.events.register("before-send.dynamodb", lambda request, **_: sent.append(request.headers["User-Agent"]))
+    Slot("w", "D#d", intent="stop", generation=1).save()
+    assert sent == [f"muster/{VERSION}".encode()]
