@@ -7,16 +7,13 @@ it for ever, and never runs the modules of two versions together. Whoever asks g
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from chalice.app import Blueprint, Response
+from chalice.app import Response
 
-from chalicelib.routes.http import guarded
-from chalicelib.routes.negotiation import negotiated
 from muster.api.errors import ApiError
 
 FOLDER = Path(__file__).parents[1] / "console"
@@ -34,8 +31,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 ANEW, FOR_EVER = "no-cache", "public, max-age=31536000, immutable"
-
-blueprint = Blueprint(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,41 +57,23 @@ def site() -> Site:
     )
 
 
-def view(path: str) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
-    """Answer GET and HEAD of `path`. A gateway and the local server keep the body from HEAD."""
-
-    def register(answer: Callable[..., Response]) -> Callable[..., Response]:
-        def handler(**ids: str) -> Response:
-            request: Any = blueprint.current_request
-            return guarded(answer.__name__, lambda: negotiated(answer(**ids), request.headers))
-
-        blueprint.route(path, methods=["GET", "HEAD"], content_types=["*/*"], name=answer.__name__)(handler)
-        return answer
-
-    return register
+# Each answers GET and HEAD: a gateway and the local server keep the body from HEAD.
 
 
-@view("/")
-def page() -> Response:
+def page(request: Any) -> Response:
     """Its own references are relative to where it is seen, so the last part of that has to be a folder."""
-    request: Any = blueprint.current_request
     seen_at = str(request.context.get("path") or "/")
     if not seen_at.endswith("/"):
         return Response("", {"Location": f"{seen_at.rpartition('/')[2]}/", **HEADERS}, 308)
     return _text(PAGE, site().page, ANEW)
 
 
-@view("/console/{version}/{name}")
-def file(version: str, name: str) -> Response:
-    return _file(version, name)
+def vendored(request: Any, version: str, name: str) -> Response:
+    """Raises ApiError ROUTE_NOT_FOUND."""
+    return file(request, version, f"vendor/{name}")
 
 
-@view("/console/{version}/vendor/{name}")
-def vendored(version: str, name: str) -> Response:
-    return _file(version, f"vendor/{name}")
-
-
-def _file(version: str, name: str) -> Response:
+def file(request: Any, version: str, name: str) -> Response:
     """Raises ApiError ROUTE_NOT_FOUND."""
     text = site().files.get(name) if version == site().version else None
     if text is None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from chalice.app import Blueprint
-
 from chalicelib.deployments import intents, views
 from chalicelib.fleet import workers
 from chalicelib.routes.http import Call, ask, route
@@ -13,16 +11,14 @@ from chalicelib.workers import admin
 from muster.api import resources as r
 from muster.api.errors import ApiError
 
-blueprint = Blueprint(__name__)
 
-
-@route(blueprint, "container_logs")
+@route("container_logs")
 def container_logs(call: Call) -> Any:
     query = call.params(r.LogsQuery)
     return _logs(call, call.ids["worker_id"], call.ids["container_id"], query)
 
 
-@route(blueprint, "deployment_logs")
+@route("deployment_logs")
 def deployment_logs(call: Call) -> Any:
     query = call.params(r.LogsQuery)
     deployment = intents.load(call.ids["deployment_id"])
@@ -49,7 +45,7 @@ def _logs(call: Call, worker_id: str, container_id: str, query: r.LogsQuery) -> 
     return ask(call, worker_id, "container_logs", wanted, query.wait)
 
 
-@route(blueprint, "list_images")
+@route("list_images")
 def list_images(call: Call) -> Any:
     worker_id, query = call.ids["worker_id"], call.params(r.ReportQuery)
     workers.get(worker_id)
@@ -57,20 +53,20 @@ def list_images(call: Call) -> Any:
     return last or ask(call, worker_id, "list_images", {}, query.wait)
 
 
-@route(blueprint, "pull_image")
+@route("pull_image")
 def pull_image(call: Call) -> Any:
     query, body = call.params(r.PullQuery), call.body(r.PullRequest)
     return ask(call, call.ids["worker_id"], "pull_image", {"image": body.image}, query.wait)
 
 
-@route(blueprint, "delete_image")
+@route("delete_image")
 def delete_image(call: Call) -> Any:
     query = call.params(r.DeleteImageQuery)
     wanted = {"image_id": call.ids["image_id"], "force": query.force}
     return ask(call, call.ids["worker_id"], "delete_image", wanted, query.wait)
 
 
-@route(blueprint, "disk_usage")
+@route("disk_usage")
 def disk_usage(call: Call) -> Any:
     worker_id, query = call.ids["worker_id"], call.params(r.ReportQuery)
     worker = workers.get(worker_id)
@@ -78,30 +74,30 @@ def disk_usage(call: Call) -> Any:
     return last or ask(call, worker_id, "disk_usage", {}, query.wait)
 
 
-@route(blueprint, "prune")
+@route("prune")
 def prune(call: Call) -> Any:
     query, body = call.params(r.WaitQuery), call.body(r.PruneRequest)
     wanted = {name: getattr(body, name) for name in body.__struct_fields__}
     return ask(call, call.ids["worker_id"], "prune", wanted, query.wait)
 
 
-@route(blueprint, "list_containers")
+@route("list_containers")
 def list_containers(call: Call) -> Any:
     return ask(call, call.ids["worker_id"], "list_containers", {}, call.params(r.WaitQuery).wait)
 
 
-@route(blueprint, "stop_container")
+@route("stop_container")
 def stop_container(call: Call) -> Any:
     wanted = {"container_id": call.ids["container_id"]}
     return ask(call, call.ids["worker_id"], "stop_container", wanted, call.params(r.WaitQuery).wait)
 
 
-@route(blueprint, "list_models")
+@route("list_models")
 def list_models(call: Call) -> Any:
     return ask(call, call.ids["worker_id"], "list_models", {}, call.params(r.WaitQuery).wait)
 
 
-@route(blueprint, "delete_model")
+@route("delete_model")
 def delete_model(call: Call) -> Any:
     wanted = {"model": call.ids["model"]}
     return ask(call, call.ids["worker_id"], "delete_model", wanted, call.params(r.WaitQuery).wait)

@@ -10,13 +10,12 @@ import time
 import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
-from chalice.app import Blueprint, Response
+from chalice.app import Response
 from pynamodb.exceptions import PynamoDBException
 
 from chalicelib.auth import access, refusals
@@ -30,11 +29,11 @@ from chalicelib.store import idempotency
 from chalicelib.store.items import TransactionConflict
 from chalicelib.store.tables import Operation
 from chalicelib.telemetry import access_log
-from muster.api import endpoints
 from muster.api import resources as r
 from muster.api.endpoints import Access, Endpoint
 from muster.api.errors import ApiError
 from muster.api.lifecycle import OPEN, OperationStatus
+from muster.api.structs import Value
 
 BUSY = {
     "InternalServerError",
@@ -50,8 +49,7 @@ LOG = logging.getLogger("muster")
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-@dataclass(frozen=True)
-class Clock:
+class Clock(Value, frozen=True):
     """Where routes read the time, in epoch seconds, and how they wait."""
 
     now: Callable[[], float] = time.time
@@ -63,8 +61,7 @@ CLOCK: ContextVar[Clock] = ContextVar("clock", default=SYSTEM)
 """The clock that routes use for the current request. Tests set a virtual clock around their requests."""
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(Value, frozen=True):
     """One request. `ids`: the path's parameters, decoded once. `principal`: None where none is needed, or known yet."""
 
     endpoint: Endpoint
@@ -118,31 +115,32 @@ class Call:
 Handler = Callable[[Call], Any]
 
 
-def route(blueprint: Blueprint, name: str) -> Callable[[Handler], Handler]:
-    """Make `handler` the endpoint of that name. It gets a call whose credential and role were checked."""
-    endpoint = endpoints.BY_NAME[name]
+HANDLERS: dict[str, Handler] = {}
+"""By the names of the endpoints: those that are imported by now (table.py)."""
+
+
+def route(name: str) -> Callable[[Handler], Handler]:
+    """Make a function the handler of that endpoint. It gets a call whose credential and role were checked."""
 
     def register(handler: Handler) -> Handler:
-        def view(**ids: str) -> Response:
-            return _answer(endpoint, handler, blueprint.current_request, ids)
-
-        view.__name__ = name
-        blueprint.route(endpoint.path, methods=[endpoint.method], content_types=["*/*"], name=name)(view)
+        HANDLERS[name] = handler
         return handler
 
     return register
 
 
-def _answer(endpoint: Endpoint, handler: Handler, request: Any, ids: dict[str, str]) -> Response:
-    def answer() -> Response:
+def answer(endpoint: Endpoint, request: Any, ids: dict[str, str]) -> Response:
+    """The response of the endpoint's handler. `ids` are the path's parameters, as they were sent."""
+
+    def handled() -> Response:
         decoded = {name: unquote(value) for name, value in ids.items()}
         raw = bytes(request.raw_body or b"")
         call = Call(endpoint, decoded, request.headers, dict(request.query_params or {}), raw, CLOCK.get().now())
-        made = handler(authenticated(call))
+        made = HANDLERS[endpoint.name](authenticated(call))
         answered = made if isinstance(made, Response) else dump(made, endpoint.status)
         return negotiated(answered, request.headers) if endpoint.method == "GET" else answered
 
-    return guarded(endpoint.name, answer)
+    return guarded(endpoint.name, handled)
 
 
 def guarded(name: str, answer: Callable[[], Response]) -> Response:
@@ -195,7 +193,7 @@ def authenticated(call: Call) -> Call:
     """
     endpoint = call.endpoint
     if endpoint.access is not Access.ANYONE and not endpoint.authenticates_itself:
-        call = replace(call, principal=call.authenticate())
+        call = msgspec.structs.replace(call, principal=call.authenticate())
     if endpoint.body is None and endpoint.method != "GET" and call.raw:
         call.body(r.Nothing)
     return call

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from chalice.app import Blueprint, Response
+from chalice.app import Response
 
 from chalicelib.routes import wheels
-from chalicelib.routes.http import guarded
 from chalicelib.routes.wheels import OwnWheel, Wheel
 from muster.api.errors import ApiError
 
@@ -21,38 +19,21 @@ TEXT = "text/plain; charset=utf-8"
 LIST, LIST_END = "requirements-", ".txt"
 """Around a platform: the name of its list."""
 
-blueprint = Blueprint(__name__)
 
-
-def page(path: str) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
-    """Serve `view` to anyone who gets `path`. It may raise ApiError."""
-
-    def register(view: Callable[..., Response]) -> Callable[..., Response]:
-        def answer(**ids: str) -> Response:
-            return guarded(view.__name__, lambda: view(**ids))
-
-        blueprint.route(path, methods=["GET"], content_types=["*/*"], name=view.__name__)(answer)
-        return view
-
-    return register
-
-
-@page("/join.sh")
-def join() -> Response:
+def join(request: Any) -> Response:
     return Response((STATIC / "join.sh").read_text(), {"Content-Type": TEXT})
 
 
-@page("/muster.whl")
-def wheel() -> Response:
-    return _wheel(own_wheel())
+def wheel(request: Any) -> Response:
+    """Raises ApiError ROUTE_NOT_FOUND, INVALID_REQUEST."""
+    return _wheel(request, own_wheel())
 
 
-@page("/wheels/{name}")
-def of_hosts(name: str) -> Response:
+def of_hosts(request: Any, name: str) -> Response:
     """A platform's list, or a file that a list names. Every other name is refused before any file is opened."""
     name, own = unquote(name), own_wheel()
     if name == own.file:
-        return _wheel(own)
+        return _wheel(request, own)
     if name.startswith(LIST) and name.endswith(LIST_END):
         text = wheels.requirements(name.removeprefix(LIST).removesuffix(LIST_END), own)
         if text is not None:
@@ -65,7 +46,7 @@ def of_hosts(name: str) -> Response:
             "no host needs a file of that name; "
             f"/wheels/{LIST}{wheels.lock().platforms[0]}{LIST_END} lists the files of a platform",
         )
-    return _wheel(found)
+    return _wheel(request, found)
 
 
 def own_wheel(static: Path = STATIC) -> Wheel:
@@ -76,7 +57,7 @@ def own_wheel(static: Path = STATIC) -> Wheel:
     return found
 
 
-def _wheel(wheel: Wheel) -> Response:
+def _wheel(request: Any, wheel: Wheel) -> Response:
     """The own wheel where it is a file of this control plane, and every other from where the wheels are.
 
     Raises ApiError ROUTE_NOT_FOUND, INVALID_REQUEST.
@@ -84,7 +65,7 @@ def _wheel(wheel: Wheel) -> Response:
     place = wheels.Place.of_this_process()
     with contextlib.suppress(FileNotFoundError):
         if isinstance(wheel, OwnWheel):
-            return _file(wheel.file, (STATIC / wheel.file).read_bytes())
+            return _file(request, wheel.file, (STATIC / wheel.file).read_bytes())
     if place.bucket:
         return Response("", {"Location": place.url(wheel), "Cache-Control": "no-store"}, 302)
     content = place.read(wheel)
@@ -93,15 +74,14 @@ def _wheel(wheel: Wheel) -> Response:
             "ROUTE_NOT_FOUND",
             "this control plane does not have this wheel for hosts: run `make wheelhouse` where the control plane runs",
         )
-    return _file(wheel.file, content)
+    return _file(request, wheel.file, content)
 
 
-def _file(name: str, content: bytes) -> Response:
+def _file(request: Any, name: str, content: bytes) -> Response:
     """API Gateway sends bytes as such only to callers whose Accept header names their type.
 
     Raises ApiError INVALID_REQUEST.
     """
-    request: Any = blueprint.current_request
     if BINARY not in request.headers.get("accept", ""):
         raise ApiError("INVALID_REQUEST", f"send the header `Accept: {BINARY}`; /join.sh does")
     disposition = f'attachment; filename="{name}"'

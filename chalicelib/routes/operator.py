@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chalice.app import Blueprint, Response
+from chalice.app import Response
 
 from chalicelib.auth import tokens
 from chalicelib.deployments import intents, views
@@ -20,169 +20,167 @@ from muster.api import openapi
 from muster.api import resources as r
 from muster.api.version import VERSION
 
-blueprint = Blueprint(__name__)
 
-
-@route(blueprint, "create_token")
+@route("create_token")
 def create_token(call: Call) -> Any:
     return tokens.create_token(call.body(r.NewRegistrationToken), call.by, call.now, call.once)
 
 
-@route(blueprint, "list_tokens")
+@route("list_tokens")
 def list_tokens(call: Call) -> Any:
     return tokens.list_tokens(call.params(r.PageQuery))
 
 
-@route(blueprint, "revoke_token")
+@route("revoke_token")
 def revoke_token(call: Call) -> Any:
     return tokens.revoke_token(call.ids["token_id"], call.by, call.now)
 
 
-@route(blueprint, "create_key")
+@route("create_key")
 def create_key(call: Call) -> Any:
     return tokens.create_key(call.body(r.NewApiKey), call.by, call.now, call.once)
 
 
-@route(blueprint, "list_keys")
+@route("list_keys")
 def list_keys(call: Call) -> Any:
     return tokens.list_keys(call.params(r.PageQuery))
 
 
-@route(blueprint, "revoke_key")
+@route("revoke_key")
 def revoke_key(call: Call) -> Any:
     return tokens.revoke_key(call.ids["key_id"], call.by, call.now)
 
 
-@route(blueprint, "whoami")
+@route("whoami")
 def whoami(call: Call) -> Any:
     return tokens.who_is(call.by)
 
 
-@route(blueprint, "list_workers")
+@route("list_workers")
 def list_workers(call: Call) -> Any:
     return admin.list_(call.params(r.PageQuery), call.now)
 
 
-@route(blueprint, "get_worker")
+@route("get_worker")
 def get_worker(call: Call) -> Any:
     return admin.get(call.ids["worker_id"], call.now)
 
 
-@route(blueprint, "patch_worker")
+@route("patch_worker")
 def patch_worker(call: Call) -> Any:
     return admin.patch(call.ids["worker_id"], call.body(r.WorkerPatch), call.by, call.now)
 
 
-@route(blueprint, "remove_worker")
+@route("remove_worker")
 def remove_worker(call: Call) -> Any:
     return admin.remove(call.ids["worker_id"], call.params(r.ForceQuery).force, call.by.label, call.now)
 
 
-@route(blueprint, "lose_worker")
+@route("lose_worker")
 def lose_worker(call: Call) -> Any:
     return admin.lose(call.ids["worker_id"], call.by, call.now)
 
 
-@route(blueprint, "create_deployment")
+@route("create_deployment")
 def create_deployment(call: Call) -> Any:
     made = intents.create(call.body(r.NewDeployment), call.by, call.now, call.once)
     return views.one(made, call.by, call.now)
 
 
-@route(blueprint, "list_deployments")
+@route("list_deployments")
 def list_deployments(call: Call) -> Any:
     return views.several(call.params(r.DeploymentsQuery), call.by, call.now)
 
 
-@route(blueprint, "get_deployment")
+@route("get_deployment")
 def get_deployment(call: Call) -> Any:
     return views.one(intents.load(call.ids["deployment_id"]), call.by, call.now)
 
 
-@route(blueprint, "patch_deployment")
+@route("patch_deployment")
 def patch_deployment(call: Call) -> Any:
     body = call.body(r.DeploymentPatch)
     changed = intents.patch(call.ids["deployment_id"], body, call.by, call.now)
     return views.one(changed, call.by, call.now)
 
 
-@route(blueprint, "delete_deployment")
+@route("delete_deployment")
 def delete_deployment(call: Call) -> Any:
     return views.one(intents.delete(call.ids["deployment_id"], call.by, call.now), call.by, call.now)
 
 
-@route(blueprint, "stop_deployment")
+@route("stop_deployment")
 def stop_deployment(call: Call) -> Any:
     return views.one(intents.stop(call.ids["deployment_id"], call.by, call.now, call.once), call.by, call.now)
 
 
-@route(blueprint, "start_deployment")
+@route("start_deployment")
 def start_deployment(call: Call) -> Any:
     return views.one(intents.start(call.ids["deployment_id"], call.by, call.now, call.once), call.by, call.now)
 
 
-@route(blueprint, "restart_deployment")
+@route("restart_deployment")
 def restart_deployment(call: Call) -> Any:
     return views.one(intents.restart(call.ids["deployment_id"], call.by, call.now, call.once), call.by, call.now)
 
 
-@route(blueprint, "deployment_events")
+@route("deployment_events")
 def deployment_events(call: Call) -> Any:
     query = call.params(r.EventsQuery)
     intents.load(call.ids["deployment_id"])
     return events.timeline([call.ids["deployment_id"]], query, call.now)
 
 
-@route(blueprint, "worker_events")
+@route("worker_events")
 def worker_events(call: Call) -> Any:
     query = call.params(r.EventsQuery)
     workers.get(call.ids["worker_id"])
     return events.timeline([call.ids["worker_id"]], query, call.now)
 
 
-@route(blueprint, "events")
+@route("events")
 def all_events(call: Call) -> Any:
     return events.timeline(events.SHARDS, call.params(r.EventsQuery), call.now)
 
 
-@route(blueprint, "list_operations")
+@route("list_operations")
 def list_operations(call: Call) -> Any:
     return queue.open_of(call.ids["worker_id"], call.now)
 
 
-@route(blueprint, "get_operation")
+@route("get_operation")
 def get_operation(call: Call) -> Any:
     return queue.view(queue.load(call.ids["operation_id"], call.now))
 
 
-@route(blueprint, "cancel_operation")
+@route("cancel_operation")
 def cancel_operation(call: Call) -> Any:
     return queue.view(queue.cancel(call.ids["operation_id"], call.by.label, call.now))
 
 
-@route(blueprint, "fleet")
+@route("fleet")
 def fleet(call: Call) -> Any:
     found, age = snapshot.SHARED.since(call.params(r.FleetQuery), call.now)
     return dump(found, headers={"Age": str(int(age))})
 
 
-@route(blueprint, "metrics")
+@route("metrics")
 def scrape(call: Call) -> Any:
     text = exposition.text(metrics.families_of(snapshot.SHARED.fleet(call.now)))
     return Response(text, {"Content-Type": exposition.CONTENT_TYPE})
 
 
-@route(blueprint, "discover")
+@route("discover")
 def discover(call: Call) -> Any:
     return discovery.targets(call.now)
 
 
-@route(blueprint, "health")
+@route("health")
 def health(call: Call) -> Any:
     find(Brake, "sweep", "brake")
     return r.Health("ok", VERSION)
 
 
-@route(blueprint, "openapi")
+@route("openapi")
 def openapi_document(call: Call) -> Any:
     return dump(openapi.document(VERSION))

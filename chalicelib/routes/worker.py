@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from chalice.app import Blueprint
-
 from chalicelib.operations import queue
 from chalicelib.reconcile import reports
 from chalicelib.routes.http import Call, route
@@ -13,15 +11,13 @@ from chalicelib.workers import heartbeat, registration
 from muster.api import messages as m
 from muster.api.errors import ApiError
 
-blueprint = Blueprint(__name__)
 
-
-@route(blueprint, "register")
+@route("register")
 def register(call: Call) -> Any:
     return registration.register(call.body(m.Registration), call.bearer, call.now)
 
 
-@route(blueprint, "heartbeat")
+@route("heartbeat")
 def beat(call: Call) -> Any:
     try:
         body = call.body(m.Heartbeat)
@@ -31,7 +27,7 @@ def beat(call: Call) -> Any:
     return heartbeat.receive(call.ids["worker_id"], call.secret, body, call.now)
 
 
-@route(blueprint, "report")
+@route("report")
 def report(call: Call) -> Any:
     body, ids = call.body(m.Report), call.ids
     if call.by.provisional:
@@ -39,7 +35,7 @@ def report(call: Call) -> Any:
     return reports.report(ids["worker_id"], ids["deployment_id"], body, call.by.label, call.now)
 
 
-@route(blueprint, "result")
+@route("result")
 def result(call: Call) -> Any:
     body, ids = call.body(m.Result), call.ids
     if call.by.provisional:

@@ -7,7 +7,6 @@ condition that does not hold is an answer, not an error.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from pynamodb.exceptions import DeleteError, PutError, TransactWriteError, UpdateError
@@ -104,6 +103,8 @@ def side_by_side(act: Callable[[T], R], items: Iterable[T], threads: int) -> lis
     """What `act` returns of each; in as many threads, or where one is enough in the caller's own."""
     if threads == 1:
         return [act(item) for item in items]
+    from concurrent.futures import ThreadPoolExecutor  # which a heartbeat does not need
+
     connection()  # made once, and not by each thread
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(act, items))

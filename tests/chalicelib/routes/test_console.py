@@ -14,15 +14,14 @@ from chalice.app import Chalice
 from chalice.config import Config
 from chalice.local import LocalGateway
 
-from chalicelib.routes import console
+from chalicelib.routes import console, table
 from muster.api.errors import ApiError
 
 
 @pytest.fixture(scope="module")
 def gateway() -> LocalGateway:
-    """The console alone, without the rest of the app."""
     app = Chalice("console", configure_logs=False)
-    app.register_blueprint(console.blueprint)
+    table.register(app)
     return LocalGateway(app, Config())
 
 
@@ -69,14 +68,14 @@ def test_who_has_this_version_is_sent_no_body(gateway: LocalGateway, path: str) 
 @pytest.mark.parametrize("version", ["", "0123456789abcdef", "@"])
 def test_a_file_of_another_version_is_not_there(version: str) -> None:
     with pytest.raises(ApiError, match="reload") as caught:
-        console._file(version, "app.js")
+        console.file(None, version, "app.js")
     assert caught.value.error_code == "ROUTE_NOT_FOUND"
 
 
 @pytest.mark.parametrize("name", [console.PAGE, "nothing.js", "../app.py", "vendor/LICENSE.htm", ""])
 def test_what_is_not_among_the_files_is_not_there(name: str) -> None:
     with pytest.raises(ApiError) as caught:
-        console._file(console.site().version, name)
+        console.file(None, console.site().version, name)
     assert caught.value.error_code == "ROUTE_NOT_FOUND"
 
 
