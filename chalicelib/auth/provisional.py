@@ -15,7 +15,6 @@ from __future__ import annotations
 import hmac
 import math
 import zlib
-from dataclasses import dataclass
 
 import msgspec
 
@@ -26,13 +25,13 @@ from chalicelib.store import settings
 from chalicelib.store.items import find
 from chalicelib.store.tables import Credential, Provisional, WorkerHeartbeat
 from muster.api import messages as m
+from muster.api.structs import Value
 
 IN_FLIGHT_SECONDS = 10.0
 """Seconds in which a heartbeat of the process that crashed may still arrive."""
 
 
-@dataclass(frozen=True)
-class Waiting:
+class Waiting(Value, frozen=True):
     """A kept registration that a presented credential belongs to, with the worker and the token as they are now."""
 
     kept: Provisional

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import secrets
 import uuid
-from dataclasses import dataclass
 from typing import Literal
 
 from pynamodb.transactions import TransactWrite
@@ -19,6 +18,7 @@ from chalicelib.store.times import when
 from muster.api import resources as r
 from muster.api.endpoints import Access
 from muster.api.errors import ApiError
+from muster.api.structs import Value
 
 PREFIX = {"registration": "mst_reg_", "key": "mst_key_", "worker": "mst_wrk_"}
 SEEDED_USES = 1_000_000
@@ -29,8 +29,7 @@ NOT_REVOKED = Credential.credential_id.exists() & Credential.revoked.does_not_ex
 ROLES = {"viewer": Access.VIEWER, "operator": Access.OPERATOR, "admin": Access.ADMIN}
 
 
-@dataclass(frozen=True)
-class Principal:
+class Principal(Value, frozen=True):
     """Who calls: a worker under its own id, or an API key with its role. `label` is what timelines show.
 
     `provisional`: a client that was kept aside (provisional.py). What it reports changes nothing.

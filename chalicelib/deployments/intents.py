@@ -10,7 +10,6 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -27,6 +26,7 @@ from muster.api import resources as r
 from muster.api.credentials import first_credential
 from muster.api.errors import ApiError
 from muster.api.lifecycle import CONTACT_LOST, LIVE, Status
+from muster.api.structs import Value
 
 MAX_CONFIG_BYTES = 64 * 1024
 
@@ -115,8 +115,7 @@ Change = Callable[[Deployment], bool]
 """Transacts a change of a deployment as it was read; returns whether anything was to be done."""
 
 
-@dataclass(frozen=True)
-class _Request:
+class _Request(Value, frozen=True):
     """Who asked for a change of which deployment, and when."""
 
     deployment_id: str

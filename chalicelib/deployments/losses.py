@@ -8,7 +8,6 @@ still run, the deployment holds its GPUs on that worker until the worker shows t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
@@ -19,10 +18,10 @@ from chalicelib.store import events, slots
 from chalicelib.store.items import find, grow, retrying, transact
 from chalicelib.store.tables import Deployment, Slot, WorkerHeartbeat
 from muster.api.lifecycle import LIVE, Status
+from muster.api.structs import Value
 
 
-@dataclass(frozen=True)
-class Loss:
+class Loss(Value, frozen=True):
     """`error_code` is WORKER_LOST, CONTAINER_LOST or WORKER_REMOVED."""
 
     worker_id: str

@@ -12,7 +12,6 @@ What is not shown is the condition AddressConflict of its worker. Nothing here i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from chalicelib.deployments import serving
@@ -26,13 +25,13 @@ from chalicelib.store.tables import AddressClaims, Deployment
 from muster.api import addresses
 from muster.api.addresses import Place
 from muster.api.conditions import ConditionType
+from muster.api.structs import Value
 
 MAX_RIVALS = 64
 """Workers of one address that are compared; more than that on one address are a proxy, or an attack."""
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(Value, frozen=True, dict=True):
     """An instance that serves, and where its worker says that it can be reached."""
 
     deployment_id: str
@@ -82,8 +81,7 @@ class Claim:
         return address_claims.rank(self.worker.record)
 
 
-@dataclass(frozen=True)
-class Shown:
+class Shown(Value, frozen=True):
     """The endpoint of what serves; or `problem`, why there is none. `conflict_since` is set where the problem is the
     worker's address, which the owner of the host or an operator can solve.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +16,7 @@ from chalicelib.store.items import find_all
 from chalicelib.store.tables import WorkerHeartbeat, WorkerRecord
 from muster.api import messages as m
 from muster.api.errors import ApiError
+from muster.api.structs import Value
 
 ONLINE_WINDOW = settings.ONLINE_WINDOW
 BUSY_SECONDS, WARM_SECONDS = 60.0, 300.0
@@ -83,8 +83,7 @@ HEARTBEAT_SHOWN = stored_names(
 """What operators' lists are made of: of a heartbeat, half of its attributes are for credentials and reconciling."""
 
 
-@dataclass
-class Worker:
+class Worker(Value, frozen=True, dict=True):
     """A worker as it was read."""
 
     record: WorkerRecord

@@ -14,7 +14,6 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import reduce
 from operator import and_
 from typing import Any
@@ -32,6 +31,7 @@ from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.errors import ApiError
 from muster.api.lifecycle import OPEN, OperationStatus, sources
+from muster.api.structs import Value
 
 READ_EXPIRY_SECONDS, ACTION_EXPIRY_SECONDS = 60.0, 600.0
 RESULT_SILENCE_SECONDS = 600.0
@@ -42,8 +42,7 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 0.8
 S = OperationStatus
 
 
-@dataclass(frozen=True)
-class _Request:
+class _Request(Value, frozen=True):
     """What a worker is asked to do, and by whom."""
 
     worker_id: str

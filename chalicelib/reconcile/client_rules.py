@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from muster.api import messages as m
+from muster.api.structs import Value
 
 
-@dataclass(frozen=True)
-class ClientRules:
+class ClientRules(Value, frozen=True):
     """The facts about a kind of client that decide how its slots are reconciled."""
 
     list_is_receipt: bool

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import field
 
 from chalicelib.reconcile.client_rules import ClientRules, rules_for
 from chalicelib.store import slots
 from chalicelib.store.tables import Deployment, Slot, WorkerHeartbeat
 from muster.api import messages as m
+from muster.api.structs import State
 
 
-@dataclass
-class ReconcileRun:
+class ReconcileRun(State):
     """`heartbeat` is as the heartbeat's write returned it. `inbox` is the worker's inbox as this run knows it."""
 
     heartbeat: WorkerHeartbeat

@@ -12,7 +12,7 @@ from muster.api.errors import ApiError
 
 MAX_BODY_BYTES = 1024 * 1024
 S = TypeVar("S", bound=msgspec.Struct)
-_FIELD = re.compile(r"[a-z_]{1,40}")
+_FIELD = r"[a-z_]{1,40}"
 
 
 def body(raw: bytes, type_: type[S]) -> S:
@@ -46,7 +46,7 @@ def _invalid(error: msgspec.ValidationError, type_: type[msgspec.Struct]) -> Api
         what = "expected one of " + ", ".join(_allowed(type_, path))
     elif what.startswith("object contains unknown field"):
         name = what.rpartition(" ")[2]
-        what = f"unknown field {name}" if _FIELD.fullmatch(name) else "unknown field"
+        what = f"unknown field {name}" if re.fullmatch(_FIELD, name) else "unknown field"
     elif what.startswith("expected str matching regex"):
         what = "expected text of the form that this field has: " + what.partition("regex ")[2]
     return ApiError("INVALID_REQUEST", f"{path or 'body'}: {what}")

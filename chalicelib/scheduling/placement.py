@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+from muster.api.structs import Value
 
 
-@dataclass(frozen=True)
-class Need:
+class Need(Value, frozen=True):
     """`gpus`: how many devices, or which. `worker_id` pins; `selector` are labels that the worker must have."""
 
     gpus: int | tuple[int, ...]
     worker_id: str | None = None
-    selector: Mapping[str, str] = field(default_factory=dict)
+    selector: Mapping[str, str] = {}
 
     @property
     def count(self) -> int:
         return self.gpus if isinstance(self.gpus, int) else len(self.gpus)
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(Value, frozen=True):
     """A worker as placement sees it. `free` are the indexes of its devices that can be used and that no deployment
     holds; `unusable` says why the others cannot be used: "lost". `mig` are those that are MIG devices: CUDA shows a
     process no more than one of them, so that a deployment of several devices has none."""
@@ -32,12 +31,11 @@ class Candidate:
     labels: Mapping[str, str]
     devices: tuple[int, ...]
     free: tuple[int, ...]
-    unusable: Mapping[int, str] = field(default_factory=dict)
+    unusable: Mapping[int, str] = {}
     mig: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Value, frozen=True):
     worker_id: str
     gpu_indexes: tuple[int, ...]
 

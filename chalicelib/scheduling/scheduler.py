@@ -11,8 +11,6 @@ A deployment without a place keeps waiting; the sweep tries again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from chalicelib.fleet import scan
 from chalicelib.fleet import workers as stored_workers
 from chalicelib.fleet.workers import Worker
@@ -22,13 +20,13 @@ from chalicelib.scheduling.placement import Place
 from chalicelib.store import events, slots
 from chalicelib.store.items import TransactionConflict, find, find_all, update_if
 from chalicelib.store.tables import Deployment, Slot
+from muster.api.structs import Value
 
 ATTEMPTS = 8
 MAX_REASONS = 20
 
 
-@dataclass
-class _Fleet:
+class _Fleet(Value, frozen=True):
     """The workers to choose from. `is_whole`: they are all that a deployment may go to, so that the reasons count."""
 
     workers: dict[str, Worker]
@@ -36,7 +34,7 @@ class _Fleet:
 
     def read_again(self, worker_id: str) -> None:
         self.workers.pop(worker_id, None)
-        self.workers |= stored_workers.several([worker_id])
+        self.workers.update(stored_workers.several([worker_id]))
 
 
 def place(deployment_id: str, now: float) -> None:

@@ -19,7 +19,6 @@ import itertools
 import secrets
 import zlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import msgspec
@@ -30,6 +29,7 @@ from chalicelib.store.tables import Deployment, Event, WorkerRecord
 from chalicelib.store.times import when
 from muster.api import resources as r
 from muster.api.errors import ApiError
+from muster.api.structs import Value
 
 LINE_TTL_SECONDS = 30 * 86400
 SHARDS = tuple(f"fleet#{n}" for n in range(4))
@@ -44,8 +44,7 @@ _order = itertools.count()
 Place = Annotated[str, msgspec.Meta(pattern=r"^\d{10}\.\d{6}(-[0-9a-f]{6,12})?(?!\n)$")]
 
 
-@dataclass(frozen=True)
-class About:
+class About(Value, frozen=True):
     """What a line is about: ids, and names where they are at hand."""
 
     deployment_id: str | None = None
@@ -73,7 +72,7 @@ def record(about: About, type_: str, message: str, by: str, now: float) -> None:
     unique = secrets.token_hex(4)
     at, shard = f"{now:017.6f}-{next(_order) % 0x10000:04x}{unique}", SHARDS[int(unique, 16) % len(SHARDS)]
     line: dict[str, Any] = {"type": type_, "message": message[:2048], "by": by, "ttl": int(now + LINE_TTL_SECONDS)}
-    line |= {name: value for name, value in asdict(about).items() if value is not None}
+    line |= {name: value for name, value in msgspec.structs.asdict(about).items() if value is not None}
     with Event.batch_write() as batch:
         for subject in (*about.subjects, shard):
             batch.save(Event(subject, at, **line))

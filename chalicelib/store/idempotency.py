@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pynamodb.transactions import TransactWrite
 
 from chalicelib.store.items import TransactionConflict, find
 from chalicelib.store.tables import Once
 from muster.api.errors import ApiError
+from muster.api.structs import Value
 
 KEY_TTL_SECONDS = 86400.0
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(Value, frozen=True):
     """`id` names the caller, the route and the client's key; `body` is the digest of what was asked."""
 
     id: str

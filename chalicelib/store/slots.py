@@ -7,7 +7,6 @@ slot anyway.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from pynamodb.expressions.condition import Condition
@@ -16,6 +15,7 @@ from pynamodb.transactions import TransactWrite
 
 from chalicelib.store.items import find, grow, update_if
 from chalicelib.store.tables import Queued, Slot, WorkerHeartbeat
+from muster.api.structs import Value
 
 LETS_GO: Condition = (Slot.holds_gpus == False) | Slot.slot.does_not_exist()  # noqa: E712
 """That the deployment does not use its GPUs, and is not about to."""
@@ -69,8 +69,7 @@ def of_worker(worker_id: str) -> tuple[list[Slot], list[Queued]]:
         )
 
 
-@dataclass(frozen=True)
-class Intent:
+class Intent(Value, frozen=True):
     """What a worker is to do about a deployment. `settled_at` is set for a stop that no worker has to receive."""
 
     worker_id: str

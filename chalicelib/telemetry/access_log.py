@@ -18,8 +18,8 @@ from chalicelib.store.times import when
 REQUEST: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that is being answered, in every line that is written meanwhile."""
 IDS = ("worker_id", "deployment_id", "command_id", "operation_id")
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-g[0-9]{1,15})?")
-_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-g[0-9]{1,15})?"
+_CODE = r"[A-Z][A-Z0-9_]{0,63}"
 LOG = logging.getLogger("muster.requests")
 LOG.disabled = True  # until `write_json`: the local server has its own line for each request
 
@@ -51,7 +51,7 @@ def answered(method: str, route: str | None, ids: dict[str, str], answer: dict[s
     """One line for a request. `route` is its template: a path may hold whatever somebody put there."""
     status = answer["statusCode"]
     fields = {"method": method, "route": route, "status": status, "milliseconds": round(1000 * seconds, 1)}
-    fields |= {name: ids[name] for name in IDS if _ID.fullmatch(ids.get(name, ""))}
+    fields |= {name: ids[name] for name in IDS if name in ids and re.fullmatch(_ID, ids[name])}
     if status >= 400:
         fields["error_code"] = _error_code(answer["body"])
     LOG.log(logging.ERROR if status == 500 else logging.INFO, "answered", extra={"fields": fields})
@@ -63,4 +63,4 @@ def _error_code(body: str) -> str | None:
         code = msgspec.json.decode(body, type=_Failure).error_code
     except msgspec.DecodeError:
         return None
-    return code if _CODE.fullmatch(code) else None
+    return code if re.fullmatch(_CODE, code) else None

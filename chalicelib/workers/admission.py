@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
 from chalicelib.auth import tokens
@@ -27,6 +26,7 @@ from chalicelib.fleet.workers import Worker
 from chalicelib.store.tables import Credential, WorkerHeartbeat, WorkerRecord
 from muster.api import messages as m
 from muster.api.compat import StrEnum
+from muster.api.structs import Value
 
 
 class Rule(StrEnum):
@@ -46,8 +46,7 @@ class Rule(StrEnum):
         return self in (Rule.NOT_ONLINE, Rule.NEVER_HEARD)
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(Value, frozen=True, dict=True):
     """A registration for a known name. `token`: the registration token of its body, unless unknown or revoked."""
 
     body: m.Registration

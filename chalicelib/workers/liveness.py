@@ -12,8 +12,6 @@ reads is paid for all the same (docs/adr/0012).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from chalicelib.deployments import losses
 from chalicelib.fleet import workers
 from chalicelib.scheduling import scheduler
@@ -21,6 +19,7 @@ from chalicelib.store import events, slots
 from chalicelib.store.items import find, side_by_side, update_if
 from chalicelib.store.tables import Brake, WorkerHeartbeat
 from chalicelib.workers import admin
+from muster.api.structs import Value
 
 LOST_AFTER_SECONDS = 86400.0
 EPHEMERAL_AFTER_SECONDS = 900.0
@@ -65,8 +64,7 @@ def clock_was_put_back(now: float) -> None:
         )
 
 
-@dataclass
-class _Part:
+class _Part(Value, frozen=True):
     """Of one segment: how many workers were not recorded as down, and those that are silent."""
 
     up: int

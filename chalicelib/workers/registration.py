@@ -15,7 +15,6 @@ import hashlib
 import math
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import msgspec
 from pynamodb.expressions.condition import Condition
@@ -35,6 +34,7 @@ from chalicelib.workers.admission import Request, Rule, retired_boots, same_boot
 from muster.api import messages as m
 from muster.api.errors import ApiError
 from muster.api.resolving import Resolve, resolve
+from muster.api.structs import Value
 
 TOKEN_GRACE_SECONDS = 600.0
 """Seconds for which the token before stays good while the new one was not used."""
@@ -124,8 +124,7 @@ def _refuse_the_removed(presented: Iterable[str]) -> None:
             raise refusals.removed()
 
 
-@dataclass(frozen=True)
-class _Issue:
+class _Issue(Value, frozen=True):
     """A token for a worker, and the session that it belongs to. `secret` is empty where the client has it already."""
 
     worker_id: str
@@ -139,8 +138,7 @@ class _Issue:
         return cls(worker_id, secret, tokens.digest(secret), session)
 
 
-@dataclass(frozen=True)
-class _Basis:
+class _Basis(Value, frozen=True):
     """What lets a client be a worker again: the digest `by` of what it presented, and where that is a registration
     token, `token`. `silence`: the worker must not have been heard of since it was read."""
 

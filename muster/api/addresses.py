@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import unquote, urlsplit
+
+from muster.api.structs import Value
 
 Ip = IPv4Address | IPv6Address
 
@@ -32,8 +33,7 @@ class Kind(IntEnum):
     """Link-local, a metadata service, multicast, unspecified, broadcast, or reserved."""
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(Value, frozen=True):
     """`problem` says what is wrong and what to do; None for an ordinary address. `host` is in its canonical form."""
 
     kind: Kind
@@ -61,11 +61,11 @@ _FORBIDDEN: tuple[tuple[IPv4Network | IPv6Network, str], ...] = (
     (IPv6Network("ff00::/8"), "a multicast address"),
     (IPv6Network("100::/64"), "a reserved address"),
 )
-_METADATA = re.compile(
+# `re` compiles a pattern when it is first used, and keeps it: most processes that import this module read no address.
+_METADATA = (
     r"(?:.*\.)?(?:metadata|instance-data(?:\.ec2\.internal)?|metadata\.google(?:\.internal)?|metadata\.goog"
     r"|metadata\.(?:tencentyun\.com|platformequinix\.com|packet\.net|azure\.com|azure\.internal)"
-    r"|metadata\.cloud\.ibm\.com)",
-    re.ASCII,
+    r"|metadata\.cloud\.ibm\.com)"
 )
 """Names of metadata services, and names below them."""
 
@@ -75,12 +75,16 @@ _LOOPBACK_NAMES = frozenset(
 
 # The forms of inet_aton(3): one to four numbers, each decimal, octal or hexadecimal.
 _NUMBER = r"(?:0[xX][0-9a-fA-F]*|[0-9]+)"
-_NUMERIC = re.compile(rf"{_NUMBER}(?:\.{_NUMBER}){{0,3}}", re.ASCII)
-_DOTTED = re.compile(r"(?:0|[1-9]\d{0,2})(?:\.(?:0|[1-9]\d{0,2})){3}", re.ASCII)
+_NUMERIC = rf"{_NUMBER}(?:\.{_NUMBER}){{0,3}}"
+_DOTTED = r"(?:0|[1-9]\d{0,2})(?:\.(?:0|[1-9]\d{0,2})){3}"
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
+_NAME = rf"{_LABEL}(?:\.{_LABEL})*"
 MAX_NAME_CHARACTERS = 253
 EXPECTED = "expected a name, an IP address, or an http(s) URL with {port} in it"
+
+
+def _matches(pattern: str, text: str) -> bool:
+    return re.fullmatch(pattern, text, re.ASCII) is not None
 
 
 def of_ip(ip: Ip) -> Reading:
@@ -125,13 +129,13 @@ def of_host(text: str) -> Reading:
     name = text.lower().removesuffix(".")
     if ":" in name:
         return _of_ipv6(name)
-    if _NUMERIC.fullmatch(name):
+    if _matches(_NUMERIC, name):
         return _of_numbers(name)
     if name.endswith(".localhost") or name in _LOOPBACK_NAMES:
         return Reading(Kind.LOOPBACK, f"{text} is a loopback name, which is another host for each client", name)
-    if _METADATA.fullmatch(name):
+    if _matches(_METADATA, name):
         return Reading(Kind.FORBIDDEN, f"{text[:80]} is the name of a metadata service", name)
-    if len(name) > MAX_NAME_CHARACTERS or not _NAME.fullmatch(name) or _NUMERIC.fullmatch(name.rpartition(".")[2]):
+    if len(name) > MAX_NAME_CHARACTERS or not _matches(_NAME, name) or _matches(_NUMERIC, name.rpartition(".")[2]):
         return Reading(Kind.MALFORMED, f"{text[:80]!r} is no name of a host: {EXPECTED}")
     return Reading(Kind.ORDINARY, None, name)
 
@@ -157,7 +161,7 @@ def _of_numbers(text: str) -> Reading:
     for index, head in enumerate(heads):
         value |= head << (24 - 8 * index)
     found = of_ip(IPv4Address(value))
-    if _DOTTED.fullmatch(text) or found.kind is Kind.FORBIDDEN:
+    if _matches(_DOTTED, text) or found.kind is Kind.FORBIDDEN:
         return found
     return Reading(Kind.MALFORMED, f"{text[:80]!r}: write an IPv4 address as four decimal numbers")
 
@@ -231,8 +235,7 @@ def of_endpoint(url: str) -> Reading:
     return _of_url(url)
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Value, frozen=True):
     """Where an endpoint leads: a canonical host, a port, and a path where one host and port serve several models."""
 
     host: str

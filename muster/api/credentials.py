@@ -26,7 +26,8 @@ MIN_SECRET = 8
 MAX_DEPTH = 64
 """Objects and lists in one another. No setting of vLLM has as many."""
 
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+# `re` compiles a pattern when it is first used, and keeps it: most processes that import this module read no `config`.
+_WORD = r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+"
 _ALONE = frozenset(
     {
         *("password", "passwords", "passwd", "passphrase", "passcode", "pwd", "secret", "secrets", "bearer"),
@@ -58,23 +59,22 @@ _BEFORE_TOKEN = frozenset(
 _ABBREVIATED = frozenset({"hf-t", "hf-to", "hf-tok", "hf-toke", "api-k", "api-ke"})
 """What argparse takes for `hf-token` and `api-key`."""
 
-_FORMS = re.compile(
+_FORMS = (
     r"\bhf_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{20,}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36,}"
     r"|\bgithub_pat_\w{22,}|\bglpat-[\w-]{20,}|\bnvapi-[\w-]{20,}|\bxox[abprs]-[\w-]{10,}|\bAIza[\w-]{35}"
     r"|\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]+|(?i:\bbearer\s+)(?=\S*\d)[\w.~+/=-]{8,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)"
-    r"|(?<=://)[^\s/:@?#\"']*:[^\s/@?#\"']+(?=@)",
-    re.ASCII | re.DOTALL,
+    r"|(?<=://)[^\s/:@?#\"']*:[^\s/@?#\"']+(?=@)"
 )
 """What nothing but a credential looks like."""
-_FLAG = re.compile(r"--?[A-Za-z][\w.-]*\+?", re.ASCII)
-_PART = re.compile(r"[^\s,;&?]+")
-_ASSIGNED = re.compile(r"(-{0,2}[A-Za-z][\w.-]*)([=:])(\S*)", re.ASCII | re.DOTALL)
+_FLAG = r"--?[A-Za-z][\w.-]*\+?"
+_PART = r"[^\s,;&?]+"
+_ASSIGNED = r"(-{0,2}[A-Za-z][\w.-]*)([=:])(\S*)"
 
 
 def is_credential(name: str) -> bool:
     """Whether a field, flag or variable of this name holds a credential."""
-    words = [word.lower() for word in _WORD.findall(name)]
+    words = [word.lower() for word in re.findall(_WORD, name)]
     if _ALONE.intersection(words):
         return "allow" not in words  # --allow-credentials is a rule of CORS
     if any(first in _BEFORE_KEY and second in ("key", "keys") for first, second in pairwise(words)):
@@ -114,7 +114,7 @@ def without_credentials(config: dict[str, Any]) -> dict[str, Any]:
 
 def hidden_in(text: str) -> str:
     """`text` with HIDDEN in place of all that has the form of a credential."""
-    return _FORMS.sub(HIDDEN, text)
+    return re.sub(_FORMS, HIDDEN, text, flags=re.ASCII | re.DOTALL)
 
 
 KEY_CHARACTERS = 140
@@ -147,7 +147,7 @@ def _field(key: str, value: Any, where: str, found: _Found) -> Any:
 
 def _name(key: str) -> str:
     """A key as it may be shown: somebody may have put the value into it."""
-    assigned = _ASSIGNED.match(key)
+    assigned = re.match(_ASSIGNED, key, re.ASCII | re.DOTALL)
     if assigned and is_credential(assigned[1]):
         return f"{assigned[1]}{assigned[2]}{HIDDEN}"
     return hidden_in(key)
@@ -159,7 +159,7 @@ def _hide_in_list(values: list[Any], where: str, found: _Found) -> list[Any]:
     secret = ""
     for index, value in enumerate(values):
         place = f"{where}[{index}]"
-        if isinstance(value, str) and _FLAG.fullmatch(value):
+        if isinstance(value, str) and re.fullmatch(_FLAG, value, re.ASCII):
             secret = value.lstrip("-") if is_credential(value) else ""
             kept.append(value)
         elif secret and not isinstance(value, bool | None):
@@ -181,7 +181,7 @@ def _hide_in_text(text: str, where: str, found: _Found) -> str:
         hidden = _hide_in_list(words, where, found)
         return text if hidden == words else " ".join(hidden)
     if "{" not in text:  # a chat template may have any word in it
-        text = _PART.sub(lambda part: _hide_assigned(part[0], where, found), text)
+        text = re.sub(_PART, lambda part: _hide_assigned(part[0], where, found), text)
     hidden = hidden_in(text)
     if hidden != text:
         found(where)
@@ -190,7 +190,7 @@ def _hide_in_text(text: str, where: str, found: _Found) -> str:
 
 def _hide_assigned(part: str, where: str, found: _Found) -> str:
     """`name=value`, `--name=value`, `name:value`, and `other=name=value`."""
-    assigned = _ASSIGNED.fullmatch(part)
+    assigned = re.fullmatch(_ASSIGNED, part, re.ASCII | re.DOTALL)
     if assigned is None or not assigned[3] or assigned[3] == HIDDEN:
         return part
     name, sign, value = assigned.groups()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from msgspec import Struct
 
 from muster.api import messages as m
 from muster.api import resources as r
+from muster.api.structs import Value
 
 
 class Access(IntEnum):
@@ -21,8 +21,7 @@ class Access(IntEnum):
     ADMIN = 4
 
 
-@dataclass(frozen=True)
-class Endpoint:
+class Endpoint(Value, frozen=True):
     """`own_worker` opens an operators' route to the worker whose id is in the path; `waits` may answer 202.
 
     `authenticates_itself`: the handler checks the credential, in the write that it makes anyway.
