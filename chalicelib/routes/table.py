@@ -1,7 +1,7 @@
 """Every route of the app, and the module that has its handler.
 
-Nearly every function is started by a heartbeat. So a cold start imports the handlers of what workers call, and every
-other module of routes is imported by the first request that needs it (docs/adr/0044).
+Nearly every function is started by a heartbeat. So a cold start imports the handlers of what workers call again and
+again, and every other module of routes is imported by the first request that needs it (docs/adr/0044).
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from chalice.app import Chalice, Response
 
 from chalicelib.routes import http
 from chalicelib.routes.negotiation import negotiated
-from muster.api.endpoints import ENDPOINTS, Endpoint
+from muster.api.endpoints import ENDPOINTS, Access, Endpoint
 from muster.api.structs import Value
 
-WORKERS = frozenset({"register", "heartbeat", "report", "result"})
-"""What workers call."""
 READ = ("GET", "HEAD")
 
 
@@ -41,7 +39,7 @@ PAGES = (
 
 
 def register(app: Chalice) -> None:
-    """Give the app all routes, and import the handlers of what workers call."""
+    """Give the app all routes, and import the handlers of what workers call again and again."""
     for endpoint in ENDPOINTS:
         _route(app, endpoint.path, [endpoint.method], endpoint.name, _endpoint_view(app, endpoint))
     for page in PAGES:
@@ -57,8 +55,10 @@ def import_all() -> None:
 
 def module_of(endpoint: Endpoint) -> str:
     """Returns the module of this package that has the endpoint's handler."""
-    if endpoint.name in WORKERS:
+    if endpoint.access is Access.WORKER:
         return "worker"
+    if endpoint.name == "register":
+        return "register"
     return "host" if endpoint.waits else "operator"
 
 

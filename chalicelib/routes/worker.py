@@ -1,4 +1,4 @@
-"""What workers call (docs/protocol.md, What a worker calls)."""
+"""What workers call again and again (docs/protocol.md, What a worker calls)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,9 @@ from typing import Any
 from chalicelib.operations import queue
 from chalicelib.reconcile import reports
 from chalicelib.routes.http import Call, route
-from chalicelib.workers import heartbeat, registration
+from chalicelib.workers import heartbeat
 from muster.api import messages as m
 from muster.api.errors import ApiError
-
-
-@route("register")
-def register(call: Call) -> Any:
-    return registration.register(call.body(m.Registration), call.bearer, call.now)
 
 
 @route("heartbeat")

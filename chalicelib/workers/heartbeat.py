@@ -18,7 +18,6 @@ from chalicelib.reconcile import reconciler, sending, worker_state
 from chalicelib.store import settings, usage
 from chalicelib.store.items import find, retrying, update_if
 from chalicelib.store.tables import WorkerHeartbeat
-from chalicelib.workers import registration
 from muster.api import messages as m
 from muster.api.endpoints import BY_NAME
 
@@ -113,6 +112,8 @@ def _kept_aside(heartbeat: WorkerHeartbeat, secret: str, body: m.Heartbeat, now:
             raise refusals.superseded()
         if waiting.worker.online(now):
             return m.HeartbeatAnswer([], 0, waiting.pause(now))
+        from chalicelib.workers import registration  # rarely needed, with six modules more
+
         registration.promote(waiting, presented, now)
     owner = find(WorkerHeartbeat, heartbeat.worker_id)
     if owner is None or not tokens.opens(owner, presented, now) or not _stamp(heartbeat, presented, body, now):

@@ -12,7 +12,7 @@ import requests
 from pynamodb.exceptions import PynamoDBException
 
 from chalicelib.reconcile.sending import MAX_COMMANDS
-from chalicelib.routes import worker as routes
+from chalicelib.routes import register, worker
 from chalicelib.routes.http import Call, authenticated, unexpected
 from chalicelib.store.items import TransactionConflict
 from muster.api.endpoints import BY_NAME
@@ -22,7 +22,7 @@ from tests.fixtures.memory_dynamodb import Request
 from tests.simulation.database import UnreliableDynamoDB
 from tests.simulation.faults import Faults
 
-HANDLERS = {"register": routes.register, "heartbeat": routes.beat, "status": routes.report, "result": routes.result}
+HANDLERS = {"register": register.register, "heartbeat": worker.beat, "status": worker.report, "result": worker.result}
 NAMES = {"status": "report"}
 MOST_CALLS = 12
 

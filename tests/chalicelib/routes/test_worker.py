@@ -53,14 +53,6 @@ def test_a_heartbeat_that_cannot_be_read_is_refused_for_that(world: PlaneWorld, 
     assert beat(world, worker, worker.token) == ""
 
 
-def test_a_registration_takes_the_workers_own_token_from_its_header(world: PlaneWorld, worker: Worker) -> None:
-    body = {"name": "gpu-1", "token": "unknown", "gpu_info": {"count": 0}, "system_info": {"hostname": "renamed"}}
-    with pytest.raises(ApiError):
-        routes.register(call("register", world.now, body=body))
-    again = routes.register(call("register", world.now, bearer=worker.token, body=body))
-    assert again.worker_id == worker.id
-
-
 def test_a_report_is_told_of_under_its_workers_name(world: PlaneWorld, worker: Worker) -> None:
     deployment_id = world.deploy()
     worker.beat()
