@@ -21,6 +21,7 @@ import chalice.local
 from infra import wheelhouse
 from infra.local.backup import DATABASE
 from infra.local.damage import Damaged, Newer, check
+from infra.local.dynamodb import Engine
 from infra.local.server import DevServer, Site, stop
 from infra.local.store import DataDirectory, DataInUse, Store
 from muster.sanitize import log_to
@@ -67,11 +68,6 @@ def _site(data: DataDirectory) -> Site:
     warning = check(database, time.time(), was_used=data.introduced)
     if warning:
         log.warning("muster: %s", warning)
-    try:
-        from infra.local.dynamodb import Engine  # only here: moto adds a handler to botocore when it is imported
-    except ModuleNotFoundError as error:
-        stop(f"muster: the embedded database needs {error.name}: run `make setup`, then .venv/bin/chalice local")
-
     engine = Engine(Store(database))
     engine.attach()
     return Site(data, engine)
