@@ -144,6 +144,8 @@ class Parser:
         self._tokens = [match[1] for match in found]
         self._starts = [match.start(1) for match in found]
         self._at = 0
+        self._parentheses = (-1, -1)
+        """Where the last parentheses open and close."""
         for index, match in enumerate(found):
             if match["wrong"]:
                 self._at = index
@@ -227,12 +229,21 @@ class Parser:
         if self._has("NOT"):
             return Not(self._one())
         if self._has("("):
-            inner = self._either()
-            self._expect(")")
-            return inner
+            return self._parenthesized()
         if self._next in CONDITIONS and self._is_call():
             return self._call(CONDITIONS)
         return self._comparison()
+
+    def _parenthesized(self) -> Condition:
+        """The condition behind an opening parenthesis."""
+        begin = self._at
+        inner = self._either()
+        is_redundant = self._parentheses == (begin, self._at - 1)
+        self._expect(")")
+        if is_redundant:
+            raise self.wrong("The expression has redundant parentheses;")
+        self._parentheses = (begin - 1, self._at - 1)
+        return inner
 
     def _comparison(self) -> Condition:
         left = self._operand({"size": 1})

@@ -55,6 +55,8 @@ class Plan:
         self.kinds: dict[str, str] = {}
         """The expression that needs each placeholder of a value."""
         self.checks: list[tuple[str, frozenset[str], str, str]] = []
+        self.ranges: list[tuple[str, str, str]] = []
+        """The placeholders of the bounds of each BETWEEN, and the expression that has it."""
         self.update: Update | None = None
         self.condition: Test | None = None
         self.filter: Test | None = None
@@ -106,6 +108,8 @@ class Plan:
                     f"operator{'' if name in ('ADD', 'DELETE', '<', '<=', '>', '>=', 'BETWEEN') else ' or function'}: "
                     f"{name}, operand type: {shown_type}"
                 )
+        for low, high, kind in self.ranges:
+            _refuse_wrong_range(values[low], values[high], kind)
         return values
 
     def _refuse(self, given: Values) -> None:
@@ -123,6 +127,23 @@ class Plan:
         """Let requests be refused whose value for the operand is of another type."""
         if isinstance(operand, Value):
             self.checks.append((operand.placeholder, types, name, kind))
+
+    def check_range(self, low: Operand, high: Operand, kind: str) -> None:
+        """Let requests be refused whose values are no range."""
+        for bound in (low, high):
+            self.check(bound, SORTABLE, "BETWEEN", kind)
+        if isinstance(low, Value) and isinstance(high, Value):
+            self.ranges.append((low.placeholder, high.placeholder, kind))
+
+
+def _refuse_wrong_range(low: Attribute, high: Attribute, kind: str) -> None:
+    ((found, first),) = low.items()
+    if found not in high:
+        raise invalid(f"Invalid {kind}: The BETWEEN operator requires same data type for lower and upper bounds")
+    if attributes.sortable(found, first) > attributes.sortable(found, high[found]):
+        raise invalid(
+            f"Invalid {kind}: The BETWEEN operator requires upper bound to be greater than or equal to lower bound"
+        )
 
 
 @lru_cache(maxsize=4096)
@@ -251,8 +272,7 @@ class _Compiler:
             case Comparison():
                 return self._comparison(node)
             case Between(operand, low, high):
-                for bound in (low, high):
-                    self._plan.check(bound, SORTABLE, "BETWEEN", self._kind)
+                self._plan.check_range(low, high, self._kind)
                 above, below = self._ordered(">=", operand, low), self._ordered("<=", operand, high)
                 return lambda item, values: above(item, values) and below(item, values)
             case Within(operand, choices):
@@ -450,8 +470,7 @@ class Update:
             if action.verb == "SET" and len(action.path) == 1 and isinstance(action.operand, Value):
                 self._simple.append((str(action.path[0]), action.operand.placeholder))
         others = [action for action in actions if not self._is_simple(action)]
-        # Removing an element moves those behind it; indexes are of the list as it was.
-        others.sort(key=lambda action: (action.verb == "REMOVE", [-e for e in action.path if isinstance(e, int)]))
+        others.sort(key=_order)
         self._changes = [self._change(action) for action in others]
 
     @staticmethod
@@ -487,6 +506,12 @@ class Update:
                 write(made, _without(before, taken))
 
         return delete
+
+
+def _order(action: Action) -> tuple[bool, list[int]]:
+    """Elements past a list's end are appended in order. Removals move the elements behind, and come last, backward."""
+    indexes = [element for element in action.path if isinstance(element, int)]
+    return (True, [-index for index in indexes]) if action.verb == "REMOVE" else (False, indexes)
 
 
 def _writer(path: Path) -> Callable[[Item, Attribute | None], None]:
@@ -621,6 +646,7 @@ class KeyCondition:
             case Comparison(sign, PathOperand((str(name),)), Value(value)) if sign != "<>":
                 return name, sign, (value,)
             case Between(PathOperand((str(name),)), Value(low), Value(high)):
+                made.check_range(Value(low), Value(high), parser.kind)
                 return name, "BETWEEN", (low, high)
             case Call("begins_with", (PathOperand((str(name),)), Value(prefix))):
                 made.check(Value(prefix), frozenset("SB"), "begins_with", parser.kind)

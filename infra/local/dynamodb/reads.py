@@ -65,6 +65,8 @@ def batch_get_item(tables: Tables, request: Request) -> Answer:
     for name, one in wanted.items():
         refuse_legacy(one, "AttributesToGet")
         table, plan = table_of(tables, {"TableName": name}), plan_of(one)
+        if not one["Keys"]:
+            raise invalid(f"The batch for {name} has no keys")
         keys = [table.primary_key(given) for given in one["Keys"]]
         if len(set(keys)) < len(keys):
             raise invalid("Provided list of item keys contains duplicates")
@@ -180,11 +182,6 @@ def _key_condition(plan: Plan, schema: KeySchema, values: Values) -> tuple[Any, 
             raise invalid(f"Query condition missed key schema element: {_missed(plan, schema)}")
         limits = [_limit(values[placeholder], name, schema) for placeholder in placeholders]
         if name != schema.hash_name:
-            if sign == "BETWEEN" and limits[0] > limits[1]:
-                raise invalid(
-                    "Invalid KeyConditionExpression: The BETWEEN operator requires upper bound to be greater than or "
-                    "equal to lower bound"
-                )
             sort = (sign, limits)
         elif sign == "=":
             hash_value = limits[0]
@@ -261,7 +258,7 @@ def _page(
 def _look(
     table: Table, index: Index | None, keys: Iterable[Key], limit: int | None, test: Test | None, values: Values
 ) -> tuple[list[Item], int, int, Row | None, bool]:
-    """The items that are taken, how many were looked at, their bytes, the last of them, and whether more follow."""
+    """The items that are taken, how many were looked at, their bytes, the last of them, and whether more may follow."""
     taken: list[Item] = []
     looked = size = 0
     last: Row | None = None
@@ -269,12 +266,14 @@ def _look(
     for key in keys:
         row = rows[key]
         bytes_ = row[1] if index is None else index.size(row)
-        if looked == limit or (size + bytes_ > MAX_PAGE_BYTES and looked):
+        if size + bytes_ > MAX_PAGE_BYTES and looked:
             return taken, looked, size, last, True
         looked, size, last = looked + 1, size + bytes_, row
         item = row[0] if index is None else index.projection(row[0])
         if test is None or test(item, values):
             taken.append(item)
+        if looked == limit:  # whether more follow is not known before they are looked at
+            return taken, looked, size, last, True
     return taken, looked, size, last, False
 
 

@@ -16,6 +16,7 @@ from infra.local.dynamodb.refusals import CONDITION_FAILED, Refused, invalid, in
 from infra.local.dynamodb.table import Key, Row, Table, check_index_keys
 
 MAX_BATCH = 25
+MAX_TOKEN = 36
 MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
 TOO_LARGE = "Item size has exceeded the maximum allowed size"
 RETURNS = {
@@ -200,8 +201,10 @@ def transact_write_items(tables: Tables, request: Request, apply: Apply) -> Answ
             "1 validation error detected: Value at 'transactItems' failed to satisfy constraint: "
             f"Member must have length between 1 and {MAX_TRANSACTION}"
         )
+    if len(request.get("ClientRequestToken") or "") > MAX_TOKEN:
+        raise invalid(f"The ClientRequestToken must have at most {MAX_TOKEN} characters")
     prepared = [_prepared(tables, one) for one in wanted]
-    keys = [(table.name, _key_of(table, kind, one)) for kind, table, one, _ in prepared]
+    keys = [(table.name, key) for kind, table, one, _ in prepared if (key := _key_of(table, kind, one)) is not None]
     if len(set(keys)) < len(keys):
         raise invalid("Transaction request cannot include multiple operations on one item")
     changes, reasons = [], []
@@ -231,10 +234,13 @@ def _prepared(tables: Tables, one: Request) -> tuple[str, Table, Request, Plan]:
     return kind, table_of(tables, request), request, plan_of(request)
 
 
-def _key_of(table: Table, kind: str, request: Request) -> Key:
-    if kind != "Put":
-        return table.primary_key(request["Key"])
-    return table.key_of_item({name: request["Item"][name] for name in table.schema.names if name in request["Item"]})
+def _key_of(table: Table, kind: str, request: Request) -> Key | None:
+    """The key of an action; None of a wrong one, for which the transaction is canceled."""
+    given = request["Item" if kind == "Put" else "Key"]
+    try:
+        return table.primary_key({name: given[name] for name in table.schema.names})
+    except (Refused, KeyError):
+        return None
 
 
 def _reason(refused: Refused) -> dict[str, Any]:
