@@ -40,7 +40,7 @@ def simulate_all(seeds: range, diaries: bool = False, focus: Focus = NO_FOCUS) -
     happened: Counter[str] = Counter()
     violations: list[str] = []
     database = UnreliableDynamoDB()
-    database.connect()
+    database.attach()
     tables.create_tables()
     for seed in seeds:
         database.before = lambda operation, request: None

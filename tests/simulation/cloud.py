@@ -18,8 +18,7 @@ from chalicelib.store.items import TransactionConflict
 from muster.api.endpoints import BY_NAME
 from muster.api.errors import ApiError
 from tests.fixtures.fake_server import FakeServer
-from tests.fixtures.memory_dynamodb import Request
-from tests.simulation.database import UnreliableDynamoDB
+from tests.simulation.database import Request, UnreliableDynamoDB
 from tests.simulation.faults import Faults
 
 HANDLERS = {"register": register.register, "heartbeat": worker.beat, "status": worker.report, "result": worker.result}

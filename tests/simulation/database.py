@@ -12,13 +12,18 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from tests.fixtures.dynamodb_expressions import Item
-from tests.fixtures.memory_dynamodb import Key, MemoryDynamoDB, Request, Rows, Table, _error
+from chalicelib.store import tables
+from infra.local.dynamodb import Engine
+from infra.local.dynamodb.attributes import Item
+from infra.local.dynamodb.refusals import Refused
+from infra.local.dynamodb.table import Key, Row, Table
 
+Request = dict[str, Any]
 LAG = 20.0
 """Seconds, and `WRITES` of a table, that a lagging read is behind at most."""
 WRITES = 6
 THROTTLED = ("ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded")
+SENT_AGAIN = {"PutItem", "UpdateItem", "DeleteItem"}
 
 
 class RecentTable(Table):
@@ -27,32 +32,29 @@ class RecentTable(Table):
     def __init__(self, request: Request, now: Callable[[], float]) -> None:
         super().__init__(request)
         self._now = now
-        self._recent: deque[tuple[float, Key, Item | None]] = deque(maxlen=WRITES)
+        self._recent: deque[tuple[float, Key, Row | None]] = deque(maxlen=WRITES)
 
-    def put(self, key: Key, item: Item | None) -> None:
-        self._recent.append((self._now(), key, self.get(key)))
-        super().put(key, item)
+    def put(self, key: Key, row: Row | None) -> None:
+        self._recent.append((self._now(), key, self.rows.get(key)))
+        super().put(key, row)
 
-    def forget(self) -> None:
+    def load(self, rows: dict[Key, Row]) -> None:
         """Another database is here from now on."""
         self._recent.clear()
+        super().load(rows)
 
-    def before(self, writes: int) -> dict[Any, Rows] | None:
-        """Its rows before so many of the last writes; None where none is recent enough."""
-        undone = [each for each in list(self._recent)[-writes:] if self._now() - each[0] <= LAG]
+    def before(self, writes: int) -> Table | None:
+        """The table before so many of the last writes; None where none is recent enough."""
+        undone = [entry for entry in list(self._recent)[-writes:] if self._now() - entry[0] <= LAG]
         if not undone:
             return None
-        partitions = {hash_: dict(rows) for hash_, rows in self.partitions.items()}
-        for _, key, item in reversed(undone):
-            rows = partitions.setdefault(key[0], {})
-            if item is None:
-                rows.pop(key, None)
-            else:
-                rows[key] = item
-        return partitions
+        older = self.copy()
+        for _, key, row in reversed(undone):
+            older.put(key, row)
+        return older
 
 
-class UnreliableDynamoDB(MemoryDynamoDB):
+class UnreliableDynamoDB(Engine):
     """`strikes` says whether a fault happens; a seed sets it, `choose` (a range's size to a number), and `now`."""
 
     def __init__(self) -> None:
@@ -64,48 +66,35 @@ class UnreliableDynamoDB(MemoryDynamoDB):
         self.choose: Callable[[int], int] = lambda size: 0
         self.now: Callable[[], float] = lambda: 0.0
 
-    def restore(self, snapshot: dict[str, dict[Any, Rows]]) -> None:
-        super().restore(snapshot)
-        self._forget()
+    def items(self, model: type[tables.Item]) -> list[Item]:
+        """As they are stored, everything in the model's table."""
+        return self.stored(model.Meta.table_name)
 
-    def empty(self) -> None:
-        super().empty()
-        self._forget()
+    def new_table(self, request: Request) -> Table:
+        return RecentTable(request, lambda: self.now())
 
-    def _forget(self) -> None:
-        for table in self.tables.values():
-            assert isinstance(table, RecentTable)
-            table.forget()
-
-    def _make_api_call(self, operation: str, request: Request) -> dict[str, Any]:
+    def perform(self, operation: str, request: Request) -> dict[str, Any]:
         if self.strikes("request throttled", 0.002):
-            raise _error(THROTTLED[self.choose(len(THROTTLED))], operation)
-        return super()._make_api_call(operation, request)
-
-    def _CreateTable(self, request: Request) -> dict[str, Any]:
-        self.tables[request["TableName"]] = RecentTable(request, lambda: self.now())
-        return {}
-
-    def _alone(self, operation: str, kind: str, request: Request) -> dict[str, Any]:
-        answer = super()._alone(operation, kind, request)
-        if self.strikes("write sent again", 0.005):
-            return super()._alone(operation, kind, request)
+            raise Refused(THROTTLED[self.choose(len(THROTTLED))], "slow down")
+        if _may_lag(operation, request) and self.strikes("read lagged", 0.1):
+            return self._read_late(operation, request)
+        answer = super().perform(operation, request)
+        if operation in SENT_AGAIN and self.strikes("write sent again", 0.005):
+            return super().perform(operation, request)
         return answer
 
-    def _Query(self, request: Request) -> dict[str, Any]:
-        return self._as_read(request, "IndexName" in request, super()._Query)
-
-    def _Scan(self, request: Request) -> dict[str, Any]:
-        return self._as_read(request, not request.get("ConsistentRead"), super()._Scan)
-
-    def _as_read(self, request: Request, may_lag: bool, read: Callable[[Request], dict[str, Any]]) -> dict[str, Any]:
-        if not (may_lag and self.strikes("read lagged", 0.1)):
-            return read(request)
-        table = self.tables[request["TableName"]]
-        assert isinstance(table, RecentTable)
-        live, before = table.partitions, table.before(1 + self.choose(WRITES))
-        table.partitions = before if before is not None else live
+    def _read_late(self, operation: str, request: Request) -> dict[str, Any]:
+        name = request["TableName"]
+        live = self.tables[name]
+        assert isinstance(live, RecentTable)
+        self.tables[name] = live.before(1 + self.choose(WRITES)) or live
         try:
-            return read(request)
+            return super().perform(operation, request)
         finally:
-            table.partitions = live
+            self.tables[name] = live
+
+
+def _may_lag(operation: str, request: Request) -> bool:
+    if operation == "Query":
+        return "IndexName" in request
+    return operation == "Scan" and not request.get("ConsistentRead")

@@ -15,9 +15,9 @@ import requests
 from chalicelib.auth import tokens
 from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.store.tables import Deployment, WorkerHeartbeat
-from tests.fixtures.dynamodb_expressions import Item
-from tests.fixtures.memory_dynamodb import MemoryDynamoDB
+from infra.local.dynamodb.attributes import Item
 from tests.simulation.cloud import Network
+from tests.simulation.database import UnreliableDynamoDB
 from tests.simulation.faults import Faults
 
 Body = dict[str, Any]
@@ -33,7 +33,7 @@ KINDS: tuple[Body, ...] = (
 class Intruder:
     """`found` are the violations: what it got although the worker was online before and after."""
 
-    def __init__(self, database: MemoryDynamoDB, network: Network, faults: Faults, token: str) -> None:
+    def __init__(self, database: UnreliableDynamoDB, network: Network, faults: Faults, token: str) -> None:
         self._database, self._network, self._faults, self._token = database, network, faults, token
         self._issued: str | None = None
         self._began = faults.now

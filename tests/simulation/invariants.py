@@ -14,10 +14,10 @@ from chalicelib.operations import queue
 from chalicelib.scheduling import choice, gpu_claims, placement
 from chalicelib.store import slots
 from chalicelib.store.tables import Deployment, Operation, WorkerHeartbeat, WorkerRecord
+from infra.local.dynamodb.attributes import Item
 from muster.api.lifecycle import LIVE, OPEN, OperationStatus
 from muster.api.messages import GpuDevice, GpuInfo
 from muster_agent.runner.reconciler import MAX_ATTEMPTS
-from tests.fixtures.dynamodb_expressions import Item
 from tests.simulation.hosts import Host, Running
 from tests.simulation.outages import REFUSED
 

@@ -17,7 +17,7 @@ from tests.simulation.database import LAG, WRITES, UnreliableDynamoDB
 @pytest.fixture
 def database() -> Iterator[UnreliableDynamoDB]:
     made = UnreliableDynamoDB()
-    made.connect()
+    made.attach()
     tables.create_tables()
     yield made
     for model in tables.Item.__subclasses__():

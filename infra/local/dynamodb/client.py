@@ -46,7 +46,7 @@ class Client:
     """PynamoDB looks here for credentials that could be missing."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self.engine = engine
 
     def deferred(self) -> Deferred:
         """A context whose calls do not wait for the disk; it gives what they have seen (see Engine.when_durable)."""
@@ -54,7 +54,7 @@ class Client:
 
     def _make_api_call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to one request. Raises ClientError."""
-        engine = self._engine
+        engine = self.engine
         commits = engine.commits
         if engine.before is not None:
             engine.before(operation, request)

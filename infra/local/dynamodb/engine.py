@@ -46,10 +46,8 @@ class Engine:
     """Thread-safe. Without a store it lives in memory alone.
 
     `client` takes the place of botocore's. `before` is called with each operation and its request, and may raise.
-    A subclass may override `perform`, and name another class of tables.
+    A subclass may override `perform` and `new_table`.
     """
-
-    table_class = Table
 
     def __init__(
         self,
@@ -91,6 +89,10 @@ class Engine:
         if operation == "DeleteTable":
             return self._delete_table(request)
         raise NotImplementedError(f"the embedded database does not know {operation}")
+
+    def new_table(self, request: Request) -> Table:
+        """An empty table. Raises Refused."""
+        return Table(request)
 
     def apply(self, changes: list[Change]) -> None:
         """Make changes that were checked, all of them. The caller holds the lock."""
@@ -178,7 +180,7 @@ class Engine:
             for table in self.tables.values():
                 table.load({})
 
-    def items(self, table_name: str) -> list[Item]:
+    def stored(self, table_name: str) -> list[Item]:
         """All items of a table, as they are stored."""
         with self.lock:
             return [item for item, _ in self.tables[table_name].rows.values()]
@@ -187,7 +189,7 @@ class Engine:
 
     def _made(self, request: Request) -> Table:
         """A new table, with what is on disk."""
-        table = self.table_class(request)
+        table = self.new_table(request)
         if self._store is not None:
             rows = {}
             for item in map(decoded, self._store.items(table.name)):

@@ -17,8 +17,8 @@ from chalicelib.store.items import find
 from chalicelib.store.settings import TABLE_PREFIX
 from chalicelib.store.tables import Deployment, WorkerRecord, connection
 from infra.cloud import restore
+from infra.local.dynamodb import Client, Engine
 from tests.fixtures.database import DATABASE, Recorder
-from tests.fixtures.memory_dynamodb import MemoryDynamoDB
 from tests.fixtures.plane_world import PlaneWorld, Worker
 
 Snapshot = dict[str, list[dict[str, Any]]]
@@ -31,10 +31,10 @@ def snapshot() -> Snapshot:
     return {name: list(restore._items(client, TABLE_PREFIX + name)) for name in restore.TABLE_NAMES}
 
 
-def tables_in_memory() -> MemoryDynamoDB:
-    client = connection().client
-    assert isinstance(client, MemoryDynamoDB)
-    return client
+def tables_in_memory() -> Engine:
+    client: Any = connection().client
+    assert isinstance(client, Client)
+    return client.engine
 
 
 def calls_in(world: PlaneWorld, worker: Worker) -> Iterator[Any]:
