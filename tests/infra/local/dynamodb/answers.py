@@ -24,6 +24,9 @@ class Database:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.held: dict[str, list[Row]] = {name: [] for name in KEYS}
+        self.make_tables()
+
+    def make_tables(self) -> None:
         for table in TABLES:
             self.ask("CreateTable", table)
 

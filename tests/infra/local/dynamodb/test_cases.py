@@ -13,14 +13,20 @@ from tests.infra.local.dynamodb import differences
 from tests.infra.local.dynamodb.answers import Database, check, unordered
 from tests.infra.local.dynamodb.cases import GROUPS
 from tests.infra.local.dynamodb.cases.forms import THINGS, Case, attributes, key, thing
+from tests.infra.local.dynamodb.engines import in_memory, over_a_file
 
 PEERS = {"moto": differences.MOTO, "dynoxide": differences.DYNOXIDE}
 """Databases with known differences; each of the others has none."""
 
 
-@pytest.fixture(scope="module", params=["moto", "dynoxide"])
+@pytest.fixture(scope="module", params=["memory", "file", "moto", "dynoxide"])
 def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     match request.param:
+        case "memory":
+            yield in_memory()
+        case "file":
+            with over_a_file() as database:
+                yield database
         case "moto":
             yield Database(moto_client())
         case "dynoxide":
