@@ -132,6 +132,12 @@ class Worker(Value, frozen=True, dict=True):
     def online(self, now: float) -> bool:
         return is_online(self.heartbeat, now)
 
+    def at(self, heartbeat: WorkerHeartbeat) -> Worker:
+        """The worker at a later heartbeat. What was worked out of its record goes with it."""
+        later = Worker(self.record, heartbeat)
+        vars(later).update(vars(self))
+        return later
+
     def draining(self) -> bool:
         return bool(self.record.draining) or self.heartbeat.status == "draining"
 

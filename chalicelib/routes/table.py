@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from chalice.app import Chalice, Response
 
@@ -74,7 +75,7 @@ def _endpoint_view(app: Chalice, endpoint: Endpoint) -> Callable[..., Response]:
 def _page_view(app: Chalice, page: Page) -> Callable[..., Response]:
     def view(**ids: str) -> Response:
         handler = getattr(_imported(page.module), page.handler)
-        request = app.current_request
+        request: Any = app.current_request
         return http.guarded(page.handler, lambda: negotiated(handler(request, **ids), request.headers))
 
     return view

@@ -10,7 +10,6 @@ The reads may be a moment old. What a line names is read as it is now, so a chan
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from chalicelib.fleet.conditions import Held
 from chalicelib.fleet.workers import Worker
 from chalicelib.store import events
 from chalicelib.store.items import find_all
-from chalicelib.store.tables import Deployment, WorkerHeartbeat, WorkerRecord
+from chalicelib.store.tables import Deployment, WorkerRecord
 from muster.api import resources as r
 from muster.api.lifecycle import Status
 
@@ -92,15 +91,8 @@ def _workers(before: Mapping[str, Worker], named: set[str]) -> dict[str, Worker]
     wanted = [worker_id for worker_id in heartbeats if worker_id in named or worker_id not in before]
     records = {str(record.worker_id): record for record in find_all(WorkerRecord, [(i, "cold") for i in wanted])}
     read = {worker_id: Worker(record, heartbeats[worker_id]) for worker_id, record in records.items()}
-    kept = {i: _with(before[i], heartbeat) for i, heartbeat in heartbeats.items() if i in before and i not in named}
+    kept = {i: before[i].at(heartbeat) for i, heartbeat in heartbeats.items() if i in before and i not in named}
     return kept | read
-
-
-def _with(worker: Worker, heartbeat: WorkerHeartbeat) -> Worker:
-    """The worker at a later heartbeat. What was worked out of its record goes with it."""
-    later = copy.copy(worker)
-    later.heartbeat = heartbeat
-    return later
 
 
 def _deployments(before: Mapping[str, Deployment], named: Iterable[str | None]) -> dict[str, Deployment]:

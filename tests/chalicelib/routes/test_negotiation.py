@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from chalice.app import Response
 from chalice.config import Config
+from msgspec.structs import replace
 
 from chalicelib.routes import http
 from chalicelib.routes.api_gateway import App
 from chalicelib.routes.negotiation import SMALLEST, Compressed, negotiated
 from infra.local.lambda_events import Gateway
-from muster.api.endpoints import BY_NAME
+from muster.api.endpoints import BY_NAME, Endpoint
 from tests.infra.cloud.lambda_emulator import http_event, read, rest_event
 
 LONG = json.dumps({"workers": [f"gpu-{number}" for number in range(300)]})
@@ -100,12 +101,14 @@ def test_a_file_of_bytes_is_left_alone() -> None:
 
 
 def served() -> App:
-    """One route of the table that answers with LONG, and one that changes something."""
+    """A route that answers a GET with LONG, and one that changes something. Neither is one of the API's."""
     app = App("negotiation", configure_logs=False)
-    for endpoint in (BY_NAME["openapi"], BY_NAME["register"]):
+    for like in (BY_NAME["openapi"], BY_NAME["register"]):
+        endpoint = replace(like, name=f"negotiated {like.name}")
+        http.route(endpoint.name)(lambda call: Response(LONG, dict(TYPE)))
 
-        def view(endpoint: Any = endpoint) -> Response:
-            return http._answer(endpoint, lambda _: Response(LONG, dict(TYPE)), app.current_request, {})
+        def view(endpoint: Endpoint = endpoint) -> Response:
+            return http.answer(endpoint, app.current_request, {})
 
         app.route(endpoint.path, methods=[endpoint.method], content_types=["*/*"], name=endpoint.name)(view)
     return app
