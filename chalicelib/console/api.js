@@ -18,6 +18,17 @@ export class ApiError extends Error {
 }
 
 const PATIENCE = 40000;
+const KEPT = 32; // answers
+
+/** URL to the last answer and its ETag: what did not change is not sent again, and is the same object. */
+const kept = new Map();
+session.follow(() => session.value.key === null && kept.clear());
+
+function keep(url, tag, content) {
+    kept.delete(url);
+    if (tag) kept.set(url, { tag, content });
+    if (kept.size > KEPT) kept.delete(kept.keys().next().value);
+}
 
 async function request(method, path, { query, body, key = session.value.key, signal } = {}) {
     const url = new URL(`api/${path}`, ROOT);
@@ -26,12 +37,14 @@ async function request(method, path, { query, body, key = session.value.key, sig
     }
     const limit = AbortSignal.timeout(PATIENCE);
     const init = { method, headers: { Authorization: `Bearer ${key}` }, cache: "no-store", credentials: "omit" };
+    const had = method === "GET" && key === session.value.key ? kept.get(url.href) : undefined;
+    if (had) init.headers["If-None-Match"] = had.tag;
     init.signal = signal ? AbortSignal.any([signal, limit]) : limit;
     if (body !== undefined) Object.assign(init, { body: JSON.stringify(body) });
     let answer, content;
     try {
         answer = await fetch(url, init);
-        content = await answer.json().catch((error) => {
+        content = answer.status === 304 && had ? had.content : await answer.json().catch((error) => {
             if (!(error instanceof SyntaxError)) throw error;
             return null; // a page of something on the way
         });
@@ -42,7 +55,11 @@ async function request(method, path, { query, body, key = session.value.key, sig
     }
     ahead = (Date.parse(answer.headers.get("Date")) || Date.now()) - Date.now();
     lost.value = false;
-    if (answer.ok && content !== null) return { status: answer.status, content };
+    if (answer.status === 304 && had) return { status: 200, content };
+    if (answer.ok && content !== null) {
+        if (method === "GET" && key === session.value.key) keep(url.href, answer.headers.get("ETag"), content);
+        return { status: answer.status, content };
+    }
     const other = `HTTP ${answer.status}, and not as the control plane answers`;
     const failed = new ApiError(answer.status, content?.error_code ?? "UNKNOWN", content?.message ?? other);
     if (answer.status === 401 && key && key === session.value.key) {

@@ -1,20 +1,21 @@
 // Every deployment, how far it is, and what to do about those that failed.
 import { html, useState } from "./vendor/preact.js";
-import { all, get, patch, post, remove, segment } from "./api.js";
+import { get, patch, post, remove, segment } from "./api.js";
 import { Attention } from "./conditions.js";
 import { gpuList, loopText, plural, written } from "./format.js";
 import { Dots, LIVE } from "./lifecycle.js";
-import { Swatch, allDeployments, toneOf } from "./models.js";
+import { Swatch, toneOf } from "./models.js";
 import { usePoll } from "./poll.js";
 import { leave, to } from "./router.js";
 import { may } from "./session.js";
+import { fleet } from "./snapshot.js";
 import { Progress } from "./storage.js";
 import { Ago, Button, Empty, Icon, Loaded, Status, ask, say } from "./ui.js";
 
-const load = async (signal) => {
-    const [found, { workers }] = await Promise.all([allDeployments(signal), all("workers", "workers", { signal })]);
+const load = async (signal, fresh) => {
+    const { deployments, workers, moreDeployments } = await fleet(signal, fresh);
     const names = Object.fromEntries(workers.map((worker) => [worker.worker_id, worker.name]));
-    return { ...found, deployments: found.deployments.slice().reverse(), workers: names };
+    return { deployments: deployments.slice().reverse(), more: moreDeployments, workers: names };
 };
 
 export function Deployments() {

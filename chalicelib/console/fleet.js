@@ -1,23 +1,18 @@
 // The fleet: every worker with its GPUs.
 import { html, useMemo, useState } from "./vendor/preact.js";
-import { all } from "./api.js";
 import { Attention } from "./conditions.js";
 import { isKnown, memory, memoryOf, percent, plural } from "./format.js";
-import { FOREIGN, Swatch, allDeployments, holders } from "./models.js";
+import { FOREIGN, Swatch, holders } from "./models.js";
 import { MemoryBar, Meters, byModel, devices, shortName } from "./gpus.js";
 import { Invitation } from "./join.js";
 import { usePoll } from "./poll.js";
 import { to } from "./router.js";
 import { may } from "./session.js";
+import { fleet } from "./snapshot.js";
 import { memoInView } from "./state.js";
 import { Ago, Empty, Icon, Labels, Loaded, Status } from "./ui.js";
 
 const EVERY = 5; // seconds
-
-const load = async (signal) => {
-    const [workers, deployments] = await Promise.all([all("workers", "workers", { signal }), allDeployments(signal)]);
-    return { ...workers, deployments: deployments.deployments };
-};
 
 export function gpuNames(info) {
     const counted = new Map();
@@ -27,7 +22,7 @@ export function gpuNames(info) {
 }
 
 export function Fleet() {
-    const found = usePoll("fleet", load, EVERY);
+    const found = usePoll("fleet", fleet, EVERY);
     const [filter, setFilter] = useState("");
     return html`<${Loaded} from=${found}>${(data) => {
         const models = holders(data.deployments);
@@ -54,7 +49,7 @@ export function Fleet() {
 }
 
 function matches(worker, wanted, models) {
-    const texts = [worker.name, worker.status, worker.system_info.hostname, gpuNames(worker.gpu_info)];
+    const texts = [worker.name, worker.status, worker.hostname, gpuNames(worker.gpu_info)];
     for (const [name, value] of Object.entries(worker.labels)) texts.push(`${name}=${value}`);
     texts.push(...worker.conditions.map(({ type }) => type));
     for (const id of Object.values(worker.gpu_claims)) texts.push(models[id]?.name ?? "", models[id]?.model ?? "");
@@ -157,7 +152,9 @@ const Row = memoInView(({ worker, models }, look) => {
         </ul>
         <div class="pulse">
             ${worker.gpu_info.devices.length > 0 && html`<span>${memoryOf(used, total)}</span>`}
-            <small class="muted">seen <${Ago} at=${worker.last_seen} /></small>
+            <small class="muted">
+                ${worker.status === "offline" ? html`seen <${Ago} at=${worker.last_seen} />` : "online"}
+            </small>
         </div>
     </li>`;
 });

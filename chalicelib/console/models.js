@@ -1,6 +1,5 @@
 // Which model has which color: the same on every page, and for as long as the page lives.
 import { html } from "./vendor/preact.js";
-import { all } from "./api.js";
 import { share } from "./state.js";
 
 export const TONES = 8;
@@ -9,13 +8,6 @@ const given = new Map();
 export function toneOf(model) {
     if (!given.has(model)) given.set(model, given.size % TONES);
     return given.get(model);
-}
-
-export async function allDeployments(signal) {
-    const found = await all("deployments", "deployments", { signal });
-    found.deployments.sort((one, other) => Date.parse(one.created_at) - Date.parse(other.created_at));
-    for (const deployment of found.deployments) toneOf(deployment.model);
-    return found;
 }
 
 let last = Object.create(null);

@@ -1,4 +1,5 @@
-// Looking again and again, while somebody looks: a hidden page asks nothing, and a slow answer makes for a longer pause.
+// Looking again and again, while somebody looks: a hidden page asks nothing, a slow answer makes for a longer pause, and
+// so does a page that nobody touches.
 import { useEffect, useRef, useState } from "./vendor/preact.js";
 import { session } from "./session.js";
 import { share } from "./state.js";
@@ -6,9 +7,30 @@ import { share } from "./state.js";
 const remembered = new Map();
 session.follow(() => session.value.key === null && remembered.clear());
 
+const IDLE = 30; // seconds between two looks of a page that nobody touches
+const QUIET = 60; // seconds without a touch after which pauses grow
+const pollers = new Set();
+let touched = performance.now();
+
+const quiet = () => (performance.now() - touched) / 1000;
+
+/** Seconds until the next look: `seconds`, and from a minute to some minutes without a touch up to IDLE. */
+const pause = (seconds) => Math.max(seconds, Math.min(IDLE, (seconds * quiet()) / QUIET));
+
+function touch() {
+    const was = quiet();
+    touched = performance.now();
+    if (was > QUIET) for (const look of [...pollers]) look();
+}
+
+for (const type of ["pointerdown", "pointermove", "keydown", "wheel", "focus"]) {
+    addEventListener(type, touch, { capture: true, passive: true });
+}
+
 /**
- * `{data, error, again}` of `load(signal)`, every `seconds` (0: once). What `name` had last is there from the start,
- * unless it has to be `fresh`. `again` is for after an action: what was asked before it is asked once more.
+ * `{data, error, again}` of `load(signal, fresh)`, every `seconds` (0: once). What `name` had last is there from the start,
+ * unless it has to be `fresh`. `again` is for after an action: what was asked before it is asked once more, and `load` is
+ * told that it has to be as of now.
  */
 export function usePoll(name, load, seconds, { fresh = false } = {}) {
     const [, redraw] = useState(0);
@@ -26,11 +48,12 @@ export function usePoll(name, load, seconds, { fresh = false } = {}) {
             clearTimeout(timer);
             if (busy || document.hidden || over.signal.aborted) return;
             busy = true;
+            const asOfNow = outdated;
             outdated = false;
             const began = performance.now();
             let found = null, failed = null;
             try {
-                found = await latest.current(over.signal);
+                found = await latest.current(over.signal, asOfNow);
             } catch (error) {
                 failed = error;
             }
@@ -41,9 +64,15 @@ export function usePoll(name, load, seconds, { fresh = false } = {}) {
             Object.assign(mine, { data, error: failed });
             if (!failed && !fresh && session.value.key !== null) remembered.set(name, data);
             if (outdated) look();
-            else if (seconds) timer = setTimeout(look, Math.max(seconds * 1000, 2 * (performance.now() - began)));
+            else if (seconds) timer = setTimeout(look, Math.max(pause(seconds) * 1000, 2 * (performance.now() - began)));
         };
-        const shown = () => !document.hidden && (seconds || mine.data === undefined) && look();
+        const shown = () => {
+            if (document.hidden) return;
+            touched = performance.now();
+            if (seconds || mine.data === undefined) look();
+        };
+        const returned = () => seconds && look();
+        pollers.add(returned);
         mine.again = () => {
             outdated = true;
             look();
@@ -53,6 +82,7 @@ export function usePoll(name, load, seconds, { fresh = false } = {}) {
         return () => {
             over.abort();
             clearTimeout(timer);
+            pollers.delete(returned);
             document.removeEventListener("visibilitychange", shown);
         };
     }, [name]);

@@ -4,18 +4,19 @@ import { all, fromWorker, get, patch, post, remove, segment } from "./api.js";
 import { Attention, Conditions } from "./conditions.js";
 import { Device, closer, devices } from "./gpus.js";
 import { date, memory, short } from "./format.js";
-import { allDeployments, holders } from "./models.js";
+import { holders } from "./models.js";
 import { usePoll } from "./poll.js";
 import { leave, to } from "./router.js";
 import { may } from "./session.js";
+import { fleet } from "./snapshot.js";
 import { Disk, Images, Models, whileOnline } from "./storage.js";
 import { Ago, Asked, Button, Dialog, Facts, Icon, Labels, Loaded, Status, ask, say } from "./ui.js";
 
 export function Worker({ id }) {
     const path = `workers/${segment(id)}`;
-    const found = usePoll(`worker ${id}`, async (signal) => {
-        const [worker, deployments] = await Promise.all([get(path, {}, { signal }), allDeployments(signal)]);
-        return { worker, deployments: deployments.deployments };
+    const found = usePoll(`worker ${id}`, async (signal, fresh) => {
+        const [worker, { deployments }] = await Promise.all([get(path, {}, { signal }), fleet(signal, fresh)]);
+        return { worker, deployments };
     }, 3);
     return html`<${Loaded} from=${found}>${({ worker, deployments }) =>
         html`<div class="page">

@@ -46,7 +46,7 @@ def refreshes(page: Page, players: list[Player], rounds: int, trace: Path) -> li
         for player in players:
             player.turn()
         page.context.browser.start_tracing(page=page, path=trace)  # type: ignore[union-attr]
-        with page.expect_response(lambda answer: "deployments?limit" in answer.url, timeout=60000):
+        with page.expect_response(lambda answer: "/api/fleet" in answer.url, timeout=60000):
             page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         page.wait_for_timeout(1500)
         page.context.browser.stop_tracing()  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""A fleet of several pages of the API's lists: all of it is there, and a refresh keeps what it can."""
+"""A fleet of many workers: all of it is there, a refresh sends what changed, and keeps what it can."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Response, expect
 
 from tests.console.browser import Visitor
 from tests.console.conftest import vacate
@@ -16,7 +16,7 @@ from tests.console.players import Player
 from tests.fixtures.http_client import Operator
 from tests.fixtures.serve import ADMIN_KEY, Serve
 
-COUNT, PAGE = 15, 6
+COUNT = 15
 
 
 @pytest.fixture(scope="module")
@@ -27,24 +27,17 @@ def many(vacant: Serve) -> Iterator[tuple[Serve, list[Player]]]:
         vacate(vacant)
 
 
-def test_every_page_of_the_list_is_followed_and_rows_are_kept(
+def test_only_what_changed_is_sent_and_rows_are_kept(
     visit: Callable[..., Visitor], many: tuple[Serve, list[Player]]
 ) -> None:
     serve, players = many
     visitor = visit(serve.url, viewport={"width": 1280, "height": 480})
-    asked: list[str] = []
-
-    def fewer(route: Route) -> None:
-        asked.append(route.request.url)
-        route.continue_(url=route.request.url.replace("limit=200", f"limit={PAGE}"))
-
-    visitor.page.route("**/api/workers?*", fewer)
+    answers: list[Response] = []
+    visitor.page.on("response", lambda answer: answers.append(answer) if "/api/fleet" in answer.url else None)
     page = visitor.enter(ADMIN_KEY)
     rows = page.locator(".worker")
     expect(rows).to_have_count(COUNT)
     names = page.locator(".worker h2 a").all_text_contents()
-    assert ["next_token" in url for url in asked[:3]] == [False, True, True]
-    assert not any("next_token" in url for url in asked[3:4]), "the second round begins at the first page"
     assert names == sorted(player.name for player in players)
     page.evaluate("window.kept = [...document.querySelectorAll('.worker .meter .load span')]")
     assert page.evaluate("innerHeight") < page.evaluate("document.documentElement.scrollHeight") / 2
@@ -54,6 +47,10 @@ def test_every_page_of_the_list_is_followed_and_rows_are_kept(
         player.turn()
     page.evaluate(look_again)
     page.wait_for_function("(b) => kept.some((each, at) => each.style.height !== b[at])", arg=before)
+    assert answers[0].json()["full"] and "since=" not in answers[0].url
+    changed = [answer.json() for answer in answers[1:] if answer.status == 200]
+    told = {worker["name"] for body in changed for worker in body["workers"]}
+    assert told <= {player.name for player in players[:4]} and told and not any(body["full"] for body in changed)
     same = "[...document.querySelectorAll('.worker .meter .load span')].every((each, at) => each === kept[at])"
     assert page.evaluate(same), "the same elements, with other figures"
     assert rows.nth(12).evaluate("(e) => getComputedStyle(e).contentVisibility") == "auto"
@@ -74,13 +71,14 @@ def test_a_list_says_that_it_shows_no_more_than_the_first_2000_entries(
     visit: Callable[..., Visitor], many: tuple[Serve, list[Player]], name: str, id_: str, fragment: str
 ) -> None:
     serve, _ = many
-    [one] = Operator(serve.url, ADMIN_KEY).get(f"/api/{name}?limit=1").expect(200)[name]
+    found = Operator(serve.url, ADMIN_KEY).get("/api/fleet").expect(200)
+    one = found[name][0]
     if name == "workers":  # without the GPUs, of which each is drawn
         one |= {"gpu_info": {"count": 0, "devices": []}, "gpu_usage": [], "gpu_claims": {}}
-    entries = [one | {id_: f"{one[id_]}-{number}"} for number in range(2000)]
-    body = json.dumps({name: entries, "next_token": "more"})
+    entries = [one | {id_: f"{one[id_]}-{number}"} for number in range(2001)]
+    body = json.dumps(found | {name: entries})
     visitor = visit(serve.url)
-    visitor.page.route(f"**/api/{name}?*", lambda route: route.fulfill(body=body, content_type="application/json"))
+    visitor.page.route("**/api/fleet*", lambda route: route.fulfill(body=body, content_type="application/json"))
     page = visitor.enter(ADMIN_KEY, fragment)
     expect(page.get_by_text(f"The first 2,000 {name} are shown.")).to_be_visible()
     expect(page.locator("[data-row]")).to_have_count(2000)
