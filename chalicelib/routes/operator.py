@@ -166,7 +166,8 @@ def fleet(call: Call) -> Any:
 
 @route("metrics")
 def scrape(call: Call) -> Any:
-    text = exposition.text(metrics.families_of(snapshot.SHARED.fleet(call.now)))
+    groups = metrics.groups(call.params(r.MetricsQuery))
+    text = exposition.text(metrics.families_of(snapshot.SHARED.fleet(call.now), groups))
     return Response(text, {"Content-Type": exposition.CONTENT_TYPE})
 
 

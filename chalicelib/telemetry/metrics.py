@@ -6,7 +6,7 @@ A silent worker's figures of its GPUs and disk are left out: they would look lik
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from chalicelib.deployments import crash_loops, publication
 from chalicelib.fleet import conditions, scan
@@ -17,10 +17,14 @@ from chalicelib.store.tables import Count, Deployment, Operation
 from chalicelib.telemetry.exposition import Family
 from chalicelib.telemetry.fleet_reader import Fleet, FleetReader
 from muster.api import messages as m
+from muster.api import resources as r
 from muster.api.conditions import ConditionType
+from muster.api.errors import ApiError
 from muster.api.lifecycle import OPEN, OperationStatus, Status
 from muster.api.version import VERSION
 
+GROUPS = ("summary", "workers", "gpus", "disks", "deployments", "operations")
+"""What a scrape may ask for, each with the metrics of docs/protocol.md. A GPU has six samples, a worker nine."""
 ENDED = [status for status in OperationStatus if status not in OPEN]
 
 
@@ -29,33 +33,48 @@ def families(now: float) -> list[Family]:
     return families_of(FleetReader().read(now))
 
 
-def families_of(fleet: Fleet) -> list[Family]:
-    """Every metric of a fleet, as of when it was read; operations are read now."""
-    workers, deployments, now = fleet.workers, list(fleet.deployments.values()), fleet.read_at
-    conflicts = publication.conflicts_among(deployments, workers, now)
+def families_of(fleet: Fleet, groups: Collection[str] = GROUPS) -> list[Family]:
+    """The metrics of these groups, as of when the fleet was read; operations are read now."""
+    return [family for group in GROUPS if group in groups for family in _MADE[group](fleet)]
+
+
+def groups(query: r.MetricsQuery) -> Collection[str]:
+    """The groups that a scrape asks for. Raises INVALID_REQUEST for a name that is none of them."""
+    asked = GROUPS if query.collect is None else [name.strip() for name in query.collect.split(",")]
+    for name in asked:
+        if name not in GROUPS:
+            raise ApiError(
+                "INVALID_REQUEST", f"collect: expected names of {', '.join(GROUPS)}, with commas between them"
+            )
+    return asked
+
+
+def _summary(fleet: Fleet) -> Iterable[Family]:
     build = Family("muster_build_info", "gauge", "The control plane's version.")
     build.add(1, version=VERSION)
-    return [
-        build,
-        *_workers(list(workers.values()), now),
-        _conditions(list(workers.values()), conflicts.keys(), now),
-        *_gpus(list(workers.values()), now),
-        *_disks(list(workers.values()), now),
-        *_deployments(deployments, workers, now),
-        _open(scan.open_operations(), now),
-        _ended(),
-    ]
+    workers = Family("muster_workers", "gauge", "Workers by status.")
+    counted = Counter(_status(worker, fleet.read_at) for worker in fleet.workers.values())
+    for status in ("online", "draining", "offline"):
+        workers.add(counted[status], status=status)
+    deployments = Family("muster_deployments", "gauge", "Deployments by what is wanted of them and how that goes.")
+    pairs = Counter((str(deployment.desired), str(deployment.status)) for deployment in fleet.deployments.values())
+    for desired in ("running", "stopped"):
+        for each_status in Status:
+            deployments.add(pairs[desired, each_status], desired=desired, status=each_status)
+    return build, workers, deployments
+
+
+def _of_workers(fleet: Fleet) -> Iterable[Family]:
+    workers, now = list(fleet.workers.values()), fleet.read_at
+    conflicts = publication.conflicts_among(fleet.deployments.values(), fleet.workers, now)
+    return *_workers(workers, now), _conditions(workers, conflicts.keys(), now)
 
 
 def _workers(workers: list[Worker], now: float) -> Iterable[Family]:
-    by_status = Family("muster_workers", "gauge", "Workers by status.")
     info = Family("muster_worker_info", "gauge", "A worker, with what it says of itself.")
     online = Family("muster_worker_online", "gauge", "Whether it was heard of lately.")
     draining = Family("muster_worker_draining", "gauge", "Whether nothing new is placed on it.")
     age = Family("muster_worker_heartbeat_age_seconds", "gauge", "Seconds since its last heartbeat.")
-    counted = Counter(_status(worker, now) for worker in workers)
-    for status in ("online", "draining", "offline"):
-        by_status.add(counted[status], status=status)
     for worker in workers:
         name = str(worker.record.name)
         info.add(
@@ -68,7 +87,7 @@ def _workers(workers: list[Worker], now: float) -> Iterable[Family]:
         online.add(int(worker.online(now)), worker=name)
         draining.add(int(worker.draining()), worker=name)
         age.add(round(max(0.0, now - float(worker.heartbeat.last_seen)), 3), worker=name)
-    return by_status, info, online, draining, age
+    return info, online, draining, age
 
 
 def _status(worker: Worker, now: float) -> str:
@@ -137,7 +156,6 @@ def _usage(worker: Worker, now: float) -> tuple[m.Disk | None, list[m.GpuUsage]]
 
 
 def _deployments(found: list[Deployment], workers: dict[str, Worker], now: float) -> Iterable[Family]:
-    by_status = Family("muster_deployments", "gauge", "Deployments by what is wanted of them and how that goes.")
     info = Family("muster_deployment_info", "gauge", "A deployment, its model, and the worker that it is on.")
     wanted = Family("muster_deployment_desired_running", "gauge", "Whether it should run.")
     status = Family("muster_deployment_status", "gauge", "1 for the status that it has.")
@@ -146,10 +164,6 @@ def _deployments(found: list[Deployment], workers: dict[str, Worker], now: float
     loop = Family("muster_deployment_crash_loop", "gauge", "1 for the cause of the crash loop that it is in.")
     times = Family("muster_deployment_crash_loop_failures", "gauge", "Failures in a row with that cause.")
     next_start = Family("muster_deployment_next_start_seconds", "gauge", "Until its crash loop's next start.")
-    counted = Counter((str(deployment.desired), str(deployment.status)) for deployment in found)
-    for desired in ("running", "stopped"):
-        for each_status in Status:
-            by_status.add(counted[desired, each_status], desired=desired, status=each_status)
     for deployment in found:
         name, worker = str(deployment.name), workers.get(str(deployment.worker_id))
         worker_name = str(worker.record.name) if worker else None
@@ -165,7 +179,7 @@ def _deployments(found: list[Deployment], workers: dict[str, Worker], now: float
             times.add(looping.times, deployment=name)
         if looping is not None and looping.next_start_in is not None:
             next_start.add(looping.next_start_in, deployment=name)
-    return by_status, info, wanted, status, reachable, restarts, loop, times, next_start
+    return info, wanted, status, reachable, restarts, loop, times, next_start
 
 
 def _open(found: list[Operation], now: float) -> Family:
@@ -190,3 +204,13 @@ def _ended() -> Family:
     for key, (type_, status) in keys.items():
         family.add(stored.get(key, 0), type=type_, status=status)
     return family
+
+
+_MADE: dict[str, Callable[[Fleet], Iterable[Family]]] = {
+    "summary": _summary,
+    "workers": _of_workers,
+    "gpus": lambda fleet: _gpus(list(fleet.workers.values()), fleet.read_at),
+    "disks": lambda fleet: _disks(list(fleet.workers.values()), fleet.read_at),
+    "deployments": lambda fleet: _deployments(list(fleet.deployments.values()), fleet.workers, fleet.read_at),
+    "operations": lambda fleet: (_open(scan.open_operations(), fleet.read_at), _ended()),
+}

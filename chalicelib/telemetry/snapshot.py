@@ -134,9 +134,8 @@ class Snapshot:
 
 
 def _worker_rows(fleet: Fleet) -> Iterable[tuple[str, r.FleetWorker]]:
-    """In the order of names, as lists of workers are."""
     conflicts = publication.conflicts_among(fleet.deployments.values(), fleet.workers, fleet.read_at)
-    for worker_id, worker in sorted(fleet.workers.items(), key=lambda item: str(item[1].record.name)):
+    for worker_id, worker in fleet.workers.items():
         conflict = publication.of_address(worker) or conflicts.get(worker_id)
         yield worker_id, _worker(worker, conditions.merged(fleet.held.get(worker_id, ()), conflict), fleet.read_at)
 

@@ -100,7 +100,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("get_operation", "GET", "/api/operations/{operation_id}", A.VIEWER, "An operation and its result", r.Operation),
     Endpoint("cancel_operation", "DELETE", "/api/operations/{operation_id}", A.OPERATOR, "Cancel an operation that was not sent yet", r.Operation),
     Endpoint("events", "GET", "/api/events", A.VIEWER, "The timeline of everything, newest first", r.Events, query=r.EventsQuery),
-    Endpoint("metrics", "GET", "/api/metrics", A.VIEWER, "The fleet in Prometheus' text format", media="text/plain"),
+    Endpoint("metrics", "GET", "/api/metrics", A.VIEWER, "The fleet in Prometheus' text format", query=r.MetricsQuery, media="text/plain"),
     Endpoint("discover", "GET", "/api/discovery/prometheus", A.VIEWER, "The running models' own metrics, for Prometheus' http_sd", r.ScrapeTargets),
     Endpoint("health", "GET", "/api/health", A.ANYONE, "Whether the API and its database answer", r.Health),
     Endpoint("openapi", "GET", "/api/openapi.json", A.ANYONE, "This document"),

@@ -70,6 +70,12 @@ class FleetQuery(Struct):
     fresh: bool = False
 
 
+class MetricsQuery(Struct):
+    """`collect`: groups of metrics, with commas between them; all by default."""
+
+    collect: Annotated[str, Meta(max_length=200)] | None = None
+
+
 class WaitQuery(Struct):
     """Seconds to wait for the worker's answer before 202."""
 
