@@ -24,7 +24,6 @@ from chalicelib.fleet import workers
 from chalicelib.operations import queue, wait_limit
 from chalicelib.routes import parsing
 from chalicelib.routes.matching import MethodNotAllowed
-from chalicelib.routes.negotiation import negotiated
 from chalicelib.store import idempotency
 from chalicelib.store.items import TransactionConflict
 from chalicelib.store.tables import Operation
@@ -141,6 +140,13 @@ def answer(endpoint: Endpoint, request: Any, ids: dict[str, str]) -> Response:
         return negotiated(answered, request.headers) if endpoint.method == "GET" else answered
 
     return guarded(endpoint.name, handled)
+
+
+def negotiated(answered: Response, headers: Any) -> Response:
+    """What `negotiation.negotiated` returns, which a cold start for a heartbeat does not import (docs/adr/0044)."""
+    from chalicelib.routes import negotiation
+
+    return negotiation.negotiated(answered, headers)
 
 
 def guarded(name: str, answer: Callable[[], Response]) -> Response:

@@ -13,7 +13,6 @@ from typing import Any
 from chalice.app import Chalice, Response
 
 from chalicelib.routes import http
-from chalicelib.routes.negotiation import negotiated
 from muster.api.endpoints import ENDPOINTS, Access, Endpoint
 from muster.api.structs import Value
 
@@ -76,7 +75,7 @@ def _page_view(app: Chalice, page: Page) -> Callable[..., Response]:
     def view(**ids: str) -> Response:
         handler = getattr(_imported(page.module), page.handler)
         request: Any = app.current_request
-        return http.guarded(page.handler, lambda: negotiated(handler(request, **ids), request.headers))
+        return http.guarded(page.handler, lambda: http.negotiated(handler(request, **ids), request.headers))
 
     return view
 

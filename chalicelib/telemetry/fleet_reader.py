@@ -11,7 +11,6 @@ The reads may be a moment old. What a line names is read as it is now, so a chan
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from chalicelib.fleet import conditions, scan
 from chalicelib.fleet.conditions import Held
@@ -21,6 +20,7 @@ from chalicelib.store.items import find_all
 from chalicelib.store.tables import Deployment, WorkerRecord
 from muster.api import resources as r
 from muster.api.lifecycle import Status
+from muster.api.structs import Value
 
 FULL_SECONDS = 300.0
 MAX_LINES = 500
@@ -28,8 +28,7 @@ MAX_LINES = 500
 SETTLED = (Status.RUNNING, Status.STOPPED, Status.ERROR)
 
 
-@dataclass(frozen=True)
-class Fleet:
+class Fleet(Value, frozen=True):
     """Everything as it was at `read_at`, in epoch seconds. `held` are the conditions that each worker reports."""
 
     read_at: float
@@ -38,8 +37,7 @@ class Fleet:
     held: dict[str, list[Held]]
 
 
-@dataclass(frozen=True)
-class _Known:
+class _Known(Value, frozen=True):
     """What was read, when all of it was read, and up to where the timeline was followed."""
 
     fleet: Fleet

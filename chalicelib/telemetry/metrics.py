@@ -44,7 +44,7 @@ def groups(query: r.MetricsQuery) -> Collection[str]:
     for name in asked:
         if name not in GROUPS:
             raise ApiError(
-                "INVALID_REQUEST", f"collect: expected names of {', '.join(GROUPS)}, with commas between them"
+                "INVALID_REQUEST", f"collect: expected some of {', '.join(GROUPS)}, with commas between them"
             )
     return asked
 

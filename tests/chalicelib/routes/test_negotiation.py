@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from chalice.app import Response
 from chalice.config import Config
-from msgspec.structs import replace
 
+from app import app
 from chalicelib.routes import http
-from chalicelib.routes.api_gateway import App
 from chalicelib.routes.negotiation import SMALLEST, Compressed, negotiated
 from infra.local.lambda_events import Gateway
-from muster.api.endpoints import BY_NAME, Endpoint
 from tests.infra.cloud.lambda_emulator import http_event, read, rest_event
 
 LONG = json.dumps({"workers": [f"gpu-{number}" for number in range(300)]})
@@ -100,33 +98,27 @@ def test_a_file_of_bytes_is_left_alone() -> None:
 # Behind gateways
 
 
-def served() -> App:
-    """A route that answers a GET with LONG, and one that changes something. Neither is one of the API's."""
-    app = App("negotiation", configure_logs=False)
-    for like in (BY_NAME["openapi"], BY_NAME["register"]):
-        endpoint = replace(like, name=f"negotiated {like.name}")
-        http.route(endpoint.name)(lambda call: Response(LONG, dict(TYPE)))
-
-        def view(endpoint: Endpoint = endpoint) -> Response:
-            return http.answer(endpoint, app.current_request, {})
-
-        app.route(endpoint.path, methods=[endpoint.method], content_types=["*/*"], name=endpoint.name)(view)
-    return app
+@pytest.fixture(scope="module", autouse=True)
+def handlers() -> Iterator[None]:
+    """One route of the API that answers with LONG, and one that changes something and answers so too."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("openapi", "register"):
+            patch.setitem(http.HANDLERS, name, lambda _: Response(LONG, dict(TYPE)))
+        yield
 
 
-APP = served()
 Sent = list[tuple[str, str]]
 Answer = tuple[int, dict[str, str], bytes]
 
 
 def by_lambda(event: Callable[..., Any]) -> Callable[[str, str, Sent], Answer]:
     return lambda method, path, sent: read(
-        APP(json.loads(json.dumps(event(method, path, sent, b"", APP.routes))), None)
+        app(json.loads(json.dumps(event(method, path, sent, b"", app.routes))), None)
     )
 
 
 def by_local_server(method: str, path: str, sent: Sent) -> Answer:
-    made = Gateway(APP, Config()).handle_request(method, path, {name.lower(): value for name, value in sent}, b"")
+    made = Gateway(app, Config()).handle_request(method, path, {name.lower(): value for name, value in sent}, b"")
     return read({**made, "headers": {**made["headers"], **made["multiValueHeaders"]}})
 
 

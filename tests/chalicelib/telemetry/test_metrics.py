@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
+
+import pytest
 
 from chalicelib.deployments import intents
 from chalicelib.telemetry import exposition, metrics
+from chalicelib.telemetry.fleet_reader import FleetReader
 from chalicelib.workers import admin
 from muster.api import resources as r
+from muster.api.errors import ApiError
 from muster.api.version import VERSION
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 from tests.fixtures.prometheus import Samples, samples_of
@@ -154,3 +159,32 @@ def test_a_scrape_costs_no_more_after_many_operations(world: PlaneWorld) -> None
         worker.beat()
         worker.result(operation_id, output={"models": []})
     assert before == cost() == {"Scan": 4, "BatchGetItem": 1, "Query": 4}, "and the end of the timeline"
+
+
+@pytest.mark.parametrize("group", metrics.GROUPS)
+def test_groups_add_up_to_everything(world: PlaneWorld, group: str) -> None:
+    worker = world.worker()
+    worker.run(world.deploy(gpus=1))
+    worker.beat(
+        gpu_usage=[{"index": 0, "memory_used": 1, "utilization": 5}],
+        disk={"total": 9, "used": 1, "free": 8, "percent": 11.1},
+    )
+    fleet = FleetReader().read(world.now)
+    by_group = {name: [family.name for family in metrics.families_of(fleet, [name])] for name in metrics.GROUPS}
+    everything = [family.name for family in metrics.families_of(fleet)]
+    assert everything == [name for names in by_group.values() for name in names] and by_group[group]
+    assert len(everything) == len(set(everything))
+
+
+@pytest.mark.parametrize(
+    ("collect", "groups"), [(None, metrics.GROUPS), ("gpus", ["gpus"]), ("workers, disks", ["workers", "disks"])]
+)
+def test_a_scrape_chooses_groups(collect: str | None, groups: Collection[str]) -> None:
+    assert metrics.groups(r.MetricsQuery(collect)) == groups
+
+
+@pytest.mark.parametrize("collect", ["", "gpu", "gpus,", "gpus;disks"])
+def test_a_group_that_does_not_exist_is_refused(collect: str) -> None:
+    with pytest.raises(ApiError, match="collect: expected some of summary") as caught:
+        metrics.groups(r.MetricsQuery(collect))
+    assert caught.value.error_code == "INVALID_REQUEST"
