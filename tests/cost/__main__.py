@@ -14,6 +14,7 @@ from chalicelib.store import settings
 from infra.cloud import prices
 from tests.cost import month
 from tests.cost.bill import CORES, DEPLOYMENTS, ROUND_TRIP, Api, Line, Month, bill, seconds, total
+from tests.cost.month import LOOK_SECONDS
 from tests.fixtures import dynoxide
 
 WIDTH = 110
@@ -56,6 +57,7 @@ def _counted(had: Month, round_trip: float) -> Table:
         (f"a sweep over {had.workers:,}", counted.sweep, had.of_sweeps.invocations),
         ("a deployment's life", counted.life, had.lives),
         ("its quick heartbeats", counted.beat * counted.quick, had.lives),
+        ("a look of a console tab", counted.look, had.looks),
     )
     for what, use, times in rows:
         each = 1000 * seconds(use, round_trip)
@@ -82,7 +84,8 @@ def _assumed(had: Month, round_trip: float) -> str:
         f"{had.deployments} deployments a worker a month with {had.counted.quick} quick heartbeats each.\n"
         f"Assumed: {round_trip:g} ms to DynamoDB and back; this machine's processor time on {CORES:.2f} of a core; "
         "months of 30 days; no free tier.\n"
-        "Not counted: cold starts, TLS, operators who look. Prices: infra/cloud/prices.py."
+        f"The console tab is one that nobody touches: it looks every {LOOK_SECONDS:g} s, and the fleet is idle.\n"
+        "Not counted: cold starts, TLS, operators who do something. Prices: infra/cloud/prices.py."
     )
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from chalicelib.store import settings
 from infra.cloud import prices
 from tests.cost.function import OF_GATEWAY
-from tests.cost.month import Counted
+from tests.cost.month import LOOK_SECONDS, Counted
 from tests.cost.use import Use
 
 MONTH = 30 * 86400.0
@@ -65,6 +65,11 @@ class Month:
         return (self.counted.life + self.counted.beat * self.counted.quick) * self.lives
 
     @property
+    def looks(self) -> float:
+        """Of one console that is open all month, and which nobody touches."""
+        return MONTH / LOOK_SECONDS
+
+    @property
     def use(self) -> Use:
         return self.of_heartbeats + self.of_sweeps + self.of_deployments
 
@@ -85,6 +90,7 @@ def bill(month: Month, api: Api, round_trip: float = ROUND_TRIP) -> list[Line]:
     sent = use.sent + use.requests * len(OF_GATEWAY[api])
     sweeps = MONTH / MINUTE
     p = prices
+    look = prices.Price(price_of(month.counted.look, api, round_trip), 1, "the lines above")
     rows = (
         ("API Gateway", f"{api.upper()} API, requests", use.requests, "requests", p.REQUEST[api]),
         ("Lambda", "invocations", use.invocations, "invocations", p.INVOCATION),
@@ -98,8 +104,25 @@ def bill(month: Month, api: Api, round_trip: float = ROUND_TRIP) -> list[Line]:
         ("CloudWatch", "alarms", ALARMS, "alarms", p.ALARM),
         ("EventBridge", "the schedule of the sweep", sweeps, "invocations", p.SCHEDULED),
         ("Data transfer", "answers, to the internet", sent, "bytes", p.SENT),
+        ("Console", "one tab, open all month", month.looks, "requests", look),
     )
     return [Line(service, what, quantity, unit, price * quantity) for service, what, quantity, unit, price in rows]
+
+
+def price_of(use: Use, api: Api, round_trip: float = ROUND_TRIP) -> float:
+    """Dollars for all of it together."""
+    p = prices
+    parts = (
+        (p.REQUEST[api], use.requests),
+        (p.INVOCATION, use.invocations),
+        (p.GB_SECOND, seconds(use, round_trip) * MEMORY_GB),
+        (p.WRITE_UNIT, use.writes),
+        (p.READ_UNIT, use.reads),
+        (p.LOG_INGESTED, use.logged),
+        (p.LOG_STORED, use.logged),
+        (p.SENT, use.sent + use.requests * len(OF_GATEWAY[api])),
+    )
+    return sum(price * quantity for price, quantity in parts)
 
 
 def total(lines: list[Line]) -> float:

@@ -6,17 +6,19 @@ here as they do it, and counted with the rest.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import gzip
 import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
-from muster.api.endpoints import BY_NAME
+from muster.api.endpoints import BY_NAME, Endpoint
 from tests.cost.meter import METER
 from tests.cost.use import Use
 
@@ -44,30 +46,72 @@ SCHEDULED = {
 
 def request(name: str, ids: dict[str, str], bearer: str, body: object = None) -> tuple[Any, Use]:
     """The decoded answer of that endpoint, and what it took. An error is one here too."""
-    import app
-
     endpoint = BY_NAME[name]
     headers = {"authorization": f"Bearer {bearer}", "content-type": "application/json"}
-    event = {
+    event = _event(endpoint, endpoint.path.format(**ids), headers)
+    event |= {"pathParameters": ids, "body": None if body is None else json.dumps(body)}
+    answer, use = _sent(event)
+    assert answer["statusCode"] < 300, f"{name}: {answer['body']}"
+    return json.loads(answer["body"]), use
+
+
+@dataclass
+class Tab:
+    """A console that shows the fleet, as far as its requests go (chalicelib/console/snapshot.js, api.js)."""
+
+    key: str
+    token: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    """The last ETag of each query that was answered."""
+    changed: int = 0
+    """Rows of the last answer."""
+
+    def look(self) -> Use:
+        """Ask once, as a browser does: with what it has, and accepting gzip."""
+        endpoint, query = BY_NAME["fleet"], {"since": [self.token]} if self.token else {}
+        headers = {"authorization": f"Bearer {self.key}", "accept-encoding": "gzip, deflate, br, zstd"}
+        tag = self.tags.get(self.token)
+        event = _event(endpoint, endpoint.path, headers | ({"if-none-match": tag} if tag else {}))
+        answer, use = _sent(event | {"multiValueQueryStringParameters": query or None})
+        self.changed = 0
+        if answer["statusCode"] == 304:
+            return use
+        assert answer["statusCode"] == 200, answer["body"]
+        sent = base64.b64decode(answer["body"]) if answer.get("isBase64Encoded") else answer["body"].encode()
+        found = json.loads(gzip.decompress(sent) if "Content-Encoding" in answer["headers"] else sent)
+        self.tags[self.token] = answer["headers"]["ETag"]
+        self.token, self.changed = found["token"], len(found["workers"]) + len(found["deployments"])
+        return use
+
+
+def _event(endpoint: Endpoint, path: str, headers: dict[str, str]) -> dict[str, Any]:
+    return {
         "requestContext": {
             "httpMethod": endpoint.method,
             "resourcePath": endpoint.path,
-            "path": endpoint.path.format(**ids),
+            "path": path,
             "requestId": REQUEST_ID,
         },
         "headers": headers,
         "multiValueHeaders": {key: [value] for key, value in headers.items()},
-        "pathParameters": ids,
+        "pathParameters": {},
         "multiValueQueryStringParameters": None,
         "stageVariables": None,
-        "body": None if body is None else json.dumps(body),
+        "body": None,
         "isBase64Encoded": False,
     }
+
+
+def _sent(event: dict[str, Any]) -> tuple[dict[str, Any], Use]:
+    """The function's answer, and what it took: of a compressed one the bytes that the gateway sends."""
+    import app
+
     with _said() as said, METER.metered():
         answer = app.app(event, _context())
-    assert answer["statusCode"] < 300, f"{name}: {answer['body']}"
-    sent = len(answer["body"].encode()) + sum(len(f"{key}: {value}\r\n") for key, value in answer["headers"].items())
-    return json.loads(answer["body"]), replace(_logged(said), requests=1, sent=sent)
+    encoded = answer["body"].encode()
+    body = len(base64.b64decode(encoded)) if answer.get("isBase64Encoded") else len(encoded)
+    sent = body + sum(len(f"{key}: {value}\r\n") for key, value in answer["headers"].items())
+    return answer, replace(_logged(said), requests=1, sent=sent)
 
 
 def sweep() -> Use:

@@ -3,6 +3,7 @@
     a heartbeat      one hundred idle ones of a worker with eight GPUs and four deployments; one in ten looks
     a sweep          over the whole fleet
     a deployment     from being asked for until it is deleted, and how many quick heartbeats that brings with it
+    a console tab    ten minutes of looks at a fleet that is idle, and which nobody touches
     what is stored   of a worker, and of a deployment with its timeline
 
 Only seconds are of this machine. All else is the same wherever it is run.
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib.auth import tokens
+from chalicelib.routes.http import CLOCK, Clock
 from chalicelib.store.tables import (
     Deployment,
     Event,
@@ -40,6 +42,10 @@ from tests.fixtures.units import size_of
 KEY = tokens.new_secret("key")
 RUNNING = 4
 BEATS, SWEEPS = 100, 3
+LOOK_SECONDS = 30.0
+"""Between two looks of a console that nobody touches (IDLE in chalicelib/console/poll.js)."""
+LOOKS = 20
+"""In ten minutes: two of them read the whole fleet again (fleet_reader.FULL_SECONDS)."""
 HOUR = 3600.0
 OVERHEAD = 100
 """Bytes that DynamoDB charges for each item and each entry of an index, beside what is in it."""
@@ -55,6 +61,7 @@ class Counted:
     sweep: Use
     life: Use
     quick: int
+    look: Use
     worker_bytes: int
     life_bytes: int
 
@@ -88,6 +95,7 @@ def count(workers: int) -> Counted:
             sweep=sum(sweeps, Use()) * (1 / SWEEPS),
             life=life,
             quick=max(0, quick),
+            look=_look(world, agent),
             worker_bytes=_bytes_of_worker(first),
             life_bytes=kept,
         )
@@ -124,6 +132,21 @@ class Agent:
         body = {"status": status, "generation": deployment["generation"], "session": self.worker.answer.session}
         body |= {"sequence": self.sequence, "container_id": "c" * 64, "port": 20000, "message": f"it is {status}"}
         return function.request("report", ids, self.worker.token, body)[1]
+
+
+def _look(world: PlaneWorld, agent: Agent) -> Use:
+    """One look of a console that has been open for a while, on average."""
+    tab, use = function.Tab(KEY), Use()
+    before = CLOCK.set(Clock(lambda: world.now))
+    try:
+        for turn in range(LOOKS + 1):
+            agent.beat()
+            looked = tab.look()
+            use += looked if turn else Use()  # the first one shows everything to somebody who has just come
+            world.pass_(LOOK_SECONDS)
+    finally:
+        CLOCK.reset(before)
+    return use * (1 / LOOKS)
 
 
 def _life(agent: Agent) -> tuple[Use, int, int]:

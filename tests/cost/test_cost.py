@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from chalicelib.routes.http import CLOCK, Clock
 from chalicelib.store import usage as usage_figures
 from chalicelib.store.items import transact
 from chalicelib.store.tables import WorkerHeartbeat
@@ -17,7 +18,8 @@ from chalicelib.workers import liveness
 from infra.cloud import prices
 from tests.cost import month
 from tests.cost.__main__ import main
-from tests.cost.bill import MINUTE, MONTH, Line, Month, bill, total
+from tests.cost.bill import MINUTE, MONTH, Line, Month, bill, price_of, total
+from tests.cost.function import OF_GATEWAY, Tab
 from tests.cost.meter import METER
 from tests.cost.month import Agent, Counted
 from tests.cost.use import Use
@@ -134,3 +136,32 @@ def test_what_is_printed_is_the_bill_and_what_was_counted(counted: Counted) -> N
     document = msgspec.json.decode(CliRunner().invoke(main, ["--workers", "3", "--output", "json"]).output)
     assert document["total"] == pytest.approx(sum(line["dollars"] for line in document["lines"]))
     assert document["counted"]["beat"]["writes"] == 1
+
+
+def test_a_console_tab_that_nobody_touches_is_on_the_bill(counted: Counted) -> None:
+    line = next(line for line in bill(Month(counted, 1000), "http") if line.service == "Console")
+    assert line.quantity == MONTH / month.LOOK_SECONDS == 86_400
+    assert line.dollars == pytest.approx(86_400 * price_of(counted.look, "http"))
+    assert counted.look.writes == 0 and counted.look.requests == counted.look.invocations == 1
+    twice = replace(counted, look=counted.look * 2)
+    assert dollars(bill(Month(twice, 1000), "http"), "one tab") == pytest.approx(2 * line.dollars)
+
+
+def test_an_hour_of_a_tab_is_what_its_first_answer_weighs_and_little_more(fleet: tuple[PlaneWorld, Agent]) -> None:
+    """By the requests that the console makes (tests/console/test_pace.py counts them), over a fleet that is idle."""
+    world, agent = fleet
+    tab, sent = Tab(month.KEY), []
+    before = CLOCK.set(Clock(lambda: world.now))
+    try:
+        for _ in range(int(3600 / month.LOOK_SECONDS)):
+            agent.beat()
+            for heartbeat in WorkerHeartbeat.scan():
+                heartbeat.update(actions=[WorkerHeartbeat.last_seen.set(world.now)])
+            sent.append(tab.look().sent + len(OF_GATEWAY["http"]))
+            world.pass_(month.LOOK_SECONDS)
+    finally:
+        CLOCK.reset(before)
+    assert tab.changed == 0 and len(sent) == 120
+    first, *later = sent
+    assert first < 400 * SIZE, "bytes for each worker, compressed"
+    assert max(later) < 1000, "304, and its headers: whatever the size of the fleet"
