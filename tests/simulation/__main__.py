@@ -43,7 +43,6 @@ def simulate_all(seeds: range, diaries: bool = False, focus: Focus = NO_FOCUS) -
     database.attach()
     tables.create_tables()
     for seed in seeds:
-        database.before = lambda operation, request: None
         database.calm()
         with (
             seeded(seed),

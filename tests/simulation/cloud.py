@@ -17,8 +17,9 @@ from chalicelib.routes.http import Call, authenticated, unexpected
 from chalicelib.store.items import TransactionConflict
 from muster.api.endpoints import BY_NAME
 from muster.api.errors import ApiError
+from tests.fixtures.dynamodb_peers import Request
 from tests.fixtures.fake_server import FakeServer
-from tests.simulation.database import Request, UnreliableDynamoDB
+from tests.simulation.database import UnreliableDynamoDB
 from tests.simulation.faults import Faults
 
 HANDLERS = {"register": register.register, "heartbeat": worker.beat, "status": worker.report, "result": worker.result}
@@ -41,7 +42,8 @@ class Cloud:
         self._running = False
         database.before = self._before
         database.strikes = lambda fault, chance: self._running and faults.strikes(fault, chance)
-        database.choose, database.now = faults.random.randrange, lambda: faults.now
+        database.choose = faults.random.randrange
+        database.at(lambda: faults.now)
 
     def run(self, name: str, function: Callable[[], Any]) -> tuple[bool, Any]:
         """Whether it survived, and what it returned; ApiError and TransactionConflict are raised as they come.

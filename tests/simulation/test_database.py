@@ -48,7 +48,7 @@ def test_an_index_may_show_what_was_a_moment_ago_and_a_read_of_an_item_never_doe
     assert find(Deployment, deployment_id) is not None
     assert scanned(consistent_read=True) == [deployment_id]
     assert scanned() == []
-    database.now = lambda: LAG + 1
+    database.at(lambda: LAG + 1)
     assert scanned() == [deployment_id]
 
 
