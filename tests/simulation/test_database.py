@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from pynamodb.exceptions import UpdateError
+from pynamodb.exceptions import TransactWriteError, UpdateError
 
 from chalicelib.store import tables
-from chalicelib.store.items import find, transact, update_if
+from chalicelib.store.items import TransactionConflict, find, find_all, transact, update_if
 from chalicelib.store.tables import Deployment, WorkerHeartbeat
 from tests.fixtures.plane_world import PlaneWorld
 from tests.simulation.database import LAG, WRITES, UnreliableDynamoDB
@@ -63,20 +63,6 @@ def test_a_conditional_write_that_is_sent_again_is_done_and_fails(
     assert WorkerHeartbeat.get(worker.id).inbox == 7
 
 
-def test_a_transaction_that_is_sent_again_is_done_once_and_succeeds(
-    world: PlaneWorld, database: UnreliableDynamoDB
-) -> None:
-    heartbeat = WorkerHeartbeat.get(world.worker().id)
-    let(database, "write sent again")
-    transact(
-        lambda t: t.update(
-            heartbeat, actions=[WorkerHeartbeat.inbox.set(7)], condition=WorkerHeartbeat.inbox == heartbeat.inbox
-        )
-    )
-    database.calm()
-    assert WorkerHeartbeat.get(heartbeat.worker_id).inbox == 7
-
-
 def test_a_request_that_is_throttled_does_nothing(world: PlaneWorld, database: UnreliableDynamoDB) -> None:
     heartbeat = WorkerHeartbeat.get(world.worker().id)
     before = heartbeat.inbox
@@ -95,3 +81,92 @@ def test_what_was_before_a_restored_database_is_not_read_from_it(
     database.restore(snapshot)
     let(database, "read lagged", WRITES - 1)
     assert scanned() == []
+
+
+def raise_inbox(heartbeat: WorkerHeartbeat) -> None:
+    transact(
+        lambda t: t.update(
+            heartbeat, actions=[WorkerHeartbeat.inbox.set(7)], condition=WorkerHeartbeat.inbox == heartbeat.inbox
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [("transaction in conflict", "TransactionConflict"), ("transaction throttled", "ThrottlingError")],
+)
+def test_a_transaction_that_is_canceled_does_nothing_and_names_the_reason(
+    world: PlaneWorld, database: UnreliableDynamoDB, fault: str, reason: str
+) -> None:
+    heartbeat = WorkerHeartbeat.get(world.worker().id)
+    let(database, fault)
+    with pytest.raises(TransactionConflict) as refused:
+        raise_inbox(heartbeat)
+    cause = refused.value.__cause__
+    assert isinstance(cause, TransactWriteError)
+    assert [each and each.code for each in cause.cancellation_reasons] == [reason]
+    database.calm()
+    assert WorkerHeartbeat.get(heartbeat.worker_id).inbox == heartbeat.inbox
+
+
+def test_a_transaction_whose_answer_was_lost_is_done_once(world: PlaneWorld, database: UnreliableDynamoDB) -> None:
+    heartbeat = WorkerHeartbeat.get(world.worker().id)
+    let(database, "transaction sent again")
+    raise_inbox(heartbeat)
+    database.calm()
+    assert WorkerHeartbeat.get(heartbeat.worker_id).inbox == 7
+
+
+def test_a_write_that_meets_a_transaction_does_nothing(world: PlaneWorld, database: UnreliableDynamoDB) -> None:
+    heartbeat = WorkerHeartbeat.get(world.worker().id)
+    before = heartbeat.inbox
+    let(database, "write met a transaction")
+    with pytest.raises(UpdateError, match="TransactionConflictException"):
+        update_if(heartbeat, [WorkerHeartbeat.inbox.set(7)], WorkerHeartbeat.inbox == before)
+    database.calm()
+    assert WorkerHeartbeat.get(heartbeat.worker_id).inbox == before
+
+
+def test_a_batch_that_is_read_or_written_in_part_names_the_rest(
+    world: PlaneWorld, database: UnreliableDynamoDB
+) -> None:
+    ids = [world.deploy() for _ in range(3)]
+    keys = [{"deployment_id": {"S": id_}} for id_ in ids]
+    table = Deployment.Meta.table_name
+    let(database, "reads left unprocessed", 1)
+    answer = database._make_api_call("BatchGetItem", {"RequestItems": {table: {"Keys": keys, "ConsistentRead": True}}})
+    assert len(answer["Responses"][table]) == 2
+    assert answer["UnprocessedKeys"] == {table: {"Keys": keys[2:], "ConsistentRead": True}}
+    assert sorted(str(each.deployment_id) for each in find_all(Deployment, ids)) == sorted(ids)
+    let(database, "writes left unprocessed", 0)
+    deletes = [{"DeleteRequest": {"Key": key}} for key in keys]
+    answer = database._make_api_call("BatchWriteItem", {"RequestItems": {table: deletes}})
+    assert answer["UnprocessedItems"] == {table: deletes[1:]}
+    database.calm()
+    assert sorted(scanned(consistent_read=True)) == sorted(ids[1:])
+
+
+def test_a_page_that_ends_early_has_a_key_to_go_on_after(world: PlaneWorld, database: UnreliableDynamoDB) -> None:
+    ids = [world.deploy() for _ in range(3)]
+    let(database, "page ended early", 0)
+    answer = database._make_api_call("Scan", {"TableName": Deployment.Meta.table_name, "ConsistentRead": True})
+    assert answer["ScannedCount"] == 1 and "LastEvaluatedKey" in answer
+    assert sorted(scanned(consistent_read=True)) == sorted(ids)
+
+
+def test_an_item_that_is_not_read_consistently_may_be_what_it_was(
+    world: PlaneWorld, database: UnreliableDynamoDB
+) -> None:
+    heartbeat = WorkerHeartbeat.get(world.worker().id)
+    raise_inbox(heartbeat)
+    let(database, "read of an item lagged", 0)
+    assert WorkerHeartbeat.get(heartbeat.worker_id).inbox == heartbeat.inbox
+    assert [each.inbox for each in WorkerHeartbeat.batch_get([heartbeat.worker_id])] == [heartbeat.inbox]
+    assert WorkerHeartbeat.get(heartbeat.worker_id, consistent_read=True).inbox == 7
+
+
+def test_an_item_of_more_than_400_kilobytes_is_refused(world: PlaneWorld, database: UnreliableDynamoDB) -> None:
+    deployment = Deployment.get(world.deploy())
+    with pytest.raises(UpdateError, match="ValidationException"):
+        update_if(deployment, [Deployment.spec.set("x" * 400 * 1024)], Deployment.version == deployment.version)
+    assert Deployment.get(deployment.deployment_id).spec == deployment.spec
