@@ -3,6 +3,7 @@
 | module | what it owns |
 |---|---|
 | `workers` | one worker or several: their two items, and whether they are online |
+| `capacity` | which GPUs of a worker are free, as the index of free capacity has it |
 | `scan` | all workers and deployments at once |
 | `conditions` | what workers report that they cannot do |
 | `address_claims` | which worker claims which address |

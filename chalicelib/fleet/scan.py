@@ -11,7 +11,7 @@ from typing import Any
 
 from pynamodb.attributes import Attribute
 
-from chalicelib.fleet.workers import HEARTBEAT_SHOWN, RECORD_SHOWN, Worker
+from chalicelib.fleet.workers import HEARTBEAT_SHOWN, RECORD_SHOWN, Worker, is_online
 from chalicelib.store.tables import Deployment, Operation, Queued, Slot, WorkerHeartbeat, WorkerRecord
 
 HEARTBEAT_ATTRIBUTES = (
@@ -19,6 +19,8 @@ HEARTBEAT_ATTRIBUTES = (
     WorkerHeartbeat.last_seen,
     WorkerHeartbeat.status,
     WorkerHeartbeat.interval,
+    WorkerHeartbeat.down_since,
+    WorkerHeartbeat.drains,
 )
 RECORD_ATTRIBUTES = (
     *(
@@ -29,7 +31,8 @@ RECORD_ATTRIBUTES = (
         WorkerRecord.labels,
         WorkerRecord.draining,
     ),
-    *(WorkerRecord.claims, WorkerRecord.occupied),
+    *(WorkerRecord.claims, WorkerRecord.occupied, WorkerRecord.down, WorkerRecord.drains),
+    *(WorkerRecord.open, WorkerRecord.room, WorkerRecord.free),
 )
 
 
@@ -63,6 +66,12 @@ def candidates(consistent: bool) -> dict[str, Worker]:
         WorkerRecord.part == "cold", consistent_read=consistent, attributes_to_get=_names(RECORD_ATTRIBUTES)
     )
     return _joined(heartbeats, records)
+
+
+def online(now: float) -> set[str]:
+    """The ids of the workers that are online, by the small table of heartbeats alone."""
+    found = WorkerHeartbeat.scan(WorkerHeartbeat.gone.does_not_exist(), attributes_to_get=_names(HEARTBEAT_ATTRIBUTES))
+    return {str(heartbeat.worker_id) for heartbeat in found if is_online(heartbeat, now)}
 
 
 def _joined(heartbeats: Iterable[WorkerHeartbeat], records: Iterable[WorkerRecord]) -> dict[str, Worker]:

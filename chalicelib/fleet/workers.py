@@ -83,20 +83,10 @@ HEARTBEAT_SHOWN = stored_names(
 """What operators' lists are made of: of a heartbeat, half of its attributes are for credentials and reconciling."""
 
 
-class Worker(Value, frozen=True, dict=True):
-    """A worker as it was read."""
+class Host(Value, frozen=True, dict=True):
+    """What a worker's record contains: the GPUs, the labels, and the claims."""
 
     record: WorkerRecord
-    heartbeat: WorkerHeartbeat
-
-    @property
-    def worker_id(self) -> str:
-        return str(self.record.worker_id)
-
-    @property
-    def about(self) -> About:
-        """What a line of its timeline is about."""
-        return About(worker_id=self.worker_id, worker_name=str(self.record.name))
 
     @cached_property
     def gpu_info(self) -> m.GpuInfo:
@@ -128,6 +118,21 @@ class Worker(Value, frozen=True, dict=True):
     @cached_property
     def claims(self) -> Claims:
         return read_claims(self.record)
+
+
+class Worker(Host, frozen=True, dict=True):
+    """A worker as it was read."""
+
+    heartbeat: WorkerHeartbeat
+
+    @property
+    def worker_id(self) -> str:
+        return str(self.record.worker_id)
+
+    @property
+    def about(self) -> About:
+        """What a line of its timeline is about."""
+        return About(worker_id=self.worker_id, worker_name=str(self.record.name))
 
     def online(self, now: float) -> bool:
         return is_online(self.heartbeat, now)

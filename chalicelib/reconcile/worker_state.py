@@ -7,10 +7,10 @@ import zlib
 import msgspec
 from pynamodb.expressions.update import Action
 
+from chalicelib.fleet import capacity
 from chalicelib.reconcile.reconcile_run import ReconcileRun
 from chalicelib.scheduling import scheduler
 from chalicelib.store import events
-from chalicelib.store.items import update_if
 from chalicelib.store.tables import WorkerHeartbeat, WorkerReport
 from muster.api import messages as m
 from muster.api.sizes import fitting
@@ -41,7 +41,7 @@ def store_lists(run: ReconcileRun, known_ids: set[str], changed: bool) -> None:
 def record_return(run: ReconcileRun) -> None:
     """Record once that the worker is online again, and place the deployments that wait."""
     returned = [WorkerHeartbeat.down_since.remove(), WorkerHeartbeat.lost.remove()]
-    if update_if(WorkerHeartbeat(run.worker_id), returned, WorkerHeartbeat.down_since == run.heartbeat.down_since):
+    if capacity.follow(run.worker_id, returned, WorkerHeartbeat.down_since == run.heartbeat.down_since, down=None):
         about = events.About(worker_id=run.worker_id)
         events.record(about, "online", "heard of again", events.CONTROL_PLANE, run.now)
         scheduler.place_waiting(run.now, on=run.worker_id)
@@ -58,11 +58,8 @@ def drain_changed(heartbeat: WorkerHeartbeat, body: m.Heartbeat) -> bool:
 def record_drain_change(run: ReconcileRun) -> None:
     drains = run.body.status == "draining"
     actions: list[Action] = [WorkerHeartbeat.drains.set(True) if drains else WorkerHeartbeat.drains.remove()]
-    if update_if(
-        WorkerHeartbeat(run.worker_id),
-        actions,
-        WorkerHeartbeat.drains.does_not_exist() if drains else WorkerHeartbeat.drains.exists(),
-    ):
+    is_news = WorkerHeartbeat.drains.does_not_exist() if drains else WorkerHeartbeat.drains.exists()
+    if capacity.follow(run.worker_id, actions, is_news, drains=drains or None):
         line = ("draining", "nothing new is placed here") if drains else ("undrained", "open again")
         events.record(events.About(worker_id=run.worker_id), *line, f"worker {run.worker_id}", run.now)
 

@@ -24,6 +24,13 @@ def choose(deployment: Deployment, workers: Iterable[Worker], now: float) -> pla
     return _place(deployment, workers, gpu_claims.valid(hopeful, deployment.deployment_id), now)
 
 
+def choose_by_stored_claims(
+    deployment: Deployment, workers: Iterable[Worker], now: float
+) -> placement.Place | list[str]:
+    """A place on one of the workers, or the reasons why not, if each claim that is stored holds its GPU."""
+    return _place(deployment, list(workers), {}, now)
+
+
 def need_of(deployment: Deployment) -> placement.Need:
     spec = gpu_claims.spec_of(deployment)
     return placement.Need(spec.gpus if isinstance(spec.gpus, int) else tuple(spec.gpus), spec.worker_id, spec.selector)

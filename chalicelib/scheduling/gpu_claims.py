@@ -12,11 +12,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
-from pynamodb.expressions.condition import Condition
-from pynamodb.expressions.update import Action
 from pynamodb.transactions import TransactWrite
 
-from chalicelib.fleet import scan
+from chalicelib.fleet import capacity, scan
 from chalicelib.fleet.workers import Claims, Worker, read_claims, write_claims
 from chalicelib.store import slots
 from chalicelib.store.items import TransactionConflict, find, find_all, transact, update_if
@@ -92,11 +90,10 @@ def valid(workers: list[Worker], own: str) -> dict[str, Claims]:
     }
 
 
-def write(transaction: TransactWrite, record: WorkerRecord, claims: Claims, condition: Condition | None = None) -> None:
-    """Add a write of the worker's claims, on condition that they are as they were read in `record`."""
-    unchanged = WorkerRecord.claims == record.claims
-    actions: list[Action] = [WorkerRecord.claims.set(write_claims(claims))]
-    transaction.update(record, actions=actions, condition=unchanged if condition is None else unchanged & condition)
+def write(transaction: TransactWrite, record: WorkerRecord, claims: Claims) -> None:
+    """Add a write of the worker's claims, on condition that its free capacity is as it was read in `record`."""
+    actions = capacity.changed(record, claims=write_claims(claims))
+    transaction.update(record, actions=actions, condition=capacity.unchanged(record))
 
 
 def check_slot_lets_go(transaction: TransactWrite, worker_id: str, deployment_id: str) -> None:

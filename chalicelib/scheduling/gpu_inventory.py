@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 import msgspec
-from pynamodb.expressions.update import Action
 
-from chalicelib.fleet import workers
+from chalicelib.fleet import capacity, workers
 from chalicelib.scheduling import scheduler
 from chalicelib.store import events
 from chalicelib.store.items import find, retrying, transact
@@ -26,14 +25,11 @@ def follow(worker_id: str, info: m.GpuInfo | None, occupied: workers.Claims, now
         record = find(WorkerRecord, worker_id, "cold")
         if record is None:
             return None
-        actions = list(_changes(record, info, occupied))
-        if not actions:
+        news = dict(_changes(record, info, occupied))
+        if not news:
             return None
-        as_read = WorkerRecord.gpu_info == record.gpu_info
-        as_read &= (
-            WorkerRecord.occupied == record.occupied if record.occupied else WorkerRecord.occupied.does_not_exist()
-        )
-        transact(lambda transaction: transaction.update(record, actions=actions, condition=as_read))
+        actions = capacity.changed(record, **news)
+        transact(lambda write: write.update(record, actions=actions, condition=capacity.unchanged(record)))
         return record
 
     before: WorkerRecord | None = retrying(attempt)
@@ -46,11 +42,14 @@ def follow(worker_id: str, info: m.GpuInfo | None, occupied: workers.Claims, now
     return True
 
 
-def _changes(record: WorkerRecord, info: m.GpuInfo | None, occupied: workers.Claims) -> Iterator[Action]:
+def _changes(
+    record: WorkerRecord, info: m.GpuInfo | None, occupied: workers.Claims
+) -> Iterator[tuple[str, str | None]]:
+    """The names and the new values of the record's attributes that change."""
     if info is not None and _decoded(record.gpu_info) != info:
-        yield WorkerRecord.gpu_info.set(msgspec.json.encode(info).decode())
+        yield "gpu_info", msgspec.json.encode(info).decode()
     if workers.read_occupied(record) != occupied:
-        yield WorkerRecord.occupied.set(workers.write_claims(occupied)) if occupied else WorkerRecord.occupied.remove()
+        yield "occupied", workers.write_claims(occupied) if occupied else None
 
 
 def occupied(body: m.Heartbeat, known: Collection[str]) -> workers.Claims:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import msgspec
-from pynamodb.expressions.condition import Condition
 from pynamodb.transactions import TransactWrite
 
 from chalicelib.fleet import workers
@@ -12,7 +11,7 @@ from chalicelib.scheduling import gpu_claims
 from chalicelib.scheduling.placement import Place
 from chalicelib.store import slots
 from chalicelib.store.items import transact
-from chalicelib.store.tables import Deployment, Slot, WorkerRecord
+from chalicelib.store.tables import Deployment, Slot
 
 
 def obstacle(deployment: Deployment, place: Place, now: float) -> str | None:
@@ -37,7 +36,7 @@ def reserve(deployment: Deployment, place: Place, worker: Worker, now: float) ->
     losers = {holder for index, holder in worker.claims.items() if claims.get(index) != holder} - {deployment_id}
 
     def build(transaction: TransactWrite) -> None:
-        gpu_claims.write(transaction, worker.record, claims, _same_devices(worker.record))
+        gpu_claims.write(transaction, worker.record, claims)
         for loser in losers:
             gpu_claims.check_slot_lets_go(transaction, worker.worker_id, loser)
         transaction.update(
@@ -65,10 +64,3 @@ def _claims_with(place: Place, worker: Worker, deployment_id: str, before: Slot 
     if before is not None and before.may_be_running:  # until the new container runs, the old one may use its GPUs
         claims.update({index: holder for index, holder in worker.claims.items() if holder == deployment_id})
     return claims
-
-
-def _same_devices(record: WorkerRecord) -> Condition:
-    """The condition that no GPU was lost, or found in use, since the item was read."""
-    same: Condition = WorkerRecord.gpu_info == record.gpu_info
-    same &= WorkerRecord.occupied == record.occupied if record.occupied else WorkerRecord.occupied.does_not_exist()
-    return same

@@ -9,6 +9,7 @@
                  "refusals"                 who asked for its name lately
                  name#<name>, "name"        who owns that name
                  address#<host>, "address"  the workers that claim that address
+                 view, "capacity"           when the index `free` was last compared with every worker
     deployments  deployment_id              intent, status and order of a deployment
                  name#<name>                who owns that name
     commands     worker_id, D#<deployment>  the slot: the latest intent for a deployment there, and its receipt
@@ -37,7 +38,7 @@ from pynamodb.attributes import (
 )
 from pynamodb.connection import Connection, TableConnection
 from pynamodb.constants import PAY_PER_REQUEST_BILLING_MODE
-from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
+from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection, KeysOnlyProjection
 from pynamodb.models import Model
 
 from chalicelib.store.settings import TABLE_PREFIX
@@ -92,6 +93,17 @@ class Waiting(GlobalSecondaryIndex[Any]):
 
     waiting = UnicodeAttribute(hash_key=True)
     rank = UnicodeAttribute(range_key=True)
+
+
+class Free(GlobalSecondaryIndex[Any]):
+    """Workers that take deployments, those with the fewest free GPUs first. No heartbeat changes it (docs/adr/0041)."""
+
+    class Meta:
+        index_name = "free"
+        projection = IncludeProjection(["free", "labels"])
+
+    open = UnicodeAttribute(hash_key=True)
+    room = UnicodeAttribute(range_key=True)
 
 
 class WorkerHeartbeat(Item):
@@ -161,6 +173,12 @@ class WorkerRecord(Item):
     draining = BooleanAttribute(default=False)  # an operator drains it
     claims = UnicodeAttribute(default="{}")  # JSON: device index to deployment id; compared as text when written
     occupied = UnicodeAttribute(null=True)  # JSON of the same form: unknown instances; "*" may use any device
+    down = BooleanAttribute(null=True)  # its heartbeat's item has `down_since`
+    drains = BooleanAttribute(null=True)  # its heartbeat's item has `drains`
+    open = UnicodeAttribute(null=True)  # "1" if deployments may be placed on it; this and the next two: capacity.py
+    room = UnicodeAttribute(null=True)  # how many GPUs are free, and the name
+    free = UnicodeAttribute(null=True)  # JSON of `capacity.Free`
+    free_index = Free()
     machine_id = UnicodeAttribute(null=True)
     hostname = UnicodeAttribute()
     join_token_id = UnicodeAttribute()
@@ -265,6 +283,20 @@ class Brake(Item):
     key = UnicodeAttribute(hash_key=True, attr_name="worker_id", default="sweep")
     part = UnicodeAttribute(range_key=True, default="brake")
     until = NumberAttribute()
+
+
+class CapacityView(Item):
+    """When a sweep last compared the index `free` with every worker, and corrected it; how many workers there were."""
+
+    KEY = "view"
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "workers"
+
+    key = UnicodeAttribute(hash_key=True, attr_name="worker_id", default=KEY)
+    part = UnicodeAttribute(range_key=True, default="capacity")
+    compared_at = NumberAttribute()
+    workers = NumberAttribute()
 
 
 class Deployment(Item):

@@ -12,12 +12,12 @@ from pynamodb.transactions import TransactWrite
 
 from chalicelib.auth.tokens import Principal
 from chalicelib.deployments import losses, publication
-from chalicelib.fleet import address_claims, conditions, workers
+from chalicelib.fleet import address_claims, capacity, conditions, workers
 from chalicelib.fleet.workers import Worker
 from chalicelib.scheduling import scheduler
 from chalicelib.store import events, paging, slots
 from chalicelib.store import usage as usage_figures
-from chalicelib.store.items import find, find_all, retrying, transact, update_if
+from chalicelib.store.items import TransactionConflict, find, find_all, retrying, transact, update_if
 from chalicelib.store.tables import (
     Conditions,
     Deployment,
@@ -134,6 +134,16 @@ def patch(worker_id: str, body: r.WorkerPatch, by: Principal, now: float, resolv
     """Raises INVALID_REQUEST for an address whose endpoints would never be shown."""
     if body.address is not msgspec.UNSET:
         address_claims.refuse(body.address, strictly=True, resolve=resolve)
+    worker: Worker | None = retrying(lambda: _store_patch(worker_id, body))
+    if worker is not None:
+        address_claims.note(worker_id, now, resolve)
+        _tell_changes(worker, body, by, now)
+        scheduler.place_waiting(now, on=worker_id)
+    return get(worker_id, now)
+
+
+def _store_patch(worker_id: str, body: r.WorkerPatch) -> Worker | None:
+    """Returns the worker, or None where nothing is to change. Raises TransactionConflict, WORKER_NOT_FOUND."""
     worker = workers.get(worker_id)
     patched = set(msgspec.json.decode(worker.record.patched, type=list[str]))
     actions: list[Action] = []
@@ -141,18 +151,16 @@ def patch(worker_id: str, body: r.WorkerPatch, by: Principal, now: float, resolv
         actions.append(WorkerRecord.labels.set(msgspec.json.encode(body.labels).decode()))
         patched.add("labels")
     if body.draining is not msgspec.UNSET:
-        actions.append(WorkerRecord.draining.set(body.draining))
+        actions += capacity.changed(worker.record, draining=body.draining)
     if body.address is not msgspec.UNSET:
         actions.append(WorkerRecord.address.set(body.address) if body.address else WorkerRecord.address.remove())
         patched.add("address")
-    if actions:
-        actions.append(WorkerRecord.patched.set(msgspec.json.encode(sorted(patched)).decode()))
-        if not update_if(worker.record, actions, WorkerRecord.name.exists()):
-            workers.get(worker_id)
-        address_claims.note(worker_id, now, resolve)
-        _tell_changes(worker, body, by, now)
-        scheduler.place_waiting(now, on=worker_id)
-    return get(worker_id, now)
+    if not actions:
+        return None
+    actions.append(WorkerRecord.patched.set(msgspec.json.encode(sorted(patched)).decode()))
+    if not update_if(worker.record, actions, WorkerRecord.name.exists() & capacity.unchanged(worker.record)):
+        raise TransactionConflict
+    return worker
 
 
 def _tell_changes(worker: Worker, body: r.WorkerPatch, by: Principal, now: float) -> None:

@@ -13,7 +13,7 @@ reads is paid for all the same (docs/adr/0012).
 from __future__ import annotations
 
 from chalicelib.deployments import losses
-from chalicelib.fleet import workers
+from chalicelib.fleet import capacity, workers
 from chalicelib.scheduling import scheduler
 from chalicelib.store import events, slots
 from chalicelib.store.items import find, side_by_side, update_if
@@ -46,7 +46,7 @@ def expire(now: float, segments: int = SWEEP_SEGMENTS) -> None:
     fresh = [heartbeat for heartbeat in silent if heartbeat.down_since is None and heartbeat.status != "offline"]
     if not _braked(len(fresh), sum(part.up for part in read), now):
         side_by_side(lambda heartbeat: _record(heartbeat, now), silent, segments)
-    scheduler.place_waiting(now)
+    scheduler.sweep(now)
 
 
 def clock_was_put_back(now: float) -> None:
@@ -106,9 +106,8 @@ def _record(heartbeat: WorkerHeartbeat, now: float) -> None:
     worker_id, silence = str(heartbeat.worker_id), max(0.0, now - float(heartbeat.last_seen))
     unheard = (WorkerHeartbeat.last_seen == heartbeat.last_seen) & WorkerHeartbeat.gone.does_not_exist()
     if heartbeat.down_since is None:
-        if not update_if(
-            heartbeat, [WorkerHeartbeat.down_since.set(now)], unheard & WorkerHeartbeat.down_since.does_not_exist()
-        ):
+        not_recorded = unheard & WorkerHeartbeat.down_since.does_not_exist()
+        if not capacity.follow(worker_id, [WorkerHeartbeat.down_since.set(now)], not_recorded, down=True):
             return
         why = "said goodbye" if heartbeat.status == "offline" else f"silent for {int(silence)} s"
         events.record(events.About(worker_id=worker_id), "offline", why, events.CONTROL_PLANE, now)

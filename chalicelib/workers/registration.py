@@ -23,11 +23,11 @@ from pynamodb.transactions import TransactWrite
 
 from chalicelib.auth import provisional, refusals, tokens
 from chalicelib.deployments import losses
-from chalicelib.fleet import address_claims, join_refusals, workers
+from chalicelib.fleet import address_claims, capacity, join_refusals, workers
 from chalicelib.fleet.workers import Worker
 from chalicelib.scheduling import gpu_inventory, scheduler
 from chalicelib.store import events, settings, slots
-from chalicelib.store.items import find, grow, retrying, transact
+from chalicelib.store.items import TransactionConflict, find, grow, retrying, transact
 from chalicelib.store.tables import Conditions, Credential, Provisional, WorkerHeartbeat, WorkerName, WorkerRecord
 from chalicelib.workers import admission
 from chalicelib.workers.admission import Request, Rule, retired_boots, same_boot, short
@@ -183,6 +183,7 @@ def _join(body: m.Registration, token: Credential, now: float) -> m.Registered:
         gpu_info=_json(body.gpu_info),
         system_info=_json(body.system_info),
     )
+    capacity.fill_in(record)
 
     def build(transaction: TransactWrite) -> None:
         name = WorkerName(name_key(body.name), owner=worker_id)
@@ -294,7 +295,14 @@ def _last_used(heartbeat: WorkerHeartbeat, now: float) -> bytes:
 
 def _take_over(worker: Worker, body: m.Registration, token: Credential, now: float) -> m.Registered:
     """Another machine gets the name. What ran on the old one is lost, and stays stopped until somebody starts it."""
-    heartbeat, record = worker.heartbeat, worker.record
+    loss = losses.Loss(worker.worker_id, "WORKER_LOST", f"another machine took over the name {worker.record.name}")
+    for slot in slots.of_worker(worker.worker_id)[0]:
+        losses.mark_lost_and_stop(slot.deployment_id, loss, now)
+    record = find(WorkerRecord, worker.worker_id, "cold")  # a loss may have freed GPUs
+    if record is None:
+        raise TransactionConflict
+    worker = Worker(record, worker.heartbeat)
+    heartbeat = worker.heartbeat
     issue = _Issue.fresh(worker.worker_id, grow(heartbeat.session, now))
     actions: list[Action] = [
         *_renewal(issue, short(body.boot_id), now),
@@ -313,9 +321,6 @@ def _take_over(worker: Worker, body: m.Registration, token: Credential, now: flo
         WorkerRecord.join_token_id.set(token.credential_id),
         WorkerRecord.ephemeral.set(token.ephemeral),
     ]
-    loss = losses.Loss(worker.worker_id, "WORKER_LOST", f"another machine took over the name {record.name}")
-    for slot in slots.of_worker(worker.worker_id)[0]:
-        losses.mark_lost_and_stop(slot.deployment_id, loss, now)
 
     def build(transaction: TransactWrite) -> None:
         _use(transaction, token)
@@ -355,7 +360,8 @@ def _renew(
     if also is not None:
         before &= also
     transaction.update(worker.heartbeat, actions=heartbeat, condition=before & WorkerHeartbeat.gone.does_not_exist())
-    transaction.update(worker.record, actions=record, condition=WorkerRecord.name.exists())
+    as_read = capacity.unchanged(worker.record)
+    transaction.update(worker.record, actions=record, condition=WorkerRecord.name.exists() & as_read)
 
 
 def _identity(
@@ -369,7 +375,7 @@ def _identity(
         WorkerRecord.agent_version.set(body.agent_version)
         if body.agent_version
         else WorkerRecord.agent_version.remove(),
-        WorkerRecord.gpu_info.set(_json(body.gpu_info)),
+        *capacity.changed(record, gpu_info=_json(body.gpu_info)),
         WorkerRecord.system_info.set(_json(body.system_info)),
     ]
     if "labels" not in patched:

@@ -24,6 +24,7 @@ Grants = dict[str, str]
 API: Grants = {
     "heartbeats": "BatchGetItem GetItem PutItem Scan UpdateItem",
     "workers": "BatchGetItem DeleteItem GetItem PutItem Scan UpdateItem",
+    "workers/index/free": "Query",
     "workers/index/listing": "Query",
     "deployments": "BatchGetItem ConditionCheckItem DeleteItem GetItem PutItem Scan UpdateItem",
     "deployments/index/listing": "Query",
@@ -37,6 +38,8 @@ API: Grants = {
 SWEEP: Grants = {
     "heartbeats": "BatchGetItem ConditionCheckItem GetItem Scan UpdateItem",
     "workers": "BatchGetItem DeleteItem GetItem PutItem Scan UpdateItem",
+    "workers/index/free": "Query",
+    "workers/index/listing": "Query",
     "deployments": "BatchGetItem GetItem UpdateItem",
     "deployments/index/waiting": "Query",
     "commands": "BatchGetItem BatchWriteItem ConditionCheckItem GetItem PutItem Query",

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 import tests.fixtures.credentials  # noqa: F401  # credentials, for a database that needs none
+from chalicelib.scheduling import view_audit
 from chalicelib.telemetry import exposition, metrics
 from chalicelib.workers import admin
 from infra.cloud import prices
@@ -36,9 +37,12 @@ def main() -> int:
         print(f"{'dollars':>10s}{'bytes':>13s}{'wall s':>9s}")
         cases: tuple[tuple[str, Callable[[], int]], ...] = (
             ("for one worker", lambda: len(world.deploy(gpus=1, worker_id=first.id))),
+            ("first sweep", lambda: _sweep(world)),
             ("for any of them", lambda: len(world.deploy(gpus=1))),
+            ("no such label", lambda: len(world.deploy(gpus=1, selector={"no": "such"}))),
             ("there is no room", lambda: len(world.deploy(gpus=9))),
-            ("a sweep, one waits", lambda: _sweep(world)),
+            ("a sweep, two wait", lambda: _sweep(world)),
+            ("after the pause", lambda: _sweep(world, view_audit.MAX_PAUSE_SECONDS)),
             ("a page of 100", lambda: _page(world)),
             ("a scrape", lambda: len(exposition.text(metrics.families(world.now)))),
         )
@@ -50,8 +54,8 @@ def _page(world: PlaneWorld) -> int:
     return len(msgspec.json.encode(admin.list_(r.PageQuery(limit=100), world.now)))
 
 
-def _sweep(world: PlaneWorld) -> int:
-    world.pass_(1)
+def _sweep(world: PlaneWorld, later: float = 1.0) -> int:
+    world.pass_(later)
     world.sweep()
     return 0
 

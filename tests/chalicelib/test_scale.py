@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chalicelib.store.tables import Event, WorkerHeartbeat, WorkerRecord
+from chalicelib.store.tables import CapacityView, Event, WorkerHeartbeat, WorkerRecord
 from chalicelib.workers import admin, liveness
 from muster.api import resources as r
 from tests.cost.meter import METER
@@ -18,6 +18,9 @@ from tests.fixtures.plane_world import PlaneWorld, Worker
 
 BEATING = 12
 THREADS = 4
+MANY = 10_000
+MOST_UNITS, MOST_UNITS_WITHOUT_ROOM, MOST_UNITS_OF_INDEX = 20, 60, 250
+"""Read units of a deployment that may go anywhere."""
 
 
 @pytest.fixture
@@ -47,13 +50,14 @@ def offline_events(among: set[str]) -> Counter[str]:
 def test_a_sweep_costs_what_heartbeats_weigh_and_nothing_for_each_worker(world: PlaneWorld, size: int) -> None:
     size = max(size, 2_000)  # where there are fewer, some segments are much larger than others
     copies(raw(WorkerHeartbeat, worker_with_history(world).id), size - 1)
+    world.sweep()
     with world.database.counting() as calls:
         world.sweep()
     read = segments()
     assert sum(part.items for part in read) == size
     assert Counter(operation for operation, _ in calls) == {
         "Scan": sum(part.pages for part in read),
-        "GetItem": 1,  # the brake
+        "GetItem": 2,  # the brake, and when the index of free capacity was compared
         "Query": 1,  # what waits for a place
     }
     assert {call["TableName"] for operation, call in calls if operation == "Scan"} == {WorkerHeartbeat.Meta.table_name}
@@ -123,7 +127,7 @@ def test_an_outage_is_held_for_five_minutes_and_recorded_by_as_many_sweeps_as_it
     with world.database.counting() as calls:
         world.sweep()
     asked = Counter(operation for operation, _ in calls)
-    assert asked.keys() == {"Scan", "GetItem", "Query"} and asked["GetItem"] == 1, "old silence costs nothing more"
+    assert asked.keys() == {"Scan", "GetItem", "Query"} and asked["GetItem"] == 2, "old silence costs nothing more"
 
 
 def test_one_that_names_its_worker_reads_that_worker_alone(world: PlaneWorld, size: int) -> None:
@@ -178,3 +182,32 @@ def test_a_page_of_workers_reads_each_item_once(world: PlaneWorld, count: int) -
     ]
     assert len(read) == len(set(read)) == 3 * count
     assert 2.5 * count < METER.use.reads <= 2.5 * count + 1.5, "the rest is the keys of the listing"
+
+
+@pytest.fixture
+def many(engine: Recorder) -> tuple[PlaneWorld, Worker]:
+    """10,000 workers that an index was made of, with the first one's claims: 7 of its 8 GPUs are free."""
+    world = PlaneWorld(engine, now=1_800_000_000.123456)
+    first = worker_with_history(world)
+    first.run(world.deploy(gpus=1, worker_id=first.id))
+    fleet_of(first, MANY, ls={"N": str(world.now)})
+    CapacityView(CapacityView.KEY, part="capacity", compared_at=world.now, workers=MANY).save()
+    return world, first
+
+
+def test_a_place_among_ten_thousand_workers_costs_twenty_read_units_at_most(many: tuple[PlaneWorld, Worker]) -> None:
+    world, _ = many
+    with METER.metered():
+        placed = world.deploy(gpus=1)
+    assert world.see(placed).worker_id is not None
+    assert METER.use.reads <= MOST_UNITS
+    with METER.metered():
+        world.deploy(gpus=7)
+    assert METER.use.reads <= MOST_UNITS
+    with METER.metered():
+        waiting = world.deploy(gpus=8)
+    assert "7 of 8 GPUs free, 8 needed" in str(world.see(waiting).message)
+    assert METER.use.reads <= MOST_UNITS_WITHOUT_ROOM, "twenty workers are read for the reasons"
+    with METER.metered():
+        world.deploy(gpus=1, selector={"no": "such"})
+    assert METER.use.reads <= MOST_UNITS_OF_INDEX + MOST_UNITS_WITHOUT_ROOM, "all of the index, and no other worker"

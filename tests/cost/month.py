@@ -87,6 +87,7 @@ def count(workers: int) -> Counted:
         for _ in range(3):
             agent.beat()
         beats = [agent.beat() for _ in range(BEATS)]
+        function.sweep()  # the first one of a release compares the index of free capacity with every worker
         sweeps = [function.sweep() for _ in range(SWEEPS)]
         life, met, kept = _life(agent)
         quick = _beats_of_an_hour(world, deploys=True) - _beats_of_an_hour(world, deploys=False) - met

@@ -79,14 +79,15 @@ def test_a_line_that_a_request_logs_would_be_on_the_bill(fleet: tuple[PlaneWorld
 
 def test_a_sweep_is_what_the_fleet_weighs(fleet: tuple[PlaneWorld, Agent]) -> None:
     world, _ = fleet
+    liveness.expire(world.now)
     world.pass_(1)
     with METER.metered():
         liveness.expire(world.now)
     swept = METER.use
     read = segments()
-    brake, waiting = 1.0, 0.5
-    assert swept.reads == pytest.approx(sum(part.charged for part in read) + brake + waiting)
-    assert swept.calls == sum(part.pages for part in read) + 2
+    brake, view, waiting = 1.0, 1.0, 0.5
+    assert swept.reads == pytest.approx(sum(part.charged for part in read) + brake + view + waiting)
+    assert swept.calls == sum(part.pages for part in read) + 3
     assert sum(part.items for part in read) == SIZE and swept.writes == 0
     assert {len(usage_figures.unpack(bytes(each.usage))[1]) for each in WorkerHeartbeat.scan()} == {GPUS}, (
         "each says what its GPUs do"

@@ -159,5 +159,5 @@ def test_a_worker_that_was_left_cannot_make_its_stop_too_new_for_the_next(world:
     slot = Slot.get(worker.id, f"D#{deployment_id}")
     assert slot.generation <= intents.load(deployment_id).generation
     worker.report(deployment_id, "stopped", generation=int(intents.load(deployment_id).generation) - 1)
-    scheduler.place_waiting(world.now)
+    scheduler.sweep(world.now)
     assert "deploy" in other.types()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.deployments import intents
+from chalicelib.fleet import capacity
 from chalicelib.scheduling import gpu_claims, scheduler
 from chalicelib.store import slots
 from chalicelib.store.items import find
@@ -71,8 +72,8 @@ def test_each_placement_of_several_is_one_write_that_holds(world: PlaneWorld) ->
     worker = world.worker(gpus=0)
     record = find(WorkerRecord, worker.id, "cold")
     assert record is not None
-    record.update(actions=[WorkerRecord.gpu_info.set('{"count":3,"devices":[]}')])
+    record.update(actions=capacity.changed(record, gpu_info='{"count":3,"devices":[]}'))
     with world.database.counting() as calls:
-        scheduler.place_waiting(world.now)
+        scheduler.sweep(world.now)
     assert sorted(world.claims(worker.id).values()) == sorted(waiting)
     assert [operation for operation, _ in calls].count("TransactWriteItems") == len(waiting)

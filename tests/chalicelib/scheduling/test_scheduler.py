@@ -44,7 +44,10 @@ def test_what_waits_is_placed_in_the_order_in_which_it_was_made(world: PlaneWorl
     record = find(WorkerRecord, worker.id, "cold")
     assert record is not None
     record.update(actions=[WorkerRecord.gpu_info.set('{"count":1,"devices":[]}')])
-    scheduler.place_waiting(world.now, on=worker.id if on_the_worker_alone else None)
+    if on_the_worker_alone:
+        scheduler.place_waiting(world.now, on=worker.id)
+    else:
+        scheduler.sweep(world.now)
     assert [world.see(deployment_id).worker_id for deployment_id in (first, second)] == [worker.id, None]
 
 
@@ -71,7 +74,7 @@ def test_a_place_that_somebody_else_took_meanwhile_is_looked_for_again(world: Pl
         spec.gpus = 1
         found.update(actions=[Deployment.spec.set(intents._encode(spec))])
     database = world.database
-    with database.counting() as calls, database.overtaken_after(3, lambda: scheduler.place(second, world.now)):
+    with database.counting() as calls, database.overtaken_after(4, lambda: scheduler.place(second, world.now)):
         scheduler.place(first, world.now)
         assert database.overtake is None
     assert world.claims(worker.id) == {"0": second, "1": first}
@@ -84,7 +87,7 @@ def test_what_an_operator_asks_for_is_placed_on_the_fleet_as_it_is_now(world: Pl
     deployment_id = world.deploy(gpus=1)
     with world.database.counting() as calls:
         scheduler.place(deployment_id, world.now)
-        scheduler.place_waiting(world.now)
+        scheduler.sweep(world.now)
     scans = [bool(request.get("ConsistentRead")) for operation, request in calls if operation == "Scan"]
     assert scans == [True, True, False, False]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 from chalice.config import Config
 from chalice.local import LocalGateway
@@ -15,6 +16,7 @@ from chalice.local import LocalGateway
 from app import app
 from chalicelib.auth import tokens
 from chalicelib.deployments import intents
+from chalicelib.scheduling import view_audit
 from chalicelib.store.tables import WorkerRecord
 from chalicelib.workers import admin
 from muster.api.endpoints import ENDPOINTS, Access
@@ -118,6 +120,15 @@ def a_silent_worker_comes_back_by_its_registration_token_and_is_taken_over(world
     assert world.worker(token=str(takeover), machine_id="another").id == worker.id
 
 
+def a_sweep_of_a_large_fleet_reads_a_few_workers_for_the_reasons(world: PlaneWorld) -> None:
+    world.worker(gpus=1)
+    world.sweep()
+    waiting = world.deploy(gpus=2)
+    with mock.patch.object(view_audit, "SMALL_FLEET", -1):
+        world.sweep()
+    assert "1 of 1 GPUs free" in str(world.see(waiting).message)
+
+
 def a_sweep_gives_a_gpu_whose_holder_is_gone_to_what_waits(world: PlaneWorld) -> None:
     worker = world.worker(gpus=1)
     world.pass_(100)
@@ -148,6 +159,7 @@ DRIVES: tuple[Callable[[PlaneWorld], None], ...] = (
     a_worker_that_was_lost_has_its_gpus_again,
     a_worker_with_models_is_removed_and_a_stopped_model_forgotten,
     a_silent_worker_comes_back_by_its_registration_token_and_is_taken_over,
+    a_sweep_of_a_large_fleet_reads_a_few_workers_for_the_reasons,
     a_sweep_gives_a_gpu_whose_holder_is_gone_to_what_waits,
     a_model_that_runs_claims_its_gpus_again,
 )

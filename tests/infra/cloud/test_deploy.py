@@ -55,6 +55,10 @@ def test_the_first_key_opens_the_api(stage: Stage) -> None:
     assert stage.key not in stage.shown
 
 
+def _range_key(index: Any) -> str:
+    return next(str(key.attr_name) for key in vars(type(index)).values() if getattr(key, "is_range_key", False))
+
+
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.Meta.table_name)
 def test_a_table_is_as_its_model_says(stage: Stage, model: Any) -> None:
     client, name = stage.aws("dynamodb"), "muster-prod-" + model.Meta.table_name.removeprefix(TABLE_PREFIX)
@@ -67,8 +71,10 @@ def test_a_table_is_as_its_model_says(stage: Stage, model: Any) -> None:
     assert indexes.keys() == model._indexes.keys()
     for index, made in model._indexes.items():
         keys = {each["KeyType"]: each["AttributeName"] for each in indexes[index]["KeySchema"]}
-        assert keys == {"HASH": made._hash_key_attribute().attr_name, "RANGE": "rank"}
-        assert indexes[index]["Projection"]["ProjectionType"] == "KEYS_ONLY"
+        assert keys == {"HASH": made._hash_key_attribute().attr_name, "RANGE": _range_key(made)}
+        projected = indexes[index]["Projection"]
+        assert projected["ProjectionType"] == made.Meta.projection.projection_type
+        assert projected.get("NonKeyAttributes", []) == (made.Meta.projection.non_key_attributes or [])
     assert table["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
     assert table["DeletionProtectionEnabled"] is True
     recovery = client.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
