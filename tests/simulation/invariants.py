@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chalicelib.fleet import scan
+from chalicelib.fleet import capacity, scan
 from chalicelib.fleet.workers import ONLINE_WINDOW
 from chalicelib.operations import queue
 from chalicelib.scheduling import choice, gpu_claims, placement
@@ -174,6 +174,14 @@ def in_the_end(sim: Simulation) -> Iterator[str]:
     yield from _operations(sim)
     yield from _reservations(sim, known)
     yield from _names(sim)
+    yield from _free_capacity()
+
+
+def _free_capacity() -> Iterator[str]:
+    """The index of free capacity has of each worker what follows from its two items."""
+    for worker in scan.candidates(consistent=True).values():
+        if not capacity.is_current(worker):
+            yield f"the index of free capacity is wrong about {worker.record.name}: {worker.record.room}"
 
 
 def _problem(sim: Simulation, deployment: Deployment) -> str | None:

@@ -491,8 +491,44 @@ MUTANTS = (
     mutant(
         "GPUs are claimed without looking",
         "a claim is a conditional write",
-        ("chalicelib/scheduling/gpu_claims.py", "    unchanged = WorkerRecord.claims == record.claims\n", "    unchanged = WorkerRecord.name.exists()\n"),
+        ("chalicelib/scheduling/gpu_claims.py", "condition=capacity.unchanged(record))", "condition=WorkerRecord.name.exists())"),
         test="tests/chalicelib/scheduling/test_scheduler.py::test_a_place_that_somebody_else_took_meanwhile_is_looked_for_again",
+    ),
+    mutant(
+        "a GPU that is free again is not shown",
+        "what changes a worker's claims writes its free capacity",
+        ("chalicelib/scheduling/gpu_claims.py", "actions = capacity.changed(record, claims=write_claims(claims))", "actions = [WorkerRecord.claims.set(write_claims(claims))]"),
+        test="tests/chalicelib/fleet/test_capacity.py::test_a_deployment_takes_gpus_and_gives_them_back",
+    ),
+    mutant(
+        "free capacity is written without looking",
+        "free capacity is written where its inputs are as they were read",
+        ("chalicelib/fleet/capacity.py", "actions=changed(record, **inputs), condition=unchanged(record))", "actions=changed(record, **inputs), condition=WorkerRecord.name.exists())"),
+        test="tests/chalicelib/fleet/test_capacity.py::test_a_deploy_in_the_middle_of_a_return_leaves_the_index_right",
+    ),
+    mutant(
+        "a worker that returns is not shown again",
+        "the index gets a worker back with the heartbeat that ends its silence",
+        ("chalicelib/reconcile/worker_state.py", "WorkerHeartbeat.down_since == run.heartbeat.down_since, down=None)", "WorkerHeartbeat.down_since == run.heartbeat.down_since, down=True)"),
+        test="tests/chalicelib/fleet/test_capacity.py::test_the_sweep_takes_a_silent_worker_out_and_its_heartbeat_puts_it_back",
+    ),
+    mutant(
+        "the index decides before it is complete",
+        "until a sweep compared the index with every worker, the whole fleet decides",
+        ("chalicelib/scheduling/scheduler.py", "    if view is not None and _place(deployment_id, View(), now)", "    if _place(deployment_id, View(), now)"),
+        test="tests/chalicelib/scheduling/test_capacity_view.py::test_before_the_index_is_complete_the_whole_fleet_decides",
+    ),
+    mutant(
+        "nothing but the index is asked for a place",
+        "a sweep reads the whole fleet where the index shows no place, once a pause is over",
+        ("chalicelib/scheduling/scheduler.py", "    if left and view_audit.is_due(view, now):", "    if False:"),
+        test="tests/chalicelib/scheduling/test_view_audit.py::test_a_claim_that_outlived_its_slot_is_found_by_a_sweep_once_the_pause_is_over",
+    ),
+    mutant(
+        "a worker is taken as the index shows it",
+        "a worker that the index shows is read before it is chosen",
+        ("chalicelib/scheduling/capacity_view.py", "        read = workers.several(list(worker_ids))\n", "        read = {i: w for i, w in scan.workers().items() if i in worker_ids}\n        for w in read.values():\n            w.heartbeat.last_seen, w.heartbeat.status = now, \"online\"\n"),
+        test="tests/chalicelib/scheduling/test_capacity_view.py::test_a_worker_that_fell_silent_is_passed_over",
     ),
     mutant(
         "a claim is taken away whoever holds it by now",
