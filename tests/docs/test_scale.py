@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
+from chalicelib.scheduling.view_audit import SMALL_FLEET
 from chalicelib.store import settings
 from chalicelib.store.tables import WorkerHeartbeat, WorkerRecord
 from tests.cost import month
 from tests.cost.bill import MONTH, Month, bill
+from tests.cost.meter import METER
 from tests.fixtures import dynoxide
 from tests.fixtures.database import Recorder
 from tests.fixtures.large_fleet import raw, worker_with_history
@@ -48,6 +51,24 @@ def bytes_of(counted: month.Counted) -> Figures:
         return {"hot": size_of(raw(WorkerHeartbeat, first.id)), **parts}
 
 
+@pytest.fixture(scope="module")
+def placed() -> Figures:
+    """Read units of a deployment, as in make measure-fleet: with more workers than a small fleet has."""
+    units: Figures = {}
+    with dynoxide.needed(), month.fleet(SMALL_FLEET + 1) as (world, first):
+        world.sweep()
+        wanted: dict[str, dict[str, Any]] = {
+            "one": {"gpus": 1, "worker_id": first.id},
+            "any": {"gpus": 1},
+            "no room": {"gpus": 9},
+        }
+        for what, body in wanted.items():
+            with METER.metered():
+                world.deploy(**body)
+            units[what] = METER.use.reads
+    return units
+
+
 @pytest.fixture
 def swept(database: Recorder) -> int:
     """Bytes of what a sweep reads of each worker in make measure-expiry."""
@@ -59,13 +80,21 @@ def test_heartbeats_are_workers_by_seconds() -> None:
 
 
 def test_a_sweep_reads_what_hot_items_weigh(swept: int) -> None:
-    expected = [swept * size / READ_UNIT / 2 for size in SIZES]
+    brake, view, waiting = 1.0, 1.0, 0.5
+    expected = [swept * size / READ_UNIT / 2 + brake + view + waiting for size in SIZES]
     assert row("a sweep: read units") == [pytest.approx(each, rel=0.1) for each in expected]
 
 
-def test_a_place_reads_all_that_workers_are(bytes_of: Figures) -> None:
-    expected = [sum(bytes_of.values()) * size / READ_UNIT for size in SIZES]
-    assert row("a deployment for any worker: read units") == [pytest.approx(each, rel=0.1) for each in expected]
+def test_a_place_reads_the_index_and_one_worker(placed: Figures) -> None:
+    assert row("a deployment for one worker: read units") == [placed["one"]] * len(SIZES)
+    assert row("a deployment for any worker: read units") == [placed["any"]] * len(SIZES)
+    assert row("the same without room: read units") == [placed["no room"]] * len(SIZES)
+
+
+def test_a_sweep_that_reads_the_whole_fleet_reads_all_that_workers_are(bytes_of: Figures) -> None:
+    expected = [(sum(bytes_of.values()) + bytes_of["hot"]) * size / READ_UNIT / 2 for size in SIZES]
+    name = "a sweep while one waits, once in 10 minutes: read units"
+    assert row(name) == [pytest.approx(each, rel=0.15) for each in expected]
 
 
 def test_the_printed_bill_is_of_what_the_code_does(counted: month.Counted) -> None:
