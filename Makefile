@@ -6,6 +6,7 @@ PORT ?= 8000
 VENV := .venv
 VLLM := .venv-vllm
 LITELLM := .venv-litellm
+BENCH := .venv-bench
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 WHEEL := dist/ready
@@ -15,7 +16,7 @@ RELIABILITY := tests/simulation tests/faults tests/chalicelib/test_races.py test
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve agent test check format wheel wheelhouse image e2e-vllm measure-agent measure-expiry lock \
 	test-310 clean deploy admin-key destroy cost measure-fleet package measure-lambda simulate docker test-litellm mutants \
-	reliability screenshots vendor test-busy mutation docs release
+	reliability screenshots vendor test-busy mutation docs release bench bench-compare profile
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -149,8 +150,23 @@ cost: setup ## The monthly bill in AWS, counted line by line (WORKERS=1000, HEAR
 measure-lambda: setup ## The archive's cold import and an idle heartbeat's processor time, beside botocore's (ROUNDS=15)
 	@ROUNDS=$(ROUNDS) $(BIN)/python -m tests.infra.cloud.measure_lambda
 
+bench: setup $(BENCH)/ready ## Figures beside floors and peers, and docs/benchmarks.md (QUICK=1; ONLY="heartbeats lists"; LMSTACK=checkout)
+	@$(BENCH)/bin/python -m bench run $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(LMSTACK),--lmstack "$(LMSTACK)")
+
+bench-compare: setup $(BENCH)/ready ## The same figures of a commit and of the working tree, in turn (REF=commit; QUICK=1, ONLY=)
+	@$(BENCH)/bin/python -m bench compare $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) -- "$(REF)"
+
+profile: setup $(BENCH)/ready ## Where the hottest paths of `serve` spend their time, in build/profiles (SECONDS=20, ONLY=heartbeat)
+	@$(BENCH)/bin/python -m bench.profiles $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
+
+$(BENCH)/ready: bench/requirements.txt
+	@echo "Setting up $(BENCH) (once) ..."
+	@$(PYTHON) -m venv --clear $(BENCH)
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps -r $<
+	@touch $@
+
 lock: ## Pin versions and hashes in every lock file: newest where nothing is pinned yet, or of all (UPGRADE=1), or of one (UPGRADE=name)
 	@infra/lock.sh $(UPGRADE)
 
 clean: ## Remove .venv and what the tools left
-	@rm -rf $(VENV) .venv-310 $(VLLM) $(LITELLM) build dist chalicelib/static/*.whl .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) .venv-310 $(VLLM) $(LITELLM) $(BENCH) build dist chalicelib/static/*.whl .hypothesis .mypy_cache .pytest_cache .ruff_cache

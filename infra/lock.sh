@@ -34,6 +34,9 @@ lock infra/server/requirements.txt --python-version 3.11 --extra server --constr
 # LiteLLM's versions are chosen by hand, since some were withdrawn: here they get their hashes.
 grep -oE '^[^ #]+==[^ ;\\]+' tests/litellm/requirements.txt >.venv/litellm.in
 lock tests/litellm/requirements.txt --python-version 3.11 --no-deps .venv/litellm.in
+# `make bench` measures peers, draws plots, and profiles in an environment of its own.
+printf 'aiosqlite\nfastapi\nmatplotlib\npsutil\npy-spy\nsqlalchemy[asyncio]\nuvicorn[standard]\n' >.venv/bench.in
+lock bench/requirements.txt --python-version 3.11 .venv/bench.in
 # Lambda has Botocore: of what the app needs it gets these alone.
 printf 'msgspec\npynamodb\n' >.venv/lambda.in
 lock requirements.txt --python-version 3.11 --no-deps --constraint requirements-dev.txt .venv/lambda.in

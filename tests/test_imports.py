@@ -14,6 +14,7 @@ from tests.fixtures import ROOT
 
 ROOTS = {
     "app": ROOT / "app.py",
+    "bench": ROOT / "bench",
     "chalicelib": ROOT / "chalicelib",
     "infra": ROOT / "infra",
     "muster": ROOT / "muster",
@@ -94,7 +95,24 @@ MACHINES = {
     "e2e_vllm": "demo demo_stage",
     "measure_agent": "demo demo_api demo_stage fake_vllm_image",
 }
+MEASUREMENTS = {
+    "bare_http": "",
+    "bare_sqlite": "",
+    "fastapi_server": "",
+    "host": "",
+    "load": "",
+    "samples": "",
+    "servers": "",
+    "figure": "samples servers",
+    "worktree": "servers",
+    "peers": "figure servers",
+    "profiles": "load servers",
+    "figures": "figure load peers servers",
+    "plots": "figure samples",
+    "report": "figure samples",
+}
 DIRECTIONS = {
+    "bench": MEASUREMENTS,
     "chalicelib": CONTROL_PLANE,
     "infra": MACHINES,
     "muster": CLIENT,
@@ -104,6 +122,7 @@ DIRECTIONS = {
 
 OURS = {
     "app": {"chalicelib"},
+    "bench": set[str](),
     "chalicelib": {"muster.api"},
     "muster": set[str](),
     "muster_agent": {
@@ -118,6 +137,7 @@ OURS = {
 """What of our own packages each may import, beside itself. Lambda gets of `muster` no more than `muster.api`."""
 OF_OTHERS = {
     "app": {"chalice"},
+    "bench": {"fastapi", "matplotlib", "psutil", "pydantic", "sqlalchemy"},
     "chalicelib": {"botocore", "chalice", "msgspec", "pynamodb"},
     "muster_agent": {"click", "docker", "msgspec", "psutil", "pynvml", "requests", "urllib3"},
 }
@@ -220,7 +240,7 @@ def test_one_place_knows_the_library(library: str, owner: str) -> None:
         for root in ROOTS
         for name, path in modules(root)
         for target in imported(path)
-        if target.partition(".")[0] == library and root != "infra"
+        if target.partition(".")[0] == library and root not in ("bench", "infra")
     }
     assert importers and all(name == owner or name.startswith(f"{owner}.") for name in importers)
 

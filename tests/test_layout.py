@@ -14,8 +14,10 @@ from muster.api.version import VERSION
 from tests.conftest import FOLDERS, WITH_A_DAEMON, WITH_AGENTS, WITH_DOCKER
 from tests.fixtures import ROOT
 
-PACKAGES = ("agent", "chalicelib", "infra", "muster")
+PACKAGES = ("agent", "bench", "chalicelib", "infra", "muster")
 ELSEWHERE = {
+    "bench/fastapi_server.py": "needs the libraries of make bench's own environment",
+    "bench/plots.py": "needs the libraries of make bench's own environment",
     "infra/measure_agent.py": "measures for minutes: make measure-agent",
 }
 """Modules without tests of their own, and why."""
@@ -49,7 +51,7 @@ def test_what_is_tested_elsewhere_is_there() -> None:
     assert set(ELSEWHERE) <= set(modules())
 
 
-@pytest.mark.parametrize("package", ["agent/muster_agent", "chalicelib", "infra", "muster"])
+@pytest.mark.parametrize("package", ["agent/muster_agent", "bench", "chalicelib", "infra", "muster"])
 def test_a_file_name_occurs_once_in_a_top_level_package(package: str) -> None:
     names = Counter(path.name for path in (ROOT / package).rglob("*.py") if not path.name.startswith("__"))
     assert [name for name, count in names.items() if count > 1] == []

@@ -1,0 +1,83 @@
+"""A list of all workers, page by page: processor time and bytes of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.figure import Comparison, Figure, Metric, Say, Scale, Subject
+from bench.figures.heartbeats import run_load
+from bench.load import Plan
+from bench.peers import Bench
+from bench.servers import NotMeasured, Server
+
+METRICS = (
+    Metric("cpu", "ms of CPU a list"),
+    Metric("wall", "ms a list"),
+    Metric("kilobytes", "kB a list", places=0),
+    Metric("requests", "requests", places=0),
+)
+COUNTS = (1000, 10_000)
+
+
+class Lists(Subject):
+    """A server for each number of workers; they are started and filled when a case is first measured."""
+
+    def __init__(self, name: str, make: Callable[[Path], Server], folder: Path, scale: Scale) -> None:
+        self.name = name
+        self._make, self._folder, self._scale = make, folder, scale
+        self._running: dict[str, tuple[Server, list[str]]] = {}
+        self._say: Say = print
+
+    def start(self, say: Say) -> None:
+        self._say = say
+        self._make(self._folder)  # raises NotMeasured where there is none
+
+    def measure(self, case: str) -> dict[str, float]:
+        server, requests = self._of(case)
+        plan = Plan(server.port, 1, self._scale.seconds, requests, server.pids())
+        measured = run_load(plan)
+        if measured.errors:
+            raise RuntimeError(f"{self.name}: a list was answered with an error: {measured.sample}")
+        lists = measured.answers / len(requests)
+        return {
+            "cpu": 1000 * measured.server_cpu / lists,
+            "wall": 1000 * measured.seconds / lists,
+            "kilobytes": measured.bytes_in / lists / 1000,
+            "requests": len(requests),
+        }
+
+    def _of(self, case: str) -> tuple[Server, list[str]]:
+        if case not in self._running:
+            count = int(case.replace(",", ""))
+            if self.name.startswith("LMStack") and count > COUNTS[0]:
+                raise NotMeasured("its registrations would take too long")
+            server = self._make(self._folder / str(count))
+            server.start()
+            self._running[case] = server, []
+            self._say(f"{self.name}: {count:,} workers register")
+            server.register(count)
+            self._running[case] = server, server.list_requests()
+        return self._running[case]
+
+    def stop(self) -> None:
+        for server, _ in self._running.values():
+            server.stop()
+
+
+def figure(bench: Bench) -> Figure:
+    counts = (bench.scale.workers,) if bench.scale.quick or bench.reference else COUNTS
+    others = [bench.reference_name] if bench.reference else ["FastAPI", "LMStack, 1 process"]
+    makers = {name: make for name, make in bench.servers().items() if name != "LMStack"}
+    return Figure(
+        name="lists",
+        title="Listing workers",
+        text=(
+            "All workers of a control plane, over one connection, in pages as large as the server allows (500 workers; "
+            "100 in LMStack). Processor time is the server's, for all pages of one list together."
+        ),
+        cases=[f"{count:,}" for count in counts],
+        metrics=METRICS,
+        subjects=[Lists(name, make, bench.fresh(f"lists-{name}"), bench.scale) for name, make in makers.items()],
+        comparisons=[Comparison(metric, "Muster", other) for metric in ("cpu", "kilobytes") for other in others],
+    )

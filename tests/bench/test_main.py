@@ -1,0 +1,29 @@
+"""The options of `make bench`."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import __main__ as program
+from tests.fixtures import ROOT
+
+
+def test_figures_are_chosen_by_name() -> None:
+    options = program.parser().parse_args(["run", "--quick", "--only", "lists", "starts", "--lmstack", "x"])
+    assert options.only == ["lists", "starts"] and options.quick and str(options.lmstack) == "x"
+
+
+def test_a_comparison_names_its_commit() -> None:
+    options = program.parser().parse_args(["compare", "--only", "lists", "--", "HEAD~1"])
+    assert (options.reference, options.only) == ("HEAD~1", ["lists"])
+
+
+def test_an_unknown_figure_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        program.parser().parse_args(["run", "--only", "speed"])
+    assert ended.value.code == 2 and "heartbeats" in capsys.readouterr().err
+
+
+def test_the_makefile_has_the_options() -> None:
+    text = (ROOT / "Makefile").read_text()
+    assert "-m bench run $(if $(QUICK),--quick)" in text and "-m bench compare" in text
