@@ -67,6 +67,11 @@ def ratio(samples: Samples, case: str, comparison: Comparison) -> Spread | None:
     return spread(found) if found else None
 
 
+def significant(value: float) -> str:
+    """With two decimals, or where that is less than 0.1, with two digits."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
 def ratio_rows(figure: Figure, samples: Samples) -> list[list[str]]:
     rows = [["", "metric", "divided by", "ratio", "least", "most"]]
     units = {metric.name: metric.unit for metric in figure.metrics}
@@ -75,7 +80,7 @@ def ratio_rows(figure: Figure, samples: Samples) -> list[list[str]]:
             found = ratio(samples, case, comparison)
             if found is not None:
                 name = comparison.metric if comparison.metric in ("p50", "p99") else units[comparison.metric]
-                values = [f"{value:.2f}" for value in (found.median, found.least, found.most)]
+                values = [significant(value) for value in (found.median, found.least, found.most)]
                 rows.append([case, name, comparison.that, *values])
     return rows
 

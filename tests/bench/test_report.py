@@ -39,6 +39,11 @@ def test_a_ratio_has_its_spread_and_an_absent_peer_has_none(samples: Samples) ->
     assert report.ratio_rows(FIGURE, samples)[1:] == [["8", "beats/s", "floor", "0.50", "0.50", "0.50"]]
 
 
+@pytest.mark.parametrize(("value", "shown"), [(12.3456, "12.35"), (0.5, "0.50"), (0.0234, "0.023"), (0.0, "0")])
+def test_a_small_ratio_keeps_two_digits(value: float, shown: str) -> None:
+    assert report.significant(value) == shown
+
+
 def test_columns_are_aligned_in_a_terminal() -> None:
     assert report.aligned([["a", "long"], ["wide", "b"]]) == "a     long\nwide  b"
 
