@@ -16,7 +16,7 @@ RELIABILITY := tests/simulation tests/faults tests/chalicelib/test_races.py test
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve agent test check format wheel wheelhouse image e2e-vllm measure-agent measure-expiry lock \
 	test-310 clean deploy admin-key destroy cost measure-fleet package measure-lambda simulate docker test-litellm mutants \
-	reliability screenshots vendor test-busy mutation docs release bench bench-compare profile
+	reliability screenshots vendor test-busy mutation docs release bench bench-compare profile soak
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -158,6 +158,9 @@ bench-compare: setup $(BENCH)/ready ## The same figures of a commit and of the w
 
 profile: setup $(BENCH)/ready ## Where the hottest paths of `serve` spend their time, in build/profiles (SECONDS=20, ONLY=heartbeat)
 	@$(BENCH)/bin/python -m bench.profiles $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
+
+soak: setup ## Simulated agents against a real serve: errors, losses, memory (AGENTS=1000, MINUTES=30, KILL=1)
+	@$(BIN)/python -m bench.soak --agents $(or $(AGENTS),1000) --minutes $(or $(MINUTES),30) $(if $(KILL),--kill)
 
 $(BENCH)/ready: bench/requirements.txt
 	@echo "Setting up $(BENCH) (once) ..."

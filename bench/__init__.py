@@ -17,5 +17,6 @@ A server is a black box here: a process, and HTTP. So the same code measures the
 | `report` | tables, ratios, and docs/benchmarks.md |
 | `samples` | medians, quartiles, ratios of neighboring measurements |
 | `servers` | servers as processes that are started, filled, and stopped |
+| `soak` | simulated agents against a real server for a long time |
 | `worktree` | another commit beside the working tree |
 """

@@ -107,6 +107,7 @@ MEASUREMENTS = {
     "worktree": "servers",
     "peers": "figure servers",
     "profiles": "load servers",
+    "soak": "servers",
     "figures": "figure load peers servers",
     "plots": "figure samples",
     "report": "figure samples",
