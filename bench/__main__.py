@@ -7,6 +7,7 @@ python -m bench compare REF [--quick] [--only NAME ...]
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import json
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import host, report, worktree
-from bench.figure import FULL, QUICK, Figure, Outcome, measure
+from bench.figure import FULL, QUICK, Comparison, Figure, Outcome, measure
 from bench.figures import command_line, heartbeats, idle_agent, lambda_handler, lists, starts
 from bench.peers import Bench
 from bench.servers import ROOT, NotMeasured
@@ -51,12 +52,20 @@ def parser() -> argparse.ArgumentParser:
     return commands
 
 
+def changes(figure: Figure, reference: str) -> list[Comparison]:
+    """Each metric of the working tree beside that of the other commit."""
+    return [Comparison(metric.name, "Muster", reference) for metric in figure.metrics]
+
+
 def measured(bench: Bench, names: list[str]) -> list[Outcome]:
     """Each figure, printed when it is complete. One that fails leaves the others to be measured."""
     outcomes = []
     for name in names:
         say(f"{name} begins")
-        outcome = measure(FIGURES[name](bench), bench.scale.rounds, say)
+        figure = FIGURES[name](bench)
+        if bench.reference:
+            figure = dataclasses.replace(figure, comparisons=changes(figure, bench.reference_name))
+        outcome = measure(figure, bench.scale.rounds, say)
         print(f"\n{report.terminal(outcome)}", flush=True)
         outcomes.append(outcome)
     return outcomes
@@ -96,14 +105,11 @@ def compare(options: argparse.Namespace) -> None:
     checkout, commit = worktree.check_out(options.reference, FOLDER)
     try:
         bench = Bench(FOLDER, QUICK if options.quick else FULL, reference=checkout, reference_name=commit)
-        bench = Bench(
-            FOLDER,
-            bench.scale,
-            reference=checkout,
-            reference_name=commit,
-            reference_python=worktree.python_of(checkout, bench.python),
+        python = worktree.python_of(checkout, bench.python)
+        say(
+            f"the working tree is {host.commit(ROOT)}; a ratio is the working tree's figure divided by that of {commit}"
         )
-        measured(bench, options.only or list(FIGURES))
+        measured(dataclasses.replace(bench, reference_python=python), options.only or list(FIGURES))
     finally:
         worktree.remove(checkout)
 

@@ -108,7 +108,7 @@ def heartbeats(server: Muster, workers: Sequence[Worker]) -> list[str]:
 
 
 def lists(server: Muster, workers: Sequence[Worker]) -> list[str]:
-    return server.list_requests() * CONNECTIONS
+    return [request("GET", path, bearer=ADMIN_KEY) for path in server.list_paths()] * CONNECTIONS
 
 
 def metrics(server: Muster, workers: Sequence[Worker]) -> list[str]:

@@ -71,12 +71,14 @@ class Caller:
         self._connection.close()
 
 
-def request(method: str, path: str, body: Any = None, bearer: str = "") -> str:
-    """A complete HTTP request as an agent's client sends it, as Latin-1 text."""
+def request(method: str, path: str, body: Any = None, bearer: str = "", encoding: str = "") -> str:
+    """A complete HTTP request as an agent's client sends it, as Latin-1 text. `encoding` is an Accept-Encoding."""
     content = "" if body is None else json.dumps(body, separators=(",", ":"))
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "User-Agent: benchmark", "Accept: */*"]
     if bearer:
         lines.append(f"Authorization: Bearer {bearer}")
+    if encoding:
+        lines.append(f"Accept-Encoding: {encoding}")
     if content:
         lines += ["Content-Type: application/json", f"Content-Length: {len(content)}"]
     return "\r\n".join([*lines, "", content])
@@ -228,16 +230,15 @@ class Server(ABC):
         """Where the next page begins; None after the last."""
         raise NotMeasured(f"{self.name} has no list")
 
-    def list_requests(self) -> list[str]:
-        """The requests that list all workers, page by page, found by following the pages once."""
-        caller, position, requests = Caller(self.port, self.bearer()), None, []
+    def list_paths(self) -> list[str]:
+        """The paths that list all workers, page by page, found by following the pages once."""
+        caller, position, paths = Caller(self.port, self.bearer()), None, []
         while True:
-            path = self.page(position)
-            requests.append(request("GET", path, bearer=self.bearer()))
-            position = self.next_page(caller.call("GET", path))
+            paths.append(self.page(position))
+            position = self.next_page(caller.call("GET", paths[-1]))
             if position is None:
                 caller.close()
-                return requests
+                return paths
 
 
 class Muster(Server):

@@ -25,8 +25,11 @@ class Command(Subject):
 
     times = 5
 
-    def __init__(self, name: str, words: Callable[[str], list[str]], environment: dict[str, str]) -> None:
-        self.name = name
+    def __init__(
+        self, name: str, words: Callable[[str], list[str]], environment: dict[str, str], folder: Path | None = None
+    ) -> None:
+        """`folder` is where it runs: `python -c` imports from there before anything else."""
+        self.name, self._folder = name, folder
         self._words, self._environment = words, environment
 
     def start(self, say: Say) -> None:
@@ -42,7 +45,7 @@ class Command(Subject):
         return {"cpu": 1000 * busy / self.times, "wall": 1000 * wall / self.times}
 
     def _run(self, words: list[str]) -> None:
-        done = subprocess.run(words, env=self._environment, capture_output=True, text=True)
+        done = subprocess.run(words, cwd=self._folder, env=self._environment, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{' '.join(words[1:])}: {done.stderr[-500:]}")
 
@@ -61,7 +64,7 @@ class Cli(Command):
         program = entry(checkout)
         path = os.pathsep.join([str(checkout), str(checkout / "agent")])
         environment = {"PYTHONPATH": path, "PATH": os.environ["PATH"], "HOME": str(server.folder)}
-        super().__init__(name, lambda case: [str(python), "-c", program, case], environment)
+        super().__init__(name, lambda case: [str(python), "-c", program, case], environment, server.folder)
         self._server = server
 
     def start(self, say: Say) -> None:

@@ -9,7 +9,7 @@ from bench.figure import Comparison, Figure, Metric, Say, Scale, Subject
 from bench.figures.heartbeats import run_load
 from bench.load import Plan
 from bench.peers import Bench
-from bench.servers import NotMeasured, Server
+from bench.servers import NotMeasured, Server, request
 
 METRICS = (
     Metric("cpu", "ms of CPU a list"),
@@ -18,6 +18,8 @@ METRICS = (
     Metric("requests", "requests", places=0),
 )
 COUNTS = (1000, 10_000)
+GZIP = ", gzip"
+"""After the number of workers in a case's name: the client accepts it, as browsers and most clients do."""
 
 
 class Lists(Subject):
@@ -26,7 +28,8 @@ class Lists(Subject):
     def __init__(self, name: str, make: Callable[[Path], Server], folder: Path, scale: Scale) -> None:
         self.name = name
         self._make, self._folder, self._scale = make, folder, scale
-        self._running: dict[str, tuple[Server, list[str]]] = {}
+        self._running: dict[int, Server] = {}
+        self._paths: dict[int, list[str]] = {}
         self._say: Say = print
 
     def start(self, say: Say) -> None:
@@ -34,7 +37,10 @@ class Lists(Subject):
         self._make(self._folder)  # raises NotMeasured where there is none
 
     def measure(self, case: str) -> dict[str, float]:
-        server, requests = self._of(case)
+        count = int(case.removesuffix(GZIP).replace(",", ""))
+        server = self._of(count)
+        encoding = "gzip" if case.endswith(GZIP) else ""
+        requests = [request("GET", path, None, server.bearer(), encoding) for path in self._paths[count]]
         plan = Plan(server.port, 1, self._scale.seconds, requests, server.pids())
         measured = run_load(plan)
         if measured.errors:
@@ -47,21 +53,19 @@ class Lists(Subject):
             "requests": len(requests),
         }
 
-    def _of(self, case: str) -> tuple[Server, list[str]]:
-        if case not in self._running:
-            count = int(case.replace(",", ""))
+    def _of(self, count: int) -> Server:
+        if count not in self._running:
             if self.name.startswith("LMStack") and count > COUNTS[0]:
                 raise NotMeasured("its registrations would take too long")
-            server = self._make(self._folder / str(count))
+            server = self._running[count] = self._make(self._folder / str(count))
             server.start()
-            self._running[case] = server, []
             self._say(f"{self.name}: {count:,} workers register")
             server.register(count)
-            self._running[case] = server, server.list_requests()
-        return self._running[case]
+            self._paths[count] = server.list_paths()
+        return self._running[count]
 
     def stop(self) -> None:
-        for server, _ in self._running.values():
+        for server in self._running.values():
             server.stop()
 
 
@@ -74,9 +78,10 @@ def figure(bench: Bench) -> Figure:
         title="Listing workers",
         text=(
             "All workers of a control plane, over one connection, in pages as large as the server allows (500 workers; "
-            "100 in LMStack). Processor time is the server's, for all pages of one list together."
+            "100 in LMStack). Processor time is the server's, for all pages of one list together. With gzip, the "
+            "client accepts it; the peers do not compress."
         ),
-        cases=[f"{count:,}" for count in counts],
+        cases=[f"{count:,}{form}" for count in counts for form in ("", GZIP)],
         metrics=METRICS,
         subjects=[Lists(name, make, bench.fresh(f"lists-{name}"), bench.scale) for name, make in makers.items()],
         comparisons=[Comparison(metric, "Muster", other) for metric in ("cpu", "kilobytes") for other in others],

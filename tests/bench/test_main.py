@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench import __main__ as program
+from bench.figure import Comparison, Figure, Metric
 from tests.fixtures import ROOT
 
 
@@ -22,6 +23,14 @@ def test_an_unknown_figure_is_a_usage_error(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit) as ended:
         program.parser().parse_args(["run", "--only", "speed"])
     assert ended.value.code == 2 and "heartbeats" in capsys.readouterr().err
+
+
+def test_a_comparison_shows_every_metric() -> None:
+    figure = Figure("f", "F", "", ["8"], [Metric("rate", "1/s"), Metric("p99", "ms")], [])
+    assert program.changes(figure, "abc123") == [
+        Comparison("rate", "Muster", "abc123"),
+        Comparison("p99", "Muster", "abc123"),
+    ]
 
 
 def test_the_makefile_has_the_options() -> None:

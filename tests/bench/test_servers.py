@@ -40,7 +40,8 @@ def test_a_request_has_the_length_of_its_body() -> None:
     head, _, body = request("POST", "/x", {"a": 1}, "secret").partition("\r\n\r\n")
     assert json.loads(body) == {"a": 1} and f"Content-Length: {len(body)}" in head
     assert "Authorization: Bearer secret" in head and head.startswith("POST /x HTTP/1.1\r\n")
-    assert "Content-Length" not in request("GET", "/x")
+    assert "Content-Length" not in request("GET", "/x") and "Encoding" not in request("GET", "/x")
+    assert "Accept-Encoding: gzip" in request("GET", "/x", encoding="gzip")
 
 
 def test_lmstack_lists_its_pages_to_the_end(tmp_path: Path) -> None:
@@ -74,8 +75,8 @@ def test_a_real_control_plane_is_filled_listed_and_sent_heartbeats(tmp_path: Pat
         plan = Plan(server.port, connections=2, seconds=0.0, requests=requests, pids=server.pids())
         measured = run_load(plan)
         assert (measured.errors, measured.answers) == (0, 2), measured.sample
-        (page,) = server.list_requests()
-        assert page.startswith("GET /api/workers?limit=500 HTTP/1.1")
+        assert server.list_paths() == ["/api/workers?limit=500"]
+        page = request("GET", "/api/workers?limit=500", bearer=server.bearer())
         listed = run_load(Plan(server.port, connections=1, seconds=0.0, requests=[page]))
         workers = json.loads(listed.sample.partition("\r\n\r\n")[2])["workers"]
         assert {worker["name"] for worker in workers} == {"worker-00000", "worker-00001", "worker-00002"}

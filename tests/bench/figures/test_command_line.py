@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.figures.command_line import Command, Interpreter, entry, figure
+from bench.figures.command_line import Cli, Command, Interpreter, SharedServer, entry, figure
 from bench.peers import Bench
 from tests.bench.figures.test_heartbeats import TINY
 from tests.fixtures import ROOT
@@ -24,6 +24,18 @@ def test_a_process_has_its_processor_time() -> None:
     busy = Command("busy", lambda case: [sys.executable, "-c", code], {})
     busy.times = 1
     assert busy.measure("any")["cpu"] >= 50
+
+
+def test_the_command_line_of_another_checkout_is_its_own(tmp_path: Path) -> None:
+    """Not that of the folder in which the benchmark was started."""
+    checkout = tmp_path / "checkout"
+    (checkout / "muster").mkdir(parents=True)
+    (checkout / "pyproject.toml").write_text('[project.scripts]\nmuster = "muster.told:program"\n')
+    (checkout / "muster" / "__init__.py").touch()
+    (checkout / "muster" / "told.py").write_text("def program(): open('ran', 'w').close()")
+    server = SharedServer(tmp_path, Bench(tmp_path, TINY))
+    Cli("abc123", checkout, Path(sys.executable), server).measure("--version")
+    assert (tmp_path / "ran").exists()
 
 
 def test_a_command_that_fails_shows_why() -> None:

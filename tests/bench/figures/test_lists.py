@@ -44,9 +44,11 @@ def test_a_list_is_all_its_pages(tmp_path: Path) -> None:
     subject = lists.Lists("pages", make, tmp_path, Scale(1, 0.02, 3))
     try:
         measured = subject.measure("3")
+        subject.measure("3, gzip")
     finally:
         subject.stop()
     assert sorted(made[0].joined) == [0, 1, 2] and measured["requests"] == 2
+    assert len(made) == 1, "the same server for all cases of so many workers"
     assert measured["kilobytes"] == pytest.approx(2 * 0.136, rel=0.1) and measured["wall"] > 0
 
 
@@ -57,5 +59,5 @@ def test_lmstack_has_no_list_of_10000(tmp_path: Path) -> None:
 
 
 def test_a_full_run_lists_1000_and_10000_workers(tmp_path: Path) -> None:
-    assert lists.figure(Bench(tmp_path, FULL)).cases == ["1,000", "10,000"]
-    assert lists.figure(Bench(tmp_path, QUICK)).cases == ["20"]
+    assert lists.figure(Bench(tmp_path, FULL)).cases == ["1,000", "1,000, gzip", "10,000", "10,000, gzip"]
+    assert lists.figure(Bench(tmp_path, QUICK)).cases == ["20", "20, gzip"]
