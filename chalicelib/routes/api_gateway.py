@@ -1,8 +1,8 @@
 """The app as Lambda calls it: by a REST API (payload 1.0, Chalice's own form) or by an HTTP API (payload 2.0).
 
 Either becomes one form before Chalice sees it, so that nothing behind this module knows which gateway there is. What a
-gateway or Chalice would refuse in words of its own is refused in ours. The local server has its own way to Chalice
-(infra/local/lambda_events.py), with the same routes and refusals.
+gateway or Chalice would refuse in words of its own is refused in ours. The local server sends payload 1.0
+(infra/local/asgi.py).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -203,6 +203,19 @@ def authenticated(call: Call) -> Call:
     if endpoint.body is None and endpoint.method != "GET" and call.raw:
         call.body(r.Nothing)
     return call
+
+
+def admit(name: str, ids: dict[str, str], headers: Mapping[str, str], length: int) -> None:
+    """Check a request of the endpoint `name` whose body of `length` bytes has not arrived.
+
+    Raises ApiError, as the endpoint itself would once it had read the body.
+    """
+    endpoint = endpoints.BY_NAME.get(name)
+    if endpoint is not None and endpoint.access is not Access.ANYONE:
+        decoded = {name: unquote(value) for name, value in ids.items()}
+        Call(endpoint, decoded, headers, {}, b"", CLOCK.get().now()).authenticate()
+    if length > parsing.MAX_BODY_BYTES:
+        raise parsing.too_large()
 
 
 # Operations that look synchronous

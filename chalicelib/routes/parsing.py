@@ -18,7 +18,7 @@ _FIELD = r"[a-z_]{1,40}"
 def body(raw: bytes, type_: type[S]) -> S:
     """A JSON body. Raises INVALID_REQUEST naming the field by its path, PAYLOAD_TOO_LARGE."""
     if len(raw) > MAX_BODY_BYTES:
-        raise ApiError("PAYLOAD_TOO_LARGE", "body: expected at most 1 MiB")
+        raise too_large()
     try:
         return msgspec.json.decode(raw, type=type_)
     except msgspec.ValidationError as error:
@@ -27,6 +27,10 @@ def body(raw: bytes, type_: type[S]) -> S:
         raise ApiError("INVALID_REQUEST", "body: nested too deeply") from error
     except ValueError as error:
         raise ApiError("INVALID_REQUEST", "body: expected a JSON object in UTF-8") from error
+
+
+def too_large() -> ApiError:
+    return ApiError("PAYLOAD_TOO_LARGE", "body: expected at most 1 MiB")
 
 
 def query(given: dict[str, str], type_: type[S]) -> S:

@@ -4,8 +4,9 @@
 |---|---|
 | `__main__` | the commands serve, backup, and restore |
 | `prepare` | the settings of the stage `local`, and which database and server the process gets |
-| `server`, `http_server`, `connections` | HTTP as the app should be served: start, framing, how many connections |
-| `lambda_events` | requests as API Gateway hands them to the app |
+| `server` | the start and the first words of a process, and the address on which it listens |
+| `http_server`, `http_protocol`, `exchange`, `connections` | uvicorn, made strict: framing, bounds, how it ends |
+| `asgi`, `answers`, `threads`, `durability` | requests as API Gateway hands them to the app, and its answers |
 | `schedule` | the minute hand: `chalice local` never runs `@app.schedule` |
 | `dynamodb`, `store` | the embedded DynamoDB, and its SQLite file |
 | `backup`, `damage` | a copy of that file; what is wrong with it, and the way out |

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import errno
 import functools
-import logging
 import os
 import socket
 import sys
 import threading
 import time
 from dataclasses import dataclass
-from socketserver import TCPServer
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from chalice.app import Chalice, ScheduledEventConfig
 from chalice.config import Config
-from chalice.local import LocalDevServer, ThreadedHTTPServer
 
 from chalicelib.routes.wheels import lock
 from infra import wheelhouse
-from infra.local.connections import Connections, room
-from infra.local.http_server import Handler
 from infra.local.schedule import Minute
 from infra.local.store import DataDirectory
 from muster.api.structs import read_structs
 
 if TYPE_CHECKING:
     from infra.local.dynamodb import Engine
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,59 +33,53 @@ class Site:
     engine: Engine | None
 
 
-class HttpServer(ThreadedHTTPServer):
-    """A thread for each connection, so that long waits starve nobody, and as many connections as there is room for."""
-
-    request_queue_size = 128
-
-    def __init__(self, address: tuple[str, int], handler: Any, connections: Connections | None = None) -> None:
-        self.connections = connections or Connections(room())
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, handler)
-
-    def server_bind(self) -> None:
-        """Without http.server's look-up of the host's name, which may take seconds."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self.connections.opened(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self.connections.closed(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        log.exception("a connection from %s failed", client_address[0])
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on the address. Raises OSError."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
-class DevServer(LocalDevServer):
-    """What `chalice local` and `serve` both run."""
+class DevServer:
+    """What `chalice local` and `serve` both run, in the place of chalice's LocalDevServer."""
 
     def __init__(self, site: Site, app_object: Chalice, config: Config, host: str, port: int) -> None:
-        self._site = site
+        # Not before prepare() has set the environment that the app reads.
+        from infra.local.http_server import http_server
+
+        self._site, self._app, self._host = site, app_object, host
         try:
-            super().__init__(app_object, config, host, port, handler_cls=Handler, server_cls=HttpServer)
+            self._listener = listen(host, port)
         except OSError as error:
             reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
             stop(f"muster: cannot listen on {host} port {port}: {reason}")
-        self.port = self.server.server_address[1]
+        self.port = self._listener.getsockname()[1]
+        self._server = http_server(app_object, site.engine)
 
     def serve_forever(self) -> None:
-        from chalicelib.store import tables  # not before prepare() has set the environment that it reads
+        from chalicelib.store import tables
         from chalicelib.workers import liveness
 
         tables.create_tables()
         read_structs()
         introduce(self._site.data, time.time())
-        tasks = [functools.partial(run_schedule, self.app_object)]
+        tasks = [functools.partial(run_schedule, self._app)]
         Minute([*tasks, *([self._site.engine.sweep] if self._site.engine else [])], liveness.clock_was_put_back).start()
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = f"[{self._host}]" if ":" in self._host else self._host
         if wheelhouse.missing(wheelhouse.folder(), lock(), lock().platforms):
             print("No wheels for hosts yet: run `make wheelhouse` before a host runs join.sh.", flush=True)
         print(f"Serving on http://{host}:{self.port}  (data in {self._site.data.path})", flush=True)
-        self.server.serve_forever()
+        self._server.run([self._listener])
+
+    def shutdown(self) -> None:
+        """End `serve_forever`, from another thread."""
+        self._server.should_exit = True
 
 
 def introduce(data: DataDirectory, now: float) -> None:

@@ -12,7 +12,7 @@ from chalice.app import Chalice, Rate
 from chalice.config import Config
 
 from chalicelib.auth import tokens
-from infra.local.server import DevServer, HttpServer, Site, introduce, run_schedule, stop
+from infra.local.server import DevServer, Site, introduce, listen, run_schedule, stop
 from infra.local.store import DataDirectory
 from muster.api.endpoints import Access
 from tests.fixtures import ROOT
@@ -76,11 +76,11 @@ def test_a_port_in_use_is_named_and_ends_it(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_it_listens_on_addresses_of_both_kinds() -> None:
-    with HttpServer(("127.0.0.1", 0), object) as server:
-        assert server.address_family == socket.AF_INET
+    with listen("127.0.0.1", 0) as listener:
+        assert listener.family == socket.AF_INET
     if socket.has_dualstack_ipv6():
-        with HttpServer(("::1", 0), object) as server:
-            assert server.address_family == socket.AF_INET6 and server.server_port > 0
+        with listen("::1", 0) as listener:
+            assert listener.family == socket.AF_INET6 and listener.getsockname()[1] > 0
 
 
 def test_stop_ends_the_process_from_any_thread(capsys: pytest.CaptureFixture[str]) -> None:
