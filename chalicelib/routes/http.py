@@ -29,7 +29,7 @@ from chalicelib.store.items import TransactionConflict
 from chalicelib.store.tables import Operation
 from chalicelib.telemetry import access_log
 from muster.api import resources as r
-from muster.api.endpoints import Access, Endpoint
+from muster.api.endpoints import BY_NAME, Access, Endpoint
 from muster.api.errors import ApiError
 from muster.api.lifecycle import OPEN, OperationStatus
 from muster.api.structs import Value
@@ -210,7 +210,7 @@ def admit(name: str, ids: dict[str, str], headers: Mapping[str, str], length: in
 
     Raises ApiError, as the endpoint itself would once it had read the body.
     """
-    endpoint = endpoints.BY_NAME.get(name)
+    endpoint = BY_NAME.get(name)
     if endpoint is not None and endpoint.access is not Access.ANYONE:
         decoded = {name: unquote(value) for name, value in ids.items()}
         Call(endpoint, decoded, headers, {}, b"", CLOCK.get().now()).authenticate()

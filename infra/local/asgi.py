@@ -10,7 +10,6 @@ the database is elsewhere.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -30,8 +29,6 @@ UNASKED_BODY_BYTES = 64 * 1024
 """A larger body is not read before its caller's credential is known to be good."""
 INLINE = frozenset({"register", "heartbeat", "report", "result"})
 """Endpoints that are handled on the event loop: what workers send."""
-
-log = logging.getLogger(__name__)
 
 Event = dict[str, Any]
 Message = dict[str, Any]
@@ -81,7 +78,7 @@ class Application:
     """`inline` are the names of endpoints that are handled on the event loop."""
 
     def __init__(
-        self, app: Chalice, threads: Threads, inline: frozenset[str] = INLINE, durability: Durability | None = None
+        self, app: Chalice, threads: Threads, inline: frozenset[str] = frozenset(), durability: Durability | None = None
     ) -> None:
         self._app, self._threads, self._inline = app, threads, inline
         self._durability = durability or AtOnce()
@@ -164,7 +161,6 @@ def _unwritten(error: BaseException | None) -> ApiError | None:
     """Why an answer cannot leave whose writes are not on disk."""
     if error is None:
         return None
-    log.error("the database could not be written: %s", error)
     return ApiError("UNAVAILABLE", "the database cannot be written; try again", retry_after=2)
 
 

@@ -7,7 +7,11 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from infra.local.dynamodb import Engine
 
 OnDisk = Callable[[BaseException | None], None]
 """Called by any thread, with the error of the write if there was one."""
@@ -43,16 +47,28 @@ class AtOnce:
         callback(None)
 
 
+class Grouped:
+    """Durability of the embedded database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.deferred = engine.client.deferred
+        self.when_durable = engine.when_durable
+
+
 class Deliveries:
     """Results that threads have for futures of the event loop, which is woken once for all that are ready."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        """`loop` runs in the calling thread."""
+        self._loop, self._thread = loop, get_ident()
         self._ready: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
         self._is_woken = False
 
     def deliver(self, future: asyncio.Future[Any], result: Any, error: BaseException | None = None) -> None:
         """Called by any thread."""
+        if get_ident() == self._thread:
+            _settle(future, result, error)
+            return
         self._ready.append((future, result, error))
         if not self._is_woken:
             self._is_woken = True
@@ -61,10 +77,13 @@ class Deliveries:
     def _wake(self) -> None:
         self._is_woken = False  # first: what is added from now on wakes the loop again
         while self._ready:
-            future, result, error = self._ready.popleft()
-            if future.done():  # nobody waits any more
-                continue
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+            _settle(*self._ready.popleft())
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():  # nobody waits any more
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -17,6 +17,7 @@ from chalicelib.routes.http import CLOCK, Clock
 from chalicelib.store import settings
 from infra.local.asgi import INLINE, Application
 from infra.local.connections import ACCEPTED_AT_ONCE, Connections, room
+from infra.local.durability import Grouped
 from infra.local.http_protocol import HttpProtocol, Patience
 from infra.local.threads import Threads
 
@@ -97,4 +98,5 @@ def http_server(app: Chalice, engine: Engine | None) -> HttpServer:
 
     clock = Clock(sleep=sleep)
     threads = Threads(settings.MAX_WAITS + SPARE_THREADS, lambda: CLOCK.set(clock))
-    return HttpServer(Application(app, threads, INLINE if engine else frozenset()), drains=drains)
+    application = Application(app, threads, INLINE, Grouped(engine)) if engine else Application(app, threads)
+    return HttpServer(application, drains=drains)

@@ -75,7 +75,11 @@ class DevServer:
         if wheelhouse.missing(wheelhouse.folder(), lock(), lock().platforms):
             print("No wheels for hosts yet: run `make wheelhouse` before a host runs join.sh.", flush=True)
         print(f"Serving on http://{host}:{self.port}  (data in {self._site.data.path})", flush=True)
-        self._server.run([self._listener])
+        try:
+            self._server.run([self._listener])
+        finally:
+            if self._site.engine:
+                self._site.engine.close()
 
     def shutdown(self) -> None:
         """End `serve_forever`, from another thread."""

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from chalice.app import Response
-from chalice.config import Config
 
 from app import app
 from chalicelib.routes import http
+from chalicelib.routes.matching import Routes
 from chalicelib.routes.negotiation import SMALLEST, Compressed, negotiated
-from infra.local.lambda_events import Gateway
+from infra.local.asgi import Request
 from tests.infra.cloud.lambda_emulator import http_event, read, rest_event
 
 LONG = json.dumps({"workers": [f"gpu-{number}" for number in range(300)]})
@@ -118,8 +118,8 @@ def by_lambda(event: Callable[..., Any]) -> Callable[[str, str, Sent], Answer]:
 
 
 def by_local_server(method: str, path: str, sent: Sent) -> Answer:
-    made = Gateway(app, Config()).handle_request(method, path, {name.lower(): value for name, value in sent}, b"")
-    return read({**made, "headers": {**made["headers"], **made["multiValueHeaders"]}})
+    request = Request(method, path, "", {name.lower(): value for name, value in sent})
+    return read(app(request.event(*Routes(app.routes).match(path), b""), None))
 
 
 @pytest.mark.parametrize("gateway", [by_lambda(http_event), by_local_server], ids=["http", "local"])
