@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Response
-from pynamodb.exceptions import PynamoDBException
+from pynamodb.exceptions import PutError, PynamoDBException
 
 from chalicelib.auth import access, refusals
 from chalicelib.auth.tokens import Principal
@@ -180,7 +180,9 @@ def unexpected(error: Exception, where: str) -> ApiError:
     cause = getattr(error, "cause", None) or error
     code = cause.response.get("Error", {}).get("Code") if isinstance(cause, ClientError) else None
     unreachable = isinstance(cause, BotoCoreError) or (isinstance(error, PynamoDBException) and code in BUSY)
-    if unreachable or isinstance(error, TransactionConflict):
+    # Without a cause, DynamoDB left a part of a batch unprocessed as often as PynamoDB sends one.
+    left_unprocessed = isinstance(error, PutError) and error.cause is None
+    if unreachable or left_unprocessed or isinstance(error, TransactionConflict):
         LOG.warning("database unavailable in %s: %s (%s)", where, code or type(cause).__name__, request_id)
         return ApiError(
             "UNAVAILABLE", f"the database cannot be reached or is busy; try again ({request_id})", retry_after=2

@@ -121,6 +121,43 @@ MUTANTS = (
         ("chalicelib/reconcile/reconcile_run.py", "            self.inbox = slots.bump_inbox(self.worker_id, self.now)\n", "            pass\n"),
         test="tests/chalicelib/test_found_by_simulation.py::test_a_clone_is_sent_what_its_journal_lacks_although_no_bell_rang_for_it",
     ),
+    # The database on its worse days
+    mutant(
+        "a write that meets a transaction is a fault of ours",
+        "a conflict with a transaction is UNAVAILABLE, and the caller tries again",
+        ("chalicelib/routes/http.py", '    "TransactionConflictException",\n', ""),
+        storm="write met a transaction",
+    ),
+    mutant(
+        "a batch that was done in part is a fault of ours",
+        "what DynamoDB leaves unprocessed is UNAVAILABLE, and the caller tries again",
+        ("chalicelib/routes/http.py", "isinstance(error, PutError) and error.cause is None", "False"),
+        test="tests/chalicelib/routes/test_http.py::test_a_database_that_is_busy_or_away_is_unavailable",
+    ),
+    mutant(
+        "a page is taken for all there is",
+        "a query goes on until it has no last key",
+        ("chalicelib/store/slots.py", '        if not rows.get("LastEvaluatedKey"):\n', "        if True:\n"),
+        storm="page ended early",
+    ),
+    mutant(
+        "an item is read as it may have been",
+        "decisions are made of consistent reads",
+        ("chalicelib/store/items.py", "return model.get(hash_key, range_key, consistent_read=True)", "return model.get(hash_key, range_key)"),
+        storm="read of an item lagged",
+    ),
+    mutant(
+        "items of a batch are read as they may have been",
+        "decisions about several items are made of consistent reads",
+        ("chalicelib/store/items.py", "model.batch_get(possible, consistent_read=True, attributes", "model.batch_get(possible, attributes"),
+        storm="read of an item lagged",
+    ),
+    mutant(
+        "a canceled transaction is a fault of ours",
+        "whatever cancels a transaction lets its function read again and decide anew",
+        ("chalicelib/store/items.py", '{"TransactionCanceledException", "TransactionConflictException"}', '{"TransactionConflictException"}'),
+        storm="transaction in conflict",
+    ),
     # Engines and disks that fail for a while
     mutant(
         "a deployment crashes when its engine fails",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.fixtures import ROOT
+from tests.fixtures import ROOT, dynoxide
 
 
 def simulate(*arguments: str) -> str:
@@ -21,6 +21,12 @@ def simulate(*arguments: str) -> str:
 def test_nothing_is_lost_and_nothing_runs_twice(thorough: bool) -> None:
     seeds = 3000 if thorough else 120
     assert f"{seeds:,d} seeds, 0 violations" in simulate("--seeds", str(seeds))
+
+
+def test_nothing_is_lost_either_where_another_engine_keeps_the_items() -> None:
+    with dynoxide.needed():
+        dynoxide.executable()
+    assert "3 seeds, 0 violations" in simulate("--seeds", "3", "--jobs", "1", "--database", "dynoxide")
 
 
 def test_a_seed_is_replayed_to_the_letter() -> None:

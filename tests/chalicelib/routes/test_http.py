@@ -141,6 +141,7 @@ def client_error(code: str) -> PynamoDBException:
         TransactionConflict(),
         EndpointConnectionError(endpoint_url="http://secret"),
         PutError("secret", ReadTimeoutError(endpoint_url="http://secret")),
+        PutError("Failed to batch write items: max_retry_attempts exceeded"),
         *(client_error(code) for code in sorted(http.BUSY)),
     ],
     ids=str,
