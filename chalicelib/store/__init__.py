@@ -4,6 +4,7 @@
 |---|---|
 | `tables` | the seven tables, and what an item of each is |
 | `items` | consistent reads, conditional writes, transactions, retries |
+| `prepared_update` | the update of a heartbeat, whose expressions are written once |
 | `slots` | the slots of a worker, and the signal that its next heartbeat must read them |
 | `events` | timelines |
 | `idempotency` | what an Idempotency-Key made |

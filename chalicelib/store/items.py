@@ -52,18 +52,19 @@ def _may_exist(key: tuple[str | None, ...]) -> bool:
 
 def update_if(item: Model, actions: Sequence[Action], condition: Condition) -> bool:
     """Write on a condition; whether it held. The item then has its new values."""
-    return _held(lambda: item.update(actions=list(actions), condition=condition))
+    return held(lambda: item.update(actions=list(actions), condition=condition))
 
 
 def put_if(item: Model, condition: Condition) -> bool:
-    return _held(lambda: item.save(condition=condition))
+    return held(lambda: item.save(condition=condition))
 
 
 def delete_if(item: Model, condition: Condition) -> bool:
-    return _held(lambda: item.delete(condition=condition))
+    return held(lambda: item.delete(condition=condition))
 
 
-def _held(write: Callable[[], object]) -> bool:
+def held(write: Callable[[], object]) -> bool:
+    """Whether the condition of a write held."""
     try:
         write()
     except (UpdateError, PutError, DeleteError) as error:

@@ -8,6 +8,7 @@ under a function that was killed between writing an intent and waking the worker
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 
 import msgspec
 from pynamodb.expressions.update import Action
@@ -16,7 +17,8 @@ from chalicelib.auth import provisional, refusals, tokens
 from chalicelib.fleet import bounds, conditions, workers
 from chalicelib.reconcile import reconciler, sending, worker_state
 from chalicelib.store import settings, usage
-from chalicelib.store.items import find, retrying, update_if
+from chalicelib.store.items import find, retrying
+from chalicelib.store.prepared_update import PreparedUpdate, parameter
 from chalicelib.store.tables import WorkerHeartbeat
 from muster.api import messages as m
 from muster.api.endpoints import BY_NAME
@@ -68,29 +70,47 @@ def _inbox(heartbeat: WorkerHeartbeat, body: m.Heartbeat, sent: int) -> int:
 
 
 def _stamp(heartbeat: WorkerHeartbeat, presented: bytes, body: m.Heartbeat, now: float) -> bool:
+    bits = conditions.mask(body.conditions)
+    is_ahead = body.session is not None and body.session > bounds.latest(now)
+    return _stamping(has_conditions=bool(bits), has_session=body.session is not None, is_ahead=is_ahead).run(
+        heartbeat,
+        presented=presented,
+        now=now,
+        status=body.status,
+        interval=settings.HEARTBEAT,
+        usage=usage.pack(body),
+        conditions=bits,
+        session=body.session,
+    )
+
+
+@cache
+def _stamping(*, has_conditions: bool, has_session: bool, is_ahead: bool) -> PreparedUpdate:
+    """The write of a heartbeat. `is_ahead`: the session is one that the clock does not allow yet."""
+    presented, now = parameter(WorkerHeartbeat.digest, "presented"), parameter(WorkerHeartbeat.last_seen, "now")
+    session, bits = parameter(WorkerHeartbeat.session, "session"), parameter(WorkerHeartbeat.conditions, "conditions")
     is_current = WorkerHeartbeat.digest == presented
     is_one_before_in_grace = ((WorkerHeartbeat.previous == presented) | (WorkerHeartbeat.used == presented)) & (
         WorkerHeartbeat.previous_until > now
     )
     is_what_it_joined_with = WorkerHeartbeat.joined == presented
     may = (is_current | is_one_before_in_grace | is_what_it_joined_with) & WorkerHeartbeat.gone.does_not_exist()
-    bits = conditions.mask(body.conditions)
     actions: list[Action] = [
         WorkerHeartbeat.last_seen.set(now),
-        WorkerHeartbeat.status.set(body.status),
-        WorkerHeartbeat.interval.set(settings.HEARTBEAT),
+        WorkerHeartbeat.status.set(parameter(WorkerHeartbeat.status, "status")),
+        WorkerHeartbeat.interval.set(parameter(WorkerHeartbeat.interval, "interval")),
         WorkerHeartbeat.activity_before.remove(),
         WorkerHeartbeat.beats.add(1),
-        WorkerHeartbeat.usage.set(usage.pack(body)),
+        WorkerHeartbeat.usage.set(parameter(WorkerHeartbeat.usage, "usage")),
         WorkerHeartbeat.usage_before.remove(),
-        WorkerHeartbeat.conditions.set(bits) if bits else WorkerHeartbeat.conditions.remove(),
+        WorkerHeartbeat.conditions.set(bits) if has_conditions else WorkerHeartbeat.conditions.remove(),
     ]
-    if body.session is not None:
-        may &= WorkerHeartbeat.session <= body.session
-        if body.session > bounds.latest(now):  # then at most the stored one
-            may &= WorkerHeartbeat.session >= body.session
-        actions.append(WorkerHeartbeat.session.set(body.session))
-    return update_if(heartbeat, actions, may)
+    if has_session:
+        may &= WorkerHeartbeat.session <= session
+        actions.append(WorkerHeartbeat.session.set(session))
+    if is_ahead:  # then at most the stored one
+        may &= WorkerHeartbeat.session >= session
+    return PreparedUpdate(actions, may)
 
 
 def _check_session(worker_id: str, presented: bytes, body: m.Heartbeat, now: float) -> None:

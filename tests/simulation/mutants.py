@@ -369,7 +369,7 @@ MUTANTS = (
     mutant(
         "no fence of sessions",
         "a heartbeat of an older session is refused",
-        ("chalicelib/workers/heartbeat.py", "        may &= WorkerHeartbeat.session <= body.session\n", ""),
+        ("chalicelib/workers/heartbeat.py", "        may &= WorkerHeartbeat.session <= session\n", ""),
         ("chalicelib/auth/tokens.py", "    update_if(heartbeat, actions, WorkerHeartbeat.digest == presented)", "    pass"),
         ("chalicelib/workers/registration.py", "WorkerHeartbeat.previous_until.set(now + TOKEN_GRACE_SECONDS)", "WorkerHeartbeat.previous_until.set(now + 10**9)"),
     ),
@@ -590,7 +590,7 @@ MUTANTS = (
         "workers' numbers have no bound",
         "a generation or session is at most the stored one, or what the clock allows",
         ("chalicelib/fleet/bounds.py", "    if number is not None and number > most:", "    if False:"),
-        ("chalicelib/workers/heartbeat.py", "        if body.session > bounds.latest(now):", "        if False:"),
+        ("chalicelib/workers/heartbeat.py", "    is_ahead = body.session is not None and body.session > bounds.latest(now)\n", "    is_ahead = False\n"),
         test="tests/chalicelib/fleet/test_bounds.py::test_a_report_from_the_future_is_refused_and_leaves_nothing",
     ),
     mutant(
