@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
-from chalicelib.store import items
+from chalicelib.store import items, tables
 from chalicelib.store.prepared_update import PreparedUpdate, parameter
 from chalicelib.store.tables import Slot, WorkerHeartbeat
 from tests.fixtures.database import Recorder
@@ -87,3 +90,35 @@ def test_another_failure_is_pynamodbs(engine: Recorder) -> None:
     with pytest.raises(UpdateError) as caught:
         prepared.run(WorkerHeartbeat("w"), id="another")
     assert caught.value.cause_response_code == "ValidationException"
+
+
+class Body(io.BytesIO):
+    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
+        yield self.read()
+
+
+def throttled(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+    error = b'{"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException", "message": "slower"}'
+    headers: Any = {"Content-Type": "application/x-amz-json-1.0"}
+    return AWSResponse(request.url, 400, headers, Body(error))
+
+
+@pytest.mark.parametrize(("times", "code"), [(1, None), (99, "ThrottlingException")])
+def test_a_throttled_update_is_tried_again_and_then_fails(engine: Recorder, times: int, code: str | None) -> None:
+    stored()
+    attempts: list[AWSPreparedRequest] = []
+
+    def throttle(request: AWSPreparedRequest, **_: Any) -> AWSResponse | None:
+        attempts.append(request)
+        return throttled(request) if len(attempts) <= times else None
+
+    client: Any = tables.connection().client
+    client.meta.events.register_first("before-send.dynamodb.UpdateItem", throttle)
+    try:
+        assert PREPARED.run(WorkerHeartbeat("w"), status="draining", now=7, digest=b"d")
+    except UpdateError as error:
+        assert (error.cause_response_code, len(attempts)) == (code, 1 + tables.Meta.max_retry_attempts)
+    else:
+        assert (code, len(attempts)) == (None, 2)
+    finally:
+        client.meta.events.unregister("before-send.dynamodb.UpdateItem", throttle)
