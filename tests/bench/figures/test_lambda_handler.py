@@ -44,6 +44,6 @@ def test_a_run_that_fails_says_why(tmp_path: Path) -> None:
 def test_the_line_of_the_real_program_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     from tests.infra.cloud import measure_lambda
 
-    measure_lambda._told("cold import, processor ms", [(1.5, 3.0)], 1.9)
-    measure_lambda._told("idle heartbeat, processor ms", [(0.5, 0.75)], 1.6)
+    measure_lambda._told("cold import, processor ms", "floor", [[1.5, 2.0, 3.0]], 1.9)
+    measure_lambda._told("idle heartbeat, processor ms", "floor", [[0.5, 0.25, 0.75]], 1.6)
     assert lambda_handler.parsed(capsys.readouterr().out) == {"cold import": (1.5, 3.0), "idle heartbeat": (0.5, 0.75)}
