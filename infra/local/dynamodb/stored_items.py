@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
@@ -45,4 +46,8 @@ def decoded(stored: bytes) -> Item:
 def key_text(table: Table, key: Key) -> str:
     """The text of a key. 1 and 1.0 are one key."""
     parts = zip(table.schema.names, key, strict=True)
-    return _ENCODER.encode([[table.schema.types[name], str(value)] for name, value in parts]).decode()
+    return _ENCODER.encode([[table.schema.types[name], _text(value)] for name, value in parts]).decode()
+
+
+def _text(value: Any) -> str:
+    return str(value.normalize(attributes.ANY_SIZE) if isinstance(value, Decimal) else value)
