@@ -24,7 +24,8 @@ MAX_DIGITS = 38
 MAX_DEPTH = 32
 LARGEST, SMALLEST = 125, -130
 """Exponents of ten of the first digit of a number."""
-PLAIN_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,37}")
+PLAIN = re.compile(r"0|-?(?:[1-9][0-9]{0,37}|(?:0|[1-9][0-9]{0,18})\.[0-9]{0,17}[1-9])")
+"""Numbers that are canonical as they stand: all integers, and fractions of few digits."""
 NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
 ANY_SIZE = Context(prec=1000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[InvalidOperation])
 EXACT = Context(prec=MAX_DIGITS, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[InvalidOperation, Inexact])
@@ -38,7 +39,7 @@ NAMES |= {"SS": "STRING_SET", "NS": "NUMBER_SET", "BS": "BINARY_SET", "L": "LIST
 @lru_cache(maxsize=8192)
 def number(text: str) -> str:
     """The one way in which DynamoDB writes a number. Raises Refused for one that it does not store."""
-    if PLAIN_INTEGER.fullmatch(text):
+    if PLAIN.fullmatch(text):
         return text
     if not NUMBER.fullmatch(text):
         shown = f": {text}" if text else ""
@@ -86,21 +87,26 @@ def canonical(attribute: Attribute, depth: int = 1) -> Attribute:
     if len(attribute) != 1:
         what = "has more than one datatypes set" if attribute else "is empty"
         raise invalid(f"Supplied AttributeValue {what}, must contain exactly one of the supported datatypes")
-    for kind, value in attribute.items():
+    ((kind, value),) = attribute.items()
+    if type(value) is str:
         if kind == "S":
-            return attribute if isinstance(value, str) else _wrong(kind, value)
+            return attribute
         if kind == "N":
-            text = number(value) if isinstance(value, str) else _wrong(kind, value)
-            return attribute if text is value else {"N": text}
-        if kind == "B":
-            return attribute if isinstance(value, bytes) else {"B": _bytes(value)}
-        if kind == "BOOL":
-            return attribute if isinstance(value, bool) else _wrong(kind, value)
-        return _canonical_other(kind, value, depth)
-    raise AssertionError("unreachable: an attribute has one type")
+            text = number(value)
+            return attribute if text is value or text == value else {"N": text}
+    elif kind == "B":
+        return attribute if type(value) is bytes else {"B": _bytes(value)}
+    elif kind == "BOOL" and type(value) is bool:
+        return attribute
+    return _canonical_other(kind, value, depth)
 
 
 def _canonical_other(kind: str, value: Any, depth: int) -> Attribute:
+    if kind in ("S", "N", "B", "BOOL"):
+        # A subclass of str would compare and be written as it likes.
+        if kind in ("S", "N") and isinstance(value, str):
+            return canonical({kind: str(value)})
+        return _wrong(kind, value)  # type: ignore[no-any-return]
     if kind == "NULL":
         if value is not True:
             raise invalid_parameter("Null attribute value types must have the value of true")

@@ -135,7 +135,7 @@ def update(table: Table, request: Request, plan: Plan) -> Change:
     size_of = attributes.size_of
     for name, name_size in plan.update.changed:
         old, new = item.get(name), after.get(name)
-        if old is not new:
+        if old is not new and old != new:
             if old is not None:
                 size -= name_size + size_of(old)
             if new is not None:
