@@ -13,6 +13,7 @@
 | `completion` | shell completion |
 | `shell`, `output` | what every command shares; text and tables for terminals and pipes |
 | `names`, `pairs`, `wanted`, `confirm`, `follow` | arguments, options, questions, and progress that commands share |
+| `fleet_view` | all workers and deployments, kept up to date by what changed |
 | `text`, `progress`, `attention` | words, figures, and conditions for people |
 """
 

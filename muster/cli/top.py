@@ -10,6 +10,7 @@ from rich.text import Text
 
 from muster.api import resources as r
 from muster.cli import attention, names, text
+from muster.cli.fleet_view import AnyWorker, FleetView, Seen, listed
 from muster.cli.output import Cell, Styled, table
 from muster.cli.ps import row as model_row
 from muster.cli.shell import Shell, command
@@ -20,6 +21,8 @@ REFRESH_SECONDS = 2.0
 
 
 class Top(Struct):
+    """What is printed as JSON: whole resources, as of now."""
+
     workers: list[r.Worker]
     deployments: list[r.Deployment]
 
@@ -31,18 +34,19 @@ class Top(Struct):
 )
 def top(shell: Shell, once: bool, every: float) -> None:
     """Show all GPUs and deployments, updated until Ctrl-C."""
-    seen = _look(shell)
     if shell.json:
-        return shell.dump(seen)
+        return shell.dump(Top(list(shell.client.workers()), list(shell.client.deployments())))
     if once or not shell.out.is_terminal:
-        return shell.out.console.print(_tables(shell, seen, ""))
+        return shell.out.console.print(_tables(shell, listed(shell.client), ""))
+    view = FleetView(shell.client)
+    seen = view.look()
     live = Live(_tables(shell, seen, ""), console=shell.out.console, screen=True, auto_refresh=False)
     try:
         live.start(refresh=True)
         while True:
             shell.clock.sleep(every)
             try:
-                seen, words = _look(shell), ""
+                seen, words = view.look(), ""
             except Unreachable as error:
                 words = error.message
             live.update(_tables(shell, seen, words), refresh=True)
@@ -52,11 +56,7 @@ def top(shell: Shell, once: bool, every: float) -> None:
         live.stop()  # not by `with`, which leaves the screen as it is where Ctrl-C comes while it is being set up
 
 
-def _look(shell: Shell) -> Top:
-    return Top(list(shell.client.workers()), list(shell.client.deployments()))
-
-
-def _tables(shell: Shell, seen: Top, words: str) -> Stack:
+def _tables(shell: Shell, seen: Seen, words: str) -> Stack:
     now = shell.wall()
     held = names.of_deployments(seen.deployments)
     workers = {worker.worker_id: worker.name for worker in seen.workers}
@@ -76,7 +76,7 @@ def _tables(shell: Shell, seen: Top, words: str) -> Stack:
     )
 
 
-def gpu_rows(worker: r.Worker, held: dict[str, str]) -> list[tuple[Cell, ...]]:
+def gpu_rows(worker: AnyWorker, held: dict[str, str]) -> list[tuple[Cell, ...]]:
     """A row for each GPU, or one that says that there is none."""
     status = Styled(worker.status, STYLES[worker.status])
     usage = {gpu.index: gpu for gpu in worker.gpu_usage}

@@ -67,7 +67,7 @@ def free(worker: r.Worker) -> int:
     return sum(holder(gpu, worker, {}) == "free" for gpu in worker.gpu_info.devices)
 
 
-def holder(device: GpuDevice, worker: r.Worker, names_: dict[str, str]) -> str:
+def holder(device: GpuDevice, worker: r.Worker | r.FleetWorker, names_: dict[str, str]) -> str:
     """The deployment that holds the GPU, by name where `names_` has it by id; "free"; or that the GPU is lost."""
     claim = worker.gpu_claims.get(str(device.index))
     holder = names_.get(claim, claim) if claim else None
