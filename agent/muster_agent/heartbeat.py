@@ -14,7 +14,8 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from muster.api.messages import Disk, GpuInfo, GpuUsage, Heartbeat, Image, Registration
+from muster.api import usage as usage_figures
+from muster.api.messages import Disk, GpuInfo, GpuUsage, Heartbeat, Image, Registration, ShortHeartbeat
 from muster.api.sizes import fitting
 from muster_agent.commands import CommandReceiver
 from muster_agent.control.backoff import Backoff
@@ -43,6 +44,9 @@ MAX_LISTED = 1024
 MAX_IMAGE_BYTES = 512 * 1024
 """Of the images in one heartbeat, whose body has at most 1 MiB."""
 
+INVALID = 400
+"""The status with which a control plane that does not know short heartbeats answers one."""
+
 Sample = Callable[[], tuple[list[GpuUsage], Disk | None]]
 
 
@@ -52,6 +56,14 @@ class Readings:
 
     sample: Sample
     gpus: Callable[[], GpuInfo | None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """What the control plane knows by `digest`, the answer to a heartbeat: all of it but its figures and its news."""
+
+    digest: str
+    lasting: Heartbeat
 
 
 class RegistrationRejected(Exception):
@@ -83,6 +95,7 @@ class HeartbeatLoop:
         self._images_sent: tuple[Image, ...] | None = None
         self._paths_sent: object = None
         self._gpus_sent: GpuInfo | None = None
+        self._confirmed: Confirmed | None = None
         self._gpus_doubted_until = self._gpus_due = float("-inf")
         self.identity: Identity | None = None
         self._unjournaled: Identity | None = None
@@ -230,6 +243,7 @@ class HeartbeatLoop:
                 raise Retry(f"this host is another worker now, and its journal cannot be written: {error}") from error
         self._store_identity(identity)
         self._images_sent = self._paths_sent = None
+        self._confirmed = None
         self.identity = identity
         self._journal.lease.note(self._host.clocks.moment())
         if self.runtime is None:
@@ -307,10 +321,35 @@ class HeartbeatLoop:
             gpu_info=gpus if self._are_gpus_due(gpus) else None,
             pending_deployments=self.runtime.manager.pending()[:MAX_LISTED] if self.runtime else [],
         )
-        answer = self._api.heartbeat(identity.worker_id, identity.token, body, timeout)
+        answer = self._send_short(identity, body, timeout) or self._send_full(identity, body, timeout)
         self._receiver.acked(acks)
         self._images_sent, self._paths_sent, self._gpus_sent = images, paths, gpus
         return answer
+
+    def _send_full(self, identity: Identity, body: Heartbeat, timeout: tuple[float, float]) -> Answer:
+        answer = self._api.heartbeat(identity.worker_id, identity.token, body, timeout)
+        self._confirmed = Confirmed(answer.digest, _lasting(body)) if answer.digest else None
+        return answer
+
+    def _send_short(self, identity: Identity, body: Heartbeat, timeout: tuple[float, float]) -> Answer | None:
+        """Send the figures alone, if nothing else changed. None where the control plane needs all of `body`.
+
+        After any failure the next heartbeat is a full one.
+        """
+        confirmed, self._confirmed = self._confirmed, None
+        if confirmed is None or _has_news(body) or _lasting(body) != confirmed.lasting:
+            return None
+        short = ShortHeartbeat(identity.session, confirmed.digest, usage_figures.pack(body))
+        try:
+            answer = self._api.short_heartbeat(identity.worker_id, identity.token, short, timeout)
+        except Fatal as error:
+            if error.status == INVALID:
+                return None
+            raise
+        if answer.full and answer.next_heartbeat_in == 0:
+            return None
+        self._confirmed = None if answer.full else confirmed
+        return Answer([], self._journal.inbox.last, answer.next_heartbeat_in)
 
     def _are_gpus_due(self, gpus: GpuInfo | None) -> bool:
         now = self._host.clocks.monotonic()
@@ -326,3 +365,15 @@ class HeartbeatLoop:
     def _since(self, now: Moment) -> str:
         age = self._journal.lease.age(now)
         return f"; the last one was {age:.0f} s ago" if age is not None else ""
+
+
+def _has_news(body: Heartbeat) -> bool:
+    """Whether the heartbeat has something that is sent only when there is news of it."""
+    paths = body.disk.paths if body.disk is not None else None
+    reports = (body.images, body.gpu_info, paths)
+    return body.status != "online" or bool(body.acks) or any(report is not None for report in reports)
+
+
+def _lasting(body: Heartbeat) -> Heartbeat:
+    """The heartbeat without its figures and its news."""
+    return replace(body, gpu_usage=[], disk=None, acks=[], images=None, gpu_info=None)

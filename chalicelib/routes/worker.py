@@ -4,22 +4,44 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from chalicelib.operations import queue
 from chalicelib.reconcile import reports
 from chalicelib.routes.http import Call, route
 from chalicelib.workers import heartbeat
 from muster.api import messages as m
+from muster.api import usage
 from muster.api.errors import ApiError
+
+
+class _Form(msgspec.Struct):
+    """Enough of a heartbeat to see whether it is a short one."""
+
+    unchanged: Any = None
 
 
 @route("heartbeat")
 def beat(call: Call) -> Any:
+    worker_id, secret = call.ids["worker_id"], call.secret
     try:
-        body = call.body(m.Heartbeat)
+        body = call.body(m.Heartbeat) if call.body(_Form).unchanged is None else _short(call)
     except ApiError:
         call.authenticate()  # a body that cannot be read must not hide a bad credential
         raise
-    return heartbeat.receive(call.ids["worker_id"], call.secret, body, call.now)
+    if isinstance(body, m.ShortHeartbeat):
+        return heartbeat.receive_short(worker_id, secret, body, call.now)
+    return heartbeat.receive(worker_id, secret, body, call.now)
+
+
+def _short(call: Call) -> m.ShortHeartbeat:
+    """Raises INVALID_REQUEST."""
+    body = call.body(m.ShortHeartbeat)
+    try:
+        usage.check(body.usage)
+    except ValueError as error:
+        raise ApiError("INVALID_REQUEST", f"usage: {error}") from error
+    return body
 
 
 @route("report")

@@ -9,7 +9,6 @@
 | `events` | timelines |
 | `idempotency` | what an Idempotency-Key made |
 | `paging` | pages of a listing |
-| `usage` | a heartbeat's figures as bytes |
 | `settings` | the control plane's settings, from the environment |
 | `times` | epoch seconds to RFC 3339 |
 

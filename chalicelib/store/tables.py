@@ -133,7 +133,7 @@ class WorkerHeartbeat(Item):
     status = UnicodeAttribute(attr_name="st")  # "online", "draining", or "offline", which is a goodbye
     interval = NumberAttribute(attr_name="iv")  # seconds: the longest interval that the worker may be given
     beats = NumberAttribute(attr_name="n", default=0)  # heartbeats of this session
-    usage = BinaryAttribute(attr_name="ug", null=True, legacy_encoding=False)  # figures of GPUs and disk (usage.py)
+    usage = BinaryAttribute(attr_name="ug", null=True, legacy_encoding=False)  # figures (muster/api/usage.py)
     usage_before = BinaryAttribute(attr_name="us", null=True, legacy_encoding=False)  # what older releases wrote
     conditions = BinaryAttribute(attr_name="c", null=True, legacy_encoding=False)  # bits of types, at most 4 bytes
 

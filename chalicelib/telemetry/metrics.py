@@ -12,12 +12,12 @@ from chalicelib.deployments import crash_loops, publication
 from chalicelib.fleet import conditions, scan
 from chalicelib.fleet.workers import Worker
 from chalicelib.scheduling import gpu_claims
-from chalicelib.store import usage as usage_figures
 from chalicelib.store.tables import Count, Deployment, Operation
 from chalicelib.telemetry.exposition import Family
 from chalicelib.telemetry.fleet_reader import Fleet, FleetReader
 from muster.api import messages as m
 from muster.api import resources as r
+from muster.api import usage as usage_figures
 from muster.api.conditions import ConditionType
 from muster.api.errors import ApiError
 from muster.api.lifecycle import OPEN, OperationStatus, Status

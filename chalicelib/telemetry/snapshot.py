@@ -18,11 +18,11 @@ from chalicelib.fleet import conditions
 from chalicelib.fleet.conditions import Held
 from chalicelib.fleet.workers import Worker
 from chalicelib.store import settings
-from chalicelib.store import usage as usage_figures
 from chalicelib.store.times import when
 from chalicelib.telemetry.fleet_reader import Fleet, FleetReader
 from muster.api import messages as m
 from muster.api import resources as r
+from muster.api import usage as usage_figures
 
 T = TypeVar("T", r.FleetWorker, r.Deployment)
 MAX_GONE = 10_000

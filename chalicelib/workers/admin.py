@@ -16,7 +16,6 @@ from chalicelib.fleet import address_claims, capacity, conditions, workers
 from chalicelib.fleet.workers import Worker
 from chalicelib.scheduling import scheduler
 from chalicelib.store import events, paging, slots
-from chalicelib.store import usage as usage_figures
 from chalicelib.store.items import TransactionConflict, find, find_all, retrying, transact, update_if
 from chalicelib.store.tables import (
     Conditions,
@@ -33,6 +32,7 @@ from chalicelib.store.times import when
 from chalicelib.workers.registration import name_key
 from muster.api import messages as m
 from muster.api import resources as r
+from muster.api import usage as usage_figures
 from muster.api.errors import ApiError
 from muster.api.lifecycle import LIVE
 from muster.api.resolving import Resolve, resolve

@@ -3,12 +3,18 @@
 The write stamps the worker, checks its token and its session, and returns the item. Reconciling follows when the
 worker's inbox is behind, something is unsettled, what the worker reports changed, or every tenth heartbeat: the net
 under a function that was killed between writing an intent and waking the worker. An idle heartbeat is the write alone.
+
+The answer to an idle heartbeat has a digest of what was reconciled and of the inbox. A heartbeat that names the digest
+need not repeat what was reconciled: it is the same write, whose answer shows whether the digest is still that of the
+worker (ADR 43).
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from functools import cache
+from typing import Literal, NamedTuple
 
 import msgspec
 from pynamodb.expressions.update import Action
@@ -16,47 +22,111 @@ from pynamodb.expressions.update import Action
 from chalicelib.auth import provisional, refusals, tokens
 from chalicelib.fleet import bounds, conditions, workers
 from chalicelib.reconcile import reconciler, sending, worker_state
-from chalicelib.store import settings, usage
+from chalicelib.store import settings
 from chalicelib.store.items import find, retrying
 from chalicelib.store.prepared_update import PreparedUpdate, parameter
 from chalicelib.store.tables import WorkerHeartbeat
 from muster.api import messages as m
+from muster.api import usage
 from muster.api.endpoints import BY_NAME
 
 RECONCILE_EVERY_HEARTBEATS = 10
 ENDPOINT = BY_NAME["heartbeat"]
 
 
+_Bits = Literal["set", "remove", "keep"]
+"""What the write of a heartbeat does with the stored conditions."""
+
+
+class _Figures(NamedTuple):
+    """What the write of a heartbeat stores. The write also checks the session."""
+
+    status: str
+    usage: bytes
+    session: int | None
+    conditions: bytes | None
+    keeps_conditions: bool = False
+
+
 def receive(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.HeartbeatAnswer:
     """Raises UNAUTHENTICATED, SESSION_SUPERSEDED, WORKER_REMOVED, FORBIDDEN, INVALID_REQUEST."""
-    presented = tokens.digest(secret)
     heartbeat = WorkerHeartbeat(worker_id)
-    if not _stamp(heartbeat, presented, body, now):
-        _check_session(worker_id, presented, body, now)
-        waits: m.HeartbeatAnswer | None = retrying(lambda: _kept_aside(heartbeat, secret, body, now))
+    waits = _stamp_or_wait(heartbeat, secret, _full_figures(body), now)
+    if waits is not None:
+        return m.HeartbeatAnswer([], 0, waits)
+    fingerprint = _fingerprint(heartbeat, body)
+    commands: list[m.Command] = []
+    has_news = _has_news(heartbeat, body, fingerprint)
+    if has_news or _is_tenth(heartbeat):
+        commands = reconciler.reconcile_worker(heartbeat, body, fingerprint, now)
+    answer = m.HeartbeatAnswer(commands, _inbox(heartbeat, body, len(commands)), _interval(heartbeat, now))
+    if not (has_news or commands or body.is_basic or _is_before_tenth(heartbeat)) and body.status == "online":
+        answer.digest = _digest(heartbeat)
+    return answer
+
+
+def receive_short(worker_id: str, secret: str, body: m.ShortHeartbeat, now: float) -> m.ShortHeartbeatAnswer:
+    """Raises UNAUTHENTICATED, SESSION_SUPERSEDED, WORKER_REMOVED, FORBIDDEN, INVALID_REQUEST."""
+    heartbeat = WorkerHeartbeat(worker_id)
+    waits = _stamp_or_wait(heartbeat, secret, _short_figures(body), now)
+    if waits is not None:
+        return m.ShortHeartbeatAnswer(waits, full=True)
+    is_known = heartbeat.reconciled_digest is not None and body.unchanged == _digest(heartbeat)
+    if not is_known or _is_disturbed(heartbeat) or heartbeat.drains or _is_tenth(heartbeat):
+        return m.ShortHeartbeatAnswer(0, full=True)
+    return m.ShortHeartbeatAnswer(_interval(heartbeat, now), full=_is_before_tenth(heartbeat))
+
+
+def _stamp_or_wait(heartbeat: WorkerHeartbeat, secret: str, figures: _Figures, now: float) -> int | None:
+    """Write the heartbeat. Returns None, or the seconds to wait for a client that is not the worker yet.
+
+    Raises what `receive` raises.
+    """
+    presented = tokens.digest(secret)
+    if not _stamp(heartbeat, presented, figures, now):
+        _check_session(str(heartbeat.worker_id), presented, figures.session, now)
+        waits: int | None = retrying(lambda: _kept_aside(heartbeat, secret, figures, now))
         if waits is not None:
             return waits
     tokens.first_use(heartbeat, presented)
-    fingerprint = _fingerprint(heartbeat, body)
-    commands: list[m.Command] = []
-    if _needs_reconcile(heartbeat, body, fingerprint):
-        commands = reconciler.reconcile_worker(heartbeat, body, fingerprint, now)
-    wait = workers.interval(float(heartbeat.activity_at), now)
-    return m.HeartbeatAnswer(commands, _inbox(heartbeat, body, len(commands)), wait)
+    return None
 
 
-def _needs_reconcile(heartbeat: WorkerHeartbeat, body: m.Heartbeat, fingerprint: bytes) -> bool:
+def _has_news(heartbeat: WorkerHeartbeat, body: m.Heartbeat, fingerprint: bytes) -> bool:
     """Whether the worker's slots are to be read. `heartbeat` is as this heartbeat's write returned it."""
     return bool(
         (body.inbox is not None and body.inbox != heartbeat.inbox)
         or heartbeat.reconciled_digest is None
         or bytes(heartbeat.reconciled_digest) != fingerprint
         or body.acks
-        or heartbeat.needs_reconcile
-        or heartbeat.down_since is not None
+        or _is_disturbed(heartbeat)
         or worker_state.drain_changed(heartbeat, body)
-        or heartbeat.beats % RECONCILE_EVERY_HEARTBEATS == 0
     )
+
+
+def _is_disturbed(heartbeat: WorkerHeartbeat) -> bool:
+    """Whether the slots are to be read whatever the worker reports."""
+    return bool(heartbeat.needs_reconcile or heartbeat.down_since is not None)
+
+
+def _is_tenth(heartbeat: WorkerHeartbeat) -> bool:
+    return bool(heartbeat.beats % RECONCILE_EVERY_HEARTBEATS == 0)
+
+
+def _is_before_tenth(heartbeat: WorkerHeartbeat) -> bool:
+    """Whether the next heartbeat is a tenth one, which has to be full."""
+    return bool((heartbeat.beats + 1) % RECONCILE_EVERY_HEARTBEATS == 0)
+
+
+def _interval(heartbeat: WorkerHeartbeat, now: float) -> int:
+    return workers.interval(float(heartbeat.activity_at), now)
+
+
+def _digest(heartbeat: WorkerHeartbeat) -> str:
+    """What a short heartbeat refers to: the session, what was reconciled, and the inbox that the worker has."""
+    assert heartbeat.reconciled_digest is not None
+    known = f"{int(heartbeat.session)} {int(heartbeat.inbox)} ".encode() + bytes(heartbeat.reconciled_digest)
+    return base64.urlsafe_b64encode(hashlib.sha256(known).digest()[:9]).decode()
 
 
 def _inbox(heartbeat: WorkerHeartbeat, body: m.Heartbeat, sent: int) -> int:
@@ -69,26 +139,35 @@ def _inbox(heartbeat: WorkerHeartbeat, body: m.Heartbeat, sent: int) -> int:
     return int(heartbeat.inbox)
 
 
-def _stamp(heartbeat: WorkerHeartbeat, presented: bytes, body: m.Heartbeat, now: float) -> bool:
-    bits = conditions.mask(body.conditions)
-    is_ahead = body.session is not None and body.session > bounds.latest(now)
-    return _stamping(has_conditions=bool(bits), has_session=body.session is not None, is_ahead=is_ahead).run(
+def _full_figures(body: m.Heartbeat) -> _Figures:
+    return _Figures(body.status, usage.pack(body), body.session, conditions.mask(body.conditions))
+
+
+def _short_figures(body: m.ShortHeartbeat) -> _Figures:
+    """Conditions stay as they are: those of the heartbeat that `unchanged` names."""
+    return _Figures("online", body.usage, body.session, None, keeps_conditions=True)
+
+
+def _stamp(heartbeat: WorkerHeartbeat, presented: bytes, figures: _Figures, now: float) -> bool:
+    is_ahead = figures.session is not None and figures.session > bounds.latest(now)
+    bits: _Bits = "keep" if figures.keeps_conditions else "set" if figures.conditions else "remove"
+    return _stamping(bits, has_session=figures.session is not None, is_ahead=is_ahead).run(
         heartbeat,
         presented=presented,
         now=now,
-        status=body.status,
+        status=figures.status,
         interval=settings.HEARTBEAT,
-        usage=usage.pack(body),
-        conditions=bits,
-        session=body.session,
+        usage=figures.usage,
+        conditions=figures.conditions,
+        session=figures.session,
     )
 
 
 @cache
-def _stamping(*, has_conditions: bool, has_session: bool, is_ahead: bool) -> PreparedUpdate:
+def _stamping(bits: _Bits, *, has_session: bool, is_ahead: bool) -> PreparedUpdate:
     """The write of a heartbeat. `is_ahead`: the session is one that the clock does not allow yet."""
     presented, now = parameter(WorkerHeartbeat.digest, "presented"), parameter(WorkerHeartbeat.last_seen, "now")
-    session, bits = parameter(WorkerHeartbeat.session, "session"), parameter(WorkerHeartbeat.conditions, "conditions")
+    session = parameter(WorkerHeartbeat.session, "session")
     is_current = WorkerHeartbeat.digest == presented
     is_one_before_in_grace = ((WorkerHeartbeat.previous == presented) | (WorkerHeartbeat.used == presented)) & (
         WorkerHeartbeat.previous_until > now
@@ -103,8 +182,11 @@ def _stamping(*, has_conditions: bool, has_session: bool, is_ahead: bool) -> Pre
         WorkerHeartbeat.beats.add(1),
         WorkerHeartbeat.usage.set(parameter(WorkerHeartbeat.usage, "usage")),
         WorkerHeartbeat.usage_before.remove(),
-        WorkerHeartbeat.conditions.set(bits) if has_conditions else WorkerHeartbeat.conditions.remove(),
     ]
+    if bits == "set":
+        actions.append(WorkerHeartbeat.conditions.set(parameter(WorkerHeartbeat.conditions, "conditions")))
+    elif bits == "remove":
+        actions.append(WorkerHeartbeat.conditions.remove())
     if has_session:
         may &= WorkerHeartbeat.session <= session
         actions.append(WorkerHeartbeat.session.set(session))
@@ -113,15 +195,15 @@ def _stamping(*, has_conditions: bool, has_session: bool, is_ahead: bool) -> Pre
     return PreparedUpdate(actions, may)
 
 
-def _check_session(worker_id: str, presented: bytes, body: m.Heartbeat, now: float) -> None:
+def _check_session(worker_id: str, presented: bytes, session: int | None, now: float) -> None:
     """Why the write failed, if it was for a session from the future. Raises INVALID_REQUEST."""
-    heartbeat = find(WorkerHeartbeat, worker_id) if (body.session or 0) > bounds.latest(now) else None
+    heartbeat = find(WorkerHeartbeat, worker_id) if (session or 0) > bounds.latest(now) else None
     if heartbeat is not None and tokens.opens(heartbeat, presented, now):
-        bounds.check("session", body.session, heartbeat.session, now)
+        bounds.check("session", session, heartbeat.session, now)
 
 
-def _kept_aside(heartbeat: WorkerHeartbeat, secret: str, body: m.Heartbeat, now: float) -> m.HeartbeatAnswer | None:
-    """What a client gets that registered while the worker was online; None where it is the worker now, and stamped.
+def _kept_aside(heartbeat: WorkerHeartbeat, secret: str, figures: _Figures, now: float) -> int | None:
+    """The seconds to wait for a client that registered while the worker was online; None if it is the worker now.
 
     Raises TransactionConflict, and what `receive` raises.
     """
@@ -131,12 +213,12 @@ def _kept_aside(heartbeat: WorkerHeartbeat, secret: str, body: m.Heartbeat, now:
         if waiting.ended:
             raise refusals.superseded()
         if waiting.worker.online(now):
-            return m.HeartbeatAnswer([], 0, waiting.pause(now))
+            return waiting.pause(now)
         from chalicelib.workers import registration  # rarely needed, with six modules more
 
         registration.promote(waiting, presented, now)
     owner = find(WorkerHeartbeat, heartbeat.worker_id)
-    if owner is None or not tokens.opens(owner, presented, now) or not _stamp(heartbeat, presented, body, now):
+    if owner is None or not tokens.opens(owner, presented, now) or not _stamp(heartbeat, presented, figures, now):
         raise refusals.explain(secret, ENDPOINT, heartbeat.worker_id, now)
     return None
 

@@ -15,6 +15,7 @@ AWS nor Docker, so that either side can be read, tested and installed without th
 | `addresses`, `resolving` | where a worker's address may lead |
 | `connection` | why a request had no answer |
 | `credentials` | credentials in `config` |
+| `usage` | a heartbeat's figures as bytes |
 | `sizes` | lists that fit into a request or an item |
 | `structs`, `compat` | msgspec in a process with threads; what Python 3.10 lacks |
 | `version` | the release and the distribution's name |

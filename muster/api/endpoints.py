@@ -26,7 +26,7 @@ class Endpoint(Value, frozen=True):
 
     `authenticates_itself`: the handler checks the credential, in the write that it makes anyway.
 
-    `answer` is a struct, or a list of one.
+    `answer` is a struct, or a list of one. A request with an `or_body` in place of `body` is answered with `or_answer`.
     """
 
     name: str
@@ -43,6 +43,8 @@ class Endpoint(Value, frozen=True):
     idempotent: bool = False
     authenticates_itself: bool = False
     media: str = "application/json"
+    or_body: type[Struct] | None = None
+    or_answer: type[Struct] | None = None
 
 
 WORKER = "/api/workers/{worker_id}"
@@ -54,7 +56,7 @@ A = Access
 ENDPOINTS: tuple[Endpoint, ...] = (
     # What a worker calls
     Endpoint("register", "POST", "/api/workers/register", A.ANYONE, "Register a worker, or register it again, with a token", m.Registered, m.Registration),
-    Endpoint("heartbeat", "POST", f"{WORKER}/heartbeat", A.WORKER, "Send a heartbeat; receive commands", m.HeartbeatAnswer, m.Heartbeat, authenticates_itself=True),
+    Endpoint("heartbeat", "POST", f"{WORKER}/heartbeat", A.WORKER, "Send a heartbeat; receive commands", m.HeartbeatAnswer, m.Heartbeat, authenticates_itself=True, or_body=m.ShortHeartbeat, or_answer=m.ShortHeartbeatAnswer),
     Endpoint("report", "POST", f"{WORKER}/deployments/{{deployment_id}}/status", A.WORKER, "Report a deployment's status", m.Applied, m.Report),
     Endpoint("result", "POST", f"{WORKER}/commands/{{command_id}}/result", A.WORKER, "Report an operation's result", m.Applied, m.Result),
     # Containers, images, storage

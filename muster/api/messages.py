@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from muster.api.lifecycle import Status
 
@@ -224,6 +224,18 @@ class Heartbeat(Struct):
         return self.session is None and self.journal_id is None and self.inbox is None and not self.acks
 
 
+class ShortHeartbeat(Struct):
+    """What a worker may send in place of a `Heartbeat`, if nothing but the figures differs from an earlier one.
+
+    `unchanged` is the `digest` that answered that heartbeat. The status is online. `usage` has the figures of the disk
+    and of the GPUs, packed (muster/api/usage.py).
+    """
+
+    session: Count
+    unchanged: Annotated[str, Meta(min_length=1, max_length=64)]
+    usage: Annotated[bytes, Meta(max_length=24 + 64 * 8)]
+
+
 class Deploy(Struct, tag_field="type", tag="deploy"):
     """Bring up the model as this generation of the deployment; a container of an older one is replaced."""
 
@@ -331,9 +343,22 @@ READS = frozenset({"list_images", "list_containers", "list_models", "container_l
 
 
 class HeartbeatAnswer(Struct):
+    """With a `digest`, the next heartbeat may be a `ShortHeartbeat`. Basic clients receive no digest."""
+
     commands: list[Command]
     inbox: int
     next_heartbeat_in: int
+    digest: str | UnsetType = UNSET
+
+
+class ShortHeartbeatAnswer(Struct, omit_defaults=True):
+    """The answer to a `ShortHeartbeat`: there are no commands. If `full` is true, the next one must be a `Heartbeat`.
+
+    `next_heartbeat_in` is 0 where the control plane needs that heartbeat at once.
+    """
+
+    next_heartbeat_in: int
+    full: bool = False
 
 
 class Progress(Struct, omit_defaults=True):

@@ -60,7 +60,7 @@ CONFLICTS = {
 @cache
 def document(version: str) -> dict[str, Any]:
     """OpenAPI 3.1 for every endpoint, with `version` as the API's."""
-    types = {struct(t) for e in ENDPOINTS for t in (e.answer, e.body, e.query) if t}
+    types = {struct(t) for e in ENDPOINTS for t in (e.answer, e.body, e.query, e.or_answer, e.or_body) if t}
     types |= {Accepted, ErrorBody, *OUTPUTS.values()}
     _, schemas = msgspec.json.schema_components(sorted(types, key=lambda t: t.__name__), ref_template=REF)
     paths: dict[str, dict[str, Any]] = {}
@@ -91,7 +91,7 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
     }
     operation["security"] = [{scheme: []} for scheme in _schemes(endpoint)]
     if endpoint.body:
-        operation["requestBody"] = {"required": True, "content": _json(endpoint.body)}
+        operation["requestBody"] = {"required": True, "content": _json(endpoint.body, endpoint.or_body)}
     return operation
 
 
@@ -122,7 +122,11 @@ def _given(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _responses(endpoint: Endpoint) -> dict[str, Any]:
-    content = _json(endpoint.answer) if endpoint.media == JSON else {endpoint.media: {"schema": {"type": "string"}}}
+    content = (
+        _json(endpoint.answer, endpoint.or_answer)
+        if endpoint.media == JSON
+        else {endpoint.media: {"schema": {"type": "string"}}}
+    )
     answers: dict[str, Any] = {str(endpoint.status): {"description": "Done", "content": content}}
     if endpoint.waits:
         answers["202"] = {"description": "Not answered yet: ask the operation", "content": _json(Accepted)}
@@ -164,9 +168,16 @@ def _error(codes: list[str]) -> dict[str, Any]:
     return {JSON: {"schema": {"allOf": [{"$ref": REF.format(name="ErrorBody")}, one_of]}}}
 
 
-def _json(type_: Any) -> dict[str, Any]:
+def _json(type_: Any, other: type | None = None) -> dict[str, Any]:
+    """The content of a body that is of one type, or of either."""
+    if other is not None:
+        return {JSON: {"schema": {"anyOf": [_schema(type_), _schema(other)]}}}
+    return {JSON: {"schema": _schema(type_)}}
+
+
+def _schema(type_: Any) -> dict[str, Any]:
     schema: dict[str, Any] = {"$ref": REF.format(name=struct(type_).__name__)} if type_ else {"type": "object"}
-    return {JSON: {"schema": schema if struct(type_) is type_ else {"type": "array", "items": schema}}}
+    return schema if struct(type_) is type_ else {"type": "array", "items": schema}
 
 
 def struct(type_: Any) -> Any:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 import requests
 
-from muster.api.messages import GpuDevice, GpuInfo, Image
+from muster.api import usage
+from muster.api.conditions import ConditionType
+from muster.api.messages import GpuDevice, GpuInfo, Heartbeat, Image, ShortHeartbeat
 from muster_agent.backends.policy import TESTED_IMAGE
+from muster_agent.conditions import OBSERVATIONS_TO_SET
 from muster_agent.config import LOOPBACK
-from muster_agent.heartbeat import PARKED_SECONDS, RegistrationRejected
+from muster_agent.heartbeat import PARKED_SECONDS, REPEAT_GPUS_SECONDS, RegistrationRejected
 from muster_agent.state.db import JournalFull
 from muster_agent.state.dir import StateError
 from tests.fixtures.agent_world import DISK, AgentWorld
-from tests.fixtures.fake_server import error
+from tests.fixtures.fake_server import Answer, FakeServer, error
 from tests.fixtures.journals import allow_writing, forbid_writing
 
 
@@ -334,3 +338,110 @@ def test_a_refusal_for_who_it_is_is_not_final_while_the_journal_cannot_be_writte
     assert world.state.parked is None
     world.beat()
     assert world.agent.identity is not None
+
+
+# Short heartbeats
+
+
+class Shortening(FakeServer):
+    """Gives a digest with each answer, and answers short heartbeats with `demands`, one after the other."""
+
+    def __init__(self, *demands: Answer) -> None:
+        super().__init__()
+        self.demands = list(demands)
+        self.short: list[ShortHeartbeat] = []
+
+    def exchange(self, request: requests.PreparedRequest) -> requests.Response:
+        if request.path_url.endswith("/heartbeat") and isinstance(request.body, bytes) and b"unchanged" in request.body:
+            self.short.append(msgspec.json.decode(request.body, type=ShortHeartbeat))
+            self.failures.append(self.demands.pop(0) if self.demands else (200, b'{"next_heartbeat_in":30}', {}))
+        return super().exchange(request)
+
+    def _heartbeat(self, beat: Heartbeat) -> Answer:
+        status, body, headers = super()._heartbeat(beat)
+        return status, body[:-1] + b',"digest":"known"}', headers
+
+
+@pytest.fixture
+def shortening(tmp_path: Path) -> AgentWorld:
+    """An agent whose GPUs are no news any more, right after a full heartbeat."""
+    world = AgentWorld(tmp_path)
+    world.server = Shortening()
+    world.boot().beat()
+    world.clock.pass_time(REPEAT_GPUS_SECONDS)
+    world.beat()
+    return world
+
+
+def sent(world: AgentWorld) -> tuple[int, int]:
+    """How many heartbeats were full, and how many were short, since this was asked last."""
+    server = world.server
+    assert isinstance(server, Shortening)
+    counts = len(server.beats), len(server.short)
+    server.beats.clear()
+    server.short.clear()
+    return counts
+
+
+def test_a_heartbeat_without_news_is_short_and_has_the_figures(shortening: AgentWorld) -> None:
+    sent(shortening)
+    assert shortening.beat() == 30
+    server = shortening.server
+    assert isinstance(server, Shortening)
+    (short,) = server.short
+    assert (short.session, short.unchanged) == (1, "known")
+    disk, _ = usage.unpack(short.usage)
+    assert disk is not None and (disk.total, disk.used, disk.free) == (DISK.total, DISK.used, DISK.free)
+    assert sent(shortening) == (0, 1)
+
+
+def test_a_change_is_sent_in_full_and_then_is_known(shortening: AgentWorld) -> None:
+    assert isinstance(shortening.server, Shortening)
+    shortening.server.demands = [(200, b'{"next_heartbeat_in":0,"full":true}', {})]
+    shortening.deploy()
+    shortening.settle()
+    for _ in range(3):
+        shortening.beat()
+    sent(shortening)
+    shortening.beat()
+    assert sent(shortening) == (0, 1)
+    shortening.host.conditions.trouble(ConditionType.ENGINE_UNAVAILABLE, "x")
+    for _ in range(OBSERVATIONS_TO_SET):
+        shortening.host.conditions.trouble(ConditionType.ENGINE_UNAVAILABLE, "x")
+    shortening.beat()
+    shortening.beat()
+    assert sent(shortening) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("demand", "first", "second"),
+    [
+        ((200, b'{"next_heartbeat_in":0,"full":true}', {}), (1, 1), (0, 1)),
+        ((200, b'{"next_heartbeat_in":30,"full":true}', {}), (0, 1), (1, 0)),
+        (error(400, "INVALID_REQUEST"), (1, 1), (0, 1)),
+        (error(503, "UNAVAILABLE"), (0, 1), (1, 0)),
+    ],
+    ids=["at once", "next", "older control plane", "busy"],
+)
+def test_what_is_demanded_or_was_not_understood_is_sent_in_full(
+    shortening: AgentWorld, demand: Answer, first: tuple[int, int], second: tuple[int, int]
+) -> None:
+    sent(shortening)
+    assert isinstance(shortening.server, Shortening)
+    shortening.server.demands = [demand]
+    shortening.beat()
+    assert sent(shortening) == first
+    shortening.beat()
+    assert sent(shortening) == second
+
+
+def test_a_goodbye_and_the_first_heartbeat_of_a_registration_are_full(shortening: AgentWorld) -> None:
+    sent(shortening)
+    assert isinstance(shortening.server, Shortening)
+    shortening.server.demands = [error(401, "UNAUTHENTICATED")]
+    shortening.beat()
+    sent(shortening)
+    shortening.beat()
+    assert sent(shortening) == (1, 0), "registered again"
+    shortening.agent.goodbye()
+    assert sent(shortening) == (1, 0)

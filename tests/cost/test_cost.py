@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from chalicelib.routes.http import CLOCK, Clock
-from chalicelib.store import usage as usage_figures
 from chalicelib.store.items import transact
 from chalicelib.store.tables import WorkerHeartbeat
 from chalicelib.workers import liveness
 from infra.cloud import prices
+from muster.api import usage as usage_figures
 from tests.cost import month
 from tests.cost.__main__ import main
 from tests.cost.bill import MINUTE, MONTH, Line, Month, bill, price_of, total

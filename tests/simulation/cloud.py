@@ -17,6 +17,7 @@ from chalicelib.routes.http import Call, authenticated, unexpected
 from chalicelib.store.items import TransactionConflict
 from muster.api.endpoints import BY_NAME
 from muster.api.errors import ApiError
+from muster.api.messages import ShortHeartbeatAnswer
 from tests.fixtures.dynamodb_peers import Request
 from tests.fixtures.fake_server import FakeServer
 from tests.simulation.database import UnreliableDynamoDB
@@ -200,7 +201,9 @@ class Network:
         return Reply(200, msgspec.json.encode(answer))
 
     def _note(self, who: str, kind: str, ids: list[str], body: bytes, answer: Any) -> None:
-        if kind == "heartbeat":
+        if isinstance(answer, ShortHeartbeatAnswer):
+            self._faults.happened["short heartbeat answered with a demand" if answer.full else "short heartbeat"] += 1
+        elif kind == "heartbeat":
             types = [msgspec.to_builtins(each)["type"] for each in answer.commands]
             self._faults.happened.update(f"sent: {each}" for each in types)
             self._faults.happened["an answer full of commands"] += len(types) == MAX_COMMANDS

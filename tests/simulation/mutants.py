@@ -333,6 +333,24 @@ MUTANTS = (
         test="tests/chalicelib/test_found_by_simulation.py::test_a_clone_is_sent_what_its_journal_lacks_although_no_bell_rang_for_it",
     ),
     mutant(
+        "any digest is known",
+        "a short heartbeat refers to what was reconciled last, or all of it is demanded",
+        ("chalicelib/workers/heartbeat.py", "    if not is_known or _is_disturbed", "    if _is_disturbed"),
+        test="tests/chalicelib/workers/test_heartbeat.py::test_a_digest_that_is_not_the_last_is_answered_with_a_demand",
+    ),
+    mutant(
+        "short heartbeats have no safety net",
+        "one short heartbeat in ten is answered with a demand",
+        ("chalicelib/workers/heartbeat.py", " or heartbeat.drains or _is_tenth(heartbeat):", " or heartbeat.drains:"),
+        test="tests/chalicelib/workers/test_heartbeat.py::test_nine_of_ten_heartbeats_are_short_and_the_tenth_looks",
+    ),
+    mutant(
+        "a change is sent as nothing new",
+        "a heartbeat is short only if all but the figures is what the control plane has confirmed",
+        ("agent/muster_agent/heartbeat.py", "_has_news(body) or _lasting(body) != confirmed.lasting:", "_has_news(body):"),
+        test="tests/agent/test_heartbeat.py::test_a_change_is_sent_in_full_and_then_is_known",
+    ),
+    mutant(
         "a lost journal is not asked about",
         "a new journal_id is sent every intent again",
         ("chalicelib/reconcile/reconciler.py", "(run.journal_lost or run.missed(slot))", "False"),
@@ -590,7 +608,7 @@ MUTANTS = (
         "workers' numbers have no bound",
         "a generation or session is at most the stored one, or what the clock allows",
         ("chalicelib/fleet/bounds.py", "    if number is not None and number > most:", "    if False:"),
-        ("chalicelib/workers/heartbeat.py", "    is_ahead = body.session is not None and body.session > bounds.latest(now)\n", "    is_ahead = False\n"),
+        ("chalicelib/workers/heartbeat.py", "    is_ahead = figures.session is not None and figures.session > bounds.latest(now)\n", "    is_ahead = False\n"),
         test="tests/chalicelib/fleet/test_bounds.py::test_a_report_from_the_future_is_refused_and_leaves_nothing",
     ),
     mutant(

@@ -12,9 +12,18 @@ import msgspec
 import requests
 from msgspec import Raw, Struct
 from urllib3.exceptions import ProtocolError
+from urllib3.util import SKIP_HEADER
 
 from muster.api.connection import answered_by_something_else, cause
-from muster.api.messages import MAX_CODE, Heartbeat, Registered, Registration, brief
+from muster.api.messages import (
+    MAX_CODE,
+    Heartbeat,
+    Registered,
+    Registration,
+    ShortHeartbeat,
+    ShortHeartbeatAnswer,
+    brief,
+)
 from muster.api.resources import ErrorBody
 from muster.http import Bearer, new_session, read_limited
 from muster_agent.control.clock_check import ahead
@@ -26,6 +35,14 @@ REQUEST_TIMEOUT_SECONDS = (5.0, 30.0)
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_MESSAGE_CHARACTERS = 1000
 """Characters of what the control plane says of a request that go into a log."""
+HEADERS = {
+    "Content-Type": "application/json",
+    "User-Agent": "muster-agent",
+    "Accept": None,
+    "Accept-Encoding": SKIP_HEADER,
+    "Connection": None,
+}
+"""Of each request. What requests adds by itself would be a tenth of a heartbeat."""
 TRANSIENT_STATUSES = frozenset({408, 425, 429})
 
 
@@ -77,6 +94,7 @@ class Answer(Struct):
     commands: list[Raw]
     inbox: int
     next_heartbeat_in: float
+    digest: str | None = None
 
 
 def failure(status: int, body: bytes, retry_after: str | None = None) -> Retry | Fatal:
@@ -119,6 +137,11 @@ class Api:
     ) -> Answer:
         return self._post(f"{_worker(worker_id)}/heartbeat", _sparse(body), token, Answer, timeout)
 
+    def short_heartbeat(
+        self, worker_id: str, token: str, body: ShortHeartbeat, timeout: tuple[float, float] = REQUEST_TIMEOUT_SECONDS
+    ) -> ShortHeartbeatAnswer:
+        return self._post(f"{_worker(worker_id)}/heartbeat", body, token, ShortHeartbeatAnswer, timeout)
+
     def tell(
         self, worker_id: str, token: str, kind: Literal["status", "result"], about: str, body: dict[str, Any]
     ) -> None:
@@ -139,7 +162,7 @@ class Api:
             with self._session.post(
                 self._url + path,
                 data=msgspec.json.encode(body),
-                headers={"Content-Type": "application/json", "Accept": "application/json"},
+                headers=HEADERS,
                 auth=Bearer(token),
                 timeout=timeout,
                 allow_redirects=False,

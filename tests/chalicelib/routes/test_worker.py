@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from chalicelib.auth import tokens
 from chalicelib.auth.tokens import Principal
 from chalicelib.routes import worker as routes
+from muster.api import messages as m
 from muster.api import resources as r
+from muster.api import usage
 from muster.api.endpoints import Access
 from muster.api.errors import ApiError
 from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker, lines
@@ -51,6 +54,36 @@ def test_a_heartbeat_with_a_bad_credential_is_refused_for_that(world: PlaneWorld
 def test_a_heartbeat_that_cannot_be_read_is_refused_for_that(world: PlaneWorld, worker: Worker) -> None:
     assert beat(world, worker, worker.token, b"{") == "INVALID_REQUEST"
     assert beat(world, worker, worker.token) == ""
+
+
+USAGE = base64.b64encode(usage.pack(m.Heartbeat("online", [m.GpuUsage(0, 1, 100.0)], []))).decode()
+
+
+def short(worker: Worker, **fields: Any) -> dict[str, Any]:
+    return {"session": worker.answer.session, "unchanged": "x", "usage": USAGE, **fields}
+
+
+def test_a_short_heartbeat_is_told_by_its_field(world: PlaneWorld, worker: Worker) -> None:
+    request = call("heartbeat", world.now, bearer=worker.token, ids={"worker_id": worker.id}, body=short(worker))
+    assert routes.beat(request) == m.ShortHeartbeatAnswer(0, full=True)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [b"", bytes(23), bytes(25), bytes(24 + 65 * 8), b"\xff" * 24, bytes(24) + (126).to_bytes(8, "little")],
+    ids=["nothing", "short", "odd", "long", "disk", "utilization"],
+)
+def test_a_short_heartbeat_with_other_figures_is_refused(world: PlaneWorld, worker: Worker, packed: bytes) -> None:
+    body = short(worker, usage=base64.b64encode(packed).decode())
+    assert beat(world, worker, worker.token, body) == "INVALID_REQUEST"
+    assert beat(world, worker, "nonsense", body) == "UNAUTHENTICATED"
+
+
+@pytest.mark.parametrize("field", ["session", "usage"])
+def test_a_short_heartbeat_needs_all_of_its_fields(world: PlaneWorld, worker: Worker, field: str) -> None:
+    body = short(worker)
+    del body[field]
+    assert beat(world, worker, worker.token, body) == "INVALID_REQUEST"
 
 
 def test_a_report_is_told_of_under_its_workers_name(world: PlaneWorld, worker: Worker) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from chalicelib.fleet import workers
 from chalicelib.reconcile import sending
 from chalicelib.store.items import find
 from chalicelib.store.tables import WorkerHeartbeat
 from chalicelib.workers import heartbeat
 from muster.api import messages as m
+from muster.api import usage
 from muster.api.errors import ApiError
 from tests.fixtures.plane_world import JOIN, PlaneWorld, Worker
 
@@ -250,3 +252,110 @@ def test_a_promotion_that_the_worker_overtakes_is_none(world: PlaneWorld, calls:
         assert refusal(other) == "SESSION_SUPERSEDED"
         assert world.database.overtake is None
     worker.beat()
+
+
+# Short heartbeats
+
+
+@pytest.fixture
+def agent(world: PlaneWorld) -> Worker:
+    """An agent of which nothing is wanted, right after a tenth heartbeat."""
+    worker = world.worker(journal_id="journal")
+    for _ in range(heartbeat.RECONCILE_EVERY_HEARTBEATS):
+        worker.beat()
+    return worker
+
+
+def digest_of(agent: Worker, **fields: Any) -> object:
+    return agent.beat(inbox=int(heartbeat_of(agent).inbox), **fields).digest
+
+
+def demands(answer: m.ShortHeartbeatAnswer) -> bool:
+    return answer.full and answer.next_heartbeat_in == 0
+
+
+def test_a_short_heartbeat_is_one_write_that_keeps_all_but_the_figures(world: PlaneWorld, agent: Worker) -> None:
+    lost = [{"type": "GpuLost", "message": "x"}]
+    assert digest_of(agent, conditions=lost) is msgspec.UNSET, "it has news"
+    digest = digest_of(agent, conditions=lost)
+    before = heartbeat_of(agent)
+    world.pass_(7)
+    with world.database.counting() as calls:
+        answer = agent.beat_short(digest)
+    assert [operation for operation, _ in calls] == ["UpdateItem"]
+    assert answer == m.ShortHeartbeatAnswer(workers.interval(float(before.activity_at), world.now))
+    after = heartbeat_of(agent)
+    assert (after.last_seen, after.beats) == (world.now, before.beats + 1)
+    assert usage.unpack(bytes(after.usage))[0] == m.Disk(3, 1, 2, 33.3)
+    assert after.conditions == before.conditions is not None
+    assert after.reconciled_digest == before.reconciled_digest
+
+
+def test_nine_of_ten_heartbeats_are_short_and_the_tenth_looks(world: PlaneWorld, agent: Worker) -> None:
+    digest = digest_of(agent)
+    answers = [agent.beat_short(digest) for _ in range(8)]
+    assert [answer.full for answer in answers] == [False] * 7 + [True]
+    assert not demands(answers[-1]), "the next one, not one at once"
+    assert looks(world, agent, inbox=int(heartbeat_of(agent).inbox))
+    for _ in range(heartbeat.RECONCILE_EVERY_HEARTBEATS - 2):
+        assert not demands(agent.beat_short(digest)), "the tenth one issued none, and the one before is still good"
+    agent.beat_short(digest)
+    assert demands(agent.beat_short(digest)), "it is a tenth one"
+
+
+def test_a_tenth_heartbeat_without_news_has_a_digest_too(agent: Worker) -> None:
+    inbox = int(heartbeat_of(agent).inbox)
+    digests = [agent.beat(inbox=inbox).digest for _ in range(11)]
+    assert [digest is msgspec.UNSET for digest in digests] == [False] * 8 + [True, False, False]
+    assert len(set(digests)) == 2
+
+
+def test_basic_clients_receive_no_digest(idle: Worker) -> None:
+    assert idle.beat().digest is msgspec.UNSET
+    assert "digest" not in msgspec.to_builtins(idle.beat())
+
+
+def test_an_agent_that_says_goodbye_receives_no_digest(agent: Worker) -> None:
+    assert digest_of(agent, status="offline") is msgspec.UNSET
+
+
+def test_a_digest_that_is_not_the_last_is_answered_with_a_demand(world: PlaneWorld, agent: Worker) -> None:
+    earlier = digest_of(agent)
+    assert digest_of(agent, active_deployments=["x"]) is msgspec.UNSET
+    current = digest_of(agent, active_deployments=["x"])
+    assert demands(agent.beat_short(earlier)) and demands(agent.beat_short("nothing"))
+    assert not demands(agent.beat_short(current))
+
+
+def test_what_is_wanted_of_a_worker_is_answered_with_a_demand(world: PlaneWorld, agent: Worker) -> None:
+    digest = digest_of(agent)
+    world.ask(agent)
+    assert demands(agent.beat_short(digest)), "the inbox was raised"
+    assert agent.beat(inbox=7).commands
+
+
+def test_a_worker_that_was_offline_is_asked_for_all_of_it(world: PlaneWorld, agent: Worker) -> None:
+    digest = digest_of(agent)
+    WorkerHeartbeat(agent.id).update(actions=[WorkerHeartbeat.down_since.set(world.now)])
+    assert demands(agent.beat_short(digest))
+
+
+@pytest.mark.parametrize("flag", ["needs_reconcile", "drains"])
+def test_a_worker_of_which_something_is_unsettled_is_asked_for_all_of_it(agent: Worker, flag: str) -> None:
+    digest = digest_of(agent)
+    WorkerHeartbeat(agent.id).update(actions=[getattr(WorkerHeartbeat, flag).set(True)])
+    assert demands(agent.beat_short(digest))
+
+
+def test_a_short_heartbeat_of_an_earlier_session_is_superseded(world: PlaneWorld, agent: Worker) -> None:
+    digest = digest_of(agent)
+    with pytest.raises(ApiError) as caught:
+        agent.beat_short(digest, session=agent.answer.session - 1)
+    assert caught.value.error_code == "SESSION_SUPERSEDED"
+    with pytest.raises(ApiError) as caught:
+        agent.beat_short(digest, session=2**52)
+    assert caught.value.error_code == "INVALID_REQUEST"
+    agent.token = "mst_wrk_" + agent.id + "_forged"
+    with pytest.raises(ApiError) as caught:
+        agent.beat_short(digest)
+    assert caught.value.error_code == "UNAUTHENTICATED"

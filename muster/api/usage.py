@@ -3,7 +3,8 @@
     disk                3 x 8 bytes: total, used, free
     each GPU            8 bytes: 51 bits of memory, 6 of its index, and 7 of its utilization
 
-So 64 GPUs leave room for the rest of the item, and an idle heartbeat stays one write of one unit.
+So 64 GPUs leave room for the rest of the item, and an idle heartbeat stays one write of one unit. Short heartbeats
+carry them in the same form.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ UNKNOWN_MEMORY, UNKNOWN_UTILIZATION = 2**51 - 1, 127
 """In place of a figure that the worker does not have."""
 MAX_MEMORY = UNKNOWN_MEMORY - 1
 """Bytes of one GPU, 2 PiB, that a heartbeat's figures have room for; more is taken for as much."""
+MAX_DISK = 2**53
+"""Bytes of a disk."""
 
 
 def pack(body: m.Heartbeat) -> bytes:
@@ -39,6 +42,16 @@ def _unpacked(packed: int) -> m.GpuUsage:
         None if memory == UNKNOWN_MEMORY else memory,
         None if utilization == UNKNOWN_UTILIZATION else float(utilization),
     )
+
+
+def check(packed: bytes) -> None:
+    """Raises ValueError for bytes that `pack` makes of no heartbeat."""
+    if len(packed) < _DISK.size or (len(packed) - _DISK.size) % _GPU.size:
+        raise ValueError("expected 24 bytes, and 8 for each GPU")
+    if any(size > MAX_DISK for size in _DISK.unpack_from(packed)):
+        raise ValueError(f"expected sizes of at most {MAX_DISK} bytes")
+    if any(100 < gpu & 127 < UNKNOWN_UTILIZATION for (gpu,) in _GPU.iter_unpack(packed[_DISK.size :])):
+        raise ValueError("expected a utilization of at most 100 percent")
 
 
 def unpack(packed: bytes | None) -> tuple[m.Disk | None, list[m.GpuUsage]]:
