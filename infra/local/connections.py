@@ -15,7 +15,7 @@ ACCEPTED_AT_ONCE = 16
 """Connections that the event loop accepts before any of them can make room for another."""
 RESERVED_FILES = 128
 """Files that the process opens besides its connections, those just accepted or ended included."""
-MAX_BODY_BYTES = 64 * 1024 * 1024
+MAX_BODY_BYTES = 32 * 1024 * 1024
 """Bytes of all bodies together that have not arrived to their end."""
 
 

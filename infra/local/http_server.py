@@ -53,6 +53,7 @@ class HttpServer(uvicorn.Server):
         config = uvicorn.Config(
             application,
             http=protocol,
+            loop="asyncio",
             ws="none",
             lifespan="off",
             interface="asgi3",
