@@ -369,4 +369,4 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 def _not_http() -> ApiError:
-    return ApiError("INVALID_REQUEST", "this is not an HTTP/1.1 request")
+    return ApiError("INVALID_REQUEST", "this is not a well-formed HTTP request")
