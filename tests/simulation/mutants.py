@@ -295,6 +295,31 @@ MUTANTS = (
         ("infra/local/schedule.py", "            self._hold_until = monotonic + SETTLE_SECONDS\n", "            pass\n"),
         test="tests/infra/local/test_schedule.py::test_no_worker_and_no_model_is_lost_by_a_step_of_the_servers_clock",
     ),
+    # The embedded database
+    mutant(
+        "a commit of the embedded database is not synced",
+        "what was answered survives a power cut",
+        ("infra/local/store.py", "PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL"),
+        test="tests/infra/local/dynamodb/test_power_cuts.py",
+    ),
+    mutant(
+        "the embedded database answers before it is on the disk",
+        "nothing is answered that a crash takes back",
+        ("infra/local/dynamodb/client.py", "                commits.wait(sequence)\n", "                pass\n"),
+        test="tests/infra/local/dynamodb/test_client.py::test_a_write_a_read_of_it_and_a_failed_condition_on_it_wait_for_the_disk",
+    ),
+    mutant(
+        "what the disk refused stays in memory",
+        "a group that could not be written is undone, and what followed it",
+        ("infra/local/dynamodb/group_commit.py", "            self._undo(reversed(group))\n", ""),
+        test="tests/infra/local/dynamodb/test_engine.py::test_what_the_disk_refused_is_not_in_memory_either",
+    ),
+    mutant(
+        "a function goes on from what was undone",
+        "what follows from a write that failed is refused too",
+        ("infra/local/dynamodb/client.py", "if seen is not None and (failed := commits.failure(seen.sequence)) is not None:", "if seen is not None and (failed := None) is not None:"),
+        test="tests/infra/local/dynamodb/test_client.py::test_who_has_seen_what_was_undone_gets_an_error_at_each_call_and_in_the_end",
+    ),
     # Reports
     mutant(
         "reports are sent in one order",
