@@ -71,7 +71,7 @@ class DataDirectory:
 
 
 class Store:
-    """The items. Not thread-safe: the engine calls it under its own lock.
+    """The items. One thread writes them, the one that commits; tables are read at the start.
 
     A file of an older release is upgraded. Raises NewerSchema; sqlite3.Error, OSError where it cannot be used.
     """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from threading import RLock
 from typing import Any
 
@@ -191,10 +193,9 @@ class Engine:
         """A new table, with what is on disk."""
         table = self.new_table(request)
         if self._store is not None:
-            rows = {}
-            for item in map(decoded, self._store.items(table.name)):
-                rows[table.key_of_item(item)] = item
-            table.load({key: (item, size_of_item(item)) for key, item in rows.items()})
+            with _no_collection():
+                items = map(decoded, self._store.items(table.name))
+                table.load({table.key_of_item(item): (item, size_of_item(item)) for item in items})
         return table
 
     def _delete_table(self, request: Request) -> Answer:
@@ -222,6 +223,22 @@ class Engine:
         answer = writes.transact_write_items(self.tables, request, self.apply)
         self._tokens[token] = (now, content, answer)
         return answer
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the garbage collector, which would look at everything again for each few thousand items that are read.
+
+    What was read is no cycle, and the collector leaves it alone afterwards too.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
 
 
 def _expiry(item: Item, name: str) -> float:

@@ -40,7 +40,10 @@ def encoded(item: Item) -> bytes:
 def decoded(stored: bytes) -> Item:
     """An item in canonical form: older releases wrote some numbers and sets otherwise."""
     item: Any = _DECODER.decode(stored)
-    return {name: attributes.canonical(attribute) for name, attribute in item.items()}
+    for name, attribute in item.items():
+        if not ("S" in attribute or "B" in attribute or "BOOL" in attribute):
+            item[name] = attributes.canonical(attribute)
+    return item  # type: ignore[no-any-return]
 
 
 def key_text(table: Table, key: Key) -> str:
