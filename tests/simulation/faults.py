@@ -18,7 +18,6 @@ STORMS = (
     "function overtaken",
     "restless operators",
     "read lagged",
-    "read of an item lagged",
     "write sent again",
     "request throttled",
     "transaction in conflict",

@@ -24,6 +24,13 @@ PER_THOUSAND: dict[str, int] = {
     "read lagged": 700,
     "write sent again": 150,
     "request throttled": 250,
+    "transaction in conflict": 100,
+    "transaction throttled": 20,
+    "transaction sent again": 25,
+    "write met a transaction": 60,
+    "writes left unprocessed": 250,
+    "reads left unprocessed": 10,
+    "page ended early": 300,
     "database restored": 50,
     # The hosts
     "agent crashed at a journal write": 50,

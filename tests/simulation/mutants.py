@@ -144,13 +144,11 @@ MUTANTS = (
         "an item is read as it may have been",
         "decisions are made of consistent reads",
         ("chalicelib/store/items.py", "return model.get(hash_key, range_key, consistent_read=True)", "return model.get(hash_key, range_key)"),
-        storm="read of an item lagged",
     ),
     mutant(
         "items of a batch are read as they may have been",
         "decisions about several items are made of consistent reads",
         ("chalicelib/store/items.py", "model.batch_get(possible, consistent_read=True, attributes", "model.batch_get(possible, attributes"),
-        storm="read of an item lagged",
     ),
     mutant(
         "a canceled transaction is a fault of ours",
