@@ -141,6 +141,17 @@ def test_of_a_worker_are_its_intents_and_what_it_has_not_taken_and_no_shared_rea
     assert {row.operation_id for row in queued} == asked
 
 
+def test_a_worker_with_more_than_a_page_of_slots_has_all_of_them(database: Recorder) -> None:
+    """A page ends before 1 MB."""
+    ids = [f"{number:04d}{'d' * 900}" for number in range(1200)]
+    for deployment_id in ids:
+        Slot("w", f"D#{deployment_id}", intent="deploy", generation=1).save()
+    with database.counting() as calls:
+        intents, queued = slots.of_worker("w")
+    assert [operation for operation, _ in calls] == ["Query", "Query"]
+    assert ([slot.slot[2:] for slot in intents], queued) == (ids, [])
+
+
 def test_a_deploy_that_was_lost_before_it_was_sent_is_not_on_its_way(database: Recorder) -> None:
     lost = put("deploy", 1, None)
     assert slots.coming(lost)
