@@ -8,6 +8,12 @@ from infra.local.dynamodb.expression_parser import Action, Between, Both, Compar
 from infra.local.dynamodb.expression_parser import PathOperand as At
 from infra.local.dynamodb.refusals import Refused
 
+WRONG = """
+a|a =|a = :v b = :v|a = :v AND|a == :v|a ! :v|(a = :v|a = 'x'|a[x] = :v|a. = :v|a IN :v|a IN ()|begins_with(a)
+begins_with(a, :v|nothing(a, :v)|size(a)|if_not_exists(a, :v)|a = :v; b = :v|#m = :v|value = :v|((a = :v))
+""".replace("\n", "|").split("|")
+"""The first and the last are empty."""
+
 
 def parser(text: str, **names: str) -> Parser:
     return Parser("ConditionExpression", text, {f"#{name}": value for name, value in names.items()})
@@ -40,13 +46,7 @@ def test_an_update_has_its_actions_in_order() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "text",
-    """|a|a =|a = :v b = :v|a = :v AND|a == :v|a ! :v|(a = :v|a = 'x'|a[x] = :v|a. = :v|a IN :v|a IN ()|begins_with(a)|
-    begins_with(a, :v|nothing(a, :v)|size(a)|if_not_exists(a, :v)|a = :v; b = :v|#m = :v|value = :v|((a = :v))""".split(
-        "|"
-    ),
-)
+@pytest.mark.parametrize("text", WRONG)
 def test_a_text_outside_of_the_grammar_is_refused(text: str) -> None:
     with pytest.raises(Refused) as refused:
         parser(text).condition()

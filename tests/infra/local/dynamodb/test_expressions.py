@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.local.dynamodb.attributes import Item
 from infra.local.dynamodb.expressions import plan_of, projected
 from infra.local.dynamodb.refusals import Refused
 
@@ -27,7 +28,7 @@ def test_an_update_leaves_the_item_that_it_read() -> None:
     expression = "SET l[1] = :v, m.a.b = :v REMOVE l[0] ADD n :v DELETE s :s"
     update = plan_of({"UpdateExpression": expression}).update
     assert update is not None
-    item = {
+    item: Item = {
         "l": {"L": [{"S": "x"}, {"S": "y"}]},
         "m": {"M": {"a": {"M": {}}}},
         "n": {"N": "1"},

@@ -6,11 +6,12 @@ from decimal import Decimal
 
 import pytest
 
+from infra.local.dynamodb.attributes import Item
 from infra.local.dynamodb.stored_items import decoded, encoded, key_text
 from infra.local.dynamodb.table import Key, Table
 from tests.fixtures.embedded_client import TABLE, thing
 
-ITEM = {
+ITEM: Item = {
     "b": {"B": b"\x00\xff"},
     "bs": {"BS": [b"\x00", b"\x01"]},
     "l": {"L": [{"B": b"\x02"}, {"M": {"deep": {"L": [{"BOOL": True}, {"NULL": True}]}}}]},
