@@ -12,6 +12,7 @@ from typing import Any
 
 from pynamodb.attributes import Attribute
 from pynamodb.connection.base import BOTOCORE_EXCEPTIONS
+from pynamodb.constants import ALL_NEW
 from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action, Update
@@ -53,7 +54,7 @@ class PreparedUpdate:
             **key,
             **self._expressions,
             "ExpressionAttributeValues": dict(self._filled(given)),
-            "ReturnValues": "ALL_NEW",
+            "ReturnValues": ALL_NEW,
         }
         try:
             answer = table.connection.dispatch("UpdateItem", request)
