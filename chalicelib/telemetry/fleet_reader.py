@@ -94,7 +94,7 @@ def _workers(before: Mapping[str, Worker], named: set[str]) -> dict[str, Worker]
 
 
 def _by_name(workers: Mapping[str, Worker]) -> dict[str, Worker]:
-    """In the order of lists. Texts about workers whose names are near each other are compressed to half as much."""
+    """In the order of lists, so that what is made of them is the same again."""
     return dict(sorted(workers.items(), key=lambda item: str(item[1].record.name)))
 
 
