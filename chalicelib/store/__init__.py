@@ -3,6 +3,7 @@
 | module | what it owns |
 |---|---|
 | `tables` | the seven tables, and what an item of each is |
+| `answers` | how DynamoDB's answers become items |
 | `items` | consistent reads, conditional writes, transactions, retries |
 | `prepared_update` | the update of a heartbeat, whose expressions are written once |
 | `slots` | the slots of a worker, and the signal that its next heartbeat must read them |

@@ -67,7 +67,10 @@ class Item(Model):
         is_first_use = cls._connection is None
         made = super()._get_connection()
         if is_first_use and cls is WorkerRecord:
+            from chalicelib.store.answers import AnswerParsers  # botocore is there by now
+
             made.connection.session.set_default_client_config(CONFIG)
+            made.connection.session.register_component("response_parser_factory", AnswerParsers())
         elif is_first_use:
             made.connection._client = connection().client
         return made
