@@ -318,6 +318,25 @@ MUTANTS = (
         ("infra/local/dynamodb/client.py", "if seen is not None and (failed := commits.failure(seen.sequence)) is not None:", "if seen is not None and (failed := None) is not None:"),
         test="tests/infra/local/dynamodb/test_client.py::test_who_has_seen_what_was_undone_gets_an_error_at_each_call_and_in_the_end",
     ),
+    # The server of one machine
+    mutant(
+        "an answer leaves though its write failed",
+        "what is not on the disk is answered with UNAVAILABLE",
+        ("infra/local/asgi.py", "deliveries.deliver(future, result, _unwritten(error))", "deliveries.deliver(future, result, None)"),
+        test="tests/infra/local/test_asgi.py::test_what_could_not_be_written_is_not_answered_as_if_it_were",
+    ),
+    mutant(
+        "bodies that have not arrived take any amount of memory",
+        "all bodies together have a limit, and the largest is given up",
+        ("infra/local/connections.py", "        if self._bodies > self._body_bytes:", "        if False:"),
+        test="tests/infra/local/test_connections.py::test_the_largest_body_is_given_up_where_all_are_too_large_together",
+    ),
+    mutant(
+        "connections that ask for nothing keep everybody out",
+        "one that asks for nothing makes room for a newcomer",
+        ("infra/local/connections.py", "        if len(self._open) >= self._most:", "        if False:"),
+        test="tests/infra/local/test_connections.py::test_the_one_that_never_asked_makes_room_before_the_one_that_waits_longer",
+    ),
     # Reports
     mutant(
         "reports are sent in one order",
