@@ -144,11 +144,13 @@ MUTANTS = (
         "an item is read as it may have been",
         "decisions are made of consistent reads",
         ("chalicelib/store/items.py", "return model.get(hash_key, range_key, consistent_read=True)", "return model.get(hash_key, range_key)"),
+        test="tests/chalicelib/store/test_items.py::test_what_was_written_is_read_at_once",
     ),
     mutant(
         "items of a batch are read as they may have been",
         "decisions about several items are made of consistent reads",
         ("chalicelib/store/items.py", "model.batch_get(possible, consistent_read=True, attributes", "model.batch_get(possible, attributes"),
+        test="tests/chalicelib/store/test_items.py::test_of_many_those_that_exist_are_found",
     ),
     mutant(
         "a canceled transaction is a fault of ours",

@@ -43,8 +43,10 @@ def test_what_was_written_is_read_at_once(database: Recorder) -> None:
 def test_of_many_those_that_exist_are_found(database: Recorder) -> None:
     for number in range(150):
         WorkerName(f"name#{number}", owner=str(number)).save()
-    found = items.find_all(WorkerName, [(f"name#{number}", "name") for number in range(100, 200)])
-    assert {each.owner for each in found} == {str(number) for number in range(100, 150)}
+    with database.counting() as calls:
+        found = list(items.find_all(WorkerName, [(f"name#{number}", "name") for number in range(100, 200)]))
+    assert {name.owner for name in found} == {str(number) for number in range(100, 150)}
+    assert [one["ConsistentRead"] for _, call in calls for one in call["RequestItems"].values()] == [True]
 
 
 def test_a_condition_that_does_not_hold_is_an_answer(database: Recorder) -> None:
