@@ -63,7 +63,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Figure:
-    """One section of the report. The first metric is the one that is plotted."""
+    """One section of the report. Its first metric is plotted."""
 
     name: str
     title: str
@@ -72,8 +72,8 @@ class Figure:
     metrics: Sequence[Metric]
     subjects: Sequence[Subject]
     comparisons: Sequence[Comparison] = ()
-    plot: str = ""
-    """The metric to plot; the first if empty."""
+    unplotted: Sequence[str] = ()
+    """Subjects that would make all other bars short."""
 
 
 @dataclass(frozen=True)

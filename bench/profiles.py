@@ -25,6 +25,9 @@ WORKERS = 200
 CONNECTIONS = 8
 OWNERS = (
     ("moto", "moto"),
+    ("uvicorn", "uvicorn"),
+    ("h11", "h11"),
+    ("httptools", "httptools"),
     ("botocore", "botocore"),
     ("pynamodb", "pynamodb"),
     ("infra/local/", "infra/local"),

@@ -115,6 +115,7 @@ def figure(bench: Bench, connections: Sequence[int] = CONNECTIONS) -> Figure:
         cases=[str(count) for count in connections],
         metrics=METRICS,
         subjects=subjects,
+        unplotted=["bare HTTP"],
         comparisons=[
             *(Comparison("rate", "Muster", other) for other in others),
             *(Comparison("server_cpu", "Muster", other) for other in others),

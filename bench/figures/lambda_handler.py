@@ -11,7 +11,7 @@ from bench.figure import Comparison, Figure, Metric, Subject
 from bench.peers import Bench
 from bench.servers import NotMeasured
 
-METRICS = (Metric("cpu", "ms of CPU", places=2),)
+METRICS = (Metric("cpu", "ms of CPU", places=2), Metric("ratio", "times botocore alone", places=2))
 CASES = ("cold import", "idle heartbeat")
 LINE = re.compile(r"^(cold import|idle heartbeat), .*?([0-9.]+) botocore alone\s+([0-9.]+) ours", re.MULTILINE)
 
@@ -26,9 +26,9 @@ class Turns:
 
     def __init__(self, checkout: Path, python: Path, rounds: int) -> None:
         self._checkout, self._python, self._rounds = checkout, python, rounds
-        self._waiting: dict[tuple[str, int], float] = {}
+        self._waiting: dict[tuple[str, int], dict[str, float]] = {}
 
-    def take(self, case: str, part: int) -> float:
+    def take(self, case: str, part: int) -> dict[str, float]:
         """`part`: 0 for botocore alone, 1 for Muster. Raises NotMeasured where the emulated database is missing."""
         if (case, part) not in self._waiting:
             self._run()
@@ -44,7 +44,8 @@ class Turns:
         if set(found) != set(CASES):
             last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["it printed nothing"]
             raise NotMeasured(f"measure_lambda failed: {last[0][:200]}")
-        self._waiting |= {(case, part): value for case, pair in found.items() for part, value in enumerate(pair)}
+        for case, (bare, ours) in found.items():
+            self._waiting[case, 0], self._waiting[case, 1] = {"cpu": bare}, {"cpu": ours, "ratio": ours / bare}
 
 
 class Part(Subject):
@@ -53,7 +54,7 @@ class Part(Subject):
         self._turns, self._part = turns, part
 
     def measure(self, case: str) -> dict[str, float]:
-        return {"cpu": self._turns.take(case, self._part)}
+        return self._turns.take(case, self._part)
 
 
 def figure(bench: Bench) -> Figure:
@@ -74,5 +75,8 @@ def figure(bench: Bench) -> Figure:
         cases=CASES,
         metrics=METRICS,
         subjects=subjects,
-        comparisons=[Comparison("cpu", "Muster", other) for other in others],
+        comparisons=[
+            *(Comparison("cpu", "Muster", other) for other in others),
+            *(Comparison("ratio", "Muster", other) for other in others[1:]),
+        ],
     )
