@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from msgspec import Struct
-
 from muster.api import resources as r
+from muster.api.structs import Value
 from muster.client import Client
 from muster.exceptions import NotFound
 
 AnyWorker = r.Worker | r.FleetWorker
 
 
-class Seen(Struct):
+class Seen(Value, frozen=True):
     """Workers by name, and deployments in the order in which they were made."""
 
     workers: Sequence[AnyWorker]
