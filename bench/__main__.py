@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import datetime
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -59,13 +60,17 @@ def changes(figure: Figure, reference: str) -> list[Comparison]:
 
 def measured(bench: Bench, names: list[str]) -> list[Outcome]:
     """Each figure, printed when it is complete. One that fails leaves the others to be measured."""
-    outcomes = []
+    outcomes: list[Outcome] = []
     for name in names:
         say(f"{name} begins")
         figure = FIGURES[name](bench)
         if bench.reference:
             figure = dataclasses.replace(figure, comparisons=changes(figure, bench.reference_name))
-        outcome = measure(figure, bench.scale.rounds, say)
+        try:
+            outcome = measure(figure, bench.scale.rounds, say)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            say(f"{name} failed: {error}")
+            continue
         print(f"\n{report.terminal(outcome)}", flush=True)
         outcomes.append(outcome)
     return outcomes

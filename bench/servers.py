@@ -31,6 +31,7 @@ START_SECONDS = 300.0
 STOP_SECONDS = 30.0
 REGISTERING_CONNECTIONS = 4
 LMSTACK_STARTS = 5
+LMSTACK_ATTEMPTS = 10
 GIB = 1024**3
 
 
@@ -64,6 +65,7 @@ class Caller:
         answer = self._connection.getresponse()
         content = answer.read()
         if answer.status // 100 != 2:
+            self._connection.close()  # some servers close it after an error, without a word
             raise RuntimeError(f"{method} {path}: {answer.status} {content[:300]!r}")
         return json.loads(content)
 
@@ -410,8 +412,16 @@ class LmStack(Server):
         return self._admin
 
     def join(self, caller: Caller, number: int) -> Worker:
-        """A registration token for each worker, as its console makes them."""
-        name = f"worker-{number:05d}"
+        """A registration token for each worker, as its console makes them.
+
+        Several processes on one SQLite file sometimes answer 500, "database is locked": then another name is tried.
+        """
+        for attempt in range(LMSTACK_ATTEMPTS - 1):
+            with contextlib.suppress(RuntimeError):
+                return self._join(caller, number, f"worker-{number:05d}-{attempt}")
+        return self._join(caller, number, f"worker-{number:05d}-last")
+
+    def _join(self, caller: Caller, number: int, name: str) -> Worker:
         token = caller.call("POST", "/api/workers/tokens", {"name": name})["token"]
         body = {"name": name, "address": f"127.0.0.1:{52001 + number % 1000}", "registration_token": token}
         given = caller.call("POST", "/api/workers", body | self._host())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bench import __main__ as program
-from bench.figure import Comparison, Figure, Metric
+from bench.figure import QUICK, Comparison, Figure, Metric, Subject
+from bench.peers import Bench
 from tests.fixtures import ROOT
 
 
@@ -31,6 +34,26 @@ def test_a_comparison_shows_every_metric() -> None:
         Comparison("rate", "Muster", "abc123"),
         Comparison("p99", "Muster", "abc123"),
     ]
+
+
+def test_a_figure_that_fails_leaves_the_others_to_be_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Measured(Subject):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def measure(self, case: str) -> dict[str, float]:
+            if self.name == "broken":
+                raise RuntimeError("the load generator failed")
+            return {"rate": 1.0}
+
+    for name in ("broken", "good"):
+        figure = Figure(name, name, "", ["8"], [Metric("rate", "1/s")], [Measured(name)])
+        monkeypatch.setitem(program.FIGURES, name, lambda bench, figure=figure: figure)
+    outcomes = program.measured(Bench(tmp_path, QUICK), ["broken", "good"])
+    assert [outcome.figure.name for outcome in outcomes] == ["good"]
+    assert "broken failed: the load generator failed" in capsys.readouterr().out
 
 
 def test_the_makefile_has_the_options() -> None:
