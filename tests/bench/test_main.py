@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,11 @@ def test_a_figure_that_fails_leaves_the_others_to_be_measured(
                 raise RuntimeError("the load generator failed")
             return {"rate": 1.0}
 
+    def make(bench: Bench, name: str) -> Figure:
+        return Figure(name, name, "", ["8"], [Metric("rate", "1/s")], [Measured(name)])
+
     for name in ("broken", "good"):
-        figure = Figure(name, name, "", ["8"], [Metric("rate", "1/s")], [Measured(name)])
-        monkeypatch.setitem(program.FIGURES, name, lambda bench, figure=figure: figure)
+        monkeypatch.setitem(program.FIGURES, name, partial(make, name=name))
     outcomes = program.measured(Bench(tmp_path, QUICK), ["broken", "good"])
     assert [outcome.figure.name for outcome in outcomes] == ["good"]
     assert "broken failed: the load generator failed" in capsys.readouterr().out
