@@ -17,7 +17,7 @@ import docker
 import pytest
 import requests
 
-from tests.fixtures import ROOT
+from tests.fixtures import ROOT, dynoxide
 from tests.fixtures.docker_engine import NAME, unavailable
 from tests.fixtures.markdown import blocks
 from tests.fixtures.ports import free_port
@@ -27,7 +27,7 @@ from tests.install.debian import Machine
 pytestmark = pytest.mark.docker
 WAIT = f" --wait --timeout {PATIENCE:.0f}s"
 
-BASE, SERVER, PROXY = (f"muster-test/server-{part}:1" for part in ("base", "api", "proxy"))
+BASE, SERVER, PROXY, ENGINE = (f"muster-test/server-{part}:1" for part in ("base", "api", "proxy", "engine"))
 PATIENT = {"timeout": "60s", "start_period": "10m"}
 """Of the checks of the containers' health, in the place of the Dockerfile's: as long as a busy machine may need."""
 
@@ -151,6 +151,30 @@ def test_a_control_plane_on_one_machine(site: Site, machine: Machine) -> None:
     assert ask(site, "marmalade") == before
     site.ok("muster stop tiny" + WAIT)
     assert machine.sh("pgrep -f '^/usr/bin/python3 /fake_vllm.py'")[1] == "", "the agent does what it is told"
+
+
+def test_another_database_is_one_variable(site: Site, tmp_path: Path, debian_image: str) -> None:
+    """A real engine as another service of the project. The server keeps nothing itself."""
+    with dynoxide.needed():
+        shutil.copy(dynoxide.executable(), tmp_path / "dynoxide")
+    (tmp_path / "Dockerfile").write_text(f"FROM {debian_image}\nCOPY dynoxide /usr/bin/\n")
+    engine = {
+        "image": ENGINE,
+        "build": {"context": str(tmp_path), "network": "host"},
+        "command": ["dynoxide", "--host", "0.0.0.0", "--port", "8000"],
+    }
+    (tmp_path / "engine.yaml").write_text(json.dumps({"services": {"dynamodb": engine}}))
+    site.environment["COMPOSE_FILE"] += f":{tmp_path / 'engine.yaml'}"
+    site.environment["AWS_ENDPOINT_URL_DYNAMODB"] = "http://dynamodb:8000"
+    site.ok("docker compose up --build --detach dynamodb")
+    (shown,) = re.findall(r"Admin API key +(\S+)", site.ok(documented("up")))
+    site.trust()
+    site.ok(f"echo {shown} | muster login https://muster.example.com")
+    site.ok("docker kill --signal KILL $(docker compose ps -q server)")
+    site.ok("docker compose start server")
+    eventually(lambda: site.run("muster keys").returncode, lambda code: code == 0, "the server to answer")
+    assert [key["name"] for key in site.json("muster keys")["api_keys"]] == ["local admin"]
+    assert "muster.sqlite3" not in site.ok("docker compose exec -T server ls /var/lib/muster")
 
 
 def join(machine: Machine, site: Site, authority: Path, key: str) -> None:
