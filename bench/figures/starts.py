@@ -14,6 +14,7 @@ METRICS = (
     Metric("seconds", "s to the first answer", places=2),
     Metric("cpu", "s of CPU until then", places=2),
     Metric("memory", "MiB resident", places=0),
+    Metric("growth", "times its start without workers", places=2),
 )
 COUNTS = (0, 1000, 10_000)
 
@@ -26,6 +27,8 @@ class Starts(Subject):
         self._make, self._folder = make, folder
         self._prepared: dict[str, Server] = {}
         self._say: Say = print
+        self._empty = 0.0
+        """Seconds of the last start without workers: the one of the same round."""
 
     def start(self, say: Say) -> None:
         self._say = say
@@ -34,13 +37,16 @@ class Starts(Subject):
         server = self._of(case)
         seconds = server.start()
         try:
-            return {
+            measured = {
                 "seconds": seconds,
                 "cpu": processor_seconds(server.pids()),
                 "memory": server.memory() / 2**20,
             }
         finally:
             server.stop()
+        if case == "0":
+            self._empty = seconds
+        return measured | ({"growth": seconds / self._empty} if self._empty else {})
 
     def _of(self, case: str) -> Server:
         if case not in self._prepared:

@@ -42,6 +42,13 @@ def test_data_is_prepared_once_and_each_measurement_is_a_start(tmp_path: Path) -
     assert all(found["seconds"] > 0 and found["memory"] > 1 for found in measured)
 
 
+def test_a_start_is_compared_with_the_one_without_workers_of_its_round(tmp_path: Path) -> None:
+    subject = starts.Starts("counted", Counted, tmp_path)
+    assert "growth" not in subject.measure("2")
+    empty, filled = subject.measure("0"), subject.measure("2")
+    assert empty["growth"] == 1 and filled["growth"] == filled["seconds"] / empty["seconds"]
+
+
 def test_a_full_run_starts_with_0_1000_and_10000_workers(tmp_path: Path) -> None:
     figure = starts.figure(Bench(tmp_path, FULL))
     assert figure.cases == ["0", "1,000", "10,000"] and [s.name for s in figure.subjects] == ["Muster", "FastAPI"]
