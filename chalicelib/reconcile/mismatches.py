@@ -23,7 +23,7 @@ def resolve(run: ReconcileRun, slot: Slot, deployment: Deployment) -> None:
     """Act on a mismatch between the stored deployment and the worker's list, if there is one and it has lasted."""
     is_listed = run.lists(slot)
     expected = deployment.status == Status.RUNNING or (slot.intent == "stop" and deployment.status in LIVE)
-    pending = slot.deployment_id in run.body.pending_deployments
+    pending = run.starts(slot)
     if not is_listed and expected and slot.settled_at is not None:
         if _is_confirmed(run, slot):
             _conclude_gone(run, slot, deployment)
@@ -43,11 +43,12 @@ def resolve(run: ReconcileRun, slot: Slot, deployment: Deployment) -> None:
 
 
 def stop_again(run: ReconcileRun, slot: Slot, deployment: Deployment | None) -> None:
-    """Send the stop again if the worker still lists the deployment.
+    """Send the stop again if the worker still lists the deployment, or is about to start it.
 
     That is at the second list if the deployment counts as ended, else when the worker had MISMATCH_SECONDS to stop it.
+    The report that a stop could not be journaled has its generation, and counts as its receipt.
     """
-    if slot.settled_at is None or not run.lists(slot):
+    if slot.settled_at is None or not (run.lists(slot) or run.starts(slot)):
         return
     run.needs_another = True
     over = deployment is None or deployment.status in reports.OVER
@@ -63,7 +64,7 @@ def is_gone(run: ReconcileRun, slot: Slot) -> bool:
     The worker reported its end, or has not listed it for a while: one list may be older than the container, and a
     worker that then lost its disk must still receive the stop.
     """
-    if run.lists(slot):
+    if run.lists(slot) or run.starts(slot):
         return False
     return (not slot.may_be_running and not slot.holds_gpus) or _has_lasted(run, slot)
 

@@ -41,6 +41,10 @@ class ReconcileRun(State):
     def lists(self, slot: Slot) -> bool:
         return slot.deployment_id in self.body.active_deployments
 
+    def starts(self, slot: Slot) -> bool:
+        """Whether the worker took the deployment on, has nothing of it running, and starts it without being told."""
+        return slot.deployment_id in self.body.pending_deployments
+
     def missed(self, slot: Slot) -> bool:
         """Whether an earlier session had this intent and this one's journal is older: it was cloned, or put back."""
         earlier = slot.sent_session is not None and slot.sent_session < self.session

@@ -121,6 +121,27 @@ def test_what_an_agent_will_begin_keeps_its_gpus_when_its_worker_was_lost(world:
     assert slot is not None and not slot.holds_gpus, "its agent gave it up"
 
 
+def test_a_stop_that_could_not_be_journaled_is_sent_again_until_its_worker_has_it(world: PlaneWorld) -> None:
+    """The agent starts the deploy that its journal has: it reported the stop, and lists nothing of it yet."""
+    old, new = agent(world.worker("old")), world.worker("new")
+    deployment_id = world.deploy(gpus=0, worker_id=old.id)
+    assert old.types() == ["deploy"]
+    old.beat(pending_deployments=[deployment_id])
+    intents.patch(deployment_id, r.DeploymentPatch(worker_id=new.id), ADMIN, world.now)
+    assert old.types(pending_deployments=[deployment_id]) == ["stop"]
+    old.acks = []
+    slot = slots.get(old.id, deployment_id)
+    assert slot is not None
+    generation = int(slot.generation)
+    old.report(deployment_id, "stopping", generation=generation, session=old.answer.session, sequence=1)
+    sent = []
+    for _ in range(3):
+        sent += old.types(pending_deployments=[deployment_id])
+        old.acks = []
+        world.pass_(30)
+    assert "stop" in sent
+
+
 def test_an_intent_that_was_sent_since_it_was_read_is_read_again(world: PlaneWorld) -> None:
     worker = world.worker()
     deployment_id = world.deploy(gpus=0)

@@ -570,6 +570,12 @@ MUTANTS = (
         test="tests/chalicelib/test_found_by_simulation.py::test_what_an_agent_will_begin_keeps_its_gpus_when_its_worker_was_lost",
     ),
     mutant(
+        "a stop that its worker could not journal is over",
+        "a worker that is about to start what it was told to stop is told again: its report came before its journal",
+        ("chalicelib/reconcile/mismatches.py", "None or not (run.lists(slot) or run.starts(slot)):", "None or not run.lists(slot):"),
+        test="tests/chalicelib/test_found_by_simulation.py::test_a_stop_that_could_not_be_journaled_is_sent_again_until_its_worker_has_it",
+    ),
+    mutant(
         "what ran before a reboot is not listed before somebody could look",
         "a list has what will run again, so that its GPUs are not given to another",
         ("agent/muster_agent/runner/runner.py", "self.record.status in (Status.STARTING, Status.RUNNING)", "self.record.status is Status.STARTING"),
