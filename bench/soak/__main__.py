@@ -12,12 +12,14 @@ import contextlib
 import random
 import resource
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from bench.servers import ROOT, Muster
 from bench.soak import memory_samples
@@ -152,9 +154,10 @@ class Soak:
         while True:
             if not self.trouble.away:
                 at, resident = time.monotonic() - self._began, self.server.memory()
-                self.memory.append(MemorySample(at, resident, self._processes))
+                items = await asyncio.to_thread(items_in, self.server.data / "muster.sqlite3")
+                self.memory.append(MemorySample(at, resident, self._processes, items))
                 self._say(
-                    f"{at / 60:5.1f} min  {resident / 2**20:6.1f} MiB  {self.trouble.answers} answers  "
+                    f"{at / 60:5.1f} min  {resident / 2**20:6.1f} MiB  {items} items  {self.trouble.answers} answers  "
                     f"{sum(self.trouble.errors.values())} errors"
                 )
             await asyncio.sleep(pause)
@@ -184,6 +187,12 @@ class Soak:
 
     def failed(self) -> bool:
         return bool(self.failures or self.trouble.errors)
+
+
+def items_in(database: Path) -> int:
+    """Returns how many items a database has. Its server may run."""
+    with contextlib.closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as connection:
+        return int(connection.execute("SELECT count(*) FROM items").fetchone()[0])
 
 
 def open_files(agents: int) -> None:

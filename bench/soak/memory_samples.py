@@ -10,11 +10,15 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class MemorySample:
-    """`at`: seconds since the begin. `resident`: bytes. `process`: the number of the server's process, 1 the first."""
+    """`at`: seconds since the begin. `resident`: bytes. `process`: the number of the server's process, 1 the first.
+
+    `items`: what the database has, all of which is in memory too.
+    """
 
     at: float
     resident: int
     process: int = 1
+    items: int = 0
 
 
 def second_half(samples: Sequence[MemorySample]) -> list[MemorySample]:
@@ -38,7 +42,7 @@ def slope(samples: Sequence[MemorySample]) -> float:
 
 
 def text(samples: Sequence[MemorySample]) -> str:
-    """One line: first, largest, and last sample, and the slope of the second half."""
+    """One line: first, largest, and last sample, and for the second half the slope and what was stored."""
     if not samples:
         return "memory: no samples"
     half = second_half(samples)
@@ -46,5 +50,5 @@ def text(samples: Sequence[MemorySample]) -> str:
     return (
         f"memory: {samples[0].resident / MIB:.1f} MiB at first, {largest / MIB:.1f} at most, "
         f"{samples[-1].resident / MIB:.1f} at last; {slope(half) / MIB:+.1f} MiB an hour over the second half "
-        f"({len(half)} samples)"
+        f"({len(half)} samples), in which {half[-1].items - half[0].items:+,} items were stored"
     )

@@ -33,5 +33,7 @@ def test_few_samples_have_no_slope() -> None:
 
 
 def test_the_line_has_first_largest_and_last() -> None:
-    samples = [MemorySample(0, 50 * MIB), MemorySample(30, 90 * MIB), MemorySample(60, 70 * MIB)]
-    assert text(samples).startswith("memory: 50.0 MiB at first, 90.0 at most, 70.0 at last; ")
+    sizes = [(0, 50, 0), (30, 90, 1000), (60, 70, 1500)]
+    line = text([MemorySample(at, resident * MIB, items=items) for at, resident, items in sizes])
+    assert line.startswith("memory: 50.0 MiB at first, 90.0 at most, 70.0 at last; ")
+    assert line.endswith("(2 samples), in which +500 items were stored")
