@@ -84,6 +84,9 @@ class Direct:
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise NotAnswered from error
+        except ValueError:
+            self.close()  # a header that cannot be sent: the request has begun, and will not end
+            raise
         try:
             return Answer(response.status, _content(response), response.headers.get("Retry-After"))
         except BaseException:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from bench.soak.async_http import AsyncCaller, Trouble, Unanswered
+from tests.fixtures import event_loop
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -53,7 +54,7 @@ def test_an_answer_is_parsed_and_counted() -> None:
         assert await caller.call("POST", "/x") == {}
         caller.close()
 
-    asyncio.run(with_server(serve, test))
+    event_loop.run(with_server(serve, test))
     assert (trouble.answers, trouble.errors.total()) == (2, 0)
     assert b"Authorization: Bearer secret" in heads[0] and b"Idempotency-Key: k1" in heads[0]
 
@@ -66,7 +67,7 @@ def test_an_error_is_counted_without_ids() -> None:
         with pytest.raises(Unanswered):
             await AsyncCaller(port, trouble).call("GET", "/api/workers/9a03e0ea-aab1-42a5-a15d-b8bec838db11/x?a=b")
 
-    asyncio.run(with_server(serve, test))
+    event_loop.run(with_server(serve, test))
     assert dict(trouble.errors) == {"GET /api/workers/…/x: 409 no": 1}
 
 
@@ -83,6 +84,6 @@ def test_a_connection_that_a_kill_closed_is_no_error(killed: bool, monkeypatch: 
         await caller.call("GET", "/x")
         caller.close()
 
-    asyncio.run(with_server(serve, test))
+    event_loop.run(with_server(serve, test))
     assert (trouble.interruptions, trouble.errors.total()) == ((1, 0) if killed else (0, 1))
     assert trouble.answers == 2

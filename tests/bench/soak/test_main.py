@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from pathlib import Path
 
 import pytest
 
 from bench.soak import __main__ as program
+from tests.fixtures import event_loop
 from tests.fixtures.ports import free_port
 
 
@@ -18,7 +18,7 @@ def test_a_few_agents_lose_nothing_over_a_kill(tmp_path: Path, monkeypatch: pyte
     options = argparse.Namespace(agents=4, minutes=0.05, every=0.1, kill=True, seed=1)
     soak = program.Soak(options, said.append, tmp_path / "soak")
     soak.server.port = free_port()
-    asyncio.run(soak.run())
+    event_loop.run(soak.run())
     assert not soak.failed(), "\n".join(soak.summary())
     assert soak.memory and soak.trouble.kills == 1
     assert any(text.startswith("restore: Restored: ") for text in said), said

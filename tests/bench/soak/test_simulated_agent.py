@@ -12,6 +12,7 @@ import pytest
 from bench.soak import simulated_agent
 from bench.soak.async_http import Trouble
 from bench.soak.simulated_agent import SimulatedAgent
+from tests.fixtures import event_loop
 
 
 class ControlPlane:
@@ -71,7 +72,7 @@ def lives(plane: ControlPlane, beats: int) -> tuple[SimulatedAgent, list[float]]
         server.close()
         return agent, waits
 
-    return asyncio.run(live())
+    return event_loop.run(live())
 
 
 def test_a_deploy_is_acknowledged_once_and_reported_up_to_running(plane: ControlPlane) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from infra.local.durability import AtOnce, Deliveries
+from tests.fixtures import event_loop
 
 
 def test_where_calls_return_once_they_are_durable_nothing_is_waited_for() -> None:
@@ -36,7 +37,7 @@ def test_results_of_many_threads_arrive_and_errors_are_raised() -> None:
         with pytest.raises(OSError, match="no space left"):
             await failed
 
-    asyncio.run(main())
+    event_loop.run(main())
 
 
 def deliver_all(deliveries: Deliveries, futures: list[asyncio.Future[Any]]) -> None:
@@ -63,7 +64,7 @@ def test_a_group_of_results_wakes_the_loop_once() -> None:
             await asyncio.gather(*futures)
         assert len(woken) == 2
 
-    asyncio.run(main())
+    event_loop.run(main())
 
 
 def test_nobody_needs_to_wait_for_a_result() -> None:
@@ -76,4 +77,4 @@ def test_nobody_needs_to_wait_for_a_result() -> None:
         deliveries.deliver(waited_for, 2)
         assert await waited_for == 2
 
-    asyncio.run(main())
+    event_loop.run(main())
