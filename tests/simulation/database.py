@@ -21,7 +21,8 @@ from botocore.exceptions import ClientError
 from chalicelib.store import tables
 from infra.local.dynamodb import Engine
 from infra.local.dynamodb.attributes import Item
-from infra.local.dynamodb.table import Key, Row, Table
+from infra.local.dynamodb.rows import Row
+from infra.local.dynamodb.table import Key, Table
 from tests.fixtures.dynamodb_peers import Answer, Client, Request, client_at
 
 LAG = 20.0
@@ -43,7 +44,7 @@ class RecentTable(Table):
         self._recent.append((self._now(), key, self.rows.get(key)))
         super().put(key, row)
 
-    def load(self, rows: dict[Key, Row]) -> None:
+    def load(self, rows: Iterable[tuple[Key, Row]]) -> None:
         """Another database is here from now on."""
         self._recent.clear()
         super().load(rows)

@@ -11,7 +11,8 @@
 | `group_commit` | one transaction and one sync for all changes that come together, and what a failed one undoes |
 | `reads`, `writes`, `catalog` | the operations: on items that are read, on items that are written, on tables |
 | `capacity` | the units that DynamoDB would charge |
-| `table` | items by key, partitions in order, and indexes |
+| `table` | items by key, partitions in order, indexes, and what expires |
+| `rows` | an item and its size, and which items are in memory as JSON |
 | `expressions` | plans: a request's expressions as functions, compiled once |
 | `expression_parser`, `reserved_words` | the grammar of expressions, and the names that they must not use |
 | `attributes` | the values of attributes: their canonical form, order, and size |

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from infra.local.dynamodb.table import Row, Table
+from infra.local.dynamodb.rows import Row
+from infra.local.dynamodb.table import Table
 
 READ_BYTES, WRITE_BYTES = 4096, 1024
 """Bytes that one unit pays for."""
@@ -20,7 +21,7 @@ def read_units(size: int, is_consistent: bool) -> float:
 
 def write_units(table: Table, before: Row | None, after: Row | None) -> Units:
     """Units of a write that makes of a row another one."""
-    size = max(before[1] if before else 0, after[1] if after else 0)
+    size = max(before.size if before else 0, after.size if after else 0)
     units: Units = {"": float(max(1, -(-size // WRITE_BYTES)))}
     for index in table.indexes.values():
         if sizes := index.written(before, after):

@@ -52,7 +52,7 @@ def describe(table: Table) -> dict[str, Any]:
         "KeySchema": request["KeySchema"],
         "AttributeDefinitions": request["AttributeDefinitions"],
         "ItemCount": len(table.rows),
-        "TableSizeBytes": sum(size for _, size in table.rows.values()),
+        "TableSizeBytes": sum(row.size for row in table.rows.values()),
         "ProvisionedThroughput": {"NumberOfDecreasesToday": 0, "ReadCapacityUnits": 0, "WriteCapacityUnits": 0},
     }
     if request.get("BillingMode") == "PAY_PER_REQUEST":
@@ -83,7 +83,7 @@ def update_time_to_live(tables: Tables, request: Request) -> Answer:
         raise invalid(
             f"TimeToLive is active on a different AttributeName: current AttributeName is {table.time_to_live}"
         )
-    table.time_to_live = name if wanted["Enabled"] else None
+    table.expire_by(name if wanted["Enabled"] else None)
     return {"TimeToLiveSpecification": wanted}
 
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import RLock
-from typing import Any
 
 import msgspec
 
@@ -17,8 +16,9 @@ from infra.local.dynamodb.client import Client
 from infra.local.dynamodb.group_commit import Callback, GroupCommit, end_process
 from infra.local.dynamodb.reads import Answer, Request
 from infra.local.dynamodb.refusals import Refused
+from infra.local.dynamodb.rows import Row, UnpackedRows
 from infra.local.dynamodb.stored_items import decoded, encoded, key_text
-from infra.local.dynamodb.table import Key, Row, Table
+from infra.local.dynamodb.table import Key, Table
 from infra.local.dynamodb.writes import Change
 from infra.local.store import Store
 
@@ -63,6 +63,7 @@ class Engine:
         self.client = Client(self)
         self.before: Callable[[str, Request], object] | None = None
         self._store, self._clock = store, clock
+        self._unpacked = UnpackedRows()
         self._tokens: dict[str, tuple[float, bytes, Answer]] = {}
         self.commits: GroupCommit[Change] | None = None
         if store is not None:
@@ -134,9 +135,11 @@ class Engine:
         """The last state of each item of a group, in one transaction."""
         assert self._store is not None, "only an engine with a store commits"
         last = {(change.table.name, change.key): change for change in group}
-        self._store.apply(
-            [(c.table.name, key_text(c.table, c.key), encoded(c.after[0]) if c.after else None) for c in last.values()]
-        )
+        written = [(c, encoded(c.after.item) if c.after else None) for c in last.values()]
+        self._store.apply([(c.table.name, key_text(c.table, c.key), stored) for c, stored in written])
+        for change, stored in written:
+            if change.after is not None and stored is not None:
+                change.after.on_disk(stored, self._unpacked)
 
     def _undo(self, changes: Iterable[Change]) -> None:
         self._tokens.clear()
@@ -148,17 +151,13 @@ class Engine:
     def sweep(self, now: float) -> None:
         """Delete the items whose time to live has ended, as DynamoDB does in its own time. `now`: epoch seconds."""
         with self.lock:
-            seen = [(table, table.time_to_live, list(table.rows.items())) for table in self.tables.values()]
-        expired = [
-            (table, key, row)
-            for table, name, rows in seen
-            if name is not None
-            for key, row in rows
-            if _expiry(row[0], name) <= now
-        ]
-        with self.lock:
-            changes = [Change(table, key, row, None) for table, key, row in expired if table.rows.get(key) is row]
-            self.apply(changes)
+            self.apply(
+                [
+                    Change(table, key, row, None)
+                    for table in self.tables.values()
+                    for key, row in table.expired(now).items()
+                ]
+            )
         self.flush()
 
     # All items at once
@@ -173,19 +172,19 @@ class Engine:
         assert self._store is None, "the store keeps what it has"
         with self.lock:
             for name, rows in snapshot.items():
-                self.tables[name].load(rows.copy())
+                self.tables[name].load(rows.items())
 
     def empty(self) -> None:
         """Remove all items. Only of an engine that lives in memory."""
         assert self._store is None, "the store keeps what it has"
         with self.lock:
             for table in self.tables.values():
-                table.load({})
+                table.load(())
 
     def stored(self, table_name: str) -> list[Item]:
         """All items of a table, as they are stored."""
         with self.lock:
-            return [item for item, _ in self.tables[table_name].rows.values()]
+            return [row.item for row in self.tables[table_name].rows.values()]
 
     # Operations that need more than the tables
 
@@ -194,9 +193,16 @@ class Engine:
         table = self.new_table(request)
         if self._store is not None:
             with _no_collection():
-                items = map(decoded, self._store.items(table.name))
-                table.load({table.key_of_item(item): (item, size_of_item(item)) for item in items})
+                table.load(self._read(table))
         return table
+
+    def _read(self, table: Table) -> Iterator[tuple[Key, Row]]:
+        assert self._store is not None, "only an engine with a store reads one"
+        for stored in self._store.items(table.name):
+            item = decoded(stored)
+            row = Row(item, size_of_item(item))
+            row.on_disk(stored, self._unpacked)
+            yield table.key_of_item(item), row
 
     def _delete_table(self, request: Request) -> Answer:
         described = catalog.describe_table(self.tables, request)["Table"]
@@ -239,8 +245,3 @@ def _no_collection() -> Iterator[None]:
         gc.freeze()
         if was_on:
             gc.enable()
-
-
-def _expiry(item: Item, name: str) -> float:
-    attribute: Any = item.get(name)
-    return float(attribute["N"]) if attribute is not None and "N" in attribute else float("inf")

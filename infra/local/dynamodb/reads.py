@@ -13,7 +13,8 @@ from infra.local.dynamodb import capacity
 from infra.local.dynamodb.attributes import Attribute, Item, canonical, sortable
 from infra.local.dynamodb.expressions import Plan, Test, Values, plan_of, projected
 from infra.local.dynamodb.refusals import Refused, invalid, invalid_parameter, no_table
-from infra.local.dynamodb.table import Index, Key, KeySchema, Row, Table
+from infra.local.dynamodb.rows import Row
+from infra.local.dynamodb.table import Index, Key, KeySchema, Table
 
 Request = dict[str, Any]
 Answer = dict[str, Any]
@@ -46,8 +47,8 @@ def get_item(tables: Tables, request: Request) -> Answer:
     refuse_legacy(request, "AttributesToGet")
     table, plan = table_of(tables, request), plan_of(request)
     row = table.rows.get(table.primary_key(request["Key"]))
-    units = {"": capacity.read_units(row[1] if row else 0, request.get("ConsistentRead") is True)}
-    answer: Answer = {"Item": _shown(row[0], plan)} if row else {}
+    units = {"": capacity.read_units(row.size if row else 0, request.get("ConsistentRead") is True)}
+    answer: Answer = {"Item": _shown(row.item, plan)} if row else {}
     return _with_capacity(answer, capacity.report(request, table.name, units))
 
 
@@ -74,13 +75,13 @@ def batch_get_item(tables: Tables, request: Request) -> Answer:
         found = responses.setdefault(name, [])
         for given, key in zip(one["Keys"], keys, strict=True):
             row = table.rows.get(key)
-            if row is not None and size + row[1] > MAX_BATCH_BYTES:
+            if row is not None and size + row.size > MAX_BATCH_BYTES:
                 left.setdefault(name, {**one, "Keys": []})["Keys"].append(given)
                 continue
-            capacity.add(units, {"": capacity.read_units(row[1] if row else 0, one.get("ConsistentRead") is True)})
+            capacity.add(units, {"": capacity.read_units(row.size if row else 0, one.get("ConsistentRead") is True)})
             if row is not None:
-                size += row[1]
-                found.append(_shown(row[0], plan))
+                size += row.size
+                found.append(_shown(row.item, plan))
         accounts.append(capacity.report(request, name, units))
     return _with_capacities({"Responses": responses, "UnprocessedKeys": left}, accounts)
 
@@ -100,8 +101,8 @@ def transact_get_items(tables: Tables, request: Request) -> Answer:
             raise invalid("Transaction request cannot include multiple operations on one item")
         seen.add((table.name, key))
         row = table.rows.get(key)
-        capacity.add(units.setdefault(table.name, {}), {"": capacity.read_units(row[1] if row else 0, True)})
-        responses.append({"Item": _shown(row[0], plan)} if row else {})
+        capacity.add(units.setdefault(table.name, {}), {"": capacity.read_units(row.size if row else 0, True)})
+        responses.append({"Item": _shown(row.item, plan)} if row else {})
     accounts = [capacity.report(request, name, used, 2) for name, used in units.items()]
     return _with_capacities({"Responses": responses}, accounts)
 
@@ -265,11 +266,11 @@ def _look(
     rows = table.rows
     for key in keys:
         row = rows[key]
-        bytes_ = row[1] if index is None else index.size(row)
+        bytes_ = row.size if index is None else index.size(row)
         if size + bytes_ > MAX_PAGE_BYTES and looked:
             return taken, looked, size, last, True
         looked, size, last = looked + 1, size + bytes_, row
-        item = row[0] if index is None else index.projection(row[0])
+        item = row.item if index is None else index.projection(row.item)
         if test is None or test(item, values):
             taken.append(item)
         if looked == limit:  # whether more follow is not known before they are looked at
@@ -312,7 +313,7 @@ _shown = _parts
 
 def _last_key(table: Table, index: Index | None, row: Row) -> Item:
     names = (*table.schema.names, *(index.schema.names if index else ()))
-    return {name: row[0][name] for name in dict.fromkeys(names)}
+    return {name: row.item[name] for name in dict.fromkeys(names)}
 
 
 def _with_capacity(answer: Answer, account: Answer | None) -> Answer:

@@ -9,17 +9,18 @@ import operator
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from math import inf
 from typing import Any
 from zlib import crc32
 
 from infra.local.dynamodb import attributes
 from infra.local.dynamodb.attributes import Attribute, Item, sortable
 from infra.local.dynamodb.refusals import Refused, invalid, invalid_parameter
+from infra.local.dynamodb.rows import Row
 
 Key = tuple[Any, ...]
 """The values of the primary key's attributes, as `sortable` returns them."""
-Row = tuple[Item, int]
-"""An item, and its size in bytes."""
 TOKENS = 1 << 32
 """The partitions of a table are in the order of a number below this, as DynamoDB orders them by a hash."""
 MAX_HASH_KEY_BYTES, MAX_RANGE_KEY_BYTES = 2048, 1024
@@ -114,13 +115,13 @@ class Index:
             range_name is None or before.get(range_name) is after.get(range_name)
         )
 
-    def load(self, rows: dict[Key, Row]) -> None:
-        """Make all entries anew."""
-        self.partitions = {}
-        for key, (item, _) in rows.items():
-            found = self.entry(item, key)
-            if found is not None:
-                self.partitions.setdefault(found[0], []).append(found[1])
+    def append(self, key: Key, item: Item) -> None:
+        """An item was made. Its partition is in order again after `sort`."""
+        found = self.entry(item, key)
+        if found is not None:
+            self.partitions.setdefault(found[0], []).append(found[1])
+
+    def sort(self) -> None:
         for entries in self.partitions.values():
             entries.sort()
 
@@ -137,22 +138,27 @@ class Index:
 
     def size(self, row: Row) -> int:
         """Bytes of what the index has of a row."""
-        return row[1] if self.shown is None else attributes.size_of_item(self.projection(row[0]))
+        return row.size if self.shown is None else attributes.size_of_item(self.projection(row.item))
 
     def written(self, before: Row | None, after: Row | None) -> list[int]:
         """Bytes of each write that the index needs when a row becomes another one."""
-        if before is not None and after is not None and self.shown is not None and self._is_same(before[0], after[0]):
+        if (
+            before is not None
+            and after is not None
+            and self.shown is not None
+            and self._is_same(before.item, after.item)
+        ):
             extra = self.shown - set(self.schema.names)
-            if all(before[0].get(name) == after[0].get(name) for name in extra):
+            if all(before.item.get(name) == after.item.get(name) for name in extra):
                 return []
-        left = before if before is not None and self.entry(before[0], ()) else None
-        come = after if after is not None and self.entry(after[0], ()) else None
+        left = before if before is not None and self.entry(before.item, ()) else None
+        come = after if after is not None and self.entry(after.item, ()) else None
         if left is None or come is None:
             return [self.size(row) for row in (left, come) if row is not None]
         sizes = [self.size(left), self.size(come)]
-        if self.entry(left[0], ()) != self.entry(come[0], ()):
+        if self.entry(left.item, ()) != self.entry(come.item, ()):
             return sizes  # one entry is deleted, the other is put
-        return [max(sizes)] if self.projection(left[0]) != self.projection(come[0]) else []
+        return [max(sizes)] if self.projection(left.item) != self.projection(come.item) else []
 
 
 class Table:
@@ -170,6 +176,7 @@ class Table:
         }
         self.index_names = frozenset(name for index in self.indexes.values() for name in index.schema.names)
         self.time_to_live: str | None = None
+        self._expiries: list[tuple[float, Key]] = []
         self.rows: dict[Key, Row] = {}
         self._ranges: dict[Any, list[Any]] = {}
         self._tokens: list[tuple[int, Any]] = []
@@ -235,34 +242,72 @@ class Table:
             self.rows[key] = row
             if before is None:
                 self._insert(key)
+            if self.time_to_live is not None:
+                self._note_expiry(key, row)
         elif before is not None:
             del self.rows[key]
             self._remove(key)
         for index in self.indexes.values():
-            index.replace(key, before[0] if before else None, row[0] if row else None)
+            index.replace(key, before.item if before else None, row.item if row else None)
 
-    def load(self, rows: dict[Key, Row]) -> None:
-        """The rows are these and no others from now on."""
-        self.rows, self._ranges = rows, {}
-        hashes = dict.fromkeys(key[0] for key in rows)
+    def load(self, rows: Iterable[tuple[Key, Row]]) -> None:
+        """The rows are these and no others from now on. Each is looked at once: it may be packed by then."""
+        self.rows, self._ranges, self._expiries = {}, {}, []
+        for index in self.indexes.values():
+            index.partitions = {}
+        for key, row in rows:
+            self.rows[key] = row
+            for index in self.indexes.values():
+                index.append(key, row.item)
+            if self.time_to_live is not None:
+                self._note_expiry(key, row)
+        hashes = dict.fromkeys(key[0] for key in self.rows)
         if self.schema.range_name is not None:
-            for hash_value, range_value in rows:
+            for hash_value, range_value in self.rows:
                 self._ranges.setdefault(hash_value, []).append(range_value)
             for ranges in self._ranges.values():
                 ranges.sort()
         self._tokens = sorted((token_of(hash_value), hash_value) for hash_value in hashes)
         for index in self.indexes.values():
-            index.load(rows)
+            index.sort()
 
     def copy(self) -> Table:
         """Another table with the same rows, which changes by itself."""
         made = Table(self.request)
-        made.time_to_live = self.time_to_live
+        made.time_to_live, made._expiries = self.time_to_live, self._expiries.copy()
         made.rows = self.rows.copy()
         made._ranges = {hash_value: ranges.copy() for hash_value, ranges in self._ranges.items()}
         made._tokens = self._tokens.copy()
         made.indexes = {name: index.copy() for name, index in self.indexes.items()}
         return made
+
+    # Expiry
+
+    def expire_by(self, name: str | None) -> None:
+        """Items expire by the attribute of that name from now on, in epoch seconds; None: by none."""
+        self.time_to_live, self._expiries = name, []
+        if name is not None:
+            for key, row in self.rows.items():
+                self._note_expiry(key, row)
+
+    def expired(self, now: float) -> dict[Key, Row]:
+        """The rows whose time has come since they were asked for the last time. `now`: epoch seconds."""
+        found = {}
+        while self._expiries and self._expiries[0][0] <= now:
+            _, key = heappop(self._expiries)
+            row = self.rows.get(key)
+            if row is not None and self._expiry(row) <= now:
+                found[key] = row
+        return found
+
+    def _note_expiry(self, key: Key, row: Row) -> None:
+        expiry = self._expiry(row)
+        if expiry < inf:
+            heappush(self._expiries, (expiry, key))
+
+    def _expiry(self, row: Row) -> float:
+        attribute: Any = row.item.get(self.time_to_live or "")
+        return float(attribute["N"]) if attribute is not None and "N" in attribute else inf
 
     def _insert(self, key: Key) -> None:
         hash_value = key[0]

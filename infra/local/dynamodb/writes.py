@@ -13,7 +13,8 @@ from infra.local.dynamodb.attributes import MAX_ITEM_BYTES, Item
 from infra.local.dynamodb.expressions import Plan, plan_of, projected
 from infra.local.dynamodb.reads import MAX_TRANSACTION, Answer, Request, Tables, refuse_legacy, table_of
 from infra.local.dynamodb.refusals import CONDITION_FAILED, Refused, invalid, invalid_parameter
-from infra.local.dynamodb.table import Key, Row, Table, check_index_keys
+from infra.local.dynamodb.rows import Row
+from infra.local.dynamodb.table import Key, Table, check_index_keys
 
 MAX_BATCH = 25
 MAX_TOKEN = 36
@@ -81,8 +82,8 @@ def _returned(wanted: str, change: Change, plan: Plan) -> Item | None:
     if row is None:
         return None
     if wanted.startswith("ALL"):
-        return row[0]
-    return projected(row[0], plan.update.paths) if plan.update is not None else None
+        return row.item
+    return projected(row.item, plan.update.paths) if plan.update is not None else None
 
 
 def put(table: Table, request: Request, plan: Plan) -> Change:
@@ -98,7 +99,7 @@ def put(table: Table, request: Request, plan: Plan) -> Change:
         raise invalid(TOO_LARGE)
     before = table.rows.get(key)
     _check(plan, before, values, request)
-    return Change(table, key, before, (item, size))
+    return Change(table, key, before, Row(item, size))
 
 
 def delete(table: Table, request: Request, plan: Plan) -> Change:
@@ -124,9 +125,10 @@ def update(table: Table, request: Request, plan: Plan) -> Change:
     key = table.primary_key(request["Key"])
     before = table.rows.get(key)
     _check(plan, before, values, request)
-    item, size = before if before is not None else _of_key(table, key)
+    row = before if before is not None else _of_key(table, key)
     if plan.update is None:
-        return Change(table, key, before, (item, size))
+        return Change(table, key, before, row)
+    item, size = row.item, row.size
     types = table.schema.types
     for name, _ in plan.update.changed:
         if name in types:
@@ -144,20 +146,20 @@ def update(table: Table, request: Request, plan: Plan) -> Change:
         raise invalid("Item size to update has exceeded the maximum allowed size")
     if table.indexes and not table.index_names.isdisjoint(after):
         check_index_keys(table, after, is_update=True)
-    return Change(table, key, before, (after, size))
+    return Change(table, key, before, Row(after, size))
 
 
 def _of_key(table: Table, key: Key) -> Row:
     item = table.key_attributes(key)
-    return item, attributes.size_of_item(item)
+    return Row(item, attributes.size_of_item(item))
 
 
 def _check(plan: Plan, before: Row | None, values: dict[str, Any], request: Request) -> None:
     """Raises Refused if the condition does not hold."""
-    if plan.condition is None or plan.condition(before[0] if before else {}, values):
+    if plan.condition is None or plan.condition(before.item if before else {}, values):
         return
     if before is not None and request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
-        raise Refused(CONDITION_FAILED, "The conditional request failed", Item=before[0])
+        raise Refused(CONDITION_FAILED, "The conditional request failed", Item=before.item)
     raise Refused(CONDITION_FAILED, "The conditional request failed")
 
 
@@ -221,7 +223,8 @@ def transact_write_items(tables: Tables, request: Request, apply: Apply) -> Answ
             f"Transaction cancelled, please refer cancellation reasons for specific reasons [{', '.join(codes)}]",
             CancellationReasons=reasons,
         )
-    if sum(max(row[1] for row in (c.before, c.after, (None, 0)) if row) for c in changes) > MAX_TRANSACTION_BYTES:
+    sizes = (max((row.size for row in (c.before, c.after) if row), default=0) for c in changes)
+    if sum(sizes) > MAX_TRANSACTION_BYTES:
         raise invalid("Transaction request size has exceeded the maximum allowed size")
     apply([change for change in changes if change.before is not change.after])
     return _with_write_capacity({}, request, changes, 2)

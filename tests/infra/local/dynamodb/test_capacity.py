@@ -8,13 +8,14 @@ import pytest
 
 from infra.local.dynamodb.attributes import size_of_item
 from infra.local.dynamodb.capacity import read_units, report, write_units
-from infra.local.dynamodb.table import Row, Table
+from infra.local.dynamodb.rows import Row
+from infra.local.dynamodb.table import Table
 from tests.fixtures.embedded_client import TABLE, thing
 
 
 def row(**more: Any) -> Row:
     item = thing("a", **more)
-    return item, size_of_item(item)
+    return Row(item, size_of_item(item))
 
 
 EVEN, ODD = {"kind": {"S": "even"}}, {"kind": {"S": "odd"}}

@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.local.dynamodb import Engine
+from infra.local.dynamodb.rows import UnpackedRows
 from infra.local.store import Change, Store
 from tests.fixtures.embedded_client import client_of, everything, thing
 
@@ -198,7 +199,9 @@ def dictionaries() -> int:
     return sum(type(each) is dict for each in gc.get_objects())
 
 
-def test_memory_does_not_grow_with_requests(client: Any) -> None:
+def test_memory_does_not_grow_with_requests(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.local.dynamodb.engine.UnpackedRows", lambda: UnpackedRows(10))
+    client = client_of(Engine(Store(path)))
     add_one(client, "counter")
     before = dictionaries()
     for _ in range(50):

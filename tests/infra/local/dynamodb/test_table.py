@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from infra.local.dynamodb.attributes import Item, size_of_item
 from infra.local.dynamodb.refusals import Refused
+from infra.local.dynamodb.rows import Row
 from infra.local.dynamodb.table import Key, Table
 from tests.fixtures.embedded_client import TABLE, thing
 
@@ -20,7 +21,7 @@ WRITES = st.lists(st.tuples(IDS, IDS, KINDS, st.booleans()))
 
 def write(table: Table, item: Item, is_put: bool = True) -> Key:
     key = table.key_of_item(item)
-    table.put(key, (item, size_of_item(item)) if is_put else None)
+    table.put(key, Row(item, size_of_item(item)) if is_put else None)
     return key
 
 
@@ -34,7 +35,7 @@ def filled(writes: Any) -> Table:
 def loaded(table: Table) -> Table:
     """The same rows, with everything made anew."""
     made = Table(TABLE)
-    made.load(table.rows.copy())
+    made.load(table.rows.items())
     return made
 
 

@@ -38,8 +38,8 @@ def test_the_size_of_a_row_is_kept_with_each_update() -> None:
     ):
         more = {"ExpressionAttributeValues": values} if values else {}
         client.update_item(TableName="things", Key=thing("a"), UpdateExpression=expression, **more)
-        item, size = engine.tables["things"].rows["a", "x"]
-        assert size == size_of_item(item)
+        row = engine.tables["things"].rows["a", "x"]
+        assert row.size == size_of_item(row.item)
 
 
 def test_nothing_of_a_transaction_is_applied_before_all_of_it_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
