@@ -133,23 +133,28 @@ class Application:
 
     async def _in_thread(self, task: Callable[[], Any]) -> Any:
         future = asyncio.get_running_loop().create_future()
-        deliveries = self._delivered()
+        self._delivered()  # made on the event loop
 
         def work() -> None:
-            try:
-                with self._durability.deferred() as seen:
+            result, raised = None, None
+            with self._durability.deferred() as seen:
+                try:
                     result = task()
-            except Exception as error:  # raised where it is awaited
-                deliveries.deliver(future, None, error)
-            else:
-                self._deliver(future, result, seen.sequence)
+                except Exception as error:  # raised where it is awaited
+                    raised = error
+            self._deliver(future, result, seen.sequence, raised)
 
         self._threads.submit(work)
         return await future
 
-    def _deliver(self, future: asyncio.Future[Any], result: Any, sequence: int) -> None:
+    def _deliver(
+        self, future: asyncio.Future[Any], result: Any, sequence: int, raised: Exception | None = None
+    ) -> None:
+        """Hand on the result, or what was raised in its place, once what it depends on is on disk."""
         deliveries = self._delivered()
-        self._durability.when_durable(sequence, lambda error: deliveries.deliver(future, result, _unwritten(error)))
+        self._durability.when_durable(
+            sequence, lambda error: deliveries.deliver(future, result, _unwritten(error) or raised)
+        )
 
     def _delivered(self) -> Deliveries:
         if self._deliveries is None:

@@ -303,3 +303,21 @@ def test_what_could_not_be_written_is_not_answered_as_if_it_were(target: str) ->
         assert disk.called.acquire(timeout=PATIENCE)
         disk.sync(OSError("no space left"))
         assert asked.result().error == (503, "UNAVAILABLE")
+
+
+def test_a_refusal_waits_until_what_it_saw_is_on_disk(database: Recorder) -> None:
+    disk = Disk()
+    App()
+    import app
+
+    def refused(port: int) -> Answer:
+        with connect(port) as connection:
+            connection.sendall(upload("/api/deployments", SECRET) + b"\r\n")
+            return Answer(until_closed(connection))
+
+    with serving(Application(app.app, Threads(8), durability=disk)) as port, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(refused, port)
+        assert disk.called.acquire(timeout=PATIENCE)
+        assert not asked.done()
+        disk.sync()
+        assert asked.result().error == (401, "UNAUTHENTICATED")
