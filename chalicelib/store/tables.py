@@ -38,6 +38,7 @@ from pynamodb.attributes import (
 )
 from pynamodb.connection import Connection, TableConnection
 from pynamodb.constants import PAY_PER_REQUEST_BILLING_MODE
+from pynamodb.exceptions import TableError
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection, KeysOnlyProjection
 from pynamodb.models import Model
 
@@ -530,10 +531,30 @@ MODELS: tuple[type[Model], ...] = (WorkerRecord, WorkerHeartbeat, Deployment, Sl
 """One model for each table, with its indexes."""
 
 
+TTL = "ttl"
+"""When an item expires, in epoch seconds: the attribute of every kind of item that does."""
+
+
+def expires(model: type[Model]) -> bool:
+    """Whether some kind of item in the model's table has a `ttl`."""
+    kinds = (kind for kind in Item.__subclasses__() if kind.Meta.table_name == model.Meta.table_name)
+    return any(TTL in kind.get_attributes() for kind in kinds)
+
+
 def create_tables() -> None:
-    """Create what is missing; what exists stays as it is."""
+    """Create what is missing, and let items expire; what exists stays as it is."""
     for model in MODELS:
         model.create_table(wait=True)
+        if expires(model):
+            _let_items_expire(model.Meta.table_name)
+
+
+def _let_items_expire(table_name: str) -> None:
+    try:
+        connection().update_time_to_live(table_name, TTL)
+    except TableError as error:
+        if error.cause_response_message is None or "already enabled" not in error.cause_response_message:
+            raise
 
 
 def connection() -> Connection:

@@ -13,7 +13,7 @@ from typing import Any
 from pynamodb.models import Model
 
 from chalicelib.store.settings import TABLE_PREFIX
-from chalicelib.store.tables import MODELS, Item
+from chalicelib.store.tables import MODELS, TTL, expires
 from infra.cloud.names import prefix
 
 Json = dict[str, Any]
@@ -52,15 +52,9 @@ def _table(model: type[Model], stage: str) -> Json:
     if schema["global_secondary_indexes"]:
         properties["GlobalSecondaryIndexes"] = [_index(index) for index in schema["global_secondary_indexes"]]
     if expires(model):
-        properties["TimeToLiveSpecification"] = {"AttributeName": "ttl", "Enabled": True}
+        properties["TimeToLiveSpecification"] = {"AttributeName": TTL, "Enabled": True}
     kept = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
     return {"Type": "AWS::DynamoDB::Table", **kept, "Properties": properties}
-
-
-def expires(model: type[Model]) -> bool:
-    """Whether some kind of item in the model's table has a `ttl`."""
-    beside = (kind for kind in Item.__subclasses__() if table_of(kind) == table_of(model))
-    return any("ttl" in kind.get_attributes() for kind in beside)
 
 
 def _index(index: Json) -> Json:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from chalicelib.store import tables
 from chalicelib.store.tables import MODELS, Item, Operation, Queued, Slot, WorkerHeartbeat, WorkerRecord
+from infra.local.dynamodb import Engine
+from infra.local.store import Store
 from muster.api.version import VERSION
-from tests.fixtures.database import Recorder
+from tests.fixtures.database import DATABASE, Recorder
 
 
 def test_every_item_lives_in_a_table_that_is_created() -> None:
@@ -43,6 +46,19 @@ def test_creating_what_exists_changes_nothing(database: Recorder) -> None:
     Slot("w", "D#d", intent="stop", generation=1).save()
     tables.create_tables()
     assert [slot.deployment_id for slot in Slot.scan()] == ["d"]
+
+
+def test_what_has_a_time_to_live_is_gone_after_it(tmp_path: Path) -> None:
+    """Of the tables that `make serve` creates, each time it starts."""
+    for _ in range(2):
+        engine = Engine(Store(tmp_path / "items.sqlite3"))
+        with DATABASE.attached(engine):
+            Slot("w", "D#d", intent="stop", generation=1).save()
+            for operation_id, ttl in (("ended", 999), ("lasts", 1001)):
+                Queued("w", f"O#{operation_id}", ttl=ttl).save()
+            engine.sweep(1000.0)
+            assert sorted(slot.slot for slot in Slot.scan()) == ["D#d", "O#lasts"]
+        engine.close()
 
 
 def test_all_models_share_one_client(database: Recorder) -> None:

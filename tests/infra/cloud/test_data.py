@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from chalicelib.store.tables import MODELS
-from infra.cloud.data import expires, indexes_of, table_of, template
+from chalicelib.store.tables import MODELS, expires
+from infra.cloud.data import indexes_of, table_of, template
 
 EXPIRING = {"commands", "operations", "events"}
 
