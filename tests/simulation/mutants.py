@@ -324,8 +324,20 @@ MUTANTS = (
     mutant(
         "an answer leaves though its write failed",
         "what is not on the disk is answered with UNAVAILABLE",
-        ("infra/local/asgi.py", "deliveries.deliver(future, result, _unwritten(error))", "deliveries.deliver(future, result, None)"),
+        ("infra/local/asgi.py", "_unwritten(error) or raised)", "raised)"),
         test="tests/infra/local/test_asgi.py::test_what_could_not_be_written_is_not_answered_as_if_it_were",
+    ),
+    mutant(
+        "a refusal leaves before what it saw is on the disk",
+        "every answer waits for what it saw, also one that is given before the body is there",
+        ("infra/local/asgi.py", "self._deliver(future, result, seen.sequence, raised)", "self._deliver(future, result, seen.sequence, raised) if raised is None else self._delivered().deliver(future, None, raised)"),
+        test="tests/infra/local/test_asgi.py::test_a_refusal_waits_until_what_it_saw_is_on_disk",
+    ),
+    mutant(
+        "nothing expires on a database of one's own",
+        "tables are told which items expire, as the template in AWS tells them",
+        ("chalicelib/store/tables.py", "        if expires(model):", "        if False:"),
+        test="tests/chalicelib/store/test_tables.py::test_what_has_a_time_to_live_is_gone_after_it",
     ),
     mutant(
         "bodies that have not arrived take any amount of memory",
