@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -45,19 +46,19 @@ FULL = Scale(rounds=5, seconds=4.0, workers=1000)
 QUICK = Scale(rounds=2, seconds=0.5, workers=20, quick=True)
 
 
-class Subject:
-    """One of those that are measured side by side."""
+class Subject(ABC):
+    """What a figure measures side by side with others: a server, a command, or a floor."""
 
     name: str
 
-    def start(self, say: Say) -> None:
+    def start(self, say: Say) -> None:  # noqa: B027  # nothing to do, for most
         """Make it ready to be measured. Raises NotMeasured where it cannot be measured here."""
 
+    @abstractmethod
     def measure(self, case: str) -> dict[str, float]:
-        """One measurement: a value for each metric, or for some. Raises NotMeasured for a case that it has not."""
-        raise NotImplementedError
+        """Measure a case once: a value for each metric, or for some. Raises NotMeasured for a case that it has not."""
 
-    def stop(self) -> None:
+    def stop(self) -> None:  # noqa: B027  # the same
         """End what `start` began; also after a failure."""
 
 

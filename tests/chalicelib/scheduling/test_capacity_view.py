@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
-import pytest
+import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.deployments import intents
 from chalicelib.fleet import scan
-from chalicelib.scheduling import scheduler, view_audit
 from chalicelib.scheduling.capacity_view import View
 from chalicelib.scheduling.choice import choose
 from chalicelib.scheduling.placement import Place
-from chalicelib.store.tables import MODELS, WorkerRecord
+from chalicelib.store.tables import MODELS, CapacityView, Deployment, WorkerRecord
 from chalicelib.workers import admin
 from muster.api import resources as r
 from tests.fixtures.database import Recorder
@@ -26,14 +23,10 @@ from tests.fixtures.plane_world import ADMIN, PlaneWorld, Worker
 SILENT = 200
 
 
-@pytest.fixture(autouse=True)
-def large_fleets() -> Iterator[None]:
-    """However few workers there are, nothing but the sweep reads them all, and the sweep not at once."""
-    with (
-        mock.patch.object(view_audit, "SMALL_FLEET", -1),
-        mock.patch.object(view_audit, "SECONDS_FOR_EACH_WORKER", 600.0),
-    ):
-        yield
+def sweep_of_a_large_fleet(world: PlaneWorld) -> None:
+    """However few workers there are: none but the sweep reads them all from now on, and the sweep not at once."""
+    world.sweep()
+    CapacityView(CapacityView.KEY, part="capacity", compared_at=world.now, workers=10_000).save()
 
 
 def operations(world: PlaneWorld, **body: Any) -> tuple[str, Counter[str]]:
@@ -89,13 +82,12 @@ def test_the_index_gives_the_worker_that_the_whole_fleet_gives(
     world.pass_(SILENT)
     _all_but(by_state, "recorded", "silent")
     for body in wanted:
-        with mock.patch.object(scheduler, "place"):
-            deployment = intents.load(world.deploy(**body))
+        spec = msgspec.json.encode(r.NewDeployment("org/model", **body)).decode()
+        deployment = Deployment("wanted", spec=spec)
         found = View().choose(deployment, world.now)
         expected = choose(deployment, scan.candidates(consistent=True).values(), world.now)
         assert isinstance(found, Place) == isinstance(expected, Place)
         assert not isinstance(found, Place) or found == expected
-        deployment.delete()
 
 
 def _all_but(by_state: list[tuple[Worker, str]], *silent: str) -> None:
@@ -107,7 +99,7 @@ def _all_but(by_state: list[tuple[Worker, str]], *silent: str) -> None:
 def test_a_place_is_found_without_a_read_of_the_fleet(world: PlaneWorld) -> None:
     for number in range(30):
         world.worker(f"gpu-{number:02}", gpus=1 + number % 3)
-    world.sweep()
+    sweep_of_a_large_fleet(world)
     deployment_id, asked = operations(world, gpus=2)
     assert world.see(deployment_id).worker_id == admin_id(world, "gpu-01")
     assert "Scan" not in asked and asked["Query"] == 1
@@ -125,7 +117,7 @@ def test_before_the_index_is_complete_the_whole_fleet_decides(world: PlaneWorld)
     assert world.see(first).worker_id == older.id and asked["Scan"] == 2
     intents.stop(first, ADMIN, world.now)
     _forget_capacity(older)
-    world.sweep()
+    sweep_of_a_large_fleet(world)
     second, asked = operations(world, gpus=1)
     assert world.see(second).worker_id == older.id and "Scan" not in asked
     assert newer.id != older.id
@@ -138,7 +130,7 @@ def _forget_capacity(worker: Worker) -> None:
 
 def test_a_worker_that_fell_silent_is_passed_over(world: PlaneWorld) -> None:
     world.worker("a", gpus=1)
-    world.sweep()
+    sweep_of_a_large_fleet(world)
     world.pass_(SILENT)
     other = world.worker("b", gpus=1)
     deployment_id, asked = operations(world, gpus=1)
@@ -148,7 +140,7 @@ def test_a_worker_that_fell_silent_is_passed_over(world: PlaneWorld) -> None:
 def test_where_much_of_the_fleet_is_silent_the_heartbeats_are_read_once(world: PlaneWorld) -> None:
     for number in range(60):
         world.worker(f"a-{number:02}", gpus=1)
-    world.sweep()
+    sweep_of_a_large_fleet(world)
     world.pass_(SILENT)
     other = world.worker("b", gpus=1)
     deployment_id, asked = operations(world, gpus=1)
@@ -162,7 +154,7 @@ def test_labels_and_indexes_are_told_by_the_index_alone(world: PlaneWorld) -> No
     lost = {"count": 2, "devices": [{"index": 0, "lost": True}, {"index": 1}, {"index": 2}]}
     world.worker("b", gpu_info=lost, labels={"site": "h200"})
     wanted = world.worker("c", gpus=3, labels={"site": "h200"})
-    world.sweep()
+    sweep_of_a_large_fleet(world)
     deployment_id, asked = operations(world, gpus=[0], selector={"site": "h200"})
     assert world.see(deployment_id).worker_id == wanted.id
     assert "Scan" not in asked and asked["Query"] == 2, "two pages of the index, and one worker"
@@ -171,7 +163,7 @@ def test_labels_and_indexes_are_told_by_the_index_alone(world: PlaneWorld) -> No
 def test_a_sweep_reads_the_index_to_its_end_once(world: PlaneWorld) -> None:
     """However many wait, and whatever each of them needs."""
     world.worker("a", gpus=1)
-    world.sweep()
+    sweep_of_a_large_fleet(world)
     for number in range(5):
         world.deploy(gpus=1, selector={"site": str(number)})
         world.pass_(1)
@@ -185,7 +177,7 @@ def test_a_sweep_reads_the_index_to_its_end_once(world: PlaneWorld) -> None:
 def test_a_conflict_is_followed_by_another_look(world: PlaneWorld) -> None:
     """Two deployments for the last GPU of the tightest worker: the other goes to the next worker."""
     tight, next_ = world.worker("a", gpus=1), world.worker("b", gpus=2)
-    world.sweep()
+    sweep_of_a_large_fleet(world)
     placed: list[str] = []
     for calls in range(12):
         with world.database.overtaken_after(calls, lambda: placed.append(world.deploy(gpus=1))):
