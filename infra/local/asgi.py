@@ -20,14 +20,16 @@ from chalice.app import Chalice, RouteEntry
 
 from chalicelib.routes.http import admit
 from chalicelib.routes.matching import MethodNotAllowed, Routes
+from chalicelib.routes.table import module_of
 from infra.local.answers import Answer, of_app, refused
 from infra.local.durability import AtOnce, Deliveries, Durability
 from infra.local.threads import Threads
+from muster.api.endpoints import ENDPOINTS
 from muster.api.errors import ApiError
 
 UNASKED_BODY_BYTES = 64 * 1024
 """A larger body is not read before its caller's credential is known to be good."""
-INLINE = frozenset({"register", "heartbeat", "report", "result"})
+INLINE = frozenset(endpoint.name for endpoint in ENDPOINTS if module_of(endpoint) in ("worker", "register"))
 """Endpoints that are handled on the event loop: what workers send."""
 
 Event = dict[str, Any]
