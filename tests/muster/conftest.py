@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.broken_servers import answering, success
+from tests.fixtures.certificates import Authority, authority
 from tests.fixtures.database import Recorder
 from tests.fixtures.fake_litellm import FakeLiteLLM
 from tests.fixtures.http_server import serving
@@ -22,3 +24,21 @@ def proxy() -> Iterator[FakeLiteLLM]:
     fake = FakeLiteLLM()
     with serving(fake.server):
         yield fake
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Authority:
+    return authority(tmp_path)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Authority:
+    (tmp_path / "other").mkdir()
+    return authority(tmp_path / "other")
+
+
+@pytest.fixture
+def secure(own: Authority) -> Iterator[str]:
+    """The URL of a server that answers `{}`, with a certificate of `own`."""
+    with answering(success(b"{}"), tls=own.server()) as port:
+        yield f"https://127.0.0.1:{port}"

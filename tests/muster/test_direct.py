@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import http.client
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 
 import pytest
 
@@ -14,8 +12,8 @@ from muster import direct as module
 from muster.api.connection import CA_VARIABLES
 from muster.direct import Answer, Direct, NotAnswered, NotConnected, Request, direct
 from muster.exceptions import Unreachable
-from tests.fixtures.broken_servers import answering, success
-from tests.fixtures.certificates import Authority, authority
+from tests.fixtures.broken_servers import answering
+from tests.fixtures.certificates import Authority
 from tests.fixtures.flaky import Flaky
 from tests.fixtures.http_server import TcpServer, serving
 
@@ -27,23 +25,6 @@ def connection(url: str, environ: dict[str, str] | None = None) -> Direct:
     found = direct(url, "mst_key_x", SECONDS, environ or {})
     assert found is not None
     return found
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Authority:
-    return authority(tmp_path)
-
-
-@pytest.fixture
-def other(tmp_path: Path) -> Authority:
-    (tmp_path / "other").mkdir()
-    return authority(tmp_path / "other")
-
-
-@pytest.fixture
-def secure(own: Authority) -> Iterator[str]:
-    with answering(success(b"{}"), tls=own.server()) as port:
-        yield f"https://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("name", CA_VARIABLES)

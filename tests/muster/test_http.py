@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 import requests
 
 from muster.api.connection import CA_VARIABLES
 from muster.http import Bearer, new_session
 from muster.session import RETRIES
-from tests.fixtures.broken_servers import answering, success
-from tests.fixtures.certificates import Authority, authority
-
-HEALTHY = success(b"{}")
+from tests.fixtures.certificates import Authority
 
 
 @pytest.fixture(autouse=True)
@@ -23,40 +17,23 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture
-def own(tmp_path: Path) -> Authority:
-    return authority(tmp_path)
-
-
-@pytest.fixture
-def other(tmp_path: Path) -> Authority:
-    (tmp_path / "other").mkdir()
-    return authority(tmp_path / "other")
-
-
-@pytest.fixture
-def url(own: Authority) -> Iterator[str]:
-    with answering(HEALTHY, tls=own.server()) as port:
-        yield f"https://127.0.0.1:{port}"
-
-
 def status(url: str, environ: dict[str, str]) -> int:
     with new_session(environ) as session:
         return session.get(url, timeout=60).status_code
 
 
 @pytest.mark.parametrize("name", CA_VARIABLES)
-def test_each_variable_by_itself_is_trusted(url: str, own: Authority, name: str) -> None:
-    assert status(url, {name: own.file}) == 200
+def test_each_variable_by_itself_is_trusted(secure: str, own: Authority, name: str) -> None:
+    assert status(secure, {name: own.file}) == 200
 
 
 @pytest.mark.parametrize("name", CA_VARIABLES)
-def test_each_variable_is_trusted_beside_others(url: str, own: Authority, other: Authority, name: str) -> None:
+def test_each_variable_is_trusted_beside_others(secure: str, own: Authority, other: Authority, name: str) -> None:
     others = dict.fromkeys(CA_VARIABLES, other.file)
-    assert status(url, others | {name: own.file}) == 200
-    assert status(url, {"SSL_CERT_FILE": "/nowhere.pem", "REQUESTS_CA_BUNDLE": own.file}) == 200
+    assert status(secure, others | {name: own.file}) == 200
+    assert status(secure, {"SSL_CERT_FILE": "/nowhere.pem", "REQUESTS_CA_BUNDLE": own.file}) == 200
     with pytest.raises(requests.exceptions.SSLError):
-        status(url, others)
+        status(secure, others)
 
 
 def test_a_proxy_changes_nothing_about_who_is_trusted(own: Authority, other: Authority) -> None:
@@ -69,9 +46,9 @@ def test_a_proxy_changes_nothing_about_who_is_trusted(own: Authority, other: Aut
     assert trusted["subject"][0][0][1] == own.name.rdns[0].rfc4514_string().removeprefix("CN=")
 
 
-def test_without_variables_nobody_of_ones_own_is_trusted(url: str) -> None:
+def test_without_variables_nobody_of_ones_own_is_trusted(secure: str) -> None:
     with pytest.raises(requests.exceptions.SSLError):
-        status(url, {})
+        status(secure, {})
 
 
 def test_it_repeats_what_may_be_repeated() -> None:

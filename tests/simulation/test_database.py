@@ -63,16 +63,6 @@ def test_a_conditional_write_that_is_sent_again_is_done_and_fails(
     assert WorkerHeartbeat.get(worker.id).inbox == 7
 
 
-def test_a_request_that_is_throttled_does_nothing(world: PlaneWorld, database: UnreliableDynamoDB) -> None:
-    heartbeat = WorkerHeartbeat.get(world.worker().id)
-    before = heartbeat.inbox
-    let(database, "request throttled")
-    with pytest.raises(UpdateError, match="ProvisionedThroughputExceeded"):
-        update_if(heartbeat, [WorkerHeartbeat.inbox.set(7)], WorkerHeartbeat.inbox == before)
-    database.calm()
-    assert WorkerHeartbeat.get(heartbeat.worker_id).inbox == before
-
-
 def test_what_was_before_a_restored_database_is_not_read_from_it(
     world: PlaneWorld, database: UnreliableDynamoDB
 ) -> None:
@@ -117,11 +107,20 @@ def test_a_transaction_whose_answer_was_lost_is_done_once(world: PlaneWorld, dat
     assert WorkerHeartbeat.get(heartbeat.worker_id).inbox == 7
 
 
-def test_a_write_that_meets_a_transaction_does_nothing(world: PlaneWorld, database: UnreliableDynamoDB) -> None:
+@pytest.mark.parametrize(
+    ("fault", "refusal"),
+    [
+        ("request throttled", "ProvisionedThroughputExceeded"),
+        ("write met a transaction", "TransactionConflictException"),
+    ],
+)
+def test_a_write_that_is_refused_does_nothing(
+    world: PlaneWorld, database: UnreliableDynamoDB, fault: str, refusal: str
+) -> None:
     heartbeat = WorkerHeartbeat.get(world.worker().id)
     before = heartbeat.inbox
-    let(database, "write met a transaction")
-    with pytest.raises(UpdateError, match="TransactionConflictException"):
+    let(database, fault)
+    with pytest.raises(UpdateError, match=refusal):
         update_if(heartbeat, [WorkerHeartbeat.inbox.set(7)], WorkerHeartbeat.inbox == before)
     database.calm()
     assert WorkerHeartbeat.get(heartbeat.worker_id).inbox == before
