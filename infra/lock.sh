@@ -29,8 +29,8 @@ lock() {
 lock requirements-dev.txt --python-version 3.11 --extra dev pyproject.toml
 # `make test-310` installs this beside the wheel. Some of requirements-dev.txt has no version for Python 3.10.
 printf 'pytest\npytest-xdist\nhypothesis\nmoto[server]\nsetuptools>=78\n' >.venv/python310.in
-lock requirements-310.txt --python-version 3.10 --extra agent --extra cli --extra server pyproject.toml .venv/python310.in
-lock infra/server/requirements.txt --python-version 3.11 --extra server --constraint requirements-dev.txt pyproject.toml
+lock requirements-310.txt --python-version 3.10 --extra agent --extra cli --extra gateway --extra server pyproject.toml .venv/python310.in
+lock infra/server/requirements.txt --python-version 3.11 --extra gateway --extra server --constraint requirements-dev.txt pyproject.toml
 # LiteLLM's versions are chosen by hand, since some were withdrawn: here they get their hashes.
 grep -oE '^[^ #]+==[^ ;\\]+' tests/litellm/requirements.txt >.venv/litellm.in
 lock tests/litellm/requirements.txt --python-version 3.11 --no-deps .venv/litellm.in

@@ -31,6 +31,11 @@ Labels = Annotated[
     ],
     Meta(max_length=64),
 ]
+TUNNEL = "tunnel"
+"""The feature that an agent announces when it can serve models through tunnels."""
+Features = Annotated[
+    list[Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[a-z0-9-]+(?!\n)$")]], Meta(max_length=32)
+]
 EnvName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(?!\n)$")]
 
 
@@ -105,6 +110,26 @@ class Registration(Struct):
     agent_version: Annotated[str, Meta(max_length=64)] | None = None
     labels: Labels | None = None
     address: Text | None = None
+    features: Features | None = None
+
+
+class WorkersGateway(Struct):
+    """A gateway that the worker may dial: its public `url`, and the `ticket` to present, good for `expires_in` seconds."""
+
+    url: str
+    ticket: str
+    expires_in: float
+
+
+class Gateways(Struct):
+    """The gateways of a worker that announced the feature `tunnel`: all of them, none if the list is empty.
+
+    `direct_wait`: seconds for which a model that is to stop goes on serving, because gateways reach this worker without
+    a tunnel and learn of the change by polling; 0 where they do not.
+    """
+
+    gateways: list[WorkersGateway] = []
+    direct_wait: float = 0
 
 
 class Registered(Struct):
@@ -113,6 +138,7 @@ class Registered(Struct):
     token: str
     session: int
     next_heartbeat_in: int
+    gateways: Gateways | UnsetType = UNSET
 
 
 class GpuProcess(Struct, omit_defaults=True):
@@ -343,12 +369,16 @@ READS = frozenset({"list_images", "list_containers", "list_models", "container_l
 
 
 class HeartbeatAnswer(Struct):
-    """With a `digest`, the next heartbeat may be a `ShortHeartbeat`. Basic clients receive no digest."""
+    """With a `digest`, the next heartbeat may be a `ShortHeartbeat`. Basic clients receive no digest.
+
+    `gateways` are there when the control plane looked at what the worker has to do, and the worker knows tunnels.
+    """
 
     commands: list[Command]
     inbox: int
     next_heartbeat_in: int
     digest: str | UnsetType = UNSET
+    gateways: Gateways | UnsetType = UNSET
 
 
 class ShortHeartbeatAnswer(Struct, omit_defaults=True):
