@@ -114,7 +114,7 @@ class Registration(Struct):
 
 
 class WorkersGateway(Struct):
-    """A gateway that the worker may dial: its public `url`, and the `ticket` to present, good for `expires_in` seconds."""
+    """A gateway that the worker may dial, and the `ticket` to present, which is good for `expires_in` seconds."""
 
     url: str
     ticket: str
