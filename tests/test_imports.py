@@ -97,18 +97,22 @@ MACHINES = {
 }
 MEASUREMENTS = {
     "bare_http": "",
+    "bare_relay": "",
     "bare_sqlite": "",
     "fastapi_server": "",
     "host": "",
     "load": "",
     "samples": "",
     "servers": "",
+    "stream_load": "load",
+    "token_model": "",
+    "gateway_stack": "servers",
     "figure": "samples servers",
     "worktree": "servers",
     "peers": "figure servers",
     "profiles": "load servers",
     "soak": "servers",
-    "figures": "figure load peers servers",
+    "figures": "figure gateway_stack load peers servers stream_load",
     "plots": "figure samples",
     "report": "figure samples",
 }
@@ -138,7 +142,7 @@ OURS = {
 """What of our own packages each may import, beside itself. Lambda gets of `muster` no more than `muster.api`."""
 OF_OTHERS = {
     "app": {"chalice"},
-    "bench": {"fastapi", "matplotlib", "psutil", "pydantic", "sqlalchemy"},
+    "bench": {"fastapi", "h2", "matplotlib", "psutil", "pydantic", "sqlalchemy"},
     "chalicelib": {"botocore", "chalice", "msgspec", "pynamodb"},
     "muster_agent": {"click", "docker", "msgspec", "psutil", "pynvml", "requests", "urllib3"},
 }
