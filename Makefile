@@ -16,7 +16,8 @@ RELIABILITY := tests/simulation tests/faults tests/chalicelib/test_races.py test
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve agent test check format wheel wheelhouse image e2e-vllm measure-agent measure-expiry lock \
 	test-310 clean deploy admin-key destroy cost measure-fleet package measure-lambda simulate docker test-litellm mutants \
-	reliability screenshots vendor test-busy mutation docs release bench bench-compare profile soak
+	reliability screenshots vendor test-busy mutation docs release bench bench-compare profile soak \
+	bench-gateway faults-gateway
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -155,6 +156,12 @@ bench: setup $(BENCH)/ready ## Figures beside floors and peers, and docs/benchma
 
 bench-compare: setup $(BENCH)/ready ## The same figures of a commit and of the working tree, in turn (REF=commit; QUICK=1, ONLY=)
 	@$(BENCH)/bin/python -m bench compare $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) -- "$(REF)"
+
+bench-gateway: ## The way through the gateway beside a bare relay, and idle tunnels (make bench ONLY="gateway tunnels")
+	@$(MAKE) --no-print-directory bench ONLY="gateway tunnels" $(if $(QUICK),QUICK=1)
+
+faults-gateway: setup ## 10,000 requests while hosts are killed, tunnels stall, and the control plane is away (REQUESTS, EVERY=seconds)
+	@$(BIN)/python -m tests.faults.gateway_runs --requests $(or $(REQUESTS),10000) --every $(or $(EVERY),60)
 
 profile: setup $(BENCH)/ready ## Where the hottest paths of `serve` spend their time, in build/profiles (SECONDS=20, ONLY=heartbeat)
 	@$(BENCH)/bin/python -m bench.profiles $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))

@@ -1,0 +1,123 @@
+"""Long runs of a gateway under faults: make faults-gateway
+
+    python -m tests.faults.gateway_runs --requests 10000 --every 60
+
+Every `every` seconds one of three hosts is killed whole, and comes back. It prints how many requests failed before the
+first byte of an answer, which has to be none, and how soon the streams that the host was sending ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.faults.gateway_callers import Callers, Ended
+from tests.faults.gateway_rig import GatewayRig, TunnelHost
+from tests.fixtures.waiting import eventually
+
+HOSTS = 3
+KILLED_ENDS_WITHIN = 1.0
+"""Seconds within which a stream ends whose host was killed."""
+PAUSED_ENDS_WITHIN = 6.0
+"""Seconds within which a stream ends whose tunnel answers nothing any more."""
+MOST_SHOWN = 5
+
+
+def broken_after(ended: list[Ended], moments: list[float], within: float) -> tuple[list[float], list[Ended]]:
+    """How long after the last moment each stream ended, and those that ended later than `within` or without a cause."""
+    delays, late = [], []
+    for each in ended:
+        before = [moment for moment in moments if moment <= each.ended]
+        if not before or each.ended - before[-1] > within:
+            late.append(each)
+        if before:
+            delays.append(each.ended - before[-1])
+    return delays, late
+
+
+def kills(rig: GatewayRig, requests: int, every: float) -> bool:
+    """Whether no request failed before its first byte, and broken streams ended in time."""
+    moments: list[float] = []
+    with Callers(rig.gateway.port, rig.key) as callers:
+        for host in _in_turn(rig, callers, requests):
+            time.sleep(every)
+            moments.append(time.monotonic())
+            host.lose()
+            host.start()
+            eventually(rig.ready, what="the host to come back")
+            print(f"{len(callers.ended)} requests, {len(moments)} hosts lost", flush=True)
+    delays, late = broken_after(callers.broken, moments, KILLED_ENDS_WITHIN)
+    print(f"killed: {len(callers.ended)} requests, {len(moments)} losses of a host")
+    return _judged(callers, delays, late, KILLED_ENDS_WITHIN)
+
+
+def pauses(rig: GatewayRig, times: int) -> bool:
+    """The same for a tunnel that answers nothing any more, though its connections stay open."""
+    moments: list[float] = []
+    with Callers(rig.gateway.port, rig.key) as callers:
+        for number in range(times):
+            host = rig.hosts[number % HOSTS]
+            eventually(lambda: len(callers.ended), lambda count: count > 50 * len(moments), "requests")
+            moments.append(time.monotonic())
+            with host.paused():
+                eventually(lambda: rig.gateway.metric("muster_gateway_tunnel_workers"), lambda n: n < HOSTS, "the end")
+            eventually(rig.ready, what="the host to come back")
+    delays, late = broken_after(callers.broken, moments, PAUSED_ENDS_WITHIN)
+    print(f"paused: {len(callers.ended)} requests, {times} tunnels paused")
+    return _judged(callers, delays, late, PAUSED_ENDS_WITHIN)
+
+
+def plane_away(rig: GatewayRig, seconds: float) -> bool:
+    """Requests are answered while the control plane is away; whether all were."""
+    rig.serve.kill()
+    with Callers(rig.gateway.port, rig.key) as callers:
+        time.sleep(seconds)
+    rig.serve.start()
+    eventually(rig.ready, what="the control plane to come back")
+    print(f"control plane away for {seconds:.0f} s: {len(callers.ended)} requests")
+    return _judged(callers, [], callers.broken, 0)
+
+
+def _in_turn(rig: GatewayRig, callers: Callers, requests: int) -> Iterator[TunnelHost]:
+    """One host after another, until so many requests have ended."""
+    number = 0
+    while len(callers.ended) < requests:
+        yield rig.hosts[number % HOSTS]
+        number += 1
+
+
+def _judged(callers: Callers, delays: list[float], late: list[Ended], within: float) -> bool:
+    failed = callers.failed_before_a_byte
+    print(f"  failed before the first byte: {len(failed)}")
+    if delays:
+        print(f"  streams that were broken: {len(delays)}; the last ended {max(delays):.2f} s after the fault")
+    for each in [*failed, *late][:MOST_SHOWN]:
+        print(f"  !! {each}")
+    if late:
+        print(f"  !! {len(late)} streams ended later than {within:.0f} s after a fault, or without one")
+    return not failed and not late
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Long runs of a gateway under faults.")
+    parser.add_argument("--requests", type=int, default=10000)
+    parser.add_argument("--every", type=float, default=60.0, help="seconds between two losses of a host (60)")
+    parser.add_argument("--pauses", type=int, default=6, help="how often a tunnel is paused (6)")
+    parser.add_argument("--away", type=float, default=60.0, help="seconds for which the control plane is away (60)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, GatewayRig(Path(folder), HOSTS) as rig:
+        print("All hosts serve.", flush=True)
+        outcomes = [
+            kills(rig, options.requests, options.every),
+            pauses(rig, options.pauses),
+            plane_away(rig, options.away),
+        ]
+    return 0 if all(outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
