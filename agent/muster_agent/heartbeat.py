@@ -199,6 +199,7 @@ class HeartbeatLoop:
         except (Retry, Fatal):
             raise
         except Exception:
+            # The journal may be gone or damaged in any way by now; the goodbye needs nothing of it but these ids.
             log.info("the goodbye lists no more than the deployments: the journal cannot be read")
             body = Heartbeat("offline", [], self.runtime.manager.active()[:MAX_LISTED] if self.runtime else [])
             body.session = identity.session

@@ -156,6 +156,7 @@ def guarded(name: str, answer: Callable[[], Response]) -> Response:
     except ApiError as error:
         return failure(error)
     except Exception as error:
+        # Chalice would answer in a shape of its own, and its middleware does not see the exception.
         return failure(unexpected(error, name))
 
 

@@ -130,6 +130,7 @@ class Reporter:
         except StateError:
             raise
         except Exception:
+            # An entry that cannot be sent, whatever is wrong with it, must not hold up the entries after it.
             log.exception("%s of %s could not be sent", entry.kind, entry.about)
             attempt.due = self._monotonic() + attempt.backoff.next()
             return 0.0

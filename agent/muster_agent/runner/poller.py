@@ -95,6 +95,7 @@ class Poller:
         try:
             act()
         except Exception as error:
+            # The other looks of this round go on, whatever this one met.
             self._log_once(error, failed)
         else:
             self._faults.pop(failed, None)
