@@ -53,6 +53,10 @@ class AgentConfig:
     insecure: bool
     rejoin: bool
     forget_gpus: bool
+    tunnel: bool = True
+    allow_gateway: tuple[str, ...] = ()
+    tunnel_path: tuple[str, ...] = ()
+    drain: float = 30.0
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> AgentConfig:

@@ -15,7 +15,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from muster.api import usage as usage_figures
-from muster.api.messages import Disk, GpuInfo, GpuUsage, Heartbeat, Image, Registration, ShortHeartbeat
+from muster.api.messages import Disk, Gateways, GpuInfo, GpuUsage, Heartbeat, Image, Registration, ShortHeartbeat
 from muster.api.sizes import fitting
 from muster_agent.commands import CommandReceiver
 from muster_agent.control.backoff import Backoff
@@ -81,8 +81,10 @@ class HeartbeatLoop:
         journal: Journal,
         state: StateDir,
         readings: Readings,
+        on_gateways: Callable[[Gateways], None] = lambda gateways: None,
     ) -> None:
         self._api = api
+        self._on_gateways = on_gateways
         self._registration = registration
         self._host = host
         self._journal = journal
@@ -225,6 +227,8 @@ class HeartbeatLoop:
             answer = self._api.register(body, None)
         identity = Identity(answer.worker_id, answer.token, answer.session)
         self._become(identity)
+        if isinstance(answer.gateways, Gateways):
+            self._on_gateways(answer.gateways)
         self._gpus_sent = gpus
         log.info("registered as worker %s (session %d)", identity.worker_id, identity.session)
         return identity
@@ -293,6 +297,8 @@ class HeartbeatLoop:
         self._backoff.reset()
         self._clock_check.note(self._api.clock_ahead)
         self._journal.lease.note(now)
+        if answer.gateways is not None:
+            self._on_gateways(answer.gateways)
         if self.runtime is not None and self._receiver.receive(answer.commands, now.boottime, self.runtime):
             self._journal.inbox.note(answer.inbox)
         return min(max(1.0, answer.next_heartbeat_in), MAX_INTERVAL_SECONDS)

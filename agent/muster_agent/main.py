@@ -10,16 +10,20 @@ import shutil
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from random import SystemRandom
 from typing import Any, NoReturn
 
 import click
 
-from muster.api.messages import GpuInfo, Registration
+from muster.api.messages import TUNNEL, Gateways, GpuInfo, Registration
 from muster.api.structs import read_structs
 from muster.api.version import VERSION
 from muster.sanitize import escape_control_characters, log_to
+from muster.tunnel.paths import Paths
 from muster_agent.backends.mounts import AllowedMount
 from muster_agent.backends.policy import TESTED_IMAGE, HostPolicy
 from muster_agent.conditions import Conditions
@@ -29,8 +33,9 @@ from muster_agent.config import (
     default_state_dir,
     hub_cache,
 )
+from muster_agent.control.backoff import Backoff
 from muster_agent.control.boot_ids import next_boot
-from muster_agent.control.client import Api
+from muster_agent.control.client import Api, Fatal, Retry
 from muster_agent.control.cooldown import RegistrationCooldown
 from muster_agent.control.reporter import Reporter
 from muster_agent.engines import ports
@@ -52,6 +57,10 @@ from muster_agent.state import membership
 from muster_agent.state.db import Database, JournalDamaged, JournalFull
 from muster_agent.state.dir import StateDir, StateError
 from muster_agent.state.reserve import ReserveFile
+from muster_agent.tunnel.orders import ModelTarget
+from muster_agent.tunnel.settings import TunnelSettings, gateway_hosts
+from muster_agent.tunnel.supervisor import TunnelSupervisor
+from muster_agent.tunnel.targets import targets
 from muster_agent.wiring import Journal
 
 log = logging.getLogger("agent")
@@ -154,6 +163,32 @@ RESTART_SECONDS = 2.0
     is_flag=True,
     help="Let deployments put their container on this host's network, where it reaches what listens on 127.0.0.1.",
 )
+@click.option(
+    "--tunnel/--no-tunnel",
+    default=True,
+    show_default=True,
+    help="Serve this host's models to gateways through connections that the agent opens.",
+)
+@click.option(
+    "--allow-gateway",
+    multiple=True,
+    metavar="HOST",
+    help="Gateway that the agent may dial. Repeatable. Without it, every gateway that the control plane names.",
+)
+@click.option(
+    "--tunnel-path",
+    multiple=True,
+    metavar="PATH",
+    help="Path of a model that gateways may ask for, beside the inference paths of OpenAI's API. Repeatable.",
+)
+@click.option(
+    "--drain",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0, 3600),
+    metavar="SECONDS",
+    help="How long requests that are under way may take before their model is stopped.",
+)
 @click.option("--vllm-command", default="vllm serve", show_default=True, help="How the process engine starts vLLM.")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label of this worker. Repeatable.")
 @click.option("--insecure", is_flag=True, help="Allow plain http to a control plane that is not on this host.")
@@ -190,6 +225,7 @@ class _Opened:
     journal: Journal
     name: str
     host: HostConfig
+    tunnels: TunnelSupervisor
 
 
 def run(config: AgentConfig) -> None:
@@ -221,7 +257,9 @@ def _open(config: AgentConfig) -> _Opened:
     host_run = _host_run(config)
     journal.deployments_table.begin_run(host_run())
     engine = _engine(config, state.path, journal)
-    return _Opened(state, journal, name, _host(config, state, journal.database, engine, host_run))
+    tunnels = TunnelSupervisor(_tunnel_settings(config), time.monotonic, Backoff(SystemRandom()))
+    host = _host(config, state, journal.database, engine, host_run, tunnels)
+    return _Opened(state, journal, name, host, tunnels)
 
 
 def _host_run(config: AgentConfig) -> HostRun:
@@ -229,7 +267,25 @@ def _host_run(config: AgentConfig) -> HostRun:
     return HostRun(lambda: docker_daemon(address)) if config.engine == "docker" else HostRun()
 
 
-def _host(config: AgentConfig, state: StateDir, database: Database, engine: Engine, host_run: HostRun) -> HostConfig:
+def _tunnel_settings(config: AgentConfig) -> TunnelSettings:
+    """Raises SettingError."""
+    try:
+        Paths(config.tunnel_path)
+    except ValueError as error:
+        raise SettingError("--tunnel-path", str(error)) from error
+    return TunnelSettings(
+        config.tunnel, gateway_hosts(config.allow_gateway), config.tunnel_path, config.drain, config.insecure
+    )
+
+
+def _host(
+    config: AgentConfig,
+    state: StateDir,
+    database: Database,
+    engine: Engine,
+    host_run: HostRun,
+    tunnels: TunnelSupervisor,
+) -> HostConfig:
     policy = _policy(config)
     conditions = Conditions(time.monotonic)
     devices = Devices(_gpu_indexes(database))
@@ -245,6 +301,7 @@ def _host(config: AgentConfig, state: StateDir, database: Database, engine: Engi
         run=host_run,
         devices=devices,
         host_probe=HostProbe(gpus=devices.gpus, driver=devices.driver),
+        drain=tunnels.drain,
     )
 
 
@@ -275,6 +332,7 @@ def _registration(config: AgentConfig, opened: _Opened) -> Registration:
         agent_version=VERSION,
         labels=dict(config.label) or None,
         address=config.address,
+        features=[TUNNEL] if config.tunnel else None,
     )
 
 
@@ -327,11 +385,14 @@ def _run(config: AgentConfig, opened: _Opened, registration: Registration) -> No
     if not sampler.wait(FIRST_GPU_SAMPLE_SECONDS):
         log.warning("NVIDIA's driver does not answer: this host joins without its GPUs, until it does")
     readings = Readings(sampler.latest, lambda: gpus.info)
-    agent = HeartbeatLoop(Api(config.url), registration, host, journal, opened.state, readings)
+    agent = HeartbeatLoop(
+        Api(config.url), registration, host, journal, opened.state, readings, on_gateways=opened.tunnels.offer
+    )
     reporter = Reporter(Api(config.url), journal.outbox, agent, host.random, host.conditions, host.clocks)
     refusal = RegistrationCooldown(journal.database, config.url, registration.name, registration.token)
     agent.start()
     spawn_thread("reporter", reporter.run)
+    opened.tunnels.start(partial(_models, agent), partial(_renewed, Api(config.url), agent), spawn_thread)
     pause = refusal.pause(host.clocks.moment()) if agent.runtime is None else 0.0
     if pause:
         log.warning("the control plane refused this worker; it is asked again in %.0f s, or at once by --rejoin", pause)
@@ -348,6 +409,7 @@ def _run(config: AgentConfig, opened: _Opened, registration: Registration) -> No
     except StateError as error:
         raise click.ClickException(str(error)) from error
     log.info("ending; models go on running")
+    opened.tunnels.close()
     if agent.runtime is not None:
         agent.runtime.close()
     if agent.identity is not None:
@@ -355,6 +417,24 @@ def _run(config: AgentConfig, opened: _Opened, registration: Registration) -> No
     agent.goodbye()
     with contextlib.suppress(JournalFull, JournalDamaged):  # at worst a command counts one attempt more
         journal.deployments_table.forgive()
+
+
+def _models(agent: HeartbeatLoop, before: Mapping[str, ModelTarget]) -> dict[str, ModelTarget]:
+    """The models that gateways may be sent to."""
+    runtime = agent.runtime
+    return targets(runtime.context, runtime.manager.runners, before) if runtime is not None else {}
+
+
+def _renewed(api: Api, agent: HeartbeatLoop) -> Gateways | None:
+    """New tickets; None where there are none, for a reason that the heartbeat meets too."""
+    identity = agent.identity
+    if identity is None:
+        return None
+    try:
+        return api.gateways(identity.worker_id, identity.token)
+    except (Retry, Fatal) as error:
+        log.info("no new tickets for gateways: %s", error)
+        return None
 
 
 def program() -> None:

@@ -1,4 +1,4 @@
-"""The control plane as the agent sees it: four requests, and one place that says whether a failure is worth a retry."""
+"""The control plane as the agent sees it: five requests, and one place that says whether a failure is worth a retry."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from urllib3.util import SKIP_HEADER
 from muster.api.connection import answered_by_something_else, cause
 from muster.api.messages import (
     MAX_CODE,
+    Gateways,
     Heartbeat,
     Registered,
     Registration,
@@ -95,6 +96,7 @@ class Answer(Struct):
     inbox: int
     next_heartbeat_in: float
     digest: str | None = None
+    gateways: Gateways | None = None
 
 
 def failure(status: int, body: bytes, retry_after: str | None = None) -> Retry | Fatal:
@@ -141,6 +143,10 @@ class Api:
         self, worker_id: str, token: str, body: ShortHeartbeat, timeout: tuple[float, float] = REQUEST_TIMEOUT_SECONDS
     ) -> ShortHeartbeatAnswer:
         return self._post(f"{_worker(worker_id)}/heartbeat", body, token, ShortHeartbeatAnswer, timeout)
+
+    def gateways(self, worker_id: str, token: str) -> Gateways:
+        """The worker's gateways, with new tickets."""
+        return self._post(f"{_worker(worker_id)}/gateways", {}, token, Gateways)
 
     def tell(
         self, worker_id: str, token: str, kind: Literal["status", "result"], about: str, body: dict[str, Any]

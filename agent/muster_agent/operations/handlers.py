@@ -112,6 +112,7 @@ class Handlers:
     def _stop_container(self, command: m.StopContainer) -> m.Container:
         instance = self._owned(self._find(command.container_id), command.container_id)
         attended = self._manager.expect_end(instance)
+        self._host.drain(instance.id, lambda: False)
         self._host.engine.stop(instance.id, STOP_GRACE_SECONDS)
         if not attended:
             self._context.archive.save_and_remove(self._host.engine, instance, self._host.clocks.wall())

@@ -26,6 +26,13 @@ from muster_agent.runner.threads import Spawn, spawn_thread
 from muster_agent.state.deployments import DeploymentsTable
 from muster_agent.state.operations import OperationsTable
 
+Drain = Callable[[str, Callable[[], bool]], None]
+"""Lets requests to an instance (its id) finish before it is stopped; returns early once the second argument is true."""
+
+
+def nothing_to_drain(instance: str, cancelled: Callable[[], bool]) -> None:
+    """No requests reach the host's models by way of the agent."""
+
 
 @dataclass(frozen=True)
 class HostConfig:
@@ -50,6 +57,7 @@ class HostConfig:
     run: Callable[[], str] = field(default_factory=HostRun)
     spawn: Spawn = spawn_thread
     pull_pauses: Sequence[float] = RETRY_PAUSES_SECONDS
+    drain: Drain = nothing_to_drain
 
 
 @dataclass(frozen=True)

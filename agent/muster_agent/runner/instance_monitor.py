@@ -173,5 +173,6 @@ class InstanceMonitor:
         log.warning("deployment %s: %s", self._state.record.deployment_id, message)
         self._misplaced_since = None
         self._state.report(Status.STARTING, message, gone=True)
+        self._host.drain(instance.id, lambda: False)
         self._host.engine.stop(instance.id, STOP_GRACE_SECONDS)
         self._context.instance_cache.changed()

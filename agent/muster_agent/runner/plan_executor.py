@@ -50,6 +50,7 @@ class PlanExecutor:
                 self._fetch(image)
             case Terminate(instance_id):
                 self._announce_end(instance_id)
+                self._context.host.drain(instance_id, self.cancelled.is_set)
                 self._engine.stop(instance_id, STOP_GRACE_SECONDS)
             case Remove(instance_id):
                 self._remove(instance_id)
