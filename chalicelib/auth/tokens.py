@@ -8,6 +8,8 @@ import secrets
 import uuid
 from typing import Literal
 
+import msgspec
+from msgspec import Struct
 from pynamodb.transactions import TransactWrite
 
 from chalicelib.fleet import scan
@@ -26,7 +28,18 @@ MAX_RETIRED_DIGESTS = 2
 REVOCATION_SEGMENTS = 8
 """Segments of the heartbeats, and threads, in which a revocation looks for workers that use the token."""
 NOT_REVOKED = Credential.credential_id.exists() & Credential.revoked.does_not_exist()
-ROLES = {"viewer": Access.VIEWER, "operator": Access.OPERATOR, "admin": Access.ADMIN}
+ROLES = {
+    "viewer": Access.VIEWER,
+    "operator": Access.OPERATOR,
+    "admin": Access.ADMIN,
+    "gateway": Access.GATEWAY,
+    "caller": Access.CALLER,
+}
+OPERATORS_ROLES = frozenset({"viewer", "operator", "admin"})
+"""The roles of people, which clients of release 0.1.0 know."""
+CALLER = "caller"
+"""The kind of the keys of callers, which are listed apart: gateways read them again and again."""
+KEY_KINDS = frozenset({"key", CALLER})
 
 
 class Principal(Value, frozen=True):
@@ -61,16 +74,16 @@ def worker_named_by(secret: str) -> str | None:
     return secret[len(prefix) :].split("_", 1)[0] if secret.startswith(prefix) else None
 
 
-def lookup(secret: str, kind: str) -> Credential | None:
+def lookup(secret: str, *kinds: str) -> Credential | None:
     """The credential of this secret, whether or not it may still be used."""
     found = find(Credential, credential_id(secret))
-    if found and found.kind == kind and hmac.compare_digest(bytes(found.digest), digest(secret)):
+    if found and found.kind in kinds and hmac.compare_digest(bytes(found.digest), digest(secret)):
         return found
     return None
 
 
 def api_key(secret: str) -> Principal | None:
-    found = lookup(secret, "key")
+    found = lookup(secret, *KEY_KINDS)
     return Principal(f"key {found.name}", ROLES[str(found.role)], found.credential_id) if found else None
 
 
@@ -139,15 +152,59 @@ def create_token(
     return _token_view(found) if found else _token_view(item, secret)
 
 
+class Limits(Struct, omit_defaults=True):
+    """What a caller's key allows, as it is stored: the fields of `NewApiKey`."""
+
+    models: list[str] = []
+    rpm: int | None = None
+    tpm: int | None = None
+    tpd: int | None = None
+
+
+def limits_of(item: Credential) -> Limits:
+    return msgspec.json.decode(item.limits, type=Limits) if item.limits else Limits()
+
+
+class _Changes:
+    """How often this process made or revoked a caller's key."""
+
+    count = 0
+
+
+CALLERS_CHANGED = _Changes()
+
+
 def create_key(body: r.NewApiKey, by: Principal, now: float, key: idempotency.Key | None = None) -> r.ApiKey:
-    """A new API key, whose secret is only in this answer. Raises IDEMPOTENCY_MISMATCH."""
+    """A new API key, whose secret is only in this answer. Raises FORBIDDEN, INVALID_REQUEST, IDEMPOTENCY_MISMATCH."""
+    _may_manage(body.role, by)
+    _check_limits(body)
     secret = new_secret("key")
-    item = _credential(secret, "key", now)
+    item = _credential(secret, CALLER if body.role == CALLER else "key", now)
     item.name, item.role = body.name, body.role
+    if body.role == CALLER:
+        limits = Limits(sorted(set(body.models)), body.rpm, body.tpm, body.tpd)
+        item.limits = msgspec.json.encode(limits).decode()
+        item.expires_at = now + body.expires_in if body.expires_in else None
     found = _create(item, key, now)
     if not found:
+        CALLERS_CHANGED.count += 1
         _tell(item, "created", f"{body.name}, {body.role}", by, now)
     return _key_view(found) if found else _key_view(item, secret)
+
+
+def _may_manage(role: str | None, by: Principal) -> None:
+    """Operators manage callers' keys; only admins manage others. Raises FORBIDDEN."""
+    if role != CALLER and by.access < Access.ADMIN:
+        raise ApiError(
+            "FORBIDDEN", f"this needs the role admin; the role {by.access.name.lower()} manages keys of callers"
+        )
+
+
+def _check_limits(body: r.NewApiKey) -> None:
+    """Raises INVALID_REQUEST."""
+    given = [name for name in ("models", "rpm", "tpm", "tpd", "expires_in") if getattr(body, name)]
+    if given and body.role != CALLER:
+        raise ApiError("INVALID_REQUEST", f"{given[0]}: only keys of the role caller have it; the role is {body.role}")
 
 
 def first_admin_key(name: str, by: Principal, now: float) -> r.ApiKey | None:
@@ -185,8 +242,12 @@ def list_tokens(query: r.PageQuery) -> r.RegistrationTokens:
     return r.RegistrationTokens([_token_view(item) for item in items], next_token)
 
 
-def list_keys(query: r.PageQuery) -> r.ApiKeys:
-    items, next_token = paging.page(Credential, "key", query)
+def list_keys(query: r.KeysQuery, by: Principal) -> r.ApiKeys:
+    """Raises FORBIDDEN for an operator who asks for others than callers'."""
+    _may_manage(query.role, by)
+    wanted = {query.role} if query.role else OPERATORS_ROLES
+    kind = CALLER if query.role == CALLER else "key"
+    items, next_token = paging.page(Credential, kind, query, lambda item: item.role in wanted)
     return r.ApiKeys([_key_view(item) for item in items], next_token)
 
 
@@ -217,9 +278,13 @@ def _clear(digest: bytes, segment: int, segments: int) -> None:
 
 
 def revoke_key(key_id: str, by: Principal, now: float) -> r.ApiKey:
-    """It opens nothing any more. Raises KEY_NOT_FOUND."""
-    found = _existing("key", key_id, "KEY")
+    """It opens nothing any more. Raises KEY_NOT_FOUND, FORBIDDEN."""
+    found = find(Credential, key_id)
+    if found is None or found.kind not in KEY_KINDS:
+        found = _existing("key", key_id, "KEY")
+    _may_manage(found.role, by)
     _delete(found, by, now)
+    CALLERS_CHANGED.count += 1
     return _key_view(found)
 
 
@@ -238,7 +303,7 @@ def _delete(found: Credential, by: Principal, now: float) -> None:
 
 def _tell(item: Credential, what: str, message: str, by: Principal, now: float) -> None:
     """Under the fleet alone: a credential has no timeline of its own."""
-    if item.kind == "key":
+    if item.kind in KEY_KINDS:
         events.record(events.About(key_id=item.credential_id), f"key_{what}", message, by.label, now)
     else:
         events.record(events.About(token_id=item.credential_id), f"token_{what}", message, by.label, now)
@@ -305,6 +370,14 @@ def _token_view(item: Credential, secret: str | None = None) -> r.RegistrationTo
 
 def _key_view(item: Credential, secret: str | None = None) -> r.ApiKey:
     view = r.ApiKey(item.credential_id, item.name or "", item.role or "viewer", when(item.created_at))  # type: ignore[arg-type]
+    if item.kind == CALLER:
+        limits = limits_of(item)
+        view.models = limits.models
+        for name in ("rpm", "tpm", "tpd"):
+            if (limit := getattr(limits, name)) is not None:
+                setattr(view, name, limit)
+        if item.expires_at:
+            view.expires_at = when(item.expires_at)
     if secret:
         view.key = secret
     return view

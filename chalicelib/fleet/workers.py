@@ -78,7 +78,7 @@ RECORD_SHOWN = stored_names(
 HEARTBEAT_SHOWN = stored_names(
     *(WorkerHeartbeat.worker_id, WorkerHeartbeat.session, WorkerHeartbeat.last_seen, WorkerHeartbeat.status),
     *(WorkerHeartbeat.interval, WorkerHeartbeat.usage, WorkerHeartbeat.conditions, WorkerHeartbeat.journal),
-    *(WorkerHeartbeat.activity_at, WorkerHeartbeat.activity_before, WorkerHeartbeat.gone),
+    *(WorkerHeartbeat.activity_at, WorkerHeartbeat.activity_before, WorkerHeartbeat.gone, WorkerHeartbeat.tunnels),
 )
 """What operators' lists are made of: of a heartbeat, half of its attributes are for credentials and reconciling."""
 

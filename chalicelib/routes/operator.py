@@ -9,6 +9,7 @@ from chalice.app import Response
 from chalicelib.auth import tokens
 from chalicelib.deployments import intents, views
 from chalicelib.fleet import workers
+from chalicelib.gateways import records
 from chalicelib.operations import queue
 from chalicelib.routes.http import Call, dump, route
 from chalicelib.store import events
@@ -43,12 +44,15 @@ def create_key(call: Call) -> Any:
 
 @route("list_keys")
 def list_keys(call: Call) -> Any:
-    return tokens.list_keys(call.params(r.PageQuery))
+    return tokens.list_keys(call.params(r.KeysQuery), call.by)
 
 
 @route("revoke_key")
 def revoke_key(call: Call) -> Any:
-    return tokens.revoke_key(call.ids["key_id"], call.by, call.now)
+    revoked = tokens.revoke_key(call.ids["key_id"], call.by, call.now)
+    if revoked.role == "gateway":
+        records.forget_key(revoked.key_id)
+    return revoked
 
 
 @route("whoami")

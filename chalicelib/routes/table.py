@@ -17,6 +17,10 @@ from muster.api.endpoints import ENDPOINTS, Access, Endpoint
 from muster.api.structs import Value
 
 READ = ("GET", "HEAD")
+OF_GATEWAYS = frozenset(
+    "register_gateway leave_gateway list_gateways gateway_routes report_usage usage worker_gateways".split()
+)
+"""Endpoints of the module `gateways`."""
 
 
 class Page(Value, frozen=True):
@@ -55,6 +59,8 @@ def import_all() -> None:
 
 def module_of(endpoint: Endpoint) -> str:
     """Returns the module of this package that has the endpoint's handler."""
+    if endpoint.name in OF_GATEWAYS:
+        return "gateways"
     if endpoint.access is Access.WORKER:
         return "worker"
     if endpoint.name == "register":

@@ -15,3 +15,5 @@ MAX_WAITS = int(os.environ.get("MUSTER_MAX_WAITS", "5"))
 """Callers that wait for a worker at once; the next is told at once where to look. Half of a new account's functions."""
 SNAPSHOT_SECONDS = float(os.environ.get("MUSTER_SNAPSHOT_SECONDS", "5"))
 """How old the snapshot may be that the console, `muster top`, and Prometheus share."""
+GATEWAY_POLL = float(os.environ.get("MUSTER_GATEWAY_POLL") or (2 if LOCAL else 10))
+"""Seconds between two questions of a gateway for its routes."""

@@ -19,7 +19,10 @@
                                             count#<type>#<status>: how many ended so; waits: who waits now
     credentials  credential_id              registration tokens and API keys, as digests
                  "first"                    which key was made because there was no admin's
+                 "tickets"                  the master keys under which gateways' tickets are signed
+                 gateway#<gateway>          a gateway that registered
     events       subject, at                a line of a timeline, once under each subject that it is looked up by
+                 usage#<day>, <ledger>#…    what one key used of one model on that day, by one gateway's ledger
 
 How they are read and written is items.py. Times are epoch seconds.
 """
@@ -131,6 +134,8 @@ class WorkerHeartbeat(Item):
     session = NumberAttribute(attr_name="s")  # grows with each registration that is a new session
     boot = BinaryAttribute(attr_name="b", null=True, legacy_encoding=False)  # digest of the boot id
     journal = BinaryAttribute(attr_name="jo", null=True, legacy_encoding=False)  # digest of the journal's id
+
+    tunnels = BooleanAttribute(attr_name="tu", null=True)  # it serves models through tunnels
 
     # The last heartbeat
     last_seen = NumberAttribute(attr_name="ls")
@@ -471,7 +476,39 @@ class Credential(Item):
     takeover = BooleanAttribute(default=False)
     ephemeral = BooleanAttribute(default=False)
     revoked = BooleanAttribute(null=True)
+    limits = UnicodeAttribute(null=True)  # JSON of `tokens.Limits`: a caller's
     created_at = NumberAttribute()
+
+
+class GatewayRecord(Item):
+    """A gateway that registered, with its API key and its URL. `renewed_at`: when it did so last."""
+
+    KIND = "gateway"
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "credentials"
+
+    key = UnicodeAttribute(hash_key=True, attr_name="credential_id")
+    kind = UnicodeAttribute(default=KIND)
+    rank = UnicodeAttribute()
+    listing = Listing()
+    url = UnicodeAttribute()
+    key_id = UnicodeAttribute()
+    version = UnicodeAttribute(default="")
+    renewed_at = NumberAttribute()
+
+
+class TicketMaster(Item):
+    """The master keys by version, JSON of base64, compared as text when a version is added; `made_at`: the newest."""
+
+    ID = "tickets"
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "credentials"
+
+    key = UnicodeAttribute(hash_key=True, attr_name="credential_id")
+    keys = UnicodeAttribute()
+    made_at = NumberAttribute()
 
 
 class FirstKey(Item):
@@ -503,6 +540,22 @@ class Event(Item):
     token_id = UnicodeAttribute(null=True)
     key_id = UnicodeAttribute(null=True)
     error_code = UnicodeAttribute(null=True)
+    ttl = NumberAttribute()
+
+
+class UsageTotal(Item):
+    """What one API key used of one model on one day, as one ledger of a gateway adds it up (usage_sums.py)."""
+
+    class Meta(Meta):
+        table_name = TABLE_PREFIX + "events"
+
+    subject = UnicodeAttribute(hash_key=True)
+    at = UnicodeAttribute(range_key=True)
+    key_id = UnicodeAttribute()
+    model = UnicodeAttribute()
+    requests = NumberAttribute()
+    prompt_tokens = NumberAttribute()
+    completion_tokens = NumberAttribute()
     ttl = NumberAttribute()
 
 

@@ -60,6 +60,10 @@ def receive(worker_id: str, secret: str, body: m.Heartbeat, now: float) -> m.Hea
     if has_news or _is_tenth(heartbeat):
         commands = reconciler.reconcile_worker(heartbeat, body, fingerprint, now)
     answer = m.HeartbeatAnswer(commands, _inbox(heartbeat, body, len(commands)), _interval(heartbeat, now))
+    if heartbeat.tunnels and (has_news or _is_tenth(heartbeat)):
+        from chalicelib.gateways import worker_gateways  # which an idle heartbeat does not need
+
+        answer.gateways = worker_gateways.of(worker_id, int(heartbeat.session), now)
     if not (has_news or commands or body.is_basic or _is_before_tenth(heartbeat)) and body.status == "online":
         answer.digest = _digest(heartbeat)
     return answer

@@ -25,6 +25,7 @@ from chalicelib.auth import provisional, refusals, tokens
 from chalicelib.deployments import losses
 from chalicelib.fleet import address_claims, capacity, join_refusals, workers
 from chalicelib.fleet.workers import Worker
+from chalicelib.gateways import worker_gateways
 from chalicelib.scheduling import gpu_inventory, scheduler
 from chalicelib.store import events, settings, slots
 from chalicelib.store.items import TransactionConflict, find, grow, retrying, transact
@@ -72,7 +73,7 @@ def _attempt(body: m.Registration, bearer: str | None, now: float) -> m.Register
     basis = _Basis(own or tokens.digest(body.token), None if own else request.token, rule.rests_on_silence)
     issue = _Issue.fresh(worker.worker_id, session)
     _return(worker, body, issue, basis, now)
-    return _answer(issue, float(worker.heartbeat.activity_at), "Worker registered again", now)
+    return _answer(issue, float(worker.heartbeat.activity_at), "Worker registered again", now, body)
 
 
 def _refused(worker: Worker, request: Request, now: float) -> m.Registered:
@@ -147,9 +148,16 @@ class _Basis(Value, frozen=True):
     silence: bool
 
 
-def _answer(issue: _Issue, activity_at: float, message: str, now: float) -> m.Registered:
-    wait = workers.interval(activity_at, now)
-    return m.Registered(issue.worker_id, message, issue.secret, issue.session, wait)
+def _answer(issue: _Issue, activity_at: float, message: str, now: float, body: m.Registration) -> m.Registered:
+    answer = m.Registered(issue.worker_id, message, issue.secret, issue.session, workers.interval(activity_at, now))
+    if _tunnels(body):
+        answer.gateways = worker_gateways.of(issue.worker_id, issue.session, now)
+    return answer
+
+
+def _tunnels(body: m.Registration) -> bool:
+    """Whether the worker serves models through tunnels."""
+    return m.TUNNEL in (body.features or ())
 
 
 def _join(body: m.Registration, token: Credential, now: float) -> m.Registered:
@@ -166,6 +174,7 @@ def _join(body: m.Registration, token: Credential, now: float) -> m.Registered:
         interval=settings.HEARTBEAT,
         inbox=grow(0, now),
         ephemeral=token.ephemeral or None,
+        tunnels=_tunnels(body) or None,
     )
     record = WorkerRecord(
         worker_id,
@@ -195,7 +204,7 @@ def _join(body: m.Registration, token: Credential, now: float) -> m.Registered:
     transact(build)
     about = events.About(worker_id=worker_id, worker_name=body.name, token_id=token.credential_id)
     events.record(about, "joined", f"with token {token.name or token.credential_id}", f"worker {body.name}", now)
-    return _answer(issue, 0, "Worker registered successfully", now)
+    return _answer(issue, 0, "Worker registered successfully", now, body)
 
 
 def _use(transaction: TransactWrite, token: Credential) -> None:
@@ -218,7 +227,7 @@ def _return(
         raise refusals.superseded()
     is_same_boot = same_boot(heartbeat, body)
     actions: list[Action] = [
-        *_renewal(issue, boot, now),
+        *_renewal(issue, body, now),
         WorkerHeartbeat.previous.set(bytes(heartbeat.digest)),
         WorkerHeartbeat.used.set(_last_used(heartbeat, now)),
         WorkerHeartbeat.previous_until.set(now + TOKEN_GRACE_SECONDS),
@@ -305,7 +314,7 @@ def _take_over(worker: Worker, body: m.Registration, token: Credential, now: flo
     heartbeat = worker.heartbeat
     issue = _Issue.fresh(worker.worker_id, grow(heartbeat.session, now))
     actions: list[Action] = [
-        *_renewal(issue, short(body.boot_id), now),
+        *_renewal(issue, body, now),
         WorkerHeartbeat.beats.set(0),
         WorkerHeartbeat.previous.remove(),
         WorkerHeartbeat.used.remove(),
@@ -330,11 +339,13 @@ def _take_over(worker: Worker, body: m.Registration, token: Credential, now: flo
     transact(build)
     events.record(worker.about, "taken_over", f"by {body.system_info.hostname}", f"worker {record.name}", now)
     gpu_inventory.record(worker.about, worker.gpu_info, body.gpu_info, now)
-    return _answer(issue, 0, "Worker registered in place of an offline one", now)
+    return _answer(issue, 0, "Worker registered in place of an offline one", now, body)
 
 
-def _renewal(issue: _Issue, boot: bytes | None, now: float) -> list[Action]:
+def _renewal(issue: _Issue, body: m.Registration, now: float) -> list[Action]:
+    boot = short(body.boot_id)
     return [
+        WorkerHeartbeat.tunnels.set(True) if _tunnels(body) else WorkerHeartbeat.tunnels.remove(),
         WorkerHeartbeat.digest.set(issue.digest),
         WorkerHeartbeat.session.set(issue.session),
         WorkerHeartbeat.boot.set(boot) if boot else WorkerHeartbeat.boot.remove(),

@@ -6,14 +6,20 @@ from enum import IntEnum
 
 from msgspec import Struct
 
+from muster.api import gateways as g
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.structs import Value
 
 
 class Access(IntEnum):
-    """Who may call a route. A role includes the roles below it; WORKER is outside that order."""
+    """Who may call a route. A role includes the roles below it, down to VIEWER; the others are outside that order.
 
+    GATEWAY opens the gateways' routes alone. CALLER opens none: gateways let callers reach models.
+    """
+
+    CALLER = -2
+    GATEWAY = -1
     ANYONE = 0
     WORKER = 1
     VIEWER = 2
@@ -59,6 +65,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("heartbeat", "POST", f"{WORKER}/heartbeat", A.WORKER, "Send a heartbeat; receive commands", m.HeartbeatAnswer, m.Heartbeat, authenticates_itself=True, or_body=m.ShortHeartbeat, or_answer=m.ShortHeartbeatAnswer),
     Endpoint("report", "POST", f"{WORKER}/deployments/{{deployment_id}}/status", A.WORKER, "Report a deployment's status", m.Applied, m.Report),
     Endpoint("result", "POST", f"{WORKER}/commands/{{command_id}}/result", A.WORKER, "Report an operation's result", m.Applied, m.Result),
+    Endpoint("worker_gateways", "POST", f"{WORKER}/gateways", A.WORKER, "Get new tickets for the gateways", m.Gateways),
     # Containers, images, storage
     Endpoint("container_logs", "GET", f"{WORKER}/containers/{{container_id}}/logs", A.VIEWER, "A container's log", m.Logs, query=r.LogsQuery, own_worker=True, waits=True),
     Endpoint("list_images", "GET", f"{WORKER}/images", A.VIEWER, "The images on a worker", m.Images, query=r.ReportQuery, own_worker=True, waits=True),
@@ -74,10 +81,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("create_token", "POST", "/api/registration-tokens", A.OPERATOR, "Create a registration token", r.RegistrationToken, r.NewRegistrationToken, status=201, idempotent=True),
     Endpoint("list_tokens", "GET", "/api/registration-tokens", A.OPERATOR, "List registration tokens", r.RegistrationTokens, query=r.PageQuery),
     Endpoint("revoke_token", "DELETE", "/api/registration-tokens/{token_id}", A.OPERATOR, "Revoke a registration token", r.RegistrationToken),
-    Endpoint("create_key", "POST", "/api/api-keys", A.ADMIN, "Create an API key", r.ApiKey, r.NewApiKey, status=201, idempotent=True),
-    Endpoint("list_keys", "GET", "/api/api-keys", A.ADMIN, "List API keys", r.ApiKeys, query=r.PageQuery),
+    Endpoint("create_key", "POST", "/api/api-keys", A.OPERATOR, "Create an API key", r.ApiKey, r.NewApiKey, status=201, idempotent=True),
+    Endpoint("list_keys", "GET", "/api/api-keys", A.OPERATOR, "List API keys", r.ApiKeys, query=r.KeysQuery),
     Endpoint("whoami", "GET", "/api/whoami", A.VIEWER, "Return the name and the role of the API key", r.WhoAmI),
-    Endpoint("revoke_key", "DELETE", "/api/api-keys/{key_id}", A.ADMIN, "Revoke an API key", r.ApiKey),
+    Endpoint("revoke_key", "DELETE", "/api/api-keys/{key_id}", A.OPERATOR, "Revoke an API key", r.ApiKey),
     # Workers
     Endpoint("list_workers", "GET", "/api/workers", A.VIEWER, "Workers", r.Workers, query=r.PageQuery),
     Endpoint("get_worker", "GET", WORKER, A.VIEWER, "A worker", r.Worker),
@@ -97,6 +104,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("deployment_logs", "GET", f"{DEPLOYMENT}/logs", A.VIEWER, "The log of a deployment's current or last container", m.Logs, query=r.LogsQuery, waits=True),
     Endpoint("deployment_events", "GET", f"{DEPLOYMENT}/events", A.VIEWER, "A deployment's timeline, newest first", r.Events, query=r.EventsQuery),
     Endpoint("fleet", "GET", "/api/fleet", A.VIEWER, "The whole fleet as a snapshot, or what changed since one", r.Fleet, query=r.FleetQuery),
+    # Gateways
+    Endpoint("register_gateway", "POST", "/api/gateways", A.GATEWAY, "Register a gateway, or renew its registration", g.GatewayRegistered, g.GatewayRegistration),
+    Endpoint("list_gateways", "GET", "/api/gateways", A.VIEWER, "The gateways that registered within five minutes", g.GatewayList),
+    Endpoint("leave_gateway", "DELETE", "/api/gateways/{gateway_id}", A.GATEWAY, "End a gateway's registration", r.Nothing),
+    Endpoint("gateway_routes", "GET", "/api/gateway/routes", A.GATEWAY, "Which models serve where, and who may call them", g.Routes, query=g.RoutesQuery),
+    Endpoint("report_usage", "POST", "/api/gateway/usage", A.GATEWAY, "Report what callers used", g.UsageStored, g.UsageReport),
+    Endpoint("usage", "GET", "/api/usage", A.VIEWER, "What callers used, by key, model, or day", g.Usage, query=g.UsageQuery),
     # Operations and the service itself
     Endpoint("list_operations", "GET", f"{WORKER}/operations", A.VIEWER, "The open operations of a worker", r.Operations),
     Endpoint("get_operation", "GET", "/api/operations/{operation_id}", A.VIEWER, "An operation and its result", r.Operation),

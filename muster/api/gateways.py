@@ -122,6 +122,12 @@ class UsageReport(Struct):
     sums: Annotated[list[UsageSum], Meta(max_length=100)]
 
 
+class UsageStored(Struct):
+    """How many sums were stored; the others were smaller than what is stored."""
+
+    stored: int
+
+
 # For operators
 
 

@@ -30,8 +30,12 @@ from muster.api.messages import (
     Text,
 )
 
-Role = Literal["viewer", "operator", "admin"]
-"""What an API key may do. Each role may do what the roles before it may do."""
+Role = Literal["viewer", "operator", "admin", "gateway", "caller"]
+"""What an API key may do. An operator may do what a viewer may, and an admin what an operator may.
+
+A key of a `gateway` opens the gateways' routes alone. A key of a `caller` opens models at gateways, and nothing here.
+"""
+Limit = Annotated[int, Meta(ge=1, le=2**53)]
 DeploymentName = Annotated[str, Meta(max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(?!\n)$")]
 GpuRequest = Annotated[int, Meta(ge=0, le=64)] | Annotated[list[GpuIndex], Meta(max_length=64)]
 """How many GPUs, or which."""
@@ -120,8 +124,25 @@ class NewRegistrationToken(Struct, forbid_unknown_fields=True):
 
 
 class NewApiKey(Struct, forbid_unknown_fields=True):
+    """The API key to create. The other fields are for the role `caller`.
+
+    `models` are the names of the models that the key may use, all by default. `rpm` limits requests and `tpm` tokens in
+    a minute, `tpd` tokens in a day; each gateway counts for itself. `expires_in` is in seconds.
+    """
+
     name: Name
     role: Role
+    models: Annotated[list[Text], Meta(max_length=100)] = []
+    rpm: Limit | None = None
+    tpm: Limit | None = None
+    tpd: Limit | None = None
+    expires_in: Annotated[int, Meta(ge=1, le=10 * 31536000)] | None = None
+
+
+class KeysQuery(PageQuery):
+    """`role`: keys of that role alone; without it, viewers', operators', and admins'."""
+
+    role: Role | None = None
 
 
 class WorkerPatch(Struct, forbid_unknown_fields=True):
@@ -206,6 +227,11 @@ class ApiKey(Struct):
     role: Role
     created_at: datetime
     key: str | UnsetType = UNSET
+    models: list[str] | UnsetType = UNSET
+    rpm: int | UnsetType = UNSET
+    tpm: int | UnsetType = UNSET
+    tpd: int | UnsetType = UNSET
+    expires_at: datetime | UnsetType = UNSET
 
 
 class Condition(Struct):
