@@ -3,4 +3,11 @@
 | module | what it owns |
 |---|---|
 | `upstream` | the way to one replica: what the proxy sees of tunnels and direct connections |
+| `config`, `data_dir` | the options, checked; the folder of a gateway |
+| `plane_client`, `plane_link` | the control plane: its requests, and the loops that keep in contact with it |
+| `route_table`, `route_file` | the routes that are valid now, as tables; the last ones on disk |
+| `trust` | what is still honored: reachable, unreachable since a time, or revoked |
+| `limits`, `windows` | what an API key may use; sums over the last minute |
+| `ledger`, `ledger_file` | what each API key used: sums that only grow, and their file |
+| `telemetry`, `access_lines` | metrics for Prometheus; the access log |
 """
