@@ -30,7 +30,7 @@ from muster.api.gateways import (
 )
 from muster.api.resources import ErrorBody
 from muster.api.version import VERSION
-from muster.http import Bearer, new_session, read_limited
+from muster.http import Bearer, TooLong, new_session, read_limited
 from muster.sanitize import escape_control_characters
 
 T = TypeVar("T")
@@ -158,6 +158,8 @@ class PlaneClient:
                 stream=True,
             ) as response:
                 content = read_limited(response, limit)
+        except TooLong as error:
+            raise Failed(f"{self._url} gives {error}") from error
         except (requests.RequestException, OSError) as error:
             raise Failed(f"cannot reach {self._url}: {cause(error, self._url, os.environ)}") from error
         status = response.status_code

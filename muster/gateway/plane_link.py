@@ -14,7 +14,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
@@ -92,6 +92,7 @@ class PlaneLink:
         wall: Callable[[], float] = time.time,
         random: Random | None = None,
         usage_seconds: float = USAGE_SECONDS,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._url, self._selector = url, selector
         self._make_client = make_client
@@ -100,6 +101,7 @@ class PlaneLink:
         self._wall = wall
         self._random = random or Random()
         self._usage_seconds = usage_seconds
+        self._sleep = sleep
         self._routes: Routes | None = None
         self._ticket_keys: dict[int, bytes] = {}
         self._gateway_id: str | None = None
@@ -169,7 +171,7 @@ class PlaneLink:
                     await self._keep(changed=True)
                 pause = pauses.after_success(registered.renew_in)
             self._attempts["register"].set()
-            await asyncio.sleep(pause)
+            await self._sleep(pause)
 
     async def _poll(self) -> None:
         client, pauses = self._make_client(), Pauses(self._random)
@@ -194,13 +196,13 @@ class PlaneLink:
                 await self._keep(changed=polled.routes is not None)
                 pause = pauses.after_success(poll)
             self._attempts["routes"].set()
-            await asyncio.sleep(pause)
+            await self._sleep(pause)
 
     async def _report(self) -> None:
         client, pauses = self._make_client(), Pauses(self._random)
         pause = pauses.after_success(self._usage_seconds)
         while True:
-            await asyncio.sleep(pause)
+            await self._sleep(pause)
             try:
                 await _in_thread(lambda: self._report_all(client))
             except (Failed, Refused) as error:  # a revoked key shows in the other loops

@@ -27,7 +27,7 @@ class Telemetry:
         self._is_known = is_known
         self._models: set[str] = set()
         self._open_circuits: set[tuple[str, str]] = set()
-        disable_created_metrics()  # for each counter another series, which no query of ours reads
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # for each counter another series, which no query of ours reads
         self.registry = registry = CollectorRegistry(auto_describe=True)
 
         def counter(name: str, text: str, *labels: str) -> Counter:

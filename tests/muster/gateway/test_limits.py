@@ -10,7 +10,7 @@ from muster.gateway.limits import DAY_SECONDS, Limits, Verdict
 NOON = 20_000 * DAY_SECONDS + 43_200.0
 
 
-def caller(key_id: str = "k", **limits: int) -> Caller:
+def caller(key_id: str = "k", /, **limits: int) -> Caller:
     return Caller(key_id, "d" * 64, "app", **limits)  # type: ignore[arg-type]
 
 
