@@ -14,6 +14,4 @@ The child is a process of its own, so that traffic can neither stall nor end wha
 | `child` | the child's event loop: orders in, tunnels and models out |
 | `dialing` | a connection to a gateway, dialed again when it is lost |
 | `exchanges` | a request from a gateway, on its way to a model and back |
-| `model_connection` | HTTP/1.1 to a model on this host |
-| `model_pool` | kept connections to a model |
 """

@@ -9,11 +9,11 @@ import sys
 
 import msgspec
 
+from muster.model_http.pool import ModelPool
 from muster.tunnel.paths import Paths
 from muster.tunnel.protocol import CONNECTIONS
 from muster_agent.tunnel.dialing import Dialer
 from muster_agent.tunnel.exchanges import Exchanges
-from muster_agent.tunnel.model_pool import ModelPool
 from muster_agent.tunnel.orders import Drained, Orders
 
 log = logging.getLogger(__name__)

@@ -13,18 +13,22 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from muster.model_http.connection import ModelConnection, host_header, request
+from muster.model_http.pool import Address, ModelPool
 from muster.tunnel import headers as passing
 from muster.tunnel.link import INTERNAL_ERROR, STREAM_WINDOW, Headers, Stream
 from muster.tunnel.paths import Paths
 from muster.tunnel.paths import Refused as PathRefused
 from muster.tunnel.protocol import STATUS, Refusal
-from muster_agent.tunnel.model_connection import ModelConnection, request
-from muster_agent.tunnel.model_pool import ModelPool
 from muster_agent.tunnel.orders import ModelTarget
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_BODIES_BYTES = 256 * 1024 * 1024
 """Of all requests that have not been sent on yet."""
+
+
+def address_of(target: ModelTarget) -> Address:
+    return target.host, target.port, None, None
 
 
 class Refused(Exception):
@@ -57,7 +61,7 @@ class Exchanges:
         """From now on these models are asked, and no instance that drains gets a new request."""
         newly = draining - self._draining
         self._models, self._draining, self.paths = models, draining, paths
-        self.pool.forget({(target.host, target.port) for target in models.values()})
+        self.pool.forget({address_of(target) for target in models.values()})
         for instance in newly:
             if not self._under_way[instance]:
                 self._drained(instance)
@@ -135,7 +139,8 @@ class Exchange:
             return
         body = b"".join(self._parts)
         self._forget_body()
-        self._request = request(self._target, self._method, self._path, self._headers, body)
+        host = host_header(self._target.host, self._target.port)
+        self._request = request(host, self._target.key, self._method, self._path, self._headers, body)
         self._ask()
 
     def on_lost(self, reason: str) -> None:
@@ -148,7 +153,7 @@ class Exchange:
 
     def _ask(self) -> None:
         assert self._target is not None
-        kept = self._all.pool.kept(self._target, self._now())
+        kept = self._all.pool.kept(address_of(self._target), self._now())
         if kept is not None:
             self._connection = kept
             kept.ask(self._request, self)
@@ -163,7 +168,7 @@ class Exchange:
     async def _ask_anew(self) -> None:
         assert self._target is not None
         try:
-            connection = await self._all.pool.opened(self._target)
+            connection = await self._all.pool.opened(address_of(self._target))
         except OSError:
             self._refuse(Refused(Refusal.UNREACHABLE, "the model does not accept connections"))
             return
@@ -185,7 +190,7 @@ class Exchange:
     def on_end_of_answer(self) -> None:
         self._stream.send(b"", ends=True)
         if self._connection is not None and self._target is not None:
-            self._all.pool.keep(self._target, self._connection, self._now())
+            self._all.pool.keep(address_of(self._target), self._connection, self._now())
         self._connection = None
         self._finish()
 

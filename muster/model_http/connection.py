@@ -13,12 +13,14 @@ from typing import Protocol
 
 import httptools
 
-from muster_agent.tunnel.orders import ModelTarget
-
 Headers = list[tuple[bytes, bytes]]
 BODILESS = (204, 304)
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 200
+
+
+def host_header(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Asker(Protocol):
@@ -35,14 +37,15 @@ class Asker(Protocol):
     def on_broken(self) -> None: ...
 
 
-def request(target: ModelTarget, method: bytes, path: bytes, headers: Headers, body: bytes) -> bytes:
-    """The bytes of a request. `headers` are those that `muster.tunnel.headers.to_model` lets pass."""
-    host = f"[{target.host}]" if ":" in target.host else target.host
-    parts = [method, b" ", path, b" HTTP/1.1\r\nHost: ", f"{host}:{target.port}".encode(), b"\r\n"]
+def request(host: str, key: str | None, method: bytes, path: bytes, headers: Headers, body: bytes) -> bytes:
+    """The bytes of a request. `host` is that of the header Host, with its port; `headers` are those that
+    `muster.tunnel.headers.to_model` lets pass.
+    """
+    parts = [method, b" ", path, b" HTTP/1.1\r\nHost: ", host.encode(), b"\r\n"]
     for name, value in headers:
         parts += (name, b": ", value, b"\r\n")
-    if target.key is not None:
-        parts += (b"Authorization: Bearer ", target.key.encode(), b"\r\n")
+    if key is not None:
+        parts += (b"Authorization: Bearer ", key.encode(), b"\r\n")
     parts.append(b"Content-Length: %d\r\n\r\n" % len(body))
     parts.append(body)
     return b"".join(parts)
