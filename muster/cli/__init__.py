@@ -9,7 +9,7 @@
 | `workers`, `hosts`, `operations` | workers, what is on their hosts, what they were asked to do |
 | `tokens`, `login`, `account` | tokens and keys; which control plane and which key |
 | `explain`, `fix_command` | what a code means, and the command that applies a proposed fix |
-| `gateway` | `muster gateway sync` |
+| `gateway`, `gateway_serve` | `muster gateway`: sync and serve |
 | `completion` | shell completion |
 | `shell`, `output` | what every command shares; text and tables for terminals and pipes |
 | `names`, `pairs`, `wanted`, `confirm`, `follow` | arguments, options, questions, and progress that commands share |

@@ -44,7 +44,7 @@ SECTIONS = {
         "keys": ("tokens", "API keys for people and programs: list, create, revoke."),
     },
     "More": {
-        "gateway": ("gateway", "Keep a LiteLLM proxy, one URL for all models, in sync."),
+        "gateway": ("gateway", "One address for all models: serve it, or keep that of a LiteLLM proxy in sync."),
         "completion": ("completion", "Print the completion script of a shell."),
     },
 }

@@ -1,4 +1,4 @@
-"""muster gateway: keep the models of a LiteLLM proxy in sync with the running deployments."""
+"""muster gateway: one address for all models, and a LiteLLM proxy that is kept in sync with what runs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from muster.api import resources as r
 from muster.api.addresses import Kind
 from muster.api.resolving import resolve
 from muster.cli import names, pairs
+from muster.cli.gateway_serve import serve
 from muster.cli.shell import AUTH, FAILED, INTERRUPTED, Group, Shell, Stop, command
 from muster.exceptions import Unreachable
 from muster.litellm import sync_plan as g
@@ -50,7 +51,7 @@ class SyncOptions:
 
 @click.group(cls=Group)
 def gateway() -> None:
-    """Keep a LiteLLM proxy, one URL for all models, in sync."""
+    """One address for all models: serve it, or keep that of a LiteLLM proxy in sync."""
 
 
 @command(
@@ -165,5 +166,7 @@ def _has_made_key(deployment: r.Deployment) -> bool:
     """Whether the control plane made the key of the instance that serves: operators can read such a key."""
     return "VLLM_API_KEY" not in deployment.env and deployment.serving_generation in (None, deployment.generation)
 
+
+gateway.add_command(serve)
 
 COMMANDS = (gateway,)

@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from functools import lru_cache
 
 MAX_WAITING = 10_000
 MAX_TEXT = 256
@@ -103,7 +104,7 @@ class AccessLog:
 def line(access: Access) -> str:
     """The line, with its end."""
     found = {
-        "time": datetime.fromtimestamp(access.at, timezone.utc).isoformat(timespec="milliseconds"),
+        "time": _time(access.at),
         "request_id": _short(access.request_id),
         "client": _short(access.client),
         "method": _short(access.method),
@@ -121,12 +122,28 @@ def line(access: Access) -> str:
         "retries": access.retries or None,
     }
     text = json.dumps({name: value for name, value in found.items() if value is not None}, ensure_ascii=False)
-    return _UNSEEN.sub(lambda unseen: f"\\u{ord(unseen[0]):04x}", text) + "\n"
+    if not text.isprintable():
+        text = _UNSEEN.sub(lambda unseen: f"\\u{ord(unseen[0]):04x}", text)
+    return text + "\n"
+
+
+def _time(at: float) -> str:
+    """In UTC, with milliseconds."""
+    return f"{_second(int(at))}.{int(at % 1 * 1000):03d}Z"
+
+
+@lru_cache(4)
+def _second(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
 
 
 def _short(text: str | None) -> str | None:
     """A secret that somebody put into a path or a model's name does not reach the log."""
-    return None if text is None else _SECRET.sub(r"\1…", text)[:MAX_TEXT]
+    if not text:
+        return text
+    if "mst_" in text or "sk" in text:
+        text = _SECRET.sub(r"\1…", text)
+    return text[:MAX_TEXT]
 
 
 _SECRET = re.compile(r"((?:mst_[a-z]{3}|sk)[_-])[A-Za-z0-9_.-]+")

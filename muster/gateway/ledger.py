@@ -22,6 +22,7 @@ from pathlib import Path
 
 from muster.api.gateways import UsageReport, UsageSum
 from muster.files.schema import NewerSchema
+from muster.files.sqlite_errors import is_unwritable
 from muster.gateway.data_dir import DataError
 from muster.gateway.ledger_file import Key, LedgerFile, Row, Sums
 
@@ -220,7 +221,8 @@ def _opened(path: Path) -> tuple[LedgerFile, str, dict[Key, Row]]:
         except (sqlite3.Error, OSError, ValueError) as error:
             if file is not None:
                 file.close()
-            if is_last:
+            is_blameless = isinstance(error, OSError) or (isinstance(error, sqlite3.Error) and is_unwritable(error))
+            if is_last or is_blameless:
                 raise DataError(f"cannot use {path}: {error}; free some space, or give another --data") from error
             log.warning("%s is damaged (%s): a new ledger begins, and usage that was not reported is lost", path, error)
             _put_aside(path)

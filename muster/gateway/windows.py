@@ -27,6 +27,8 @@ class Window:
 
     def add(self, count: int, now: float) -> None:
         self.expire(now)
+        if not count:
+            return
         if self._counts and self._counts[-1][0] == self._latest:
             self._counts[-1][1] += count
         else:
@@ -42,6 +44,8 @@ class Window:
     def free_in(self, wanted: int, now: float) -> float:
         """Seconds until the sum is at most `wanted`, if nothing is added."""
         self.expire(now)
+        if wanted <= 0 and self.total:
+            return max(0.0, (self._counts[-1][0] + SLOTS + 1) * self._slot - now)
         left = self.total
         for slot, count in self._counts:
             if left <= wanted:

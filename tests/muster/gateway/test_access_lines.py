@@ -21,7 +21,7 @@ def access(**more: Any) -> Access:
 
 def test_a_line_has_what_is_known_and_no_more() -> None:
     assert line(access()) == (
-        '{"time": "2026-12-01T12:00:00.250+00:00", "request_id": "r1", "client": "", "method": "POST",'
+        '{"time": "2026-12-01T12:00:00.250Z", "request_id": "r1", "client": "", "method": "POST",'
         ' "path": "/v1/chat/completions", "status": 200, "duration": 0.1235}\n'
     )
     full = access(

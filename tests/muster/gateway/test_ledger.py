@@ -178,6 +178,15 @@ def test_a_place_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
         Ledger(tmp_path / "nothing" / "ledger.sqlite3")
 
 
+def test_a_good_file_that_cannot_be_used_now_is_not_put_aside(path: Path) -> None:
+    Ledger(path).close()
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to(path.with_name("elsewhere"))
+    with pytest.raises(DataError, match="cannot use"):
+        Ledger(path)
+    assert path.is_symlink()
+
+
 def test_old_days_are_dropped_once_they_were_confirmed(path: Path) -> None:
     now = [NOON]
     with closing(Ledger(path, lambda: now[0])) as ledger:
