@@ -62,9 +62,7 @@ def missing_key() -> OpenAIError:
 
 
 def unknown_key() -> OpenAIError:
-    message = (
-        "the API key is unknown, expired, or revoked; an operator creates one: muster keys create app --role caller"
-    )
+    message = "the API key is unknown, expired, or revoked; an operator creates keys by `muster keys create`"
     return OpenAIError(401, "invalid_api_key", message)
 
 

@@ -17,6 +17,7 @@ from muster.gateway.openai_request import Asked
 COUNTED_IN_STREAMS = frozenset((b"/v1/chat/completions", b"/v1/completions"))
 """Paths whose streams know `stream_options`. The stream of /v1/responses always ends with usage."""
 OPTION = b'"stream_options":{"include_usage":true}'
+EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
 MAX_HELD_BYTES = 256 * 1024
 """Of an event that has not arrived whole. A longer one passes as it comes."""
 MAX_COUNTED_BYTES = 4 * 1024 * 1024
@@ -127,11 +128,16 @@ class StreamUsage:
         return True
 
 
+def _after_last(data: bytes, end: bytes) -> int:
+    at = data.rfind(end)
+    return at + len(end) if at >= 0 else 0
+
+
 def _split(whole: bytes) -> list[bytes]:
     """Events with their ends."""
     found, start = [], 0
     while start < len(whole):
-        ends = [at + len(end) for end in (b"\n\n", b"\r\n\r\n") if (at := whole.find(end, start)) >= 0]
+        ends = [at + len(end) for end in EVENT_ENDS if (at := whole.find(end, start)) >= 0]
         stop = min(ends, default=len(whole))
         found.append(whole[start:stop])
         start = stop

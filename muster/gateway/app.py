@@ -1,0 +1,193 @@
+"""The gateway as an ASGI application.
+
+/v1/models            the models that the caller's key may use
+/v1/…                 requests for a model (muster/tunnel/paths.py lists the paths)
+/tunnel               agents' WebSockets
+/metrics, /healthz    for Prometheus and load balancers
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+
+from muster.api.version import VERSION
+from muster.gateway import model_list, telemetry
+from muster.gateway import openai_errors as errors
+from muster.gateway.openai_errors import OpenAIError
+from muster.gateway.proxying import Arrived, Cut, Exchange, Message, Parts, Reply
+from muster.gateway.tunnels import Tunnels
+from muster.tunnel.paths import Paths, Refused
+from muster.tunnel.protocol import PATH as TUNNEL
+
+JSON = (b"content-type", b"application/json")
+MODELS = "/v1/models"
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class CallerLeft(Exception):
+    """The caller hung up before the request had arrived whole."""
+
+
+class GatewayApplication:
+    """`max_body` is in bytes. `state` returns a word for /healthz, and whether the gateway serves."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        tunnels: Tunnels,
+        paths: Paths,
+        max_body: int,
+        state: Callable[[], tuple[str, bool]] = lambda: ("ok", True),
+    ) -> None:
+        self._parts, self._tunnels, self._paths, self._max_body, self._state = parts, tunnels, paths, max_body, state
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            raise RuntimeError(f"{scope['type']} is not served here")
+
+    async def _websocket(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["path"] == TUNNEL:
+            await self._tunnels.connect(scope, receive, send)
+        elif (await receive())["type"] == "websocket.connect":
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
+        method, raw = scope["method"], scope["raw_path"] or scope["path"].encode()
+        path = raw.decode("latin-1")
+        if path in ("/metrics", "/healthz"):
+            await self._own(scope, send, path)
+        elif path == MODELS or path.startswith(MODELS + "/"):
+            await self._models(scope, send, path)
+        else:
+            try:
+                clean = self._checked(method, raw)
+                body = await self._body(scope, receive)
+            except OpenAIError as error:
+                self._parts.telemetry.rejected(error.code)
+                await Reply(send, "-").fail(error)
+            except CallerLeft:
+                return
+            else:
+                await self._exchange(scope, receive, send, clean, body)
+
+    async def _own(self, scope: Message, send: Send, path: str) -> None:
+        reply = Reply(send, "-")
+        if scope["method"] not in ("GET", "HEAD"):
+            await reply.fail(errors.wrong_method(scope["method"], "GET"))
+        elif path == "/metrics":
+            self._parts.telemetry.tunnels(self._tunnels.count, self._tunnels.workers)
+            kind = (b"content-type", telemetry.CONTENT_TYPE.encode())
+            await reply.whole(200, [kind], self._parts.telemetry.exposition())
+        else:
+            word, serves = self._state()
+            found = {"status": word, "version": VERSION, "tunnels": self._tunnels.count}
+            await reply.whole(200 if serves else 503, [JSON], msgspec.json.encode(found))
+
+    async def _models(self, scope: Message, send: Send, path: str) -> None:
+        reply = Reply(send, "-")
+        try:
+            if scope["method"] not in ("GET", "HEAD"):
+                raise errors.wrong_method(scope["method"], "GET")
+            caller = Exchange(self._parts, _arrived(scope, path.encode(), b""), send).authenticated()
+            models = self._parts.table.models()
+            if path == MODELS:
+                body = model_list.listed(caller, models)
+            else:
+                body = model_list.one(caller, models, unquote(path.removeprefix(MODELS + "/")))
+        except OpenAIError as error:
+            self._parts.telemetry.rejected(error.code)
+            await reply.fail(error)
+        else:
+            await reply.whole(200, [JSON], body)
+
+    def _checked(self, method: str, raw: bytes) -> bytes:
+        """The path as it may be asked for. Raises OpenAIError."""
+        try:
+            clean = self._paths.check(raw)
+        except Refused as error:
+            raise errors.no_route(method, raw.decode("latin-1")) from error
+        if method != "POST":
+            raise errors.wrong_method(method, "POST")
+        return clean
+
+    async def _body(self, scope: Message, receive: Receive) -> bytes:
+        """The whole body. Raises OpenAIError, CallerLeft."""
+        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if declared.isdigit() and int(declared) > self._max_body:
+            raise self._too_large()
+        parts, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise CallerLeft
+            part = message.get("body", b"")
+            size += len(part)
+            if size > self._max_body:
+                raise self._too_large()
+            parts.append(part)
+            if not message.get("more_body"):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _too_large(self) -> OpenAIError:
+        message = f"the body is larger than {self._max_body} bytes, which is what this gateway takes (--max-body)"
+        return OpenAIError(413, "body_too_large", message)
+
+    async def _exchange(self, scope: Message, receive: Receive, send: Send, path: bytes, body: bytes) -> None:
+        exchange = Exchange(self._parts, _arrived(scope, path, body), send)
+        task = asyncio.current_task()
+        assert task is not None
+        left = False
+
+        def leave() -> None:
+            nonlocal left
+            left = True
+            task.cancel()
+
+        stop = watch(scope, receive, leave)
+        try:
+            await exchange.run()
+        except asyncio.CancelledError:
+            if not left:
+                raise
+        except Cut as error:
+            raise ConnectionAbortedError(str(error)) from error
+        finally:
+            stop()
+
+
+def watch(scope: Message, receive: Receive, left: Callable[[], None]) -> Callable[[], None]:
+    """Call `left` once the caller hangs up. Returns what ends the watch.
+
+    Muster's own server tells by a call; with any other one a task waits for the message.
+    """
+    listen: Callable[[Callable[[], None] | None], None] | None = scope.get("muster.on_disconnect")
+    if listen is not None:
+        listen(left)
+        return lambda: listen(None)
+
+    async def wait() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left()
+
+    task = asyncio.get_running_loop().create_task(wait())
+    return lambda: _cancel(task)
+
+
+def _arrived(scope: Message, path: bytes, body: bytes) -> Arrived:
+    client: Any = scope.get("client")
+    return Arrived(scope["method"], path, scope["headers"], body, str(client[0]) if client else "")
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
