@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from muster.api.gateways import Caller, Replica, StartingModel
+from muster.gateway import model_list, openai_request, token_usage
 from muster.gateway import openai_errors as errors
-from muster.gateway import openai_request, token_usage
 from muster.gateway.access_lines import Access, AccessLog
 from muster.gateway.balancing import Balancer
 from muster.gateway.circuits import Circuits
@@ -58,7 +58,7 @@ class Table(Protocol):
 
     def caller(self, secret: str, now: float) -> Caller | None: ...
 
-    async def wait_change(self, timeout: float | None = None) -> bool: ...
+    async def wait_change(self, timeout: float) -> bool: ...
 
 
 class TunnelRegistry(Protocol):
@@ -328,15 +328,12 @@ class Exchange:
         """Raises OpenAIError for a model that neither runs nor starts."""
         if not self._parts.table.replicas(model) and not self._parts.table.starting(model):
             assert self._caller is not None
-            known = [
-                name for name in self._parts.table.models() if not self._caller.models or name in self._caller.models
-            ]
-            raise errors.model_not_found(model, known)
+            raise errors.model_not_found(model, model_list.allowed(self._caller, self._parts.table.models()))
 
     async def _changed(self, seconds: float) -> None:
         """Wait until the routes or the tunnels change, for so long at most."""
         waits = [
-            asyncio.ensure_future(self._parts.table.wait_change()),
+            asyncio.ensure_future(self._parts.table.wait_change(seconds)),
             asyncio.ensure_future(self._parts.tunnels.wait_change()),
         ]
         try:
@@ -367,6 +364,9 @@ class Exchange:
                 self._used = token_usage.of_answer(body)
                 await self.reply.whole(response.status, response.headers, body)
                 return
+            if self.reply.is_stream:  # it was held, and the caller expects events by now
+                await self.reply.end(b"data: " + b" ".join(body.split()) + b"\n\ndata: [DONE]\n\n")
+                return
             await self._begin(response)
             await self.reply.pass_on(body)
             while part := await response.read():
@@ -377,6 +377,8 @@ class Exchange:
             self._used = token_usage.of_answer(b"".join(parts))
             await self.reply.end()
         except Broken as error:
+            if not self.reply.has_begun:
+                raise Unavailable(error.reason, str(error)) from error
             raise _interrupted(error) from error
 
     async def _pass_stream(self, asked: Asked, response: UpstreamResponse, first: bytes, hides: bool) -> None:
