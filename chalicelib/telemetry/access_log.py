@@ -1,6 +1,6 @@
 """What CloudWatch keeps: one JSON object a line, with nothing in it that somebody sent but ids of the right form.
 
-Only Lambda writes like this; the local server's lines are for people (infra/local/answers.py).
+Only Lambda writes like this; the local server's lines are for people (muster/serving/answers.py).
 """
 
 from __future__ import annotations

@@ -1,29 +1,14 @@
-"""Answers in the API's one error shape, as the server sends them, and the line that the log gets for each."""
+"""The app's answers, in the API's one error shape, as the server sends them."""
 
 from __future__ import annotations
 
 import base64
-import re
-import sys
-import time
-from dataclasses import dataclass
-from functools import cache
 from http import HTTPStatus
 from typing import Any
 
 from chalicelib.routes.http import failure
 from muster.api.errors import ApiError
-
-CREDENTIAL = re.compile(r"(mst_[a-z]{3}_)[^/]+")
-LINE_END = re.compile(rb"[\r\n]")
-Headers = list[tuple[bytes, bytes]]
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: Headers
-    body: bytes = b""
+from muster.serving.answers import Answer, Headers
 
 
 def of_app(answer: dict[str, Any]) -> Answer:
@@ -41,32 +26,5 @@ def of_app(answer: dict[str, Any]) -> Answer:
     return Answer(answer["statusCode"], headers, body)
 
 
-def refused(error: ApiError) -> Answer:
+def refused(error: ApiError, path: bytes = b"") -> Answer:
     return of_app(failure(error).to_dict())
-
-
-@cache
-def status_line(status: int) -> bytes:
-    try:
-        phrase = HTTPStatus(status).phrase
-    except ValueError:
-        phrase = ""
-    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
-
-
-class Log:
-    """Standard error. A line has neither the query nor a credential, wherever somebody put it: others read logs."""
-
-    def __init__(self) -> None:
-        self._second, self._date = 0, ""
-
-    def answered(self, client: str, status: int, method: str, path: str) -> None:
-        now = int(time.time())
-        if now != self._second:
-            self._second, self._date = now, time.strftime("%d/%b/%Y %H:%M:%S", time.localtime(now))
-        if "mst_" in path:
-            path = CREDENTIAL.sub(r"\1…", path)
-        sys.stderr.write(f"{client} - - [{self._date}] {status} {method} {path[:200]}\n")
-
-
-LOG = Log()

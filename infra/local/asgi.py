@@ -21,11 +21,12 @@ from chalice.app import Chalice, RouteEntry
 from chalicelib.routes.http import admit
 from chalicelib.routes.matching import MethodNotAllowed, Routes
 from chalicelib.routes.table import module_of
-from infra.local.answers import Answer, of_app, refused
+from infra.local.answers import of_app, refused
 from infra.local.durability import AtOnce, Deliveries, Durability
 from infra.local.threads import Threads
 from muster.api.endpoints import ENDPOINTS
 from muster.api.errors import ApiError
+from muster.serving.answers import Answer
 
 UNASKED_BODY_BYTES = 64 * 1024
 """A larger body is not read before its caller's credential is known to be good."""

@@ -342,13 +342,13 @@ MUTANTS = (
     mutant(
         "bodies that have not arrived take any amount of memory",
         "all bodies together have a limit, and the largest is given up",
-        ("infra/local/connections.py", "        if self._bodies > self._body_bytes:", "        if False:"),
+        ("muster/serving/connections.py", "        if self._bodies > self._body_bytes:", "        if False:"),
         test="tests/infra/local/test_connections.py::test_the_largest_body_is_given_up_where_all_are_too_large_together",
     ),
     mutant(
         "connections that ask for nothing keep everybody out",
         "one that asks for nothing makes room for a newcomer",
-        ("infra/local/connections.py", "        if len(self._open) >= self._most:", "        if False:"),
+        ("muster/serving/connections.py", "        if len(self._open) >= self._most:", "        if False:"),
         test="tests/infra/local/test_connections.py::test_the_one_that_never_asked_makes_room_before_the_one_that_waits_longer",
     ),
     # Reports

@@ -19,10 +19,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from infra.local.answers import refused
-from infra.local.connections import Connection, Connections
-from infra.local.exchange import Exchange
 from muster.api.errors import ApiError
+from muster.serving.answers import Answer, Answered, Refuse
+from muster.serving.connections import Connection, Connections
+from muster.serving.exchange import Exchange
+from muster.serving.websocket_protocol import WebSocketProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 100
@@ -72,11 +73,15 @@ class HttpProtocol(HttpToolsProtocol):
         *,
         connections: Connections,
         patience: Patience,
+        refuse: Refuse,
+        answered: Answered,
+        websockets: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
         self._all = connections
         self._patience = patience
+        self._refuse_with, self.answered, self._websockets = refuse, answered, websockets
         self.exchange = None
         self._queue: deque[Exchange] = deque()
         self._held = b""
@@ -86,6 +91,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._is_last = self._has_ended = self._is_sending = False
         self._drained = 0
+        self._upgrades = False
 
     # The connection
 
@@ -99,8 +105,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._all.closed(self._connection)
         self.connections.discard(self)
         for exchange in [*([self.exchange] if self.exchange else []), *self._queue]:
-            exchange.disconnected = True
-            exchange.wake()
+            exchange.disconnect()
         self._queue.clear()
         self._held = b""
         self.flow.resume_writing()
@@ -142,7 +147,7 @@ class HttpProtocol(HttpToolsProtocol):
         """The deadline has passed: for a request, for an answer to be taken, or for a farewell."""
         if self.exchange is not None and self.exchange.more_body:
             late = f"the body did not arrive within {self._patience.request:g} seconds"
-            self.exchange.answer(refused(ApiError("INVALID_REQUEST", late)))
+            self.exchange.answer(self.refusal(ApiError("INVALID_REQUEST", late), self.exchange.scope["raw_path"]))
         elif self._is_sending and not self.transport.get_write_buffer_size():
             self._wait()
         else:
@@ -163,7 +168,10 @@ class HttpProtocol(HttpToolsProtocol):
                     self._count_head(len(piece))
                 if self._is_last:
                     return
-        except httptools.HttpParserUpgrade:
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._upgrades:
+                self._become_websocket(data[start + int(upgrade.args[0]) :])
+                return
             self._is_last = True  # no protocol is changed: the request is answered, and the connection ends
         except httptools.HttpParserError as error:
             reason = error.__context__ or error
@@ -210,6 +218,9 @@ class HttpProtocol(HttpToolsProtocol):
             "raw_path": path,
             "query_string": query,
         }
+        if self._may_upgrade(path):
+            self._upgrades = True
+            return
         keep_alive = version == "1.1" and self.parser.should_keep_alive() and not self.parser.should_upgrade()
         self._arriving = Exchange(self, self.scope, keep_alive, expects)  # type: ignore[arg-type]
         if self.exchange is None:
@@ -217,6 +228,31 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self._queue.append(self._arriving)
             self.flow.pause_reading()
+
+    def _may_upgrade(self, path: bytes) -> bool:
+        """Whether the request asks for a WebSocket where there is one, and nothing came before it."""
+        if not self.parser.should_upgrade() or path.decode("latin-1") not in self._websockets:
+            return False
+        found = dict(self.headers)
+        is_bodiless = found.get(b"content-length", b"0") == b"0"
+        return is_bodiless and found.get(b"upgrade", b"").lower() == b"websocket" and self.exchange is None
+
+    def _become_websocket(self, rest: bytes) -> None:
+        """Hand the connection to the WebSocket's protocol, with the request as it came."""
+        self.connections.discard(self)
+        self._all.answers(self._connection)
+        self._connection.deadline = NEVER
+        protocol = WebSocketProtocol(
+            self.config, self.server_state, self.app_state, self.loop, lambda: self._all.closed(self._connection)
+        )
+        head = [self.parser.get_method(), b" ", self.url, b" HTTP/1.1\r\n"]
+        for name, value in self.headers:
+            head += (name, b": ", value, b"\r\n")
+        protocol.connection_made(self.transport)
+        protocol.data_received(b"".join([*head, b"\r\n"]))
+        self.transport.set_protocol(protocol)
+        if rest:
+            protocol.data_received(rest)
 
     def _check_head(self, version: str) -> bool:
         """Whether the caller waits for 100 Continue. Raises ApiError INVALID_REQUEST."""
@@ -245,6 +281,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._all.received(self._connection, len(body))
 
     def on_message_complete(self) -> None:
+        if self._upgrades:
+            return
         self._arriving.more_body = False
         self._is_last |= not self._arriving.keep_alive
         if self._arriving is self.exchange:
@@ -257,6 +295,12 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
 
     # What is answered
+
+    async def drain(self) -> None:
+        await self.flow.drain()
+
+    def refusal(self, error: ApiError, path: bytes) -> Answer:
+        return self._refuse_with(error, path)
 
     def default_head(self) -> bytes:
         """The headers of every answer, which uvicorn renews once a second."""
@@ -347,9 +391,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_last = True
         self._refusal = error
         if self.exchange is None and not self._queue and not self.transport.is_closing():
-            scope = {"method": "-", "raw_path": b"", "client": self.client}
+            scope: dict[str, Any] = {"method": "-", "raw_path": b"", "client": self.client}
             self.exchange = Exchange(self, scope, keep_alive=False, expects_continue=False)
-            self.exchange.answer(refused(error))
+            self.exchange.answer(self.refusal(error, b""))
 
     def _drain(self) -> None:
         """Before closing take in what is still being sent: a reset would overtake the answer."""

@@ -6,7 +6,7 @@ import resource
 import subprocess
 import sys
 
-from infra.local.connections import MAX_CONNECTIONS, RESERVED_FILES, Connection, Connections
+from muster.serving.connections import MAX_CONNECTIONS, RESERVED_FILES, Connection, Connections
 from tests.fixtures import ROOT
 
 
@@ -112,7 +112,7 @@ def room_with_limits(soft: int, hard: int) -> list[int]:
     """The room of a process with these limits on its files, and the limits that it has then."""
     script = f"""
 import resource
-from infra.local.connections import room
+from muster.serving.connections import room
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
 print(room(), *resource.getrlimit(resource.RLIMIT_NOFILE))"""
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.connections import Connections
+from muster.serving.connections import Connections
 from tests.fixtures import ROOT
 from tests.fixtures.local_server import (
     LONG,
@@ -263,12 +263,13 @@ def test_more_connections_than_files_leave_the_server_answering() -> None:
     program = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-from infra.local.http_server import HttpServer
+from muster.serving.http_server import HttpServer, Serving
 from infra.local.server import listen
-from tests.infra.local.test_http_protocol import echo
+from infra.local.answers import refused
+from tests.muster.serving.test_http_protocol import echo
 listener = listen("127.0.0.1", 0)
 print(listener.getsockname()[1], flush=True)
-HttpServer(echo).run([listener])
+HttpServer(echo, Serving(refused)).run([listener])
 """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))

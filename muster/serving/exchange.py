@@ -5,18 +5,37 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
-from infra.local.answers import LINE_END, LOG, Answer, refused, status_line
 from muster.api.errors import ApiError
-
-if TYPE_CHECKING:
-    from infra.local.http_protocol import HttpProtocol
+from muster.serving.answers import LINE_END, Answer, status_line
 
 log = logging.getLogger(__name__)
 
 BODILESS = (204, 304)
 Message = dict[str, Any]
+
+
+class Wire(Protocol):
+    """The connection of an exchange."""
+
+    transport: asyncio.Transport
+    loop: asyncio.AbstractEventLoop
+
+    async def drain(self) -> None:
+        """Wait until the caller has taken most of what was sent."""
+        ...
+
+    def read_on(self) -> None: ...
+
+    def default_head(self) -> bytes: ...
+
+    def on_response_complete(self) -> None: ...
+
+    def answered(self, client: str, status: int, method: str, path: str) -> None: ...
+
+    def refusal(self, error: ApiError, path: bytes) -> Answer: ...
 
 
 class Exchange:
@@ -25,7 +44,7 @@ class Exchange:
     `keep_alive`: whether the connection may be used for another request after this one.
     """
 
-    def __init__(self, protocol: HttpProtocol, scope: Message, keep_alive: bool, expects_continue: bool) -> None:
+    def __init__(self, protocol: Wire, scope: Message, keep_alive: bool, expects_continue: bool) -> None:
         self.protocol = protocol
         self.scope = scope
         self.keep_alive = keep_alive
@@ -38,6 +57,21 @@ class Exchange:
         self._start: Message | None = None
         self._has_begun = self._is_chunked = False
         self._has_received_all = False
+        self._on_disconnect: Callable[[], None] | None = None
+        scope["muster.on_disconnect"] = self._listen
+
+    def _listen(self, listener: Callable[[], None] | None) -> None:
+        """Have `listener` called when the caller hangs up, so that no task has to wait for it."""
+        self._on_disconnect = listener
+        if listener is not None and self.disconnected:
+            listener()
+
+    def disconnect(self) -> None:
+        """The caller has hung up."""
+        self.disconnected = True
+        self.wake()
+        if self._on_disconnect is not None:
+            self._on_disconnect()
 
     async def run(self, app: Any) -> None:
         """Answer the request. What the application did not handle is answered here."""
@@ -60,7 +94,7 @@ class Exchange:
             self.protocol.transport.abort()
         else:
             self.keep_alive = False
-            self.answer(refused(error))
+            self.answer(self.protocol.refusal(error, self.scope["raw_path"]))
 
     # ASGI
 
@@ -105,7 +139,7 @@ class Exchange:
             parts.append(b"0\r\n\r\n")
         self.protocol.transport.write(b"".join(parts))
         if more_body:
-            await self.protocol.flow.drain()
+            await self.protocol.drain()
         else:
             self._complete()
 
@@ -127,7 +161,7 @@ class Exchange:
             self.keep_alive = False  # nobody reads the rest of the body
         parts.append(b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n")
         client = self.scope["client"]
-        LOG.answered(
+        self.protocol.answered(
             client[0] if client else "-", status, self.scope["method"], self.scope["raw_path"].decode("latin-1")
         )
         return b"".join(parts)
