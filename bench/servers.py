@@ -264,7 +264,9 @@ class Muster(Server):
     def environment(self) -> Mapping[str, str]:
         # An editable installation names the working tree: the checkout comes before it.
         path = os.pathsep.join([str(self._checkout), str(self._checkout / "agent")])
-        return {"PYTHONPATH": path, "MUSTER_ADMIN_KEY": ADMIN_KEY, "MUSTER_REGISTRATION_TOKEN": REGISTRATION_TOKEN}
+        return {"PYTHONPATH": path, "MUSTER_ADMIN_KEY": ADMIN_KEY, "MUSTER_REGISTRATION_TOKEN": REGISTRATION_TOKEN} | {
+            "MUSTER_SERVE_GATEWAY": "0"  # measured by itself
+        }
 
     def bearer(self) -> str:
         return ADMIN_KEY

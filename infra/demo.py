@@ -100,6 +100,7 @@ class Demo:
         self._model = model
         self._heartbeat = heartbeat
         self._api: Api | None = None
+        self.caller_key = ""
         self.key, self._token = f"mst_key_{secrets.token_urlsafe(32)}", f"mst_reg_{secrets.token_urlsafe(32)}"
 
     def start_control_plane(self) -> Api:
@@ -136,7 +137,7 @@ class Demo:
         offline = {} if self._host.real else {"HF_HUB_OFFLINE": "1"}
         self._stage.start(
             "agent",
-            [sys.executable, "-m", "muster_agent", *arguments, "--address", "127.0.0.1", *self._host.arguments],
+            [sys.executable, "-m", "muster_agent", *arguments, *self._host.arguments],
             {"MUSTER_TOKEN": self._token} | offline,
         )
         for _ in attempts(START_SECONDS):
@@ -169,26 +170,31 @@ class Demo:
                 raise DemoFailed(_why(deployment), "agent")
         raise DemoFailed(f"the model did not run within {MODEL_SECONDS[self._host.real]:.0f} s", "agent")
 
-    def ask(self, deployment: dict[str, Any], prompt: str) -> None:
-        url = deployment["endpoint"].removesuffix("/").removesuffix("/v1") + "/v1/chat/completions"
+    def ask(self, api: Api, deployment: dict[str, Any], prompt: str) -> None:
+        """Through the gateway, at the one address of all models, with a key of its own."""
+        url = f"{api.url}/v1/chat/completions"
         step(f"Asking it at {url}")
+        self.caller_key = str(api.post("/api/api-keys", {"name": "demo", "role": "caller"})["key"])
+        say(f"[dim](API key {self.caller_key}; the worker dialed the gateway, and listens on nothing)[/]")
         say(f"[bold]{escape(prompt)}[/]")
-        session = requests.Session()
-        session.trust_env = False  # no proxy lies between this machine and itself
-        answer = session.post(
-            url,
-            headers={"Authorization": f"Bearer {deployment['api_key']}"},
-            json={
-                "model": deployment["served_model_name"],
-                "messages": [{"role": "user", "content": prompt}],
-                "max_tokens": 128,
-            },
-            timeout=300,
-        )
-        if not answer.ok:
-            raise DemoFailed(f"the model answered {answer.status_code}: {answer.text[:500]}", "agent")
+        answer = self._answer(url, deployment["served_model_name"], prompt)
         text = answer.json()["choices"][0]["message"]["content"]
         say(*(f"[green]│[/] {escape(line)}" for line in text.strip().splitlines()))
+
+    def _answer(self, url: str, model: str, prompt: str) -> requests.Response:
+        """The gateway learns of a key and of a model by polling, so the first questions may come too early."""
+        session = requests.Session()
+        session.trust_env = False  # no proxy lies between this machine and itself
+        body = {"model": model, "messages": [{"role": "user", "content": prompt}], "max_tokens": 128}
+        for _ in attempts(START_SECONDS):
+            self._stage.check()
+            headers = {"Authorization": f"Bearer {self.caller_key}"}
+            answer = session.post(url, headers=headers, json=body, timeout=300)
+            if answer.ok:
+                return answer
+            if answer.status_code not in (401, 404, 503):
+                break
+        raise DemoFailed(f"the model answered {answer.status_code}: {answer.text[:500]}", "agent")
 
     def show_host(self, api: Api, worker: str, deployment: dict[str, Any]) -> None:
         step("What the control plane sees of it")
@@ -269,10 +275,15 @@ def run(stage: Stage, host: Host, model: str, once: bool) -> int:
         worker = demo.start_agent(api)
         deployment = demo.deploy(api)
         prompt = os.environ.get("PROMPT") or "Say something about " + " ".join(secrets.SystemRandom().sample(WORDS, 4))
-        demo.ask(deployment, prompt)
+        demo.ask(api, deployment, prompt)
         demo.show_host(api, worker, deployment)
         if not once:
-            stay(stage, f"curl -H 'Authorization: Bearer {demo.key}' {api.url}/api/deployments")
+            stay(
+                stage,
+                f"curl {api.url}/v1/models -H 'Authorization: Bearer {demo.caller_key}'",
+                f"muster login {api.url}  [dim](with the API key {demo.key})[/]",
+                f"open {api.url}/ in a browser",
+            )
     except (DemoFailed, requests.RequestException) as error:
         report(stage, error)
         return 1
@@ -282,11 +293,11 @@ def run(stage: Stage, host: Host, model: str, once: bool) -> int:
     return 0
 
 
-def stay(stage: Stage, example: str) -> None:
+def stay(stage: Stage, *examples: str) -> None:
     """Until Ctrl-C, which may come as soon as it is spoken of."""
     with contextlib.suppress(KeyboardInterrupt):
         step("It stays up until Ctrl-C. Try, for example:")
-        say(example)
+        say(*examples)
         while True:
             stage.check()
             time.sleep(1)

@@ -317,8 +317,13 @@ def _allows(body: r.NewRegistrationToken) -> str:
 
 def seed_admin_key(secret: str, now: float) -> None:
     """Make `secret` an admin's API key; a second time changes nothing. For the local mode."""
-    item = _credential(secret, "key", now)
-    item.name, item.role = "local admin", "admin"
+    seed_key(secret, "local admin", "admin", now)
+
+
+def seed_key(secret: str, name: str, role: str, now: float) -> None:
+    """Make `secret` an API key of that role; a second time changes nothing. For the local mode."""
+    item = _credential(secret, CALLER if role == CALLER else "key", now)
+    item.name, item.role = name, role
     put_if(item, Credential.credential_id.does_not_exist())
 
 

@@ -23,7 +23,7 @@ from chalice.config import Config
 
 from infra.local.backup import NoBackup, backup, keep, restore
 from infra.local.prepare import data_path
-from infra.local.server import stop
+from infra.local.server import GATEWAY, stop
 from infra.local.store import DataDirectory, DataInUse
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -38,8 +38,16 @@ def main() -> None:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, help="0 takes a free one.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Where everything is kept.")
-def serve(host: str, port: int, data: Path | None) -> None:
+@click.option(
+    "--gateway/--no-gateway",
+    envvar=GATEWAY,
+    default=True,
+    show_default=True,
+    help="Serve models too, at /v1 beside the API.",
+)
+def serve(host: str, port: int, data: Path | None, gateway: bool) -> None:
     """Run the control plane until it is interrupted."""
+    os.environ[GATEWAY] = "1" if gateway else "0"
     if data:
         os.environ["MUSTER_DATA"] = str(data)
     signal.signal(signal.SIGTERM, _leave)

@@ -23,6 +23,10 @@ from muster.api.structs import read_structs
 
 if TYPE_CHECKING:
     from infra.local.dynamodb import Engine
+    from infra.local.embedded_gateway import EmbeddedGateway
+
+GATEWAY = "MUSTER_SERVE_GATEWAY"
+"""The variable that `serve` sets to "1" to serve models beside the API."""
 
 
 @dataclass(frozen=True)
@@ -60,21 +64,41 @@ class DevServer:
             reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
             stop(f"muster: cannot listen on {host} port {port}: {reason}")
         self.port = self._listener.getsockname()[1]
-        self._server = http_server(app_object, site.engine)
+        self._gateway = self._embedded_gateway() if os.environ.get(GATEWAY) == "1" else None
+        self._server = http_server(app_object, site.engine, self._gateway)
+
+    @property
+    def url(self) -> str:
+        return f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{self.port}"
+
+    def _embedded_gateway(self) -> EmbeddedGateway:
+        from infra.local.embedded_gateway import EmbeddedGateway, kept_key
+
+        own = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._host)
+        own_url = f"http://{own}:{self.port}" if own else self.url
+        self._gateway_key = kept_key(self._site.data.path)
+        public = os.environ.get("MUSTER_GATEWAY_URL") or own_url
+        return EmbeddedGateway(self._site.data.path, self._gateway_key, public, own_url)
 
     def serve_forever(self) -> None:
+        from chalicelib.auth import tokens
         from chalicelib.store import tables
         from chalicelib.workers import liveness
 
         tables.create_tables()
         read_structs()
         introduce(self._site.data, time.time())
+        if self._gateway is not None:
+            tokens.seed_key(self._gateway_key, "embedded gateway", "gateway", time.time())
         tasks = [functools.partial(run_schedule, self._app)]
         Minute([*tasks, *([self._site.engine.sweep] if self._site.engine else [])], liveness.clock_was_put_back).start()
-        host = f"[{self._host}]" if ":" in self._host else self._host
         if wheelhouse.missing(wheelhouse.folder(), lock(), lock().platforms):
             print("No wheels for hosts yet: run `make wheelhouse` before a host runs join.sh.", flush=True)
-        print(f"Serving on http://{host}:{self.port}  (data in {self._site.data.path})", flush=True)
+        print(f"Serving on {self.url}  (data in {self._site.data.path})", flush=True)
+        print(f"  Console: open {self.url}/ in a browser", flush=True)
+        print(f"  Command line: muster login {self.url}", flush=True)
+        if self._gateway is not None:
+            print(f"  Models: {self.url}/v1 (keys: muster keys create app --role caller)", flush=True)
         try:
             self._server.run([self._listener])
         finally:
