@@ -19,7 +19,7 @@ from muster.gateway.config import GatewayConfig
 from muster.gateway.data_dir import DataDir
 from muster.gateway.ledger import Ledger
 from muster.gateway.limits import Limits
-from muster.gateway.plane_client import PlaneClient
+from muster.gateway.plane_client import PlaneClient, Refused
 from muster.gateway.plane_link import PlaneLink
 from muster.gateway.route_file import Kept, RouteFile
 from muster.gateway.route_table import RouteTable, Tables
@@ -39,7 +39,7 @@ class Core:
     """Raises DataError if the folder cannot be used. `wall` is epoch seconds; `write` gets the lines of the access log.
 
     `ticket_keys` are by version, as of the last registration. `is_revoked` is set once the control plane has refused
-    the gateway's key.
+    the gateway's key, and `refusal` is how.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Core:
         self.telemetry.observe_plane(self.trust.away_for, lambda: self.trust.state is State.REACHABLE)
         self.access_log = AccessLog(write)
         self.is_revoked = asyncio.Event()
+        self.refusal: Refused | None = None
         self.table.on_change(self._routes_changed)
         self.link = PlaneLink(
             url=config.url,
@@ -74,7 +75,7 @@ class Core:
             file=RouteFile(config.data / "routes.json", config),
             usage=self.ledger,
             on_ticket_keys=self._ticket_keys_changed,
-            on_revoked=lambda reason: self.is_revoked.set(),
+            on_revoked=self._revoked,
             wall=wall,
         )
 
@@ -108,6 +109,10 @@ class Core:
     def _routes_changed(self, tables: Tables) -> None:
         self.limits.keep(tables.key_ids)
         self.telemetry.keep_circuits(tables.worker_ids)
+
+    def _revoked(self, error: Refused) -> None:
+        self.refusal = error
+        self.is_revoked.set()
 
     def _ticket_keys_changed(self, keys: Mapping[int, bytes]) -> None:
         self.ticket_keys = keys

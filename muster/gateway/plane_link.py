@@ -88,7 +88,7 @@ class PlaneLink:
         file: RouteFile,
         usage: UsageSource,
         on_ticket_keys: Callable[[Mapping[int, bytes]], object],
-        on_revoked: Callable[[str], object] = lambda reason: None,
+        on_revoked: Callable[[Refused], object] = lambda error: None,
         wall: Callable[[], float] = time.time,
         random: Random | None = None,
         usage_seconds: float = USAGE_SECONDS,
@@ -255,7 +255,7 @@ class PlaneLink:
                 task.cancel()
         for attempt in self._attempts.values():
             attempt.set()
-        self._on_revoked(str(error))
+        self._on_revoked(error)
 
     def _failed(self, what: str, error: Exception) -> None:
         """Log a failure once, until it is another one."""

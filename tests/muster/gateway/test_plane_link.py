@@ -13,7 +13,7 @@ import pytest
 
 from muster.api.gateways import Replica, Routes, TicketKey, UsageReport, UsageSum
 from muster.gateway.config import GatewayConfig
-from muster.gateway.plane_client import PlaneClient
+from muster.gateway.plane_client import PlaneClient, Refused
 from muster.gateway.plane_link import LEAST_PAUSE, Pauses, PlaneLink
 from muster.gateway.route_file import RouteFile
 from muster.gateway.route_table import RouteTable
@@ -54,7 +54,7 @@ class World:
         self.file = RouteFile(folder / "routes.json", config)
         self.usage = Usage()
         self.keys: list[dict[int, bytes]] = []
-        self.revoked: list[str] = []
+        self.revoked: list[Refused] = []
         self.link = PlaneLink(
             url=URL,
             selector=None,
@@ -198,9 +198,10 @@ def test_a_refused_key_ends_all(tmp_path: Path, refusal: tuple[int, str], where:
             with plane.lock:
                 plane.say[where] = lambda: error(*refusal, "no such key")
             await until(lambda: world.revoked)
+            assert world.revoked[0].error_code == refusal[1]
             assert world.trust.state is State.REVOKED and world.table.current.models == ()
             assert world.keys[-1] == {} and world.file.read() is None
-            assert "no such key" in world.revoked[0]
+            assert "no such key" in str(world.revoked[0])
 
         during(world, act)
         assert plane.gone == [], "a goodbye would be refused"
