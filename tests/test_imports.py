@@ -74,7 +74,8 @@ CLIENT = {
     "session": "direct exceptions http",
     "transport": "api direct exceptions session",
     "client": "api exceptions transport",
-    "cli": "api client diagnostics exceptions extras litellm",
+    "gateway": "api files http sanitize",
+    "cli": "api client diagnostics exceptions extras gateway litellm",
 }
 MACHINES = {
     "client_docs": "",
@@ -234,7 +235,7 @@ def test_the_wire_imports_nothing_but_msgspec_and_itself() -> None:
 
 def test_operators_need_neither_a_control_plane_nor_an_engine() -> None:
     used = {target.partition(".")[0] for name, path in modules("muster") for target in imported(path)}
-    libraries = {"click", "msgspec", "requests", "rich", "typing_extensions", "urllib3", "yaml"}
+    libraries = {"click", "msgspec", "prometheus_client", "requests", "rich", "typing_extensions", "urllib3", "yaml"}
     assert used - set(sys.stdlib_module_names) == libraries | {"muster"}
 
 

@@ -2,6 +2,7 @@
 
 | module | what it owns |
 |---|---|
+| `gateway_process`, `core`, `first_words` | a gateway as a process; all it knows, wired; what it says at its start |
 | `upstream` | the way to one replica: what the proxy sees of tunnels and direct connections |
 | `config`, `data_dir` | the options, checked; the folder of a gateway |
 | `plane_client`, `plane_link` | the control plane: its requests, and the loops that keep in contact with it |
