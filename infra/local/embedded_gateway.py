@@ -11,12 +11,11 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from muster.gateway.gateway_process import Gateway
-
 from infra.local.answers import refused
 from muster.api.errors import ApiError
+from muster.gateway import gateway_process
 from muster.gateway.config import GatewayConfig
-from muster.gateway.openai_errors import OpenAIError
+from muster.gateway.gateway_process import Gateway
 from muster.serving.answers import Answer
 from muster.tunnel.protocol import PATH as TUNNEL
 
@@ -32,10 +31,7 @@ def refuse(error: ApiError, path: bytes) -> Answer:
     """In OpenAI's shape where models are asked, and in the API's elsewhere."""
     if not is_of_models(path.decode("latin-1")):
         return refused(error, path)
-    shaped = OpenAIError(error.status, error.error_code.lower(), error.message)
-    body = shaped.body()
-    head = [(b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(body)), *shaped.headers]
-    return Answer(error.status, head, body)
+    return gateway_process.refused(error, path)
 
 
 def kept_key(folder: Path) -> str:

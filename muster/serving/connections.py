@@ -101,11 +101,11 @@ class Connections:
         connection.end()
 
 
-def room() -> int:
-    """Returns how many connections this process may have; it may have as many files as the system lets it."""
+def room(most: int = MAX_CONNECTIONS) -> int:
+    """Returns how many connections this process may have, at most `most`; it may have as many files as it is let."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + RESERVED_FILES
+    wanted = most + RESERVED_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(MAX_CONNECTIONS, soft - RESERVED_FILES))
+    return most if soft == resource.RLIM_INFINITY else max(1, min(most, soft - RESERVED_FILES))

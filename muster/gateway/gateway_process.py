@@ -1,0 +1,300 @@
+"""A gateway as a process, or as a part of one: tunnels and the proxy on top of `core`, and a server below them.
+
+build(config) ──► Gateway: start() ──► application answers ──► drain() ──► stop(): report, goodbye
+run(config): the same with a server of its own, until SIGTERM, Ctrl-C, or a refused key
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from muster.api.errors import ApiError
+from muster.gateway import first_words
+from muster.gateway.app import GatewayApplication
+from muster.gateway.circuits import Circuits
+from muster.gateway.config import GatewayConfig, OptionError
+from muster.gateway.core import Core, write_to_stdout
+from muster.gateway.data_dir import DataError
+from muster.gateway.openai_errors import OpenAIError
+from muster.gateway.proxying import Parts
+from muster.gateway.route_file import Kept
+from muster.gateway.tunnels import Tunnels
+from muster.sanitize import log_to
+from muster.serving.answers import Answer
+from muster.serving.connections import Connections, room
+from muster.serving.http_server import HttpServer, Serving
+from muster.tunnel.paths import Paths
+from muster.tunnel.protocol import PATH as TUNNEL
+from muster.tunnel.protocol import Close
+
+DRAIN_SECONDS = 25.0
+"""How long running requests may go on after the first signal: less than the 30 seconds after which most supervisors
+kill."""
+
+CHECK_SECONDS = 2.0
+MOST_CONNECTIONS = 16_384
+MOST_BODY_BYTES = 512 * 1024 * 1024
+"""Bytes of all bodies together that have not arrived to their end."""
+
+Message = Any
+
+
+class CannotServe(Exception):
+    """The gateway cannot start; the message says what to do."""
+
+
+class KeyRefused(Exception):
+    """The control plane does not take the gateway's key. `error_code` is UNAUTHENTICATED or FORBIDDEN."""
+
+    def __init__(self, error_code: str, message: str) -> None:
+        super().__init__(message)
+        self.error_code = error_code
+
+
+class Gateway:
+    """Raises DataError if its folder cannot be used. `application` is an ASGI application for HTTP and WebSockets.
+
+    Everything but the constructor belongs to one event loop.
+    """
+
+    def __init__(self, config: GatewayConfig, write: Callable[[str], object] = write_to_stdout) -> None:
+        self.core = core = Core(config, write=write)
+        self.tunnels = Tunnels(
+            config.url,
+            lambda: core.ticket_keys,
+            time.time,
+            counts_expiry=self._counts,
+        )
+        parts = self._parts()
+        self._circuits = parts.circuits
+        self._app = GatewayApplication(parts, self.tunnels, Paths(config.paths), config.max_body, self._state)
+        self._checks: asyncio.Task[None] | None = None
+        self._is_ending = False
+        core.table.on_change(lambda tables: self._routes_changed())
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def _parts(self) -> Parts:
+        core = self.core
+        return Parts(
+            core.table,
+            self.tunnels,
+            core.limits,
+            core.ledger,
+            core.telemetry,
+            core.access_log,
+            core.config.hold,
+            circuits=Circuits(self._circuit_changed),
+        )
+
+    def _counts(self, expires: float) -> bool:
+        """Whether a ticket that expired then is no longer good."""
+        return not self.core.trust.honors(expires, time.time())
+
+    def _state(self) -> tuple[str, bool]:
+        """For /healthz: the word, and whether callers are served."""
+        trust = self.core.trust
+        return trust.state.value, trust.serves() and not self._is_ending
+
+    def _circuit_changed(self, deployment_id: str, is_open: bool) -> None:
+        for replicas in self.core.table.current.replicas.values():
+            for replica in replicas:
+                if replica.deployment_id == deployment_id:
+                    self.core.telemetry.circuit(replica.worker_id, replica.model, is_open)
+
+    def _routes_changed(self) -> None:
+        ids = {each.deployment_id for found in self.core.table.current.replicas.values() for each in found}
+        self._circuits.keep(ids)
+
+    async def _check(self) -> None:
+        """Every few seconds: tunnels whose ticket has ended, and all of them once the key was refused."""
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            if self.core.is_revoked.is_set():
+                self.tunnels.close_all(Close.NOT_WANTED, "the gateway's key was revoked")
+            self.tunnels.check()
+
+    @property
+    def running(self) -> int:
+        """Requests that are being answered."""
+        return self._running
+
+    async def application(self, scope: Message, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        self._running += 1
+        self._idle.clear()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    async def start(self) -> Kept | None:
+        """Begin, without waiting for the control plane. Returns the routes that an earlier process kept."""
+        self._checks = asyncio.get_running_loop().create_task(self._check())
+        return self.core.start()
+
+    async def drain(self, seconds: float = DRAIN_SECONDS) -> bool:
+        """Wait until no request runs. Returns whether that was so within `seconds`."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        except (asyncio.TimeoutError, TimeoutError):
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """End after the last request: report usage, say goodbye, and write what is in memory."""
+        self._is_ending = True
+        if self._checks is not None:
+            self._checks.cancel()
+        self.tunnels.close_all(Close.GOING, "the gateway ends")
+        await self.core.stop()
+
+    def close(self) -> None:
+        """Release the folder of a gateway that was never started."""
+        self.core.close()
+
+
+def build(config: GatewayConfig) -> Gateway:
+    """A gateway for a server of its caller's. Raises DataError."""
+    return Gateway(config)
+
+
+def run(config: GatewayConfig, tell: Callable[[str], object]) -> bool:
+    """Serve until a signal. Returns whether it was SIGINT. `tell` gets lines for people.
+
+    Raises CannotServe, KeyRefused, or OptionError.
+    """
+    log_to(sys.stderr, "%(asctime)s %(levelname)s %(message)s")
+    tls = load_tls(config)
+    listener = listen(config.host, config.port)
+    try:
+        gateway = Gateway(config)
+    except DataError as error:
+        listener.close()
+        raise CannotServe(str(error)) from error
+    return asyncio.run(_serve(gateway, listener, tls, tell))
+
+
+async def _serve(
+    gateway: Gateway, listener: socket.socket, tls: ssl.SSLContext | None, tell: Callable[[str], object]
+) -> bool:
+    server = Server(gateway, tls)
+    await gateway.start()
+    host, port = listener.getsockname()[:2]
+    for line in first_words.greeting(gateway.core, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"):
+        tell(line)
+    words = asyncio.ensure_future(_first_words(gateway.core, tell))
+    ending = asyncio.ensure_future(_end(server, gateway, tell))
+    try:
+        await server.serve([listener])
+    finally:
+        words.cancel()
+        ending.cancel()
+        await gateway.stop()
+    if gateway.core.refusal is not None:
+        raise KeyRefused(gateway.core.refusal.error_code, str(gateway.core.refusal))
+    return server.signal == signal.SIGINT
+
+
+async def _first_words(core: Core, tell: Callable[[str], object]) -> None:
+    problem = await core.link.first_attempt()
+    for line in first_words.situation(core, problem, time.time()):
+        tell(line)
+
+
+async def _end(server: Server, gateway: Gateway, tell: Callable[[str], object]) -> None:
+    """Wait for a signal or a refused key, let running requests end, and end the server."""
+    waits = [asyncio.ensure_future(event.wait()) for event in (server.is_asked_to_end, gateway.core.is_revoked)]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    for each in server.servers:
+        each.close()
+    if not gateway.core.is_revoked.is_set() and gateway.running:
+        tell(f"Waiting for {gateway.running} running requests to end; a second signal ends them now")
+        await gateway.drain()
+    server.should_exit = True
+
+
+class Server(HttpServer):
+    """Ends when it is told to, and not at a signal: tunnels stay open until the last request has ended."""
+
+    def __init__(self, gateway: Gateway, tls: ssl.SSLContext | None) -> None:
+        serving = Serving(
+            refused, answered=lambda *_: None, websockets=frozenset((TUNNEL,)), tls=tls, drain=int(DRAIN_SECONDS)
+        )
+        connections = Connections(room(MOST_CONNECTIONS), MOST_BODY_BYTES)
+        super().__init__(gateway.application, serving, connections)
+        self.is_asked_to_end = asyncio.Event()
+        self.signal: int | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal lets running requests end; the second one ends the process."""
+        if self.signal is not None:
+            os._exit(1)
+        self.signal = sig
+        asyncio.get_running_loop().call_soon_threadsafe(self.is_asked_to_end.set)
+
+
+def refused(error: ApiError, path: bytes) -> Answer:
+    """What the server answers by itself, in OpenAI's shape."""
+    shaped = OpenAIError(error.status, error.error_code.lower(), error.message)
+    body = shaped.body()
+    head = [(b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(body)), *shaped.headers]
+    return Answer(error.status, head, body)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on the address. Raises CannotServe."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise CannotServe(f"cannot listen on {host}: {error.strerror}; give another --listen") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        reasons = {
+            errno.EADDRINUSE: "the port is in use; give another --listen",
+            errno.EACCES: "ports below 1024 need root or CAP_NET_BIND_SERVICE; give another --listen",
+            errno.EADDRNOTAVAIL: "this machine does not have the address; give another --listen",
+        }
+        reason = reasons.get(error.errno or 0, f"{error.strerror}; give another --listen")
+        raise CannotServe(f"cannot listen on {host} port {port}: {reason}") from error
+    return listener
+
+
+def load_tls(config: GatewayConfig) -> ssl.SSLContext | None:
+    """The certificate and its key; None to serve plain HTTP. Raises OptionError."""
+    if config.tls_cert is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(config.tls_cert, config.tls_key, password=lambda: "")
+    except (ssl.SSLError, OSError) as error:
+        reason = getattr(error, "reason", None) or error.strerror or "they cannot be read"
+        raise OptionError(
+            "--tls-cert", f"{config.tls_cert} and {config.tls_key} are no certificate (PEM) with its key: {reason}"
+        ) from error
+    return context
