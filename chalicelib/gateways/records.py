@@ -58,7 +58,7 @@ def register(body: g.GatewayRegistration, by: Principal, now: float) -> g.Gatewa
     record = GatewayRecord(
         record_key(by.id, url), rank=url, url=url, key_id=by.id, version=body.version, renewed_at=now
     )
-    known = find(GatewayRecord, record.key)
+    known = find(GatewayRecord, record.credential_id)
     record.save()
     if known is None:
         CACHE.forget()
@@ -111,4 +111,4 @@ def record_key(key_id: str, url: str) -> str:
 
 
 def gateway_id(record: GatewayRecord) -> str:
-    return str(record.key).removeprefix(_KEY)
+    return str(record.credential_id).removeprefix(_KEY)

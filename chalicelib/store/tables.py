@@ -488,7 +488,7 @@ class GatewayRecord(Item):
     class Meta(Meta):
         table_name = TABLE_PREFIX + "credentials"
 
-    key = UnicodeAttribute(hash_key=True, attr_name="credential_id")
+    credential_id = UnicodeAttribute(hash_key=True)
     kind = UnicodeAttribute(default=KIND)
     rank = UnicodeAttribute()
     listing = Listing()
