@@ -29,6 +29,7 @@ CONNECTION_WINDOW = 16 * 1024 * 1024
 MAX_STREAMS = 256
 MAX_HEADER_BYTES = 16 * 1024
 MAX_FRAME = 16 * 1024
+FRAME_HEAD = 9
 BUSY_PING_SECONDS, IDLE_PING_SECONDS = 2.0, 15.0
 MAX_UNANSWERED = 3
 CONTROL_FRAMES_PER_SECOND, CONTROL_FRAMES_AT_ONCE = 200.0, 2000.0
@@ -205,6 +206,9 @@ class Link:
         except h2.exceptions.ProtocolError as error:
             self.wants_to_send()
             raise LinkLost(f"the other end broke the protocol: {type(error).__name__}") from error
+        # The library looks at a frame's length when all of it is there, which may be 16 MiB.
+        if len(self.h2.incoming_buffer._data) > MAX_FRAME + FRAME_HEAD:
+            raise LinkLost("the other end sends a frame that is too long")
         self._unanswered = 0
         for event in events:
             if isinstance(event, h2.events.DataReceived):

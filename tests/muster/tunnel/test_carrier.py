@@ -1,0 +1,68 @@
+"""A link on an event loop: one message for each pass, signs of life, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+
+from muster.tunnel.carrier import Carrier
+from muster.tunnel.link import Headers, Stream
+from tests.fixtures.event_loop import run
+from tests.fixtures.tunnel_rig import until
+
+
+def test_messages_flow_until_one_end_ends() -> None:
+    async def go() -> None:
+        seen: list[Headers] = []
+
+        def accept(stream: Stream, headers: Headers) -> None:
+            stream.receiver = Quiet()
+            seen.append(headers)
+
+        to_agent: list[bytes] = []
+
+        async def to_the_agent(data: bytes) -> None:
+            to_agent.append(data)
+            agent.receive(data)
+
+        async def to_the_gateway(data: bytes) -> None:
+            gateway.receive(data)
+
+        gateway, agent = Carrier(to_the_agent), Carrier(to_the_gateway, accept)
+        writing = [asyncio.create_task(each.write()) for each in (gateway, agent)]
+        await until(lambda: to_agent)
+        before = len(to_agent)
+        for _ in range(3):
+            head = [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", b"d"), (b":path", b"/")]
+            gateway.link.open_stream(Quiet()).send_headers(head, ends=True)
+        gateway.woken()
+        await until(lambda: len(seen) == 3)
+        assert len(to_agent) == before + 1, "three requests of one pass leave in one message"
+        agent.end("over")
+        gateway.end("over, too")
+        gateway.end("said before")
+        assert await asyncio.gather(*writing) == ["over, too", "over"]
+
+    run(go())
+
+
+def test_what_breaks_the_protocol_ends_it() -> None:
+    async def go() -> str | None:
+        async def send(data: bytes) -> None:
+            return None
+
+        carrier = Carrier(send)
+        carrier.receive(b"no http/2 at all" * 2000)
+        await carrier.write()
+        return carrier.ended
+
+    assert "too long" in (run(go()) or "")
+
+
+class Quiet:
+    def on_headers(self, headers: Headers) -> None: ...
+
+    def on_data(self, data: bytes) -> None: ...
+
+    def on_end(self) -> None: ...
+
+    def on_lost(self, reason: str) -> None: ...
