@@ -137,6 +137,7 @@ def serve(shell: Shell, **given: Any) -> None:
     config = _config(shell, given)
     with needed("gateway", "muster"):
         from muster.gateway import gateway_process
+        from muster.gateway.listener import CannotServe
     for warning in config.warnings():
         shell.note(f"warning: {warning}")
     try:
@@ -144,7 +145,7 @@ def serve(shell: Shell, **given: Any) -> None:
     except gateway_process.KeyRefused as error:
         reason = REFUSALS.get(error.error_code, str(error))
         raise Stop(f"{config.control_plane} refuses --key: {reason}; {CREATE_KEY}", AUTH) from error
-    except gateway_process.CannotServe as error:
+    except CannotServe as error:
         raise Stop(str(error), FAILED) from error
     except OptionError as error:
         raise click.UsageError(str(error)) from error

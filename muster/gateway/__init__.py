@@ -4,7 +4,7 @@
 |---|---|
 | `gateway_process`, `core`, `first_words` | a gateway as a process; all it knows, wired; what it says at its start |
 | `upstream` | the way to one replica: what the proxy sees of tunnels and direct connections |
-| `config`, `data_dir` | the options, checked; the folder of a gateway |
+| `config`, `data_dir`, `listener` | the options, checked; the folder of a gateway; its port and certificate |
 | `plane_client`, `plane_link` | the control plane: its requests, and the loops that keep in contact with it |
 | `route_table`, `route_file` | the routes that are valid now, as tables; the last ones on disk |
 | `trust` | what is still honored: reachable, unreachable since a time, or revoked |
