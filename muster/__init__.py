@@ -25,6 +25,7 @@ TYPE_CHECKING = False  # type checkers take a variable of this name as true; imp
 if TYPE_CHECKING:
     from msgspec import UNSET
 
+    from muster.api.gateways import Gateway, Usage, UsageRow
     from muster.api.lifecycle import OperationStatus, Status
     from muster.api.messages import (
         CachedModel,
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "msgspec": "UNSET",
+    "muster.api.gateways": "Gateway Usage UsageRow",
     "muster.api.lifecycle": "OperationStatus Status",
     "muster.api.messages": (
         "CachedModel Container Containers CrashLoop Deleted Disk DiskPath Fix FromHost GpuDevice GpuInfo GpuProcess "
@@ -128,6 +130,7 @@ __all__ = [
     "Fleet",
     "FleetWorker",
     "FromHost",
+    "Gateway",
     "GpuDevice",
     "GpuInfo",
     "GpuProcess",
@@ -158,6 +161,8 @@ __all__ = [
     "SystemInfo",
     "TimedOut",
     "Unreachable",
+    "Usage",
+    "UsageRow",
     "Watch",
     "WhoAmI",
     "Worker",

@@ -6,13 +6,14 @@ docs/client.md is made from the docstrings of `Client` (`make docs`), and tests/
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct
 
+from muster.api import gateways as g
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.compat import Unpack
@@ -262,8 +263,11 @@ class Client:
         """
         return self._http.call("revoke_token", r.RegistrationToken, token_id=token_id)
 
-    def api_keys(self) -> Iterator[r.ApiKey]:
+    def api_keys(self, role: r.Role | None = None) -> Iterator[r.ApiKey]:
         """List the API keys.
+
+        Args:
+            role: Role of the keys to list, for example `caller`. By default those of viewers, operators, and admins.
 
         Returns:
             Iterator of `ApiKey`: Keys without their secrets. The client fetches pages while the caller iterates, and
@@ -271,12 +275,22 @@ class Client:
 
         Raises:
             AuthError: `UNAUTHENTICATED`: the control plane does not accept the API key. `FORBIDDEN`: the key's role is
-                below `admin`.
+                below `admin`; operators list keys of callers.
             Unreachable: The control plane does not answer.
         """
-        return self._pages("list_keys", r.ApiKeys, "api_keys")
+        return self._pages("list_keys", r.ApiKeys, "api_keys", query={"role": role} if role else {})
 
-    def create_key(self, name: str, role: r.Role) -> r.ApiKey:
+    def create_key(
+        self,
+        name: str,
+        role: r.Role,
+        *,
+        models: Sequence[str] = (),
+        rpm: int | None = None,
+        tpm: int | None = None,
+        tpd: int | None = None,
+        expires_in: int | None = None,
+    ) -> r.ApiKey:
         """Create an API key.
 
         If the connection fails before the secret arrives, the client revokes that key and creates another one.
@@ -284,24 +298,31 @@ class Client:
         Args:
             name: Name of the key, which timelines show.
             role: `viewer` reads, `operator` also acts on deployments and workers, `admin` also removes workers and
-                manages keys.
+                manages keys. A `gateway` serves models, and a `caller` asks them.
+            models: Names of the models that a caller may use. By default all.
+            rpm: Requests of a caller per minute.
+            tpm: Tokens of a caller per minute.
+            tpd: Tokens of a caller per day.
+            expires_in: Lifetime of a caller's key in seconds.
 
         Returns:
             `ApiKey`: The key. `key` contains the secret, which no later call returns.
 
         Raises:
             AuthError: `UNAUTHENTICATED`: the control plane does not accept the API key. `FORBIDDEN`: the key's role is
-                below `admin`.
-            Invalid: `INVALID_REQUEST`: the name or the role is not valid.
+                below `admin`; operators create keys of callers.
+            Invalid: `INVALID_REQUEST`: the name, the role, or a limit is not valid.
             Unreachable: The control plane does not answer.
 
         Example:
-            print(client.create_key("ci", "operator").key)
+            print(client.create_key("app", "caller", models=["qwen"], rpm=60).key)
         """
-        made = self._http.call("create_key", r.ApiKey, body=r.NewApiKey(name, role))
+        limits = _given(models=list(models) or None, rpm=rpm, tpm=tpm, tpd=tpd, expires_in=expires_in)
+        wanted = {"name": name, "role": role, **limits}
+        made = self._http.call("create_key", r.ApiKey, body=wanted)
         if made.key is UNSET:
             self.revoke_key(made.key_id)
-            return self.create_key(name, role)
+            return self.create_key(name, role, models=models, rpm=rpm, tpm=tpm, tpd=tpd, expires_in=expires_in)
         return made
 
     def revoke_key(self, key_id: str) -> r.ApiKey:
@@ -320,6 +341,47 @@ class Client:
             Unreachable: The control plane does not answer.
         """
         return self._http.call("revoke_key", r.ApiKey, key_id=key_id)
+
+    # Gateways
+
+    def gateways(self) -> list[g.Gateway]:
+        """List the gateways that registered within the last five minutes.
+
+        Returns:
+            list of `Gateway`: Each gateway with its URL and its version.
+
+        Raises:
+            AuthError: `UNAUTHENTICATED`: the control plane does not accept the API key.
+            Unreachable: The control plane does not answer.
+        """
+        return self._http.call("list_gateways", g.GatewayList).gateways
+
+    def usage(
+        self,
+        by: Literal["key", "model", "day", "key,model"] = "key",
+        since: str | None = None,
+        until: str | None = None,
+    ) -> g.Usage:
+        """Return what callers used of the models.
+
+        Args:
+            by: What one row is about.
+            since: First day, for example `2026-12-01`, in UTC. By default six days before `until`.
+            until: Last day. By default today.
+
+        Returns:
+            `Usage`: Requests and tokens, the most tokens first.
+
+        Raises:
+            AuthError: `UNAUTHENTICATED`: the control plane does not accept the API key.
+            Invalid: `INVALID_REQUEST`: a day is not valid, or there are more than 92 days.
+            Unreachable: The control plane does not answer.
+
+        Example:
+            for row in client.usage("model").rows:
+                print(row.model, row.requests, row.completion_tokens)
+        """
+        return self._http.call("usage", g.Usage, query=_given(by=by, since=since, until=until))
 
     # Workers
 
@@ -1203,3 +1265,8 @@ def output(operation: r.Operation, answer: type[T]) -> T:
     if operation.status is OperationStatus.CANCELLED:
         raise error("ILLEGAL_TRANSITION", "the operation was cancelled")
     raise error(operation.error_code or "OPERATION_FAILED", operation.message or f"the operation is {operation.status}")
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Those that are not None: a control plane of an older release does not know the others."""
+    return {name: value for name, value in values.items() if value is not None}

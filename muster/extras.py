@@ -10,7 +10,7 @@ from muster.api.version import DISTRIBUTION
 
 EXTRAS = {
     "cli": ("click", "rich", "yaml"),
-    "agent": ("click", "docker", "psutil", "pynvml"),
+    "agent": ("click", "docker", "h2", "httptools", "psutil", "pynvml", "websockets"),
     "gateway": ("click", "h2", "httptools", "prometheus_client", "rich", "uvicorn", "websockets"),
 }
 """The modules that each extra brings, besides those that every installation has: msgspec and requests."""

@@ -26,6 +26,7 @@ WHO = {
     Access.VIEWER: "An API key: viewer, operator or admin.",
     Access.OPERATOR: "An API key: operator or admin.",
     Access.ADMIN: "An API key: admin.",
+    Access.GATEWAY: "An API key: gateway.",
 }
 
 MISSING = {
@@ -38,6 +39,7 @@ MISSING = {
     "model": ("MODEL_NOT_FOUND",),
     "token_id": ("TOKEN_NOT_FOUND",),
     "key_id": ("KEY_NOT_FOUND",),
+    "gateway_id": (),
 }
 """Path parameter to the error codes of an id that names nothing."""
 

@@ -14,8 +14,9 @@ from muster.cli import names, text, wanted
 from muster.cli.account import is_loopback
 from muster.cli.output import Cell
 from muster.cli.shell import Group, Shell, command
+from muster.exceptions import AuthError
 
-ROLES = ("viewer", "operator", "admin")
+ROLES = ("viewer", "operator", "admin", "gateway", "caller")
 
 
 # Registration tokens
@@ -81,26 +82,93 @@ def revoke_token(shell: Shell, token: str) -> None:
 
 @click.group(cls=Group, default="list")
 def keys() -> None:
-    """API keys for people and programs: list, create, revoke. For admins."""
+    """API keys for people, programs, gateways, and callers of models: list, create, revoke."""
 
 
-@command("list", of=keys, examples="muster keys\nmuster keys list -o json")
-def list_keys(shell: Shell) -> None:
+@command("list", of=keys, examples="muster keys\nmuster keys --role caller\nmuster keys list -o json")
+@click.option("--role", type=click.Choice(ROLES), help="Only keys of this role. By default all that you may see.")
+def list_keys(shell: Shell, role: r.Role | None) -> None:
     """List the API keys."""
-    found = list(shell.client.api_keys())
+    found = _visible_keys(shell, role)
     now = shell.wall()
     rows: list[tuple[Cell, ...]] = [
-        (names.short(key.key_id), key.name, key.role, text.ago(key.created_at, now)) for key in found
+        (
+            names.short(key.key_id),
+            key.name,
+            key.role,
+            text.ago(key.created_at, now),
+            _limits(key),
+            _expiry(key, now),
+        )
+        for key in found
     ]
-    shell.table(r.ApiKeys(found), "id name role age", rows, "No keys: muster keys create NAME --role operator")
+    shell.table(
+        r.ApiKeys(found), "id name role age limits expires", rows, "No keys: muster keys create NAME --role caller"
+    )
 
 
-@command("create", of=keys, examples="muster keys create ci --role operator\nmuster keys create grafana --role viewer")
+def _visible_keys(shell: Shell, role: r.Role | None) -> list[r.ApiKey]:
+    """Operators see the keys of callers alone, and a control plane of an older release has no others than people's."""
+    if role is not None:
+        return list(shell.client.api_keys(role))
+    found: list[r.ApiKey] = []
+    for each in (None, "gateway", "caller"):
+        try:
+            found += shell.client.api_keys(each)  # type: ignore[arg-type]
+        except AuthError as error:
+            if error.error_code != "FORBIDDEN" or each == "caller":
+                raise
+    return list({key.key_id: key for key in found}.values())
+
+
+def _limits(key: r.ApiKey) -> str | None:
+    """What a caller's key allows, as `qwen, 60 rpm`."""
+    found = [", ".join(key.models)] if key.models else []
+    for name in ("rpm", "tpm", "tpd"):
+        if (limit := getattr(key, name)) is not UNSET:
+            found.append(f"{limit} {name}")
+    return ", ".join(found) or None
+
+
+def _expiry(key: r.ApiKey, now: datetime) -> str | None:
+    if key.expires_at is UNSET:
+        return None
+    return f"in {text.ago(now, key.expires_at)}" if key.expires_at > now else "expired"
+
+
+@command(
+    "create",
+    of=keys,
+    examples="""
+    muster keys create ci --role operator
+    muster keys create app --role caller --model qwen --rpm 60
+    muster keys create edge --role gateway
+    """,
+)
 @click.argument("name")
-@click.option("--role", type=click.Choice(ROLES), required=True, help="viewer reads, operator deploys, admin manages.")
-def create_key(shell: Shell, name: str, role: r.Role) -> None:
+@click.option(
+    "--role",
+    type=click.Choice(ROLES),
+    required=True,
+    help="viewer reads, operator deploys, admin manages, gateway serves models, caller asks them.",
+)
+@click.option("--model", "models", multiple=True, metavar="NAME", help="A model that a caller may use. Repeatable.")
+@click.option("--rpm", type=click.IntRange(1), help="Requests of a caller per minute.")
+@click.option("--tpm", type=click.IntRange(1), help="Tokens of a caller per minute.")
+@click.option("--tpd", type=click.IntRange(1), help="Tokens of a caller per day.")
+@click.option("--expires", type=wanted.duration, help="Lifetime of a caller's key: 90s, 10m, 2h, or 3d.")
+def create_key(
+    shell: Shell,
+    name: str,
+    role: r.Role,
+    models: tuple[str, ...],
+    rpm: int | None,
+    tpm: int | None,
+    tpd: int | None,
+    expires: int | None,
+) -> None:
     """Create an API key. The key is shown only once."""
-    made = shell.client.create_key(name, role)
+    made = shell.client.create_key(name, role, models=models, rpm=rpm, tpm=tpm, tpd=tpd, expires_in=expires)
     shell.show(made, str(made.key))
     shell.note(f"{made.name} is {made.role}; the key is not shown again.")
 

@@ -313,8 +313,8 @@ class Exchange:
                 comment_at = began + COMMENT_AFTER_SECONDS
                 while (left := began + parts.hold - loop.time()) > 0:
                     until_comment = max(0.0, comment_at - loop.time()) if asked.stream else left
-                    await self._changed(min(left, until_comment))
-                    if found := self._candidates(model, tried):
+                    found = await self._changed(min(left, until_comment), lambda: self._candidates(model, tried))
+                    if found:
                         return found
                     self._check_known(model)
                     if asked.stream and loop.time() >= comment_at:
@@ -330,17 +330,23 @@ class Exchange:
             assert self._caller is not None
             raise errors.model_not_found(model, model_list.allowed(self._caller, self._parts.table.models()))
 
-    async def _changed(self, seconds: float) -> None:
-        """Wait until the routes or the tunnels change, for so long at most."""
+    async def _changed(
+        self, seconds: float, look: Callable[[], list[tuple[Replica, Upstream]]]
+    ) -> list[tuple[Replica, Upstream]]:
+        """Look again once the routes or the tunnels have changed, or after so many seconds."""
         waits = [
             asyncio.ensure_future(self._parts.table.wait_change(seconds)),
             asyncio.ensure_future(self._parts.tunnels.wait_change()),
         ]
         try:
+            await asyncio.sleep(0)  # both wait by now: what changed before is seen by this look, and later ones wake
+            if found := look():
+                return found
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
+        return look()
 
     # The answer
 

@@ -111,7 +111,7 @@ def test_deploys_that_make_the_first_admin_key(world: PlaneWorld, race: Race) ->
         return winner
 
     race.run(one_round)
-    assert tokens.list_keys(r.PageQuery()).api_keys == []
+    assert tokens.list_keys(r.KeysQuery(), ADMIN).api_keys == []
 
 
 @rarer

@@ -94,6 +94,7 @@ def ask(connection: http.client.HTTPConnection, key: str, *, streamed: bool) -> 
         status = answer.status
         while part := answer.read1():
             received += part
+        answer.close()  # which read1 forgets at the end of chunks
     except (OSError, http.client.HTTPException) as error:
         connection.close()
         received += f"\n{type(error).__name__}: {error}".encode()

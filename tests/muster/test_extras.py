@@ -20,7 +20,12 @@ DISTRIBUTIONS = {"pynvml": "nvidia-ml-py", "yaml": "pyyaml"}
 """Whose name is not that of their module."""
 EVERYWHERE = {"msgspec", "requests", "tomli", "urllib3"}
 CODE = Path(muster.__file__).parent
-PARTS = {"cli": [CODE / "cli"], "agent": [Path(muster_agent.__file__).parent]}
+TUNNELS = [CODE / "model_http", CODE / "tunnel"]
+PARTS = {
+    "cli": [CODE / "cli"],
+    "agent": [Path(muster_agent.__file__).parent, *TUNNELS],
+    "gateway": [CODE / "gateway", CODE / "serving", *TUNNELS],
+}
 
 
 def imported(folder: Path) -> set[str]:
@@ -49,7 +54,9 @@ def names(requirements: list[str]) -> set[str]:
 
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_an_extra_brings_what_its_part_imports(extra: str) -> None:
-    modules = set().union(*map(imported, PARTS[extra])) - EVERYWHERE
+    modules = set().union(*map(imported, PARTS[extra])) - EVERYWHERE | (
+        {"click", "rich"} if extra == "gateway" else set()
+    )
     assert modules == set(EXTRAS[extra])
     project = msgspec.toml.decode((ROOT / "pyproject.toml").read_text())["project"]
     brought = names(project["optional-dependencies"][extra])
@@ -58,7 +65,8 @@ def test_an_extra_brings_what_its_part_imports(extra: str) -> None:
 
 
 def test_the_rest_imports_what_every_installation_has() -> None:
-    parts = [path for path in CODE.iterdir() if path not in PARTS["cli"] and path.name != "__pycache__"]
+    optional = {folder for folders in PARTS.values() for folder in folders} | {CODE / "__pycache__"}
+    parts = [path for path in CODE.iterdir() if path not in optional]
     found = set().union(*(imported(path) for path in parts if path.is_dir()))
     for path in parts:
         if path.suffix == ".py":

@@ -38,7 +38,7 @@ def test_a_workers_token_opens_no_route_but_its_own(world: PlaneWorld, endpoint:
     assert code(world, worker.token, path, endpoint) == "FORBIDDEN"
 
 
-@pytest.mark.parametrize(("endpoint", "words"), [("heartbeat", "for workers"), ("create_key", "the role admin")])
+@pytest.mark.parametrize(("endpoint", "words"), [("heartbeat", "for workers"), ("create_key", "the role operator")])
 def test_an_api_key_learns_what_it_lacks(world: PlaneWorld, endpoint: str, words: str) -> None:
     key = str(tokens.create_key(r.NewApiKey("viewer", "viewer"), ADMIN, world.now).key)
     assert words in refusals.explain(key, BY_NAME[endpoint], None, world.now).message

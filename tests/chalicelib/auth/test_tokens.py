@@ -141,7 +141,7 @@ def test_a_secret_is_shown_once_and_not_to_the_same_idempotency_key(world: Plane
         True,
         False,
     ]
-    listed = [*tokens.list_keys(r.PageQuery()).api_keys, *tokens.list_tokens(r.PageQuery()).registration_tokens]
+    listed = [*tokens.list_keys(r.KeysQuery(), ADMIN).api_keys, *tokens.list_tokens(r.PageQuery()).registration_tokens]
     assert str(keys[0].key) not in str(listed) and str(made[0].token) not in str(listed)
 
 
@@ -275,7 +275,7 @@ def test_it_is_an_admins_and_made_once(world: PlaneWorld) -> None:
     principal = tokens.api_key(made.key)
     assert principal is not None and principal.access is Access.ADMIN
     assert first(world) is None
-    assert [each.name for each in tokens.list_keys(r.PageQuery()).api_keys] == ["first"]
+    assert [each.name for each in tokens.list_keys(r.KeysQuery(), ADMIN).api_keys] == ["first"]
 
 
 def test_there_is_no_need_for_it_beside_another_admins(world: PlaneWorld) -> None:

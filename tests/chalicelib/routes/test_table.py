@@ -15,7 +15,7 @@ from chalicelib.routes import http, table
 from muster.api.endpoints import ENDPOINTS, Endpoint
 from tests.fixtures import ROOT
 
-MODULES = 74
+MODULES = 75
 """Of the control plane and the wire: those that a cold start may import."""
 PROGRAM = """
 import dataclasses, json, sys

@@ -1,0 +1,76 @@
+"""The gateway's paths: models, metrics, health, and what is not served."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fixtures.event_loop import run
+from tests.fixtures.gateway_world import JSON, Answer, Reply, World, ask, caller, replica
+
+
+def asked(folder: Path, path: str, method: str = "GET", **options: Any) -> Reply:
+    async def go() -> Reply:
+        world = World(folder)
+        world.serve(replica(), replica(2, "llama"), callers=[caller(models=["qwen"])])
+        world.answers(1, Answer(200, JSON, [b"{}"]))
+        try:
+            return await ask(world.application, path=path, method=method, **options)
+        finally:
+            world.close()
+
+    return run(go())
+
+
+def test_models_are_those_that_the_key_may_use(tmp_path: Path) -> None:
+    listed = asked(tmp_path, "/v1/models").json
+    assert [model["id"] for model in listed["data"]] == ["qwen"] and listed["object"] == "list"
+    assert asked(tmp_path, "/v1/models/qwen").json["id"] == "qwen"
+    assert asked(tmp_path, "/v1/models/llama").error == (404, "model_not_found")
+    assert asked(tmp_path, "/v1/models", secret=None).error == (401, "invalid_api_key")
+    assert asked(tmp_path, "/v1/models", "POST").error == (405, "method_not_allowed")
+
+
+def test_metrics_and_health_need_no_key(tmp_path: Path) -> None:
+    assert b"muster_gateway_tunnels 0.0" in asked(tmp_path, "/metrics", secret=None).body
+    assert json.loads(asked(tmp_path, "/healthz", secret=None).body)["status"] == "ok"
+    assert asked(tmp_path, "/metrics", "POST", secret=None).status == 405
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/v1", "/v1/", "/v2/models", "/v1/load_lora_adapter", "/v1/../metrics", "/v1//completions", "/api/workers"],
+)
+def test_everything_else_is_not_there(tmp_path: Path, path: str) -> None:
+    assert asked(tmp_path, path, "POST").error == (404, "route_not_found")
+
+
+def test_a_path_of_models_takes_post_alone(tmp_path: Path) -> None:
+    reply = asked(tmp_path, "/v1/chat/completions", "GET")
+    assert reply.error == (405, "method_not_allowed") and reply.headers["allow"] == "POST"
+
+
+def test_audio_is_a_form_whose_model_is_found(tmp_path: Path) -> None:
+    form = (
+        b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n"model"\x00\xff\r\n'
+        b'--B\r\nContent-Disposition: form-data; name="model"\r\n\r\nqwen\r\n--B--\r\n'
+    )
+
+    async def go() -> tuple[Reply, bytes]:
+        world = World(tmp_path)
+        world.serve(replica())
+        way = world.answers(1, Answer(200, JSON, [b'{"text":"x"}']))
+        scope_headers = [(b"content-type", b"multipart/form-data; boundary=B")]
+        try:
+            reply = await ask(
+                world.application, form, "/v1/audio/transcriptions", headers=scope_headers, content_type=None
+            )
+            return reply, way.requests[0].body
+        finally:
+            world.close()
+
+    reply, sent = run(go())
+    assert (reply.json, sent) == ({"text": "x"}, form)
