@@ -275,7 +275,7 @@ class Client:
 
         Raises:
             AuthError: `UNAUTHENTICATED`: the control plane does not accept the API key. `FORBIDDEN`: the key's role is
-                below `admin`; operators list keys of callers.
+                below `operator`, or it is no admin's and the keys are not of callers.
             Unreachable: The control plane does not answer.
         """
         return self._pages("list_keys", r.ApiKeys, "api_keys", query={"role": role} if role else {})
@@ -300,9 +300,9 @@ class Client:
             role: `viewer` reads, `operator` also acts on deployments and workers, `admin` also removes workers and
                 manages keys. A `gateway` serves models, and a `caller` asks them.
             models: Names of the models that a caller may use. By default all.
-            rpm: Requests of a caller per minute.
-            tpm: Tokens of a caller per minute.
-            tpd: Tokens of a caller per day.
+            rpm: Requests of a caller in 60 seconds.
+            tpm: Tokens of a caller in 60 seconds.
+            tpd: Tokens of a caller in 86,400 seconds, a day.
             expires_in: Lifetime of a caller's key in seconds.
 
         Returns:
@@ -310,7 +310,7 @@ class Client:
 
         Raises:
             AuthError: `UNAUTHENTICATED`: the control plane does not accept the API key. `FORBIDDEN`: the key's role is
-                below `admin`; operators create keys of callers.
+                below `operator`, or it is no admin's and the new key is not of a caller.
             Invalid: `INVALID_REQUEST`: the name, the role, or a limit is not valid.
             Unreachable: The control plane does not answer.
 
@@ -336,7 +336,7 @@ class Client:
 
         Raises:
             AuthError: `UNAUTHENTICATED`: the control plane does not accept the API key. `FORBIDDEN`: the key's role is
-                below `admin`.
+                below `operator`, or it is no admin's and the revoked key is not of a caller.
             NotFound: `KEY_NOT_FOUND`: no API key has this id.
             Unreachable: The control plane does not answer.
         """
@@ -378,8 +378,7 @@ class Client:
             Unreachable: The control plane does not answer.
 
         Example:
-            for row in client.usage("model").rows:
-                print(row.model, row.requests, row.completion_tokens)
+            print(sum(row.requests for row in client.usage("model").rows))
         """
         return self._http.call("usage", g.Usage, query=_given(by=by, since=since, until=until))
 

@@ -154,7 +154,7 @@ class UsageQuery(Struct):
 
 
 class UsageRow(Struct, omit_defaults=True):
-    """`key` is the name of the API key, or its id if it was revoked."""
+    """Requests and tokens of a key, a model, or a day. `key` is the name of the API key, or its id if it was revoked."""
 
     requests: int
     prompt_tokens: int
@@ -166,6 +166,8 @@ class UsageRow(Struct, omit_defaults=True):
 
 
 class Usage(Struct):
+    """What callers used from the day `since` to the day `until`, both included."""
+
     since: str
     until: str
     rows: list[UsageRow]

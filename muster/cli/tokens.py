@@ -114,7 +114,7 @@ def _visible_keys(shell: Shell, role: r.Role | None) -> list[r.ApiKey]:
     found: list[r.ApiKey] = []
     for each in (None, "gateway", "caller"):
         try:
-            found += shell.client.api_keys(each)  # type: ignore[arg-type]
+            found += shell.client.api_keys(each)
         except AuthError as error:
             if error.error_code != "FORBIDDEN" or each == "caller":
                 raise

@@ -25,7 +25,8 @@ import sys, muster_agent.main
 loaded = {name.partition(".")[0] for name in sys.modules}
 assert not loaded & {"chalice", "boto3", "botocore", "pynamodb", "docker", "app"}, loaded
 ours = {".".join(name.split(".")[:2]) for name in sys.modules if name.partition(".")[0] in ("chalicelib", "muster")}
-assert ours <= {"muster", "muster.api", "muster.diagnostics", "muster.files", "muster.http", "muster.sanitize", "muster.tunnel"}, ours
+rooms = "api diagnostics files http sanitize tunnel"
+assert ours <= {"muster", *(f"muster.{room}" for room in rooms.split())}, ours
 """
 
 

@@ -7,11 +7,11 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from muster.api import messages, resources
+from muster.api import gateways, messages, resources
 from tests.fixtures.markdown import Block, blocks, pages
 
 EXAMPLES = [block for page in pages() for block in blocks(page) if block.language == "json"]
-MODULES = {"messages": messages, "resources": resources}
+MODULES = {"gateways": gateways, "messages": messages, "resources": resources}
 
 
 def type_of(block: Block) -> Any:

@@ -95,4 +95,4 @@ def test_plain_http_across_a_network_is_a_warning() -> None:
 
 def test_state_is_where_the_system_keeps_it() -> None:
     assert default_data({}, user=0) == Path("/var/lib/muster-gateway")
-    assert default_data({"XDG_STATE_HOME": "/home/me/.state"}, user=1000) == Path("/home/me/.state/muster-gateway")
+    assert default_data({"XDG_STATE_HOME": "/people/me/.state"}, user=1000) == Path("/people/me/.state/muster-gateway")
