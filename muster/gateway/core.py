@@ -108,7 +108,7 @@ class Core:
 
     def _routes_changed(self, tables: Tables) -> None:
         self.limits.keep(tables.key_ids)
-        self.telemetry.keep_circuits(tables.worker_ids)
+        self.telemetry.keep_circuits(tables.deployment_ids)
 
     def _revoked(self, error: Refused) -> None:
         self.refusal = error

@@ -26,8 +26,9 @@ from muster.gateway.core import Core, write_to_stdout
 from muster.gateway.data_dir import DataError
 from muster.gateway.listener import CannotServe, listen, load_tls
 from muster.gateway.openai_errors import OpenAIError
-from muster.gateway.proxying import Parts
+from muster.gateway.proxying import Parts, Reply
 from muster.gateway.route_file import Kept
+from muster.gateway.trust import State, Trust
 from muster.gateway.tunnels import Tunnels
 from muster.sanitize import log_to
 from muster.serving.answers import Answer
@@ -41,7 +42,10 @@ DRAIN_SECONDS = 25.0
 """How long running requests may go on after the first signal: less than the 30 seconds after which most supervisors
 kill."""
 
+LAST_SECONDS = 2
+"""How long answers that have not ended by then may still be sent."""
 CHECK_SECONDS = 2.0
+OWN_PATHS = frozenset(("/metrics", "/healthz"))
 MOST_CONNECTIONS = 16_384
 MOST_BODY_BYTES = 512 * 1024 * 1024
 """Bytes of all bodies together that have not arrived to their end."""
@@ -72,11 +76,10 @@ class Gateway:
             counts_expiry=self._counts,
         )
         parts = self._parts()
-        self._circuits = parts.circuits
         self._app = GatewayApplication(parts, self.tunnels, Paths(config.paths), config.max_body, self._state)
         self._checks: asyncio.Task[None] | None = None
         self._is_ending = False
-        core.table.on_change(lambda tables: self._routes_changed())
+        core.table.on_change(lambda tables: parts.circuits.keep(tables.deployment_ids))
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -91,7 +94,7 @@ class Gateway:
             core.telemetry,
             core.access_log,
             core.config.hold,
-            circuits=Circuits(self._circuit_changed),
+            circuits=Circuits(core.telemetry.circuit),
         )
 
     def _counts(self, expires: float) -> bool:
@@ -102,16 +105,6 @@ class Gateway:
         """For /healthz: the word, and whether callers are served."""
         trust = self.core.trust
         return trust.state.value, trust.serves() and not self._is_ending
-
-    def _circuit_changed(self, deployment_id: str, is_open: bool) -> None:
-        for replicas in self.core.table.current.replicas.values():
-            for replica in replicas:
-                if replica.deployment_id == deployment_id:
-                    self.core.telemetry.circuit(replica.worker_id, replica.model, is_open)
-
-    def _routes_changed(self) -> None:
-        ids = {each.deployment_id for found in self.core.table.current.replicas.values() for each in found}
-        self._circuits.keep(ids)
 
     async def _check(self) -> None:
         """Every few seconds: tunnels whose ticket has ended, and all of them once the key was refused."""
@@ -132,7 +125,11 @@ class Gateway:
         self._running += 1
         self._idle.clear()
         try:
-            await self._app(scope, receive, send)
+            if scope["path"] in OWN_PATHS or self.core.trust.serves():
+                await self._app(scope, receive, send)
+            else:
+                self.core.telemetry.rejected("not_serving")
+                await Reply(send, "-").fail(not_serving(self.core.trust))
         finally:
             self._running -= 1
             if not self._running:
@@ -144,7 +141,8 @@ class Gateway:
         return self.core.start()
 
     async def drain(self, seconds: float = DRAIN_SECONDS) -> bool:
-        """Wait until no request runs. Returns whether that was so within `seconds`."""
+        """Wait until no request runs, while /healthz answers 503. Returns whether that was so within `seconds`."""
+        self._is_ending = True
         try:
             await asyncio.wait_for(self._idle.wait(), seconds)
         except (asyncio.TimeoutError, TimeoutError):
@@ -233,19 +231,31 @@ class Server(HttpServer):
 
     def __init__(self, gateway: Gateway, tls: ssl.SSLContext | None) -> None:
         serving = Serving(
-            refused, answered=lambda *_: None, websockets=frozenset((TUNNEL,)), tls=tls, drain=int(DRAIN_SECONDS)
+            refused, answered=lambda *_: None, websockets=frozenset((TUNNEL,)), tls=tls, drain=LAST_SECONDS
         )
         connections = Connections(room(MOST_CONNECTIONS), MOST_BODY_BYTES)
         super().__init__(gateway.application, serving, connections)
         self.is_asked_to_end = asyncio.Event()
         self.signal: int | None = None
+        self._loop = asyncio.get_running_loop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal lets running requests end; the second one ends the process."""
         if self.signal is not None:
             os._exit(1)
         self.signal = sig
-        asyncio.get_running_loop().call_soon_threadsafe(self.is_asked_to_end.set)
+        self._loop.call_soon_threadsafe(self.is_asked_to_end.set)
+
+
+def not_serving(trust: Trust) -> OpenAIError:
+    """Why no caller's key is good now: whose fault it is, and what to do."""
+    if trust.state is State.REVOKED:
+        message = "this gateway's own key was revoked, so it serves nobody; use another gateway"
+    elif trust.contact is None:
+        message = "this gateway has not reached its control plane yet; try again in a moment"
+    else:
+        message = "this gateway has been without its control plane for longer than it may; try another gateway"
+    return OpenAIError(503, "not_serving", message, retry_after=5)
 
 
 def refused(error: ApiError, path: bytes) -> Answer:

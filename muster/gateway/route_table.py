@@ -35,7 +35,7 @@ class Tables:
     callers: Mapping[str, Caller] = field(default_factory=dict)
     models: tuple[str, ...] = ()
     key_ids: frozenset[str] = frozenset()
-    worker_ids: frozenset[str] = frozenset()
+    deployment_ids: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, routes: Routes) -> Tables:
@@ -50,7 +50,7 @@ class Tables:
             callers=MappingProxyType(callers),
             models=tuple(sorted(replicas)),
             key_ids=frozenset(caller.key_id for caller in routes.callers),
-            worker_ids=frozenset(replica.worker_id for replica in routes.replicas),
+            deployment_ids=frozenset(replica.deployment_id for replica in routes.replicas),
         )
 
 

@@ -26,7 +26,7 @@ class Telemetry:
     def __init__(self, is_known: Callable[[str], bool] = lambda model: True) -> None:
         self._is_known = is_known
         self._models: set[str] = set()
-        self._open_circuits: set[tuple[str, str]] = set()
+        self._open_circuits: set[str] = set()
         disable_created_metrics()  # type: ignore[no-untyped-call]  # for each counter another series, which no query of ours reads
         self.registry = registry = CollectorRegistry(auto_describe=True)
 
@@ -114,18 +114,17 @@ class Telemetry:
         if workers is not None:
             self._tunnel_workers.set(workers)
 
-    def circuit(self, worker_id: str, model: str, is_open: bool) -> None:
-        """The circuit of the replica of `model` on that worker has opened or closed."""
-        replica = worker_id, model
+    def circuit(self, deployment_id: str, is_open: bool) -> None:
+        """The circuit of that replica has opened or closed."""
         if is_open:
-            self._open_circuits.add(replica)
+            self._open_circuits.add(deployment_id)
         else:
-            self._open_circuits.discard(replica)
+            self._open_circuits.discard(deployment_id)
         self._circuits.set(len(self._open_circuits))
 
-    def keep_circuits(self, worker_ids: frozenset[str]) -> None:
-        """Forget the circuits of other workers: the routes do not name them any more."""
-        self._open_circuits = {replica for replica in self._open_circuits if replica[0] in worker_ids}
+    def keep_circuits(self, deployment_ids: frozenset[str]) -> None:
+        """Forget the circuits of other replicas: the routes do not name them any more."""
+        self._open_circuits &= deployment_ids
         self._circuits.set(len(self._open_circuits))
 
     def _name(self, model: str) -> str:

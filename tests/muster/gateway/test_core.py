@@ -43,7 +43,7 @@ def test_a_gateway_gets_all_that_it_needs_and_gives_back_what_it_counted(tmp_pat
         assert caller is not None and dict(core.ticket_keys) == {1: TICKET_KEY}
         assert core.limits.admit(caller, time.time()).allowed and not core.limits.admit(caller, time.time()).allowed
         core.ledger.add("k", "qwen", "2026-12-01", requests=1, prompt_tokens=3)
-        core.telemetry.circuit("w", "qwen", True)
+        core.telemetry.circuit("d", True)
         core.access_log.put(Access(0, "r", "GET", "/v1/models", 200, 0.1))
         with plane.lock:
             plane.routes = Routes([], [], [], 0.5)

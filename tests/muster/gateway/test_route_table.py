@@ -50,7 +50,7 @@ def test_a_model_has_its_replicas_in_the_order_of_the_routes(table: RouteTable) 
     assert [each.status for each in table.starting("gemma")] == ["starting"]
     assert table.models() == ["llama", "qwen"]
     assert table.is_known("gemma") and not table.is_known("nothing")
-    assert table.current.worker_ids == {"w", "w2"} and table.current.key_ids == {"k", "k2"}
+    assert table.current.deployment_ids == {"d1", "d2", "d3"} and table.current.key_ids == {"k", "k2"}
 
 
 def test_a_secret_finds_its_caller_and_no_other_text_does(table: RouteTable) -> None:

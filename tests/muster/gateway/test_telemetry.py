@@ -106,15 +106,15 @@ def test_names_of_any_characters_are_written_as_prometheus_reads_them() -> None:
     assert ("muster_gateway_requests_total", 'a"b\\c\nd\u00e9', "200") in samples(telemetry)
 
 
-def test_circuits_are_counted_once_and_forgotten_with_their_workers() -> None:
+def test_circuits_are_counted_once_and_forgotten_with_their_replicas() -> None:
     telemetry = Telemetry()
-    for worker_id, model in (("w", "qwen"), ("w", "qwen"), ("w", "llama"), ("v", "qwen")):
-        telemetry.circuit(worker_id, model, True)
+    for deployment_id in ("d1", "d1", "d2", "d3"):
+        telemetry.circuit(deployment_id, True)
     assert samples(telemetry)["muster_gateway_circuits_open",] == 3
-    telemetry.circuit("w", "llama", False)
-    telemetry.circuit("w", "llama", False)
+    telemetry.circuit("d2", False)
+    telemetry.circuit("d2", False)
     assert samples(telemetry)["muster_gateway_circuits_open",] == 2
-    telemetry.keep_circuits(frozenset({"v"}))
+    telemetry.keep_circuits(frozenset({"d3", "d4"}))
     assert samples(telemetry)["muster_gateway_circuits_open",] == 1
 
 
