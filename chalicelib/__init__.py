@@ -3,6 +3,7 @@
 | room | what it owns |
 |---|---|
 | `routes` | HTTP: parse a request, call one function of the domain, answer |
+| `gateways` | who lets callers reach models, and what they are told |
 | `telemetry` | metrics, service discovery for Prometheus, the access log |
 | `workers` | how a host becomes a worker and stays one: registration, heartbeat, silence, removal |
 | `reconcile` | what a worker reports against what is wanted of it |

@@ -13,6 +13,8 @@ place that names the modules; type checkers read the same imports below. tests/m
 | `exceptions` | what the client raises |
 | `api` | the wire, shared by everyone |
 | `cli` | the command line |
+| `gateway` | one OpenAI-compatible address for all models |
+| `tunnel`, `model_http`, `serving` | HTTP/2 over a WebSocket; HTTP/1.1 to models; an HTTP/1.1 server |
 | `litellm` | a LiteLLM proxy that follows what runs |
 | `diagnostics` | from a log to a code and a fix |
 | `files` | SQLite files that outlive a release |

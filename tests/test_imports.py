@@ -30,9 +30,10 @@ CONTROL_PLANE = {
     "operations": "fleet store",
     "deployments": "auth fleet scheduling store",
     "reconcile": "deployments fleet operations scheduling store",
-    "workers": "auth deployments fleet reconcile scheduling store",
+    "workers": "auth deployments fleet gateways reconcile scheduling store",
     "telemetry": "deployments fleet scheduling store",
-    "routes": "auth deployments fleet operations reconcile store telemetry workers",
+    "gateways": "auth deployments fleet scheduling store telemetry",
+    "routes": "auth deployments fleet gateways operations reconcile store telemetry workers",
 }
 AGENT = {
     "conditions": "",
@@ -47,6 +48,7 @@ AGENT = {
     "logs": "engines state",
     "runner": "backends conditions config engines gpus host logs state",
     "operations": "backends engines host logs runner state",
+    "tunnel": "config control engines runner",
     "wiring": "control engines logs operations runner state",
     "commands": "operations state wiring",
     "heartbeat": "commands control host operations runner state wiring",
@@ -74,7 +76,10 @@ CLIENT = {
     "session": "direct exceptions http",
     "transport": "api direct exceptions session",
     "client": "api exceptions transport",
-    "gateway": "api files http sanitize",
+    "model_http": "",
+    "serving": "api",
+    "tunnel": "api",
+    "gateway": "api files http model_http sanitize serving tunnel",
     "cli": "api client diagnostics exceptions extras gateway litellm",
 }
 MACHINES = {
@@ -137,7 +142,9 @@ OURS = {
         "muster.extras",
         "muster.files",
         "muster.http",
+        "muster.model_http",
         "muster.sanitize",
+        "muster.tunnel",
     },
 }
 """What of our own packages each may import, beside itself. Lambda gets of `muster` no more than `muster.api`."""
@@ -145,7 +152,7 @@ OF_OTHERS = {
     "app": {"chalice"},
     "bench": {"fastapi", "h2", "matplotlib", "psutil", "pydantic", "sqlalchemy"},
     "chalicelib": {"botocore", "chalice", "msgspec", "pynamodb"},
-    "muster_agent": {"click", "docker", "msgspec", "psutil", "pynvml", "requests", "urllib3"},
+    "muster_agent": {"click", "docker", "msgspec", "psutil", "pynvml", "requests", "urllib3", "websockets"},
 }
 """What else may be imported: the control plane pays for each of these with every cold start."""
 ONE_IMPORTER = {
@@ -235,7 +242,8 @@ def test_the_wire_imports_nothing_but_msgspec_and_itself() -> None:
 
 def test_operators_need_neither_a_control_plane_nor_an_engine() -> None:
     used = {target.partition(".")[0] for name, path in modules("muster") for target in imported(path)}
-    libraries = {"click", "msgspec", "prometheus_client", "requests", "rich", "typing_extensions", "urllib3", "yaml"}
+    libraries = {"click", "msgspec", "requests", "rich", "typing_extensions", "urllib3", "yaml"}
+    libraries |= {"h2", "httptools", "prometheus_client", "uvicorn", "websockets"}  # of gateways
     assert used - set(sys.stdlib_module_names) == libraries | {"muster"}
 
 

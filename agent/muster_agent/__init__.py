@@ -14,6 +14,7 @@ done about it, so that an agent that is killed at any point picks up where it wa
 | `heartbeat`, `commands`, `wiring` | the loop; the commands that arrive; the parts that act for one worker |
 | `conditions` | what this host cannot do at the moment |
 | `signals` | SIGTERM and SIGINT |
+| `tunnel` | models of this host, served to gateways |
 | `operations` | what runs once |
 | `runner` | one deployment's life on this host |
 | `backends` | from a deploy command to vLLM's arguments |

@@ -59,8 +59,8 @@ from muster_agent.state.dir import StateDir, StateError
 from muster_agent.state.reserve import ReserveFile
 from muster_agent.tunnel.orders import ModelTarget
 from muster_agent.tunnel.settings import TunnelSettings, gateway_hosts
-from muster_agent.tunnel.supervisor import TunnelSupervisor
 from muster_agent.tunnel.targets import targets
+from muster_agent.tunnel.tunnel_supervisor import TunnelSupervisor
 from muster_agent.wiring import Journal
 
 log = logging.getLogger("agent")

@@ -2,7 +2,7 @@
 
 | module | what it owns |
 |---|---|
-| `worker`, `register`, `host`, `operator`, `install`, `console` | the routes, by who calls them |
+| `worker`, `register`, `host`, `operator`, `gateways`, `install`, `console` | the routes, by who calls them |
 | `table` | every route, and the module that has its handler |
 | `http` | what every route shares: credential, body, one shape for errors |
 | `parsing` | a body or query as a type of the wire, or what is wrong with it |

@@ -5,7 +5,8 @@
 | `__main__` | the commands serve, backup, and restore |
 | `prepare` | the settings of the stage `local`, and which database and server the process gets |
 | `server` | the start and the first words of a process, and the address on which it listens |
-| `http_server`, `http_protocol`, `exchange`, `connections` | uvicorn, made strict: framing, bounds, how it ends |
+| `http_server` | the app on Muster's HTTP server (muster/serving) |
+| `embedded_gateway` | models beside the API, from the same process |
 | `asgi`, `answers`, `threads`, `durability` | requests as API Gateway hands them to the app, and its answers |
 | `schedule` | the minute hand: `chalice local` never runs `@app.schedule` |
 | `dynamodb`, `store` | the embedded DynamoDB, and its SQLite file |

@@ -7,6 +7,7 @@ AWS nor Docker, so that either side can be read, tested and installed without th
 |---|---|
 | `messages` | what a worker sends and receives |
 | `resources` | what an operator sends and receives |
+| `gateways`, `tickets` | what gateways send and receive; how a worker shows a gateway who it is |
 | `lifecycle` | the states of deployments and operations, and the moves between them |
 | `errors` | every error code and its HTTP status |
 | `endpoints` | every route, who may call it, and its types |

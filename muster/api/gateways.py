@@ -154,7 +154,7 @@ class UsageQuery(Struct):
 
 
 class UsageRow(Struct, omit_defaults=True):
-    """Requests and tokens of a key, a model, or a day. `key` is the name of the API key, or its id if it was revoked."""
+    """Requests and tokens of a key, a model, or a day. `key` is the name of the key, or its id if it was revoked."""
 
     requests: int
     prompt_tokens: int

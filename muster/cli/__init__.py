@@ -10,6 +10,7 @@
 | `tokens`, `login`, `account` | tokens and keys; which control plane and which key |
 | `explain`, `fix_command` | what a code means, and the command that applies a proposed fix |
 | `gateway`, `gateway_serve` | `muster gateway`: sync and serve |
+| `usage_view` | what callers used, and who serves models |
 | `completion` | shell completion |
 | `shell`, `output` | what every command shares; text and tables for terminals and pipes |
 | `names`, `pairs`, `wanted`, `confirm`, `follow` | arguments, options, questions, and progress that commands share |

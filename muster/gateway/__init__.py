@@ -3,7 +3,12 @@
 | module | what it owns |
 |---|---|
 | `gateway_process`, `core`, `first_words` | a gateway as a process; all it knows, wired; what it says at its start |
-| `upstream` | the way to one replica: what the proxy sees of tunnels and direct connections |
+| `app`, `proxying` | the ASGI application; one request, from its key to the end of its answer |
+| `openai_request`, `openai_errors`, `model_list` | what is read of a request; errors in OpenAI's shape; /v1/models |
+| `balancing`, `circuits`, `holding` | which replica; those that fail; requests that wait for a model |
+| `token_usage` | tokens, as models count them |
+| `upstream`, `tunnel_upstream`, `direct_upstream` | the way to one replica, by a tunnel or to a pinned address |
+| `tunnels` | who may open a tunnel, and which are open |
 | `config`, `data_dir`, `listener` | the options, checked; the folder of a gateway; its port and certificate |
 | `plane_client`, `plane_link` | the control plane: its requests, and the loops that keep in contact with it |
 | `route_table`, `route_file` | the routes that are valid now, as tables; the last ones on disk |

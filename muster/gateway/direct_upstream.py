@@ -16,8 +16,8 @@ from urllib.parse import SplitResult, urlsplit
 from muster.api import addresses
 from muster.api.addresses import Kind
 from muster.gateway.upstream import Broken, Headers, Unavailable, UpstreamRequest, UpstreamResponse
-from muster.model_http.connection import ModelConnection, host_header, request
-from muster.model_http.pool import Address, ModelPool
+from muster.model_http.model_connection import ModelConnection, host_header, request
+from muster.model_http.model_pool import Address, ModelPool
 from muster.tunnel import headers as passing
 
 RESOLVED_FOR_SECONDS = 30.0

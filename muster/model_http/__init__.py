@@ -2,6 +2,6 @@
 
 | module | what it owns |
 |---|---|
-| `connection` | one connection: a request is built anew, an answer is taken apart |
-| `pool` | connections that are kept for the next request |
+| `model_connection` | one connection: a request is built anew, an answer is taken apart |
+| `model_pool` | connections that are kept for the next request |
 """

@@ -9,7 +9,7 @@ The child is a process of its own, so that traffic can neither stall nor end wha
 |---|---|
 | `orders` | what agent and child send each other |
 | `settings` | the owner's decisions: no tunnel, which gateways, which paths, how long to drain |
-| `supervisor` | the agent's part: the child's life, its orders, tickets, draining |
+| `tunnel_supervisor` | the agent's part: the child's life, its orders, tickets, draining |
 | `targets` | the models that can be asked, from what the runner knows |
 | `child` | the child's event loop: orders in, tunnels and models out |
 | `dialing` | a connection to a gateway, dialed again when it is lost |

@@ -9,7 +9,7 @@ import sys
 
 import msgspec
 
-from muster.model_http.pool import ModelPool
+from muster.model_http.model_pool import ModelPool
 from muster.tunnel.paths import Paths
 from muster.tunnel.protocol import CONNECTIONS
 from muster_agent.tunnel.dialing import Dialer

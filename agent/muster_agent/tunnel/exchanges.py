@@ -13,8 +13,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from muster.model_http.connection import ModelConnection, host_header, request
-from muster.model_http.pool import Address, ModelPool
+from muster.model_http.model_connection import ModelConnection, host_header, request
+from muster.model_http.model_pool import Address, ModelPool
 from muster.tunnel import headers as passing
 from muster.tunnel.link import INTERNAL_ERROR, STREAM_WINDOW, Headers, Stream
 from muster.tunnel.paths import Paths

@@ -72,7 +72,7 @@ class ModelConnection(asyncio.Protocol):
         self._status = 0
         self._headers: Headers = []
         self._head_bytes = 0
-        self._has_head = self._ends_with_connection = self._is_complete = False
+        self._has_head = self._ends_with_connection = self._is_complete = self._keeps = False
         self.is_reusable = False
         self._transport.write(request)
 
@@ -110,7 +110,7 @@ class ModelConnection(asyncio.Protocol):
             self._fail()
             return
         if self._is_complete:
-            self._finish(self._parser.should_keep_alive())
+            self._finish(self._keeps)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_reusable = False
@@ -152,6 +152,7 @@ class ModelConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._has_head:
             self._is_complete = True
+            self._keeps = self._parser.should_keep_alive()  # which only here is about this answer
 
     # The end of an answer
 

@@ -7,7 +7,7 @@ import socket
 import ssl
 from collections import defaultdict
 
-from muster.model_http.connection import ModelConnection
+from muster.model_http.model_connection import ModelConnection
 
 Address = tuple[str, int, ssl.SSLContext | None, str | None]
 """Host, port, and for TLS the context and the name that the certificate must have."""
