@@ -35,6 +35,7 @@ from muster.gateway.telemetry import Telemetry
 from muster.gateway.token_usage import StreamUsage, Used
 from muster.gateway.upstream import Broken, Unavailable, Upstream, UpstreamRequest, UpstreamResponse
 from muster.tunnel import headers as passing
+from muster.tunnel.protocol import Refusal
 
 MOST_RETRIES = 2
 GATHERED_BYTES = 64 * 1024
@@ -43,6 +44,11 @@ SESSION = b"x-session-id"
 """A header by which callers name a conversation, so that its requests go to one replica."""
 CLIENT_LEFT = 499
 STREAM = b"text/event-stream"
+NOT_NOW = frozenset((Refusal.DRAINING, Refusal.NO_DEPLOYMENT))
+"""Why a worker refuses a model that the routes have there: it is about to stop, or has just become ready. The worker
+knows first, so the request waits for the next routes, as one for a model that starts."""
+REFUSED_SECONDS = 0.5
+"""How long a replica that refused is not asked again by the same request."""
 WORTH_A_RETRY = frozenset((502, 503, 504))
 """Statuses of a model that another replica may not have."""
 
@@ -164,6 +170,9 @@ class Exchange:
         self._first: float | None = None
         self._used: Used | None = None
         self._error: OpenAIError | None = None
+        self._refused: dict[str, float] = {}
+        self._held_since: float | None = None
+        self._comment_at = 0.0
 
     async def run(self) -> None:
         """Serve the request. Raises Cut, and CancelledError where the caller left."""
@@ -232,7 +241,10 @@ class Exchange:
                 return
             except Unavailable as error:
                 self._count_failure(deployment_id, error)
-                tried.append(replica)
+                if error.reason in NOT_NOW:
+                    self._refused[deployment_id] = time.monotonic() + REFUSED_SECONDS
+                else:
+                    tried.append(replica)
                 if len(tried) > MOST_RETRIES:
                     raise OpenAIError(
                         502, "model_unavailable", f"no replica of the model answered: {error}", retry_after=2
@@ -275,7 +287,8 @@ class Exchange:
         found = [
             (replica, upstream)
             for replica in self._parts.table.replicas(model)
-            if (upstream := self._upstream(replica)) is not None
+            if self._refused.get(replica.deployment_id, now) <= now
+            and (upstream := self._upstream(replica)) is not None
         ]
         closed = [pair for pair in found if self._parts.circuits.allows(pair[0].deployment_id, now)]
         found = closed or found
@@ -306,20 +319,22 @@ class Exchange:
         assert self._caller is not None
         self._check_known(model)
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        if self._held_since is None:
+            self._held_since, self._comment_at = loop.time(), loop.time() + COMMENT_AFTER_SECONDS
+        began = self._held_since
         with parts.holding.place(model, self._caller.key_id, len(self._arrived.body)):
             parts.telemetry.queued(model, 1)
             try:
-                comment_at = began + COMMENT_AFTER_SECONDS
                 while (left := began + parts.hold - loop.time()) > 0:
-                    until_comment = max(0.0, comment_at - loop.time()) if asked.stream else left
-                    found = await self._changed(min(left, until_comment), lambda: self._candidates(model, tried))
+                    until_comment = max(0.0, self._comment_at - loop.time()) if asked.stream else left
+                    seconds = min(left, until_comment, REFUSED_SECONDS if self._refused else left)
+                    found = await self._changed(seconds, lambda: self._candidates(model, tried))
                     if found:
                         return found
                     self._check_known(model)
-                    if asked.stream and loop.time() >= comment_at:
+                    if asked.stream and loop.time() >= self._comment_at:
                         await self.reply.comment(f"waiting for the model {model}")
-                        comment_at = loop.time() + COMMENT_AFTER_SECONDS
+                        self._comment_at = loop.time() + COMMENT_AFTER_SECONDS
             finally:
                 parts.telemetry.queued(model, -1)
         raise not_ready(model, parts.table.starting(model), loop.time() - began, parts.wall())

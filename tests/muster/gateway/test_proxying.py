@@ -61,6 +61,49 @@ def test_an_answer_passes_with_its_length_and_is_counted(with_world: Callable[..
     ]
 
 
+def refused(reason: str = "no-deployment") -> Unavailable:
+    return Unavailable(reason, "this worker does not serve it", is_replica_fault=reason != "draining")
+
+
+@pytest.mark.parametrize("reason", ["no-deployment", "draining"])
+def test_a_replica_that_refuses_for_now_is_asked_again_and_another_one_before(
+    with_world: Callable[..., Any], reason: str
+) -> None:
+    """Routes are a moment behind the worker: a model that has just become ready is not known to its tunnel yet."""
+
+    async def act(world: World) -> None:
+        world.serve(replica())
+        way = world.answers(1, *[refused(reason)] * 4, ok())
+        assert (await ask(world.application, CHAT)).status == 200 and len(way.requests) == 5
+        world.serve(replica(1), replica(2))
+        first, second = world.answers(1, refused(reason)), world.answers(2, ok())
+        for _ in range(3):
+            assert (await ask(world.application, CHAT)).status == 200
+        assert len(second.requests) == 3 and len(first.requests) <= 3
+
+    with_world(act)
+
+
+def test_a_model_that_has_left_ends_the_wait_and_so_does_its_time(with_world: Callable[..., Any]) -> None:
+    async def leave(world: World) -> None:
+        world.serve(replica())
+
+        async def refuse(request: Any) -> Unavailable:
+            asyncio.get_running_loop().call_soon(lambda: world.serve(replica(2, model="other")))
+            return refused("draining")
+
+        world.answers(1, refuse)
+        assert (await ask(world.application, CHAT)).error == (404, "model_not_found")
+
+    async def stay(world: World) -> None:
+        world.serve(replica())
+        world.answers(1, refused())
+        assert (await ask(world.application, CHAT)).error == (503, "no_worker_connected")
+
+    with_world(leave)
+    with_world(stay, hold=0.0)
+
+
 def test_usage_is_asked_for_in_a_stream_and_hidden_from_callers_that_did_not_ask(
     with_world: Callable[..., Any],
 ) -> None:
