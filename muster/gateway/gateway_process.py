@@ -75,11 +75,12 @@ class Gateway:
             time.time,
             counts_expiry=self._counts,
         )
+        self.circuits = Circuits(core.telemetry.circuit)
         parts = self._parts()
         self._app = GatewayApplication(parts, self.tunnels, Paths(config.paths), config.max_body, self._state)
         self._checks: asyncio.Task[None] | None = None
         self._is_ending = False
-        core.table.on_change(lambda tables: parts.circuits.keep(tables.deployment_ids))
+        core.table.on_change(lambda tables: self.circuits.keep(tables.deployment_ids))
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -94,7 +95,7 @@ class Gateway:
             core.telemetry,
             core.access_log,
             core.config.hold,
-            circuits=Circuits(core.telemetry.circuit),
+            circuits=self.circuits,
         )
 
     def _counts(self, expires: float) -> bool:
@@ -143,6 +144,8 @@ class Gateway:
     async def drain(self, seconds: float = DRAIN_SECONDS) -> bool:
         """Wait until no request runs, while /healthz answers 503. Returns whether that was so within `seconds`."""
         self._is_ending = True
+        if self._idle.is_set():
+            return True
         try:
             await asyncio.wait_for(self._idle.wait(), seconds)
         except (asyncio.TimeoutError, TimeoutError):
