@@ -9,15 +9,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
+from muster.api.gateways import Caller
 from muster.api.version import VERSION
 from muster.gateway import model_list, telemetry
 from muster.gateway import openai_errors as errors
+from muster.gateway.access_lines import Access
 from muster.gateway.openai_errors import OpenAIError
 from muster.gateway.proxying import Arrived, Cut, Exchange, Message, Parts, Reply
 from muster.gateway.tunnels import Tunnels
@@ -73,15 +76,40 @@ class GatewayApplication:
                 clean = self._checked(method, raw)
                 body = await self._body(scope, receive)
             except OpenAIError as error:
-                self._parts.telemetry.rejected(error.code)
-                await Reply(send, "-").fail(error)
+                await self.refuse(scope, send, error)
             except CallerLeft:
                 return
             else:
                 await self._exchange(scope, receive, send, clean, body)
 
+    async def refuse(self, scope: Message, send: Send, error: OpenAIError, caller: Caller | None = None) -> None:
+        """Answer a request that does not come as far as its model."""
+        began, reply = time.perf_counter(), Reply(send)
+        self._parts.telemetry.rejected(error.code)
+        try:
+            await reply.fail(error)
+        finally:
+            self._log(scope, reply, began, caller, error.code)
+
+    def _log(self, scope: Message, reply: Reply, began: float, caller: Caller | None, code: str | None) -> None:
+        client, raw = scope.get("client"), scope.get("raw_path") or scope["path"].encode()
+        self._parts.access_log.put(
+            Access(
+                at=self._parts.wall(),
+                request_id=reply.request_id,
+                method=scope["method"],
+                path=raw.decode("latin-1"),
+                status=reply.status,
+                duration=time.perf_counter() - began,
+                client=str(client[0]) if client else "",
+                key_id=caller.key_id if caller else None,
+                key_name=caller.name if caller else None,
+                code=code,
+            )
+        )
+
     async def _own(self, scope: Message, send: Send, path: str) -> None:
-        reply = Reply(send, "-")
+        reply = Reply(send)
         if scope["method"] not in ("GET", "HEAD"):
             await reply.fail(errors.wrong_method(scope["method"], "GET"))
         elif path == "/metrics":
@@ -94,7 +122,7 @@ class GatewayApplication:
             await reply.whole(200 if serves else 503, [JSON], msgspec.json.encode(found))
 
     async def _models(self, scope: Message, send: Send, path: str) -> None:
-        reply = Reply(send, "-")
+        began, reply, caller = time.perf_counter(), Reply(send), None
         try:
             if scope["method"] not in ("GET", "HEAD"):
                 raise errors.wrong_method(scope["method"], "GET")
@@ -105,10 +133,10 @@ class GatewayApplication:
             else:
                 body = model_list.one(caller, models, unquote(path.removeprefix(MODELS + "/")))
         except OpenAIError as error:
-            self._parts.telemetry.rejected(error.code)
-            await reply.fail(error)
+            await self.refuse(scope, send, error, caller)
         else:
             await reply.whole(200, [JSON], body)
+            self._log(scope, reply, began, caller, None)
 
     def _checked(self, method: str, raw: bytes) -> bytes:
         """The path as it may be asked for. Raises OpenAIError."""

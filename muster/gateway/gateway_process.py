@@ -26,7 +26,7 @@ from muster.gateway.core import Core, write_to_stdout
 from muster.gateway.data_dir import DataError
 from muster.gateway.listener import CannotServe, listen, load_tls
 from muster.gateway.openai_errors import OpenAIError
-from muster.gateway.proxying import Parts, Reply
+from muster.gateway.proxying import Parts
 from muster.gateway.route_file import Kept
 from muster.gateway.trust import State, Trust
 from muster.gateway.tunnels import Tunnels
@@ -129,8 +129,7 @@ class Gateway:
             if scope["path"] in OWN_PATHS or self.core.trust.serves():
                 await self._app(scope, receive, send)
             else:
-                self.core.telemetry.rejected("not_serving")
-                await Reply(send, "-").fail(not_serving(self.core.trust))
+                await self._app.refuse(scope, send, not_serving(self.core.trust))
         finally:
             self._running -= 1
             if not self._running:

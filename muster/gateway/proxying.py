@@ -108,9 +108,10 @@ class Arrived:
 class Reply:
     """The answer to a caller: how much of it was sent, and how it ends."""
 
-    def __init__(self, send: Callable[[Message], Any], request_id: str) -> None:
+    def __init__(self, send: Callable[[Message], Any]) -> None:
         self._send = send
-        self.headers: Headers = [(b"x-request-id", request_id.encode())]
+        self.request_id = f"req_{binascii.hexlify(os.urandom(12)).decode()}"
+        self.headers: Headers = [(b"x-request-id", self.request_id.encode())]
         self.status = 0
         self.is_stream = False
 
@@ -161,8 +162,7 @@ class Exchange:
     def __init__(self, parts: Parts, arrived: Arrived, send: Callable[[Message], Any]) -> None:
         self._parts, self._arrived = parts, arrived
         self._began_at, self._began = parts.wall(), time.perf_counter()
-        self.request_id = f"req_{binascii.hexlify(os.urandom(12)).decode()}"
-        self.reply = Reply(send, self.request_id)
+        self.reply = Reply(send)
         self._caller: Caller | None = None
         self._asked: Asked | None = None
         self._retries = 0
@@ -459,7 +459,7 @@ class Exchange:
         parts.access_log.put(
             Access(
                 at=self._began_at,
-                request_id=self.request_id,
+                request_id=self.reply.request_id,
                 method=self._arrived.method,
                 path=self._arrived.path.decode("latin-1"),
                 status=self.reply.status,

@@ -10,6 +10,7 @@ import pytest
 
 from tests.fixtures.event_loop import run
 from tests.fixtures.gateway_world import JSON, Answer, Reply, World, ask, caller, replica
+from tests.fixtures.waiting import PATIENCE
 
 
 def asked(folder: Path, path: str, method: str = "GET", **options: Any) -> Reply:
@@ -32,6 +33,30 @@ def test_models_are_those_that_the_key_may_use(tmp_path: Path) -> None:
     assert asked(tmp_path, "/v1/models/llama").error == (404, "model_not_found")
     assert asked(tmp_path, "/v1/models", secret=None).error == (401, "invalid_api_key")
     assert asked(tmp_path, "/v1/models", "POST").error == (405, "method_not_allowed")
+
+
+def test_each_request_but_those_of_monitors_has_a_line(tmp_path: Path) -> None:
+    async def go() -> list[dict[str, Any]]:
+        world = World(tmp_path)
+        world.serve(replica())
+        world.access_log.start()
+        ids = []
+        try:
+            for path, method in (("/v1/models", "GET"), ("/v1/models/x", "GET"), ("/v2", "POST"), ("/healthz", "GET")):
+                ids.append((await ask(world.application, path=path, method=method)).headers["x-request-id"])
+        finally:
+            world.close()
+            world.access_log.stop(PATIENCE)
+        lines = [json.loads(line) for line in "".join(world.lines).splitlines()]
+        assert [line["request_id"] for line in lines] == ids[:3] and len(set(ids)) == 4
+        return lines
+
+    found = [(line["path"], line["status"], line.get("code"), line.get("key")) for line in run(go())]
+    assert found == [
+        ("/v1/models", 200, None, "app"),
+        ("/v1/models/x", 404, "model_not_found", "app"),
+        ("/v2", 404, "route_not_found", None),
+    ]
 
 
 def test_metrics_and_health_need_no_key(tmp_path: Path) -> None:
