@@ -10,6 +10,7 @@ import click
 import msgspec
 import pytest
 
+from muster.api import gateways as g
 from muster.api import messages as m
 from muster.api import resources as r
 from muster.cli.apply import Applied
@@ -155,6 +156,7 @@ JSON: list[tuple[str, Any]] = [
     ("events", r.Events),
     ("events m", r.Events),
     ("events gpu-1", r.Events),
+    ("gateways", g.GatewayList),
     ("images gpu-1 --fresh", m.Images),
     ("join", Join),
     ("keys", r.ApiKeys),
@@ -176,6 +178,7 @@ JSON: list[tuple[str, Any]] = [
     ("tokens", r.RegistrationTokens),
     ("tokens create", r.RegistrationToken),
     ("top", Top),
+    ("usage", g.Usage),
     ("workers", r.Workers),
     ("workers drain gpu-1", r.Worker),
     ("workers label gpu-1 a=b", r.Worker),
