@@ -243,7 +243,7 @@ def test_the_wire_imports_nothing_but_msgspec_and_itself() -> None:
 def test_operators_need_neither_a_control_plane_nor_an_engine() -> None:
     used = {target.partition(".")[0] for name, path in modules("muster") for target in imported(path)}
     libraries = {"click", "msgspec", "requests", "rich", "typing_extensions", "urllib3", "yaml"}
-    libraries |= {"h2", "httptools", "prometheus_client", "uvicorn", "websockets"}  # of gateways
+    libraries |= {"h2", "httptools", "prometheus_client", "uvicorn"}  # of gateways
     assert used - set(sys.stdlib_module_names) == libraries | {"muster"}
 
 

@@ -9,13 +9,16 @@ from typing import TypeVar
 from muster.api import resources as r
 from muster.cli.shell import NOT_FOUND, USAGE, Stop
 from muster.client import Client
-from muster.exceptions import NotFound
+from muster.exceptions import AuthError, NotFound
 
 T = TypeVar("T")
 
 MIN_PREFIX_CHARACTERS = 4
 """Characters of an id: fewer are likelier a name with a mistake in it."""
 SHORT_ID_CHARACTERS = 8
+
+EVERY_ROLE: tuple[r.Role | None, ...] = (None, "gateway", "caller")
+"""Whose keys are listed, list by list; None are those of people."""
 
 
 def worker(client: Client, ref: str) -> r.Worker:
@@ -55,9 +58,23 @@ def token(client: Client, ref: str) -> r.RegistrationToken:
     return _one("token", ref, found, lambda token: (token.token_id, token.name or ""), "muster tokens")
 
 
+def keys(client: Client, role: r.Role | None = None) -> list[r.ApiKey]:
+    """The keys of that role; without one, all that the caller may see, which for operators are those of callers."""
+    if role is not None:
+        return list(client.api_keys(role))
+    found: list[r.ApiKey] = []
+    for each in EVERY_ROLE:
+        try:
+            found += client.api_keys(each)
+        except AuthError as error:
+            if error.error_code != "FORBIDDEN" or each == "caller":
+                raise
+    return list({found_key.key_id: found_key for found_key in found}.values())
+
+
 def key(client: Client, ref: str) -> r.ApiKey:
     """Raises Stop."""
-    return _one("key", ref, client.api_keys(), lambda key: (key.key_id, key.name), "muster keys")
+    return _one("key", ref, keys(client), lambda key: (key.key_id, key.name), "muster keys")
 
 
 def operation(every: Iterable[r.Operation], ref: str) -> r.Operation:

@@ -14,7 +14,6 @@ from muster.cli import names, text, wanted
 from muster.cli.account import is_loopback
 from muster.cli.output import Cell
 from muster.cli.shell import Group, Shell, command
-from muster.exceptions import AuthError
 
 ROLES = ("viewer", "operator", "admin", "gateway", "caller")
 
@@ -89,7 +88,7 @@ def keys() -> None:
 @click.option("--role", type=click.Choice(ROLES), help="Only keys of this role. By default all that you may see.")
 def list_keys(shell: Shell, role: r.Role | None) -> None:
     """List the API keys."""
-    found = _visible_keys(shell, role)
+    found = names.keys(shell.client, role)
     now = shell.wall()
     rows: list[tuple[Cell, ...]] = [
         (
@@ -105,20 +104,6 @@ def list_keys(shell: Shell, role: r.Role | None) -> None:
     shell.table(
         r.ApiKeys(found), "id name role age limits expires", rows, "No keys: muster keys create NAME --role caller"
     )
-
-
-def _visible_keys(shell: Shell, role: r.Role | None) -> list[r.ApiKey]:
-    """Operators see the keys of callers alone, and a control plane of an older release has no others than people's."""
-    if role is not None:
-        return list(shell.client.api_keys(role))
-    found: list[r.ApiKey] = []
-    for each in (None, "gateway", "caller"):
-        try:
-            found += shell.client.api_keys(each)
-        except AuthError as error:
-            if error.error_code != "FORBIDDEN" or each == "caller":
-                raise
-    return list({key.key_id: key for key in found}.values())
 
 
 def _limits(key: r.ApiKey) -> str | None:

@@ -35,7 +35,8 @@ def usage(shell: Shell, by: str, since: int) -> None:
 
 
 def _row(row: g.UsageRow, by: str) -> tuple[Cell, ...]:
-    return *(getattr(row, name) for name in by.split(",")), row.requests, row.prompt_tokens, row.completion_tokens
+    sums = (row.requests, row.prompt_tokens, row.completion_tokens)
+    return *(getattr(row, name) for name in by.split(",")), *(f"{total}" for total in sums)
 
 
 @command("gateways", examples="muster gateways\nmuster gateways -o json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -111,7 +111,7 @@ def test_tickets_are_renewed_at_half_of_their_life_and_asked_for_again_if_that_f
     world.renewed = [Gateways([WorkersGateway(URL, "t2", 600.0)])]
     world.step(11.0)
     assert world.asked == 2
-    eventually(world.orders, lambda seen: seen[-1].gateways[0].ticket == "t2")
+    eventually(world.orders, lambda seen: bool(seen) and seen[-1].gateways[0].ticket == "t2")
     world.step(299.0)
     assert world.asked == 2
 
@@ -148,11 +148,12 @@ def test_a_drain_ends_with_its_time_or_the_child_or_a_newer_intent(tmp_path: Pat
     world.offer(URL)
     world.step()
     cancelled = [False]
-    for end in (
+    ends: list[Callable[[], object]] = [
         lambda: setattr(world, "now", world.now + 31.0),
         lambda: cancelled.__setitem__(0, True),
         lambda: world.supervisor._child._process.kill(),  # type: ignore[union-attr]
-    ):
+    ]
+    for end in ends:
         draining = threading.Thread(target=world.supervisor.drain, args=("i", lambda: cancelled[0]))
         cancelled[0] = False
         draining.start()

@@ -73,7 +73,7 @@ def test_operators_manage_callers_keys_and_no_others(world: PlaneWorld) -> None:
 def test_the_list_of_release_0_1_0_has_the_roles_that_it_knows(world: PlaneWorld) -> None:
     make(world)
     for role in ("viewer", "operator", "admin", "gateway"):
-        tokens.create_key(r.NewApiKey(role, role), ADMIN, world.now)  # type: ignore[arg-type]
+        tokens.create_key(r.NewApiKey(role, role), ADMIN, world.now)
     listed = tokens.list_keys(r.KeysQuery(), ADMIN).api_keys
     assert {key.role for key in listed} == {"viewer", "operator", "admin"}
     assert [key.name for key in tokens.list_keys(r.KeysQuery(role="gateway"), ADMIN).api_keys] == ["gateway"]

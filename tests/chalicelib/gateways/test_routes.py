@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from chalicelib.auth import tokens
@@ -19,7 +21,7 @@ def seen(world: PlaneWorld, selector: str | None = None) -> g.Routes:
     return routes.current(g.RoutesQuery(selector), world.now)
 
 
-def serving(world: PlaneWorld, name: str = "gpu-1", **host: object) -> tuple[Worker, str]:
+def serving(world: PlaneWorld, name: str = "gpu-1", **host: Any) -> tuple[Worker, str]:
     """A worker, and a deployment that runs on it."""
     worker = world.worker(name, features=["tunnel"], boot_id="b", journal_id=f"j-{name}", **host)
     deployment_id = world.deploy(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import UNSET
 
 from chalicelib.gateways import records, ticket_keys, worker_gateways
@@ -37,7 +39,8 @@ def test_an_agent_that_knows_tunnels_is_told_at_registration_and_when_a_heartbea
 def test_other_clients_are_told_nothing(world: PlaneWorld) -> None:
     gateway(world)
     for features in (None, [], ["other"]):
-        worker = world.worker(f"w-{features}", boot_id="b", **({} if features is None else {"features": features}))
+        announced: dict[str, Any] = {} if features is None else {"features": features}
+        worker = world.worker(f"w-{features}", boot_id="b", **announced)
         assert worker.answer.gateways is UNSET and worker.beat().gateways is UNSET
     basic = world.worker("basic")
     assert basic.answer.gateways is UNSET and basic.beat().gateways is UNSET

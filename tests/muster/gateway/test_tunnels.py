@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ async def closed(websocket: ClientConnection) -> int | None:
     return websocket.close_code
 
 
-REFUSED = {
+REFUSED: dict[str, Callable[[str], str | None]] = {
     "no ticket": lambda url: None,
     "no ticket at all": lambda url: "mst_tkt_x",
     "another gateway's": lambda url: ticket("http://other"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from websockets.sync.client import connect as websocket
+
 from muster.serving.websocket_protocol import MAX_MESSAGE_BYTES, MAX_UNSENT_BYTES
 from tests.fixtures.waiting import eventually
-from tests.muster.serving.test_http_server import Served, echo, websocket
+from tests.muster.serving.test_http_server import Served, echo
 
 TUNNEL = frozenset(("/tunnel",))
 
