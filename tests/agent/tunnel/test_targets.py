@@ -15,14 +15,8 @@ from muster_agent.tunnel.targets import targets
 
 
 def instance(number: int = 1, **changed: Any) -> Instance:
-    fields: dict[str, Any] = {
-        "state": "running",
-        "worker_id": "w",
-        "deployment_id": "d",
-        "generation": number,
-        "bind": "127.0.0.1",
-        "port": 8000 + number,
-    }
+    fields: dict[str, Any] = {"state": "running", "worker_id": "w", "deployment_id": "d", "generation": number}
+    fields |= {"bind": "127.0.0.1", "port": 8000 + number}
     return Instance(f"i{number}", "name", "image", **(fields | changed))
 
 
