@@ -133,3 +133,20 @@ def test_a_pull_that_is_tried_again_is_reported_with_the_reason(world: AgentWorl
     said = [each for _, each in world.server.reports if "REGISTRY_UNREACHABLE" in (each.message or "")]
     assert [(each.status, each.error_code) for each in said] == [("downloading", None)]
     assert (world.last_report().status, world.last_report().restarts) == ("running", 0)
+
+
+def test_requests_may_finish_before_their_instance_is_stopped(world: AgentWorld) -> None:
+    drained: list[tuple[str, bool]] = []
+
+    def drain(instance: str, cancelled: Callable[[], bool]) -> None:
+        drained.append((instance, instance in world.engine.all and not cancelled()))
+
+    world.drain = drain
+    world.restart()
+    world.deploy()
+    world.settle()
+    assert drained == [], "nothing is stopped"
+    running = world.runner().record.container_id
+    world.stop()
+    world.settle()
+    assert drained == [(running, True)] and world.last_report().status == "stopped"
