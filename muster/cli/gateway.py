@@ -41,6 +41,14 @@ class SyncOptions:
     every: float
     keep_names: bool
     once: bool
+    via: str | None = None
+    via_key: str | None = None
+
+    def gateway(self) -> g.Via | None:
+        """Raises UsageError where one of the two options is missing."""
+        if bool(self.via) != bool(self.via_key):
+            raise click.UsageError("--via and --via-key belong together: the gateway, and a caller's key for it")
+        return g.Via(self.via, self.via_key) if self.via and self.via_key else None
 
     def proxy(self, shell: Shell) -> LiteLLM:
         """Raises UsageError without a key."""
@@ -61,6 +69,7 @@ def gateway() -> None:
     muster gateway sync --litellm-url http://127.0.0.1:4000
     muster gateway sync --litellm-url http://litellm:4000 --selector site=lab --every 10
     muster gateway sync --litellm-url http://127.0.0.1:4000 --once
+    muster gateway sync --litellm-url http://127.0.0.1:4000 --via https://models.example.com --via-key mst_key_…
     """,
 )
 @click.option("--litellm-url", required=True, envvar="LITELLM_URL", help="URL of LiteLLM's own API.")
@@ -76,6 +85,10 @@ def gateway() -> None:
     "--keep-names", is_flag=True, help="Pass on names unresolved, for a LiteLLM in a network with other names."
 )
 @click.option("--once", is_flag=True, help="Synchronize once, then exit.")
+@click.option("--via", metavar="URL", help="Gateway for models whose hosts LiteLLM cannot reach.")
+@click.option(
+    "--via-key", envvar="MUSTER_VIA_KEY", help="A caller's key for --via; safer as the variable MUSTER_VIA_KEY."
+)
 def sync(shell: Shell, **given: Any) -> None:
     """Add running models to LiteLLM, and remove those that no longer run.
 
@@ -83,12 +96,12 @@ def sync(shell: Shell, **given: Any) -> None:
     changes. Requires an API key with the role operator, because the models' own keys are passed on.
     """
     options = SyncOptions(**given)
-    proxy, labels = options.proxy(shell), pairs.split(options.selector, "--selector")
+    proxy, labels, via = options.proxy(shell), pairs.split(options.selector, "--selector"), options.gateway()
     told: set[str] = set()
     try:
         while True:
             try:
-                errors = _step(shell, proxy, labels, told, options.keep_names)
+                errors = _step(shell, proxy, labels, told, options.keep_names, via)
             except Unreachable as error:
                 if options.once:
                     raise
@@ -107,12 +120,15 @@ def _end(errors: list[str]) -> None:
         raise Stop("; ".join(errors), FAILED)
 
 
-def _step(shell: Shell, proxy: LiteLLM, labels: dict[str, str], told: set[str], keep_names: bool) -> list[str]:
+def _step(
+    shell: Shell, proxy: LiteLLM, labels: dict[str, str], told: set[str], keep_names: bool, via: g.Via | None
+) -> list[str]:
     """Synchronize once, and return the errors. `told` contains the deployments already reported as left out."""
     deployments, workers = list(shell.client.deployments()), list(shell.client.workers())
-    _tell_keyless(shell, deployments, told)
+    if via is None:
+        _tell_keyless(shell, deployments, told)
     is_local = addresses.of_host(urlsplit(shell.client.url).hostname or "").kind is Kind.LOOPBACK
-    found = g.check(g.wanted(deployments, workers, labels), None if keep_names else resolve, is_local)
+    found = g.check(g.wanted(deployments, workers, labels, via), None if keep_names else resolve, is_local)
     _tell_left_out(shell, found, told)
     try:
         plan = g.plan(found.models, proxy.own(), found.unresolved)

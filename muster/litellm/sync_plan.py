@@ -43,18 +43,38 @@ class Plan:
     delete: list[str]
 
 
+@dataclass(frozen=True)
+class Via:
+    """A gateway that reaches the models of hosts which LiteLLM cannot reach, and a caller's key for it."""
+
+    url: str
+    key: str
+
+
 def wanted(
-    deployments: Iterable[r.Deployment], workers: Iterable[r.Worker], selector: Mapping[str, str]
+    deployments: Iterable[r.Deployment],
+    workers: Iterable[r.Worker],
+    selector: Mapping[str, str],
+    via: Via | None = None,
 ) -> list[Model]:
-    """What serves, should run, and can be reached, on workers that have the labels of `selector`."""
+    """What serves, should run, and can be reached, on workers that have the labels of `selector`.
+
+    With `via`, a model without an endpoint is reached through that gateway: one entry for each name, since the gateway
+    chooses among replicas itself.
+    """
     here = {worker.worker_id for worker in workers if selector.items() <= worker.labels.items()}
     models = []
+    through: dict[str, Model] = {}
     for deployment in deployments:
+        if _where(deployment) not in here or not _serves(deployment):
+            continue
         url, key = deployment.endpoint, deployment.api_key
-        if url and key is not UNSET and _where(deployment) in here and _serves(deployment):
-            name, id_ = deployment.served_model_name, deployment.deployment_id
+        name, id_ = deployment.served_model_name, deployment.deployment_id
+        if url and key is not UNSET:
             models.append(Model(name, f"{url.rstrip('/')}/v1", key, id_))
-    return models
+        elif via is not None:
+            through.setdefault(name, Model(name, f"{via.url.rstrip('/')}/v1", via.key, id_))
+    return models + list(through.values())
 
 
 def _where(deployment: r.Deployment) -> str | None:

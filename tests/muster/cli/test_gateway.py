@@ -111,3 +111,17 @@ def test_a_name_that_does_not_resolve_here_is_told_once_and_handed_on_by_request
     assert said.stderr.startswith("http://gpu.invalid:") and "does not resolve here" in said.stderr
     assert "http://gpu.invalid:" in operators.out(sync(proxy, "--keep-names"))
     assert operators.invoke(sync(proxy)).stdout == "" and len(proxy.models) == 1, "what LiteLLM has stays"
+
+
+def test_models_without_an_endpoint_are_reached_through_a_gateway(operators: Operators, proxy: FakeLiteLLM) -> None:
+    operators.out("deploy org/model --name one --gpus 0 --wait")
+    operators.out("deploy org/model --name two --gpus 0 --wait")
+    via = ("--via", "https://10.0.0.9:8443/", "--via-key", "mst_key_x")
+    assert operators.out(sync(proxy)) == ""
+    (added,) = operators.out(sync(proxy, *via)).splitlines()
+    assert added.startswith("added    org/model at https://10.0.0.9:8443/v1")
+    (entry,) = proxy.models.values()
+    assert entry["litellm_params"]["api_key"] == "mst_key_x"
+    assert operators.out(sync(proxy, *via)) == "", "in step"
+    assert operators.out(sync(proxy)).startswith("removed")
+    assert "belong together" in operators.out(sync(proxy, "--via", "https://x"), 2)
