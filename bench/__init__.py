@@ -12,6 +12,7 @@ A server is a black box here: a process, and HTTP. So the same code measures the
 | `figures` | the figures |
 | `gateway_stack` | the processes between a caller and a model |
 | `host` | the machine, as the report describes it |
+| `idle_tunnels` | agents' ends of idle tunnels, a process of its own |
 | `load` | the load generator, a process of its own |
 | `peers` | which servers are measured, and their environments |
 | `plots` | a figure as SVG |

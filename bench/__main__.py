@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench import host, report, worktree
 from bench.figure import FULL, QUICK, Comparison, Figure, Outcome, measure
-from bench.figures import command_line, gateway, heartbeats, idle_agent, lambda_handler, lists, starts
+from bench.figures import command_line, gateway, heartbeats, idle_agent, lambda_handler, lists, starts, tunnels
 from bench.peers import Bench
 from bench.servers import ROOT, NotMeasured
 
@@ -30,6 +30,7 @@ FIGURES: dict[str, Callable[[Bench], Figure]] = {
     "command-line": command_line.figure,
     "agent": idle_agent.figure,
     "gateway": gateway.figure,
+    "tunnels": tunnels.figure,
 }
 FOLDER = ROOT / "build" / "bench"
 PAGE = ROOT / "docs" / "benchmarks.md"

@@ -107,6 +107,7 @@ MEASUREMENTS = {
     "bare_sqlite": "",
     "fastapi_server": "",
     "host": "",
+    "idle_tunnels": "",
     "load": "",
     "samples": "",
     "servers": "",
@@ -150,7 +151,7 @@ OURS = {
 """What of our own packages each may import, beside itself. Lambda gets of `muster` no more than `muster.api`."""
 OF_OTHERS = {
     "app": {"chalice"},
-    "bench": {"fastapi", "h2", "matplotlib", "psutil", "pydantic", "sqlalchemy"},
+    "bench": {"fastapi", "h2", "websockets", "matplotlib", "psutil", "pydantic", "sqlalchemy"},
     "chalicelib": {"botocore", "chalice", "msgspec", "pynamodb"},
     "muster_agent": {"click", "docker", "msgspec", "psutil", "pynvml", "requests", "urllib3", "websockets"},
 }

@@ -9,4 +9,5 @@
 | `lambda_handler` | a cold import, and an idle heartbeat in AWS |
 | `lists` | a list of all workers |
 | `starts` | a server's start, and its memory |
+| `tunnels` | idle tunnels, and agents that come back to a gateway |
 """
