@@ -134,8 +134,8 @@ def figure(bench: Bench) -> Figure:
         title="Idle tunnels, and agents that come back",
         text=(
             f"{count:,} tunnels that carry nothing, held open by one process; and {AGENTS} processes as agents start "
-            "them, after the gateway was killed and started again: the seconds count from its first answer. TLS, which a "
-            "proxy ends in front of a gateway, is not in it."
+            "them, after the gateway was killed and started again: the seconds count from its first answer. TLS, which "
+            "a proxy ends in front of a gateway, is not in it."
         ),
         cases=[IDLE, BACK],
         metrics=METRICS,
