@@ -28,6 +28,7 @@ from chalicelib.store import idempotency
 from chalicelib.store.items import TransactionConflict
 from chalicelib.store.tables import Operation
 from chalicelib.telemetry import access_log
+from muster.api import messages as m
 from muster.api import resources as r
 from muster.api.endpoints import BY_NAME, Access, Endpoint
 from muster.api.errors import ApiError
@@ -204,7 +205,7 @@ def authenticated(call: Call) -> Call:
     if endpoint.access is not Access.ANYONE and not endpoint.authenticates_itself:
         call = msgspec.structs.replace(call, principal=call.authenticate())
     if endpoint.body is None and endpoint.method != "GET" and call.raw:
-        call.body(r.Nothing)
+        call.body(m.Nothing if endpoint.access is Access.WORKER else r.Nothing)
     return call
 
 

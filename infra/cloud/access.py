@@ -33,7 +33,7 @@ API: Grants = {
     "operations": "BatchGetItem GetItem PutItem UpdateItem",
     "credentials": "BatchGetItem ConditionCheckItem DeleteItem GetItem PutItem UpdateItem",
     "credentials/index/listing": "Query",
-    "events": "BatchWriteItem Query",
+    "events": "BatchWriteItem Query UpdateItem",
 }
 SWEEP: Grants = {
     "heartbeats": "BatchGetItem ConditionCheckItem GetItem Scan UpdateItem",

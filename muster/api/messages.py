@@ -121,6 +121,10 @@ class WorkersGateway(Struct):
     expires_in: float
 
 
+class Nothing(Struct):
+    """The body of a worker's route that takes none: empty, or an object, whose fields of a newer agent are ignored."""
+
+
 class Gateways(Struct):
     """The gateways of a worker that announced the feature `tunnel`: all of them, none if the list is empty.
 

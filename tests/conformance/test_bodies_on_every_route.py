@@ -7,7 +7,7 @@ import pytest
 
 from tests.fixtures.http_client import Client, Json, Operator, Reply, audit, raw
 from tests.fixtures.http_workers import Worker
-from tests.fixtures.routes import NOBODY, OPERATOR_ONLY, REGISTER, SHARED, WITH_BODY, WORKER_ONLY, Route
+from tests.fixtures.routes import NOBODY, OF_GATEWAYS, OPERATOR_ONLY, REGISTER, SHARED, WITH_BODY, WORKER_ONLY, Route
 from tests.fixtures.served import Server
 
 NOT_JSON = [
@@ -29,10 +29,12 @@ Caller = Callable[[Route], Client]
 
 
 @pytest.fixture(scope="module")
-def caller(host: Worker, admin: Operator, anyone: Client) -> Caller:
+def caller(host: Worker, admin: Operator, gateway: Operator, anyone: Client) -> Caller:
     """The client that may call a route."""
 
     def pick(route: Route) -> Client:
+        if route in OF_GATEWAYS:
+            return gateway
         return anyone if route is REGISTER else admin if route.role else host.client
 
     return pick
@@ -73,7 +75,7 @@ REQUIRED = [
         (WORKER_ONLY[2], ["status"]),
         (SHARED[2], ["image"]),
         (OPERATOR_ONLY[3], ["name", "role"]),
-        (OPERATOR_ONLY[15], ["model"]),
+        (OPERATOR_ONLY[17], ["model"]),
     ]
     for field in fields
 ]

@@ -61,7 +61,7 @@ def test_an_outline_has_fields_with_plain_types_and_defaults() -> None:
     assert "    gpus: int | list[int] = 1" in outline("NewDeployment").splitlines()
     assert "    config: dict[str, Any] = {}" in outline("NewDeployment").splitlines()
     assert '    RUNNING = "running"' in outline("Status").splitlines()
-    assert outline("Role") == 'Role = Literal["viewer", "operator", "admin"]'
+    assert outline("Role") == 'Role = Literal["viewer", "operator", "admin", "gateway", "caller"]'
     assert outline("Watch") == "Watch = Callable[[Accepted | Operation], None]"
     assert outline("About").startswith("class About(TypedDict):")
     assert "    now: Callable[[], float] = ..." in outline("Clock").splitlines()

@@ -28,6 +28,8 @@ pytestmark = pytest.mark.docker
 WAIT = f" --wait --timeout {PATIENCE:.0f}s"
 
 BASE, SERVER, PROXY, ENGINE = (f"muster-test/server-{part}:1" for part in ("base", "api", "proxy", "engine"))
+GATEWAY = "embedded gateway"
+"""The name of the key that the server makes for its own gateway."""
 PATIENT = {"timeout": "60s", "start_period": "10m"}
 """Of the checks of the containers' health, in the place of the Dockerfile's: as long as a busy machine may need."""
 
@@ -146,7 +148,9 @@ def test_a_control_plane_on_one_machine(site: Site, machine: Machine) -> None:
     site.ok(documented("backup"))
     site.ok("muster keys create late --role viewer")
     site.ok(documented("restore"))
-    assert [each["name"] for each in site.json("muster keys")["api_keys"]] == ["anna"], "what there was, and no more"
+    assert [each["name"] for each in site.json("muster keys")["api_keys"]] == ["anna", GATEWAY], (
+        "what there was, and no more"
+    )
     goes_on(site)
     assert ask(site, "marmalade") == before
     site.ok("muster stop tiny" + WAIT)
@@ -173,7 +177,7 @@ def test_another_database_is_one_variable(site: Site, tmp_path: Path, debian_ima
     site.ok("docker kill --signal KILL $(docker compose ps -q server)")
     site.ok("docker compose start server")
     eventually(lambda: site.run("muster keys").returncode, lambda code: code == 0, "the server to answer")
-    assert [key["name"] for key in site.json("muster keys")["api_keys"]] == ["local admin"]
+    assert [key["name"] for key in site.json("muster keys")["api_keys"]] == ["local admin", GATEWAY]
     assert "muster.sqlite3" not in site.ok("docker compose exec -T server ls /var/lib/muster")
 
 

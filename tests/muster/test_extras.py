@@ -16,7 +16,7 @@ import muster_agent
 from muster.extras import EXTRAS, needed
 from tests.fixtures import ROOT
 
-DISTRIBUTIONS = {"pynvml": "nvidia-ml-py", "yaml": "pyyaml"}
+DISTRIBUTIONS = {"prometheus_client": "prometheus-client", "pynvml": "nvidia-ml-py", "yaml": "pyyaml"}
 """Whose name is not that of their module."""
 EVERYWHERE = {"msgspec", "requests", "tomli", "urllib3"}
 CODE = Path(muster.__file__).parent
@@ -55,7 +55,8 @@ def names(requirements: list[str]) -> set[str]:
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_an_extra_brings_what_its_part_imports(extra: str) -> None:
     modules = set().union(*map(imported, PARTS[extra])) - EVERYWHERE
-    modules |= {"click", "rich"} if extra == "gateway" else set()  # for the command, which the command line has
+    # The command is the command line's, and uvicorn needs the library for WebSockets.
+    modules |= {"click", "rich", "websockets"} if extra == "gateway" else set()
     assert modules == set(EXTRAS[extra])
     project = msgspec.toml.decode((ROOT / "pyproject.toml").read_text())["project"]
     brought = names(project["optional-dependencies"][extra])

@@ -30,7 +30,7 @@ def key_of(world: PlaneWorld, role: Any) -> str:
     [
         ("whoami", {"viewer", "operator", "admin"}),
         ("create_deployment", {"operator", "admin"}),
-        ("create_key", {"admin"}),
+        ("create_key", {"operator", "admin"}),
         ("report", set[str]()),
     ],
 )

@@ -6,6 +6,7 @@ tests/infra/cloud/test_access.py calls each of DRIVES with a world of its own, a
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -16,11 +17,13 @@ from chalice.local import LocalGateway
 from app import app
 from chalicelib.auth import tokens
 from chalicelib.deployments import intents
+from chalicelib.gateways import records, ticket_keys, usage_sums, worker_gateways
 from chalicelib.scheduling import view_audit
 from chalicelib.store.tables import WorkerRecord
 from chalicelib.workers import admin
+from muster.api import gateways as g
 from muster.api.endpoints import ENDPOINTS, Access
-from muster.api.resources import NewApiKey, NewRegistrationToken
+from muster.api.resources import NewApiKey, NewRegistrationToken, Role
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
 
 BODIES: dict[str, dict[str, Any]] = {
@@ -29,9 +32,28 @@ BODIES: dict[str, dict[str, Any]] = {
     "create_deployment": {"model": "org/model", "gpus": 1},
     "patch_deployment": {"config": {"seed": 1}},
     "patch_worker": {"labels": {"a": "b"}},
+    "register_gateway": {"url": "https://models.example.com"},
     "pull_image": {"image": "vllm/vllm-openai:latest"},
     "prune": {},
 }
+
+
+GIVEN: tuple[Role, ...] = ("admin", "gateway")
+
+
+def a_gateway_registers_reports_and_leaves(world: PlaneWorld) -> None:
+    made = tokens.create_key(NewApiKey("edge", "gateway"), ADMIN, world.now)
+    by = tokens.Principal("key edge", Access.GATEWAY, made.key_id)
+    first = records.register(g.GatewayRegistration("https://one"), by, world.now)
+    records.register(g.GatewayRegistration("https://two"), by, world.now)
+    worker = world.worker(features=["tunnel"], boot_id="b")
+    worker_gateways.of(worker.id, 1, world.now)
+    today = time.strftime("%Y-%m-%d", time.gmtime(world.now))
+    usage_sums.store(g.UsageReport("ledger", [g.UsageSum("key", "model", today, 1)]), world.now)
+    usage_sums.usage(g.UsageQuery(), world.now)
+    ticket_keys.Masters().current(world.now + ticket_keys.ROTATE_SECONDS)
+    records.say_goodbye(first.gateway_id, by)
+    records.forget_key(made.key_id)
 
 
 def every_route_of_operators(world: PlaneWorld) -> None:
@@ -46,14 +68,16 @@ def every_route_of_operators(world: PlaneWorld) -> None:
         "model": "none",
         "token_id": token.token_id,
         "key_id": "none",
+        "gateway_id": "none",
     }
-    key = tokens.create_key(NewApiKey("admin", "admin"), ADMIN, world.now).key
+    key, of_gateway = (tokens.create_key(NewApiKey(role, role), ADMIN, world.now).key for role in GIVEN)
     gateway = LocalGateway(app, Config())
     for endpoint in sorted(ENDPOINTS, key=lambda each: each.method == "DELETE"):
         if endpoint.access is Access.WORKER or endpoint.name == "register":
             continue
         path = endpoint.path.format(**ids) + ("?wait=0" if endpoint.waits else "")
-        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        secret = of_gateway if endpoint.access is Access.GATEWAY else key
+        headers = {"authorization": f"Bearer {secret}", "content-type": "application/json"}
         headers |= {"idempotency-key": endpoint.name} if endpoint.idempotent else {}
         body = json.dumps(BODIES[endpoint.name]) if endpoint.name in BODIES else ""
         answer = gateway.handle_request(endpoint.method, path, headers, body.encode())
@@ -162,4 +186,5 @@ DRIVES: tuple[Callable[[PlaneWorld], None], ...] = (
     a_sweep_of_a_large_fleet_reads_a_few_workers_for_the_reasons,
     a_sweep_gives_a_gpu_whose_holder_is_gone_to_what_waits,
     a_model_that_runs_claims_its_gpus_again,
+    a_gateway_registers_reports_and_leaves,
 )

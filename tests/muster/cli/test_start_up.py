@@ -40,7 +40,18 @@ from muster.cli import program
 program()
 """
 LISTS = {"deployments": [DEPLOYMENT], "workers": [WORKER], "events": [], "api_keys": [], "registration_tokens": []}
-ANSWER = msgspec.json.encode({**LISTS, "status": "ok", "version": "x", "name": "somebody", "role": "viewer"})
+LISTS |= {"gateways": [], "rows": []}
+ANSWER = msgspec.json.encode(
+    {
+        **LISTS,
+        "since": "2026-12-01",
+        "until": "2026-12-02",
+        "status": "ok",
+        "version": "x",
+        "name": "somebody",
+        "role": "viewer",
+    }
+)
 MAX_MODULES = 230
 """Of a process that has run one command, Python's own among them; the commands of EXCEPT have more."""
 
