@@ -269,7 +269,8 @@ class Handler(BaseHTTPRequestHandler):
         chat = self.path == "/v1/chat/completions"
         text = f"{NOTE} Process {os.getpid()} under the name {name} was asked: {prompt}"
         if body.get("stream"):
-            self._stream(_chunks(name, text, chat))
+            has_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+            self._stream(_chunks(name, prompt if has_usage else None, text, chat))
         else:
             self._json(200, _completion(name, prompt, text, chat))
 
@@ -321,18 +322,26 @@ def _prompt(body: dict[str, Any]) -> str:
 def _completion(name: str, prompt: str, text: str, chat: bool) -> dict[str, Any]:
     choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
     choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
+    head = _head(name, "chat.completion" if chat else "text_completion")
+    return {**head, "choices": [choice], "usage": _usage(prompt, text)}
+
+
+def _usage(prompt: str, text: str) -> dict[str, int]:
+    """A word is a token."""
     asked, answered = len(prompt.split()), len(text.split())
-    usage = {"prompt_tokens": asked, "completion_tokens": answered, "total_tokens": asked + answered}
-    return {**_head(name, "chat.completion" if chat else "text_completion"), "choices": [choice], "usage": usage}
+    return {"prompt_tokens": asked, "completion_tokens": answered, "total_tokens": asked + answered}
 
 
-def _chunks(name: str, text: str, chat: bool) -> Iterator[dict[str, Any]]:
+def _chunks(name: str, prompt: str | None, text: str, chat: bool) -> Iterator[dict[str, Any]]:
+    """The chunks of an answer; with the prompt, what it cost comes last."""
     head = _head(name, "chat.completion.chunk" if chat else "text_completion")
     for word in text.split(" "):
         piece = {"delta": {"content": f"{word} "}} if chat else {"text": f"{word} "}
         yield {**head, "choices": [{"index": 0, "finish_reason": None, **piece}]}
     ending: dict[str, Any] = {"delta": {}} if chat else {"text": ""}
     yield {**head, "choices": [{"index": 0, "finish_reason": "stop", **ending}]}
+    if prompt is not None:
+        yield {**head, "choices": [], "usage": _usage(prompt, text)}
 
 
 def _head(name: str, kind: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ end_to_end/test_full_host.py end_to_end/test_gpus.py end_to_end/test_pulls.py fa
 """Whose Docker daemon is their own, in their own network; they share it."""
 WITH_AGENTS = """
 bench/test_gateway_stack.py agent/engines/process agent/engines/test_ports.py agent/host compatibility console
-end_to_end/test_processes.py
+end_to_end/test_openai_client.py end_to_end/test_processes.py
 end_to_end/test_prometheus.py end_to_end/test_refused_reports.py faults infra/local infra/test_demo
 infra/test_fake_vllm install/test_doctor.py muster/cli/test_processes.py security/test_secrets.py
 """.split()

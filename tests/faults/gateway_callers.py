@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.faults.gateway_rig import MODEL
+from tests.fixtures.gateway_rig import MODEL
 from tests.fixtures.waiting import PATIENCE
 
 STREAMED_TOKENS, STREAMED_RATE = 40, 40

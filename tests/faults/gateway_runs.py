@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.faults.gateway_callers import Callers, Ended
-from tests.faults.gateway_rig import GatewayRig, TunnelHost
+from tests.fixtures.gateway_rig import GatewayRig, TunnelHost
 from tests.fixtures.waiting import eventually
 
 HOSTS = 3

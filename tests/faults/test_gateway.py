@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.faults.gateway_callers import Callers, Ended
-from tests.faults.gateway_rig import GatewayRig
 from tests.faults.gateway_runs import broken_after
+from tests.fixtures.gateway_rig import GatewayRig
 from tests.fixtures.waiting import eventually
 
 HOSTS = 3

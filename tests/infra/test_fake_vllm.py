@@ -94,6 +94,9 @@ def test_an_answer_has_the_prompt_the_name_and_the_process() -> None:
         pieces = [json.loads(line[6:]) for line in stream.splitlines() if line.startswith("data: {")]
         assert "".join(each["choices"][0]["delta"].get("content", "") for each in pieces).strip() == text
         assert stream.endswith("data: [DONE]\n\n")
+        asked = {"model": "chat", "messages": [message], "stream": True, "stream_options": {"include_usage": True}}
+        *_, last, _ = standin.post("/v1/chat/completions", asked).text.strip().split("\n\n")
+        assert json.loads(last[6:])["usage"]["prompt_tokens"] > 0
         assert "standin" in standin.get("/version").json()["version"]
         assert "vllm:" in standin.get("/metrics").text
         assert standin.post("/v1/completions", {"model": "other", "prompt": "x"}).status_code == 404

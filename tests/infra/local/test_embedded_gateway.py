@@ -10,8 +10,8 @@ import pytest
 
 from infra.local.embedded_gateway import is_of_models, kept_key, refuse
 from muster.api.errors import ApiError
-from tests.faults.gateway_rig import MODEL, TunnelHost
 from tests.fixtures.agent_process import Operator
+from tests.fixtures.gateway_rig import MODEL, TunnelHost
 from tests.fixtures.http_client import session
 from tests.fixtures.serve import Serve
 from tests.fixtures.waiting import PATIENCE, eventually

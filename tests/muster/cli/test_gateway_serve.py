@@ -21,9 +21,9 @@ from muster.cli.gateway_serve import serve as command
 from muster.cli.main import muster
 from muster.cli.shell import Shell
 from muster.gateway.config import GatewayConfig
-from tests.faults.gateway_rig import MODEL, TunnelHost
 from tests.fixtures import ROOT
 from tests.fixtures.agent_process import Operator
+from tests.fixtures.gateway_rig import MODEL, TunnelHost
 from tests.fixtures.http_client import session
 from tests.fixtures.muster_process import bare_environment, finish, kill, start
 from tests.fixtures.ports import free_port
