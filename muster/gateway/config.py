@@ -103,11 +103,12 @@ def check_listen(text: str) -> tuple[str, int]:
 
 
 def check_url(url: str) -> str:
-    """The gateway's public URL, without a slash at its end. Raises OptionError."""
+    """The gateway's public URL, without a slash at its end and without the scheme's own port. Raises OptionError."""
     parts = _split("--url", url)
     if parts.path.strip("/"):
         raise OptionError("--url", f"expected no path: callers use {parts.scheme}://{parts.netloc}/v1, got {url!r}")
-    return f"{parts.scheme}://{parts.netloc}"
+    usual = ":443" if parts.scheme == "https" else ":80"
+    return f"{parts.scheme}://{parts.netloc.removesuffix(usual)}"
 
 
 def check_control_plane(url: str | None) -> str:

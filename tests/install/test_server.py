@@ -111,10 +111,14 @@ class Site:
         answer = requests.get(
             f"{self.url}/api/workers",
             headers={"Authorization": f"Bearer {self.key}"},
-            verify=str(self.folder / "muster-root.crt"),
+            verify=str(self.authority),
             timeout=PATIENCE,
         )
         return list(answer.json()["workers"]) if answer.status_code == 200 else []
+
+    @property
+    def authority(self) -> Path:
+        return self.folder / "muster-root.crt"
 
     def trust(self) -> Path:
         """The authority, which Caddy makes when it starts."""
@@ -122,7 +126,7 @@ class Site:
             lambda: self.run(documented("authority")).returncode, lambda code: code == 0, "there is an authority"
         )
         self.environment["REQUESTS_CA_BUNDLE"] = "muster-root.crt"
-        return self.folder / "muster-root.crt"
+        return self.authority
 
 
 @pytest.fixture
@@ -139,18 +143,21 @@ def test_a_control_plane_on_one_machine(site: Site, machine: Machine) -> None:
     join(machine, site, site.trust(), shown)
     site.ok("muster deploy org/tiny --name tiny --gpus 0 --env HF_ENDPOINT=http://127.0.0.1:1" + WAIT)
     before = ask(site, "marmalade")
+    (key,) = re.findall(r"^mst_key_\S+$", site.ok("muster keys create app --role caller"), re.M)
+    eventually(lambda: through_the_gateway(site, key), lambda text: text == before, "the model at the site's address")
+    assert requests.get(f"{site.url}/metrics", verify=str(site.authority), timeout=PATIENCE).status_code == 404
 
     site.ok("docker kill --signal KILL $(docker compose ps -q server)")
     site.ok("docker compose start server")
     goes_on(site)
     assert ask(site, "marmalade") == before, "the same process, under the same key"
+    eventually(lambda: through_the_gateway(site, key), lambda text: text == before, "the tunnels to be back")
 
     site.ok(documented("backup"))
     site.ok("muster keys create late --role viewer")
     site.ok(documented("restore"))
-    assert [each["name"] for each in site.json("muster keys")["api_keys"]] == ["anna", GATEWAY], (
-        "what there was, and no more"
-    )
+    names = sorted(each["name"] for each in site.json("muster keys")["api_keys"])
+    assert names == ["anna", "app", GATEWAY], "what there was, and no more"
     goes_on(site)
     assert ask(site, "marmalade") == before
     site.ok("muster stop tiny" + WAIT)
@@ -222,3 +229,15 @@ def ask(site: Site, prompt: str) -> str:
     text = str(answer["choices"][0]["text"])
     assert prompt in text
     return text
+
+
+def through_the_gateway(site: Site, key: str) -> str:
+    """What the model says to the prompt of `ask` at the site's own address; an error's text while it does not."""
+    answer = requests.post(
+        f"{site.url}/v1/completions",
+        json={"model": "org/tiny", "prompt": "marmalade"},
+        headers={"Authorization": f"Bearer {key}"},
+        verify=str(site.authority),
+        timeout=PATIENCE,
+    )
+    return str(answer.json()["choices"][0]["text"]) if answer.status_code == 200 else answer.text

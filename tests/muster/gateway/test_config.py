@@ -17,6 +17,12 @@ def config(**options: Any) -> GatewayConfig:
     return GatewayConfig.from_options({**given, **options})
 
 
+def test_the_schemes_own_port_is_left_out() -> None:
+    assert config(url="https://models.example:443").url == "https://models.example"
+    assert config(url="http://[::1]:80/").url == "http://[::1]"
+    assert config(url="http://[::443]").url == "http://[::443]"
+
+
 def test_the_defaults_serve_this_machine() -> None:
     made = config()
     assert (made.url, made.host, made.port) == ("http://127.0.0.1:8080", "127.0.0.1", 8080)
