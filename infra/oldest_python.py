@@ -23,7 +23,18 @@ COPY = ROOT / "build" / "python310"
 PINS = ROOT / "requirements-310.txt"
 """Made by `make lock`."""
 
-COPIED = ["tests", "chalicelib", "infra", "docs", ".chalice", "app.py", "pyproject.toml", "README.md", "CHANGELOG.md"]
+COPIED = [
+    "tests",
+    "bench",
+    "chalicelib",
+    "infra",
+    "docs",
+    ".chalice",
+    "app.py",
+    "pyproject.toml",
+    "README.md",
+    "CHANGELOG.md",
+]
 TESTS = ["tests/agent", "tests/muster"]
 MISSING = (
     "make test-310 needs Python 3.10, and found none: install one (Ubuntu 22.04: apt-get install python3.10-venv; "

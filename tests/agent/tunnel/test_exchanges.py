@@ -61,15 +61,16 @@ def test_what_is_no_inference_or_not_here_is_refused_before_the_model() -> None:
 
 
 def test_an_instance_that_drains_gets_nothing_new_and_finishes_what_runs() -> None:
-    release = asyncio.Event
     told: list[str] = []
+    asked: list[tuple[bytes, bytes]] = []
 
     async def ask() -> None:
-        gate = release()
+        gate = asyncio.Event()
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await whole_request(reader)
-            await gate.wait()
+            asked.append(await whole_request(reader))
+            if len(asked) == 1:  # a second one, which should not be here, is answered at once
+                await gate.wait()
             writer.write(OK)
 
         async with connected(answer) as (upstream, _, child):
