@@ -36,8 +36,9 @@ def principal(secret: str, endpoint: Endpoint, worker_id: str | None, now: float
 
 
 def _suffices(has: Access, needed: Access) -> bool:
-    """Whether a key of that access opens a route: an exact match for gateways' routes, the order for operators'."""
-    if needed in (Access.WORKER, Access.GATEWAY) or has in (Access.CALLER, Access.GATEWAY):
+    """Whether a key of that access opens a route: an exact match for gateways' routes, the order for operators', in
+    which CALLER and GATEWAY are below all."""
+    if needed in (Access.WORKER, Access.GATEWAY):
         return has is needed
     return has >= needed
 

@@ -425,10 +425,10 @@ MUTANTS = (
         test="tests/chalicelib/gateways/test_usage_sums.py::test_reports_in_any_order_and_any_number_of_times_are_the_same",
     ),
     mutant(
-        "a caller's key opens the API",
-        "keys of callers and gateways are outside of the order of roles",
-        ("chalicelib/auth/access.py", "    if needed in (Access.WORKER, Access.GATEWAY) or has in (Access.CALLER, Access.GATEWAY):", "    if needed is Access.WORKER:"),
-        test="tests/chalicelib/gateways/test_caller_keys.py::test_a_callers_key_opens_nothing_here_and_a_gateways_only_its_routes",
+        "an admin's key is a gateway's",
+        "the routes of gateways are outside of the order of roles",
+        ("chalicelib/auth/access.py", "    if needed in (Access.WORKER, Access.GATEWAY):", "    if needed is Access.WORKER:"),
+        test="tests/chalicelib/gateways/test_caller_keys.py::test_no_other_key_opens_the_routes_of_gateways",
     ),
     # Reports
     mutant(
