@@ -104,7 +104,7 @@ def test_a_gateway_registers_gets_routes_and_says_goodbye(tmp_path: Path) -> Non
             assert world.keys == [{1: TICKET_KEY}]
 
         during(world, act)
-        assert plane.gone == ["gateway-1"] and [each.url for each in plane.registered] == [URL]
+        assert plane.gone == ["gateway-1"] and {each.url for each in plane.registered} == {URL}
         kept = world.file.read()
         assert kept is not None and kept.routes == QWEN and kept.ticket_keys == {1: TICKET_KEY}
 
