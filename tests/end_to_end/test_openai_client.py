@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -123,7 +126,7 @@ def test_a_request_above_the_limit_is_a_rate_limit_error_that_says_when(rig: Gat
     assert (first.headers["x-ratelimit-limit-requests"], first.headers["x-ratelimit-remaining-requests"]) == ("1", "0")
     with pytest.raises(openai.RateLimitError) as refused:
         limited.chat.completions.create(model=MODEL, messages=QUESTION)
-    assert 1 <= int(refused.value.response.headers["retry-after"]) <= 60
+    assert 1 <= int(refused.value.response.headers["retry-after"]) <= 61  # a minute, and the rest of a second
 
 
 def test_what_the_engine_refuses_is_a_bad_request_in_its_words(rig: GatewayRig) -> None:
@@ -131,3 +134,23 @@ def test_what_the_engine_refuses_is_a_bad_request_in_its_words(rig: GatewayRig) 
     with pytest.raises(openai.BadRequestError) as refused:
         client(rig).chat.completions.create(model=MODEL, messages=nothing)
     assert "Not a completion request" in refused.value.message
+
+
+def test_a_request_without_a_model_is_a_bad_request_that_names_the_field(rig: GatewayRig) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client(rig).post("/chat/completions", cast_to=object, body={"messages": QUESTION})
+    assert refused.value.param == "model"
+
+
+def test_curl_sends_a_body_from_its_input_and_shows_the_stream(rig: GatewayRig) -> None:
+    program = shutil.which("curl")
+    assert program, "there is no curl here: apt-get install curl"
+    command = [program, "-sS", "--fail-with-body", "--no-buffer", "--data-binary", "@-"]
+    command += ["-H", "Content-Type: application/json", "-H", f"Authorization: Bearer {rig.key}"]
+    asked = json.dumps({"model": MODEL, "messages": QUESTION, "stream": True})
+    url = f"{rig.gateway.url}/v1/chat/completions"
+    done = subprocess.run([*command, url], input=asked, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (0, "")
+    *events, end = [line.removeprefix("data: ") for line in done.stdout.splitlines() if line]
+    text = "".join(choice["delta"].get("content", "") for each in events for choice in json.loads(each)["choices"])
+    assert text.rstrip().endswith("Which words are these?") and end == "[DONE]"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import OpenAI
 
 from infra.local.embedded_gateway import is_of_models, kept_key, refuse
 from muster.api.errors import ApiError
@@ -54,6 +55,10 @@ def test_one_process_serves_the_api_and_an_answer_of_a_model(tmp_path: Path) -> 
 
             answer = eventually(ask, lambda seen: seen.status_code == 200, "an answer through the one address")
             assert answer.json()["choices"][0]["message"]["content"] == " token token"
+            asking = OpenAI(base_url=f"{serve.url}/v1", api_key=str(key), max_retries=0, timeout=PATIENCE)
+            asked: list[Any] = [{"role": "user", "content": "Count."}]
+            stream = asking.chat.completions.create(model=MODEL, messages=asked, max_tokens=2, stream=True)
+            assert "".join(each.choices[0].delta.content or "" for each in stream) == " token token"
             assert [each["url"] for each in operator.call("GET", "/api/gateways")["gateways"]] == [serve.url]
             usage = eventually(lambda: operator.call("GET", "/api/health"), what="the API beside it")
             assert usage["status"] == "ok"
