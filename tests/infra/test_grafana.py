@@ -115,6 +115,11 @@ def test_the_dashboard_shows_every_metric_of_the_gateway() -> None:
     assert shown == exposed
 
 
+def test_promtool_finds_no_fault_in_the_metrics() -> None:
+    checked = subprocess.run([program("promtool"), "check", "metrics"], input=exposition(), capture_output=True)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
 def test_each_panel_has_a_place_of_its_own() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
