@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import shutil
 import subprocess
@@ -26,6 +27,17 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     unit.write_text(UNIT.replace(INSTALLED, str(Path(sys.executable).parent / "muster")))
     done = subprocess.run([program, "--man=no", "verify", str(unit)], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_it_runs_the_command_as_a_user_of_its_own_who_can_write_to_one_folder() -> None:
+    read = configparser.ConfigParser(strict=False, interpolation=None)
+    read.optionxform = str  # type: ignore[assignment,method-assign]  # systemd's names have capitals
+    read.read_string(UNIT)
+    service = read["Service"]
+    assert service["ExecStart"] == f"{INSTALLED} gateway serve"
+    assert service["Environment"] == f"MUSTER_GATEWAY_DATA=/var/lib/{service['StateDirectory']}"
+    assert (service["DynamicUser"], service["ProtectSystem"], service["NoNewPrivileges"]) == ("yes", "strict", "yes")
+    assert "User" not in service and "ReadWritePaths" not in service
 
 
 def test_its_variables_are_options_of_the_command() -> None:
