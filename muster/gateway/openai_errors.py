@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 Headers = list[tuple[bytes, bytes]]
@@ -20,7 +22,8 @@ TYPES = {
 class OpenAIError(Exception):
     """An answer other than success. `code` is a short word for programs, `param` the field at fault.
 
-    `details` are more fields of the error, for people who wait for a model. `retry_after` is in seconds.
+    `details` are more fields of the error, for people who wait for a model. `retry_after` is in
+    seconds, and rounded up: a caller that waits so long is not early.
     """
 
     def __init__(
@@ -38,7 +41,7 @@ class OpenAIError(Exception):
         self.status, self.code, self.message, self.param = status, code, message, param
         self.headers = list(headers or [])
         if retry_after is not None:
-            self.headers.append((b"retry-after", b"%d" % max(1, round(retry_after))))
+            self.headers.append((b"retry-after", b"%d" % max(1, math.ceil(retry_after))))
         self.details = details or {}
 
     def body(self) -> bytes:
