@@ -15,6 +15,7 @@ import pytest
 from openai import OpenAI
 
 from tests.fixtures import ROOT
+from tests.fixtures.docker_engine import unavailable
 from tests.fixtures.event_loop import run
 from tests.fixtures.gateway_rig import MODEL, GatewayRig, TunnelHost
 from tests.fixtures.waiting import PATIENCE, eventually
@@ -143,8 +144,7 @@ def test_a_request_without_a_model_is_a_bad_request_that_names_the_field(rig: Ga
 
 
 def test_curl_sends_a_body_from_its_input_and_shows_the_stream(rig: GatewayRig) -> None:
-    program = shutil.which("curl")
-    assert program, "there is no curl here: apt-get install curl"
+    program = shutil.which("curl") or unavailable("there is no curl here: apt-get install curl")
     command = [program, "-sS", "--fail-with-body", "--no-buffer", "--data-binary", "@-"]
     command += ["-H", "Content-Type: application/json", "-H", f"Authorization: Bearer {rig.key}"]
     asked = json.dumps({"model": MODEL, "messages": QUESTION, "stream": True})
