@@ -11,7 +11,7 @@ import hashlib
 import uuid
 
 from chalicelib.auth.tokens import Principal
-from chalicelib.gateways import ticket_keys
+from chalicelib.gateways import selectors, ticket_keys
 from chalicelib.store import paging
 from chalicelib.store.items import delete_if, find, find_all
 from chalicelib.store.tables import Credential, GatewayRecord
@@ -51,16 +51,25 @@ CACHE = GatewayCache()
 
 
 def register(body: g.GatewayRegistration, by: Principal, now: float) -> g.GatewayRegistered:
-    """Register a gateway, or renew its registration. Raises INVALID_REQUEST for a URL that no worker could dial."""
+    """Register a gateway, or renew its registration. Raises INVALID_REQUEST for a URL that no worker could dial,
+    and for a selector that is none.
+    """
     url = body.url.rstrip("/")
     if "@" in url or "?" in url or "#" in url:
         raise ApiError("INVALID_REQUEST", "url: expected https://host[:port][/path], without user, query, or fragment")
+    selectors.parsed(body.selector)
     record = GatewayRecord(
-        record_key(by.id, url), rank=url, url=url, key_id=by.id, version=body.version, renewed_at=now
+        record_key(by.id, url),
+        rank=url,
+        url=url,
+        key_id=by.id,
+        version=body.version,
+        selector=body.selector,
+        renewed_at=now,
     )
     known = find(GatewayRecord, record.credential_id)
     record.save()
-    if known is None:
+    if known is None or known.selector != record.selector:
         CACHE.forget()
     keys = ticket_keys.of_gateway(by.id, now)
     return g.GatewayRegistered(gateway_id(record), keys, RENEW_SECONDS)

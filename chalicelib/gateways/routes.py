@@ -11,7 +11,7 @@ import msgspec
 from chalicelib.deployments import publication, serving
 from chalicelib.fleet import address_claims
 from chalicelib.fleet.workers import Worker
-from chalicelib.gateways import caller_keys
+from chalicelib.gateways import caller_keys, selectors
 from chalicelib.scheduling import gpu_claims
 from chalicelib.store import settings
 from chalicelib.store.tables import Deployment
@@ -19,25 +19,17 @@ from chalicelib.telemetry.fleet_reader import Fleet
 from chalicelib.telemetry.snapshot import SHARED
 from muster.api import gateways as g
 from muster.api import messages as m
-from muster.api.errors import ApiError
 from muster.api.lifecycle import COMING_UP
 
 
 def current(query: g.RoutesQuery, now: float) -> g.Routes:
     """Raises INVALID_REQUEST for a selector that is none."""
-    selector = _selector(query.selector)
+    selector = selectors.parsed(query.selector)
     fleet = SHARED.fleet(now)
     chosen = {
-        worker_id: worker for worker_id, worker in fleet.workers.items() if selector.items() <= worker.labels.items()
+        worker_id: worker for worker_id, worker in fleet.workers.items() if selectors.accepts(selector, worker.labels)
     }
     return g.Routes(_replicas(fleet, chosen), _starting(fleet, chosen), caller_keys.current(now), settings.GATEWAY_POLL)
-
-
-def _selector(text: str | None) -> dict[str, str]:
-    pairs = [pair.partition("=") for pair in (text or "").split(",") if pair]
-    if not all(name and equals for name, equals, _ in pairs):
-        raise ApiError("INVALID_REQUEST", "selector: expected NAME=VALUE, several with commas between them")
-    return {name: value for name, _, value in pairs}
 
 
 def _replicas(fleet: Fleet, chosen: dict[str, Worker]) -> list[g.Replica]:

@@ -495,6 +495,7 @@ class GatewayRecord(Item):
     url = UnicodeAttribute()
     key_id = UnicodeAttribute()
     version = UnicodeAttribute(default="")
+    selector = UnicodeAttribute(null=True)
     renewed_at = NumberAttribute()
 
 

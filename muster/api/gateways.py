@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from muster.api.messages import Count, Id, Text
 
 GatewayUrl = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^https?://[^\x00-\x20\x7f]+(?!\n)$")]
+Selector = Annotated[str, Meta(max_length=1024)]
 Day = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d(?!\n)$")]
 """A day in UTC, as 2026-12-31."""
 
@@ -22,10 +23,14 @@ Day = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d(?!\n)$")]
 
 
 class GatewayRegistration(Struct):
-    """Body of `POST /api/gateways`, every 30 seconds. The gateway is known by its key and this URL."""
+    """Body of `POST /api/gateways`, every 30 seconds. The gateway is known by its key and this URL.
+
+    `selector`: the labels of the workers that are to dial it, as in RoutesQuery; all workers without it.
+    """
 
     url: GatewayUrl
     version: Annotated[str, Meta(max_length=64)] = ""
+    selector: Selector | None = None
 
 
 class TicketKey(Struct):
@@ -46,7 +51,7 @@ class GatewayRegistered(Struct):
 class RoutesQuery(Struct):
     """`selector`: labels that a worker must have, as `site=lab,gpu=h200`; all workers without it."""
 
-    selector: Annotated[str, Meta(max_length=1024)] | None = None
+    selector: Selector | None = None
 
 
 class Replica(Struct, omit_defaults=True):

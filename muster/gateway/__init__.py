@@ -3,9 +3,10 @@
 | module | what it owns |
 |---|---|
 | `gateway_process`, `core`, `first_words` | a gateway as a process; all it knows, wired; what it says at its start |
-| `app`, `proxying` | the ASGI application; one request, from its key to the end of its answer |
+| `app`, `proxying` | the ASGI application; one request of a good key, from its body to the end of its answer |
 | `openai_request`, `openai_errors`, `model_list` | what is read of a request; errors in OpenAI's shape; /v1/models |
 | `balancing`, `circuits`, `holding` | which replica; those that fail; requests that wait for a model |
+| `bodies` | how many bytes of requests are held |
 | `token_usage` | tokens, as models count them |
 | `upstream`, `tunnel_upstream`, `direct_upstream` | the way to one replica, by a tunnel or to a pinned address |
 | `tunnels` | who may open a tunnel, and which are open |

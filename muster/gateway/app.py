@@ -21,6 +21,7 @@ from muster.api.version import VERSION
 from muster.gateway import model_list, telemetry
 from muster.gateway import openai_errors as errors
 from muster.gateway.access_lines import Access
+from muster.gateway.bodies import Bodies, declared
 from muster.gateway.openai_errors import OpenAIError
 from muster.gateway.proxying import Arrived, Cut, Exchange, Message, Parts, Reply
 from muster.gateway.tunnels import Tunnels
@@ -48,7 +49,8 @@ class GatewayApplication:
         max_body: int,
         state: Callable[[], tuple[str, bool]] = lambda: ("ok", True),
     ) -> None:
-        self._parts, self._tunnels, self._paths, self._max_body, self._state = parts, tunnels, paths, max_body, state
+        self._parts, self._tunnels, self._paths, self._state = parts, tunnels, paths, state
+        self._bodies = Bodies(max_body)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -65,22 +67,13 @@ class GatewayApplication:
             await send({"type": "websocket.close", "code": 1000})
 
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
-        method, raw = scope["method"], scope["raw_path"] or scope["path"].encode()
-        path = raw.decode("latin-1")
+        path = _raw_path(scope).decode("latin-1")
         if path in ("/metrics", "/healthz"):
             await self._own(scope, send, path)
         elif path == MODELS or path.startswith(MODELS + "/"):
             await self._models(scope, send, path)
         else:
-            try:
-                clean = self._checked(method, raw)
-                body = await self._body(scope, receive)
-            except OpenAIError as error:
-                await self.refuse(scope, send, error)
-            except CallerLeft:
-                return
-            else:
-                await self._exchange(scope, receive, send, clean, body)
+            await self._model(scope, receive, send)
 
     async def refuse(self, scope: Message, send: Send, error: OpenAIError, caller: Caller | None = None) -> None:
         """Answer a request that does not come as far as its model."""
@@ -92,16 +85,15 @@ class GatewayApplication:
             self._log(scope, reply, began, caller, error.code)
 
     def _log(self, scope: Message, reply: Reply, began: float, caller: Caller | None, code: str | None) -> None:
-        client, raw = scope.get("client"), scope.get("raw_path") or scope["path"].encode()
         self._parts.access_log.put(
             Access(
                 at=self._parts.wall(),
                 request_id=reply.request_id,
                 method=scope["method"],
-                path=raw.decode("latin-1"),
+                path=_raw_path(scope).decode("latin-1"),
                 status=reply.status,
                 duration=time.perf_counter() - began,
-                client=str(client[0]) if client else "",
+                client=_client(scope),
                 key_id=caller.key_id if caller else None,
                 key_name=caller.name if caller else None,
                 code=code,
@@ -126,7 +118,7 @@ class GatewayApplication:
         try:
             if scope["method"] not in ("GET", "HEAD"):
                 raise errors.wrong_method(scope["method"], "GET")
-            caller = Exchange(self._parts, _arrived(scope, path.encode(), b""), send).authenticated()
+            caller = self._caller(scope)
             models = self._parts.table.models()
             if path == MODELS:
                 body = model_list.listed(caller, models)
@@ -138,6 +130,20 @@ class GatewayApplication:
             await reply.whole(200, [JSON], body)
             self._log(scope, reply, began, caller, None)
 
+    async def _model(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve a request for a model. Nothing of its body is read before its key is known to be good."""
+        caller = None
+        try:
+            path = self._checked(scope["method"], _raw_path(scope))
+            caller = self._caller(scope)
+            with self._bodies.place(caller.key_id, declared(scope["headers"])):
+                arrived = Arrived(path, scope["headers"], await _body(receive), _client(scope))
+                await self._exchange(scope, receive, Exchange(self._parts, caller, arrived, send))
+        except OpenAIError as error:
+            await self.refuse(scope, send, error, caller)
+        except CallerLeft:
+            return
+
     def _checked(self, method: str, raw: bytes) -> bytes:
         """The path as it may be asked for. Raises OpenAIError."""
         try:
@@ -148,30 +154,18 @@ class GatewayApplication:
             raise errors.wrong_method(method, "POST")
         return clean
 
-    async def _body(self, scope: Message, receive: Receive) -> bytes:
-        """The whole body. Raises OpenAIError, CallerLeft."""
-        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        if declared.isdigit() and int(declared) > self._max_body:
-            raise self._too_large()
-        parts, size = [], 0
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                raise CallerLeft
-            part = message.get("body", b"")
-            size += len(part)
-            if size > self._max_body:
-                raise self._too_large()
-            parts.append(part)
-            if not message.get("more_body"):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+    def _caller(self, scope: Message) -> Caller:
+        """Whose key came with the request. Raises OpenAIError."""
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        scheme, _, secret = given[0].decode("latin-1").partition(" ") if len(given) == 1 else ("", "", "")
+        if scheme.lower() != "bearer" or not secret:
+            raise errors.missing_key()
+        caller = self._parts.table.caller(secret.strip(), self._parts.wall())
+        if caller is None:
+            raise errors.unknown_key()
+        return caller
 
-    def _too_large(self) -> OpenAIError:
-        message = f"the body is larger than {self._max_body} bytes, which is what this gateway takes (--max-body)"
-        return OpenAIError(413, "body_too_large", message)
-
-    async def _exchange(self, scope: Message, receive: Receive, send: Send, path: bytes, body: bytes) -> None:
-        exchange = Exchange(self._parts, _arrived(scope, path, body), send)
+    async def _exchange(self, scope: Message, receive: Receive, exchange: Exchange) -> None:
         task = asyncio.current_task()
         assert task is not None
         left = False
@@ -212,9 +206,26 @@ def watch(scope: Message, receive: Receive, left: Callable[[], None]) -> Callabl
     return lambda: _cancel(task)
 
 
-def _arrived(scope: Message, path: bytes, body: bytes) -> Arrived:
+async def _body(receive: Receive) -> bytes:
+    """The whole body. Raises CallerLeft."""
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise CallerLeft
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _raw_path(scope: Message) -> bytes:
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return raw
+
+
+def _client(scope: Message) -> str:
     client: Any = scope.get("client")
-    return Arrived(scope["method"], path, scope["headers"], body, str(client[0]) if client else "")
+    return str(client[0]) if client else ""
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

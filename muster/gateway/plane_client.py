@@ -107,9 +107,9 @@ class PlaneClient:
         self._session = session or new_session(os.environ)
         self._timeout = timeout
 
-    def register(self, url: str) -> Registration:
-        """Register the gateway's public URL, or renew it."""
-        response, content = self._ask("POST", "/api/gateways", GatewayRegistration(url, VERSION))
+    def register(self, url: str, selector: str | None) -> Registration:
+        """Register the gateway's public URL, or renew it; workers with the selector's labels dial it."""
+        response, content = self._ask("POST", "/api/gateways", GatewayRegistration(url, VERSION, selector))
         return _registration(self._decoded(response, content, GatewayRegistered))
 
     def goodbye(self, gateway_id: str) -> None:

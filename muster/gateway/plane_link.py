@@ -156,7 +156,7 @@ class PlaneLink:
         client, pauses = self._make_client(), Pauses(self._random)
         while True:
             try:
-                registered = await _in_thread(lambda: client.register(self._url))
+                registered = await _in_thread(lambda: client.register(self._url, self._selector))
             except Refused as error:
                 return self._revoke("register", error)
             except (Failed, Rejected) as error:

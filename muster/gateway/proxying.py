@@ -1,9 +1,9 @@
-"""One request of a caller, from its key to the end of its answer.
+"""One request of a caller whose key is good, from its body to the end of its answer.
 
-    key ──► body, model ──► scope ──► limits ──► a replica ──► head and first bytes ──► the rest ──► counted
-                                        ▲   │        │
-              waits for a model that starts │        └── no byte came: another replica, at most twice
-                                        └───┘
+    body, model ──► scope ──► limits ──► a replica ──► head and first bytes ──► the rest ──► counted
+                                         ▲   │        │
+               waits for a model that starts │        └── no byte came: another replica, at most twice
+                                         └───┘
     after the first byte: a stream ends with an event that has the error; another answer is cut off
 
 A caller that leaves cancels the request, down to the engine.
@@ -95,7 +95,6 @@ class Parts:
 class Arrived:
     """A request as it arrived: `path` is a clean one, `body` whole. `content_type` and the rest are from its head."""
 
-    method: str
     path: bytes
     headers: Headers
     body: bytes
@@ -159,11 +158,10 @@ class Cut(Exception):
 class Exchange:
     """One request and its answer."""
 
-    def __init__(self, parts: Parts, arrived: Arrived, send: Callable[[Message], Any]) -> None:
-        self._parts, self._arrived = parts, arrived
+    def __init__(self, parts: Parts, caller: Caller, arrived: Arrived, send: Callable[[Message], Any]) -> None:
+        self._parts, self._caller, self._arrived = parts, caller, arrived
         self._began_at, self._began = parts.wall(), time.perf_counter()
         self.reply = Reply(send)
-        self._caller: Caller | None = None
         self._asked: Asked | None = None
         self._retries = 0
         self._replica: Replica | None = None
@@ -190,7 +188,7 @@ class Exchange:
 
     async def _serve(self) -> None:
         """Raises OpenAIError, Cut."""
-        caller = self._caller = self.authenticated()
+        caller = self._caller
         content_type = self._arrived.header(b"content-type") or b""
         asked = self._asked = openai_request.read(self._arrived.body, content_type)
         if caller.models and asked.model not in caller.models:
@@ -205,17 +203,6 @@ class Exchange:
             await self._ask(asked, body, hides)
         finally:
             self._parts.telemetry.in_flight(asked.model, -1)
-
-    def authenticated(self) -> Caller:
-        """Whose key came with the request. Raises OpenAIError."""
-        given = [value for key, value in self._arrived.headers if key == b"authorization"]
-        scheme, _, secret = given[0].decode("latin-1").partition(" ") if len(given) == 1 else ("", "", "")
-        if scheme.lower() != "bearer" or not secret:
-            raise errors.missing_key()
-        caller = self._parts.table.caller(secret.strip(), self._parts.wall())
-        if caller is None:
-            raise errors.unknown_key()
-        return caller
 
     # A replica
 
@@ -316,7 +303,6 @@ class Exchange:
     async def _hold(self, asked: Asked, tried: Sequence[Replica]) -> list[tuple[Replica, Upstream]]:
         """Raises OpenAIError where the model does not come up in time, or will not."""
         parts, model = self._parts, asked.model
-        assert self._caller is not None
         self._check_known(model)
         loop = asyncio.get_running_loop()
         if self._held_since is None:
@@ -342,7 +328,6 @@ class Exchange:
     def _check_known(self, model: str) -> None:
         """Raises OpenAIError for a model that neither runs nor starts."""
         if not self._parts.table.replicas(model) and not self._parts.table.starting(model):
-            assert self._caller is not None
             raise errors.model_not_found(model, model_list.allowed(self._caller, self._parts.table.models()))
 
     async def _changed(
@@ -443,7 +428,7 @@ class Exchange:
         duration = time.perf_counter() - self._began
         parts.telemetry.request(model, self.reply.status, duration)
         used = self._used or Used()
-        if caller is not None and asked is not None and self._replica is not None and self.reply.status != 0:
+        if asked is not None and self._replica is not None and self.reply.status != 0:
             now = parts.wall()
             parts.limits.settle(caller, used.prompt + used.completion, now)
             day = time.strftime("%Y-%m-%d", time.gmtime(now))
@@ -460,13 +445,13 @@ class Exchange:
             Access(
                 at=self._began_at,
                 request_id=self.reply.request_id,
-                method=self._arrived.method,
+                method="POST",
                 path=self._arrived.path.decode("latin-1"),
                 status=self.reply.status,
                 duration=duration,
                 client=self._arrived.client,
-                key_id=caller.key_id if caller else None,
-                key_name=caller.name if caller else None,
+                key_id=caller.key_id,
+                key_name=caller.name,
                 model=model or None,
                 code=self._error.code if self._error else None,
                 first_token=self._first,

@@ -1,8 +1,8 @@
 """The tunnels of a gateway: who may open one, which are open, and the WebSocket that carries each.
 
-    dialed ──► ticket is good, worker wanted ──► open ──► the agent leaves, falls silent, or its ticket ends ──► closed
-       └─────► refused (close code)               │
-                                                  └─── a newer session, or a third connection: the older one closes
+    dialed ──► ticket is good ──► open ──► the agent leaves, falls silent, or its ticket ends ──► closed
+       └─────► refused (close code)   │
+                                      └─── a newer session, or a third connection: the older one closes
 
 A tunnel announces its ticket and nothing else: which deployment is on which worker is known from the routes alone.
 """
@@ -70,7 +70,7 @@ class Tunnel:
 
 
 class Tunnels:
-    """`keys` returns the ticket keys that are valid now, by version. `is_wanted`: whether a worker is served here.
+    """`keys` returns the ticket keys that are valid now, by version.
 
     `counts_expiry`: whether a ticket's expiry ends its tunnel now, which it does not while the control plane that would
     renew it is out of reach. `clock` is epoch seconds.
@@ -81,12 +81,11 @@ class Tunnels:
         audience: str,
         keys: Callable[[], Mapping[int, bytes]],
         clock: Callable[[], float],
-        is_wanted: Callable[[str], bool] = lambda worker_id: True,
         counts_expiry: Callable[[float], bool] = lambda expires: True,
         most: int = MAX_TUNNELS,
     ) -> None:
         self._audience, self._keys, self._clock = audience, keys, clock
-        self._is_wanted, self._counts_expiry, self._most = is_wanted, counts_expiry, most
+        self._counts_expiry, self._most = counts_expiry, most
         self._open: dict[str, list[Tunnel]] = defaultdict(list)
         self._sessions: dict[str, int] = {}
         self._changed = asyncio.Event()
@@ -116,11 +115,9 @@ class Tunnels:
     # What the control plane decides
 
     def check(self) -> None:
-        """Close the tunnels whose ticket has ended, or whose worker is not served any more; every few seconds."""
+        """Close the tunnels whose ticket has ended; every few seconds."""
         for tunnel in [tunnel for tunnels in self._open.values() for tunnel in tunnels]:
-            if not self._is_wanted(tunnel.claims.worker_id):
-                tunnel.close(Close.NOT_WANTED, "this gateway does not serve this worker")
-            elif self._has_ended(tunnel.claims):
+            if self._has_ended(tunnel.claims):
                 tunnel.close(Close.BAD_TICKET, "the ticket has expired")
 
     def close_all(self, code: Close, reason: str) -> None:
@@ -142,8 +139,6 @@ class Tunnels:
             raise Refused(Close.BAD_TICKET, "the ticket has expired, or is from the future")
         if claims.session < self._sessions.get(claims.worker_id, 0):
             raise Refused(Close.SUPERSEDED, "a newer session of this worker was here")
-        if not self._is_wanted(claims.worker_id):
-            raise Refused(Close.NOT_WANTED, "this gateway does not serve this worker")
         return claims
 
     # The WebSocket

@@ -21,7 +21,7 @@ class Close(IntEnum):
 
     GOING = 1012  # the gateway ends: dial again
     BAD_TICKET = 4401  # ask the control plane for another ticket
-    NOT_WANTED = 4403  # this gateway does not serve this worker
+    NOT_WANTED = 4403  # this gateway serves nobody any more
     SUPERSEDED = 4409  # a newer session of this worker is connected
     REPLACED = 4410  # a newer connection of this worker took its place
     LOST = 4408  # no sign of life, or a broken protocol

@@ -29,6 +29,8 @@ SEEDS = 1000
 """In which each is caught at the latest."""
 CONTROL = 100
 """Of the code as it is, for each plot and storm; `make simulate` has thousands."""
+MUTANT_PATIENCE_SECONDS = 60
+"""How long a mutant's test waits for what may never come; it fails then, which is what it is for."""
 COPIED = ("agent", "chalicelib", "docs", "infra", "muster", "tests", "pyproject.toml")
 
 
@@ -417,6 +419,22 @@ MUTANTS = (
         "a body that two programs could read differently is refused",
         ("muster/gateway/openai_request.py", "        if any(body.count(name) > 1 for name in WATCHED):", "        if False:"),
         test="tests/muster/gateway/test_openai_request.py::test_what_is_not_one_clear_body_is_refused",
+    ),
+    mutant(
+        "a body is read before its key",
+        "nobody without a key has the gateway hold a body",
+        (
+            "muster/gateway/app.py",
+            "            caller = self._caller(scope)\n            with",
+            "            await receive()\n            caller = self._caller(scope)\n            with",
+        ),
+        test="tests/muster/gateway/test_app.py::test_nothing_is_read_of_a_body_without_a_good_key",
+    ),
+    mutant(
+        "bodies without end",
+        "a gateway holds only so many bytes of bodies",
+        ("muster/gateway/bodies.py", "        if self._bytes + size > self._most:", "        if False:"),
+        test="tests/muster/gateway/test_bodies.py",
     ),
     mutant(
         "a late report takes usage back",
@@ -855,7 +873,10 @@ def _simulated(mutant: Mutant, copy: Path, most: int, first: int) -> Verdict:
 
 
 def _python(copy: Path, *module: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(copy / "agent")}
+    environment = os.environ | {
+        "PYTHONPATH": str(copy / "agent"),
+        "TEST_PATIENCE_SECONDS": str(MUTANT_PATIENCE_SECONDS),
+    }
     return subprocess.run(
         [sys.executable, "-m", *module], cwd=copy, env=environment, capture_output=True, text=True, check=False
     )

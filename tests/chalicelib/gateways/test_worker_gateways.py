@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from msgspec import UNSET
 
 from chalicelib.gateways import records, ticket_keys, worker_gateways
@@ -11,6 +12,7 @@ from chalicelib.workers import admin
 from muster.api import gateways as g
 from muster.api import messages as m
 from muster.api import resources as r
+from muster.api.errors import ApiError
 from muster.api.tickets import read
 from tests.chalicelib.gateways.conftest import gateway_key
 from tests.fixtures.plane_world import ADMIN, PlaneWorld
@@ -51,6 +53,32 @@ def test_an_agent_that_no_longer_announces_tunnels_is_no_longer_told(world: Plan
     worker = world.worker(features=["tunnel"], boot_id="b")
     worker.register(features=[])
     assert worker.answer.gateways is UNSET and worker.beat().gateways is UNSET
+
+
+def test_only_workers_with_the_labels_of_a_gateways_selector_are_told_of_it(world: PlaneWorld) -> None:
+    by = gateway_key(world)
+    for url, selector in ((URL, "site=lab,gpu=h200"), ("https://all", None)):
+        records.register(g.GatewayRegistration(url, selector=selector), by, world.now)
+    told = {}
+    for name, labels in (("a", {"site": "lab", "gpu": "h200", "rack": "3"}), ("b", {"site": "lab"}), ("c", {})):
+        worker = world.worker(name, features=["tunnel"], boot_id=name, labels=labels)
+        assert isinstance(worker.answer.gateways, m.Gateways)
+        told[name] = [gateway.url for gateway in worker.answer.gateways.gateways]
+    assert told == {"a": ["https://all", URL], "b": ["https://all"], "c": ["https://all"]}
+
+
+def test_a_gateway_with_another_selector_is_known_at_once(world: PlaneWorld) -> None:
+    by = gateway_key(world)
+    records.register(g.GatewayRegistration(URL), by, world.now)
+    worker = world.worker(features=["tunnel"], boot_id="b")
+    assert len(worker_gateways.of(worker.id, 1, world.now).gateways) == 1
+    records.register(g.GatewayRegistration(URL, selector="site=lab"), by, world.now)
+    assert worker_gateways.of(worker.id, 1, world.now).gateways == []
+
+
+def test_a_gateway_whose_selector_is_none_is_refused(world: PlaneWorld) -> None:
+    with pytest.raises(ApiError, match="expected NAME=VALUE"):
+        records.register(g.GatewayRegistration(URL, selector="lab"), gateway_key(world), world.now)
 
 
 def idle_heartbeats(world: PlaneWorld, **host: object) -> list[list[str]]:

@@ -99,3 +99,16 @@ def test_audio_is_a_form_whose_model_is_found(tmp_path: Path) -> None:
 
     reply, sent = run(go())
     assert (reply.json, sent) == ({"text": "x"}, form)
+
+
+@pytest.mark.parametrize("secret", [None, "mst_key_" + "x" * 43])
+def test_nothing_is_read_of_a_body_without_a_good_key(tmp_path: Path, secret: str | None) -> None:
+    read: list[int] = []
+    reply = asked(tmp_path, "/v1/chat/completions", "POST", body=b"x" * 1000, secret=secret, on_read=read.append)
+    assert (reply.error, read) == ((401, "invalid_api_key"), [])
+
+
+def test_a_body_that_is_too_large_is_refused_by_its_length_alone(tmp_path: Path) -> None:
+    read: list[int] = []
+    reply = asked(tmp_path, "/v1/completions", "POST", body=b"x" * 1_000_001, on_read=read.append)
+    assert (reply.error, read) == ((413, "body_too_large"), [])

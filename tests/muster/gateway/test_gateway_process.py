@@ -124,8 +124,9 @@ def test_a_gateway_drains_until_its_last_request_has_ended(tmp_path: Path) -> No
             async def send(message: dict[str, Any]) -> None:
                 pass
 
+            key = [(b"authorization", f"Bearer {SECRET}".encode())]
             scope = {"type": "http", "method": "POST", "path": "/v1/embeddings", "raw_path": b"/v1/embeddings"}
-            request = asyncio.ensure_future(gateway.application(scope | {"headers": []}, receive, send))
+            request = asyncio.ensure_future(gateway.application(scope | {"headers": key}, receive, send))
             await asyncio.sleep(0)
             assert gateway.running == 1 and not await gateway.drain(0.0)
             goes_on.set()

@@ -39,7 +39,7 @@ def client(plane: RoutesServer) -> Iterator[PlaneClient]:
 
 
 def test_a_gateway_registers_its_url_and_gets_its_ticket_keys(plane: RoutesServer, client: PlaneClient) -> None:
-    registered = client.register("https://models.example")
+    registered = client.register("https://models.example", "site=lab")
     assert (registered.gateway_id, dict(registered.ticket_keys), registered.renew_in) == (
         "gateway-1",
         {1: TICKET_KEY},
@@ -110,7 +110,7 @@ def test_only_the_control_planes_own_no_counts_as_one(
 ) -> None:
     plane.say[REGISTER] = plane.say[USAGE] = lambda: reply
     with pytest.raises(kind) as raised:
-        client.register("https://models.example")
+        client.register("https://models.example", "site=lab")
     assert KEY not in str(raised.value) and len(str(raised.value)) < 1000
     if reply.status != 200:
         with pytest.raises(kind):
@@ -151,7 +151,7 @@ def test_keys_with_which_anybody_could_make_tickets_are_not_taken(
 ) -> None:
     plane.say[REGISTER] = lambda: Reply(200, msgspec.json.encode(registered))
     with pytest.raises(Failed):
-        client.register("https://models.example")
+        client.register("https://models.example", "site=lab")
 
 
 @pytest.mark.parametrize(("given", "taken"), [(0.0, 5.0), (-1.0, 5.0), (1e300, 120.0), (30.0, 30.0)])
@@ -159,7 +159,7 @@ def test_the_pause_between_registrations_is_bounded(
     plane: RoutesServer, client: PlaneClient, given: float, taken: float
 ) -> None:
     plane.renew_in = given
-    assert client.register("https://models.example").renew_in == taken
+    assert client.register("https://models.example", "site=lab").renew_in == taken
 
 
 @pytest.mark.parametrize(("given", "taken"), [(0.0, 0.5), (1e300, 60.0), (10.0, 10.0)])
