@@ -61,6 +61,7 @@ class TunnelResponse:
         self.status = 0
         self.headers: Headers = []
         self._parts: deque[bytes] = deque()
+        self._held = 0
         self._has_ended = False
         self._reason: str | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -119,7 +120,14 @@ class TunnelResponse:
             raise _unavailable(self._reason)
 
     async def read(self) -> bytes:
-        """Raises Broken."""
+        """The next bytes; nothing at the end. Raises Broken.
+
+        The bytes of one call count as held until the next call, by which the caller has taken them: a caller that
+        stalls holds one window.
+        """
+        if self._held:
+            self.stream.consumed(self._held)
+            self._held = 0
         while not self._parts:
             if self._has_ended:
                 return b""
@@ -131,7 +139,7 @@ class TunnelResponse:
         else:
             data = b"".join(self._parts)
             self._parts.clear()
-        self.stream.consumed(len(data))
+        self._held = len(data)
         return data
 
     def cancel(self) -> None:

@@ -27,6 +27,8 @@ from muster.serving.websocket_protocol import WebSocketProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 100
+MAX_UNSENT_BYTES = 16 * 1024
+"""Bytes that wait for a caller to take them before whoever sends more has to wait."""
 MAX_DRAIN_BYTES = 64 * 1024 * 1024
 NEVER = float("inf")
 MAX_PIECES = 64
@@ -97,6 +99,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.set_write_buffer_limits(MAX_UNSENT_BYTES)
         deadline = self.loop.time() + self._patience.idle
         self._connection = Connection(transport.abort, self._expire, deadline)
         self._all.opened(self._connection)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from tests.fixtures.waiting import PATIENCE
 
 STREAMED_TOKENS, STREAMED_RATE = 40, 40
 """Of each streamed answer, so that it takes a second: some are under way at any moment."""
+ENDLESS_TOKENS = 10**7
 EVENT = b'" token"'
 
 
@@ -72,6 +74,10 @@ class Callers:
     def failed(self, is_fault: Callable[[Ended], bool]) -> list[Ended]:
         return [each for each in self.ended if is_fault(each)]
 
+    def short_waits(self, since: int = 0) -> list[float]:
+        """How long each answer that was not streamed took, of those that ended after the first `since`; in seconds."""
+        return [each.ended - each.began for each in self.ended[since:] if not each.streamed]
+
     @property
     def failed_before_a_byte(self) -> list[Ended]:
         return self.failed(lambda each: not each.has_begun)
@@ -80,6 +86,37 @@ class Callers:
     def broken(self) -> list[Ended]:
         """Answers that began, and ended before their end."""
         return self.failed(lambda each: each.has_begun and not each.is_whole)
+
+
+class StalledReaders:
+    """Callers that ask for streams which never end, read how each begins, and then read nothing more."""
+
+    def __init__(self, port: int, key: str, count: int) -> None:
+        self._address, self._key, self._count = ("127.0.0.1", port), key, count
+        self._sockets: list[socket.socket] = []
+
+    def __enter__(self) -> StalledReaders:
+        for _ in range(self._count):
+            reader = socket.create_connection(self._address, PATIENCE)
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            self._sockets.append(reader)
+            body = {"model": MODEL, "messages": [], "stream": True, "max_tokens": ENDLESS_TOKENS, "user": "0"}
+            reader.sendall(_request(body, self._key))
+        for reader in self._sockets:
+            head = reader.recv(64)
+            assert head.startswith(b"HTTP/1.1 200 "), head
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for reader in self._sockets:
+            reader.close()
+
+
+def _request(body: dict[str, object], key: str) -> bytes:
+    content = json.dumps(body).encode()
+    lines = ["POST /v1/chat/completions HTTP/1.1", "Host: gateway", "Content-Type: application/json"]
+    lines += [f"Authorization: Bearer {key}", f"Content-Length: {len(content)}", "", ""]
+    return "\r\n".join(lines).encode() + content
 
 
 def ask(connection: http.client.HTTPConnection, key: str, *, streamed: bool) -> Ended:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 
-from tests.faults.gateway_callers import Callers, Ended
+from tests.faults.gateway_callers import Callers, Ended, StalledReaders
 from tests.faults.gateway_runs import broken_after
 from tests.fixtures.gateway_rig import GatewayRig
 from tests.fixtures.waiting import eventually
 
 HOSTS = 3
+MOST_HELD_BYTES = 256 * 1024
+"""Of the gateway's memory by a caller that does not read: 64 KiB of its answer, sockets, and Python's objects."""
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +90,20 @@ def test_agents_come_back_to_a_gateway_that_was_killed(rig: GatewayRig) -> None:
     rig.gateway.start()
     eventually(rig.ready, what="all hosts to come back")
     assert during(rig, lambda callers: more(callers, 20)).broken == []
+
+
+def test_callers_that_read_nothing_hold_little_and_stop_nobody(rig: GatewayRig) -> None:
+    process, count = psutil.Process(rig.gateway.process.pid), 100
+    during(rig, lambda callers: more(callers, 100))
+    before = process.memory_info().rss
+
+    def stall(callers: Callers) -> None:
+        with StalledReaders(rig.gateway.port, rig.key, count):
+            more(callers, 100)
+            assert process.memory_info().rss - before < count * MOST_HELD_BYTES
+
+    assert during(rig, stall).broken == []
+    eventually(lambda: rig.gateway.metric("muster_gateway_in_flight"), lambda left: left == 0, "their end")
 
 
 def test_a_stream_counts_as_late_only_if_no_fault_explains_its_end() -> None:
