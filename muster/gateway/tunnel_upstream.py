@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from muster.gateway.upstream import Broken, Headers, Unavailable, UpstreamRequest, UpstreamResponse
 from muster.tunnel import headers as passing
 from muster.tunnel.link import Headers as RawHeaders
-from muster.tunnel.link import Stream, TooManyStreams
+from muster.tunnel.link import LinkLost, Stream, TooManyStreams
 from muster.tunnel.protocol import Refusal
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class TunnelUpstream:
             raise Unavailable(
                 "busy", "the tunnel carries as many requests as it takes", is_replica_fault=False
             ) from error
+        except LinkLost as error:
+            raise _unavailable(LOST) from error
         answer.stream = stream
         head = [
             (b":method", request.method),

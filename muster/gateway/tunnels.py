@@ -54,6 +54,11 @@ class Tunnel:
     def streams(self) -> int:
         return len(self.carrier.link.streams)
 
+    @property
+    def has_ended(self) -> bool:
+        """Its connection is over, or about to close: its streams are lost, and it takes no others."""
+        return self.carrier.ended is not None
+
     def close(self, code: Close, reason: str) -> None:
         """End the tunnel soon, with this code; its streams are lost now."""
         self._close = self._close or (code, reason)
@@ -105,7 +110,7 @@ class Tunnels:
 
     def upstream(self, worker_id: str) -> Upstream | None:
         """The connection of the worker with the fewest streams; None without one."""
-        found = self._open.get(worker_id)
+        found = [tunnel for tunnel in self._open.get(worker_id, ()) if not tunnel.has_ended]
         return TunnelUpstream(min(found, key=lambda tunnel: tunnel.streams)) if found else None
 
     async def wait_change(self) -> None:

@@ -1,4 +1,4 @@
-"""What moves a link's bytes on an event loop, and keeps its rhythm. What a pass sends leaves in one message."""
+"""What moves a link's bytes on an event loop, and keeps its rhythm. What a pass sends leaves in one message or few."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from muster.tunnel.link import Headers, Link, LinkLost, Stream
+
+SENT_BYTES = 256 * 1024
+"""Of a message, at most: the other end takes MAX_MESSAGE_BYTES, and hundreds of streams have more to send."""
 
 
 class Carrier:
@@ -50,10 +53,14 @@ class Carrier:
         while self.ended is None:
             self._has_output.clear()
             if data := self.link.take():
-                await self._send(data)
+                await self._send_all(data)
             else:
                 await self._has_output.wait()
         return self.ended
+
+    async def _send_all(self, data: bytes) -> None:
+        for start in range(0, len(data), SENT_BYTES):
+            await self._send(data[start : start + SENT_BYTES])
 
     def _tick(self) -> None:
         try:

@@ -33,7 +33,11 @@ FRAME_HEAD = 9
 BUSY_PING_SECONDS, IDLE_PING_SECONDS = 2.0, 15.0
 MAX_UNANSWERED = 3
 CONTROL_FRAMES_PER_SECOND, CONTROL_FRAMES_AT_ONCE = 200.0, 2000.0
-"""Frames that carry no answer: an end that sends more of them than any honest one would is given up."""
+"""Frames that carry nothing: an end that sends more of them than any honest one would is given up. Requests are
+bounded by MAX_STREAMS, and by the resets that make room for others.
+"""
+FREE_WINDOW_BYTES = 4096
+"""A window that opens by so much was paid for by as many bytes that were sent into it; it may not pass 2 GiB."""
 CANCEL = int(h2.errors.ErrorCodes.CANCEL)
 INTERNAL_ERROR = int(h2.errors.ErrorCodes.INTERNAL_ERROR)
 NO_ERROR = int(h2.errors.ErrorCodes.NO_ERROR)
@@ -181,7 +185,7 @@ class Link:
         self._unanswered = 0
         self._next_ping = now + IDLE_PING_SECONDS
         self._allowance, self._allowance_at = CONTROL_FRAMES_AT_ONCE, now
-        self._is_going = False
+        self._is_going = self._is_lost = False
         codes = h2.settings.SettingCodes
         self.h2.local_settings = h2.settings.Settings(
             client=accept is None,
@@ -234,7 +238,6 @@ class Link:
 
     def _handle(self, event: h2.events.Event, now: float) -> None:
         if isinstance(event, h2.events.RequestReceived):
-            self._spend(now)
             self._open(event)
         elif isinstance(event, h2.events.ResponseReceived):
             if stream := self.streams.get(event.stream_id or 0):
@@ -248,7 +251,8 @@ class Link:
             if stream := self._forget(event.stream_id or 0):
                 stream.receiver.on_lost("cancelled" if event.error_code == CANCEL else "reset")
         elif isinstance(event, h2.events.WindowUpdated):
-            self._spend(now, 0.1)
+            if (event.delta or 0) < FREE_WINDOW_BYTES:
+                self._spend(now)
             self._opened(event.stream_id or 0)
         elif isinstance(event, h2.events.RemoteSettingsChanged):
             self._spend(now)
@@ -271,9 +275,9 @@ class Link:
             if stream is not None and stream.buffered:
                 stream.flush()
 
-    def _spend(self, now: float, cost: float = 1.0) -> None:
+    def _spend(self, now: float) -> None:
         earned = (now - self._allowance_at) * CONTROL_FRAMES_PER_SECOND
-        self._allowance = min(self._allowance + earned, CONTROL_FRAMES_AT_ONCE) - cost
+        self._allowance = min(self._allowance + earned, CONTROL_FRAMES_AT_ONCE) - 1
         self._allowance_at = now
         if self._allowance < 0:
             raise LinkLost("the other end sends more control frames than it may")
@@ -281,7 +285,9 @@ class Link:
     # Streams
 
     def open_stream(self, receiver: Receiver) -> Stream:
-        """A stream for a request. Raises TooManyStreams."""
+        """A stream for a request. Raises TooManyStreams, and LinkLost where the connection has ended."""
+        if self._is_lost:
+            raise LinkLost("the connection has ended")
         most = min(self.h2.remote_settings.max_concurrent_streams, MAX_STREAMS)
         if len(self.streams) >= most or self._is_going:
             raise TooManyStreams
@@ -329,7 +335,8 @@ class Link:
         return stream
 
     def lose(self, reason: str) -> None:
-        """The connection has ended: every open stream is lost."""
+        """The connection has ended: every open stream is lost, and no other one is opened."""
+        self._is_lost = True
         for number in list(self.streams):
             if stream := self._forget(number):
                 stream.receiver.on_lost(reason)

@@ -103,7 +103,7 @@ class StalledReaders:
             body = {"model": MODEL, "messages": [], "stream": True, "max_tokens": ENDLESS_TOKENS, "user": "0"}
             reader.sendall(_request(body, self._key))
         for reader in self._sockets:
-            head = reader.recv(64)
+            head = reader.recv(2000)
             assert head.startswith(b"HTTP/1.1 200 "), head
         return self
 

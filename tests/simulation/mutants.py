@@ -431,6 +431,13 @@ MUTANTS = (
         test="tests/muster/gateway/test_app.py::test_nothing_is_read_of_a_body_without_a_good_key",
     ),
     mutant(
+        "a request on a dead tunnel",
+        "a tunnel that is about to close takes no request, which nothing would end",
+        ("muster/gateway/tunnels.py", "if not tunnel.has_ended]", "if True]"),
+        ("muster/tunnel/link.py", "        if self._is_lost:", "        if False:"),
+        test="tests/muster/gateway/test_tunnels.py::test_a_tunnel_that_is_about_to_close_takes_no_more_requests",
+    ),
+    mutant(
         "bodies without end",
         "a gateway holds only so many bytes of bodies",
         ("muster/gateway/bodies.py", "        if self._bytes + size > self._most:", "        if False:"),

@@ -13,9 +13,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from muster.gateway.tunnels import Tunnels
+from muster.gateway.upstream import Unavailable
 from muster.tunnel.protocol import SUBPROTOCOL, Close
 from tests.fixtures.event_loop import run
-from tests.fixtures.tunnel_rig import WORKER, ticket, tunnels_served, until
+from tests.fixtures.tunnel_rig import WORKER, request, ticket, tunnels_served, until
 
 
 async def dialed(url: str, bearer: str | None, subprotocol: str = SUBPROTOCOL) -> ClientConnection:
@@ -79,6 +80,24 @@ def test_a_third_connection_replaces_the_oldest_and_a_newer_session_all_before_i
             await until(lambda: tunnels.count == 0)
             assert tunnels.upstream(WORKER) is None and not tunnels.has(WORKER)
             assert await closed(await dialed(url, ticket(url, session=1))) == Close.SUPERSEDED, "it is remembered"
+
+    run(go())
+
+
+def test_a_tunnel_that_is_about_to_close_takes_no_more_requests() -> None:
+    """A request on it would never be answered: what ends its streams has been."""
+
+    async def go() -> None:
+        async with tunnels_served() as (tunnels, url):
+            await dialed(url, ticket(url))
+            await until(lambda: tunnels.count == 1)
+            upstream = tunnels.upstream(WORKER)
+            assert upstream is not None
+            tunnels._open[WORKER][0].close(Close.LOST, "the end")
+            assert tunnels.count == 1 and tunnels.upstream(WORKER) is None
+            with pytest.raises(Unavailable) as error:
+                await upstream.send(request())
+            assert error.value.reason == "tunnel-lost"
 
     run(go())
 

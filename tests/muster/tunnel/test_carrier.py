@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from muster.tunnel.carrier import Carrier
-from muster.tunnel.link import Headers, Stream
+from muster.tunnel.carrier import SENT_BYTES, Carrier
+from muster.tunnel.link import STREAM_WINDOW, Headers, Stream
+from muster.tunnel.protocol import MAX_MESSAGE_BYTES
 from tests.fixtures.event_loop import run
 from tests.fixtures.tunnel_rig import until
+
+STREAMS = 100
 
 
 def test_messages_flow_until_one_end_ends() -> None:
@@ -43,6 +46,43 @@ def test_messages_flow_until_one_end_ends() -> None:
         assert await asyncio.gather(*writing) == ["over, too", "over"]
 
     run(go())
+
+
+def test_what_many_streams_send_at_once_leaves_in_messages_that_the_other_end_takes() -> None:
+    """Together they may send far more than one message may contain."""
+
+    async def go() -> list[int]:
+        opened: list[Stream] = []
+        sizes: list[int] = []
+
+        def accept(stream: Stream, headers: Headers) -> None:
+            stream.receiver = Quiet()
+            opened.append(stream)
+
+        async def to_the_agent(data: bytes) -> None:
+            agent.receive(data)
+
+        async def to_the_gateway(data: bytes) -> None:
+            sizes.append(len(data))
+            gateway.receive(data)
+
+        gateway, agent = Carrier(to_the_agent), Carrier(to_the_gateway, accept)
+        for _ in range(STREAMS):
+            head = [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", b"d"), (b":path", b"/")]
+            gateway.link.open_stream(Quiet()).send_headers(head, ends=True)
+        writing = [asyncio.create_task(gateway.write())]
+        await until(lambda: len(opened) == STREAMS)
+        for stream in opened:
+            stream.send_headers([(b":status", b"200")])
+            stream.send(b"x" * STREAM_WINDOW)
+        writing.append(asyncio.create_task(agent.write()))
+        await until(lambda: sum(sizes) > STREAMS * STREAM_WINDOW)
+        for carrier in (gateway, agent):
+            carrier.end("over")
+        await asyncio.gather(*writing)
+        return sizes
+
+    assert max(run(go())) <= SENT_BYTES <= MAX_MESSAGE_BYTES
 
 
 def test_what_breaks_the_protocol_ends_it() -> None:

@@ -240,3 +240,32 @@ def test_a_goodbye_ends_the_connection() -> None:
         pair.pump()
     with pytest.raises(TooManyStreams):
         pair.agent.open_stream(Log())
+
+
+def test_no_stream_is_opened_on_a_connection_that_has_ended() -> None:
+    link = Link(0.0, lambda: None)
+    link.lose("the end")
+    with pytest.raises(LinkLost, match="has ended"):
+        link.open_stream(Log())
+
+
+def test_any_number_of_requests_and_bytes_is_no_flood() -> None:
+    """All within a moment, by the clock of both ends."""
+    pair = Pair()
+    for _ in range(int(2 * CONTROL_FRAMES_AT_ONCE)):
+        caller, served = pair.ask()
+        stream_of(served).send_headers([(b":status", b"200")])
+        stream_of(served).send(b"y" * STREAM_WINDOW, ends=True)
+        pair.pump()
+        assert caller.ended and len(caller.data) == STREAM_WINDOW
+
+
+def test_windows_that_open_byte_by_byte_are_a_flood() -> None:
+    gateway, end = Link(0.0, lambda: None), hostile()
+    end.receive_data(gateway.take())
+    gateway.receive(end.data_to_send(), 0.0)
+    with pytest.raises(LinkLost, match="control frames"):
+        for _ in range(int(2 * CONTROL_FRAMES_AT_ONCE)):
+            end.increment_flow_control_window(1)
+            gateway.receive(end.data_to_send(), 0.0)
+            gateway.take()
