@@ -1,6 +1,7 @@
-// What lets machines and people in: registration tokens, and API keys.
+// What lets machines, programs, and people in: registration tokens, callers' keys, and API keys.
 import { html, useState } from "./vendor/preact.js";
 import { ahead, all, post, remove, segment } from "./api.js";
+import { CallerKeys } from "./callers.js";
 import { Field, belongs } from "./fields.js";
 import { date } from "./format.js";
 import { JoinLine } from "./join.js";
@@ -19,10 +20,10 @@ export function Access() {
             </div>
         </header>
         ${may("operator")
-            ? html`<${Tokens} />`
+            ? html`<${Tokens} /><${CallerKeys} />`
             : html`
             <${Empty} title="Nothing for viewers here">
-                <p>Operators make tokens for machines, and admins keys for people.</p>
+                <p>Operators make tokens for machines and keys for callers, and admins keys for people.</p>
             <//>
         `}
         ${may("admin") && html`<${Keys} />`}

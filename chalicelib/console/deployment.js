@@ -3,6 +3,7 @@ import { html } from "./vendor/preact.js";
 import { ahead } from "./api.js";
 import { Actions, Retry, fixOf, fixText, gpusText, loadOne } from "./deployments.js";
 import { Conditions } from "./conditions.js";
+import { chatRequest } from "./curl.js";
 import { clock, date, gpuList, loopText, plain, written } from "./format.js";
 import { LIVE, Lifecycle } from "./lifecycle.js";
 import { Log } from "./logs.js";
@@ -143,18 +144,8 @@ function Endpoint({ deployment, worker }) {
                 </div>
             `}
         </dl>
-        <${Snippet} text=${request(endpoint, served_model_name)} what="a request with curl" />
+        <${Snippet} text=${chatRequest(endpoint, served_model_name)} what="a request with curl" />
     </section>`;
-}
-
-/** For a shell; what comes from a worker is quoted. */
-function request(endpoint, model) {
-    const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-    const body = JSON.stringify({ model, messages: [{ role: "user", content: "Hello" }] });
-    return `curl ${quoted(`${endpoint}/v1/chat/completions`)} \\
-  -H "Authorization: Bearer $API_KEY" \\
-  -H 'Content-Type: application/json' \\
-  -d ${quoted(body)}`;
 }
 
 function Settings({ deployment }) {

@@ -1,7 +1,7 @@
 // The small parts that every page is made of.
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
 import { ahead } from "./api.js";
-import { date, span } from "./format.js";
+import { date, plural, span } from "./format.js";
 import { session } from "./session.js";
 import { cell, useCell } from "./state.js";
 
@@ -239,6 +239,22 @@ export const Facts = ({ of }) =>
             <div key=${name}><dt>${name}</dt><dd>${value}</dd></div>
         `,
     )}</dl>`;
+
+const STEP = 50;
+
+/** `[shown, more]`: the first entries of a long list, and a button that shows more of them. */
+export function useFirst(entries, word) {
+    const [count, setCount] = useState(STEP);
+    const left = entries.length - count;
+    const more = left > 0 && html`
+        <p class="more">
+            <button class="small" onClick=${() => setCount(count + 2 * STEP)}>
+                Show ${plural(Math.min(left, 2 * STEP), `more ${word}`)}
+            </button> <span class="muted">${count} of ${plural(entries.length, word)}</span>
+        </p>
+    `;
+    return [entries.slice(0, count), more];
+}
 
 // On another page the focus goes to its heading, as soon as there is one and unless somebody went elsewhere meanwhile
 

@@ -82,6 +82,15 @@ def vacant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         yield serve
 
 
+@pytest.fixture(scope="session")
+def metered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """A third control plane, with a gateway in its process: the only one where callers' usage is reported."""
+    with Serve(tmp_path_factory.mktemp("metered") / "data", MUSTER_SERVE_GATEWAY="1") as serve:
+        admin = Operator(serve.url, ADMIN_KEY)
+        eventually(lambda: admin.get("/api/gateways").expect(200)["gateways"], what="the gateway to register")
+        yield serve
+
+
 def vacate(serve: Serve) -> None:
     """Remove every worker and every deployment."""
     admin = Operator(serve.url, ADMIN_KEY)
