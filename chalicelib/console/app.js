@@ -13,6 +13,7 @@ import { SignIn } from "./signin.js";
 import { useCell } from "./state.js";
 import { theme, toggle } from "./theme.js";
 import { Icon, Mark, Notes, Question, arrive, say } from "./ui.js";
+import { Usage } from "./usage.js";
 import { Worker } from "./worker.js";
 
 function page([first, id, more]) {
@@ -25,6 +26,7 @@ function page([first, id, more]) {
         return found("Deployment", "deployments", html`<${Deployment} key=${id} id=${id} />`);
     }
     if (first === "deployments") return found("Deployments", "deployments", html`<${Deployments} />`);
+    if (first === "usage") return found("Usage", "usage", html`<${Usage} />`);
     if (first === "access") return found("Access", "access", html`<${Access} />`);
     return found("Nothing here", "", html`<${Nowhere} />`);
 }
@@ -54,7 +56,12 @@ function Page({ parts }) {
     return view;
 }
 
-const NAV = { fleet: ["Fleet", []], deployments: ["Deployments", ["deployments"]], access: ["Access", ["access"]] };
+const NAV = {
+    fleet: ["Fleet", []],
+    deployments: ["Deployments", ["deployments"]],
+    usage: ["Usage", ["usage"]],
+    access: ["Access", ["access"]],
+};
 
 function Shell() {
     const parts = useCell(place);

@@ -115,7 +115,7 @@ function body(form) {
 }
 
 /** The names by which callers ask for the models that run. */
-function servedNames(deployments) {
+export function servedNames(deployments) {
     const running = deployments.filter(({ status }) => status === "running");
     return [...new Set(running.map((deployment) => deployment.served_model_name))];
 }

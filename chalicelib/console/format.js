@@ -71,6 +71,10 @@ export function loopText({ error_code, times, next_start_in = null }) {
 export const clock = (time) => new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 export const date = (time) => new Date(time).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
 
+/** A day in UTC, as 2026-12-31, for people. */
+export const shortDay = (day) =>
+    new Date(`${day}T00:00:00Z`).toLocaleDateString([], { month: "short", day: "numeric", timeZone: "UTC" });
+
 // Colours, cursor moves and titles that programs write for terminals; and what else is no text.
 const COMMAND = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])/;
 const TERMINAL = new RegExp(`${COMMAND.source}|[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]`, "g");

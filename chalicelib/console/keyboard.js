@@ -5,11 +5,12 @@ import { may } from "./session.js";
 import { toggle } from "./theme.js";
 import { Dialog } from "./ui.js";
 
-const PLACES = { f: [], d: ["deployments"], a: ["access"] };
+const PLACES = { f: [], d: ["deployments"], u: ["usage"], a: ["access"] };
 
 export const KEYS = {
     "g f": "Fleet",
     "g d": "Deployments",
+    "g u": "Usage",
     "g a": "Access",
     n: "Deploy a model",
     "/": "Filter the list",

@@ -8,6 +8,7 @@ import { cell, useCell } from "./state.js";
 const SHAPES = {
     fleet: "M4 20V11M10 20V4M16 20v-8M22 20V8",
     deployments: "M4 7l9-4 9 4-9 4zM4 12l9 4 9-4M4 17l9 4 9-4",
+    usage: "M4 4v18h18M8 17l4.500-6 4 3 5.500-8",
     access: "M15 11a5 5 0 1 0-4.6 5L12 14h3v-3zM14 12l8 8v2h-4v-3h-3v-2.500",
     plus: "M13 5v16M5 13h16",
     dark: "M21 15A9 9 0 1 1 11 5a7 7 0 0 0 10 10z",

@@ -22,6 +22,7 @@ PAGES = {
     "deployments/{running}": "{running}",
     "deployments/{crashed}": "{crashed}",
     "deploy": "Deploy a model",
+    "usage": "Usage",
     "access": "Access",
 }
 """Where they are, and their headings."""
@@ -119,6 +120,12 @@ def test_a_keyboard_is_enough_for_everything(alone: Visitor, place: Place) -> No
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     press(page, "Escape")
     expect(dialog).to_have_count(0)
+    press(page, "g", "u")
+    expect(page.get_by_role("heading", name="Usage", level=1)).to_be_focused()
+    tab_to(page, "Period", "combobox")
+    press(page, "End")
+    expect(page.get_by_role("heading", name="No usage in the last 30 days")).to_be_visible()
+    page.get_by_label("Period").evaluate("(e) => e.blur()")
     press(page, "t")
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     press(page, "g", "a")

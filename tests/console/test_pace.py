@@ -60,3 +60,16 @@ def test_what_did_not_change_is_not_sent_again(alone: Visitor, place: Place) -> 
         alone.asked_while(10_000)
     assert statuses[0] == 200 and set(statuses[1:]) == {304}
     expect(page.get_by_text("does not answer")).to_have_count(0)
+
+
+def test_the_usage_of_a_period_is_asked_for_once_a_minute(alone: Visitor, place: Place) -> None:
+    sent: list[Request] = []
+    alone.page.on("request", lambda request: sent.append(request) if "/api/usage" in request.url else None)
+    alone.page.clock.install()
+    page = alone.enter(ADMIN_KEY, "#/usage")
+    expect(page.get_by_role("heading", name="No usage in the last 7 days")).to_be_visible()
+    queries = [parse_qs(urlsplit(request.url).query) for request in sent]
+    assert sorted(query["by"][0] for query in queries) == ["day", "key"]
+    assert all("until" not in query and len(query["since"]) == 1 for query in queries)
+    asked = sum("/api/usage" in url for _ in range(60) for url in alone.asked_while(10_000))
+    assert 10 <= asked <= 20, "two questions a minute, in ten minutes; an answer seems to take as long as a step"

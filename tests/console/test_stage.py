@@ -61,6 +61,8 @@ def test_below_a_stage_it_works_as_at_the_root(visit: Callable[..., Visitor], pl
         visitor = visit(url)
         page = visitor.enter(ADMIN_KEY, f"#/deployments/{place.running}")
         expect(page.locator(".rail")).to_be_visible()
+        page.goto(f"{url}/#/usage")
+        expect(page.get_by_role("heading", name="No usage in the last 7 days")).to_be_visible()
         page.goto(f"{url}/#/access")
         page.get_by_role("button", name="Add workers").click()
         page.get_by_role("button", name="Make the line to run").click()
