@@ -1,6 +1,6 @@
 // What lets machines, programs, and people in: registration tokens, callers' keys, and API keys.
 import { html, useState } from "./vendor/preact.js";
-import { ahead, all, post, remove, segment } from "./api.js";
+import { ROOT, ahead, all, post, remove, segment } from "./api.js";
 import { CallerKeys } from "./callers.js";
 import { Field, belongs } from "./fields.js";
 import { date } from "./format.js";
@@ -149,8 +149,16 @@ function NewToken({ close }) {
     <//>`;
 }
 
+/** Keys of people and of gateways, which the API lists apart. */
+async function keysList(signal) {
+    const lists = await Promise.all(
+        [null, "gateway"].map((role) => all("api-keys", "api_keys", { query: { role }, signal })),
+    );
+    return { api_keys: lists.flatMap((list) => list.api_keys) };
+}
+
 function Keys() {
-    const found = usePoll("keys", (signal) => all("api-keys", "api_keys", { signal }), 10);
+    const found = usePoll("keys", keysList, 10);
     const [making, setMaking] = useState(false);
     const revoke = async (key) => {
         if (!(await ask(`Revoke ${key.name}?`, "Whoever has it is locked out at once.", "Revoke"))) return;
@@ -182,7 +190,14 @@ const ROLES = {
     viewer: "sees everything but credentials",
     operator: "also deploys, drains and makes tokens",
     admin: "also makes keys and removes workers",
+    gateway: "serves models to callers, and sees nothing here",
 };
+
+/** The command that runs a gateway with the key. */
+function serveLine(key) {
+    const url = ROOT.href.replace(/\/$/, "").replaceAll("'", "%27");
+    return `MUSTER_GATEWAY_KEY=${key} muster gateway serve --control-plane '${url}' --url ADDRESS`;
+}
 
 function NewKey({ close }) {
     const [name, setName] = useState("");
@@ -199,8 +214,14 @@ function NewKey({ close }) {
     };
     if (key) return html`
         <${Dialog} title="New key" close=${close}>
-            <p>Copy it now: it is not shown again.</p>
-            <${Snippet} text=${key} what="the API key" />
+            <div class="join">
+                <p>Copy it now: it is not shown again.</p>
+                <${Snippet} text=${key} what="the API key" />
+                ${role === "gateway" && html`
+                    <p>Run a gateway with the key. ADDRESS is the URL at which callers and workers reach the gateway.</p>
+                    <${Snippet} text=${serveLine(key)} what="the command that runs a gateway" />
+                `}
+            </div>
             <div class="actions end"><button class="primary" onClick=${close}>Done</button></div>
         <//>
     `;

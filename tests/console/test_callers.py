@@ -176,6 +176,31 @@ def test_a_key_that_expired_is_listed_as_such(visit: Callable[..., Visitor], met
     expect(row_of(page, "app").get_by_role("cell").nth(3)).to_have_text("expired")
 
 
+def test_an_admin_creates_a_gateways_key_with_the_command_that_runs_it(
+    visit: Callable[..., Visitor], metered: Serve
+) -> None:
+    name = unique("edge")
+    page = visit(metered.url).enter(ADMIN_KEY, "#/access")
+    page.get_by_role("button", name="New key").click()
+    page.get_by_label("Name", exact=True).fill(name)
+    page.get_by_label("gateway serves models").check()
+    page.get_by_role("button", name="Make", exact=True).click()
+    key = page.get_by_label("the API key", exact=True).inner_text()
+    command = page.get_by_label("the command that runs a gateway", exact=True)
+    expect(command).to_have_text(
+        f"MUSTER_GATEWAY_KEY={key} muster gateway serve --control-plane '{metered.url}' --url ADDRESS"
+    )
+    body = {"url": "https://models.example.com"}
+    registered = Operator(metered.url, key).post("/api/gateways", body).expect(200)
+    page.get_by_role("button", name="Done").click()
+    row = page.get_by_role("region", name="API keys").get_by_role("row").filter(has_text=name)
+    expect(row.get_by_role("cell").nth(1)).to_have_text("gateway")
+    Operator(metered.url, key).delete(f"/api/gateways/{registered['gateway_id']}").expect(200)
+    row.get_by_role("button", name="Revoke").click()
+    page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    expect(row).to_have_count(0)
+
+
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
 def test_hostile_and_long_names_are_text_and_axe_finds_nothing(
     visit: Callable[..., Visitor], metered: Serve, admin: Operator, width: int
