@@ -3,7 +3,7 @@ import { html, useRef, useState } from "./vendor/preact.js";
 import { ahead, all, post, remove, segment } from "./api.js";
 import { chatRequest } from "./curl.js";
 import { Field, belongs, focusWrong } from "./fields.js";
-import { date } from "./format.js";
+import { count, date } from "./format.js";
 import { gatewayList } from "./gateways.js";
 import { usePoll } from "./poll.js";
 import { fleet } from "./snapshot.js";
@@ -27,7 +27,7 @@ export function CallerKeys() {
             ${api_keys.length === 0
                 ? html`<p class="muted">None. A program needs one to ask models at a gateway.</p>`
                 : html`<${Table} keys=${api_keys} again=${found.again} />`}
-            ${more && html`<p class="waiting">Only the first ${api_keys.length.toLocaleString("en")} keys are listed.</p>`}
+            ${more && html`<p class="waiting">Only the first ${count(api_keys.length)} keys are listed.</p>`}
         `}<//>
         ${creating && html`<${NewCallerKey} close=${() => (setCreating(false), found.again())} />`}
     </section>`;
@@ -66,7 +66,7 @@ function Row({ of, again }) {
             ${limits.length === 0
                 ? html`<span class="muted">none</span>`
                 : html`<span>${limits.map(([limit, words]) => html`
-                    <span class="label" key=${limit}>${words}<b>${of[limit].toLocaleString("en")}</b></span>
+                    <span class="label" key=${limit}>${words}<b>${count(of[limit])}</b></span>
                 `)}</span>`}
         </td>
         <td data-name="Expires">

@@ -1,6 +1,6 @@
 // Columns of days, drawn as an SVG. What it shows is in its description, and each page has the figures in a table too.
 import { html } from "./vendor/preact.js";
-import { shortDay } from "./format.js";
+import { count, shortDay } from "./format.js";
 import { memo } from "./state.js";
 
 const HEIGHT = 100, STEP = 10, GAP = 2; // of the drawing, which is stretched to the width of the page
@@ -23,7 +23,7 @@ export const DayChart = memo(({ id, title, days, parts }) => {
     const scale = ceiling(total(most));
     const [first, last] = [days[0].day, days.at(-1).day].map(shortDay);
     const told = total(most)
-        ? `From ${first} to ${last}. The most is ${total(most).toLocaleString("en")}, on ${shortDay(most.day)}.`
+        ? `From ${first} to ${last}. The most is ${count(total(most))}, on ${shortDay(most.day)}.`
         : `From ${first} to ${last}: nothing.`;
     return html`<figure class="chart">
         <figcaption>
@@ -56,7 +56,7 @@ export const DayChart = memo(({ id, title, days, parts }) => {
     </figure>`;
 });
 
-const figure = (day, { field, name }) => `${day[field].toLocaleString("en")} ${name}`;
+const figure = (day, { field, name }) => `${count(day[field])} ${name}`;
 
 function stacked(day, parts, scale) {
     let y = HEIGHT;

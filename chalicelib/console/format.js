@@ -71,9 +71,15 @@ export function loopText({ error_code, times, next_start_in = null }) {
 export const clock = (time) => new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 export const date = (time) => new Date(time).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
 
+// Made once, since making them takes longer than what they do.
+const NUMBER = new Intl.NumberFormat("en");
+const SHORT_DAY = new Intl.DateTimeFormat([], { month: "short", day: "numeric", timeZone: "UTC" });
+
+/** A count in full, as 1,234,567. */
+export const count = (number) => NUMBER.format(number);
+
 /** A day in UTC, as 2026-12-31, for people. */
-export const shortDay = (day) =>
-    new Date(`${day}T00:00:00Z`).toLocaleDateString([], { month: "short", day: "numeric", timeZone: "UTC" });
+export const shortDay = (day) => SHORT_DAY.format(Date.parse(day));
 
 // Colours, cursor moves and titles that programs write for terminals; and what else is no text.
 const COMMAND = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])/;

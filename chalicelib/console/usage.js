@@ -4,7 +4,7 @@ import { ahead, get } from "./api.js";
 import { servedNames } from "./callers.js";
 import { DayChart } from "./chart.js";
 import { chatRequest } from "./curl.js";
-import { shortDay } from "./format.js";
+import { count, shortDay } from "./format.js";
 import { Gateways, gatewayList } from "./gateways.js";
 import { usePoll } from "./poll.js";
 import { to } from "./router.js";
@@ -92,7 +92,7 @@ const Totals = memo(({ days }) => html`<section class="summary" aria-label="Tota
     <dl>${Object.entries(FIGURES).map(([field, title]) => html`
         <div key=${field}>
             <dt>${title}</dt>
-            <dd>${days.reduce((sum, day) => sum + day[field], 0).toLocaleString("en")}</dd>
+            <dd>${count(days.reduce((sum, day) => sum + day[field], 0))}</dd>
         </div>
     `)}</dl>
 </section>`);
@@ -114,7 +114,7 @@ const Charts = memo(({ days }) => html`<section aria-label="Per day">
 
 const Heads = () => Object.entries(FIGURES).map(([field, title]) => html`<th class="number" key=${field}>${title}</th>`);
 const Cells = ({ of }) => Object.entries(SHORT).map(([field, title]) => html`
-    <td class="number" key=${field} data-name=${title}>${of[field].toLocaleString("en")}</td>
+    <td class="number" key=${field} data-name=${title}>${count(of[field])}</td>
 `);
 
 function Groups({ by, rows }) {

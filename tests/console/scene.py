@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 from tests.console.players import Fleet, Machine, Model, Player
 from tests.fixtures.http_client import Operator
 
@@ -42,6 +44,10 @@ DEPLOYMENTS: list[tuple[str, str, str, int]] = [
     ("batch", "Qwen/Qwen3-32B", "cygnus", 1),
     ("legacy", "mistralai/Mistral-7B-Instruct-v0.3", "fornax", 1),
 ]
+CALLERS = {"assistant-web": 52_000, "code-review": 31_000, "search": 24_000, "night-batch": 9_000}
+"""Keys of callers, with the requests of each in a day."""
+WEEK = [0.71, 0.83, 0.78, 0.92, 0.41, 0.38, 0.64]
+"""How much of that was asked on each of the last days."""
 
 
 def play(url: str, token: str, operator: Operator) -> Fleet:
@@ -58,3 +64,21 @@ def play(url: str, token: str, operator: Operator) -> Fleet:
     operator.patch(f"/api/workers/{ids['fornax']}", {"draining": True}).expect(200)
     fleet.leave("edge-07")
     return fleet
+
+
+def use(url: str, operator: Operator) -> None:
+    """Callers used models in the last seven days, at a gateway that is registered."""
+    key = operator.post("/api/api-keys", {"name": "edge", "role": "gateway"}).expect(201)["key"]
+    gateway = Operator(url, key)
+    gateway.post("/api/gateways", {"url": "https://models.example.com", "version": "0.2.0"}).expect(200)
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    sums = []
+    for name, daily in CALLERS.items():
+        body = {"name": name, "role": "caller", "models": ["Qwen/Qwen3-8B"], "rpm": daily // 100}
+        key_id = operator.post("/api/api-keys", body).expect(201)["key_id"]
+        for at, share in enumerate(WEEK):
+            requests = int(daily * share)
+            day = str(today - datetime.timedelta(len(WEEK) - 1 - at))
+            tokens = {"prompt_tokens": requests * 812, "completion_tokens": requests * 264}
+            sums.append({"key_id": key_id, "model": "Qwen/Qwen3-8B", "day": day, "requests": requests, **tokens})
+    gateway.post("/api/gateway/usage", {"ledger_id": "edge", "sums": sums}).expect(200)

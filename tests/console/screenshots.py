@@ -9,7 +9,7 @@ from pathlib import Path
 from playwright.sync_api import Page, ViewportSize
 
 from tests.console.browser import Visitor, chromium
-from tests.console.scene import play
+from tests.console.scene import play, use
 from tests.fixtures.agent_process import ProcessHost
 from tests.fixtures.http_client import Operator
 from tests.fixtures.serve import ADMIN_KEY, REGISTRATION_TOKEN, Serve
@@ -37,6 +37,7 @@ def views(url: str, atlas: str, crashed: str, running: str) -> dict[str, tuple[s
         "deployments": ("#/deployments", lambda page: page.get_by_role("link", name="chat-large").wait_for()),
         "crash": (f"#/deployments/{crashed}", lambda page: page.get_by_text("Value error, User").last.wait_for()),
         "running": (f"#/deployments/{running}", lambda page: page.get_by_text("startup complete").last.wait_for()),
+        "usage": ("#/usage", lambda page: page.get_by_role("heading", name="By key").wait_for()),
         "worker": (f"#/workers/{atlas}", lambda page: page.get_by_text("64 °C").wait_for()),
     }
 
@@ -60,6 +61,7 @@ def main() -> None:
                 made = operator.deploy(workers["lyra"], name=title, model="Qwen/Qwen3-0.6B", config=config)
                 ids.append(made["deployment_id"])
                 eventually(lambda: operator.status(ids[-1]), lambda seen, s=status: seen == s)  # type: ignore[misc]
+            use(serve.url, operator)
             for scheme in ("light", "dark"):
                 visitor = Visitor(browser, serve.url, color_scheme=scheme, viewport=WIDE)
                 visitor.page.goto(serve.url)
