@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -210,7 +212,14 @@ def test_hostile_and_long_names_are_text_and_axe_finds_nothing(
     fields = {"role": "caller", "models": models, "expires_in": 86400, **limits}
     admin.post("/api/api-keys", {"name": SHORT, **fields}).expect(201)
     admin.post("/api/api-keys", {"name": "n" * 128, **fields}).expect(201)
-    page = visit(metered.url, viewport={"width": width, "height": 800}).enter(ADMIN_KEY, "#/access")
+    visitor = visit(metered.url, viewport={"width": width, "height": 800})
+    page = visitor.page
+    gateways = [
+        {"url": f"https://models.example.com/{SHORT}$(id)`id`", "gateway_id": "1"},
+        {"url": SHORT, "gateway_id": "2"},
+    ]
+    page.route("**/api/gateways", lambda route: route.fulfill(json={"gateways": gateways}))
+    visitor.enter(ADMIN_KEY, "#/access")
     row = row_of(page, SHORT).first
     row.get_by_text("97 more").click()
     expect(row.get_by_text("org/model-97", exact=True)).to_be_visible()
@@ -230,7 +239,10 @@ def test_hostile_and_long_names_are_text_and_axe_finds_nothing(
     form.get_by_label("Name", exact=True).fill(SHORT)
     form.get_by_label("Models").fill(SHORT)
     form.get_by_role("button", name="Create key").click()
-    expect(form.get_by_label("a request with curl", exact=True)).to_contain_text("Authorization: Bearer")
+    line = form.get_by_label("a request with curl", exact=True).inner_text().replace("\\\n", "")
+    words = shlex.split(line)
+    assert words[1] == f"{gateways[0]['url']}/v1/chat/completions" and json.loads(words[-1])["model"] == SHORT
+    expect(form.get_by_text("Also at")).to_contain_text(SHORT)
     assert too_wide(page) == []
     assert form.evaluate("(e) => e.scrollWidth <= e.clientWidth")
     nothing_ran(page)
