@@ -193,7 +193,9 @@ function Created({ made, served, close }) {
                 <${Snippet} text=${chatRequest(first.url, model, made.key)} what="a request with curl" />
             `}
             ${others.length > 0 && html`
-                <p class="muted">Also at ${others.map(({ url }, at) => html`${at > 0 && ", "}<code key=${url}>${url}</code>`)}</p>
+                <p class="muted">
+                    Also at ${others.map(({ url }, at) => html`${at > 0 && ", "}<code key=${url}>${url}</code>`)}
+                </p>
             `}
             ${data && !first && html`
                 <p class="muted">

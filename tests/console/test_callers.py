@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.console.browser import Visitor
+from tests.console.conftest import Place
 from tests.console.test_access import finds_nothing, too_wide
 from tests.console.test_hostile import SHORT, nothing_ran
 from tests.fixtures.http_client import Json, Operator, unique
@@ -150,6 +151,14 @@ def test_without_a_gateway_the_dialog_says_how_to_run_one(visit: Callable[..., V
     expect(form.get_by_label("the API key", exact=True)).to_be_visible()
     expect(form.get_by_text("No gateway is registered.")).to_contain_text("muster gateway serve")
     expect(form.get_by_label("a request with curl", exact=True)).to_have_count(0)
+
+
+def test_the_dialog_names_the_models_that_run(visitor: Visitor, place: Place) -> None:
+    place.reach(place.running, "running")
+    form = dialog(visitor.enter(place.key("operator"), "#/access"))
+    expect(form.locator("[data-field=models]")).to_contain_text("Running now: ")
+    served = place.admin.deployment(place.running)["served_model_name"]
+    expect(form.locator("[data-field=models]")).to_contain_text(served)
 
 
 def test_a_viewer_sees_no_keys(visit: Callable[..., Visitor], metered: Serve, admin: Operator) -> None:
