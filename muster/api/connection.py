@@ -28,7 +28,8 @@ Kind = Literal[
 
 _EXPIRED, _NOT_YET, _HOSTNAME, _ADDRESS = 10, 9, 62, 64
 """OpenSSL's X509_V_ERR_… that are not about who signed the certificate."""
-_STATUS_LINE = re.compile(r"Tunnel connection failed: (\d{3})")
+_STATUS_LINE = re.compile(r"(?:Tunnel connection failed:|proxy rejected connection: HTTP) (\d{3})")
+"""As urllib3 and websockets say it."""
 _LOGIN = "give it in the proxy's variable, as http://USER:PASSWORD@HOST:PORT"
 _PEM = "name a file of certificates (PEM)"
 _CLOSED = "a firewall or proxy may do that"
@@ -199,7 +200,7 @@ def _url(chain: list[BaseException]) -> Cause | None:
 def _proxy(chain: list[BaseException], found: Cause | None, url: str, environ: Mapping[str, str]) -> Cause:
     name, address = _proxy_variable(url, environ)
     which = f"the proxy {address} ({name})" if name else "the proxy"
-    advice = "correct the variable, or add the control plane to NO_PROXY"
+    advice = "correct the variable, or add the server to NO_PROXY"
     for error in chain:
         if "InvalidProxyURL" in type(error).__name__:
             return Cause("proxy", f"{name or 'the proxy variable'} holds no URL", advice)

@@ -20,6 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
+from muster.api.connection import cause
 from muster.tunnel.carrier import Carrier
 from muster.tunnel.link import Headers, Stream
 from muster.tunnel.protocol import MAX_MESSAGE_BYTES, PATH, SUBPROTOCOL, Close
@@ -83,7 +84,7 @@ class Dialer:
             try:
                 pause = await self._keep()
             except (NotDialed, OSError, WebSocketException, ssl.SSLError, asyncio.TimeoutError) as error:
-                pause = self._lost(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+                pause = self._lost(_why(error, self._url))
             self._renewed.clear()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._renewed.wait(), pause)
@@ -162,6 +163,16 @@ class Dialer:
                 shown = ticket
             await self._renewed.wait()
             self._renewed.clear()
+
+
+def _why(error: Exception, url: str) -> str:
+    """What to mend, where that is known; else what the library says."""
+    known = cause(error, url, os.environ)
+    if isinstance(error, NotDialed):
+        return str(error)
+    if known.kind != "other":
+        return str(known)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def set_no_delay(websocket: ClientConnection) -> None:
