@@ -6,6 +6,7 @@ import http.client
 import itertools
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -43,11 +44,15 @@ class Ended:
 
 @dataclass
 class Callers:
-    """`count` threads, each with a connection of its own; every other request is streamed."""
+    """`count` threads, each with a connection of its own; every other request is streamed.
+
+    `trusts` is the file of the authority of a gateway with TLS.
+    """
 
     port: int
     key: str
     count: int = 12
+    trusts: str | None = None
     ended: list[Ended] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -66,10 +71,16 @@ class Callers:
             thread.join(PATIENCE)
 
     def _run(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = self._connection()
         while not self._over.is_set():
             self.ended.append(ask(connection, self.key, streamed=next(self._numbers) % 2 == 0))
         connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self.trusts is None:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        context = ssl.create_default_context(cafile=self.trusts)
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=PATIENCE, context=context)
 
     def failed(self, is_fault: Callable[[Ended], bool]) -> list[Ended]:
         return [each for each in self.ended if is_fault(each)]
