@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from chalicelib.auth import tokens
 from chalicelib.store import paging
+from chalicelib.store.items import find_all
 from chalicelib.store.tables import Credential
 from muster.api import gateways as g
-from muster.api import resources as r
 
 CACHE_SECONDS = 2.0
 
 
 class CallerKeys:
-    """The keys as this process last read them; a key that this process made or revoked is seen at once."""
+    """The keys as this process last read them; a key that this process made or revoked is seen at once.
+
+    A key never changes. So what is listed is read each time, and of the keys those that are new.
+    """
 
     def __init__(self) -> None:
         self._read_at = float("-inf")
@@ -22,8 +25,10 @@ class CallerKeys:
     def current(self, now: float) -> list[g.Caller]:
         """`now`: epoch seconds. A key that has expired stays in the list, since gateways look at the time."""
         change = tokens.CALLERS_CHANGED.count
+        if change != self._change:
+            self._callers = []
         if change != self._change or not 0 <= now - self._read_at < CACHE_SECONDS:
-            self._callers, self._read_at, self._change = _read(), now, change
+            self._callers, self._read_at, self._change = _read(self._callers), now, change
         return self._callers
 
 
@@ -35,14 +40,13 @@ def current(now: float) -> list[g.Caller]:
     return SHARED.current(now)
 
 
-def _read() -> list[g.Caller]:
-    found: list[g.Caller] = []
-    query = r.PageQuery(limit=r.MAX_PAGE)
-    while True:
-        items, query.next_token = paging.page(Credential, tokens.CALLER, query)
-        found += [_caller(item) for item in items]
-        if query.next_token is None:
-            return found
+def _read(before: list[g.Caller]) -> list[g.Caller]:
+    """The keys that are listed, oldest first. Of those before, nothing is read but that they are listed."""
+    known = {caller.key_id: caller for caller in before}
+    listed = list(paging.ids(Credential, tokens.CALLER))
+    new = find_all(Credential, [key_id for key_id in listed if key_id not in known])
+    known |= {str(item.credential_id): _caller(item) for item in new}
+    return [known[key_id] for key_id in listed if key_id in known]
 
 
 def _caller(item: Credential) -> g.Caller:

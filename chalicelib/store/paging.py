@@ -66,6 +66,17 @@ def page(
         start = keys[-1]
 
 
+def ids(model: Any, kind: str) -> Iterator[str]:
+    """The hash keys of all items of `kind`, in rank order, by the index alone: it may be a moment behind."""
+    start = None
+    while True:
+        keys = _keys(model, kind, start, r.MAX_PAGE)
+        yield from (entry[model._hash_keyname]["S"] for entry in keys)
+        if len(keys) < r.MAX_PAGE:
+            return
+        start = keys[-1]
+
+
 def _keys(model: Any, kind: str, start: Key | None, limit: int) -> list[Key]:
     """The next `limit` keys of the listing index, each in the form that a query starts after.
 

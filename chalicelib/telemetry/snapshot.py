@@ -84,10 +84,13 @@ class Snapshot:
         self._workers = Rows[r.FleetWorker](_is_same_worker)
         self._deployments = Rows[r.Deployment](_is_same_deployment)
 
-    def fleet(self, now: float) -> Fleet:
-        """The fleet, read less than `seconds` ago. All that follows from it should be as of its `read_at`."""
+    def fleet(self, now: float, heartbeats_for: float = 0.0) -> Fleet:
+        """The fleet, read less than `seconds` ago; heartbeats that no line names may be `heartbeats_for` seconds old.
+
+        What follows from heartbeats should be as of its `heartbeats_at`.
+        """
         with self._lock:
-            return self._read(now, fresh=False)
+            return self._read(now, fresh=False, heartbeats_for=heartbeats_for)
 
     def since(self, query: r.FleetQuery, now: float) -> tuple[r.Fleet, float]:
         """What changed since the query's token, or everything; and how many seconds old that is."""
@@ -97,10 +100,15 @@ class Snapshot:
                 self._take(fleet)
             return self._answer(self._number_of(query.since)), now - fleet.read_at
 
-    def _read(self, now: float, fresh: bool) -> Fleet:
-        if self._fleet is None or fresh or not 0 <= now - self._fleet.read_at < self._seconds:
-            self._fleet = self._reader.read(now)
-        return self._fleet
+    def _read(self, now: float, fresh: bool, heartbeats_for: float = 0.0) -> Fleet:
+        fleet = self._fleet
+        if fleet is None or fresh or not self._is_recent(fleet, now, heartbeats_for):
+            fleet = self._fleet = self._reader.read(now, 0.0 if fresh else heartbeats_for)
+        return fleet
+
+    def _is_recent(self, fleet: Fleet, now: float, heartbeats_for: float) -> bool:
+        is_read = 0 <= now - fleet.read_at < self._seconds
+        return is_read and 0 <= now - fleet.heartbeats_at < max(self._seconds, heartbeats_for)
 
     def _take(self, fleet: Fleet) -> None:
         number = self._number + 1

@@ -100,3 +100,24 @@ def test_no_other_key_opens_the_routes_of_gateways(world: PlaneWorld) -> None:
     secret = str(tokens.create_key(r.NewApiKey("x", "admin"), ADMIN, world.now).key)
     with pytest.raises(ApiError, match="the role gateway"):
         access.principal(secret, BY_NAME["gateway_routes"], None, world.now)
+
+
+def test_keys_that_are_known_are_not_read_again(world: PlaneWorld) -> None:
+    """Other functions make and revoke keys: this one looks at the list, and reads what is new in it."""
+    keys, made = CallerKeys(), [make(world, f"app-{number}") for number in range(3)]
+    keys.current(world.now)
+    tokens.revoke_key(made[0].key_id, ADMIN, world.now)
+    tokens.CALLERS_CHANGED.count -= 1
+    make(world, "new")
+    tokens.CALLERS_CHANGED.count -= 1
+    world.pass_(CACHE_SECONDS)
+    with world.database.counting() as calls:
+        assert {caller.name for caller in keys.current(world.now)} == {"app-1", "app-2", "new"}
+    assert [operation for operation, _ in calls] == ["Query", "BatchGetItem"]
+    ((_, asked),) = [call for call in calls if call[0] == "BatchGetItem"]
+    ((table, request),) = asked["RequestItems"].items()
+    assert table.endswith("credentials") and len(request["Keys"]) == 1
+    world.pass_(CACHE_SECONDS)
+    with world.database.counting() as calls:
+        keys.current(world.now)
+    assert [operation for operation, _ in calls] == ["Query"]

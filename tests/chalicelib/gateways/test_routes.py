@@ -8,6 +8,7 @@ import pytest
 
 from chalicelib.auth import tokens
 from chalicelib.gateways import routes
+from chalicelib.store.tables import WorkerHeartbeat
 from chalicelib.telemetry.snapshot import SHARED
 from chalicelib.workers import admin
 from muster.api import gateways as g
@@ -87,3 +88,47 @@ def test_callers_are_known_by_their_digests(world: PlaneWorld) -> None:
     (caller,) = seen(world).callers
     assert (caller.key_id, caller.name, caller.models, caller.rpm) == (made.key_id, "app", ["qwen"], 60)
     assert caller.digest == tokens.digest(str(made.key)).hex()
+
+
+def test_a_poll_in_three_reads_the_heartbeats_and_the_others_what_has_changed(world: PlaneWorld) -> None:
+    for number in range(3):
+        serving(world, f"gpu-{number}")
+    before = seen(world)
+    scans = []
+    for _ in range(9):
+        world.pass_(10)
+        with world.database.counting() as calls:
+            assert routes.current(g.RoutesQuery(), world.now) == before
+        scans.append([call["TableName"] for operation, call in calls if operation == "Scan"])
+    assert scans == [[], [], ["muster-heartbeats"]] * 3
+
+
+def test_routes_are_made_again_only_where_the_fleet_has_changed(world: PlaneWorld) -> None:
+    worker, deployment_id = serving(world)
+    made = seen(world).replicas
+    world.pass_(30)
+    worker.beat()
+    assert routes.current(g.RoutesQuery(), world.now).replicas is made, "a heartbeat that says the same"
+    world.pass_(10)
+    world.stop(deployment_id)
+    assert routes.current(g.RoutesQuery(), world.now).replicas == []
+    world.start(deployment_id)
+    world.pass_(10)
+    assert [each.model for each in routes.current(g.RoutesQuery(), world.now).starting] == ["qwen"]
+
+
+def test_a_worker_that_is_silent_or_leaves_tunnels_is_known_within_three_polls(world: PlaneWorld) -> None:
+    worker, _ = serving(world)
+    (replica,) = seen(world).replicas
+    assert replica.tunnel
+    WorkerHeartbeat(worker.id).update(actions=[WorkerHeartbeat.tunnels.set(False)])  # as a registration does
+    found = []
+    for _ in range(3):
+        world.pass_(10)
+        found.append(routes.current(g.RoutesQuery(), world.now).replicas[0].tunnel)
+    assert found == [True, True, False]
+    polls = 0
+    while routes.current(g.RoutesQuery(), world.now).replicas:
+        world.pass_(10)
+        polls += 1
+    assert polls <= 9 + 3, "after 90 seconds of silence"

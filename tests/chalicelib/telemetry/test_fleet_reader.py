@@ -166,3 +166,41 @@ def test_where_the_clock_was_put_back_it_reads_everything(world: PlaneWorld) -> 
     reader.read(world.now)
     WorkerRecord(worker.id, "cold").update(actions=[WorkerRecord.agent_version.set("9")])
     assert reader.read(world.now - 1).workers[worker.id].record.agent_version == "9"
+
+
+@pytest.mark.parametrize("change", [joins, runs, progresses, labels, is_removed, stops_and_goes])
+def test_what_changed_is_known_without_reading_heartbeats(
+    world: PlaneWorld, change: Callable[[PlaneWorld, Worker], None]
+) -> None:
+    worker = world.worker("gpu-1", gpus=4)
+    worker.run(world.deploy(name="running", gpus=1))
+    world.deploy(name="waiting", gpus=1)
+    worker.beat()
+    reader = FleetReader()
+    before = reader.read(world.now)
+    world.pass_(7)
+    change(world, worker)
+    with world.database.counting() as calls:
+        after = reader.read(world.now, heartbeats_for=30.0)
+    assert "Scan" not in {operation for operation, _ in calls} and after.heartbeats_at == before.heartbeats_at
+
+    def without_times(found: Any) -> Any:
+        workers, deployments = found
+        return {i: (*worker[:5], worker[6]) for i, worker in workers.items()}, deployments
+
+    assert without_times(seen(after)) == without_times(anew(world)) != without_times(seen(before))
+
+
+def test_heartbeats_are_read_again_when_they_are_too_old(world: PlaneWorld) -> None:
+    worker = world.worker()
+    reader = FleetReader()
+    first = reader.read(world.now)
+    world.pass_(20)
+    worker.beat()
+    assert reader.read(world.now, heartbeats_for=30.0).workers is first.workers, "nothing has a line"
+    world.pass_(10)
+    third = reader.read(world.now, heartbeats_for=30.0)
+    assert third.heartbeats_at == world.now
+    assert third.workers[worker.id].heartbeat.last_seen == world.now - 10
+    world.pass_(-1)
+    assert reader.read(world.now, heartbeats_for=30.0).heartbeats_at == world.now, "the clock was put back"
