@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 """Seconds between two looks at which models serve."""
-RENEW_AT = 0.5
-"""The part of a ticket's life after which the next one is asked for."""
+RENEW_AT = 0.75
+"""The part of a ticket's life after which the next one is asked for: every tenth heartbeat brings one at half of it."""
 RENEW_AGAIN_SECONDS = 20.0
 END_SECONDS = 3.0
 MAX_ENDED = 1024

@@ -101,9 +101,9 @@ def test_a_child_that_ends_is_started_again_after_a_while(world: World) -> None:
     eventually(world.orders, lambda seen: len(seen) >= 1 and seen[-1].models == {"d": MODEL})
 
 
-def test_tickets_are_renewed_at_half_of_their_life_and_asked_for_again_if_that_fails(world: World) -> None:
+def test_tickets_are_asked_for_where_no_heartbeat_brought_them_and_again_if_that_fails(world: World) -> None:
     world.offer(URL)
-    world.step(299.0)
+    world.step(449.0)
     assert world.asked == 0
     world.step(2.0)
     world.step(10.0)
@@ -112,7 +112,7 @@ def test_tickets_are_renewed_at_half_of_their_life_and_asked_for_again_if_that_f
     world.step(11.0)
     assert world.asked == 2
     eventually(world.orders, lambda seen: bool(seen) and seen[-1].gateways[0].ticket == "t2")
-    world.step(299.0)
+    world.step(449.0)
     assert world.asked == 2
 
 
