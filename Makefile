@@ -147,9 +147,9 @@ measure-expiry: setup ## What a sweep over a large fleet reads, and what that co
 measure-fleet: setup ## What a place, a page and a scrape read in a large fleet, and what that costs (WORKERS=1000)
 	@WORKERS=$(WORKERS) $(BIN)/python -m tests.chalicelib.measure_fleet
 
-cost: setup ## The monthly bill in AWS, counted line by line (WORKERS=1000, HEARTBEAT=30, API=http or rest)
+cost: setup ## The monthly bill in AWS, counted line by line (WORKERS=1000, HEARTBEAT=30, API=http or rest, GATEWAYS=0)
 	@MUSTER_HEARTBEAT=$(or $(HEARTBEAT),30) $(BIN)/python -m tests.cost \
-		--workers $(or $(WORKERS),1000) --api $(or $(API),http) $(ARGS)
+		--workers $(or $(WORKERS),1000) --api $(or $(API),http) --gateways $(or $(GATEWAYS),0) $(ARGS)
 measure-lambda: setup ## The archive's cold import and an idle heartbeat's processor time, beside botocore's (ROUNDS=15)
 	@ROUNDS=$(ROUNDS) $(BIN)/python -m tests.infra.cloud.measure_lambda
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
+from chalicelib.gateways.records import RENEW_SECONDS
 from chalicelib.store import settings
+from chalicelib.workers.heartbeat import RECONCILE_EVERY_HEARTBEATS
 from infra.cloud import prices
+from muster.api.tickets import LIFETIME_SECONDS
+from muster.gateway.plane_link import USAGE_SECONDS
+from muster_agent.tunnel.tunnel_supervisor import RENEW_AT
 from tests.cost.function import OF_GATEWAY
+from tests.cost.gateways import OfGateways
 from tests.cost.month import LOOK_SECONDS, Counted
 from tests.cost.use import Use
 
@@ -77,6 +84,70 @@ class Month:
     def stored(self) -> float:
         """Bytes: timelines are kept for 30 days."""
         return self.workers * self.counted.worker_bytes + self.lives * self.counted.life_bytes
+
+
+@dataclass(frozen=True)
+class GatewaysMonth:
+    """How often what was counted of gateways happens in a month: how many requests, or tickets, and their use."""
+
+    counted: OfGateways
+    month: Month
+    gateways: int
+
+    @property
+    def polls(self) -> float:
+        return self.gateways * MONTH / settings.GATEWAY_POLL
+
+    @property
+    def news(self) -> float:
+        """Polls that are answered with the routes: each change once to each gateway, as long as there are polls."""
+        return min(self.polls, self.gateways * self.month.lives * self.counted.changes)
+
+    @property
+    def of_polls(self) -> Use:
+        return self.counted.poll * self.polls + self.counted.news * self.news
+
+    @property
+    def registrations(self) -> float:
+        return self.gateways * MONTH / RENEW_SECONDS
+
+    @property
+    def reports(self) -> float:
+        return self.gateways * MONTH / USAGE_SECONDS
+
+    @property
+    def tickets(self) -> float:
+        """Answers to heartbeats that have tickets."""
+        return self.month.beats / RECONCILE_EVERY_HEARTBEATS
+
+    @property
+    def renewals(self) -> float:
+        """Requests of agents whose heartbeats bring the next tickets too late."""
+        between = RECONCILE_EVERY_HEARTBEATS * settings.HEARTBEAT
+        return self.tickets * (math.ceil(between / (RENEW_AT * LIFETIME_SECONDS)) - 1)
+
+    @property
+    def lines(self) -> list[tuple[str, float, str, Use]]:
+        """What, how often, the unit, and what all of it takes."""
+        counted = self.counted
+        return [
+            (f"routes, every {settings.GATEWAY_POLL:g} s", self.polls, "requests", self.of_polls),
+            (
+                f"registrations, every {RENEW_SECONDS:g} s",
+                self.registrations,
+                "requests",
+                counted.registration * self.registrations,
+            ),
+            (f"usage, every {USAGE_SECONDS:g} s", self.reports, "requests", counted.usage * self.reports),
+            ("tickets, with heartbeats", self.tickets, "answers", counted.tickets * self.tickets),
+            ("tickets, asked for", self.renewals, "requests", counted.renewal * self.renewals),
+        ]
+
+    def bill(self, api: Api, round_trip: float = ROUND_TRIP) -> list[Line]:
+        return [
+            Line("Gateways", what, quantity, unit, price_of(use, api, round_trip))
+            for what, quantity, unit, use in self.lines
+        ]
 
 
 def seconds(use: Use, round_trip: float = ROUND_TRIP) -> float:

@@ -68,20 +68,28 @@ class Tab:
 
     def look(self) -> Use:
         """Ask once, as a browser does: with what it has, and accepting gzip."""
-        endpoint, query = BY_NAME["fleet"], {"since": [self.token]} if self.token else {}
-        headers = {"authorization": f"Bearer {self.key}", "accept-encoding": "gzip, deflate, br, zstd"}
-        tag = self.tags.get(self.token)
-        event = _event(endpoint, endpoint.path, headers | ({"if-none-match": tag} if tag else {}))
-        answer, use = _sent(event | {"multiValueQueryStringParameters": query or None})
+        query = {"since": [self.token]} if self.token else {}
+        answer, use = conditional("fleet", self.key, self.tags.get(self.token), query)
         self.changed = 0
         if answer["statusCode"] == 304:
             return use
-        assert answer["statusCode"] == 200, answer["body"]
         sent = base64.b64decode(answer["body"]) if answer.get("isBase64Encoded") else answer["body"].encode()
         found = json.loads(gzip.decompress(sent) if "Content-Encoding" in answer["headers"] else sent)
         self.tags[self.token] = answer["headers"]["ETag"]
         self.token, self.changed = found["token"], len(found["workers"]) + len(found["deployments"])
         return use
+
+
+def conditional(
+    name: str, bearer: str, tag: str | None, query: dict[str, list[str]] | None = None
+) -> tuple[dict[str, Any], Use]:
+    """The function's answer to a GET that accepts gzip, and 304 where `tag` is still the ETag; and what it took."""
+    endpoint = BY_NAME[name]
+    headers = {"authorization": f"Bearer {bearer}", "accept-encoding": "gzip, deflate, br, zstd"}
+    event = _event(endpoint, endpoint.path, headers | ({"if-none-match": tag} if tag else {}))
+    answer, use = _sent(event | {"multiValueQueryStringParameters": query or None})
+    assert answer["statusCode"] in (200, 304), answer["body"]
+    return answer, use
 
 
 def _event(endpoint: Endpoint, path: str, headers: dict[str, str]) -> dict[str, Any]:

@@ -67,12 +67,12 @@ class Counted:
 
 
 @contextmanager
-def fleet(size: int) -> Iterator[tuple[PlaneWorld, Worker]]:
-    """So many workers, and the first of them. Raises dynoxide.Unavailable."""
+def fleet(size: int, **host: Any) -> Iterator[tuple[PlaneWorld, Worker]]:
+    """So many workers, and the first of them; `host`: what they say of themselves. Raises dynoxide.Unavailable."""
     with dynoxide.running() as url, DATABASE.engine_at(url) as recorder:
         world = PlaneWorld(recorder, now=time.time())
         tokens.seed_admin_key(KEY, world.now)
-        first = worker_with_history(world)
+        first = worker_with_history(world, **host)
         for _ in range(RUNNING):
             first.run(world.deploy(gpus=1))
         Agent(first, list(first.active)).beat()  # with all that it says of GPUs and disk
@@ -152,26 +152,36 @@ def _look(world: PlaneWorld, agent: Agent) -> Use:
 
 def _life(agent: Agent) -> tuple[Use, int, int]:
     """Of one deployment that any worker may have; the heartbeats in it; the bytes that it stores at most."""
-    before = _bytes_of(Deployment, Slot, Operation, Event)
+    before, use, deployment_id = _bytes_of(Deployment, Slot, Operation, Event), Use(), ""
+    for deployment_id, step in steps(agent):  # noqa: B007  # the last one is deleted
+        use += step
+    kept = _bytes_of(Deployment, Slot, Operation, Event) - before
+    use += function.request("delete_deployment", {"deployment_id": deployment_id}, KEY)[1]
+    return use + agent.beat(), 7, kept
+
+
+def steps(agent: Agent) -> Iterator[tuple[str, Use]]:
+    """A deployment that any worker may have, step by step until it has ended: its id, and what the step took."""
     asked = {"model": "Qwen/Qwen3-0.6B", "gpus": 1, "selector": {}, "config": {"max_model_len": 4096}}
     agent.worker.world.now = time.time()
     deployment, use = function.request("create_deployment", {}, KEY, asked)
     assert deployment["worker_id"] == agent.worker.id, "of workers that are alike it goes to the first by name"
-    ids = {"deployment_id": deployment["deployment_id"]}
-    use += agent.beat()
+    deployment_id = str(deployment["deployment_id"])
+    yield deployment_id, use
+    yield deployment_id, agent.beat()
     assert agent.acks, "the deploy was sent"
     for status in ("downloading", "starting", "running"):
-        use += agent.report(deployment, status)
+        yield deployment_id, agent.report(deployment, status)
     others = agent.active
-    agent.active = [*others, deployment["deployment_id"]]
-    use += agent.beat() + agent.beat()
-    stopped, asked_to_stop = function.request("stop_deployment", ids, KEY)
-    use += asked_to_stop + agent.beat() + agent.report(stopped, "stopping") + agent.report(stopped, "stopped")
+    agent.active = [*others, deployment_id]
+    yield deployment_id, agent.beat() + agent.beat()
+    stopped, asked_to_stop = function.request("stop_deployment", {"deployment_id": deployment_id}, KEY)
+    yield deployment_id, asked_to_stop
+    yield deployment_id, agent.beat()
+    for status in ("stopping", "stopped"):
+        yield deployment_id, agent.report(stopped, status)
     agent.active = others
-    use += agent.beat() + agent.beat()
-    kept = _bytes_of(Deployment, Slot, Operation, Event) - before
-    use += function.request("delete_deployment", ids, KEY)[1]
-    return use + agent.beat(), 7, kept
+    yield deployment_id, agent.beat() + agent.beat()
 
 
 def _beats_of_an_hour(world: PlaneWorld, *, deploys: bool) -> int:

@@ -23,3 +23,10 @@ class Use:
 
     def __mul__(self, times: float) -> Use:
         return Use(*(each * times for each in astuple(self)))
+
+    def __sub__(self, other: Use) -> Use:
+        return self + other * -1
+
+    def at_least_nothing(self) -> Use:
+        """Without what is below zero: of two measurements that differ by chance."""
+        return Use(*(max(0.0, each) for each in astuple(self)))

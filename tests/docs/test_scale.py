@@ -10,9 +10,13 @@ import pytest
 from chalicelib.scheduling.view_audit import SMALL_FLEET
 from chalicelib.store import settings
 from chalicelib.store.tables import WorkerHeartbeat, WorkerRecord
-from tests.cost import month
-from tests.cost.bill import MONTH, Month, bill
+from muster.api.tickets import LIFETIME_SECONDS
+from muster_agent.tunnel.tunnel_supervisor import RENEW_AT
+from tests.cost import gateways, month
+from tests.cost.bill import MONTH, GatewaysMonth, Month, bill
+from tests.cost.gateways import OfGateways
 from tests.cost.meter import METER
+from tests.cost.use import Use
 from tests.fixtures import dynoxide
 from tests.fixtures.database import Recorder
 from tests.fixtures.large_fleet import raw, worker_with_history
@@ -31,9 +35,9 @@ def row(name: str) -> list[float]:
     return [float(cell.strip("* ").replace(",", "")) for cell in cells.split("|")]
 
 
-def lines_of_the_bill() -> Figures:
+def lines_of_the_bill(comment: str = "bill") -> Figures:
     """The quantities as they are printed."""
-    (block,) = (each for each in blocks("docs/scale.md") if each.comment == "bill")
+    (block,) = (each for each in blocks("docs/scale.md") if each.comment == comment)
     cells = [line.split("│") for line in block.text.splitlines() if line.startswith("│")]
     return {each[2].strip(): float(each[3].replace(",", "")) for each in cells if each[3].strip()}
 
@@ -42,6 +46,12 @@ def lines_of_the_bill() -> Figures:
 def counted() -> month.Counted:
     with dynoxide.needed():
         return month.count(FEW)
+
+
+@pytest.fixture(scope="module")
+def through() -> OfGateways:
+    with dynoxide.needed():
+        return gateways.count(3, 2)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +116,20 @@ def test_the_printed_bill_is_of_what_the_code_does(counted: month.Counted) -> No
         assert printed[what] == pytest.approx(computed[what], rel=0.001), what
     for what in ("logs written", "answers, to the internet", "storage"):
         assert printed[what] == pytest.approx(computed[what], rel=0.1), what
+
+
+def test_the_printed_bill_of_gateways_is_of_how_often_they_ask(through: OfGateways) -> None:
+    fleet = month.Counted(*[Use()] * 3, quick=0, look=Use(), worker_bytes=0, life_bytes=0)
+    had = GatewaysMonth(through, Month(fleet, 1000), 2)
+    assert lines_of_the_bill("bill of gateways") == {line.what: line.quantity for line in had.bill("http")}
+    assert through.changes == 5 and through.poll.sent == 59, "as the text has it"
+    assert 10 * settings.HEARTBEAT * 1.5 == RENEW_AT * LIFETIME_SECONDS, "agents ask where heartbeats are above 45"
+
+
+def test_a_poll_reads_little_of_a_fleet_that_is_idle(through: OfGateways) -> None:
+    few, *_ = row("units")
+    assert through.poll.reads == pytest.approx(few, rel=0.1)
+    assert through.poll.writes == 0
 
 
 def test_the_estimate_that_it_is_held_against() -> None:
