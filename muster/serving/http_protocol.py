@@ -94,6 +94,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_last = self._has_ended = self._is_sending = False
         self._drained = 0
         self._upgrades = False
+        self._left = 0
+        """Bytes of a body that httptools does not read, because its request asks for another protocol."""
 
     # The connection
 
@@ -159,6 +161,9 @@ class HttpProtocol(HttpToolsProtocol):
     # What arrives
 
     def _parse(self, data: bytes) -> None:
+        if self._left:
+            self._take_body(data)
+            return
         try:
             for start in range(0, len(data), READ_AT_ONCE):
                 if self._queue:
@@ -175,13 +180,24 @@ class HttpProtocol(HttpToolsProtocol):
             if self._upgrades:
                 self._become_websocket(data[start + int(upgrade.args[0]) :])
                 return
-            self._is_last = True  # no protocol is changed: the request is answered, and the connection ends
+            # No protocol is changed: the request is answered, and the connection ends.
+            self._take_body(data[start + int(upgrade.args[0]) :])
         except httptools.HttpParserError as error:
             reason = error.__context__ or error
             if not self._is_last:
                 self._refuse(reason if isinstance(reason, ApiError) else _not_http())
         except ApiError as error:
             self._refuse(error)
+
+    def _take_body(self, data: bytes) -> None:
+        """Take what belongs to the body of a request that asked for another protocol; nothing after it is read."""
+        body = data[: self._left]
+        self._left -= len(body)
+        if body:
+            self.on_body(body)
+        if not self._left:
+            self._is_last = True
+            self.on_message_complete()
 
     def _count_head(self, count: int) -> None:
         self._head_bytes += count
@@ -225,6 +241,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._upgrades = True
             return
         keep_alive = version == "1.1" and self.parser.should_keep_alive() and not self.parser.should_upgrade()
+        self._left = int(dict(self.headers).get(b"content-length", b"0")) if self.parser.should_upgrade() else 0
         self._arriving = Exchange(self, self.scope, keep_alive, expects)  # type: ignore[arg-type]
         if self.exchange is None:
             self._begin(self._arriving)
@@ -284,7 +301,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._all.received(self._connection, len(body))
 
     def on_message_complete(self) -> None:
-        if self._upgrades:
+        if self._upgrades or self._left:
             return
         self._arriving.more_body = False
         self._is_last |= not self._arriving.keep_alive

@@ -139,6 +139,16 @@ def test_what_follows_the_last_request_of_a_connection_is_not_read(port: int) ->
         assert exchange(port, GET + last + GET).count(b"HTTP/1.1 200 OK") == 2
 
 
+@pytest.mark.parametrize("size", [0, 3, 100_000])
+def test_who_asks_for_another_protocol_gets_an_answer_to_the_whole_request(port: int, size: int) -> None:
+    """As Java's client does with each first request; what follows it is not read."""
+    head = f"POST /things HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: {size}\r\n\r\n"
+    for before in (b"", GET):
+        answers = exchange(port, before + head.encode() + b"x" * size + GET)
+        assert answers.count(b"HTTP/1.1 200") == 1 + bool(before) and answers.count(b"HTTP/1.1") == 1 + bool(before)
+        assert f'"length": {size}'.encode() in answers and b"Connection: close" in answers
+
+
 def test_many_requests_at_once_are_answered_in_their_order(port: int) -> None:
     requests = [b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(5000)]
     with connect(port) as connection:
