@@ -25,6 +25,8 @@ FORM = re.compile(rb'multipart/form-data\s*;.*?boundary=(?:"([^"]{1,70})"|([^\s;
 NAME = re.compile(rb';\s*name="([^"]{1,100})"', re.IGNORECASE)
 WATCHED = (b'"model"', b'"stream"', b'"stream_options"')
 """Fields that the gateway reads. One that occurs twice in a body is looked at more closely."""
+ESCAPED = re.compile(rb'"[a-z_]{0,14}\\u00[567][0-9A-Fa-f][\w\\]{0,84}"\s*:')
+"""A name with an escape, which may be that of such a field."""
 
 
 class _StreamOptions(Struct):
@@ -68,7 +70,7 @@ def _of_json(body: bytes) -> Asked:
         raise _invalid('the body is empty; expected JSON such as {"model": "…", "messages": […]}')
     try:
         found = msgspec.json.decode(body, type=_Body)
-        if any(body.count(name) > 1 for name in WATCHED):
+        if any(body.count(name) > 1 for name in WATCHED) or ESCAPED.search(body):
             _refuse_twice(body)
     except msgspec.ValidationError as error:
         raise _invalid(str(error), param=_field(str(error))) from error

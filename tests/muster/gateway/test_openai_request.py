@@ -59,6 +59,10 @@ def test_a_conversation_is_known_by_its_first_turn() -> None:
         b'{"model":"a","model":"b"}',
         b'{"model":"a","stream":false,"stream":true}',
         b'{"model":"a","x":{"model":"b","model":"c"}}',
+        b'{"model":"a","\\u006dodel":"b"}',
+        b'{"\\u006d\\u006F\\u0064\\u0065\\u006c" :"b","model":"a"}',
+        b'{"model":"a","stream":false,"strea\\u006D":true}',
+        b'{"model":"a","stream_options":{},"stream\\u005foptions":null}',
         b'{"model":"a"} {"model":"b"}',
         b'{"model":"a"}\x00',
         b'\xff\xfe{"model":"a"}',
@@ -74,6 +78,10 @@ def test_what_is_not_one_clear_body_is_refused(body: bytes) -> None:
 def test_a_field_may_be_named_in_a_prompt() -> None:
     body = messages('say "model" and "stream"', '{"model": "x"}')
     assert read(body, JSON).model == "q"
+
+
+def test_a_name_may_have_an_escape() -> None:
+    assert read(b'{"\\u006dodel":"q","x":"\\u006dodel\\": "}', JSON).model == "q"
 
 
 def test_the_field_at_fault_is_named() -> None:
