@@ -26,7 +26,7 @@ def counted() -> OfGateways:
 
 
 def of(counted: OfGateways, workers: int = 1000, gateways: int = 2, deployments: int = 10) -> GatewaysMonth:
-    fleet = Counted(*[Use()] * 3, quick=0, look=Use(), worker_bytes=0, life_bytes=0)
+    fleet = Counted(Use(), Use(), Use(), 0, Use(), 0, 0)
     return GatewaysMonth(counted, Month(fleet, workers, deployments), gateways)
 
 

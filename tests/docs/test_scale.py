@@ -119,7 +119,7 @@ def test_the_printed_bill_is_of_what_the_code_does(counted: month.Counted) -> No
 
 
 def test_the_printed_bill_of_gateways_is_of_how_often_they_ask(through: OfGateways) -> None:
-    fleet = month.Counted(*[Use()] * 3, quick=0, look=Use(), worker_bytes=0, life_bytes=0)
+    fleet = month.Counted(Use(), Use(), Use(), 0, Use(), 0, 0)
     had = GatewaysMonth(through, Month(fleet, 1000), 2)
     assert lines_of_the_bill("bill of gateways") == {line.what: line.quantity for line in had.bill("http")}
     assert through.changes == 5 and through.poll.sent == 59, "as the text has it"
