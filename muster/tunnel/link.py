@@ -32,6 +32,8 @@ MAX_FRAME = 16 * 1024
 FRAME_HEAD = 9
 BUSY_PING_SECONDS, IDLE_PING_SECONDS = 2.0, 15.0
 MAX_UNANSWERED = 3
+SILENCE_SECONDS = MAX_UNANSWERED * BUSY_PING_SECONDS
+"""Without a sign of life for so long, while a stream is open and pings are not answered, a connection is over."""
 CONTROL_FRAMES_PER_SECOND, CONTROL_FRAMES_AT_ONCE = 200.0, 2000.0
 """Frames that carry nothing: an end that sends more of them than any honest one would is given up. Requests are
 bounded by MAX_STREAMS, and by the resets that make room for others.
@@ -184,6 +186,7 @@ class Link:
         self._unacknowledged = 0
         self._unanswered = 0
         self._next_ping = now + IDLE_PING_SECONDS
+        self._silent_since = now
         self._allowance, self._allowance_at = CONTROL_FRAMES_AT_ONCE, now
         self._is_going = self._is_lost = False
         codes = h2.settings.SettingCodes
@@ -213,7 +216,7 @@ class Link:
         # The library looks at a frame's length when all of it is there, which may be 16 MiB.
         if len(self.h2.incoming_buffer._data) > MAX_FRAME + FRAME_HEAD:
             raise LinkLost("the other end sends a frame that is too long")
-        self._unanswered = 0
+        self._unanswered, self._silent_since = 0, now
         for event in events:
             if isinstance(event, h2.events.DataReceived):
                 self._data(event)
@@ -357,7 +360,12 @@ class Link:
     @property
     def next_due(self) -> float:
         """When `tick` is to be called, at the latest."""
-        return self._next_ping
+        return min(self._next_ping, self._silent_since + SILENCE_SECONDS) if self._is_doubtful else self._next_ping
+
+    @property
+    def _is_doubtful(self) -> bool:
+        """Whether a stream is open, and all pings but the last one should have been answered by now."""
+        return bool(self.streams) and self._unanswered >= MAX_UNANSWERED - 1
 
     def woken(self, now: float) -> bool:
         """A stream was opened: the rhythm is that of a busy connection. Returns whether `next_due` is sooner now."""
@@ -369,10 +377,13 @@ class Link:
 
     def tick(self, now: float) -> None:
         """Ask for a sign of life, if it is time. Raises LinkLost where the last ones were not answered."""
+        is_silent = self._is_doubtful and now >= self._silent_since + SILENCE_SECONDS
+        if is_silent or (self._unanswered >= MAX_UNANSWERED and now >= self._next_ping):
+            raise LinkLost("the other end shows no sign of life")
         if now < self._next_ping:
             return
-        if self._unanswered >= MAX_UNANSWERED:
-            raise LinkLost("the other end shows no sign of life")
+        if not self._unanswered:  # an idle connection was not asked before
+            self._silent_since = max(self._silent_since, now - BUSY_PING_SECONDS)
         self._unanswered += 1
         self._next_ping = now + (BUSY_PING_SECONDS if self.streams or self._unanswered > 1 else IDLE_PING_SECONDS)
         self.h2.ping(b"muster\x00\x00")

@@ -14,6 +14,7 @@ from muster.tunnel.link import (
     IDLE_PING_SECONDS,
     MAX_STREAMS,
     MAX_UNANSWERED,
+    SILENCE_SECONDS,
     STREAM_WINDOW,
     Headers,
     Link,
@@ -188,13 +189,39 @@ def test_signs_of_life_come_more_often_while_a_stream_is_open() -> None:
     assert beats(pair, pair.gateway, start + 10 * BUSY_PING_SECONDS, pair.pump) == 10
 
 
-def test_an_end_that_shows_no_sign_of_life_is_given_up_within_six_seconds() -> None:
+@pytest.mark.parametrize("since_ping", [0.0, 0.1, 1.0, 1.9])
+def test_an_end_that_shows_no_sign_of_life_is_given_up_six_seconds_after_the_last_one(since_ping: float) -> None:
+    """Whenever that was between two pings."""
     pair = Pair()
-    pair.ask()
+    caller, served = pair.ask()
     pair.gateway.woken(0.0)
+    beats(pair, pair.gateway, 4 * BUSY_PING_SECONDS, pair.pump)
+    pair.now = last = pair.now + since_ping
+    stream_of(served).send_headers([(b":status", b"200")])
+    pair.pump()
+    assert caller.headers
     with pytest.raises(LinkLost, match="no sign of life"):
         beats(pair, pair.gateway, 100.0, lambda: None)
-    assert pair.now <= (MAX_UNANSWERED + 1) * BUSY_PING_SECONDS
+    assert pair.now - last == pytest.approx(SILENCE_SECONDS) == 6.0
+
+
+def test_a_connection_that_was_idle_has_time_for_an_answer_when_it_is_used_again() -> None:
+    pair = Pair()
+    pair.now = IDLE_PING_SECONDS - 0.1
+    pair.ask()
+    pair.gateway.woken(pair.now)
+    began = pair.now
+    with pytest.raises(LinkLost, match="no sign of life"):
+        beats(pair, pair.gateway, 100.0, lambda: None)
+    assert 2 * BUSY_PING_SECONDS <= pair.now - began <= SILENCE_SECONDS
+
+
+def test_an_idle_connection_is_given_up_after_three_pings() -> None:
+    pair, sent = Pair(), 0
+    with pytest.raises(LinkLost, match="no sign of life"):
+        while True:
+            sent += beats(pair, pair.gateway, pair.gateway.next_due, lambda: None)
+    assert sent == MAX_UNANSWERED
 
 
 def test_every_stream_of_a_lost_connection_is_lost() -> None:
