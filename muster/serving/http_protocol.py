@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +103,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         transport.set_write_buffer_limits(MAX_UNSENT_BYTES)
+        _bound_unsent(transport)
         deadline = self.loop.time() + self._patience.idle
         self._connection = Connection(transport.abort, self._expire, deadline)
         self._all.opened(self._connection)
@@ -430,6 +432,13 @@ class HttpProtocol(HttpToolsProtocol):
         self._drained += count
         if self._drained > MAX_DRAIN_BYTES:
             self.transport.abort()
+
+
+def _bound_unsent(transport: asyncio.Transport) -> None:
+    """Have the kernel take no more than a caller's window and a little: by itself it keeps megabytes of each answer."""
+    found = transport.get_extra_info("socket")
+    if found is not None and found.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
 
 
 def _not_http() -> ApiError:

@@ -108,8 +108,10 @@ class StalledReaders:
 
     def __enter__(self) -> StalledReaders:
         for _ in range(self._count):
-            reader = socket.create_connection(self._address, PATIENCE)
-            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader = socket.socket()
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+            reader.settimeout(PATIENCE)
+            reader.connect(self._address)
             self._sockets.append(reader)
             body = {"model": MODEL, "messages": [], "stream": True, "max_tokens": ENDLESS_TOKENS, "user": "0"}
             reader.sendall(_request(body, self._key))

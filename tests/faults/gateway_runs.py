@@ -109,6 +109,7 @@ def stalled_readers(rig: GatewayRig, rounds: int) -> bool:
         for _ in range(rounds):
             alone = _p99_of_next(callers)
             with StalledReaders(rig.gateway.port, rig.key, STALLED):
+                _p99_of_next(callers, 100)  # until they have what they will ever have
                 changes.append(_p99_of_next(callers) / alone)
                 held = process.memory_info().rss - before
     print(f"{STALLED} callers that read nothing, {rounds} times: {len(callers.ended)} requests of 50 others")

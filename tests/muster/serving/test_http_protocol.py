@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -186,6 +187,32 @@ def test_an_answer_that_nobody_takes_is_followed_by_no_other() -> None:
         while remaining > 0:
             remaining -= len(connection.recv(1 << 20))
         assert asked.acquire(timeout=PATIENCE)
+
+
+def test_little_is_sent_ahead_to_a_caller_that_reads_nothing() -> None:
+    """The kernel would take megabytes of each answer."""
+    taken = [0]
+    piece = bytes(16 * 1024)
+
+    async def long(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(1000):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            taken[0] += len(piece)
+
+    with serving(long) as port, socket.socket() as caller:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        caller.connect(("127.0.0.1", port))
+        caller.sendall(GET)
+        eventually(lambda: taken[0], what="the first bytes")
+        eventually(lambda: is_still(taken), what="the answer to stand still")
+        assert taken[0] < 256 * 1024
+
+
+def is_still(count: list[int]) -> bool:
+    before = count[0]
+    time.sleep(0.5)
+    return count[0] == before
 
 
 def test_a_caller_that_sends_nothing_more_gets_its_answers(port: int) -> None:
