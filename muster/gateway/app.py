@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -30,6 +31,7 @@ from muster.tunnel.protocol import PATH as TUNNEL
 
 JSON = (b"content-type", b"application/json")
 MODELS = "/v1/models"
+KEY = re.compile(r"mst_key_[A-Za-z0-9_-]{43}")
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
@@ -118,7 +120,7 @@ class GatewayApplication:
         try:
             if scope["method"] not in ("GET", "HEAD"):
                 raise errors.wrong_method(scope["method"], "GET")
-            caller = self._caller(scope)
+            caller = await self._caller(scope)
             models = self._parts.table.models()
             if path == MODELS:
                 body = model_list.listed(caller, models)
@@ -135,7 +137,7 @@ class GatewayApplication:
         caller = None
         try:
             path = self._checked(scope["method"], _raw_path(scope))
-            caller = self._caller(scope)
+            caller = await self._caller(scope)
             with self._bodies.place(caller.key_id, declared(scope["headers"])):
                 arrived = Arrived(path, scope["headers"], await _body(receive), _client(scope))
                 await self._exchange(scope, receive, Exchange(self._parts, caller, arrived, send))
@@ -154,13 +156,17 @@ class GatewayApplication:
             raise errors.wrong_method(method, "POST")
         return clean
 
-    def _caller(self, scope: Message) -> Caller:
-        """Whose key came with the request. Raises OpenAIError."""
+    async def _caller(self, scope: Message) -> Caller:
+        """Whose key came with the request; one that is not known may be new. Raises OpenAIError."""
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         scheme, _, secret = given[0].decode("latin-1").partition(" ") if len(given) == 1 else ("", "", "")
         if scheme.lower() != "bearer" or not secret:
             raise errors.missing_key()
-        caller = self._parts.table.caller(secret.strip(), self._parts.wall())
+        table, secret = self._parts.table, secret.strip()
+        caller = table.caller(secret, self._parts.wall())
+        if caller is None and KEY.fullmatch(secret):
+            await self._parts.look_again()
+            caller = table.caller(secret, self._parts.wall())
         if caller is None:
             raise errors.unknown_key()
         return caller

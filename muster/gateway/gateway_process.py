@@ -95,6 +95,7 @@ class Gateway:
             core.telemetry,
             core.access_log,
             core.config.hold,
+            look_again=core.link.look_again,
             circuits=self.circuits,
         )
 

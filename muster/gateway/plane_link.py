@@ -37,6 +37,9 @@ KEEP_SECONDS = 60.0
 GOODBYE_SECONDS = 5.0
 """How long the end of a gateway waits for its last report and its goodbye, together."""
 LEAST_PAUSE, MOST_PAUSE = 1.0, 30.0
+SOONEST = 0.2
+"""The part of a pause between two polls that passes in any case, however many callers name what is not known."""
+LOOK_AGAIN_SECONDS = 2.0
 
 
 class UsageSource(Protocol):
@@ -110,6 +113,8 @@ class PlaneLink:
         self._tasks: list[asyncio.Task[None]] = []
         self._attempts: dict[str, asyncio.Event] = {"register": asyncio.Event(), "routes": asyncio.Event()}
         self._failures: dict[str, str] = {}
+        self._is_polling = False
+        self._is_awaited, self._polled = asyncio.Event(), asyncio.Event()
 
     # Life
 
@@ -150,6 +155,22 @@ class PlaneLink:
             client.goodbye(self._gateway_id)
         self._report_all(client)
 
+    async def look_again(self) -> None:
+        """Read the routes soon, and wait for that: a caller names a key or a model that may be new.
+
+        Returns after LOOK_AGAIN_SECONDS at the latest, and at once while the control plane is away.
+        """
+        if self._trust.state is not State.REACHABLE:
+            return
+        with suppress(asyncio.TimeoutError, TimeoutError):
+            await asyncio.wait_for(self._next_poll(), LOOK_AGAIN_SECONDS)
+
+    async def _next_poll(self) -> None:
+        """Until a poll has ended that began after this call."""
+        for _ in range(2 if self._is_polling else 1):
+            self._is_awaited.set()
+            await self._polled.wait()
+
     # The loops
 
     async def _register(self) -> None:
@@ -177,6 +198,7 @@ class PlaneLink:
         client, pauses = self._make_client(), Pauses(self._random)
         etag, poll = None, FIRST_POLL_SECONDS
         while True:
+            self._is_polling = True
             try:
                 polled = await _in_thread(lambda etag=etag, poll=poll: client.routes(self._selector, etag, poll))  # type: ignore[misc]
             except Refused as error:
@@ -196,7 +218,22 @@ class PlaneLink:
                 await self._keep(changed=polled.routes is not None)
                 pause = pauses.after_success(poll)
             self._attempts["routes"].set()
-            await self._sleep(pause)
+            self._is_polling = False
+            self._polled.set()
+            self._polled = asyncio.Event()
+            await self._rest(pause)
+
+    async def _rest(self, seconds: float) -> None:
+        """Until the next poll, which is sooner where somebody waits for it."""
+        await self._sleep(SOONEST * seconds)
+        rest = asyncio.ensure_future(self._sleep((1 - SOONEST) * seconds))
+        awaited = asyncio.ensure_future(self._is_awaited.wait())
+        try:
+            await asyncio.wait([rest, awaited], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            rest.cancel()
+            awaited.cancel()
+        self._is_awaited.clear()
 
     async def _report(self) -> None:
         client, pauses = self._make_client(), Pauses(self._random)

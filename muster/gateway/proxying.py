@@ -15,7 +15,7 @@ import asyncio
 import binascii
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -73,9 +73,16 @@ class TunnelRegistry(Protocol):
     async def wait_change(self) -> None: ...
 
 
+async def nothing_new() -> None:
+    """For a gateway whose routes nobody changes."""
+
+
 @dataclass(frozen=True)
 class Parts:
-    """What requests are served with. `hold` is in seconds, `wall` epoch seconds."""
+    """What requests are served with. `hold` is in seconds, `wall` epoch seconds.
+
+    `look_again` asks the control plane for what may be new, and returns once it has answered, or does not.
+    """
 
     table: Table
     tunnels: TunnelRegistry
@@ -85,6 +92,7 @@ class Parts:
     access_log: AccessLog
     hold: float
     wall: Callable[[], float] = time.time
+    look_again: Callable[[], Awaitable[None]] = nothing_new
     balancer: Balancer = field(default_factory=Balancer)
     holding: Holding = field(default_factory=Holding)
     direct: Direct = field(default_factory=Direct)
@@ -303,6 +311,8 @@ class Exchange:
     async def _hold(self, asked: Asked, tried: Sequence[Replica]) -> list[tuple[Replica, Upstream]]:
         """Raises OpenAIError where the model does not come up in time, or will not."""
         parts, model = self._parts, asked.model
+        if not self._is_known(model):
+            await parts.look_again()
         self._check_known(model)
         loop = asyncio.get_running_loop()
         if self._held_since is None:
@@ -325,9 +335,12 @@ class Exchange:
                 parts.telemetry.queued(model, -1)
         raise not_ready(model, parts.table.starting(model), loop.time() - began, parts.wall())
 
+    def _is_known(self, model: str) -> bool:
+        return bool(self._parts.table.replicas(model) or self._parts.table.starting(model))
+
     def _check_known(self, model: str) -> None:
         """Raises OpenAIError for a model that neither runs nor starts."""
-        if not self._parts.table.replicas(model) and not self._parts.table.starting(model):
+        if not self._is_known(model):
             raise errors.model_not_found(model, model_list.allowed(self._caller, self._parts.table.models()))
 
     async def _changed(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fixtures.event_loop import run
-from tests.fixtures.gateway_world import JSON, Answer, Reply, World, ask, caller, replica
+from tests.fixtures.gateway_world import JSON, SECRET, Answer, Reply, World, ask, caller, replica
 from tests.fixtures.waiting import PATIENCE
 
 
@@ -112,3 +113,45 @@ def test_a_body_that_is_too_large_is_refused_by_its_length_alone(tmp_path: Path)
     read: list[int] = []
     reply = asked(tmp_path, "/v1/completions", "POST", body=b"x" * 1_000_001, on_read=read.append)
     assert (reply.error, read) == ((413, "body_too_large"), [])
+
+
+def looked(folder: Path, look: Callable[[World], object], secret: str = SECRET) -> tuple[Reply, int]:
+    """The answer to a request of qwen while nothing is known, and how many looks are left of one."""
+
+    async def go() -> tuple[Reply, int]:
+        world = World(folder)
+        world.answers(1, Answer(200, JSON, [b"{}"]))
+        world.looks.append(lambda: look(world))
+        try:
+            return await ask(world.application, {"model": "qwen"}, secret=secret), len(world.looks)
+        finally:
+            world.close()
+
+    return run(go())
+
+
+def test_a_key_that_was_made_a_moment_ago_is_good(tmp_path: Path) -> None:
+    reply, left = looked(tmp_path, lambda world: world.serve(replica()))
+    assert (reply.status, left) == (200, 0)
+    reply, left = looked(tmp_path, lambda world: world.serve(replica(), callers=[caller("mst_key_" + "o" * 43)]))
+    assert (reply.error, left) == ((401, "invalid_api_key"), 0)
+
+
+def test_what_cannot_be_a_key_is_not_looked_for(tmp_path: Path) -> None:
+    reply, left = looked(tmp_path, lambda world: world.serve(replica()), secret="sk-anything")
+    assert (reply.error, left) == ((401, "invalid_api_key"), 1)
+
+
+def test_a_model_that_was_deployed_a_moment_ago_is_found(tmp_path: Path) -> None:
+    async def go() -> list[tuple[int, str]]:
+        world = World(tmp_path)
+        world.serve()
+        world.answers(1, Answer(200, JSON, [b"{}"]))
+        world.looks += [lambda: None, lambda: world.serve(replica())]
+        try:
+            missing = (await ask(world.application, {"model": "qwen"})).error
+            return [missing, ((await ask(world.application, {"model": "qwen"})).status, "")]
+        finally:
+            world.close()
+
+    assert run(go()) == [(404, "model_not_found"), (200, "")]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from muster.api.gateways import Replica, Routes, TicketKey, UsageReport, UsageSum
+from muster.gateway import plane_link
 from muster.gateway.config import GatewayConfig
 from muster.gateway.plane_client import PlaneClient, Refused
 from muster.gateway.plane_link import LEAST_PAUSE, Pauses, PlaneLink
@@ -301,3 +302,31 @@ def test_pauses_grow_with_failures_and_jump_about() -> None:
     assert 100 <= pauses.after_failure(100.0) <= 104
     assert pauses.after_failure(1e9) <= 630
     assert max(pauses.after_failure(None, 5.0) for _ in range(50)) <= 5
+
+
+def test_what_may_be_new_is_read_before_the_next_poll_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one would be after the end of the test; however many ask, two are enough."""
+    monkeypatch.setattr(plane_link, "LOOK_AGAIN_SECONDS", PATIENCE)
+    with routes_server() as plane:
+        plane.routes = Routes([], [], [], 2.0)
+        world = World(tmp_path, plane.url, rare=1.0)
+
+        async def act() -> None:
+            assert await world.link.first_attempt() is None and world.table.models() == []
+            plane.routes = Routes(QWEN.replicas, [], [], 2.0)
+            before = plane.count(ROUTES)
+            await asyncio.gather(*[world.link.look_again() for _ in range(20)])
+            assert world.table.models() == ["qwen"] and plane.count(ROUTES) - before <= 2
+
+        during(world, act)
+
+
+def test_nobody_waits_for_a_control_plane_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plane_link, "LOOK_AGAIN_SECONDS", PATIENCE)
+    world = World(tmp_path, f"http://127.0.0.1:{free_port()}")
+
+    async def act() -> None:
+        assert await world.link.first_attempt() is not None
+        await asyncio.wait_for(world.link.look_again(), PATIENCE / 2)
+
+    during(world, act)
