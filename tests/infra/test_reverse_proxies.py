@@ -1,4 +1,4 @@
-"""The one-machine server's Caddyfile, run by a real Caddy: what models need passes through it as it is."""
+"""Reverse proxies as the docs have them, run by a real Caddy and a real nginx: what models need passes as it is."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ from muster.tunnel.protocol import SUBPROTOCOL
 from tests.fixtures import ROOT
 from tests.fixtures.docker_engine import unavailable
 from tests.fixtures.http_server import HttpServer, serving
+from tests.fixtures.markdown import blocks
 from tests.fixtures.ports import free_port
 from tests.fixtures.waiting import PATIENCE, eventually
 
 CADDYFILE = (ROOT / "infra" / "server" / "Caddyfile").read_text()
 SERVER, GLOBAL = "server:8000", "skip_install_trust"
-CONTROL_BODY = 6_000_000
+NGINX_SERVER = "127.0.0.1:8000"
+NGINX_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 class Backend(HttpServer):
@@ -86,28 +88,34 @@ class Answer(BaseHTTPRequestHandler):
         """Nothing: what a test prints is for people."""
 
 
-class Caddy:
-    """Caddy with the Caddyfile, without TLS, in front of a server of this process."""
+class Front:
+    """A reverse proxy without TLS, in front of a server of this process; what it needs is in `folder`.
+
+    `most_of_control` is how many bytes of a body it passes to the control plane.
+    """
+
+    program: str
+    most_of_control: int
 
     def __init__(self, folder: Path, backend_port: int) -> None:
-        program = shutil.which("caddy") or unavailable("there is no caddy here: apt-get install caddy")
-        assert SERVER in CADDYFILE and GLOBAL in CADDYFILE
-        text = CADDYFILE.replace(SERVER, f"127.0.0.1:{backend_port}").replace(GLOBAL, f"{GLOBAL}\n\tadmin off")
-        (folder / "Caddyfile").write_text(text)
+        program = shutil.which(self.program) or unavailable(f"there is no {self.program} here: apt-get install it")
         self.port = free_port()
-        environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "MUSTER_TLS": ""}
-        environment["MUSTER_DOMAIN"] = f"http://127.0.0.1:{self.port}"
-        self._log = folder / "caddy.log"
-        command = [program, "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
+        self._log = folder / "front.log"
+        arguments, environment = self.configured(folder, backend_port)
+        environment |= {"PATH": os.environ["PATH"], "HOME": str(folder)}
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+            self._process = subprocess.Popen([program, *arguments], cwd=folder, env=environment, stdout=log, stderr=log)
 
-    def __enter__(self) -> Caddy:
-        eventually(self._is_up, what="Caddy to listen")
+    def configured(self, folder: Path, backend_port: int) -> tuple[list[str], dict[str, str]]:
+        """Write the configuration. Returns the program's arguments and variables."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Front:
+        eventually(self._is_up, what=f"{self.program} to listen")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
+        self._process.terminate()
         self._process.wait()
 
     def _is_up(self) -> bool:
@@ -122,50 +130,87 @@ class Caddy:
         return self.connection.getresponse()
 
 
+class Caddy(Front):
+    """With the Caddyfile of the one-machine server."""
+
+    program, most_of_control = "caddy", 6_000_000
+
+    def configured(self, folder: Path, backend_port: int) -> tuple[list[str], dict[str, str]]:
+        assert SERVER in CADDYFILE and GLOBAL in CADDYFILE
+        text = CADDYFILE.replace(SERVER, f"127.0.0.1:{backend_port}").replace(GLOBAL, f"{GLOBAL}\n\tadmin off")
+        (folder / "Caddyfile").write_text(text)
+        environment = {"MUSTER_TLS": "", "MUSTER_DOMAIN": f"http://127.0.0.1:{self.port}"}
+        return ["run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"], environment
+
+
+class Nginx(Front):
+    """With the example of docs/server.md."""
+
+    program, most_of_control = "nginx", 2 * 1024 * 1024
+
+    def configured(self, folder: Path, backend_port: int) -> tuple[list[str], dict[str, str]]:
+        (outside, inside) = [block.text for block in blocks("docs/server.md") if block.language == "nginx"]
+        assert NGINX_SERVER in inside
+        inside = inside.replace(NGINX_SERVER, f"127.0.0.1:{backend_port}")
+        temporary = "".join(f"{name}_temp_path {folder / name};\n" for name in NGINX_TEMPORARY)
+        http = f"access_log off;\n{temporary}{outside}\nserver {{\nlisten 127.0.0.1:{self.port};\n{inside}}}"
+        text = f"daemon off;\nuser root;\npid {folder / 'pid'};\nevents {{}}\nhttp {{\n{http}\n}}\n"
+        (folder / "nginx.conf").write_text(text)
+        return ["-c", str(folder / "nginx.conf"), "-e", "stderr"], {}
+
+
+FRONTS = {front.program: front for front in (Caddy, Nginx)}
+
+
 @pytest.fixture
 def backend() -> Iterator[Backend]:
     with serving(Backend()) as backend:
         yield backend
 
 
+@pytest.fixture(params=list(FRONTS))
+def kind(request: pytest.FixtureRequest) -> type[Front]:
+    return FRONTS[request.param]
+
+
 @pytest.fixture
-def caddy(tmp_path: Path, backend: Backend) -> Iterator[Caddy]:
-    with Caddy(tmp_path, backend.server_address[1]) as caddy:
-        yield caddy
+def front(tmp_path: Path, backend: Backend, kind: type[Front]) -> Iterator[Front]:
+    with kind(tmp_path, backend.server_address[1]) as front:
+        yield front
 
 
-def test_a_body_for_a_model_is_as_large_as_the_gateway_takes_it(caddy: Caddy) -> None:
+def test_a_body_for_a_model_is_as_large_as_the_gateway_takes_it(front: Front) -> None:
     assert (
-        caddy.ask("/v1/audio/transcriptions", bytes(DEFAULT_MAX_BODY_BYTES)).read()
+        front.ask("/v1/audio/transcriptions", bytes(DEFAULT_MAX_BODY_BYTES)).read()
         == str(DEFAULT_MAX_BODY_BYTES).encode()
     )
 
 
-def test_a_body_for_the_control_plane_has_a_limit(caddy: Caddy) -> None:
-    assert caddy.ask("/api/deployments", bytes(CONTROL_BODY)).read() == str(CONTROL_BODY).encode()
+def test_a_body_for_the_control_plane_has_a_limit(front: Front) -> None:
+    assert front.ask("/api/deployments", bytes(front.most_of_control)).read() == str(front.most_of_control).encode()
     with suppress(ConnectionError):  # it may have closed while the body was sent
-        assert caddy.ask("/api/deployments", bytes(CONTROL_BODY + 1)).status >= 400
+        assert front.ask("/api/deployments", bytes(front.most_of_control + 1)).status >= 400
 
 
 @pytest.mark.parametrize("path", ["/v1/stream-events", "/v1/stream-audio"])
-def test_a_stream_is_passed_on_event_by_event(caddy: Caddy, backend: Backend, path: str) -> None:
-    answer = caddy.ask(path)
+def test_a_stream_is_passed_on_event_by_event(front: Front, backend: Backend, path: str) -> None:
+    answer = front.ask(path)
     assert answer.read1() == b"data: first\n\n", "before the second was sent"
     backend.go_on.set()
     assert answer.read() == b"data: second\n\n"
 
 
 @pytest.mark.parametrize("path", ["/v1/stream-events-endless", "/v1/stream-audio-endless"])
-def test_a_caller_that_leaves_ends_its_request_behind_caddy(caddy: Caddy, backend: Backend, path: str) -> None:
-    answer = caddy.ask(path)
+def test_a_caller_that_leaves_ends_its_request_behind_it(front: Front, backend: Backend, path: str) -> None:
+    answer = front.ask(path)
     assert answer.read1() == b"data: first\n\n"
     answer.close()
-    caddy.connection.close()
+    front.connection.close()
     assert backend.left.get(timeout=PATIENCE) == path
 
 
-def test_metrics_are_not_shown_to_everyone(caddy: Caddy) -> None:
-    assert caddy.ask("/metrics").status == 404
+def test_metrics_are_not_shown_to_everyone(front: Front) -> None:
+    assert front.ask("/metrics").status == 404
 
 
 @contextmanager
@@ -188,11 +233,11 @@ def echoing(seen: Queue[str]) -> Iterator[int]:
             thread.join()
 
 
-def test_a_tunnel_passes_with_its_subprotocol_and_its_ticket(tmp_path: Path) -> None:
+def test_a_tunnel_passes_with_its_subprotocol_and_its_ticket(tmp_path: Path, kind: type[Front]) -> None:
     seen: Queue[str] = Queue()
     headers = {"Authorization": "Bearer ticket"}
-    with echoing(seen) as port, Caddy(tmp_path, port) as caddy:
-        url = f"ws://127.0.0.1:{caddy.port}/tunnel"
+    with echoing(seen) as port, kind(tmp_path, port) as front:
+        url = f"ws://127.0.0.1:{front.port}/tunnel"
         with connect(
             url, subprotocols=[Subprotocol(SUBPROTOCOL)], additional_headers=headers, open_timeout=PATIENCE
         ) as ws:
