@@ -22,12 +22,15 @@ class CallerKeys:
         self._change = -1
         self._callers: list[g.Caller] = []
 
-    def current(self, now: float) -> list[g.Caller]:
-        """`now`: epoch seconds. A key that has expired stays in the list, since gateways look at the time."""
+    def current(self, now: float, *, fresh: bool = False) -> list[g.Caller]:
+        """`now`: epoch seconds. `fresh`: as of now, and not of up to CACHE_SECONDS ago.
+
+        A key that has expired stays in the list, since gateways look at the time.
+        """
         change = tokens.CALLERS_CHANGED.count
         if change != self._change:
             self._callers = []
-        if change != self._change or not 0 <= now - self._read_at < CACHE_SECONDS:
+        if fresh or change != self._change or not 0 <= now - self._read_at < CACHE_SECONDS:
             self._callers, self._read_at, self._change = _read(self._callers), now, change
         return self._callers
 
@@ -36,8 +39,8 @@ SHARED = CallerKeys()
 """This process's."""
 
 
-def current(now: float) -> list[g.Caller]:
-    return SHARED.current(now)
+def current(now: float, *, fresh: bool = False) -> list[g.Caller]:
+    return SHARED.current(now, fresh=fresh)
 
 
 def _read(before: list[g.Caller]) -> list[g.Caller]:

@@ -63,14 +63,14 @@ CACHE = RouteCache()
 def current(query: g.RoutesQuery, now: float) -> g.Routes:
     """Raises INVALID_REQUEST for a selector that is none."""
     selector = selectors.parsed(query.selector)
-    fleet = SHARED.fleet(now, HEARTBEATS_SECONDS)
+    fleet = SHARED.fleet(now, HEARTBEATS_SECONDS, fresh=query.fresh)
     made = CACHE.of(fleet)
     replicas, starting = made.replicas, [model for _, model in made.starting]
     if selector:
         chosen = {i for i, worker in fleet.workers.items() if selectors.accepts(selector, worker.labels)}
         replicas = [replica for replica in replicas if replica.worker_id in chosen]
         starting = [model for worker_id, model in made.starting if worker_id is None or worker_id in chosen]
-    return g.Routes(replicas, starting, caller_keys.current(now), settings.GATEWAY_POLL)
+    return g.Routes(replicas, starting, caller_keys.current(now, fresh=query.fresh), settings.GATEWAY_POLL)
 
 
 def _what_matters(fleet: Fleet) -> tuple[Any, ...]:

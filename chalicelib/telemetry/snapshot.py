@@ -84,13 +84,14 @@ class Snapshot:
         self._workers = Rows[r.FleetWorker](_is_same_worker)
         self._deployments = Rows[r.Deployment](_is_same_deployment)
 
-    def fleet(self, now: float, heartbeats_for: float = 0.0) -> Fleet:
-        """The fleet, read less than `seconds` ago; heartbeats that no line names may be `heartbeats_for` seconds old.
+    def fleet(self, now: float, heartbeats_for: float = 0.0, *, fresh: bool = False) -> Fleet:
+        """The fleet, read less than `seconds` ago, or now if it is to be `fresh`.
 
-        What follows from heartbeats should be as of its `heartbeats_at`.
+        Heartbeats that no line names may be `heartbeats_for` seconds old. What follows from heartbeats should be as of
+        its `heartbeats_at`.
         """
         with self._lock:
-            return self._read(now, fresh=False, heartbeats_for=heartbeats_for)
+            return self._read(now, fresh, heartbeats_for)
 
     def since(self, query: r.FleetQuery, now: float) -> tuple[r.Fleet, float]:
         """What changed since the query's token, or everything; and how many seconds old that is."""
@@ -103,7 +104,7 @@ class Snapshot:
     def _read(self, now: float, fresh: bool, heartbeats_for: float = 0.0) -> Fleet:
         fleet = self._fleet
         if fleet is None or fresh or not self._is_recent(fleet, now, heartbeats_for):
-            fleet = self._fleet = self._reader.read(now, 0.0 if fresh else heartbeats_for)
+            fleet = self._fleet = self._reader.read(now, heartbeats_for)
         return fleet
 
     def _is_recent(self, fleet: Fleet, now: float, heartbeats_for: float) -> bool:

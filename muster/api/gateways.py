@@ -49,9 +49,13 @@ class GatewayRegistered(Struct):
 
 
 class RoutesQuery(Struct):
-    """`selector`: labels that a worker must have, as `site=lab,gpu=h200`; all workers without it."""
+    """`selector`: labels that a worker must have, as `site=lab,gpu=h200`; all workers without it.
+
+    `fresh`: as of now, and not of a few seconds ago, for a gateway whose caller names what may be new.
+    """
 
     selector: Selector | None = None
+    fresh: bool = False
 
 
 class Replica(Struct, omit_defaults=True):

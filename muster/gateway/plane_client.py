@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 import requests
@@ -117,9 +117,13 @@ class PlaneClient:
         with suppress(Rejected):
             self._ask("DELETE", f"/api/gateways/{quote(gateway_id, safe='')}")
 
-    def routes(self, selector: str | None, etag: str | None, poll: float) -> Polled:
-        """The routes, if they are others than those with that `etag`. `poll`: what the last answer had."""
-        query = f"?selector={quote(selector, safe='')}" if selector else ""
+    def routes(self, selector: str | None, etag: str | None, poll: float, *, fresh: bool = False) -> Polled:
+        """The routes, if they are others than those with that `etag`. `poll`: what the last answer had.
+
+        `fresh`: as of now, where the control plane would answer what it read a few seconds ago.
+        """
+        asked = {name: value for name, value in (("selector", selector), ("fresh", "true" if fresh else None)) if value}
+        query = f"?{urlencode(asked)}" if asked else ""
         headers = {"If-None-Match": etag} if etag else {}
         response, content = self._ask("GET", f"/api/gateway/routes{query}", headers=headers, limit=MAX_ROUTES_BYTES)
         if response.status_code == 304:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any, Protocol, TypeVar
 
@@ -198,9 +199,11 @@ class PlaneLink:
         client, pauses = self._make_client(), Pauses(self._random)
         etag, poll = None, FIRST_POLL_SECONDS
         while True:
-            self._is_polling = True
+            self._is_polling, fresh = True, self._is_awaited.is_set()
+            self._is_awaited.clear()
+            ask = partial(client.routes, self._selector, etag, poll, fresh=fresh)
             try:
-                polled = await _in_thread(lambda etag=etag, poll=poll: client.routes(self._selector, etag, poll))  # type: ignore[misc]
+                polled = await _in_thread(ask)
             except Refused as error:
                 return self._revoke("routes", error)
             except (Failed, Rejected) as error:
@@ -233,7 +236,6 @@ class PlaneLink:
         finally:
             rest.cancel()
             awaited.cancel()
-        self._is_awaited.clear()
 
     async def _report(self) -> None:
         client, pauses = self._make_client(), Pauses(self._random)

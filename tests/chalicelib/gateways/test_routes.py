@@ -9,7 +9,7 @@ import pytest
 from chalicelib.auth import tokens
 from chalicelib.gateways import routes
 from chalicelib.store.tables import WorkerHeartbeat
-from chalicelib.telemetry.snapshot import SHARED
+from chalicelib.telemetry.snapshot import SHARED, Snapshot
 from chalicelib.workers import admin
 from muster.api import gateways as g
 from muster.api import resources as r
@@ -132,3 +132,19 @@ def test_a_worker_that_is_silent_or_leaves_tunnels_is_known_within_three_polls(w
         world.pass_(10)
         polls += 1
     assert polls <= 9 + 3, "after 90 seconds of silence"
+
+
+def test_what_was_read_a_moment_ago_is_enough_unless_it_is_to_be_fresh(
+    world: PlaneWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway asks for fresh routes where a caller names a key or a model that it does not know."""
+    monkeypatch.setattr(routes, "SHARED", Snapshot(5.0))
+
+    def starting(*, fresh: bool = False) -> int:
+        return len(routes.current(g.RoutesQuery(fresh=fresh), world.now).starting)
+
+    worker = world.worker(features=["tunnel"], boot_id="b", journal_id="j")
+    assert starting() == 0
+    world.deploy("org/model", worker_id=worker.id)
+    world.now += 1
+    assert [starting(), starting(fresh=True), starting()] == [0, 1, 1]

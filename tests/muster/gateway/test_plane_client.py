@@ -62,7 +62,13 @@ def test_routes_that_did_not_change_are_not_sent_again(plane: RoutesServer, clie
 
 def test_the_selector_is_a_query(plane: RoutesServer, client: PlaneClient) -> None:
     client.routes("gpu=h200,site=a&b", None, 2)
-    assert plane.asked[0][1] == "/api/gateway/routes?selector=gpu%3Dh200%2Csite%3Da%26b"
+    client.routes("gpu=h200", None, 2, fresh=True)
+    client.routes(None, None, 2, fresh=True)
+    assert [path.removeprefix("/api/gateway/routes") for _, path, _ in plane.asked] == [
+        "?selector=gpu%3Dh200%2Csite%3Da%26b",
+        "?selector=gpu%3Dh200&fresh=true",
+        "?fresh=true",
+    ]
 
 
 def test_a_goodbye_to_who_does_not_know_this_gateway_is_none_the_less_one(
