@@ -11,6 +11,7 @@ import asyncio
 import re
 import socket
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -437,8 +438,9 @@ class HttpProtocol(HttpToolsProtocol):
 def _bound_unsent(transport: asyncio.Transport) -> None:
     """Have the kernel take no more than a caller's window and a little: by itself it keeps megabytes of each answer."""
     found = transport.get_extra_info("socket")
-    if found is not None and found.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
+    if found is not None and found.family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(AttributeError):  # not every system has it
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
 
 
 def _not_http() -> ApiError:
