@@ -68,8 +68,8 @@ class Proxy:
     url: str
     process: subprocess.Popen[bytes]
 
-    def call(self, method: str, path: str, body: Any = None) -> requests.Response:
-        headers = {"Authorization": f"Bearer {MASTER_KEY}"}
+    def call(self, method: str, path: str, body: Any = None, key: str = MASTER_KEY) -> requests.Response:
+        headers = {"Authorization": f"Bearer {key}"}
         return requests.request(method, self.url + path, json=body, headers=headers, timeout=PATIENCE)
 
     def models(self) -> dict[str, str]:
@@ -200,10 +200,10 @@ def _live(operator: Operator) -> list[str]:
 
 @pytest.fixture
 def sync(serve: Serve, litellm: Proxy) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start `muster gateway sync` with more options."""
+    """Start `muster gateway sync` with more options, and with `environment` over its own."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*options: str) -> subprocess.Popen[str]:
+    def start(*options: str, **environment: str) -> subprocess.Popen[str]:
         secrets = {"MUSTER_URL": serve.url, "MUSTER_API_KEY": ADMIN_KEY, "LITELLM_MASTER_KEY": MASTER_KEY}
         command = [
             str(Path(sys.executable).parent / "muster"),
@@ -213,7 +213,8 @@ def sync(serve: Serve, litellm: Proxy) -> Iterator[Callable[..., subprocess.Pope
             litellm.url,
             *options,
         ]
-        started.append(subprocess.Popen(command, env=os.environ | secrets, text=True, stdout=subprocess.PIPE))
+        variables = os.environ | secrets | environment
+        started.append(subprocess.Popen(command, env=variables, text=True, stdout=subprocess.PIPE))
         return started[-1]
 
     yield start

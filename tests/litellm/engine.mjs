@@ -130,11 +130,11 @@ function plain(value) {
   return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, plain(each)]));
 }
 
+const cell = (type, value) => ({ prisma__type: value === null ? "null" : type, prisma__value: value });
+
 /** Rows of raw SQL, as engines of prisma-client-py's age answered them. */
 const rows = ({ columns, types, rows }) =>
-  rows.map((row) =>
-    Object.fromEntries(row.map((value, n) => [columns[n], { prisma__type: types[n], prisma__value: value }])),
-  );
+  rows.map((row) => Object.fromEntries(row.map((value, n) => [columns[n], cell(types[n], value)])));
 
 function answered({ data, ...rest }) {
   if (!data) return rest;
