@@ -14,7 +14,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,9 @@ def _docker_answers() -> bool:
         return True
     except DockerException:
         return False
+
+
+Check = Callable[[Stage, Api, str], None]
 
 
 class Demo:
@@ -262,8 +265,8 @@ def say(*lines: str) -> None:
         console.print(f"    {line}", soft_wrap=True)
 
 
-def run(stage: Stage, host: Host, model: str, once: bool) -> int:
-    """The exit code."""
+def run(stage: Stage, host: Host, model: str, once: bool, check: Check | None = None) -> int:
+    """The exit code. `check` looks at the model that runs, known by the name under which it is served."""
     demo = Demo(stage, host, model)
     if not host.real:
         say(
@@ -276,6 +279,8 @@ def run(stage: Stage, host: Host, model: str, once: bool) -> int:
         deployment = demo.deploy(api)
         prompt = os.environ.get("PROMPT") or "Say something about " + " ".join(secrets.SystemRandom().sample(WORDS, 4))
         demo.ask(api, deployment, prompt)
+        if check:
+            check(stage, api, deployment["served_model_name"])
         demo.show_host(api, worker, deployment)
         if not once:
             stay(

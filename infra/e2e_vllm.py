@@ -3,7 +3,8 @@
     python -m infra.e2e_vllm VLLM_PYTHON [IMAGE]
 
 VLLM_PYTHON is the interpreter of an environment with infra/vllm-cpu-requirements.txt in it. With an IMAGE
-(infra/vllm-cpu.Dockerfile) vLLM runs in a container of it, else as a child of the agent.
+(infra/vllm-cpu.Dockerfile) vLLM runs in a container of it, else as a child of the agent. Its answers come through the
+gateway, and what they cost has to be counted (infra/e2e_checks.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 
 from infra.demo import Host, run, say, step
 from infra.demo_stage import PROJECT, Stage, on_stage
+from infra.e2e_checks import check
 
 SERVER = "vllm.entrypoints.openai.api_server"
 """The module: the program `vllm` does not start from the CPU build, whose distribution has another name. Unlike that
@@ -42,7 +44,7 @@ def _served(stage: Stage, python: str, image: str | None) -> int:
     if made.returncode:
         say(f"[bold red]The model could not be made:[/] {python} ended with exit code {made.returncode}")
         return 1
-    return run(stage, as_container(image) if image else as_child(python), str(model), once=True)
+    return run(stage, as_container(image) if image else as_child(python), str(model), once=True, check=check)
 
 
 def as_child(python: str) -> Host:

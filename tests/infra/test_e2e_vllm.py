@@ -85,6 +85,9 @@ def test_the_stand_in_answers_in_the_place_of_a_real_one(run: Run, tmp_path: Pat
         said, _ = running.communicate()
     assert running.returncode == 0, said
     assert "under the name tiny was asked: w7 w8 w9" in said and said.rstrip().endswith(LAST_WORDS)
+    for checked in ("models: tiny is listed", "chat: 3 + ", "chat, streamed in ", "completion: 3 + "):
+        assert checked in said
+    assert "usage: 3 requests, 9 + " in said, "a word is a token of the stand-in's"
     assert left(tmp_path) == []
 
 
@@ -98,6 +101,7 @@ def test_the_stand_in_answers_in_the_place_of_a_real_one(run: Run, tmp_path: Pat
         ("Deploying ", {}),
         ("starting", {"STANDIN_STALL": "1"}),
         ("Asking it", {}),
+        ("Checking the answers", {}),
         ("Cleaning up", {}),
     ],
 )
