@@ -44,7 +44,7 @@ WITH_AGENTS = """
 bench/test_gateway_stack.py agent/engines/process agent/engines/test_ports.py agent/host compatibility console
 end_to_end/test_openai_client.py end_to_end/test_processes.py
 end_to_end/test_prometheus.py end_to_end/test_refused_reports.py faults infra/local infra/test_demo
-infra/test_fake_vllm install/test_doctor.py muster/cli/test_processes.py security/test_secrets.py
+infra/test_fake_vllm install/test_doctor.py muster/cli/test_processes.py networks security/test_secrets.py
 """.split()
 """Where agents take ports for models, or a browser gives up on its pages when the network changes. Where a process can
 have a network of its own, they may be beside others."""
