@@ -20,10 +20,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
+from muster.api.connection import cause
 from muster.tunnel.carrier import Carrier
 from muster.tunnel.link import Headers, Stream
 from muster.tunnel.protocol import MAX_MESSAGE_BYTES, PATH, SUBPROTOCOL, Close
 from muster_agent.config import is_loopback
+from muster_agent.tunnel.proxies import Proxy, UnusableProxy, proxy_for
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 30.0
 GROWTH = 1.5
 REFUSED_WAIT_SECONDS = 15.0
 SUPERSEDED_WAIT_SECONDS = 300.0
+MAX_PROBLEM = 600
+"""Characters of a problem in the log, at most."""
 
 
 class NotDialed(Exception):
@@ -62,6 +66,24 @@ def tls_context(environment: Mapping[str, str]) -> ssl.SSLContext:
     return context
 
 
+class ProxyNotReached(Exception):
+    """No connection to the proxy was made, for the reason that this exception wraps."""
+
+
+def explained(error: Exception, url: str, proxy: Proxy | None, environ: Mapping[str, str]) -> str:
+    """Why dialing failed, and what to do, without the password of a proxy."""
+    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+        return f"timed out: nothing was opened within {OPEN_SECONDS:.0f} s: check firewalls and proxies on the way"
+    shown: Exception = error
+    # With a proxy, connections are made to it alone.
+    if proxy is not None and isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+        shown = ProxyNotReached(error)
+    found = cause(shown, url, environ)
+    if found.kind != "other":
+        return str(found)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
 class Dialer:
     """One connection to one gateway. `ticket` returns the latest one. `accept` takes the gateway's requests."""
 
@@ -72,6 +94,7 @@ class Dialer:
         self._renewed = asyncio.Event()
         self._wait = FIRST_WAIT_SECONDS
         self._problem: str | None = None
+        self._proxy: Proxy | None = None
 
     def renewed(self) -> None:
         """There is another ticket: an open connection shows it, and a refused one is dialed again."""
@@ -82,8 +105,14 @@ class Dialer:
         while True:
             try:
                 pause = await self._keep()
-            except (NotDialed, OSError, WebSocketException, ssl.SSLError, asyncio.TimeoutError) as error:
-                pause = self._lost(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+            except (NotDialed, UnusableProxy) as error:
+                pause = self._lost(str(error))
+            except (OSError, WebSocketException, asyncio.TimeoutError) as error:
+                pause = self._lost(explained(error, self._url, self._proxy, os.environ))
+            except Exception as error:
+                # A gateway must not be left for good over one attempt, whatever it met.
+                log.exception("dialing %s failed", self._url)
+                pause = self._lost(type(error).__name__)
             self._renewed.clear()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._renewed.wait(), pause)
@@ -91,7 +120,7 @@ class Dialer:
     def _lost(self, problem: str, least: float = 0.0) -> float:
         """Log a problem once, and return the seconds to wait."""
         if problem != self._problem:
-            log.warning("no tunnel to %s: %s", self._url, problem[:300])
+            log.warning("no tunnel to %s: %s", self._url, problem[:MAX_PROBLEM])
             self._problem = problem
         wait = max(least, self._wait)
         self._wait = min(self._wait * GROWTH, LONGEST_WAIT_SECONDS)
@@ -101,8 +130,11 @@ class Dialer:
         """Dial, and serve until the connection ends. Returns the seconds to wait. Raises what dialing raises."""
         address = websocket_url(self._url, insecure=self._insecure)
         ticket = self._ticket()
+        proxy = self._proxy = proxy_for(self._url, os.environ)
         async with connect(
             address,
+            proxy=proxy.url if proxy else None,
+            **({"proxy_ssl": tls_context(os.environ)} if proxy and proxy.url.startswith("https:") else {}),
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             additional_headers={"Authorization": f"Bearer {ticket}"},
             user_agent_header="muster-agent",
