@@ -80,7 +80,7 @@ def test_a_wrong_password_is_reported_and_never_shown(
 ) -> None:
     refused = proxy.refused
     wrong = proxy.url(("user", secret))
-    restart(rig.hosts[0], trusts | {"HTTPS_PROXY": wrong})
+    restart(rig, trusts | {"HTTPS_PROXY": wrong})
     seen = logged(rig.hosts[0], f"no tunnel to {rig.gateway.url}: the proxy 127.0.0.1:{proxy.port} (HTTPS_PROXY) ")
     assert "refuses the user or the password (407): correct them in HTTPS_PROXY" in seen
     assert secret not in seen and wrong.partition("@")[0].rpartition(":")[2] not in seen
@@ -99,7 +99,7 @@ def test_a_wrong_password_is_reported_and_never_shown(
 def test_the_agents_log_says_what_to_do_about_a_proxy_that_cannot_be_used(
     rig: NetworkRig, proxy: ConnectProxy, trusts: dict[str, str], value: str, said: str
 ) -> None:
-    restart(rig.hosts[0], trusts | {"HTTPS_PROXY": value.format(proxy=proxy.port, nobody=free_port())})
+    restart(rig, trusts | {"HTTPS_PROXY": value.format(proxy=proxy.port, nobody=free_port())})
     seen = logged(rig.hosts[0], said)
     assert f"no tunnel to {rig.gateway.url}: " in seen
     assert "s3cret" not in seen and "Traceback" not in seen
@@ -111,7 +111,7 @@ def test_a_gateway_of_no_proxy_is_connected_to_directly(
 ) -> None:
     before = len(proxy.connected), proxy.refused
     nobody = f"http://127.0.0.1:{free_port()}"
-    restart(rig.hosts[0], trusts | {"HTTPS_PROXY": nobody, "NO_PROXY": no_proxy})
+    restart(rig, trusts | {"HTTPS_PROXY": nobody, "NO_PROXY": no_proxy})
     eventually(rig.ready, what="the tunnels without the proxy")
     assert b'" token"' in first_token(rig)
     assert (len(proxy.connected), proxy.refused) == before

@@ -14,13 +14,14 @@ import random
 import socket
 import ssl
 from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
-from muster.api.connection import cause
+from muster.api.connection import CA_VARIABLES, cause
 from muster.tunnel.carrier import Carrier
 from muster.tunnel.link import Headers, Stream
 from muster.tunnel.protocol import MAX_MESSAGE_BYTES, PATH, SUBPROTOCOL, Close
@@ -34,6 +35,7 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 30.0
 GROWTH = 1.5
 REFUSED_WAIT_SECONDS = 15.0
 SUPERSEDED_WAIT_SECONDS = 300.0
+OWN_OF_OPENSSL = "SSL_CERT_FILE"
 MAX_PROBLEM = 600
 """Characters of a problem in the log, at most."""
 
@@ -52,17 +54,22 @@ def websocket_url(url: str, *, insecure: bool = False) -> str:
 
 
 def tls_context(environment: Mapping[str, str]) -> ssl.SSLContext:
-    """The system's authorities, or those that the environment names, as for the control plane. Raises NotDialed."""
-    named = environment.get("REQUESTS_CA_BUNDLE") or environment.get("CURL_CA_BUNDLE")
-    try:
-        context = ssl.create_default_context()
-        if named:
-            if os.path.isdir(named):
-                context.load_verify_locations(capath=named)
-            else:
-                context.load_verify_locations(cafile=named)
-    except (OSError, ssl.SSLError) as error:
-        raise NotDialed(f"the authorities in {named or 'SSL_CERT_FILE'} cannot be read: {error}") from error
+    """Trusts the system's authorities, and all that the environment names. Raises NotDialed.
+
+    A file of SSL_CERT_FILE that cannot be read is passed over by OpenSSL; `cause` names it when a certificate is not
+    trusted.
+    """
+    context = ssl.create_default_context()
+    for name in CA_VARIABLES:
+        path = environment.get(name)
+        if not path or name == OWN_OF_OPENSSL:
+            continue
+        is_folder = os.path.isdir(path)
+        try:
+            context.load_verify_locations(cafile=None if is_folder else path, capath=path if is_folder else None)
+        except OSError as error:
+            advice = "name a file of certificates (PEM)"
+            raise NotDialed(f"{name} names authorities that cannot be read ({path}: {error}): {advice}") from error
     return context
 
 
@@ -74,6 +81,8 @@ def explained(error: Exception, url: str, proxy: Proxy | None, environ: Mapping[
     """Why dialing failed, and what to do, without the password of a proxy."""
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
         return f"timed out: nothing was opened within {OPEN_SECONDS:.0f} s: check firewalls and proxies on the way"
+    if isinstance(error, ConnectionClosed):
+        return str(error)
     shown: Exception = error
     # With a proxy, connections are made to it alone.
     if proxy is not None and isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
@@ -82,6 +91,14 @@ def explained(error: Exception, url: str, proxy: Proxy | None, environ: Mapping[
     if found.kind != "other":
         return str(found)
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def through(proxy: Proxy | None) -> dict[str, Any]:
+    """The options of websockets for a proxy, which may itself speak TLS. Raises NotDialed."""
+    if proxy is None:
+        return {"proxy": None}
+    tls = {"proxy_ssl": tls_context(os.environ)} if proxy.url.startswith("https:") else {}
+    return {"proxy": proxy.url, **tls}
 
 
 class Dialer:
@@ -133,8 +150,7 @@ class Dialer:
         proxy = self._proxy = proxy_for(self._url, os.environ)
         async with connect(
             address,
-            proxy=proxy.url if proxy else None,
-            **({"proxy_ssl": tls_context(os.environ)} if proxy and proxy.url.startswith("https:") else {}),
+            **through(proxy),
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             additional_headers={"Authorization": f"Bearer {ticket}"},
             user_agent_header="muster-agent",

@@ -57,7 +57,7 @@ def _matches(entry: str, host: str, port: int) -> bool:
 
 
 def _checked(variable: str, value: str) -> str:
-    """The proxy's URL as websockets takes it: with a scheme, and with a password beside a user. Raises UnusableProxy."""
+    """The proxy's URL as websockets takes it: with a scheme, and a password beside a user. Raises UnusableProxy."""
     text = value if "://" in value else f"http://{value}"
     try:
         parts = urlsplit(text)
