@@ -329,7 +329,8 @@ class Link:
         return stream
 
     def lose(self, reason: str) -> None:
-        """The connection has ended: every open stream is lost."""
+        """The connection has ended: every open stream is lost, and no other one is opened."""
+        self._is_going = True
         for number in list(self.streams):
             if stream := self._forget(number):
                 stream.receiver.on_lost(reason)

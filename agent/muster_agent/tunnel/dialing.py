@@ -30,7 +30,7 @@ from muster_agent.tunnel.proxies import Proxy, UnusableProxy, proxy_for
 
 log = logging.getLogger(__name__)
 
-OPEN_SECONDS = 10.0
+OPEN_SECONDS, CLOSE_SECONDS = 10.0, 1.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 30.0
 GROWTH = 1.5
 REFUSED_WAIT_SECONDS = 15.0
@@ -157,7 +157,7 @@ class Dialer:
             compression=None,
             ssl=tls_context(os.environ) if address.startswith("wss:") else None,
             open_timeout=OPEN_SECONDS,
-            close_timeout=1.0,
+            close_timeout=CLOSE_SECONDS,
             ping_interval=None,
             max_size=MAX_MESSAGE_BYTES,
         ) as websocket:
@@ -180,6 +180,7 @@ class Dialer:
             for task in (sending, renewing):
                 task.cancel()
             await asyncio.gather(sending, renewing, return_exceptions=True)
+            await close(websocket)
         return self._closed(websocket.close_code, websocket.close_reason or carrier.ended or "")
 
     def _opened(self) -> None:
@@ -200,7 +201,7 @@ class Dialer:
             await carrier.write()
         except ConnectionClosed:
             carrier.end("the connection to the gateway was lost")
-        await websocket.close()
+        await close(websocket)
 
     async def _renew(self, websocket: ClientConnection, shown: str) -> None:
         """Show each later ticket."""
@@ -210,6 +211,13 @@ class Dialer:
                 shown = ticket
             await self._renewed.wait()
             self._renewed.clear()
+
+
+async def close(websocket: ClientConnection) -> None:
+    """Say goodbye, and end the connection, also if the gateway takes nothing any more."""
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(websocket.close(), 2 * CLOSE_SECONDS)
+    websocket.transport.abort()
 
 
 def set_no_delay(websocket: ClientConnection) -> None:

@@ -240,3 +240,10 @@ def test_a_goodbye_ends_the_connection() -> None:
         pair.pump()
     with pytest.raises(TooManyStreams):
         pair.agent.open_stream(Log())
+
+
+def test_no_stream_is_opened_on_a_connection_that_was_lost() -> None:
+    pair = Pair()
+    pair.gateway.lose("gone")
+    with pytest.raises(TooManyStreams):
+        pair.gateway.open_stream(Log())
