@@ -98,7 +98,8 @@ MACHINES = {
     "chalice_hooks": "cloud local",
     "demo_api": "demo_stage",
     "demo": "demo_api demo_stage",
-    "e2e_vllm": "demo demo_stage",
+    "e2e_checks": "demo demo_api demo_stage",
+    "e2e_vllm": "demo demo_stage e2e_checks",
     "measure_agent": "demo demo_api demo_stage fake_vllm_image",
 }
 MEASUREMENTS = {

@@ -28,8 +28,8 @@ Kind = Literal[
 
 _EXPIRED, _NOT_YET, _HOSTNAME, _ADDRESS = 10, 9, 62, 64
 """OpenSSL's X509_V_ERR_… that are not about who signed the certificate."""
-_STATUS_LINE = re.compile(r"(?:Tunnel connection failed:|proxy rejected connection: HTTP) (\d{3})")
-"""As urllib3 and websockets say it."""
+_STATUS_LINE = re.compile(r"(?:Tunnel connection failed: |proxy rejected connection: HTTP )(\d{3})")
+"""In the words of http.client, and of websockets."""
 _LOGIN = "give it in the proxy's variable, as http://USER:PASSWORD@HOST:PORT"
 _PEM = "name a file of certificates (PEM)"
 _CLOSED = "a firewall or proxy may do that"
@@ -200,11 +200,14 @@ def _url(chain: list[BaseException]) -> Cause | None:
 def _proxy(chain: list[BaseException], found: Cause | None, url: str, environ: Mapping[str, str]) -> Cause:
     name, address = _proxy_variable(url, environ)
     which = f"the proxy {address} ({name})" if name else "the proxy"
-    advice = "correct the variable, or add the server to NO_PROXY"
+    advice = f"correct the variable, or add {urlsplit(url).hostname} to NO_PROXY"
     for error in chain:
         if "InvalidProxyURL" in type(error).__name__:
             return Cause("proxy", f"{name or 'the proxy variable'} holds no URL", advice)
         if status := _STATUS_LINE.search(str(error)):
+            if status[1] == "407" and "@" in environ.get(name, ""):
+                mend = f"correct them in {name}, with %XX for special characters"
+                return Cause("proxy", f"{which} refuses the user or the password (407)", mend)
             if status[1] == "407":
                 return Cause("proxy", f"{which} asks for a login (407)", _LOGIN)
             return Cause("proxy", f"{which} does not connect to the server ({status[1]})", advice)

@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from muster.api import tickets
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 MAX_TUNNELS = 10_000
 MAX_REMEMBERED_SESSIONS = 20_000
+SAY_WHY_SECONDS = 2.0
 MAX_REASON = 120
 """Bytes of the reason that a WebSocket's close has, at most."""
 Message = dict[str, Any]
@@ -66,9 +68,14 @@ class Tunnel:
 
     async def run(self) -> None:
         """Send what there is, until the tunnel closes."""
-        reason = await self.carrier.write()
-        code, reason = self._close or (Close.LOST, reason)
-        await self._send({"type": "websocket.close", "code": int(code), "reason": reason[:MAX_REASON]})
+        await self.carrier.write()
+
+    async def say_why(self) -> None:
+        """Tell the agent why the tunnel has closed, unless it takes nothing any more."""
+        code, reason = self._close or (Close.LOST, self.carrier.ended or "")
+        message = {"type": "websocket.close", "code": int(code), "reason": reason[:MAX_REASON]}
+        with suppress(asyncio.TimeoutError, TimeoutError):
+            await asyncio.wait_for(self._send(message), SAY_WHY_SECONDS)
 
     async def _send_bytes(self, data: bytes) -> None:
         await self._send({"type": "websocket.send", "bytes": data})
@@ -169,6 +176,7 @@ class Tunnels:
             self._remove(tunnel)
             tunnel.close(Close.LOST, "the connection has ended")
             reader.cancel()
+        await tunnel.say_why()
 
     def _admitted(self, scope: Message) -> Claims:
         """Raises Refused."""

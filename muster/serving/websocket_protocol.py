@@ -12,6 +12,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 
 MAX_MESSAGE_BYTES = 1024 * 1024
+LINGER_SECONDS = 15.0
+"""How long what was sent last may take to arrive: longer than uvicorn waits for the other end's close."""
 MAX_UNSENT_BYTES = 4 * 1024 * 1024
 """Bytes that wait for an end that does not read. Pings are answered at once, so an end could ask for any number."""
 
@@ -40,6 +42,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().data_received(data)
         if self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             self.transport.abort()
+
+    async def run_asgi(self) -> None:
+        """Run the application, and end the connection after it, also if the other end takes nothing any more."""
+        await super().run_asgi()
+        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -25,6 +25,7 @@ class Carrier:
         self.link = Link(self._loop.time(), self._has_output.set, accept)
         self.ended: str | None = None
         """Why the connection is over; None while it is not."""
+        self._is_over = asyncio.Event()
         self._timer = self._loop.call_at(self.link.next_due, self._tick)
 
     def woken(self) -> None:
@@ -46,17 +47,32 @@ class Carrier:
             self.ended = reason
             self._timer.cancel()
             self.link.lose(reason)
-            self._has_output.set()
+            self._is_over.set()
 
     async def write(self) -> str:
-        """Send what there is, until the connection ends. Returns why. Raises what `send` raises."""
+        """Send what there is, until the connection ends. Returns why. Raises what `send` raises.
+
+        A transport whose other end takes nothing keeps `send` for as long as the kernel has patience. So the end of the
+        connection ends the sending, too.
+        """
+        tasks = [asyncio.ensure_future(self._send_on()), asyncio.ensure_future(self._is_over.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            sent, _ = await asyncio.gather(*tasks, return_exceptions=True)
+        if isinstance(sent, Exception):
+            raise sent
+        return self.ended or ""
+
+    async def _send_on(self) -> None:
         while self.ended is None:
             self._has_output.clear()
             if data := self.link.take():
                 await self._send_all(data)
             else:
                 await self._has_output.wait()
-        return self.ended
 
     async def _send_all(self, data: bytes) -> None:
         for start in range(0, len(data), SENT_BYTES):

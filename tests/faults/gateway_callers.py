@@ -17,6 +17,8 @@ from tests.fixtures.waiting import PATIENCE
 
 STREAMED_TOKENS, STREAMED_RATE = 40, 40
 """Of each streamed answer, so that it takes a second: some are under way at any moment."""
+MORE_TOKENS = 7
+"""Requests that follow each other ask for numbers of tokens that differ by up to so many: a mixed-up answer shows."""
 ENDLESS_TOKENS = 10**7
 EVENT = b'" token"'
 
@@ -31,10 +33,11 @@ class Ended:
     ended: float
     tokens: int
     tail: bytes
+    asked: int = STREAMED_TOKENS
 
     @property
     def is_whole(self) -> bool:
-        return self.status == 200 and self.tokens == (STREAMED_TOKENS if self.streamed else 1)
+        return self.status == 200 and self.tokens == self.asked
 
     @property
     def has_begun(self) -> bool:
@@ -46,13 +49,15 @@ class Ended:
 class Callers:
     """`count` threads, each with a connection of its own; every other request is streamed.
 
-    `trusts` is the file of the authority of a gateway with TLS.
+    `prompt` is the number of characters that each request sends. With `tls` the gateway is asked by HTTPS.
     """
 
     port: int
     key: str
     count: int = 12
-    trusts: str | None = None
+    address: str = "127.0.0.1"
+    tls: ssl.SSLContext | None = None
+    prompt: int = 6
     ended: list[Ended] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -73,14 +78,16 @@ class Callers:
     def _run(self) -> None:
         connection = self._connection()
         while not self._over.is_set():
-            self.ended.append(ask(connection, self.key, streamed=next(self._numbers) % 2 == 0))
+            number = next(self._numbers)
+            streamed, more = number % 2 == 0, number % MORE_TOKENS
+            body = {"tokens": (STREAMED_TOKENS if streamed else 1) + more, "prompt": self.prompt}
+            self.ended.append(ask(connection, self.key, streamed=streamed, **body))
         connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:
-        if self.trusts is None:
-            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        context = ssl.create_default_context(cafile=self.trusts)
-        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=PATIENCE, context=context)
+        if self.tls is None:
+            return http.client.HTTPConnection(self.address, self.port, timeout=PATIENCE)
+        return http.client.HTTPSConnection(self.address, self.port, timeout=PATIENCE, context=self.tls)
 
     def failed(self, is_fault: Callable[[Ended], bool]) -> list[Ended]:
         return [each for each in self.ended if is_fault(each)]
@@ -132,10 +139,10 @@ def _request(body: dict[str, object], key: str) -> bytes:
     return "\r\n".join(lines).encode() + content
 
 
-def ask(connection: http.client.HTTPConnection, key: str, *, streamed: bool) -> Ended:
+def ask(connection: http.client.HTTPConnection, key: str, *, streamed: bool, tokens: int, prompt: int) -> Ended:
     """One request, to the end of its answer. A connection that breaks is closed, and made again by the next request."""
-    body: dict[str, object] = {"model": MODEL, "messages": [{"role": "user", "content": "Count."}]}
-    body |= {"stream": streamed, "max_tokens": STREAMED_TOKENS if streamed else 1, "user": str(STREAMED_RATE)}
+    body: dict[str, object] = {"model": MODEL, "messages": [{"role": "user", "content": "x" * prompt}]}
+    body |= {"stream": streamed, "max_tokens": tokens, "user": str(STREAMED_RATE)}
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     began, status, received = time.monotonic(), 0, b""
     try:
@@ -148,5 +155,5 @@ def ask(connection: http.client.HTTPConnection, key: str, *, streamed: bool) -> 
     except (OSError, http.client.HTTPException) as error:
         connection.close()
         received += f"\n{type(error).__name__}: {error}".encode()
-    tokens = received.count(EVENT) if streamed else received.count(b" token")
-    return Ended(streamed, status, began, time.monotonic(), tokens, received[-300:])
+    came = received.count(EVENT) if streamed else received.count(b" token")
+    return Ended(streamed, status, began, time.monotonic(), came, received[-300:], tokens)

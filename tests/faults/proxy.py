@@ -48,11 +48,11 @@ class Passed:
 class Deck:
     """While it is `bad`, says what is to happen to a request; `happened` counts. Any thread."""
 
-    def __init__(self, seed: int, faults: Sequence[str] = FAULTS) -> None:
+    def __init__(self, seed: int, faults: Sequence[str] = FAULTS, pack: int = PACK) -> None:
         self.bad = True
         self.happened: Counter[str] = Counter()
         self._random = Random(seed)
-        self._faults = faults
+        self._faults, self._pack = faults, pack
         self._cards: list[str | None] = []
         self._lock = threading.Lock()
 
@@ -66,7 +66,7 @@ class Deck:
             if not self.bad:
                 return None, 0.0
             if not self._cards:
-                self._cards = [*self._faults, *[None] * (PACK - len(self._faults))]
+                self._cards = [*self._faults, *[None] * (self._pack - len(self._faults))]
                 self._random.shuffle(self._cards)
             fault = self._cards.pop()
             if fault is not None:

@@ -1,1 +1,1 @@
-"""Hosts in networks of their own: nobody reaches them, and what stands between them and the gateway is awkward."""
+"""Tunnels through the networks that hosts are behind: firewalls, IPv6, proxies, and cables that break."""

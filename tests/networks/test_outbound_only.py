@@ -1,51 +1,64 @@
-"""A host with outbound traffic only, from its join to the first token: by IPv4, and where there is only IPv6."""
+"""A host that nothing can connect to, with IPv4 or IPv6 alone, serves its model through a tunnel."""
 
 from __future__ import annotations
 
-import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from tests.fixtures.namespaces import Namespace
-from tests.fixtures.network_rig import NetworkRig
-from tests.fixtures.waiting import PATIENCE, eventually
+from tests.fixtures.namespaces import Namespace, namespace
+from tests.fixtures.network_rig import NamespaceRig, connects, first_token, open_ports
 
-Far = tuple[Namespace, NetworkRig]
+LISTENER = """
+import socket, sys
+server = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+print(server.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+"""Listens at every address until its input ends."""
+CONNECTS = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 60)"
 
 
 @pytest.fixture(scope="module", params=[4, 6], ids=["IPv4", "IPv6"])
-def far(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
-    folder = tmp_path_factory.mktemp("far")
-    with Namespace(request.param) as namespace, NetworkRig(folder, namespace.cable.outer) as rig:
-        rig.deploy(rig.add(namespace, SSL_CERT_FILE=rig.authority.file))
-        yield namespace, rig
+def host_network(request: pytest.FixtureRequest) -> Iterator[Namespace]:
+    with namespace(request.param) as made:
+        made.refuse_inbound()
+        yield made
 
 
-def is_reached(address: str, port: int) -> bool:
-    try:
-        socket.create_connection((address, port), timeout=PATIENCE).close()
-    except ConnectionRefusedError:
-        return False
-    return True
+@pytest.fixture(scope="module")
+def rig(host_network: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NamespaceRig]:
+    with NamespaceRig(tmp_path_factory.mktemp("network"), host_network, {}) as made:
+        yield made
 
 
-def test_a_caller_gets_tokens_from_a_host_that_nobody_reaches(far: Far) -> None:
-    namespace, rig = far
-    answer = rig.ask(3)
-    assert answer.status_code == 200 and answer.text.count('" token"') == 3
-    ports = namespace.listening()
-    assert ports, "the model listens, for its own host"
-    assert [port for port in ports if is_reached(namespace.cable.inner, port)] == []
+@contextmanager
+def listening(inside: Namespace) -> Iterator[int]:
+    """The port of a program that listens at every address of the host."""
+    command = inside.command(sys.executable, "-c", LISTENER)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
 
 
-def test_half_open_connections_are_given_up_and_come_back(far: Far) -> None:
-    """The network swallows everything: no end is told that the connections are over."""
-    namespace, rig = far
-    namespace.cut()
-    try:
-        eventually(rig.tunnels, lambda count: count == 0, "the gateway to give the tunnel up")
-    finally:
-        namespace.mend()
-    eventually(rig.serves, what="the host to come back")
-    assert rig.ask(2).text.count('" token"') == 2
+def model_port(rig: NamespaceRig) -> int:
+    for process in rig.hosts[0].marked():
+        words = process.cmdline()
+        if "bench.token_model" in words and "--port" in words:
+            return int(words[words.index("--port") + 1])
+    raise AssertionError("no model runs")
+
+
+def test_a_caller_gets_the_first_token_from_a_host_that_nothing_can_connect_to(rig: NamespaceRig) -> None:
+    assert b'" token"' in first_token(rig)
+
+
+def test_nothing_outside_can_connect_to_any_port_of_the_host(rig: NamespaceRig, host_network: Namespace) -> None:
+    with listening(host_network) as port:
+        assert {port, model_port(rig)} <= host_network.listening()
+        host_network.run(sys.executable, "-c", CONNECTS, host_network.inner, str(port))  # from inside
+        assert open_ports(host_network.inner) == []
+    assert connects(host_network.outer, rig.gateway.port), "the check finds a port that is open"

@@ -13,5 +13,6 @@ The child is a process of its own, so that traffic can neither stall nor end wha
 | `targets` | the models that can be asked, from what the runner knows |
 | `child` | the child's event loop: orders in, tunnels and models out |
 | `dialing` | a connection to a gateway, dialed again when it is lost |
+| `proxies` | the proxy on the way to a gateway |
 | `exchanges` | a request from a gateway, on its way to a model and back |
 """

@@ -152,6 +152,13 @@ def test_a_proxy_that_refuses(status: int, what: str) -> None:
     assert "login" in known.what
 
 
+def test_a_proxy_that_refuses_a_password_says_where_to_correct_it() -> None:
+    with answering(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n") as port:
+        found = failure("https://muster.example", {"https_proxy": f"http://me:s3cret@127.0.0.1:{port}"})
+    assert f"the proxy 127.0.0.1:{port} (https_proxy) refuses the user or the password (407)" in found.what
+    assert "correct them in https_proxy" in found.mend and "s3cret" not in str(found)
+
+
 def test_what_is_no_url_and_what_is_unknown() -> None:
     assert failure("nowhere").kind == "url"
     assert cause(requests.RequestException("Bearer mst_key_x"), "http://x", {}) == Cause("other", "RequestException")

@@ -12,11 +12,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from muster.gateway import tunnels as tunnels_module
 from muster.gateway.tunnels import Tunnels
 from muster.gateway.upstream import Unavailable
 from muster.tunnel.protocol import SUBPROTOCOL, Close
 from tests.fixtures.event_loop import run
-from tests.fixtures.tunnel_rig import WORKER, request, ticket, tunnels_served, until
+from tests.fixtures.tunnel_rig import KEY, VERSION, WORKER, request, ticket, tunnels_served, until
 
 
 async def dialed(url: str, bearer: str | None, subprotocol: str = SUBPROTOCOL) -> ClientConnection:
@@ -192,5 +193,32 @@ def test_a_scope_without_a_handshake_is_left_alone() -> None:
             raise AssertionError(message)
 
         await Tunnels("http://x", lambda: {}, time.time).connect({"headers": []}, receive, send)
+
+    run(go())
+
+
+def test_a_tunnel_whose_agent_takes_nothing_is_given_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnels_module, "SAY_WHY_SECONDS", 0.0)
+
+    async def go() -> None:
+        tunnels = Tunnels("http://gateway", lambda: {VERSION: KEY}, time.time)
+        headers = [(b"authorization", b"Bearer " + ticket("http://gateway").encode())]
+        scope = {"type": "websocket", "subprotocols": [SUBPROTOCOL], "headers": headers}
+        received: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        received.put_nowait({"type": "websocket.connect"})
+        blocked = asyncio.Event()
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"] != "websocket.accept":
+                blocked.set()
+                await asyncio.Event().wait()
+
+        connecting = asyncio.create_task(tunnels.connect(scope, received.get, send))
+        await blocked.wait()
+        tunnel = tunnels._open[WORKER][0]
+        tunnel.carrier.end("the other end shows no sign of life")
+        assert tunnels.upstream(WORKER) is None, "no request is sent to it, not even before it is forgotten"
+        await connecting
+        assert not tunnels.has(WORKER) and tunnels.count == 0
 
     run(go())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from muster.tunnel.carrier import SENT_BYTES, Carrier
 from muster.tunnel.link import STREAM_WINDOW, Headers, Stream
 from muster.tunnel.protocol import MAX_MESSAGE_BYTES
@@ -106,3 +108,31 @@ class Quiet:
     def on_end(self) -> None: ...
 
     def on_lost(self, reason: str) -> None: ...
+
+
+def test_an_end_that_takes_nothing_does_not_keep_the_connection() -> None:
+    async def go() -> str:
+        blocked = asyncio.Event()
+
+        async def send(data: bytes) -> None:
+            blocked.set()
+            await asyncio.Event().wait()
+
+        carrier = Carrier(send)
+        writing = asyncio.create_task(carrier.write())
+        await blocked.wait()
+        carrier.end("no sign of life")
+        return await writing
+
+    assert run(go()) == "no sign of life"
+
+
+def test_what_sending_raises_is_raised() -> None:
+    async def go() -> None:
+        async def send(data: bytes) -> None:
+            raise ConnectionResetError("gone")
+
+        await Carrier(send).write()
+
+    with pytest.raises(ConnectionResetError, match="gone"):
+        run(go())
