@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import requests
 
@@ -31,6 +33,6 @@ def test_an_answer_has_a_text_and_costs_tokens(text: str, prompt: int, completio
 
 
 def test_only_what_its_own_key_used_is_counted() -> None:
-    row = {"requests": 1, "prompt_tokens": 2, "completion_tokens": 3}
+    row: dict[str, Any] = {"requests": 1, "prompt_tokens": 2, "completion_tokens": 3}
     rows = [row | {"key": KEY_NAME}, row | {"key": KEY_NAME}, row | {"key": "another"}, row]
     assert e2e_checks._counted(rows) == Used(1, 2, 3) + Used(1, 2, 3) == Used(2, 4, 6)
