@@ -118,13 +118,17 @@ class BareModel(Stack):
 
 
 class BareRelay(Stack):
-    """The floor: the same library for HTTP/2, in two processes, and nothing else."""
+    """The floor: the same library for HTTP/2, in two processes of `python`, and nothing else."""
+
+    def __init__(self, folder: Path, python: Path) -> None:
+        super().__init__(folder)
+        self._python = python
 
     def start(self) -> None:
         model, back, self.port = free_port(), free_port(), free_port()
         self.run("model", [sys.executable, "-m", "bench.token_model", MODEL, "--port", str(model)])
         self.await_answer("model", model)
-        relay = [sys.executable, "-m", "bench.bare_relay"]
+        relay = [str(self._python), "-m", "bench.bare_relay"]
         self._back = self.run("back", [*relay, "back", str(back), str(model)])
         self._await_listener(back)
         self._front = self.run("front", [*relay, "front", str(self.port), str(back)])

@@ -104,7 +104,9 @@ def figure(bench: Bench) -> Figure:
         metrics=METRICS,
         subjects=[
             Way("Muster", lambda folder: MusterGateway(folder, bench.python), bench.fresh("gateway"), bench.scale),
-            Way("bare relay", BareRelay, bench.fresh("gateway-relay"), bench.scale),
+            Way(
+                "bare relay", lambda folder: BareRelay(folder, bench.python), bench.fresh("gateway-relay"), bench.scale
+            ),
             Way("model", BareModel, bench.fresh("gateway-model"), bench.scale),
         ],
         comparisons=[Comparison("per_core", "Muster", "bare relay"), Comparison("rate", "Muster", "bare relay")],

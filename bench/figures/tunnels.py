@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import subprocess
-import sys
 import time
 from typing import Any
 
@@ -62,7 +61,7 @@ class Tunnels(Subject):
         plan = [{"address": address, "ticket": ticket} for ticket in self._tickets(self._count, "idle")]
         before = self._stack.memory()["gateway"]
         holder = subprocess.Popen(
-            [sys.executable, "-m", "bench.idle_tunnels"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [str(self._python), "-m", "bench.idle_tunnels"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert holder.stdin and holder.stdout
         try:

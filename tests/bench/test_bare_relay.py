@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def test_a_message_ends_where_its_length_says(received: bytes, length: int | Non
 
 
 def test_answers_pass_whole_and_streamed(tmp_path: Path) -> None:
-    relay = BareRelay(tmp_path)
+    relay = BareRelay(tmp_path, Path(sys.executable))
     try:
         relay.start()
         connection = http.client.HTTPConnection("127.0.0.1", relay.port)

@@ -41,7 +41,7 @@ def test_what_does_not_answer_shows_its_log(tmp_path: Path) -> None:
 
 
 def test_the_floors_processes_are_both_measured(tmp_path: Path) -> None:
-    relay = BareRelay(tmp_path)
+    relay = BareRelay(tmp_path, Path(sys.executable))
     try:
         relay.start()
         assert len(set(relay.pids)) == 2 and all(psutil.pid_exists(pid) for pid in relay.pids)
