@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.faults.gateway_callers import Callers
 from tests.faults.test_gateway import ends_with_an_error, more
 from tests.fixtures.namespaces import Namespace, namespace
-from tests.fixtures.network_rig import NamespaceRig
+from tests.fixtures.network_rig import NamespaceRig, log, logged
 from tests.fixtures.waiting import eventually
 
 LARGE = 1_500_000
@@ -34,10 +35,12 @@ def test_a_tunnel_that_is_half_open_is_given_up_and_the_other_replica_answers(
     rig: NamespaceRig, cable: Namespace, prompt: int
 ) -> None:
     eventually(rig.ready, what="both hosts to serve")
+    os.truncate(log(rig.hosts[0]), 0)
     with Callers(rig.gateway.port, rig.key, 8, rig.address, prompt=prompt) as callers:
         more(callers, 10)
         with cable.silence():
             eventually(lambda: rig.gateway.metric("muster_gateway_tunnel_workers"), lambda n: n == 1, "its end")
+            logged(rig.hosts[0], f"no tunnel to {rig.gateway.url}: the other end shows no sign of life")
             more(callers, 10)
         eventually(rig.ready, what="the host to come back")
         more(callers, 10)

@@ -175,6 +175,8 @@ class Dialer:
                     carrier.receive(message)
                 if carrier.ended is not None:
                     break
+        except ConnectionClosed:
+            pass  # its code says below how long to wait
         finally:
             carrier.end("the connection to the gateway was lost")
             for task in (sending, renewing):
