@@ -89,6 +89,7 @@ class Way(Subject):
 
 
 def figure(bench: Bench) -> Figure:
+    python = bench.python
     return Figure(
         name="gateway",
         title="The way through the gateway",
@@ -103,10 +104,8 @@ def figure(bench: Bench) -> Figure:
         cases=[SMALL, ONE, PACED, FLAT_OUT],
         metrics=METRICS,
         subjects=[
-            Way("Muster", lambda folder: MusterGateway(folder, bench.python), bench.fresh("gateway"), bench.scale),
-            Way(
-                "bare relay", lambda folder: BareRelay(folder, bench.python), bench.fresh("gateway-relay"), bench.scale
-            ),
+            Way("Muster", lambda folder: MusterGateway(folder, python), bench.fresh("gateway"), bench.scale),
+            Way("bare relay", lambda folder: BareRelay(folder, python), bench.fresh("gateway-relay"), bench.scale),
             Way("model", BareModel, bench.fresh("gateway-model"), bench.scale),
         ],
         comparisons=[Comparison("per_core", "Muster", "bare relay"), Comparison("rate", "Muster", "bare relay")],

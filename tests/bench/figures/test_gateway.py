@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from bench.figure import Figure, measure
@@ -13,7 +14,7 @@ from tests.bench.figures.test_heartbeats import TINY
 
 def test_the_floor_and_the_model_are_measured_in_every_case(tmp_path: Path) -> None:
     subjects = [
-        gateway.Way("bare relay", BareRelay, tmp_path / "relay", TINY),
+        gateway.Way("bare relay", lambda folder: BareRelay(folder, Path(sys.executable)), tmp_path / "relay", TINY),
         gateway.Way("model", BareModel, tmp_path / "model", TINY),
     ]
     whole = gateway.figure(Bench(tmp_path, TINY))
