@@ -165,7 +165,7 @@ def test_a_control_plane_on_one_machine(site: Site, machine: Machine) -> None:
 
 
 def test_another_database_is_one_variable(site: Site, tmp_path: Path, debian_image: str) -> None:
-    """A real engine as another service of the project. The server keeps nothing itself."""
+    """A real engine as another service of the project. The server's volume has no database then."""
     with dynoxide.needed():
         shutil.copy(dynoxide.executable(), tmp_path / "dynoxide")
     (tmp_path / "Dockerfile").write_text(f"FROM {debian_image}\nCOPY dynoxide /usr/bin/\n")
