@@ -425,8 +425,8 @@ MUTANTS = (
         "nobody without a key has the gateway hold a body",
         (
             "muster/gateway/app.py",
-            "            caller = self._caller(scope)\n            with",
-            "            await receive()\n            caller = self._caller(scope)\n            with",
+            "            caller = await self._caller(scope)\n            with",
+            "            await receive()\n            caller = await self._caller(scope)\n            with",
         ),
         test="tests/muster/gateway/test_app.py::test_nothing_is_read_of_a_body_without_a_good_key",
     ),
@@ -436,6 +436,18 @@ MUTANTS = (
         ("muster/gateway/tunnels.py", "if not tunnel.has_ended]", "if True]"),
         ("muster/tunnel/link.py", "        if self._is_lost:", "        if False:"),
         test="tests/muster/gateway/test_tunnels.py::test_a_tunnel_that_is_about_to_close_takes_no_more_requests",
+    ),
+    mutant(
+        "a silent end keeps its tunnel",
+        "an end that takes nothing does not keep the connection",
+        ("muster/tunnel/carrier.py", "            self._is_over.set()\n", ""),
+        test="tests/muster/tunnel/test_carrier.py::test_an_end_that_takes_nothing_does_not_keep_the_connection",
+    ),
+    mutant(
+        "an answer waits in the kernel",
+        "little is sent ahead to a caller that reads nothing",
+        ("muster/serving/http_protocol.py", "        _bound_unsent(transport)\n", ""),
+        test="tests/muster/serving/test_http_protocol.py::test_little_is_sent_ahead_to_a_caller_that_reads_nothing",
     ),
     mutant(
         "bodies without end",

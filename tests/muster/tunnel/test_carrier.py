@@ -11,6 +11,7 @@ from muster.tunnel.link import STREAM_WINDOW, Headers, Stream
 from muster.tunnel.protocol import MAX_MESSAGE_BYTES
 from tests.fixtures.event_loop import run
 from tests.fixtures.tunnel_rig import until
+from tests.fixtures.waiting import PATIENCE
 
 STREAMS = 100
 
@@ -122,7 +123,7 @@ def test_an_end_that_takes_nothing_does_not_keep_the_connection() -> None:
         writing = asyncio.create_task(carrier.write())
         await blocked.wait()
         carrier.end("no sign of life")
-        return await writing
+        return await asyncio.wait_for(writing, PATIENCE)
 
     assert run(go()) == "no sign of life"
 
